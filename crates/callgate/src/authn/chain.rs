@@ -1,0 +1,133 @@
+//! Asks authenticators in order; the first answer other than "not mine" is final.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Authenticator, Decline, Identity, Readiness};
+use crate::{
+    decision::{Denial, Reason},
+    request::{AuthRequest, Credential},
+};
+
+/// One authenticator in its place in the chain.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// The name that policy, log and metrics use.
+    pub name: Arc<str>,
+    /// Who is asked.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// How long it may take; never past the request's deadline.
+    pub timeout: Duration,
+    /// Whether the service waits for its source before it takes requests.
+    pub required: bool,
+}
+
+/// Authenticators in the order in which they are asked.
+#[derive(Debug, Clone, Default)]
+pub struct Chain {
+    links: Vec<Link>,
+}
+
+/// Who answered, and what.
+#[derive(Debug)]
+pub struct ChainAnswer {
+    /// Who gave the final answer; nobody if all said "not mine".
+    pub authenticator: Option<Arc<str>>,
+    /// How many were asked before that, each of whom said "not mine".
+    pub not_mine: usize,
+    /// How long the last one took.
+    pub took: Duration,
+    /// The identity, or why there is none.
+    pub result: Result<Identity, Denial>,
+}
+
+impl Chain {
+    /// A chain of these links.
+    pub fn new(links: Vec<Link>) -> Self {
+        Self { links }
+    }
+
+    /// The links, in order.
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// What the chain still waits for: required authenticators whose source has not loaded.
+    pub fn waiting_for(&self) -> Vec<(Arc<str>, String)> {
+        let required = self.links.iter().filter(|link| link.required);
+        required
+            .filter_map(|link| match link.authenticator.readiness() {
+                Readiness::Ready => None,
+                Readiness::Waiting(what) => Some((Arc::clone(&link.name), what)),
+            })
+            .collect()
+    }
+
+    /// Asks one after the other who the client is.
+    pub async fn identify(&self, request: &AuthRequest) -> ChainAnswer {
+        for (not_mine, link) in self.links.iter().enumerate() {
+            let started = Instant::now();
+            let result = match ask(link, request).await {
+                Err(Decline::NotMine) => continue,
+                Ok(identity) => Ok(identity),
+                // Stop here: asking the next would send this credential to a second system.
+                Err(Decline::Rejected(rejection)) => {
+                    Err(Denial { reason: rejection.reason, detail: rejection.detail })
+                }
+                // Stop here too: a dead strong backend must not open the way to a weaker one.
+                Err(Decline::Unavailable(error)) => Err(unavailable(error.as_ref())),
+            };
+            let authenticator = Some(Arc::clone(&link.name));
+            return ChainAnswer { authenticator, not_mine, took: started.elapsed(), result };
+        }
+        ChainAnswer {
+            authenticator: None,
+            not_mine: self.links.len(),
+            took: Duration::ZERO,
+            result: Err(nobody_knows(request.credential())),
+        }
+    }
+}
+
+async fn ask(link: &Link, request: &AuthRequest) -> Result<Identity, Decline> {
+    let until = request.deadline().min(Instant::now() + link.timeout);
+    let answer = AssertUnwindSafe(async { link.authenticator.authenticate(request).await });
+    match timeout_at(until, answer.catch_unwind()).await {
+        Ok(Ok(answer)) => answer,
+        // The panic's text may hold anything, so only the fact is told.
+        Ok(Err(_panic)) => Err(Decline::Unavailable("it panicked; this is a bug".into())),
+        Err(_elapsed) => {
+            Err(Decline::Unavailable(format!("no answer within {:?}", link.timeout).into()))
+        }
+    }
+}
+
+/// A refusal that knows it was overload, told through [`Decline::Unavailable`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more work than can be done in time")]
+pub struct Overloaded;
+
+fn unavailable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Denial {
+    let reason = match error.downcast_ref::<Overloaded>() {
+        Some(Overloaded) => Reason::Overloaded,
+        None => Reason::BackendUnavailable,
+    };
+    Denial::new(reason, error.to_string())
+}
+
+fn nobody_knows(credential: &Credential) -> Denial {
+    match credential {
+        Credential::Token(_) => Denial::new(Reason::BadToken, "no authenticator knows this token"),
+        Credential::Nkey(key) => {
+            Denial::new(Reason::BadSignature, format!("no authenticator knows the nkey {key}"))
+        }
+        Credential::Password { .. } => {
+            Denial::new(Reason::UnknownUser, "no authenticator takes passwords")
+        }
+        Credential::Certificate => {
+            Denial::new(Reason::UnknownUser, "no authenticator takes client certificates")
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The only reader of the wall clock: everything else is told what time it is.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// A moment in whole seconds since 1970, as NATS claims count it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixTime(i64);
+
+impl UnixTime {
+    /// The present, by the wall clock.
+    pub fn now() -> Self {
+        SystemTime::now().into()
+    }
+
+    /// From seconds since 1970.
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self(seconds)
+    }
+
+    /// Seconds since 1970.
+    pub const fn seconds(self) -> i64 {
+        self.0
+    }
+
+    /// This moment and `duration` more; fractions of a second are cut, the ends of time hold.
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)))
+    }
+
+    /// Seconds from `earlier` to this moment; negative if `earlier` is later.
+    pub const fn seconds_since(self, earlier: UnixTime) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl From<SystemTime> for UnixTime {
+    fn from(time: SystemTime) -> Self {
+        let seconds = match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+            Err(before) => {
+                i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX).saturating_neg()
+            }
+        };
+        Self(seconds)
+    }
+}
+
+impl fmt::Display for UnixTime {
+    /// As RFC 3339, in UTC.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.0) {
+            Ok(timestamp) => write!(f, "{timestamp}"),
+            Err(_) => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// Tells the time: the system's clock in production, a manual one in tests.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The present moment.
+    fn now(&self) -> UnixTime;
+}
+
+/// The machine's own clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> UnixTime {
+        UnixTime::now()
+    }
+}

@@ -1,0 +1,3 @@
+//! Who may do what: an immutable snapshot that turns an identity into a grant.
+
+pub mod permissions;

@@ -1,0 +1,184 @@
+//! An authorization request that was opened and checked, with the one credential that counts.
+
+use std::{fmt, net::IpAddr};
+
+use tokio::time::Instant;
+
+use crate::{
+    clock::UnixTime,
+    connection::ConnectionKind,
+    decision::RequestIds,
+    keys::{ServerKey, UserKey},
+    secret::Secret,
+};
+
+pub(crate) mod credential;
+
+/// A request whose origin and form were checked. Only the opener makes one.
+#[derive(Debug)]
+pub struct AuthRequest {
+    pub(crate) id: String,
+    pub(crate) server: Server,
+    pub(crate) user_nkey: UserKey,
+    pub(crate) client: Client,
+    pub(crate) credential: Credential,
+    pub(crate) certificate: Option<Certificate>,
+    pub(crate) received: UnixTime,
+    pub(crate) deadline: Instant,
+}
+
+impl AuthRequest {
+    /// The request's own id (`jti`).
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The server that asks.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The key that the server made for this connection.
+    pub fn user_nkey(&self) -> &UserKey {
+        &self.user_nkey
+    }
+
+    /// The client, as the server sees it.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The one credential that counts.
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// The client certificate, if the server verified one. It may accompany any credential.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
+    }
+
+    /// When the request arrived, by the wall clock: the moment to judge expiries by.
+    pub fn received(&self) -> UnixTime {
+        self.received
+    }
+
+    /// When nobody waits for the answer any more.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The ids for the record of the decision.
+    pub(crate) fn ids(&self) -> RequestIds {
+        RequestIds {
+            request: self.id.clone(),
+            server_id: self.server.id.to_string(),
+            server_name: self.server.name.clone(),
+            client_id: self.client.id,
+            user_nkey: self.user_nkey.to_string(),
+            client_host: self.client.host.clone(),
+            connection: Some(self.client.connection),
+            client_name: self.client.name.clone(),
+        }
+    }
+}
+
+/// The server that asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Its public nkey, new at each start.
+    pub id: ServerKey,
+    /// Its name.
+    pub name: String,
+    /// The host it listens on.
+    pub host: String,
+    /// Its version.
+    pub version: String,
+    /// Its cluster's name, or empty.
+    pub cluster: String,
+    /// Its tags.
+    pub tags: Vec<String>,
+}
+
+/// The client, as the server sees it. `name`, `lang`, `version` and `mqtt_id` are only what the
+/// client says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// The TCP peer, never a forwarded address.
+    pub host: String,
+    /// `host` as an address, if it is one.
+    pub ip: Option<IpAddr>,
+    /// The connection's number at the server.
+    pub id: u64,
+    /// The kind of connection.
+    pub connection: ConnectionKind,
+    /// `client_info.kind`: `Client` or `Leafnode`.
+    pub kind: String,
+    /// `client_info.type`: `nats`, `websocket`, `mqtt`, or empty.
+    pub kind_of_client: String,
+    /// What the client calls itself.
+    pub name: String,
+    /// The client library's language.
+    pub lang: String,
+    /// The client library's version.
+    pub version: String,
+    /// The MQTT client id.
+    pub mqtt_id: String,
+}
+
+/// What a client proves its identity with: exactly one thing.
+///
+/// Values are as the client sent them, bounded in length; that an nkey signed the server's nonce
+/// is proven already.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Credential {
+    /// A user name and a password that is not a JWT.
+    Password {
+        /// The name, not yet proven to be anybody's.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A token: from `auth_token`, from `jwt`, or a JWT in the password's place.
+    Token(Secret),
+    /// An nkey that signed the server's nonce.
+    Nkey(UserKey),
+    /// Nothing but the verified client certificate.
+    Certificate,
+}
+
+impl Credential {
+    /// The kind, for logs and explanations.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Password { .. } => "password",
+            Self::Token(_) => "token",
+            Self::Nkey(_) => "nkey",
+            Self::Certificate => "certificate",
+        }
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password { user, .. } => write!(f, "Password({user:?}, [redacted])"),
+            Self::Token(_) => f.write_str("Token([redacted])"),
+            Self::Nkey(key) => write!(f, "Nkey({key})"),
+            Self::Certificate => f.write_str("Certificate"),
+        }
+    }
+}
+
+/// A client certificate that nats-server verified. Certificates that it did not verify never
+/// get this far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The verified chains, each a list of PEM texts, leaf first.
+    pub verified_chains: Vec<Vec<String>>,
+    /// The TLS version that was agreed on.
+    pub tls_version: String,
+    /// The cipher that was agreed on.
+    pub cipher: String,
+}

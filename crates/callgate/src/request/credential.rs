@@ -1,0 +1,143 @@
+//! Which of the things that a client sent is its credential: one, or the client is refused.
+
+use super::{Certificate, Credential};
+use crate::{
+    decision::{Denial, Reason},
+    keys::{UserKey, decode_signature},
+    secret::Secret,
+    wire::{
+        jwt::{is_nats_user, looks_like_jwt},
+        request::ConnectOptions,
+    },
+};
+
+/// Longest password that is looked at, in bytes. Hashing more is a way to burn our time.
+const MAX_PASSWORD: usize = 1024;
+/// Longest token that is looked at, in bytes.
+const MAX_TOKEN: usize = 16 * 1024;
+/// Longest user name that is looked at, in bytes.
+const MAX_USER: usize = 512;
+/// Shortest nonce that a signature is accepted over; nats-server sends 11 raw bytes as 15
+/// characters (`nkey.go`), and an empty one if no nkey user is configured.
+const MIN_NONCE: usize = 11;
+
+/// In which mode the server runs: in operator mode clients also show sentinel credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Configuration,
+    Operator,
+}
+
+/// What is left of CONNECT after copies and the sentinel are gone.
+struct Present {
+    nkey: Option<(String, String)>,
+    token: Option<Secret>,
+    pass: Option<Secret>,
+    jwt: Option<Secret>,
+    user: String,
+}
+
+/// Chooses the one credential that counts.
+///
+/// # Errors
+/// No credential, several kinds at once, an nkey without a good signature, or one that is too long.
+pub(crate) fn choose(
+    options: ConnectOptions,
+    nonce: &str,
+    certificate: Option<&Certificate>,
+    mode: Mode,
+) -> Result<Credential, Denial> {
+    let present = present(options, mode);
+    check_lengths(&present)?;
+    let mut found = Vec::with_capacity(2);
+    if let Some((nkey, sig)) = &present.nkey {
+        found.push(Credential::Nkey(proven_nkey(nkey, sig, nonce)?));
+    }
+    found.extend(present.token.map(Credential::Token));
+    match present.pass {
+        Some(pass) if looks_like_jwt(pass.expose()) => found.push(Credential::Token(pass)),
+        Some(password) if !present.user.is_empty() => {
+            found.push(Credential::Password { user: present.user, password });
+        }
+        Some(_) | None => {}
+    }
+    found.extend(present.jwt.map(Credential::Token));
+
+    let kinds: Vec<_> = found.iter().map(Credential::kind).collect();
+    match (found.pop(), found.is_empty(), certificate) {
+        (Some(only), true, _) => Ok(only),
+        (Some(_), false, _) => Err(Denial::new(
+            Reason::AmbiguousCredential,
+            format!("the client sent several credentials ({}): send one", kinds.join(", ")),
+        )),
+        (None, _, Some(_)) => Ok(Credential::Certificate),
+        (None, _, None) => Err(Denial::new(
+            Reason::NoCredential,
+            "the client sent no user and password, token, nkey or verified certificate",
+        )),
+    }
+}
+
+fn present(options: ConnectOptions, mode: Mode) -> Present {
+    let ConnectOptions { jwt, nkey, sig, auth_token, user, pass, name: _, lang: _, version: _ } =
+        options;
+    // nats-server copies an MQTT password into auth_token, 2.10 also into jwt (mqtt.go).
+    let is_copy = |other: &Secret| pass.as_ref().is_some_and(|pass| pass.matches(other.expose()));
+    let token = auth_token.filter(|token| !is_copy(token));
+    let jwt = jwt.filter(|jwt| !is_copy(jwt));
+    let sentinel = jwt.as_ref().is_some_and(|jwt| is_nats_user(jwt.expose()));
+    // In operator mode nkey and sig belong to the sentinel's JWT and prove nothing more.
+    let sentinel_proof = sentinel && mode == Mode::Operator;
+    Present {
+        nkey: (!nkey.is_empty() && !sentinel_proof).then_some((nkey, sig)),
+        token: token.filter(|token| !is_nats_user(token.expose())),
+        jwt: jwt.filter(|_| !sentinel),
+        pass: pass.filter(|pass| !is_nats_user(pass.expose())),
+        user,
+    }
+}
+
+fn check_lengths(present: &Present) -> Result<(), Denial> {
+    let longer = |secret: &Option<Secret>, limit: usize| {
+        secret.as_ref().is_some_and(|secret| secret.expose().len() > limit)
+    };
+    if longer(&present.token, MAX_TOKEN) || longer(&present.jwt, MAX_TOKEN) {
+        let detail = format!("the token is longer than {MAX_TOKEN} bytes");
+        return Err(Denial::new(Reason::BadToken, detail));
+    }
+    let password_is_token = present.pass.as_ref().is_some_and(|p| looks_like_jwt(p.expose()));
+    let limit = if password_is_token { MAX_TOKEN } else { MAX_PASSWORD };
+    if longer(&present.pass, limit) {
+        let reason = if password_is_token { Reason::BadToken } else { Reason::BadPassword };
+        return Err(Denial::new(reason, format!("the password is longer than {limit} bytes")));
+    }
+    if present.user.len() > MAX_USER {
+        let detail = format!("the user name is longer than {MAX_USER} bytes");
+        return Err(Denial::new(Reason::UnknownUser, detail));
+    }
+    Ok(())
+}
+
+fn proven_nkey(nkey: &str, sig: &str, nonce: &str) -> Result<UserKey, Denial> {
+    let bad = |detail: String| Denial::new(Reason::BadSignature, detail);
+    if nonce.len() < MIN_NONCE {
+        // A signature of nothing could be replayed for ever.
+        return Err(bad(
+            "the server sent the client no nonce to sign: in configuration mode nats-server only \
+             does so if it knows an nkey user, so give its configuration one"
+                .to_owned(),
+        ));
+    }
+    let key: UserKey = nkey.parse().map_err(|error| bad(format!("the client's nkey: {error}")))?;
+    let verifying = key.verifying().map_err(|error| bad(format!("the client's nkey: {error}")))?;
+    let Some(signature) = decode_signature(sig) else {
+        return Err(bad("the nkey's signature is missing or not 64 bytes of base64".to_owned()));
+    };
+    match verifying.verifies(nonce.as_bytes(), &signature) {
+        true => Ok(key),
+        false => Err(bad("the nkey did not sign the server's nonce".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,404 @@
+//! NATS subjects, parsed once: whoever holds one of these types holds a proof.
+//!
+//! The rules are those of nats-server (`sublist.go`, `IsValidSubject`, `SubjectsCollide`,
+//! `subjectIsSubsetMatch`): tokens between dots, none empty, no white space, `*` for one whole
+//! token, `>` for one or more at the end. Stricter in one place: a token that merely contains a
+//! wildcard (`foo*`), a control or an invisible character is refused, because it never means what
+//! its writer thinks.
+
+use std::{fmt, str::FromStr};
+
+/// The longest subject that is accepted, in bytes (nats-server's `max_control_line` is 4096).
+pub const MAX_SUBJECT_BYTES: usize = 1024;
+
+/// Why a text is not a subject.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubjectError {
+    /// Nothing at all, or nothing between two dots.
+    #[error("`{0}` has an empty token: write names between the dots")]
+    EmptyToken(String),
+    /// A blank, a tab, a line break.
+    #[error("`{0}` contains white space")]
+    WhiteSpace(String),
+    /// A control character, or one that cannot be seen.
+    #[error("a subject contains the control or invisible character U+{0:04X}")]
+    Invisible(u32),
+    /// `foo*` or `a>b`: NATS takes these literally.
+    #[error("`{0}` has a wildcard inside a token: `*` and `>` only work as whole tokens")]
+    PartialWildcard(String),
+    /// `>` anywhere but at the end.
+    #[error("`{0}` has `>` before its end")]
+    FullWildcardNotLast(String),
+    /// A wildcard where only a literal subject makes sense.
+    #[error("`{0}` must not contain a wildcard here")]
+    NotLiteral(String),
+    /// More than [`MAX_SUBJECT_BYTES`].
+    #[error("a subject is {0} bytes long, at most {MAX_SUBJECT_BYTES} are allowed")]
+    TooLong(usize),
+    /// More than a subject and a queue group.
+    #[error("`{0}` has more than a subject and a queue group")]
+    TooManyWords(String),
+}
+
+/// True for characters that must never stand in a subject, whoever wrote it.
+///
+/// Controls, and what Unicode calls format characters: zero-width, bidirectional overrides, the
+/// byte-order mark, the replacement character that stands for undecodable bytes.
+pub(crate) fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
+            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}'
+            | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFD}' | '\u{E0000}'..='\u{E0FFF}')
+}
+
+fn check_characters(text: &str) -> Result<(), SubjectError> {
+    if text.len() > MAX_SUBJECT_BYTES {
+        return Err(SubjectError::TooLong(text.len()));
+    }
+    if let Some(c) = text.chars().find(|c| is_invisible(*c) && !c.is_ascii_whitespace()) {
+        return Err(SubjectError::Invisible(c as u32));
+    }
+    if text.chars().any(char::is_whitespace) {
+        return Err(SubjectError::WhiteSpace(text.escape_debug().to_string()));
+    }
+    Ok(())
+}
+
+/// A subject that may contain the wildcards `*` and `>`.
+///
+/// ```
+/// use callgate::subject::SubjectPattern;
+/// let orders: SubjectPattern = "orders.>".parse()?;
+/// assert!(orders.covers(&"orders.*.new".parse()?));
+/// assert!(!orders.covers(&"orders".parse()?));
+/// # Ok::<(), callgate::subject::SubjectError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubjectPattern(String);
+
+impl SubjectPattern {
+    /// The pattern that matches everything: `>`.
+    pub fn everything() -> Self {
+        Self(">".to_owned())
+    }
+
+    /// The text, as it goes onto the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The tokens between the dots.
+    pub fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.0.split('.')
+    }
+
+    /// The first token; a pattern always has one.
+    pub fn first_token(&self) -> &str {
+        self.0.split('.').next().unwrap_or_default()
+    }
+
+    /// True if there is no wildcard in it.
+    pub fn is_literal(&self) -> bool {
+        self.tokens().all(|token| token != "*" && token != ">")
+    }
+
+    /// True if every subject that `other` matches is matched by `self` as well.
+    pub fn covers(&self, other: &SubjectPattern) -> bool {
+        let (mut mine, mut theirs) = (self.tokens(), other.tokens());
+        loop {
+            match (mine.next(), theirs.next()) {
+                (Some(">"), Some(_)) | (None, None) => return true,
+                (None, _) | (_, None) | (Some(_), Some(">")) => return false,
+                (Some("*"), Some(_)) => {}
+                (Some(mine), Some(theirs)) if mine == theirs => {}
+                (Some(_), Some(_)) => return false,
+            }
+        }
+    }
+
+    /// True if some subject is matched by both.
+    pub fn overlaps(&self, other: &SubjectPattern) -> bool {
+        let (mut mine, mut theirs) = (self.tokens(), other.tokens());
+        loop {
+            match (mine.next(), theirs.next()) {
+                (Some(">"), Some(_)) | (Some(_), Some(">")) | (None, None) => return true,
+                (None, _) | (_, None) => return false,
+                (Some("*"), Some(_)) | (Some(_), Some("*")) => {}
+                (Some(mine), Some(theirs)) if mine == theirs => {}
+                (Some(_), Some(_)) => return false,
+            }
+        }
+    }
+
+    /// True if it can match a subject whose first token begins with `$`, `_INBOX` or `_REPLY`:
+    /// the server's own space and everybody's replies.
+    pub fn reaches_reserved_space(&self) -> bool {
+        let first = self.first_token();
+        first == "*" || first == ">" || is_reserved_first_token(first)
+    }
+}
+
+/// True for first tokens that belong to the server or carry replies.
+pub fn is_reserved_first_token(token: &str) -> bool {
+    token.starts_with('$') || token.starts_with("_INBOX") || token.starts_with("_REPLY")
+}
+
+impl FromStr for SubjectPattern {
+    type Err = SubjectError;
+
+    fn from_str(text: &str) -> Result<Self, SubjectError> {
+        check_characters(text)?;
+        let mut tokens = text.split('.').peekable();
+        while let Some(token) = tokens.next() {
+            let last = tokens.peek().is_none();
+            match token {
+                "" => return Err(SubjectError::EmptyToken(text.to_owned())),
+                ">" if !last => return Err(SubjectError::FullWildcardNotLast(text.to_owned())),
+                "*" | ">" => {}
+                _ if token.contains(['*', '>']) => {
+                    return Err(SubjectError::PartialWildcard(text.to_owned()));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A subject without wildcards: one that a message can be sent to.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subject(SubjectPattern);
+
+impl Subject {
+    /// The text, as it goes onto the wire.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The same as a pattern that matches only this subject.
+    pub fn as_pattern(&self) -> &SubjectPattern {
+        &self.0
+    }
+}
+
+impl FromStr for Subject {
+    type Err = SubjectError;
+
+    fn from_str(text: &str) -> Result<Self, SubjectError> {
+        let pattern: SubjectPattern = text.parse()?;
+        match pattern.is_literal() {
+            true => Ok(Self(pattern)),
+            false => Err(SubjectError::NotLiteral(text.to_owned())),
+        }
+    }
+}
+
+/// One literal token: no dot, no wildcard, nothing invisible.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubjectToken(String);
+
+impl SubjectToken {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SubjectToken {
+    type Err = SubjectError;
+
+    fn from_str(text: &str) -> Result<Self, SubjectError> {
+        let subject: Subject = text.parse()?;
+        match text.contains('.') {
+            true => Err(SubjectError::NotLiteral(text.to_owned())),
+            false => Ok(Self(subject.0.0)),
+        }
+    }
+}
+
+/// What may be subscribed to: a pattern, and optionally the queue group it must be done in.
+///
+/// Written `"jobs.* workers"`. A rule without a queue group speaks of every subscription; one with
+/// a queue group only of subscriptions in that group (a pattern like a subject:
+/// nats-server `client.go`, `canSubscribe`).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscribePattern {
+    subject: SubjectPattern,
+    queue: Option<SubjectPattern>,
+}
+
+impl SubscribePattern {
+    /// The rule that speaks of every subscription: `>`.
+    pub fn everything() -> Self {
+        SubjectPattern::everything().into()
+    }
+
+    /// What is subscribed to.
+    pub fn subject(&self) -> &SubjectPattern {
+        &self.subject
+    }
+
+    /// The queue group, if the rule names one.
+    pub fn queue(&self) -> Option<&SubjectPattern> {
+        self.queue.as_ref()
+    }
+
+    /// True if every subscription that `other` speaks of is one that `self` speaks of:
+    /// `foo` covers `foo queue`; `foo queue` does not cover `foo`.
+    pub fn covers(&self, other: &SubscribePattern) -> bool {
+        self.subject.covers(&other.subject)
+            && match (&self.queue, &other.queue) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(mine), Some(theirs)) => mine.covers(theirs),
+            }
+    }
+}
+
+impl From<SubjectPattern> for SubscribePattern {
+    fn from(subject: SubjectPattern) -> Self {
+        Self { subject, queue: None }
+    }
+}
+
+impl FromStr for SubscribePattern {
+    type Err = SubjectError;
+
+    fn from_str(text: &str) -> Result<Self, SubjectError> {
+        let mut words = text.split(' ').filter(|word| !word.is_empty());
+        let (subject, queue) = (words.next().unwrap_or_default(), words.next());
+        if words.next().is_some() {
+            return Err(SubjectError::TooManyWords(text.to_owned()));
+        }
+        Ok(Self { subject: subject.parse()?, queue: queue.map(str::parse).transpose()? })
+    }
+}
+
+impl fmt::Display for SubscribePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.queue {
+            Some(queue) => write!(f, "{} {queue}", self.subject),
+            None => write!(f, "{}", self.subject),
+        }
+    }
+}
+
+macro_rules! text_traits {
+    ($($type:ty),*) => { $(
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "`{}`", self.as_str())
+            }
+        }
+    )* };
+}
+text_traits!(SubjectPattern, Subject, SubjectToken);
+
+impl fmt::Debug for SubscribePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{self}`")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> SubjectPattern {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn malformed_subjects_are_refused() {
+        for text in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "a b",
+            "a\tb",
+            "a\nb",
+            "a\0b",
+            ">.a",
+            "a.>.b",
+            "foo*",
+            "a.b>",
+            "a.\u{200b}",
+        ] {
+            assert!(
+                text.parse::<SubjectPattern>().is_err(),
+                "`{}` was accepted",
+                text.escape_debug()
+            );
+        }
+        assert!("a".repeat(MAX_SUBJECT_BYTES + 1).parse::<SubjectPattern>().is_err());
+    }
+
+    #[test]
+    fn covering_follows_the_tokens() {
+        let table = [
+            (">", "a", true),
+            (">", ">", true),
+            ("a.>", "a.b.c", true),
+            ("a.>", "a.>", true),
+            ("a.>", "a", false),
+            ("a.*", "a.b", true),
+            ("a.*", "a.*", true),
+            ("a.*", "a.>", false),
+            ("a.b", "a.*", false),
+            ("*.>", "a.b", true),
+            ("a.*.c", "a.b.c", true),
+            ("a.*", "a.b.c", false),
+            ("*", ">", false),
+        ];
+        for (outer, inner, expected) in table {
+            assert_eq!(pattern(outer).covers(&pattern(inner)), expected, "{outer} covers {inner}");
+        }
+    }
+
+    #[test]
+    fn overlapping_is_symmetric() {
+        let table = [
+            ("a.*", "*.b", true),
+            ("a.>", "*.b.c", true),
+            ("a", "b", false),
+            ("a.b", "a", false),
+            (">", "x.y", true),
+            ("a.*", "a.b.c", false),
+        ];
+        for (left, right, expected) in table {
+            assert_eq!(pattern(left).overlaps(&pattern(right)), expected, "{left} {right}");
+            assert_eq!(pattern(right).overlaps(&pattern(left)), expected, "{right} {left}");
+        }
+    }
+
+    #[test]
+    fn reserved_space_is_judged_by_what_a_pattern_can_match() {
+        for text in
+            [">", "*", "*.x", "$SYS.>", "_INBOX.>", "_INBOX_a.>", "_REPLY.x", "$JS.API.INFO"]
+        {
+            assert!(pattern(text).reaches_reserved_space(), "{text}");
+        }
+        for text in ["a.>", "a.$SYS", "_private.x"] {
+            assert!(!pattern(text).reaches_reserved_space(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rule_with_a_queue_group_is_narrower_than_one_without() {
+        let rule = |text: &str| text.parse::<SubscribePattern>().unwrap();
+        assert!(rule("foo").covers(&rule("foo queue")));
+        assert!(!rule("foo queue").covers(&rule("foo")));
+        assert!(rule("foo *").covers(&rule("foo queue")));
+        assert!("foo a b".parse::<SubscribePattern>().is_err());
+        assert_eq!(rule("jobs.*  workers").to_string(), "jobs.* workers");
+    }
+}

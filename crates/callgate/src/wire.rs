@@ -1,0 +1,10 @@
+//! The JSON of NATS claims. Nothing outside this folder knows how a claim is spelt.
+
+pub(crate) mod json;
+pub(crate) mod jwt;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod user;
+
+pub use json::{JsonError, parse_strict};
+pub use jwt::looks_like_jwt;

@@ -1,0 +1,113 @@
+//! The user JWT (nats-io/jwt v2 `user_claims.go`).
+
+use serde::Serialize;
+
+use crate::policy::permissions::{Access, Permissions, Responses, Rules};
+
+/// "Without limit", for the fields that nats-server reads only from other JWTs than these.
+const NO_LIMIT: i64 = -1;
+
+#[derive(Serialize)]
+pub(crate) struct UserClaims<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) jti: &'a str,
+    pub(crate) iat: i64,
+    pub(crate) iss: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) sub: &'a str,
+    /// Configuration mode: the account's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) aud: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) exp: Option<i64>,
+    pub(crate) nats: User<'a>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct User<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#pub: Option<Permission>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub: Option<Permission>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resp: Option<ResponsePermission>,
+    // A user under a scoped signing key must not carry a single limit, not even "none"
+    // (nats-io/jwt `ValidateScopedSigner`): hence the options.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subs: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer_account: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tags: &'a [String],
+    #[serde(rename = "type")]
+    kind: &'static str,
+    version: u8,
+}
+
+#[derive(Serialize)]
+struct Permission {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allow: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    deny: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ResponsePermission {
+    max: i64,
+    ttl: i64,
+}
+
+impl<'a> User<'a> {
+    pub(crate) fn new(
+        access: &Access,
+        tags: &'a [String],
+        issuer_account: Option<&'a str>,
+    ) -> Self {
+        let no_limit = (!matches!(access, Access::Scoped(_))).then_some(NO_LIMIT);
+        let (publish, subscribe, resp) = match access {
+            Access::Unrestricted | Access::Scoped(_) => (None, None, None),
+            Access::Limited(permissions) => sides(permissions),
+        };
+        Self {
+            r#pub: publish,
+            sub: subscribe,
+            resp,
+            subs: no_limit,
+            data: no_limit,
+            payload: no_limit,
+            issuer_account,
+            tags,
+            kind: "user",
+            version: 2,
+        }
+    }
+}
+
+type Sides = (Option<Permission>, Option<Permission>, Option<ResponsePermission>);
+
+fn sides(permissions: &Permissions) -> Sides {
+    let Permissions { publish, subscribe, responses } = permissions;
+    (Some(side(publish)), Some(side(subscribe)), responses.as_ref().map(response))
+}
+
+fn side<T: ToString>(rules: &Rules<T>) -> Permission {
+    let texts = |list: &[T]| list.iter().map(T::to_string).collect::<Vec<_>>();
+    if rules.allow.is_empty() {
+        // nats-server reads an absent allow list as "everything" (client.go, pubAllowedFullCheck).
+        return Permission { allow: Vec::new(), deny: vec![">".to_owned()] };
+    }
+    Permission { allow: texts(&rules.allow), deny: texts(&rules.deny) }
+}
+
+fn response(responses: &Responses) -> ResponsePermission {
+    let nanoseconds = |ttl: std::time::Duration| i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX);
+    ResponsePermission {
+        max: responses.max.map_or(NO_LIMIT, i64::from),
+        ttl: responses.ttl.map_or(NO_LIMIT, nanoseconds),
+    }
+}

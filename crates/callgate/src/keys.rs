@@ -13,6 +13,7 @@ use crate::secret::Secret;
 mod curve;
 mod signing;
 
+pub(crate) use curve::is_sealed;
 pub use curve::{BoxError, CurveKey, SharedKey};
 pub use signing::{AccountSigner, KeyPair, SignError, Signer};
 

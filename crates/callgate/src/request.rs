@@ -7,7 +7,6 @@ use tokio::time::Instant;
 use crate::{
     clock::UnixTime,
     connection::ConnectionKind,
-    decision::RequestIds,
     keys::{ServerKey, UserKey},
     secret::Secret,
 };
@@ -66,20 +65,6 @@ impl AuthRequest {
     /// When nobody waits for the answer any more.
     pub fn deadline(&self) -> Instant {
         self.deadline
-    }
-
-    /// The ids for the record of the decision.
-    pub(crate) fn ids(&self) -> RequestIds {
-        RequestIds {
-            request: self.id.clone(),
-            server_id: self.server.id.to_string(),
-            server_name: self.server.name.clone(),
-            client_id: self.client.id,
-            user_nkey: self.user_nkey.to_string(),
-            client_host: self.client.host.clone(),
-            connection: Some(self.client.connection),
-            client_name: self.client.name.clone(),
-        }
     }
 }
 

@@ -12,7 +12,7 @@ const ALGORITHM: &str = "ed25519-nkey";
 
 /// Why a text is not a NATS JWT. Never contains the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum JwtError {
+pub(crate) enum JwtError {
     /// Not three parts of base64url without padding.
     #[error("not a JWT: three parts of base64url, joined by dots, are expected")]
     Form,

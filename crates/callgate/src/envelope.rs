@@ -1,0 +1,390 @@
+//! From bytes to a request that can be believed, and back.
+//!
+//! [`Opener::open`] is the first half of the security argument: what it returns was sealed for us
+//! (where a curve key is configured), is signed by the server that it names, is meant for this
+//! callout, and is fresh. Everything else is dropped without an answer, because an answer would
+//! have to be signed for somebody who may not be a server.
+
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use crate::{
+    clock::UnixTime,
+    connection::ConnectionKind,
+    decision::{Denial, Reason, RequestIds},
+    keys::{
+        AccountKey, BoxError, CurveKey, CurvePublicKey, ServerKey, SharedKey, UserKey, is_sealed,
+    },
+    request::{
+        AuthRequest, Certificate, Client, Server,
+        credential::{self, Mode},
+    },
+    wire::{
+        jwt::Parts,
+        request::{AUDIENCE, ClientInformation, ClientTls, RequestClaims, ServerId},
+    },
+};
+
+/// The header in which a server names its curve key.
+pub const XKEY_HEADER: &str = "Nats-Server-Xkey";
+/// The largest request that is looked at, in bytes. A real one is 1 to 20 KB, most of it
+/// certificates.
+const MAX_REQUEST: usize = 256 * 1024;
+/// How far the server's clock and ours may differ.
+const TOLERANCE: Duration = Duration::from_secs(30);
+/// Kept back from the server's patience for signing, sealing and the way back.
+const MARGIN: Duration = Duration::from_millis(100);
+/// Longest patience that a server is believed to have.
+const MAX_PATIENCE: Duration = Duration::from_secs(300);
+/// Servers whose shared keys are remembered, for each of our keys.
+const REMEMBERED_SERVERS: usize = 1024;
+
+/// Why a request was dropped, with what is known of it.
+#[derive(Debug)]
+pub(crate) struct Dropped {
+    pub(crate) denial: Denial,
+    pub(crate) ids: Option<Box<RequestIds>>,
+    pub(crate) clock_skew: Option<i64>,
+}
+
+impl From<Denial> for Dropped {
+    fn from(denial: Denial) -> Self {
+        Self { denial, ids: None, clock_skew: None }
+    }
+}
+
+fn drop_as(reason: Reason, detail: impl Into<String>) -> Dropped {
+    Denial::new(reason, detail).into()
+}
+
+/// A message as it came in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Message<'a> {
+    pub(crate) payload: &'a [u8],
+    pub(crate) xkey_header: Option<&'a str>,
+    pub(crate) now: UnixTime,
+    pub(crate) arrived: Instant,
+}
+
+/// A request that was opened: whom to answer, with what key, and the request itself or, where the
+/// client's credential is none, the refusal.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) request: Result<AuthRequest, Denial>,
+    pub(crate) ids: RequestIds,
+    pub(crate) server: ServerKey,
+    pub(crate) user: UserKey,
+    pub(crate) sealer: Sealer,
+    pub(crate) clock_skew: i64,
+    /// When the server stops waiting.
+    pub(crate) given_up: Instant,
+    /// The user name that the client typed, for the record only.
+    pub(crate) claimed_user: String,
+}
+
+/// Opens requests.
+#[derive(Debug)]
+pub(crate) struct Opener {
+    xkeys: Vec<CurveKey>,
+    allow_plaintext: bool,
+    /// `sub` of every request: the issuer, or in operator mode the callout account.
+    subject: AccountKey,
+    mode: Mode,
+    shared: Cache<(usize, [u8; 32]), SharedKey>,
+}
+
+impl Opener {
+    pub(crate) fn new(
+        subject: AccountKey,
+        mode: Mode,
+        xkeys: Vec<CurveKey>,
+        allow_plaintext: bool,
+    ) -> Self {
+        let shared = Cache::new(REMEMBERED_SERVERS * xkeys.len().max(1));
+        Self { xkeys, allow_plaintext, subject, mode, shared }
+    }
+
+    /// Decrypts, verifies and checks a request.
+    ///
+    /// # Errors
+    /// What is not a fresh request of a server to this callout is to be dropped.
+    pub(crate) fn open(&self, message: Message<'_>) -> Result<Opened, Dropped> {
+        if message.payload.len() > MAX_REQUEST {
+            let detail = format!("it is larger than {MAX_REQUEST} bytes");
+            return Err(drop_as(Reason::BadRequest, detail));
+        }
+        let (plain, peer) = self.decrypt(message)?;
+        let parts =
+            Parts::split(plain.as_ref()).map_err(|e| drop_as(Reason::BadRequest, e.to_string()))?;
+        let claims: RequestClaims =
+            parts.claims().map_err(|e| drop_as(Reason::BadRequest, e.to_string()))?;
+        let server = signed_by_its_server(&parts, &claims)?;
+        let ids = ids(&claims);
+        let skew = claims.iat.saturating_sub(message.now.seconds());
+        let dropped =
+            |denial| Dropped { denial, ids: Some(Box::new(ids.clone())), clock_skew: Some(skew) };
+        self.meant_for_us(&claims).map_err(dropped)?;
+        let patience = fresh(&claims, message.now).map_err(dropped)?;
+        let user: UserKey = claims.nats.user_nkey.parse().map_err(|error| {
+            dropped(Denial::new(Reason::BadRequest, format!("its user_nkey: {error}")))
+        })?;
+        let sealer = self.sealer(peer, &claims).map_err(dropped)?;
+        let given_up = message.arrived + patience;
+        let claimed_user = claimed_user(&claims);
+        let request = self.request(claims, message, &server, &user, given_up);
+        Ok(Opened { request, ids, server, user, sealer, clock_skew: skew, given_up, claimed_user })
+    }
+
+    fn decrypt<'a>(&self, message: Message<'a>) -> Result<(Plain<'a>, Option<Peer>), Dropped> {
+        if !is_sealed(message.payload) {
+            return match self.xkeys.is_empty() || self.allow_plaintext {
+                true => Ok((Plain::AsItCame(message.payload), None)),
+                false => Err(drop_as(
+                    Reason::NotEncrypted,
+                    "the server sends requests in clear although an xkey is configured: give its \
+                     auth_callout block `xkey`, or set insecure_allow_plaintext for the change-over",
+                )),
+            };
+        }
+        if self.xkeys.is_empty() {
+            return Err(drop_as(
+                Reason::CannotDecrypt,
+                "the server encrypts its requests but no xkey is configured: add the seed of the \
+                 xkey in its auth_callout block to issuer.xkeys",
+            ));
+        }
+        let Some(header) = message.xkey_header else {
+            let detail = format!("it is encrypted, but without the header {XKEY_HEADER}");
+            return Err(drop_as(Reason::BadRequest, detail));
+        };
+        let peer: CurvePublicKey = header.parse().map_err(|error| {
+            drop_as(Reason::BadRequest, format!("its header {XKEY_HEADER}: {error}"))
+        })?;
+        for (index, key) in self.xkeys.iter().enumerate() {
+            let remembered = self.shared.get(&(index, *peer.bytes()));
+            let is_new = remembered.is_none();
+            let shared = match remembered {
+                Some(shared) => shared,
+                None => key
+                    .shared_with(&peer)
+                    .map_err(|e| drop_as(Reason::BadRequest, e.to_string()))?,
+            };
+            match shared.open(message.payload) {
+                Ok(plain) => {
+                    return Ok((
+                        Plain::Decrypted(plain),
+                        Some(Peer { public: peer, shared, index, is_new }),
+                    ));
+                }
+                Err(BoxError::DoesNotOpen) => {}
+                Err(error) => return Err(drop_as(Reason::BadRequest, error.to_string())),
+            }
+        }
+        let ours: Vec<_> = self.xkeys.iter().map(|key| key.public_key().as_str()).collect();
+        Err(drop_as(
+            Reason::CannotDecrypt,
+            format!(
+                "it is encrypted for another key: the server's auth_callout block needs `xkey: {}`",
+                ours.join("` or `")
+            ),
+        ))
+    }
+
+    fn meant_for_us(&self, claims: &RequestClaims) -> Result<(), Denial> {
+        if claims.aud != AUDIENCE {
+            return Err(Denial::new(
+                Reason::WrongAudienceRequest,
+                format!("its audience is not `{AUDIENCE}`"),
+            ));
+        }
+        if claims.sub == self.subject.as_str() {
+            return Ok(());
+        }
+        let theirs = claims.sub.parse::<AccountKey>();
+        let theirs = theirs.as_ref().map_or("something that is no account key", AccountKey::as_str);
+        let detail = match self.mode {
+            Mode::Configuration => format!(
+                "the server asks for the issuer {theirs}, but ours is {ours}: the server's \
+                 auth_callout block needs `issuer: {ours}`, or issuer.seed the server's seed",
+                ours = self.subject
+            ),
+            Mode::Operator => format!(
+                "the server asks for the callout account {theirs}, but issuer.account is {}",
+                self.subject
+            ),
+        };
+        Err(Denial::new(Reason::WrongAudienceRequest, detail))
+    }
+
+    /// The key in the header must be the one that the server signed: else somebody else would be
+    /// sent the answer.
+    fn sealer(&self, peer: Option<Peer>, claims: &RequestClaims) -> Result<Sealer, Denial> {
+        let Some(peer) = peer else { return Ok(Sealer(None)) };
+        if claims.nats.server_id.xkey != peer.public.as_str() {
+            return Err(Denial::new(
+                Reason::BadRequest,
+                format!("the curve key in the header {XKEY_HEADER} is not the one that was signed"),
+            ));
+        }
+        if peer.is_new {
+            // Only after the checks: whoever can make up servers must not fill the memory first.
+            self.shared.insert((peer.index, *peer.public.bytes()), peer.shared.clone());
+        }
+        Ok(Sealer(Some(peer.shared)))
+    }
+
+    fn request(
+        &self,
+        claims: RequestClaims,
+        message: Message<'_>,
+        server: &ServerKey,
+        user: &UserKey,
+        given_up: Instant,
+    ) -> Result<AuthRequest, Denial> {
+        let RequestClaims { jti, iss: _, sub: _, aud: _, iat: _, exp: _, nats } = claims;
+        let certificate = nats.client_tls.and_then(certificate);
+        let options = nats.connect_opts;
+        let client = client(nats.client_info, &options.lang, &options.version, &options.name);
+        let credential = credential::choose(options, &client.1, certificate.as_ref(), self.mode)?;
+        Ok(AuthRequest {
+            id: jti,
+            server: server_of(nats.server_id, server.clone()),
+            user_nkey: user.clone(),
+            client: client.0,
+            credential,
+            certificate,
+            received: message.now,
+            deadline: given_up.checked_sub(MARGIN).unwrap_or(given_up),
+        })
+    }
+}
+
+enum Plain<'a> {
+    AsItCame(&'a [u8]),
+    Decrypted(Zeroizing<Vec<u8>>),
+}
+
+impl AsRef<[u8]> for Plain<'_> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::AsItCame(bytes) => bytes,
+            Self::Decrypted(bytes) => bytes,
+        }
+    }
+}
+
+/// The server's side of a sealed request, not yet proven to be a server's.
+struct Peer {
+    public: CurvePublicKey,
+    shared: SharedKey,
+    index: usize,
+    is_new: bool,
+}
+
+/// Seals answers with the key that opened the request; in clear for a request in clear.
+#[derive(Debug, Clone)]
+pub(crate) struct Sealer(Option<SharedKey>);
+
+impl Sealer {
+    pub(crate) fn seal(&self, answer: String) -> Result<Vec<u8>, BoxError> {
+        match &self.0 {
+            Some(shared) => shared.seal(answer.as_bytes()),
+            None => Ok(answer.into_bytes()),
+        }
+    }
+}
+
+fn signed_by_its_server(parts: &Parts<'_>, claims: &RequestClaims) -> Result<ServerKey, Dropped> {
+    let bad = |detail: &str| drop_as(Reason::BadRequest, detail);
+    if claims.iss != claims.nats.server_id.id {
+        return Err(bad("it is signed by another key than the server that it names"));
+    }
+    let server: ServerKey =
+        claims.iss.parse().map_err(|error| bad(&format!("its issuer: {error}")))?;
+    let key = server.verifying().map_err(|error| bad(&format!("its issuer: {error}")))?;
+    match parts.is_signed_by(&key) {
+        true => Ok(server),
+        false => Err(bad("its signature is not the server's")),
+    }
+}
+
+/// How long the server waits for the answer.
+fn fresh(claims: &RequestClaims, now: UnixTime) -> Result<Duration, Denial> {
+    let (iat, exp) = (UnixTime::from_seconds(claims.iat), UnixTime::from_seconds(claims.exp));
+    let Some(patience) = u64::try_from(exp.seconds_since(iat)).ok().filter(|seconds| *seconds > 0)
+    else {
+        return Err(Denial::new(Reason::BadRequest, "it expires before it was made"));
+    };
+    if now > exp.plus(TOLERANCE) || iat > now.plus(TOLERANCE) {
+        return Err(Denial::new(
+            Reason::StaleRequest,
+            format!(
+                "the server made it at {iat}, by our clock it is {now}: an old request, or clocks \
+                 that differ by {} s (at most {} s are tolerated): check the time on both machines",
+                iat.seconds_since(now),
+                TOLERANCE.as_secs()
+            ),
+        ));
+    }
+    Ok(Duration::from_secs(patience).min(MAX_PATIENCE))
+}
+
+fn ids(claims: &RequestClaims) -> RequestIds {
+    let info = &claims.nats.client_info;
+    let name = if info.name.is_empty() { &claims.nats.connect_opts.name } else { &info.name };
+    RequestIds {
+        request: claims.jti.clone(),
+        server_id: claims.nats.server_id.id.clone(),
+        server_name: claims.nats.server_id.name.clone(),
+        client_id: info.id,
+        user_nkey: claims.nats.user_nkey.clone(),
+        client_host: info.host.clone(),
+        connection: Some(ConnectionKind::from_wire(&info.kind, &info.kind_of_client)),
+        client_name: name.clone(),
+    }
+}
+
+fn claimed_user(claims: &RequestClaims) -> String {
+    let typed = &claims.nats.connect_opts.user;
+    if typed.is_empty() { claims.nats.client_info.user.clone() } else { typed.clone() }
+}
+
+fn server_of(id: ServerId, key: ServerKey) -> Server {
+    let ServerId { id: _, name, host, version, cluster, tags, xkey: _ } = id;
+    Server { id: key, name, host, version, cluster, tags }
+}
+
+/// The client and the nonce that it was given to sign.
+fn client(info: ClientInformation, lang: &str, version: &str, name: &str) -> (Client, String) {
+    let connection = ConnectionKind::from_wire(&info.kind, &info.kind_of_client);
+    let ClientInformation { host, id, user: _, name: seen, kind, kind_of_client, mqtt_id, nonce } =
+        info;
+    let client = Client {
+        ip: host.parse().ok(),
+        host,
+        id,
+        connection,
+        kind,
+        kind_of_client,
+        name: if seen.is_empty() { name.to_owned() } else { seen },
+        lang: lang.to_owned(),
+        version: version.to_owned(),
+        mqtt_id,
+    };
+    (client, nonce)
+}
+
+/// The certificate, if the server verified it. What it did not verify proves nothing.
+fn certificate(tls: ClientTls) -> Option<Certificate> {
+    let ClientTls { version, cipher, verified_chains } = tls;
+    let verified_chains: Vec<_> =
+        verified_chains.into_iter().filter(|chain| !chain.is_empty()).collect();
+    (!verified_chains.is_empty()).then_some(Certificate {
+        verified_chains,
+        tls_version: version,
+        cipher,
+    })
+}

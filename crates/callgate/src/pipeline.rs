@@ -1,0 +1,339 @@
+//! The security argument on one screen: open, decide, check, mint, seal; and exactly one record.
+
+use std::{
+    fmt,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    clock::UnixTime,
+    decision::{Decision, Denial, Outcome, Reason, Stages},
+    envelope::{Dropped, Message, Opened, Opener},
+    mint::Minter,
+    policy::grant::Grant,
+    request::AuthRequest,
+    wire::response::{Addressee, Answer},
+};
+
+/// Decides about an opened request: a function of somebody's own, or chain and policy.
+pub(crate) trait Decide: fmt::Debug + Send + Sync + 'static {
+    fn decide(&self, request: Arc<AuthRequest>) -> BoxFuture<'_, Verdict>;
+}
+
+/// What was decided, before the last checks.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) authenticator: Option<Arc<str>>,
+    pub(crate) user: Option<String>,
+    pub(crate) grant: Result<Grant, Denial>,
+    /// Not to be answered at all.
+    pub(crate) silent: bool,
+}
+
+impl Verdict {
+    pub(crate) fn refused(denial: Denial) -> Self {
+        Self { authenticator: None, user: None, grant: Err(denial), silent: false }
+    }
+}
+
+/// How refusals are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusalStyle {
+    /// `Some(n)`: wrong credentials are not answered, at most `n` at once.
+    pub silent_max: Option<usize>,
+    /// Refusals go out this long after the request arrived, not earlier.
+    pub delay: Duration,
+}
+
+impl Default for RefusalStyle {
+    fn default() -> Self {
+        Self { silent_max: None, delay: Duration::ZERO }
+    }
+}
+
+/// Who is told of each decision.
+pub(crate) type Observer = Arc<dyn Fn(&Decision) + Send + Sync>;
+
+/// What outlives a change of configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Learned {
+    /// The callout account, as a server told us when we connected.
+    pub(crate) callout_account: ArcSwapOption<String>,
+    withheld: AtomicUsize,
+}
+
+pub(crate) struct Pipeline {
+    pub(crate) opener: Opener,
+    pub(crate) decide: Box<dyn Decide>,
+    pub(crate) minter: Minter,
+    pub(crate) style: RefusalStyle,
+    pub(crate) stated_callout_account: Option<String>,
+    pub(crate) share_callout_account: bool,
+    pub(crate) observers: Vec<Observer>,
+    pub(crate) learned: Arc<Learned>,
+}
+
+/// What becomes of a message.
+#[derive(Debug)]
+pub(crate) enum Handled {
+    /// To be sent, not before the given moment.
+    Answer { bytes: Vec<u8>, not_before: Option<Instant> },
+    /// Nothing is sent.
+    Silent,
+}
+
+impl Pipeline {
+    /// Takes one message from its bytes to its answer and records exactly one decision.
+    pub(crate) async fn handle(&self, message: Message<'_>) -> Handled {
+        let opened = match self.opener.open(message) {
+            Ok(opened) => opened,
+            Err(dropped) => {
+                self.record(dropped_decision(dropped, message.arrived));
+                return Handled::Silent;
+            }
+        };
+        let opened_at = Instant::now();
+        let (opened, verdict) = self.decide(opened).await;
+        let decided_at = Instant::now();
+        let (handled, mut decision) = self.answer(&opened, verdict, message);
+        decision.stages = Stages {
+            open: opened_at - message.arrived,
+            decide: decided_at - opened_at,
+            answer: decided_at.elapsed(),
+        };
+        decision.duration = message.arrived.elapsed();
+        self.record(decision);
+        handled
+    }
+
+    /// Opens a message and refuses it, for want of room to work on it.
+    pub(crate) fn refuse_overload(&self, message: Message<'_>) -> Handled {
+        let denial = Denial::new(Reason::Overloaded, "more requests are in flight than allowed");
+        match self.opener.open(message) {
+            Ok(opened) => {
+                let (handled, decision) =
+                    self.answer(&opened.into(), Verdict::refused(denial), message);
+                self.record(decision);
+                handled
+            }
+            Err(dropped) => {
+                self.record(dropped_decision(dropped, message.arrived));
+                Handled::Silent
+            }
+        }
+    }
+
+    async fn decide(&self, opened: Opened) -> (Case, Verdict) {
+        let (case, request) = Case::split(opened);
+        let request = match request {
+            Ok(request) => Arc::new(request),
+            Err(denial) => return (case, Verdict::refused(denial)),
+        };
+        let deadline = request.deadline();
+        let work = AssertUnwindSafe(async { self.decide.decide(Arc::clone(&request)).await });
+        let verdict = match timeout_at(deadline, work.catch_unwind()).await {
+            Ok(Ok(verdict)) => verdict,
+            // One decision hurts no other. The panic's text may hold anything: only the fact is told.
+            Ok(Err(_panic)) => Verdict::refused(Denial::new(
+                Reason::BackendUnavailable,
+                "the decision panicked; this is a bug",
+            )),
+            Err(_elapsed) => Verdict::refused(Denial::new(
+                Reason::BackendUnavailable,
+                "no decision before the server's deadline",
+            )),
+        };
+        (case, verdict)
+    }
+
+    fn answer(&self, case: &Case, verdict: Verdict, message: Message<'_>) -> (Handled, Decision) {
+        let Verdict { authenticator, user, grant, silent } = verdict;
+        let mut decision = case.decision(message.arrived);
+        decision.authenticator = authenticator;
+        decision.user =
+            user.or_else(|| (!case.claimed_user.is_empty()).then(|| case.claimed_user.clone()));
+        // An empty name would leave the one that the client typed.
+        let admitted = grant.and_then(|grant| self.admit(case, grant, message.now));
+        if Instant::now() > case.given_up {
+            // Nobody reads it any more; an answer would only add to the load that made it late.
+            decision.reason = Reason::DeadlinePassed;
+            decision.detail = "the server has given up waiting".to_owned();
+            return (Handled::Silent, decision);
+        }
+        let handled = match &admitted {
+            Ok((jwt, grant)) => {
+                decision.account = Some(grant.account().to_owned());
+                decision.user = Some(grant.user().to_owned());
+                decision.expires_at = grant.expires_at();
+                self.seal(case, &Answer::User(jwt), message.now, None)
+            }
+            Err(denial) => {
+                decision.reason = denial.reason;
+                decision.detail.clone_from(&denial.detail);
+                self.refuse(case, denial.reason, silent, message)
+            }
+        };
+        match handled {
+            Ok(handled) => (handled, decision),
+            Err(denial) => {
+                decision.reason = denial.reason;
+                decision.detail = denial.detail;
+                (Handled::Silent, decision)
+            }
+        }
+    }
+
+    /// The last checks before a user JWT is signed, whoever decided.
+    fn admit(&self, case: &Case, grant: Grant, now: UnixTime) -> Result<(String, Grant), Denial> {
+        if grant.user().is_empty() {
+            return Err(Denial::new(Reason::PolicyError, "the identity has an empty user name"));
+        }
+        if !self.share_callout_account && self.is_callout_account(grant.account()) {
+            return Err(Denial::new(
+                Reason::AccountNotAllowed,
+                format!(
+                    "`{}` is the callout account: whoever is placed there could read every password",
+                    grant.account()
+                ),
+            ));
+        }
+        let jwt = self.minter.user_jwt(&grant, &case.user, &case.ids.request, now)?;
+        Ok((jwt, grant))
+    }
+
+    fn is_callout_account(&self, name: &str) -> bool {
+        self.stated_callout_account.as_deref() == Some(name)
+            || self.learned.callout_account.load().as_ref().is_some_and(|learned| **learned == name)
+            || self.minter.is_callout_account(name)
+    }
+
+    fn refuse(
+        &self,
+        case: &Case,
+        reason: Reason,
+        silent: bool,
+        message: Message<'_>,
+    ) -> Result<Handled, Denial> {
+        if silent || self.withholds(reason, case.given_up) {
+            return Ok(Handled::Silent);
+        }
+        let delay = self.style.delay;
+        let not_before = (!delay.is_zero()).then(|| message.arrived + delay);
+        self.seal(case, &Answer::Error(reason.public_text()), message.now, not_before)
+    }
+
+    fn seal(
+        &self,
+        case: &Case,
+        answer: &Answer<'_>,
+        now: UnixTime,
+        not_before: Option<Instant>,
+    ) -> Result<Handled, Denial> {
+        let failed = |error: String| Denial::new(Reason::BackendUnavailable, error);
+        let to = Addressee { server: &case.server, user: &case.user };
+        let token = self.minter.answer(answer, &to, now).map_err(|e| failed(e.to_string()))?;
+        let bytes = case.sealer.seal(token).map_err(|e| failed(e.to_string()))?;
+        Ok(Handled::Answer { bytes, not_before })
+    }
+
+    /// True if this refusal is withheld: the client then waits until its server gives up. Each one
+    /// holds a place at the server, so there is a limit, past which refusals are told again.
+    fn withholds(&self, reason: Reason, until: Instant) -> bool {
+        let guessing =
+            matches!(reason, Reason::BadPassword | Reason::UnknownUser | Reason::BadToken);
+        let Some(most) = self.style.silent_max.filter(|_| guessing) else { return false };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return false };
+        if self.learned.withheld.fetch_add(1, Ordering::Relaxed) >= most {
+            self.learned.withheld.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        let learned = Arc::clone(&self.learned);
+        runtime.spawn(async move {
+            tokio::time::sleep_until(until).await;
+            learned.withheld.fetch_sub(1, Ordering::Relaxed);
+        });
+        true
+    }
+
+    fn record(&self, decision: Decision) {
+        for observer in &self.observers {
+            observer(&decision);
+        }
+    }
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("decide", &self.decide)
+            .field("minter", &self.minter)
+            .field("style", &self.style)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is needed to answer, apart from the request itself.
+struct Case {
+    ids: crate::decision::RequestIds,
+    server: crate::keys::ServerKey,
+    user: crate::keys::UserKey,
+    sealer: crate::envelope::Sealer,
+    clock_skew: i64,
+    given_up: Instant,
+    claimed_user: String,
+}
+
+impl From<Opened> for Case {
+    fn from(opened: Opened) -> Self {
+        Self::split(opened).0
+    }
+}
+
+impl Case {
+    fn split(opened: Opened) -> (Self, Result<AuthRequest, Denial>) {
+        let Opened { request, ids, server, user, sealer, clock_skew, given_up, claimed_user } =
+            opened;
+        (Self { ids, server, user, sealer, clock_skew, given_up, claimed_user }, request)
+    }
+
+    fn decision(&self, arrived: Instant) -> Decision {
+        Decision {
+            reason: Reason::Admitted,
+            detail: String::new(),
+            ids: Some(self.ids.clone()),
+            authenticator: None,
+            user: None,
+            account: None,
+            expires_at: None,
+            duration: arrived.elapsed(),
+            stages: Stages::default(),
+            clock_skew: Some(self.clock_skew),
+        }
+    }
+}
+
+fn dropped_decision(dropped: Dropped, arrived: Instant) -> Decision {
+    let Dropped { denial, ids, clock_skew } = dropped;
+    debug_assert_eq!(denial.reason.outcome(), Outcome::Dropped);
+    Decision {
+        reason: denial.reason,
+        detail: denial.detail,
+        ids: ids.map(|ids| *ids),
+        authenticator: None,
+        user: None,
+        account: None,
+        expires_at: None,
+        duration: arrived.elapsed(),
+        stages: Stages { open: arrived.elapsed(), ..Stages::default() },
+        clock_skew,
+    }
+}

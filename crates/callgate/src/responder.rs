@@ -1,0 +1,264 @@
+//! Runs a gate on async-nats: one queue subscriber among its replicas, bounded work, and a way out
+//! that loses no request.
+//!
+//! async-nats' own service endpoints unsubscribe at once when they stop and lose what was on its
+//! way; the micro-service protocol is small, so it is spoken here over a subscription that drains.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{Client, Message as NatsMessage, Subject, Subscriber};
+use futures_util::StreamExt;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    clock::UnixTime,
+    envelope::{Message, XKEY_HEADER},
+    gate::Callgate,
+    pipeline::Handled,
+};
+
+mod account;
+mod micro;
+
+pub use account::{OwnAccount, other_responders, own_account};
+use micro::{Micro, Stats};
+
+/// Where nats-server asks.
+pub const AUTH_SUBJECT: &str = "$SYS.REQ.USER.AUTH";
+
+/// Refusals that are held back at once, for `delay`.
+const MAX_HELD_BACK: u32 = 65_536;
+
+/// How a gate is run.
+#[derive(Debug, Clone)]
+pub struct ResponderOptions {
+    /// The queue group, shared by all replicas.
+    pub queue: String,
+    /// Requests that are worked on at once; more are refused at once, `temporarily unavailable`.
+    pub max_in_flight: u32,
+    /// The version that `nats micro` shows.
+    pub version: String,
+}
+
+impl Default for ResponderOptions {
+    fn default() -> Self {
+        Self {
+            queue: "callgate".to_owned(),
+            max_in_flight: 1024,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// Why a gate could not be run, or stopped running.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The subscription could not be made.
+    #[error("subscribing to `{subject}` failed: {error}")]
+    Subscribe {
+        /// The subject.
+        subject: String,
+        /// What the client says.
+        error: String,
+    },
+    /// The server did not answer who we are, so it did not confirm the subscription either.
+    #[error(
+        "the server does not answer `$SYS.REQ.USER.INFO`, so the subscription is not confirmed: \
+         does the callout user have leave to publish it, and to subscribe `_INBOX.>`? ({0})"
+    )]
+    NotConfirmed(String),
+    /// The client was closed.
+    #[error("the connection to NATS was closed")]
+    Closed,
+}
+
+/// A gate that is a member of the queue group.
+#[derive(Debug)]
+pub struct Responder {
+    client: Client,
+    slots: Arc<Semaphore>,
+    held_back: Arc<Semaphore>,
+    max_in_flight: u32,
+    stop: tokio::sync::watch::Sender<bool>,
+    work: JoinHandle<()>,
+    micro: Micro,
+}
+
+impl Responder {
+    /// Joins the queue group and answers from now on. Whether a server has confirmed it is told by
+    /// [`own_account`], asked afterwards on the same client: servers work in order.
+    ///
+    /// # Errors
+    /// If the client cannot subscribe.
+    pub async fn join(
+        client: Client,
+        gate: Callgate,
+        options: ResponderOptions,
+    ) -> Result<Self, ServeError> {
+        let stats = Arc::new(Stats::default());
+        let micro = Micro::start(&client, &options, Arc::clone(&stats)).await?;
+        let subscription = client
+            .queue_subscribe(AUTH_SUBJECT, options.queue.clone())
+            .await
+            .map_err(|error| subscribe_error(AUTH_SUBJECT, &error))?;
+        let max_in_flight = options.max_in_flight.max(1);
+        let slots = Arc::new(Semaphore::new(max_in_flight as usize));
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let held_back = Arc::new(Semaphore::new(MAX_HELD_BACK as usize));
+        let worker = Worker {
+            client: client.clone(),
+            gate,
+            slots: Arc::clone(&slots),
+            held_back: Arc::clone(&held_back),
+            stats,
+        };
+        let work = tokio::spawn(worker.run(subscription, stopped));
+        Ok(Self { client, slots, held_back, max_in_flight, stop, work, micro })
+    }
+
+    /// Requests that are being worked on now.
+    pub fn in_flight(&self) -> u32 {
+        let free = u32::try_from(self.slots.available_permits()).unwrap_or(u32::MAX);
+        self.max_in_flight.saturating_sub(free)
+    }
+
+    /// True until the subscription ends, by [`Responder::leave`] or with the client.
+    pub fn is_running(&self) -> bool {
+        !self.work.is_finished()
+    }
+
+    /// Leaves the queue group and finishes what has arrived, within `patience`. Returns whether all
+    /// of it was finished.
+    pub async fn leave(self, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        let _ = self.stop.send(true);
+        self.micro.stop();
+        let mut work = self.work;
+        let read = tokio::time::timeout_at(until, &mut work).await.is_ok();
+        work.abort();
+        let slots = self.slots.acquire_many(self.max_in_flight);
+        let held_back = self.held_back.acquire_many(MAX_HELD_BACK);
+        let finished = tokio::time::timeout_at(until, async { (slots.await, held_back.await) });
+        let finished = finished.await.is_ok();
+        // Answers may still be on their way to the socket.
+        let flushed = timeout(Duration::from_secs(1), self.client.flush()).await.is_ok();
+        read && finished && flushed
+    }
+}
+
+fn subscribe_error(subject: &str, error: &dyn std::error::Error) -> ServeError {
+    ServeError::Subscribe { subject: subject.to_owned(), error: error.to_string() }
+}
+
+struct Worker {
+    client: Client,
+    gate: Callgate,
+    slots: Arc<Semaphore>,
+    held_back: Arc<Semaphore>,
+    stats: Arc<Stats>,
+}
+
+impl Worker {
+    async fn run(
+        self,
+        mut subscription: Subscriber,
+        mut stopped: tokio::sync::watch::Receiver<bool>,
+    ) {
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                message = subscription.next() => match message {
+                    Some(message) => self.accept(message),
+                    None => return,
+                },
+                _ = stopped.changed(), if !draining => {
+                    draining = true;
+                    // Unsubscribes, and the stream goes on until the server has confirmed it.
+                    if subscription.drain().await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn accept(&self, message: NatsMessage) {
+        let arrived = Instant::now();
+        let now = UnixTime::now();
+        let NatsMessage { reply, payload, headers, .. } = message;
+        // Without a reply subject nobody waits for an answer.
+        let Some(reply) = reply else { return };
+        let xkey = headers.as_ref().and_then(|headers| headers.get(XKEY_HEADER));
+        let xkey = xkey.map(|value| value.as_str().to_owned());
+        let pipeline = self.gate.pipeline();
+        let answering = Answering {
+            client: self.client.clone(),
+            reply,
+            held_back: Arc::clone(&self.held_back),
+            stats: Arc::clone(&self.stats),
+        };
+        let slot = Arc::clone(&self.slots).try_acquire_owned().ok();
+        tokio::spawn(async move {
+            let message = Message { payload: &payload, xkey_header: xkey.as_deref(), now, arrived };
+            let handled = match &slot {
+                Some(_slot) => pipeline.handle(message).await,
+                None => pipeline.refuse_overload(message),
+            };
+            answering.send(handled, slot, arrived).await;
+        });
+    }
+}
+
+struct Answering {
+    client: Client,
+    reply: Subject,
+    held_back: Arc<Semaphore>,
+    stats: Arc<Stats>,
+}
+
+impl Answering {
+    async fn send(self, handled: Handled, slot: Option<OwnedSemaphorePermit>, arrived: Instant) {
+        self.stats.count(arrived.elapsed());
+        let Handled::Answer { bytes, not_before } = handled else { return };
+        if let Some(moment) = not_before {
+            // A refusal that is held back holds no slot; past the limit it is told at once.
+            drop(slot);
+            let held = Arc::clone(&self.held_back).try_acquire_owned();
+            if held.is_ok() {
+                tokio::time::sleep_until(moment).await;
+            }
+            self.publish(bytes).await;
+            return;
+        }
+        self.publish(bytes).await;
+        drop(slot);
+    }
+
+    async fn publish(self, bytes: Vec<u8>) {
+        if let Err(error) = self.client.publish(self.reply, bytes.into()).await {
+            self.stats.count_error(error.to_string());
+        }
+    }
+}
+
+impl Callgate {
+    /// Answers on this client, in the queue group `callgate`, until the client is closed.
+    ///
+    /// First asks the server for the callout account, so that nobody is placed there.
+    ///
+    /// # Errors
+    /// If the server does not confirm the subscription, or when the client is closed.
+    pub async fn serve(&self, client: Client) -> Result<(), ServeError> {
+        let own = own_account(&client).await?;
+        self.learn_callout_account(&own.account);
+        let responder =
+            Responder::join(client.clone(), self.clone(), ResponderOptions::default()).await?;
+        own_account(&client).await?;
+        let _ = responder.work.await;
+        Err(ServeError::Closed)
+    }
+}

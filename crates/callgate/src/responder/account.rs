@@ -1,0 +1,124 @@
+//! What a server tells a client about itself, and who else answers.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_nats::Client;
+use futures_util::StreamExt;
+use serde::Deserialize;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{AUTH_SUBJECT, ServeError};
+
+/// How long a server may take to say who we are.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Who we are, as the server sees it (`$SYS.REQ.USER.INFO`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnAccount {
+    /// The account: a name in configuration mode, a public key in operator mode.
+    pub account: String,
+    /// Whether we may ourselves publish requests, and so make them up.
+    pub may_forge_requests: bool,
+}
+
+#[derive(Deserialize)]
+struct Info {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    account: String,
+    #[serde(default)]
+    permissions: Option<Permissions>,
+}
+
+#[derive(Deserialize)]
+struct Permissions {
+    #[serde(default)]
+    publish: Option<Side>,
+}
+
+#[derive(Deserialize, Default)]
+struct Side {
+    #[serde(default)]
+    allow: Option<Vec<String>>,
+    #[serde(default)]
+    deny: Option<Vec<String>>,
+}
+
+/// Asks the server who we are. An answer also proves that all that this client sent before has
+/// been worked on, subscriptions among it.
+///
+/// # Errors
+/// If no server answers in time.
+pub async fn own_account(client: &Client) -> Result<OwnAccount, ServeError> {
+    let not_confirmed = |error: String| ServeError::NotConfirmed(error);
+    let answer = timeout(PATIENCE, client.request("$SYS.REQ.USER.INFO", "".into()))
+        .await
+        .map_err(|_| not_confirmed("no answer in time".to_owned()))?
+        .map_err(|error| not_confirmed(error.to_string()))?;
+    let info: Info = serde_json::from_slice(&answer.payload)
+        .map_err(|_| not_confirmed("the answer is not the JSON that servers send".to_owned()))?;
+    let may_forge_requests = info.data.permissions.as_ref().is_none_or(may_publish_requests);
+    Ok(OwnAccount { account: info.data.account, may_forge_requests })
+}
+
+fn may_publish_requests(permissions: &Permissions) -> bool {
+    use crate::subject::SubjectPattern;
+
+    let Some(publish) = &permissions.publish else { return true };
+    let auth: Option<SubjectPattern> = AUTH_SUBJECT.parse().ok();
+    let reaches = |list: &Option<Vec<String>>| {
+        list.as_ref().is_some_and(|list| {
+            list.iter()
+                .filter_map(|text| text.parse::<SubjectPattern>().ok())
+                .any(|pattern| auth.as_ref().is_some_and(|auth| pattern.covers(auth)))
+        })
+    };
+    let allows = publish.allow.as_ref().is_none_or(Vec::is_empty) || reaches(&publish.allow);
+    allows && !reaches(&publish.deny)
+}
+
+#[derive(Deserialize)]
+struct ServiceInfo {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Deserialize)]
+struct Endpoint {
+    #[serde(default)]
+    subject: String,
+    #[serde(default)]
+    queue_group: String,
+}
+
+/// Other micro services that answer authorization requests outside the queue group `queue`, by
+/// name and queue group. Each request would be answered twice.
+pub async fn other_responders(
+    client: &Client,
+    queue: &str,
+    wait: Duration,
+) -> Vec<(String, String)> {
+    let inbox = client.new_inbox();
+    let Ok(mut answers) = client.subscribe(inbox.clone()).await else { return Vec::new() };
+    if client.publish_with_reply("$SRV.INFO", inbox, "".into()).await.is_err() {
+        return Vec::new();
+    }
+    let until = Instant::now() + wait;
+    let mut found = HashMap::new();
+    while let Ok(Some(answer)) = timeout_at(until, answers.next()).await {
+        let Ok(info) = serde_json::from_slice::<ServiceInfo>(&answer.payload) else { continue };
+        for endpoint in info.endpoints {
+            if endpoint.subject == AUTH_SUBJECT && endpoint.queue_group != queue {
+                found.insert((info.name.clone(), endpoint.queue_group), ());
+            }
+        }
+    }
+    let mut found: Vec<_> = found.into_keys().collect();
+    found.sort();
+    found
+}

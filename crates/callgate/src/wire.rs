@@ -6,5 +6,5 @@ pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod user;
 
-pub use json::{JsonError, parse_strict};
+pub use json::{JsonError, deserialize_strict, parse_strict};
 pub use jwt::looks_like_jwt;

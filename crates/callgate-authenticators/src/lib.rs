@@ -1,1 +1,7 @@
-//! .
+//! The authenticators of Callgate: who is the client of this NATS connection?
+//!
+//! Each kind is one folder and one line in [`kind::Registry::builtin`]. A kind reads its own table
+//! of the configuration through [`settings`], which reports every fault at once.
+
+pub mod kind;
+pub mod settings;

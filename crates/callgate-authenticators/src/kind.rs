@@ -1,0 +1,203 @@
+//! Kinds of authenticators: how each is built from its own table of the configuration.
+
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+
+use callgate::authn::Authenticator;
+use ipnet::IpNet;
+
+use crate::settings::{Sources, Table, nearest};
+
+mod shared;
+
+pub use shared::Shared;
+
+/// A kind of authenticator: `users`, `oidc`, …
+///
+/// To add one of your own to the stock service, implement this and hand it to
+/// [`Registry::with`]; its name is then the name of its table in `[[authenticators]]`.
+pub trait Kind: fmt::Debug + Send + Sync {
+    /// The name of its table in the configuration.
+    fn name(&self) -> &'static str;
+
+    /// Whether it answers for user names with passwords.
+    fn takes_passwords(&self) -> bool {
+        false
+    }
+
+    /// Public nkeys that sign tokens by this table. A key that does must not be one to log in
+    /// with, because logging in signs whatever the server chooses. Malformed ones are left out:
+    /// [`Kind::build`] reports them.
+    fn token_keys(&self, _table: &serde_json::Value) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Builds the authenticator. What is wrong goes into the table's report; `None` says that
+    /// something was. It calls [`Table::finish`] itself.
+    fn build(&self, context: &BuildContext, table: Table<'_>) -> Option<Arc<dyn Authenticator>>;
+}
+
+/// Everything that building an authenticator may depend on, beside its own table.
+///
+/// It may be kept: a source that is read again later is judged by the same context.
+#[derive(Clone)]
+pub struct BuildContext {
+    /// The authenticator's name.
+    pub name: Arc<str>,
+    /// Files and environment.
+    pub sources: Sources,
+    /// The roles that exist.
+    pub roles: Arc<BTreeSet<String>>,
+    /// Whether users may be placed in an account of this name.
+    pub knows_account: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// What lives longer than one configuration: pools, caches, key stores.
+    pub shared: Arc<Shared>,
+    /// `[cache]`.
+    pub cache: CacheSettings,
+    /// `[admission].trusted_proxies`: addresses that many users share.
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// Counts configurations, so that what was remembered under one never serves another.
+    pub generation: u64,
+    /// Whether an authenticator further down the list takes passwords.
+    pub passwords_taken_later: bool,
+    /// Keys that sign tokens ([`Kind::token_keys`] of all authenticators).
+    pub token_keys: Arc<BTreeSet<String>>,
+    /// Whether to watch files and fetch keys in the background; `check` and `explain` do not.
+    pub background: bool,
+    /// Is told what happens in the background.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl BuildContext {
+    /// A context with nothing around it: no roles, every account known, nothing in the background.
+    pub fn new(name: &str, sources: Sources, shared: Arc<Shared>) -> Self {
+        Self {
+            name: name.into(),
+            sources,
+            roles: Arc::default(),
+            knows_account: Arc::new(|_| true),
+            shared,
+            cache: CacheSettings::default(),
+            trusted_proxies: Arc::from([]),
+            generation: 0,
+            passwords_taken_later: false,
+            token_keys: Arc::default(),
+            background: false,
+            observer: Arc::new(Nobody),
+        }
+    }
+}
+
+impl fmt::Debug for BuildContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BuildContext")
+            .field("name", &self.name)
+            .field("generation", &self.generation)
+            .field("background", &self.background)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `[cache]`: what is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// How many verified tokens.
+    pub tokens: usize,
+    /// For how long a verified password; zero is off.
+    pub passwords: Duration,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self { tokens: 100_000, passwords: Duration::from_secs(60) }
+    }
+}
+
+/// Is told what happens in the background, for metrics. `authenticator` is its name.
+pub trait Observer: fmt::Debug + Send + Sync {
+    /// A changed file was read again; `loaded` if it took effect.
+    fn file_reloaded(&self, _authenticator: &str, _loaded: bool) {}
+
+    /// Signing keys were fetched, or not.
+    fn keys_refreshed(&self, _authenticator: &str, _fetched: bool) {}
+}
+
+/// Listens to nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nobody;
+
+impl Observer for Nobody {}
+
+/// The kinds that a configuration may name.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    kinds: Vec<Arc<dyn Kind>>,
+}
+
+impl Registry {
+    /// No kind at all.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// The kinds of this build.
+    pub fn builtin() -> Self {
+        Self::empty()
+    }
+
+    /// And one more. One of the same name takes the older one's place.
+    #[must_use]
+    pub fn with(mut self, kind: impl Kind + 'static) -> Self {
+        self.kinds.retain(|known| known.name() != kind.name());
+        self.kinds.push(Arc::new(kind));
+        self
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.kinds.iter().map(|kind| kind.name())
+    }
+
+    /// The kind of this name.
+    pub fn find(&self, name: &str) -> Option<&Arc<dyn Kind>> {
+        self.kinds.iter().find(|kind| kind.name() == name)
+    }
+
+    /// The one kind that `entry` (a table of `[[authenticators]]`) has a table for, and that table.
+    ///
+    /// Call it after the common keys were read: what is left must be the kind. An unknown one is
+    /// reported with the kinds there are and the nearest of them.
+    pub fn kind_of<'a>(&self, entry: &mut Table<'a>) -> Option<(&Arc<dyn Kind>, Table<'a>)> {
+        let there: Vec<_> = self.kinds.iter().filter(|kind| entry.has(kind.name())).collect();
+        match there.as_slice() {
+            [kind] => Some((kind, entry.table(kind.name())?)),
+            [] => {
+                self.report_missing(entry);
+                None
+            }
+            [_, ..] => {
+                let names: Vec<_> = there.iter().map(|kind| kind.name()).collect();
+                let names = names.join("` and `");
+                entry.fault_here(format!("has `{names}`: each entry is of exactly one kind"));
+                None
+            }
+        }
+    }
+
+    fn report_missing(&self, entry: &mut Table<'_>) {
+        let names = self.names().collect::<Vec<_>>().join(", ");
+        let unknown = entry
+            .rest()
+            .into_iter()
+            .find(|key| entry.map().get(*key).is_some_and(serde_json::Value::is_object));
+        let Some(unknown) = unknown else {
+            entry.fault_here(format!("has no table of its kind; this build has: {names}"));
+            return;
+        };
+        let near = nearest(unknown, self.names());
+        let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        entry.refuse(unknown, format!("unknown kind{near} (this build has: {names})"));
+    }
+}
+
+#[cfg(test)]
+mod tests;

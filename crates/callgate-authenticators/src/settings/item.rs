@@ -1,0 +1,153 @@
+//! One value of a configuration, with its key path, before it is known what it is.
+
+use std::{fmt::Display, str::FromStr, time::Duration};
+
+use serde_json::{Map, Value};
+
+use super::{duration::parse_duration, report::Report, sources::Sources, table::Table};
+
+/// A value and where it stands. Each reader returns `None` after reporting a fault.
+#[derive(Clone)]
+pub struct Item<'a> {
+    pub(super) path: String,
+    pub(super) value: &'a Value,
+    pub(super) report: &'a Report,
+    pub(super) sources: &'a Sources,
+}
+
+impl<'a> Item<'a> {
+    /// The key path.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The plain value.
+    pub fn value(&self) -> &'a Value {
+        self.value
+    }
+
+    /// Reports that this value is wrong.
+    pub fn fault(&self, message: impl Display) {
+        self.report.fault(self.path.clone(), message);
+    }
+
+    /// Reports that this value is doubtful.
+    pub fn warn(&self, message: impl Display) {
+        self.report.warn(self.path.clone(), message);
+    }
+
+    fn wrong<T>(&self, wanted: &str) -> Option<T> {
+        self.fault(format!("must be {wanted}, not {}", describe(self.value)));
+        None
+    }
+
+    fn same_place<'b>(&self, path: String, value: &'b Value) -> Item<'b>
+    where
+        'a: 'b,
+    {
+        Item { path, value, report: self.report, sources: self.sources }
+    }
+
+    /// A text.
+    pub fn string(&self) -> Option<&'a str> {
+        match self.value {
+            Value::String(text) => Some(text),
+            Value::Number(_) | Value::Bool(_) => self.wrong("text (put it between quotes)"),
+            Value::Null | Value::Array(_) | Value::Object(_) => self.wrong("text"),
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&self) -> Option<bool> {
+        self.value.as_bool().or_else(|| self.wrong("true or false"))
+    }
+
+    /// A whole number.
+    pub fn integer(&self) -> Option<i64> {
+        self.value.as_i64().or_else(|| self.wrong("a whole number"))
+    }
+
+    /// A duration such as `"90s"`.
+    pub fn duration(&self) -> Option<Duration> {
+        match self.value {
+            Value::String(text) => self.parsed(parse_duration(text)),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_) => self.wrong("a duration with its unit, such as \"90s\""),
+        }
+    }
+
+    /// A text that parses.
+    pub fn parse<T: FromStr<Err: Display>>(&self) -> Option<T> {
+        self.parsed(self.string()?.parse())
+    }
+
+    pub(super) fn parsed<T, E: Display>(&self, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.fault(error)).ok()
+    }
+
+    /// A list; a single value that is no list counts as a list of one.
+    pub fn items(&self) -> Vec<Item<'a>> {
+        match self.value {
+            Value::Array(list) => list
+                .iter()
+                .enumerate()
+                .map(|(index, value)| self.same_place(format!("{}[{index}]", self.path), value))
+                .collect(),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Object(_) => vec![self.clone()],
+        }
+    }
+
+    /// A text or a list of texts.
+    pub fn strings(&self) -> Option<Vec<String>> {
+        let texts: Vec<_> = self.items().iter().map(Item::string).collect();
+        texts.into_iter().map(|text| text.map(str::to_owned)).collect()
+    }
+
+    /// A list of texts that all parse.
+    pub fn parsed_list<T: FromStr<Err: Display>>(&self) -> Option<Vec<T>> {
+        // Collected twice, so that every fault of the list is told and not only the first.
+        let parsed: Vec<Option<T>> = self.items().iter().map(Item::parse).collect();
+        parsed.into_iter().collect()
+    }
+
+    /// A table.
+    pub fn table(&self) -> Option<Table<'a>> {
+        match self.value {
+            Value::Object(map) => Some(self.as_table(map)),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => self.wrong("a table"),
+        }
+    }
+
+    fn as_table(&self, map: &'a Map<String, Value>) -> Table<'a> {
+        Table::new(self.path.clone(), map, self.report, self.sources)
+    }
+}
+
+impl std::fmt::Debug for Item<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Item({:?}, {})", self.path, describe(self.value))
+    }
+}
+
+/// What a value is. Never the value itself, which may be a secret.
+pub(super) fn describe(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a table",
+    }
+}

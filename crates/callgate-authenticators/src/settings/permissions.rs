@@ -1,0 +1,182 @@
+//! The one schema of permissions: in users files, service tokens, roles, ceilings and defaults.
+//!
+//! `publish` (or `pub`), `subscribe` (or `sub`): a list for what is allowed, or a table of `allow`
+//! and `deny`. `responses` (or `resp`, `allow_responses`): `true`, or a table of `max` and `ttl`.
+
+use std::{fmt::Display, str::FromStr, time::Duration};
+
+use callgate::policy::permissions::{Permissions, Responses, Rules};
+use serde_json::Value;
+
+use super::{item::Item, report::Report, table::Table};
+
+/// Spellings of the publishing side.
+pub const PUBLISH: &[&str] = &["publish", "pub"];
+/// Spellings of the subscribing side.
+pub const SUBSCRIBE: &[&str] = &["subscribe", "sub"];
+/// Spellings of the leave to answer.
+pub const RESPONSES: &[&str] = &["responses", "resp", "allow_responses"];
+
+/// One subject as it was written, perhaps with a template in it, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The key path.
+    pub path: String,
+    /// The text.
+    pub text: String,
+}
+
+/// One side as it was written. `None` for a list that is not there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RawRules {
+    /// What is allowed.
+    pub allow: Option<Vec<Written>>,
+    /// What is denied.
+    pub deny: Option<Vec<Written>>,
+}
+
+/// Permissions as they were written, templates and all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RawPermissions {
+    /// The publishing side, if it is there.
+    pub publish: Option<RawRules>,
+    /// The subscribing side, if it is there.
+    pub subscribe: Option<RawRules>,
+    /// The leave to answer, if it is there and not `false`.
+    pub responses: Option<Responses>,
+}
+
+impl RawPermissions {
+    /// Reads the permission keys of `table`, and refuses limits that nobody would enforce.
+    pub fn read(table: &mut Table<'_>) -> Self {
+        refuse_limits(table);
+        Self {
+            publish: table.raw_of(PUBLISH).map(|item| RawRules::read(&item)),
+            subscribe: table.raw_of(SUBSCRIBE).map(|item| RawRules::read(&item)),
+            responses: table.raw_of(RESPONSES).and_then(|item| responses(&item)),
+        }
+    }
+
+    /// The permissions, where no templates are allowed. Subjects that are none go into `report`,
+    /// and are left out of the result.
+    pub fn literal(&self, report: &Report) -> Permissions {
+        let Self { publish, subscribe, responses } = self;
+        Permissions {
+            publish: publish.as_ref().map(|side| side.literal(report)).unwrap_or_default(),
+            subscribe: subscribe.as_ref().map(|side| side.literal(report)).unwrap_or_default(),
+            responses: *responses,
+        }
+    }
+}
+
+/// Reads a `permissions` table with nothing else in it and without templates.
+pub fn permissions(mut table: Table<'_>) -> Permissions {
+    let permissions = RawPermissions::read(&mut table).literal(table.report());
+    table.finish();
+    permissions
+}
+
+/// Refuses `subs`, `payload` and `data`: nats-server never looks at them in a callout's answer
+/// (`auth_callout.go` takes the permissions of the user JWT and leaves its limits).
+pub fn refuse_limits(table: &mut Table<'_>) {
+    for key in ["subs", "payload", "data"] {
+        table.refuse(
+            key,
+            "nats-server never enforces limits of single users that come from a callout: \
+             set the limits of the account instead",
+        );
+    }
+}
+
+impl RawRules {
+    /// Reads one side: a list, or a table of `allow` and `deny`.
+    pub fn read(item: &Item<'_>) -> Self {
+        match item.value() {
+            Value::Object(_) => {
+                let Some(mut table) = item.table() else { return Self::default() };
+                let allow = table.raw("allow").map(|list| written(&list));
+                let deny = table.raw("deny").map(|list| written(&list));
+                table.finish();
+                Self { allow, deny }
+            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => Self { allow: Some(written(item)), deny: None },
+        }
+    }
+
+    fn literal<T: FromStr<Err: Display>>(&self, report: &Report) -> Rules<T> {
+        Rules {
+            allow: parsed(self.allow.as_deref(), report),
+            deny: parsed(self.deny.as_deref(), report),
+        }
+    }
+}
+
+/// A subject or a list of subjects, as they were written.
+pub fn written(item: &Item<'_>) -> Vec<Written> {
+    let texts = item.items();
+    let texts = texts.iter().filter_map(|item| {
+        Some(Written { path: item.path().to_owned(), text: item.string()?.to_owned() })
+    });
+    texts.collect()
+}
+
+fn parsed<T: FromStr<Err: Display>>(list: Option<&[Written]>, report: &Report) -> Vec<T> {
+    let parse = |written: &Written| {
+        if written.text.contains("{{") {
+            report.fault(
+                written.path.clone(),
+                "templates work in roles only: give the user a role, or write the subject out",
+            );
+            return None;
+        }
+        let parsed = written.text.parse();
+        parsed.map_err(|error| report.fault(written.path.clone(), error)).ok()
+    };
+    list.unwrap_or_default().iter().filter_map(parse).collect()
+}
+
+/// Reads the leave to answer: `true`, `false`, or a table of `max` and `ttl`.
+pub fn responses(item: &Item<'_>) -> Option<Responses> {
+    if let Value::Bool(wanted) = item.value() {
+        return wanted.then(Responses::default);
+    }
+    let Value::Object(_) = item.value() else {
+        item.fault("must be true or a table such as { max = 1, ttl = \"5s\" }");
+        return None;
+    };
+    let mut table = item.table()?;
+    let usual = Responses::default();
+    let max = table.raw("max").map_or(Some(usual.max), |item| max(&item));
+    let ttl = table.raw("ttl").map_or(Some(usual.ttl), |item| ttl(&item));
+    table.finish();
+    Some(Responses { max: max?, ttl: ttl? })
+}
+
+fn max(item: &Item<'_>) -> Option<Option<u32>> {
+    match item.integer()? {
+        -1 => Some(None),
+        number => match u32::try_from(number) {
+            Ok(number) if number > 0 => Some(Some(number)),
+            Ok(_) | Err(_) => {
+                item.fault(format!("{number} is no number of messages: write 1 or more, or -1"));
+                None
+            }
+        },
+    }
+}
+
+fn ttl(item: &Item<'_>) -> Option<Option<Duration>> {
+    if matches!(item.value().as_i64(), Some(-1)) {
+        return Some(None);
+    }
+    let ttl = item.duration()?;
+    if ttl.is_zero() {
+        item.fault("must be longer than nothing, or -1 for no limit");
+        return None;
+    }
+    Some(Some(ttl))
+}

@@ -1,0 +1,80 @@
+//! Secrets in a configuration: `{ env = "NAME" }`, `{ file = "PATH" }`, or a plain text.
+
+use callgate::{keys::Seed, secret::Secret};
+use serde_json::Value;
+
+use super::{item::Item, sources::SourceError};
+
+/// Where a secret stands.
+enum Place {
+    Variable(String),
+    File(String),
+    Plain(Secret),
+}
+
+impl Item<'_> {
+    /// A secret. Plain text in the configuration is warned about.
+    pub fn secret(&self) -> Option<Secret> {
+        let secret = match self.place()? {
+            Place::Variable(name) => self.sources.secret_variable(&name),
+            Place::File(path) => self.sources.secret_file(&self.sources.resolve(&path)),
+            Place::Plain(secret) => Ok(secret),
+        };
+        self.parsed(secret)
+    }
+
+    /// A seed, written as a secret. A file that others may write is a fault, one that they may
+    /// read a warning.
+    pub fn seed(&self) -> Option<Seed> {
+        let found = match self.place()? {
+            Place::File(path) => self.sources.seed_file(&self.sources.resolve(&path)),
+            Place::Variable(name) => self
+                .sources
+                .secret_variable(&name)
+                .and_then(|secret| find(&secret, format!("the environment variable `{name}`"))),
+            Place::Plain(secret) => find(&secret, "the value".to_owned()),
+        };
+        let (seed, warning) = self.parsed(found)?;
+        warning.into_iter().for_each(|warning| self.warn(warning));
+        Some(seed)
+    }
+
+    fn place(&self) -> Option<Place> {
+        match self.value {
+            Value::String(text) if text.trim().is_empty() => self.parsed(Err(SourceError::Empty)),
+            Value::String(text) => {
+                self.warn(
+                    "a secret in the configuration itself: use { env = \"NAME\" } or \
+                     { file = \"PATH\" }",
+                );
+                Some(Place::Plain(Secret::new(text.as_str())))
+            }
+            Value::Object(_) => self.referred_place(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
+                self.fault("must be { env = \"NAME\" }, { file = \"PATH\" } or a text");
+                None
+            }
+        }
+    }
+
+    fn referred_place(&self) -> Option<Place> {
+        let mut table = self.table()?;
+        let (variable, file) = (table.string("env"), table.string("file"));
+        if !table.finish() {
+            return None;
+        }
+        match (variable, file) {
+            (Some(name), None) => Some(Place::Variable(name)),
+            (None, Some(path)) => Some(Place::File(path)),
+            (Some(_), Some(_)) | (None, None) => {
+                self.fault("needs exactly one of `env` and `file`");
+                None
+            }
+        }
+    }
+}
+
+fn find(secret: &Secret, origin: String) -> Result<(Seed, Option<String>), SourceError> {
+    let seed = Seed::find(secret.expose());
+    seed.map(|seed| (seed, None)).map_err(|error| SourceError::NoSeed { origin, error })
+}

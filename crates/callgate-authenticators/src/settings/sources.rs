@@ -1,0 +1,240 @@
+//! The only reader of environment and files; remembers which files were read.
+
+use std::{
+    collections::BTreeSet,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use callgate::{
+    keys::{KeyError, Seed},
+    secret::Secret,
+};
+use zeroize::Zeroizing;
+
+/// The largest file that is read as configuration, in bytes.
+const MAX_FILE: u64 = 256 * 1024 * 1024;
+
+/// Why a file or a variable gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The file is not there, or may not be read.
+    #[error("cannot read `{path}`: {error}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The file is too large to be what it should be.
+    #[error("`{0}` is larger than 256 MiB")]
+    TooLarge(String),
+    /// The file is not text.
+    #[error("`{0}` is not UTF-8 text")]
+    NotText(String),
+    /// The file has nothing in it.
+    #[error("`{0}` is empty, but a secret is needed")]
+    EmptyFile(String),
+    /// The variable is not there.
+    #[error("the environment variable `{0}` is not set")]
+    Unset(String),
+    /// The variable has nothing in it.
+    #[error("the environment variable `{0}` is empty")]
+    EmptyVariable(String),
+    /// Nothing was written.
+    #[error("the secret is empty")]
+    Empty,
+    /// There is no seed in it.
+    #[error("{origin} holds no seed: {error}")]
+    NoSeed {
+        /// Where it was looked for.
+        origin: String,
+        /// What stands there instead.
+        error: KeyError,
+    },
+    /// Whoever may write a seed can put his own in its place.
+    #[error("`{0}` holds a seed and may be written by others: run `chmod 600 {0}`")]
+    WritableByOthers(String),
+}
+
+type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Files, relative to a base folder, and environment variables.
+#[derive(Clone)]
+pub struct Sources {
+    base: PathBuf,
+    environment: Lookup,
+    read: Arc<Mutex<BTreeSet<PathBuf>>>,
+}
+
+/// A secret from a command-line flag or its variable.
+#[derive(Debug)]
+pub struct FlagSecret {
+    /// The secret.
+    pub secret: Secret,
+    /// True if it stood on the command line itself, where other users of the machine can read it.
+    pub literal: bool,
+}
+
+impl Sources {
+    /// Reads files relative to `base`, and the environment of this process.
+    pub fn new(base: impl Into<PathBuf>) -> Self {
+        Self {
+            base: base.into(),
+            environment: Arc::new(|name| std::env::var(name).ok()),
+            read: Arc::default(),
+        }
+    }
+
+    /// With another environment, for tests.
+    #[must_use]
+    pub fn with_environment(
+        self,
+        lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { environment: Arc::new(lookup), ..self }
+    }
+
+    /// The folder that relative paths start from.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// A path of the configuration as one that can be opened.
+    pub fn resolve(&self, path: &str) -> PathBuf {
+        self.base.join(path)
+    }
+
+    /// An environment variable, if it is set.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        (self.environment)(name)
+    }
+
+    /// Every file that was asked for so far, also in vain: what a watcher has to look at.
+    pub fn files_read(&self) -> Vec<PathBuf> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Reads a file through symbolic links, and remembers its name.
+    ///
+    /// # Errors
+    /// If it cannot be read or is absurdly large.
+    pub fn read(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+        let name = || path.display().to_string();
+        let unreadable = |error| SourceError::Unreadable { path: name(), error };
+        if fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE {
+            return Err(SourceError::TooLarge(name()));
+        }
+        fs::read(path).map(Zeroizing::new).map_err(unreadable)
+    }
+
+    /// Reads a file that is text.
+    ///
+    /// # Errors
+    /// If it cannot be read or is not UTF-8.
+    pub fn read_text(&self, path: &Path) -> Result<Zeroizing<String>, SourceError> {
+        let bytes = self.read(path)?;
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+            Err(_) => Err(SourceError::NotText(path.display().to_string())),
+        }
+    }
+
+    /// The trimmed content of a secret's file.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not text, or is empty.
+    pub fn secret_file(&self, path: &Path) -> Result<Secret, SourceError> {
+        let text = self.read_text(path)?;
+        match text.trim() {
+            "" => Err(SourceError::EmptyFile(path.display().to_string())),
+            trimmed => Ok(Secret::new(trimmed)),
+        }
+    }
+
+    /// The secret in an environment variable.
+    ///
+    /// # Errors
+    /// If it is unset or empty.
+    pub fn secret_variable(&self, name: &str) -> Result<Secret, SourceError> {
+        let value = self.variable(name).map(Zeroizing::new);
+        let value = value.ok_or_else(|| SourceError::Unset(name.to_owned()))?;
+        match value.trim() {
+            "" => Err(SourceError::EmptyVariable(name.to_owned())),
+            trimmed => Ok(Secret::new(trimmed)),
+        }
+    }
+
+    /// The seed in a file (the first line that is one), and a warning if others may read it.
+    ///
+    /// # Errors
+    /// If it cannot be read, holds no seed, or may be written by others.
+    pub fn seed_file(&self, path: &Path) -> Result<(Seed, Option<String>), SourceError> {
+        let text = self.read_text(path)?;
+        let name = path.display().to_string();
+        let mode =
+            mode_of(path).map_err(|error| SourceError::Unreadable { path: name.clone(), error })?;
+        if mode & 0o022 != 0 {
+            return Err(SourceError::WritableByOthers(name));
+        }
+        let seed = Seed::find(&text).map_err(|error| {
+            let origin = format!("`{name}`");
+            SourceError::NoSeed { origin, error }
+        })?;
+        let readable = format!("`{name}` holds a seed and others may read it: `chmod 600 {name}`");
+        Ok((seed, (mode & 0o044 != 0).then_some(readable)))
+    }
+
+    /// The secret of a flag: `@FILE`, `env:NAME`, or the text itself.
+    ///
+    /// # Errors
+    /// If the file or variable cannot be read, or there is nothing in it.
+    pub fn flag_secret(&self, text: &str) -> Result<FlagSecret, SourceError> {
+        if let Some(path) = text.strip_prefix('@') {
+            let secret = self.secret_file(&self.resolve(path))?;
+            return Ok(FlagSecret { secret, literal: false });
+        }
+        if let Some(name) = text.strip_prefix("env:") {
+            return Ok(FlagSecret { secret: self.secret_variable(name)?, literal: false });
+        }
+        match text.is_empty() {
+            true => Err(SourceError::Empty),
+            false => Ok(FlagSecret { secret: Secret::new(text), literal: true }),
+        }
+    }
+
+    /// The seed of a flag, written in the same way, and a warning if it lies open.
+    ///
+    /// # Errors
+    /// As for [`Sources::flag_secret`] and [`Sources::seed_file`].
+    pub fn flag_seed(&self, text: &str) -> Result<(Seed, Option<String>), SourceError> {
+        if let Some(path) = text.strip_prefix('@') {
+            return self.seed_file(&self.resolve(path));
+        }
+        let FlagSecret { secret, literal } = self.flag_secret(text)?;
+        let seed = Seed::find(secret.expose())
+            .map_err(|error| SourceError::NoSeed { origin: "the value".to_owned(), error })?;
+        let open = "other users of this machine can read it: use @FILE or env:NAME".to_owned();
+        Ok((seed, literal.then_some(open)))
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+#[cfg(unix)]
+fn mode_of(path: &Path) -> io::Result<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(fs::metadata(path)?.permissions().mode())
+}
+
+/// Elsewhere files have no such bits.
+#[cfg(not(unix))]
+fn mode_of(path: &Path) -> io::Result<u32> {
+    fs::metadata(path).map(|_| 0)
+}

@@ -1,0 +1,289 @@
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+
+use callgate::{
+    keys::KeyKind,
+    policy::permissions::{Permissions, Responses},
+};
+
+use super::*;
+
+const SEED: &str = "SAANDLKMXL6CUS3CP52WIXBEDN6YJ545GDKC65U5JZPPV6WH6ESWUA6YAI";
+
+fn document(toml: &str) -> Document {
+    Document::parse(toml.as_bytes(), Format::Toml).unwrap()
+}
+
+/// What `read` makes of a text, and the faults and warnings.
+fn reading<T>(toml: &str, read: impl FnOnce(&mut Table<'_>) -> T) -> (T, Vec<String>, Vec<String>) {
+    let (document, report) = (document(toml), Report::new());
+    let sources = Sources::new(".").with_environment(|name| match name {
+        "WORD" => Some("hunter2\n".to_owned()),
+        "EMPTY" => Some(String::new()),
+        "SEED" => Some(SEED.to_owned()),
+        _ => None,
+    });
+    let mut table = Table::root(&document, "", &report, &sources);
+    let value = read(&mut table);
+    table.finish();
+    let texts = |list: Vec<Fault>| list.iter().map(ToString::to_string).collect();
+    (value, texts(report.faults()), texts(report.warnings()))
+}
+
+fn faults_of<T>(toml: &str, read: impl FnOnce(&mut Table<'_>) -> T) -> Vec<String> {
+    reading(toml, read).1
+}
+
+#[test]
+fn every_fault_is_reported_at_once_with_its_key_path() {
+    let toml = "a = 7\nb = \"x\"\n[c]\nd = [\"ok\", 5]\nuknown = 1\nknown = true\n\"e.f\" = 3";
+    let faults = faults_of(toml, |table| {
+        table.string("a");
+        table.duration("b");
+        table.required_string("missing");
+        let mut inner = table.table("c").unwrap();
+        inner.strings("d");
+        inner.boolean("known");
+        inner.finish();
+    });
+    assert_eq!(
+        faults,
+        [
+            "a: must be text (put it between quotes), not a number",
+            "b: `x` is not a duration: write a number and a unit (ms, s, m, h, d), such as \"90s\"",
+            "`missing` is missing",
+            "c.d[1]: must be text (put it between quotes), not a number",
+            "c.\"e.f\": unknown key (known here: d, known)",
+            "c.uknown: unknown key; did you mean `known`? (known here: d, known)",
+        ]
+    );
+}
+
+#[test]
+fn null_is_a_fault_and_says_so() {
+    let document = Document::parse(br#"{"a": null}"#, Format::Json).unwrap();
+    let (report, sources) = (Report::new(), Sources::new("."));
+    let mut table = Table::root(&document, "users.json: ", &report, &sources);
+    assert_eq!(table.string("a"), None);
+    assert!(!table.finish());
+    let fault = report.faults()[0].to_string();
+    assert_eq!(fault, "users.json: a: must not be null: leave the key out instead");
+}
+
+#[test]
+fn keys_that_are_there_twice_are_refused_in_every_format() {
+    for (text, format) in [
+        ("a = 1\na = 2", Format::Toml),
+        ("a: 1\na: 2", Format::Yaml),
+        ("b:\n  a: 1\n  a: 2", Format::Yaml),
+        (r#"{"a": 1, "a": 2}"#, Format::Json),
+    ] {
+        assert!(Document::parse(text.as_bytes(), format).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn the_three_formats_give_the_same_tree() {
+    let toml = document("a = [\"x\"]\nwhen = 2026-01-01T00:00:00Z\n[b]\nc = true");
+    let yaml = "a: [x]\nwhen: 2026-01-01T00:00:00Z\nb:\n  c: true\n";
+    let json = br#"{"a": ["x"], "when": "2026-01-01T00:00:00Z", "b": {"c": true}}"#;
+    let yaml = Document::parse(yaml.as_bytes(), Format::Yaml).unwrap();
+    assert_eq!(toml.value(), yaml.value());
+    assert_eq!(toml.value(), Document::parse(json, Format::Json).unwrap().value());
+}
+
+#[test]
+fn a_syntax_error_says_where_and_never_repeats_the_text() {
+    for (text, format) in [
+        ("ok = 1\nalice = { pass = \"hunter2\" ", Format::Toml),
+        ("alice:\n  pass: \"hunter2\n", Format::Yaml),
+        ("{\"alice\": {\"pass\": \"hunter2\" ", Format::Json),
+        ("alice:\n  pass: hunter2\n bob: x\n", Format::Yaml),
+    ] {
+        let error = Document::parse(text.as_bytes(), format).unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(error.contains("line"), "{error}");
+    }
+}
+
+#[test]
+fn words_of_yaml_stay_words() {
+    let document = Document::parse(b"a: no\nb: off\nc: true\n", Format::Yaml).unwrap();
+    assert_eq!(*document.value(), serde_json::json!({"a": "no", "b": "off", "c": true}));
+}
+
+#[test]
+fn the_extension_decides_about_the_format() {
+    for (name, format) in
+        [("a.toml", Format::Toml), ("a.YAML", Format::Yaml), ("a.yml", Format::Yaml)]
+    {
+        assert_eq!(Format::of(name.as_ref()).unwrap(), format);
+    }
+    assert!(Format::of("users".as_ref()).is_err());
+    assert!(Format::of("users.conf".as_ref()).is_err());
+}
+
+#[test]
+fn secrets_come_from_variables_files_and_with_a_warning_from_the_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("word");
+    fs::write(&path, " hunter2 \n").unwrap();
+    let read = |text: &str| {
+        let text = format!("s = {text}");
+        let (secret, faults, warnings) = reading(&text, |table| table.secret("s"));
+        (secret.map(|secret| secret.expose().to_owned()), faults, warnings.len())
+    };
+    let good = Some("hunter2".to_owned());
+    assert_eq!(read(r#"{ env = "WORD" }"#), (good.clone(), vec![], 0));
+    assert_eq!(read(&format!("{{ file = {path:?} }}")), (good.clone(), vec![], 0));
+    assert_eq!(read(r#""hunter2""#), (good, vec![], 1));
+}
+
+#[test]
+fn a_secret_that_is_unset_or_empty_is_a_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("empty");
+    fs::write(&path, "\n").unwrap();
+    for (text, expected) in [
+        (r#"{ env = "NOWHERE" }"#.to_owned(), "is not set"),
+        (r#"{ env = "EMPTY" }"#.to_owned(), "is empty"),
+        (format!("{{ file = {path:?} }}"), "is empty"),
+        (r#"{ file = "/nonexistent/word" }"#.to_owned(), "cannot read"),
+        (r#""""#.to_owned(), "is empty"),
+        ("{}".to_owned(), "exactly one of"),
+        (r#"{ env = "WORD", file = "x" }"#.to_owned(), "exactly one of"),
+        (r#"{ envv = "WORD" }"#.to_owned(), "did you mean `env`"),
+        ("5".to_owned(), "must be"),
+    ] {
+        let (secret, faults, _) = reading(&format!("s = {text}"), |table| table.secret("s"));
+        assert!(secret.is_none(), "{text}");
+        assert!(faults[0].contains(expected), "{faults:?}");
+    }
+}
+
+#[test]
+fn the_first_line_that_is_a_seed_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("issuer.nk");
+    fs::write(&path, format!("# the issuer\n-----BEGIN-----\n{SEED}\n-----END-----\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let (seed, faults, warnings) =
+        reading(&format!("s = {{ file = {path:?} }}"), |table| table.seed("s"));
+    assert_eq!(seed.unwrap().kind(), KeyKind::Account);
+    assert_eq!((faults, warnings), (vec![], vec![]));
+    assert!(reading(r#"s = { env = "SEED" }"#, |table| table.seed("s")).0.is_some());
+    let faults = faults_of(r#"s = { env = "WORD" }"#, |table| table.seed("s").is_none());
+    assert!(faults[0].contains("`WORD` holds no seed"), "{faults:?}");
+    assert!(!faults[0].contains("hunter2"));
+}
+
+#[test]
+fn a_seed_that_others_may_write_is_a_fault_and_one_they_may_read_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("issuer.nk");
+    fs::write(&path, SEED).unwrap();
+    let sources = Sources::new(folder.path());
+    let with_mode = |mode| {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        sources.flag_seed("@issuer.nk").map(|(_, warning)| warning)
+    };
+    assert_eq!(with_mode(0o600).unwrap(), None);
+    for mode in [0o640, 0o644, 0o604] {
+        assert!(with_mode(mode).unwrap().unwrap().contains("chmod 600"));
+    }
+    for mode in [0o620, 0o602, 0o666] {
+        assert!(with_mode(mode).unwrap_err().to_string().contains("chmod 600"));
+    }
+}
+
+#[test]
+fn files_are_found_through_links_relative_to_the_base_and_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("..data")).unwrap();
+    fs::write(folder.path().join("..data/word"), "hunter2").unwrap();
+    std::os::unix::fs::symlink("..data/word", folder.path().join("word")).unwrap();
+    let sources = Sources::new(folder.path());
+    assert_eq!(sources.flag_secret("@word").unwrap().secret.expose(), "hunter2");
+    assert!(sources.flag_secret("@missing").is_err());
+    let read = [folder.path().join("missing"), folder.path().join("word")];
+    assert_eq!(sources.files_read(), read);
+}
+
+#[test]
+fn a_flag_takes_a_file_a_variable_or_a_literal_that_is_known_as_such() {
+    let sources =
+        Sources::new(".").with_environment(|name| (name == "WORD").then(|| "hunter2".to_owned()));
+    let of_variable = sources.flag_secret("env:WORD").unwrap();
+    assert_eq!((of_variable.secret.expose(), of_variable.literal), ("hunter2", false));
+    let literal = sources.flag_secret("hunter2").unwrap();
+    assert_eq!((literal.secret.expose(), literal.literal), ("hunter2", true));
+    assert!(sources.flag_secret("").is_err());
+    assert!(sources.flag_secret("env:NOWHERE").is_err());
+}
+
+#[test]
+fn networks_and_kinds_of_connection_parse_and_are_never_empty() {
+    let (networks, faults, _) = reading("s = [\"10.1.2.3/8\", \"::1\"]", |t| t.networks("s"));
+    let networks: Vec<_> = networks.unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!((networks, faults), (vec!["10.0.0.0/8".to_owned(), "::1/128".to_owned()], vec![]));
+    for text in ["[]", "[\"10.0.0.0/99\"]", "[\"localhost\"]"] {
+        assert_eq!(faults_of(&format!("s = {text}"), |t| t.networks("s").is_none()).len(), 1);
+    }
+    for text in ["[]", "[\"quic\"]"] {
+        assert_eq!(faults_of(&format!("s = {text}"), |t| t.connection_kinds("s")).len(), 1);
+    }
+}
+
+fn permissions_of(toml: &str) -> (Permissions, Vec<String>) {
+    let (document, report) = (document(toml), Report::new());
+    let sources = Sources::new(".");
+    let table = Table::root(&document, "permissions", &report, &sources);
+    let permissions = permissions::permissions(table);
+    (permissions, report.faults().iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn permissions_have_one_schema_with_two_spellings() {
+    let long =
+        "publish = { allow = [\"a\"], deny = \"b\" }\nsubscribe = [\"c q\"]\nresponses = true";
+    let short = "pub = { allow = [\"a\"], deny = \"b\" }\nsub = [\"c q\"]\n\
+                 resp = { max = 1, ttl = \"2m\" }";
+    let (permissions, faults) = permissions_of(long);
+    assert_eq!(faults, Vec::<String>::new());
+    assert_eq!(permissions, permissions_of(short).0);
+    assert_eq!(permissions.publish.allow, ["a".parse().unwrap()]);
+    assert_eq!(permissions.publish.deny, ["b".parse().unwrap()]);
+    assert_eq!(permissions.subscribe.allow, ["c q".parse().unwrap()]);
+    assert_eq!(permissions.responses, Some(Responses::default()));
+    assert_eq!(permissions_of("").0, Permissions::default());
+}
+
+#[test]
+fn responses_without_limit_are_written_minus_one() {
+    let (permissions, faults) = permissions_of("allow_responses = { max = -1, ttl = -1 }");
+    assert_eq!(faults, Vec::<String>::new());
+    assert_eq!(permissions.responses, Some(Responses { max: None, ttl: None }));
+    let (permissions, _) = permissions_of("resp = { max = 5, ttl = \"5s\" }");
+    let expected = Responses { max: Some(5), ttl: Some(Duration::from_secs(5)) };
+    assert_eq!(permissions.responses, Some(expected));
+    assert_eq!(permissions_of("resp = false").0.responses, None);
+    for text in ["{ max = 0 }", "{ max = -2 }", "{ ttl = 5 }", "{ ttl = \"0s\" }", "1"] {
+        assert_eq!(permissions_of(&format!("resp = {text}")).1.len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn wrong_permissions_are_faults_with_their_path() {
+    let table = [
+        ("pub = []\npublish = []", "permissions.pub: `publish` and `pub` mean the same"),
+        ("publish = { allow = [\"a\", \"b..c\"] }", "permissions.publish.allow[1]: `b..c` has an"),
+        ("publish = [\"a.{{ user }}\"]", "permissions.publish[0]: templates work in roles only"),
+        ("publish = { alow = [] }", "permissions.publish.alow: unknown key; did you mean `allow`"),
+        ("payload = 5", "permissions.payload: nats-server never enforces"),
+        ("publish = [\"a q\"]", "permissions.publish[0]: `a q` contains white space"),
+    ];
+    for (toml, expected) in table {
+        let (_, faults) = permissions_of(toml);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].starts_with(expected), "{faults:?}");
+    }
+}

@@ -1,1 +1,29 @@
-//! .
+//! Real servers, made-up requests and helpers for tests of Callgate and of callouts built with it.
+//!
+//! Nothing in [`keys`] and [`requests`] uses Callgate: they are written against the `nkeys` crate
+//! alone, so that a mistake in the library cannot hide behind the same mistake here.
+//!
+//! Whatever goes wrong here panics with a message: it is test code, and the test has failed.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "test code: a panic is how a test fails"
+)]
+
+pub mod keys;
+pub mod nats_server;
+pub mod ports;
+pub mod process;
+pub mod requests;
+pub mod tools;
+pub mod wait;
+
+pub use keys::{CurveKey, Nkey};
+pub use nats_server::NatsServer;
+pub use process::Process;
+pub use requests::{RequestBuilder, Response, SignedRequest};
+pub use wait::eventually;

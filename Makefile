@@ -1,0 +1,40 @@
+# What is needed to start: Rust, Python 3 and make. Everything else is put into .tools/ by `make tools`.
+
+PYTHON ?= python3
+CARGO  ?= cargo
+
+# Tests with Node.js clients exist only where Node.js does: left out is not passed, and it is said.
+NODE_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/node/.stamp),--features callgate-testkit/node)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build test tools fmt lint ci
+
+help: ## Say what there is to make
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+
+demo: ## Start nats-server and Callgate with three users, and show what each may do
+	@$(PYTHON) scripts/demo.py
+
+build: ## Build the service: target/debug/callgate
+	$(CARGO) build --workspace
+
+tools: ## Install what tests need (servers, clients of other languages) below .tools/
+	@$(PYTHON) scripts/tools.py
+
+test: tools ## Run every test, against real servers
+	@$(MAKE) --no-print-directory test-only
+
+.PHONY: test-only
+test-only:
+	$(CARGO) test --workspace $(NODE_TESTS)
+	@$(if $(NODE_TESTS),,echo "NOT RUN: tests with Node.js clients, since there is no Node.js")
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+lint: ## Check format and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+ci: ## Everything that must hold before a change is taken
+	@.ci/run

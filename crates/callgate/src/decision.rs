@@ -266,6 +266,8 @@ pub struct Decision {
     pub account: Option<String>,
     /// When the session ends.
     pub expires_at: Option<UnixTime>,
+    /// Subjects and roles that outside data asked for and the ceiling dropped.
+    pub ceiling_dropped: Vec<String>,
     /// Arrival to answer.
     pub duration: Duration,
     /// Its parts.

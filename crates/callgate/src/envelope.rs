@@ -133,9 +133,19 @@ impl Opener {
         })?;
         let sealer = self.sealer(peer, &claims).map_err(dropped)?;
         let given_up = message.arrived + patience;
-        let claimed_user = claimed_user(&claims);
+        // Not client_info.user: 2.10 puts a token there in clear.
+        let claimed_user = claims.nats.connect_opts.user.clone();
         let request = self.request(claims, message, &server, &user, given_up);
         Ok(Opened { request, ids, server, user, sealer, clock_skew: skew, given_up, claimed_user })
+    }
+
+    /// When a request was made, whether or not it is still fresh.
+    pub(crate) fn made_at(&self, message: Message<'_>) -> Result<UnixTime, Denial> {
+        let bad = |error: String| Denial::new(Reason::BadRequest, error);
+        let (plain, _) = self.decrypt(message).map_err(|dropped| dropped.denial)?;
+        let parts = Parts::split(plain.as_ref()).map_err(|error| bad(error.to_string()))?;
+        let claims: RequestClaims = parts.claims().map_err(|error| bad(error.to_string()))?;
+        Ok(UnixTime::from_seconds(claims.iat))
     }
 
     fn decrypt<'a>(&self, message: Message<'a>) -> Result<(Plain<'a>, Option<Peer>), Dropped> {
@@ -345,11 +355,6 @@ fn ids(claims: &RequestClaims) -> RequestIds {
         connection: Some(ConnectionKind::from_wire(&info.kind, &info.kind_of_client)),
         client_name: name.clone(),
     }
-}
-
-fn claimed_user(claims: &RequestClaims) -> String {
-    let typed = &claims.nats.connect_opts.user;
-    if typed.is_empty() { claims.nats.client_info.user.clone() } else { typed.clone() }
 }
 
 fn server_of(id: ServerId, key: ServerKey) -> Server {

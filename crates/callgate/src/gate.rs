@@ -7,13 +7,16 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::{
+    authn::Chain,
     clock::UnixTime,
     decision::{Decision, Denial, Reason},
     envelope::{Message, Opener},
     keys::{AccountKey, CurveKey, Signer},
     mint::{AccountKeys, ConfigurationMinter, Minter, OperatorMinter},
-    pipeline::{Decide, Handled, Learned, Observer, Pipeline, RefusalStyle, Verdict},
+    pipeline::{Decide, Explained, Handled, Learned, Observer, Pipeline, RefusalStyle, Verdict},
+    policy::Policy,
     request::{AuthRequest, Credential, credential::Mode},
+    stock::Stock,
     user::{Refusal, User},
 };
 
@@ -59,12 +62,44 @@ impl Callgate {
         }
     }
 
+    /// Goes the same way as [`Callgate::handle`], sends and records nothing, and tells everything.
+    ///
+    /// # Errors
+    /// If the request would be dropped, says why.
+    pub async fn explain(
+        &self,
+        payload: &[u8],
+        xkey_header: Option<&str>,
+        now: UnixTime,
+    ) -> Result<Explained, Denial> {
+        let message = Message { payload, xkey_header, now, arrived: Instant::now() };
+        self.pipeline.load_full().explain(message).await
+    }
+
+    /// When a request was made, by its server's clock. The request may be long past.
+    ///
+    /// # Errors
+    /// If it cannot be decrypted or read, says why.
+    pub fn request_time(&self, payload: &[u8], xkey_header: Option<&str>) -> Result<UnixTime, Denial> {
+        let now = UnixTime::from_seconds(0);
+        let message = Message { payload, xkey_header, now, arrived: Instant::now() };
+        self.pipeline.load().opener.made_at(message)
+    }
+
     /// Takes over everything from `other`, atomically: decisions under way end with what they began
     /// with, later ones use the new.
+    ///
+    /// # Errors
+    /// As for [`CallgateBuilder::build`]; nothing has changed then.
     pub fn replace(&self, other: CallgateBuilder) -> Result<(), BuildError> {
         let pipeline = other.pipeline(Arc::clone(&self.learned))?;
         self.pipeline.store(Arc::new(pipeline));
         Ok(())
+    }
+
+    /// The callout account's name, if the configuration in force states it.
+    pub fn stated_callout_account(&self) -> Option<String> {
+        self.pipeline.load().stated_callout_account.clone()
     }
 
     /// Tells the gate the callout account, as a server named it: nobody is placed there.
@@ -82,11 +117,16 @@ impl Callgate {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// Nobody decides.
-    #[error("nobody decides: call `authorize` with a function, or `decide_with`")]
+    #[error("nobody decides: call `authorize` with a function, or `chain`")]
     NobodyDecides,
     /// `account` was called without `operator_mode`.
     #[error("`account` needs `operator_mode`: in configuration mode accounts are plain names")]
     AccountsWithoutOperatorMode,
+}
+
+enum Decider {
+    Function(Box<dyn Decide>),
+    Stock(Chain, Arc<Policy>),
 }
 
 /// Collects what a gate needs.
@@ -96,7 +136,7 @@ pub struct CallgateBuilder {
     accounts: BTreeMap<String, AccountKeys>,
     xkeys: Vec<CurveKey>,
     allow_plaintext: bool,
-    decide: Option<Box<dyn Decide>>,
+    decide: Option<Decider>,
     style: RefusalStyle,
     stated_callout_account: Option<String>,
     share_callout_account: bool,
@@ -155,7 +195,14 @@ impl CallgateBuilder {
         F: Fn(Arc<AuthRequest>) -> A + Send + Sync + 'static,
         A: Future<Output = Result<User, Refusal>> + Send + 'static,
     {
-        self.decide = Some(Box::new(Function(function)));
+        self.decide = Some(Decider::Function(Box::new(Function(function))));
+        self
+    }
+
+    /// Decides with authenticators, asked in order, and a policy: as the stock service does.
+    #[must_use]
+    pub fn chain(mut self, chain: Chain, policy: Arc<Policy>) -> Self {
+        self.decide = Some(Decider::Stock(chain, policy));
         self
     }
 
@@ -215,7 +262,12 @@ impl CallgateBuilder {
         let subject = minter.request_subject().clone();
         Ok(Pipeline {
             opener: Opener::new(subject, mode, self.xkeys, self.allow_plaintext),
-            decide: self.decide.ok_or(BuildError::NobodyDecides)?,
+            decide: match self.decide.ok_or(BuildError::NobodyDecides)? {
+                Decider::Function(function) => function,
+                Decider::Stock(chain, policy) => {
+                    Box::new(Stock { chain, policy, learned: Arc::clone(&learned) })
+                }
+            },
             minter,
             style: self.style,
             stated_callout_account: self.stated_callout_account,

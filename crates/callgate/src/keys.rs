@@ -109,6 +109,9 @@ pub enum KeyError {
     /// The bytes are no point of the curve, or one of small order.
     #[error("the nkey's bytes are not a usable public key")]
     NotAPoint,
+    /// The system gave no random numbers.
+    #[error("the system has no random numbers")]
+    NoRandomness,
     /// Not one of the kinds.
     #[error("unknown kind of key: use account, user, curve, server or operator")]
     UnknownKind,

@@ -1,8 +1,10 @@
 //! Write a NATS auth callout: open the request, decide, answer with a signed user JWT.
 
+pub mod draft;
 mod envelope;
 mod gate;
 mod pipeline;
+mod stock;
 mod user;
 
 pub mod authn;
@@ -20,6 +22,8 @@ pub mod subject;
 pub mod wire;
 
 pub use envelope::XKEY_HEADER;
+pub use mint::AccountKeys;
 pub use gate::{BuildError, Callgate, CallgateBuilder, Reply};
-pub use pipeline::RefusalStyle;
+pub use pipeline::{Explained, RefusalStyle};
+pub use stock::StockExplanation;
 pub use user::{Refusal, User};

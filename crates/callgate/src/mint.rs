@@ -9,7 +9,7 @@ use crate::{
     clock::UnixTime,
     decision::{Denial, Reason},
     keys::{AccountKey, Signer, UserKey},
-    policy::{grant::Grant, permissions::Access},
+    policy::{Grant, permissions::Access},
     wire::{
         jwt::{self, SignJwtError},
         response::{self, Addressee, Answer},

@@ -19,14 +19,23 @@ use crate::{
     decision::{Decision, Denial, Outcome, Reason, Stages},
     envelope::{Dropped, Message, Opened, Opener},
     mint::Minter,
-    policy::grant::Grant,
+    policy::Grant,
     request::AuthRequest,
+    stock::StockExplanation,
     wire::response::{Addressee, Answer},
 };
 
 /// Decides about an opened request: a function of somebody's own, or chain and policy.
 pub(crate) trait Decide: fmt::Debug + Send + Sync + 'static {
     fn decide(&self, request: Arc<AuthRequest>) -> BoxFuture<'_, Verdict>;
+
+    /// The same, and how it came about, where that is known.
+    fn explain(
+        &self,
+        request: Arc<AuthRequest>,
+    ) -> BoxFuture<'_, (Verdict, Option<StockExplanation>)> {
+        Box::pin(async move { (self.decide(request).await, None) })
+    }
 }
 
 /// What was decided, before the last checks.
@@ -58,6 +67,17 @@ impl Default for RefusalStyle {
     fn default() -> Self {
         Self { silent_max: None, delay: Duration::ZERO }
     }
+}
+
+/// A decision that was taken apart.
+#[derive(Debug)]
+pub struct Explained {
+    /// The request, unless the client showed no usable credential.
+    pub request: Option<Arc<AuthRequest>>,
+    /// Who was asked and what policy did, where chain and policy decide.
+    pub steps: Option<StockExplanation>,
+    /// What the client gets, or why it is refused.
+    pub result: Result<Grant, Denial>,
 }
 
 /// Who is told of each decision.
@@ -132,6 +152,21 @@ impl Pipeline {
         }
     }
 
+    /// Goes the same way as [`Pipeline::handle`], sends and records nothing, and tells everything.
+    pub(crate) async fn explain(&self, message: Message<'_>) -> Result<Explained, Denial> {
+        let opened = self.opener.open(message).map_err(|dropped| dropped.denial)?;
+        let (case, request) = Case::split(opened);
+        let request = match request {
+            Ok(request) => Arc::new(request),
+            Err(denial) => {
+                return Ok(Explained { request: None, steps: None, result: Err(denial) });
+            }
+        };
+        let (verdict, steps) = self.decide.explain(Arc::clone(&request)).await;
+        let admitted = verdict.grant.and_then(|grant| self.admit(&case, grant, message.now));
+        Ok(Explained { request: Some(request), steps, result: admitted.map(|(_, grant)| grant) })
+    }
+
     async fn decide(&self, opened: Opened) -> (Case, Verdict) {
         let (case, request) = Case::split(opened);
         let request = match request {
@@ -171,6 +206,7 @@ impl Pipeline {
         }
         let handled = match &admitted {
             Ok((jwt, grant)) => {
+                decision.ceiling_dropped = grant.ceiling_dropped_texts().to_vec();
                 decision.account = Some(grant.account().to_owned());
                 decision.user = Some(grant.user().to_owned());
                 decision.expires_at = grant.expires_at();
@@ -314,6 +350,7 @@ impl Case {
             user: None,
             account: None,
             expires_at: None,
+            ceiling_dropped: Vec::new(),
             duration: arrived.elapsed(),
             stages: Stages::default(),
             clock_skew: Some(self.clock_skew),
@@ -332,6 +369,7 @@ fn dropped_decision(dropped: Dropped, arrived: Instant) -> Decision {
         user: None,
         account: None,
         expires_at: None,
+        ceiling_dropped: Vec::new(),
         duration: arrived.elapsed(),
         stages: Stages { open: arrived.elapsed(), ..Stages::default() },
         clock_skew,

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use data_encoding::BASE32_NOPAD;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::keys::KeyError;
 
 /// A password, token or seed. `Debug` shows `[redacted]`; there is no `Display`.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -13,6 +16,16 @@ impl Secret {
     /// Takes a secret text into care.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// A new random password of 160 bits, as 32 lower-case letters and digits.
+    ///
+    /// # Errors
+    /// If the system has no random numbers.
+    pub fn random() -> Result<Self, KeyError> {
+        let mut bytes = Zeroizing::new([0u8; 20]);
+        aws_lc_rs::rand::fill(bytes.as_mut()).map_err(|_| KeyError::NoRandomness)?;
+        Ok(Self(BASE32_NOPAD.encode(bytes.as_ref()).to_ascii_lowercase()))
     }
 
     /// The text itself. The name is long enough to be seen in a review.

@@ -8,7 +8,7 @@ use crate::{
     connection::{ConnectionKind, ConnectionKinds},
     decision::{Denial, Reason},
     policy::{
-        grant::Grant,
+        Grant,
         permissions::{Access, Permissions, Responses},
     },
     request::{AuthRequest, Credential},

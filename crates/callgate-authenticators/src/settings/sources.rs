@@ -96,6 +96,12 @@ impl Sources {
         Self { environment: Arc::new(lookup), ..self }
     }
 
+    /// The same, with paths relative to the working folder: those of a command line.
+    #[must_use]
+    pub fn from_working_folder(&self) -> Self {
+        Self { base: PathBuf::from("."), ..self.clone() }
+    }
+
     /// The folder that relative paths start from.
     pub fn base(&self) -> &Path {
         &self.base

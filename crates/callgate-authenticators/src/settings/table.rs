@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet, fmt::Display, net::IpAddr, ops::RangeInclusive, path::PathBuf,
-    str::FromStr, time::Duration,
+    str::FromStr, sync::LazyLock, time::Duration,
 };
 
 use callgate::{
@@ -55,11 +55,14 @@ impl<'a> Table<'a> {
         report: &'a Report,
         sources: &'a Sources,
     ) -> Self {
-        static NOTHING: std::sync::LazyLock<Map<String, Value>> =
-            std::sync::LazyLock::new(Map::new);
         let item = Item { path: path.to_owned(), value: document.value(), report, sources };
-        let empty = || Self::new(path.to_owned(), &NOTHING, report, sources);
+        let empty = || Self::new(path.to_owned(), nothing(), report, sources);
         item.table().unwrap_or_else(empty)
+    }
+
+    /// An empty table in the place of `key`, for a section that may be left out.
+    pub fn empty(&self, key: &str) -> Self {
+        Self::new(self.path_of(key), nothing(), self.report, self.sources)
     }
 
     /// The key path of this table.
@@ -306,6 +309,11 @@ impl std::fmt::Debug for Table<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Table({:?})", self.path)
     }
+}
+
+fn nothing() -> &'static Map<String, Value> {
+    static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+    &NOTHING
 }
 
 fn network(item: &Item<'_>) -> Option<IpNet> {

@@ -49,7 +49,7 @@ impl CurveKey {
     /// # Errors
     /// If the text is anything else, says what it is.
     pub fn from_seed(seed: &Secret) -> Result<Self, KeyError> {
-        Ok(Self::new(Seed::find(seed.expose())?.expect(KeyKind::Curve)?))
+        Seed::find(seed.expose())?.try_into()
     }
 
     /// A new key from the system's random numbers.
@@ -58,7 +58,7 @@ impl CurveKey {
     /// If the system has none.
     pub fn generate() -> Result<Self, KeyError> {
         let mut secret = Zeroizing::new([0u8; 32]);
-        aws_lc_rs::rand::fill(secret.as_mut()).map_err(|_| KeyError::NotAPoint)?;
+        aws_lc_rs::rand::fill(secret.as_mut()).map_err(|_| KeyError::NoRandomness)?;
         Ok(Self::new(secret))
     }
 
@@ -86,6 +86,14 @@ impl CurveKey {
         crypto_box::crypto_box_beforenm(peer.bytes(), &self.secret)
             .map(|key| SharedKey(Zeroizing::new(key)))
             .map_err(|_| BoxError::BadPeer)
+    }
+}
+
+impl TryFrom<Seed> for CurveKey {
+    type Error = KeyError;
+
+    fn try_from(seed: Seed) -> Result<Self, KeyError> {
+        Ok(Self::new(seed.expect(KeyKind::Curve)?))
     }
 }
 

@@ -41,7 +41,7 @@ impl KeyPair {
     /// If the system has no random numbers, or `kind` is [`KeyKind::Curve`], which cannot sign.
     pub fn generate(kind: KeyKind) -> Result<Self, KeyError> {
         let mut seed = Zeroizing::new([0u8; 32]);
-        aws_lc_rs::rand::fill(seed.as_mut()).map_err(|_| KeyError::NotAPoint)?;
+        aws_lc_rs::rand::fill(seed.as_mut()).map_err(|_| KeyError::NoRandomness)?;
         Self::new(kind, seed)
     }
 
@@ -111,8 +111,7 @@ impl AccountSigner {
     /// # Errors
     /// If the text is anything else, says what it is.
     pub fn from_seed(seed: &Secret) -> Result<Self, KeyError> {
-        let bytes = Seed::find(seed.expose())?.expect(KeyKind::Account)?;
-        Self::new(KeyPair::new(KeyKind::Account, bytes)?)
+        Seed::find(seed.expose())?.try_into()
     }
 
     /// A new key from the system's random numbers.
@@ -130,6 +129,14 @@ impl AccountSigner {
     /// The seed's text.
     pub fn seed(&self) -> Secret {
         self.key.seed()
+    }
+}
+
+impl TryFrom<Seed> for AccountSigner {
+    type Error = KeyError;
+
+    fn try_from(seed: Seed) -> Result<Self, KeyError> {
+        Self::new(KeyPair::new(KeyKind::Account, seed.expect(KeyKind::Account)?)?)
     }
 }
 

@@ -90,12 +90,20 @@ pub(crate) enum SignJwtError {
 
 /// Writes and signs a JWT.
 pub(crate) fn sign(claims: &impl Serialize, signer: &dyn Signer) -> Result<String, SignJwtError> {
+    sign_with(claims, |message| signer.sign(message))
+}
+
+/// The same with any key.
+pub(crate) fn sign_with(
+    claims: &impl Serialize,
+    sign: impl FnOnce(&[u8]) -> Result<[u8; 64], SignError>,
+) -> Result<String, SignJwtError> {
     let json = serde_json::to_vec(claims)?;
     let mut token = String::with_capacity(HEADER.len() + json.len() * 4 / 3 + 96);
     token.push_str(HEADER);
     token.push('.');
     BASE64URL_NOPAD.encode_append(&json, &mut token);
-    let signature = signer.sign(token.as_bytes())?;
+    let signature = sign(token.as_bytes())?;
     token.push('.');
     BASE64URL_NOPAD.encode_append(&signature, &mut token);
     Ok(token)

@@ -1,0 +1,75 @@
+//! `/livez`, `/readyz`, `/metrics`, and nothing else.
+
+use std::{future::Future, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::net::TcpListener;
+
+use crate::{health::Health, telemetry::Metrics};
+
+/// What the handlers read.
+#[derive(Debug, Clone)]
+pub(crate) struct Admin {
+    pub(crate) health: Health,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// The admin address could not be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "admin.listen: cannot listen on {address}: {error}; free the port, or name another one (an \
+     empty text switches the endpoint off)"
+)]
+pub(crate) struct BindError {
+    address: SocketAddr,
+    error: std::io::Error,
+}
+
+/// Takes the port, so that a busy one is known before anything else starts.
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|error| BindError { address, error })
+}
+
+/// Serves until `stopped`.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    admin: Admin,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) {
+    let router = Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(admin);
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+        tracing::error!(%error, "the admin endpoint stopped");
+    }
+}
+
+/// An answer at all is the proof: this runs on the event loop that it speaks of.
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    match admin.health.state() {
+        Ok(()) => "ready\n".into_response(),
+        Err(why) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
+        }
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match admin.metrics.render() {
+        Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

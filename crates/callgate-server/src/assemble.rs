@@ -1,0 +1,104 @@
+//! Puts the parts together: the only place that knows all of them.
+
+use std::sync::Arc;
+
+use callgate::{
+    AccountKeys, Callgate, CallgateBuilder,
+    authn::Chain,
+    keys::{CurvePublicKey, Signer},
+};
+use callgate_authenticators::kind::Observer;
+
+use crate::{
+    config::{Config, IssuerSettings},
+    nats::NatsSettings,
+    telemetry::{DecisionLog, Metrics},
+};
+
+/// A configuration turned into a gate that is ready to be built or to replace another.
+#[derive(Debug)]
+pub(crate) struct Assembled {
+    pub(crate) builder: CallgateBuilder,
+    pub(crate) chain: Chain,
+    pub(crate) nats: NatsSettings,
+    pub(crate) keys: PublicKeys,
+}
+
+/// What somebody else needs to know of our keys.
+#[derive(Debug, Clone)]
+pub(crate) struct PublicKeys {
+    /// `sub` of every request.
+    pub(crate) subject: callgate::keys::AccountKey,
+    /// The public halves of `issuer.xkeys`, newest first.
+    pub(crate) xkeys: Vec<CurvePublicKey>,
+    pub(crate) operator_mode: bool,
+}
+
+/// Watches decisions.
+#[derive(Debug, Default)]
+pub(crate) struct Observers {
+    pub(crate) log: DecisionLog,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Assembles a gate whose decisions are logged and counted.
+pub(crate) fn assemble(config: Config, observers: Option<&Arc<Observers>>) -> Assembled {
+    let Config { nats, issuer, policy, chain, refusal, .. } = config;
+    let keys = PublicKeys {
+        subject: issuer.account.clone().unwrap_or_else(|| issuer.signer.public_key().clone()),
+        xkeys: issuer.xkeys.iter().map(|key| key.public_key().clone()).collect(),
+        operator_mode: issuer.account.is_some(),
+    };
+    let mut builder = with_issuer(issuer).refusals(refusal).chain(chain.clone(), policy);
+    if let Some(observers) = observers {
+        let observers = Arc::clone(observers);
+        builder = builder.on_decision(move |decision| {
+            observers.log.write(decision);
+            observers.metrics.record(decision);
+        });
+    }
+    Assembled { builder, chain, nats, keys }
+}
+
+fn with_issuer(issuer: IssuerSettings) -> CallgateBuilder {
+    let IssuerSettings {
+        signer, xkeys, allow_plaintext, share_callout_account, callout_account, account, accounts,
+    } = issuer;
+    let mut builder = Callgate::builder(signer);
+    for xkey in xkeys {
+        builder = builder.xkey(xkey);
+    }
+    if allow_plaintext {
+        builder = builder.insecure_allow_plaintext();
+    }
+    if share_callout_account {
+        builder = builder.insecure_share_callout_account();
+    }
+    if let Some(name) = callout_account {
+        builder = builder.callout_account(name);
+    }
+    if let Some(account) = account {
+        builder = builder.operator_mode(account);
+        for account in accounts {
+            let scoped = account.scoped.into_iter();
+            let keys = AccountKeys {
+                id: account.id,
+                signer: Arc::new(account.signer),
+                scoped: scoped.map(|(name, key)| (name, Arc::new(key) as Arc<dyn Signer>)).collect(),
+            };
+            builder = builder.account(account.name, keys);
+        }
+    }
+    builder
+}
+
+/// Counts what authenticators do in the background.
+impl Observer for Metrics {
+    fn file_reloaded(&self, _authenticator: &str, loaded: bool) {
+        self.reloaded(loaded);
+    }
+
+    fn keys_refreshed(&self, authenticator: &str, fetched: bool) {
+        self.jwks_refreshed(authenticator, fetched);
+    }
+}

@@ -1,0 +1,72 @@
+//! The command line.
+
+mod check;
+mod decode;
+mod explain;
+mod hash_password;
+mod init;
+mod key;
+mod output;
+mod serve;
+mod source;
+mod token;
+
+use std::process::ExitCode;
+
+use callgate_authenticators::kind::Registry;
+use clap::{Parser, Subcommand};
+
+/// Good.
+const GOOD: u8 = 0;
+/// A refusal, or a failed check.
+const REFUSED: u8 = 1;
+/// Wrong usage, or an unusable configuration.
+const UNUSABLE: u8 = 2;
+
+/// The gate that NATS servers call: answers auth callouts.
+#[derive(Debug, Parser)]
+#[command(name = "callgate", version, about, disable_help_subcommand = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service
+    Serve(serve::Args),
+    /// Check a configuration without connecting, and print every fault and warning
+    Check(check::Args),
+    /// Say what a client would get, and why, without a server
+    Explain(Box<explain::Args>),
+    /// Write a ready pair of configurations for Callgate and nats-server
+    Init(init::Args),
+    /// Make an nkey
+    Key(key::Args),
+    /// Hash a password for the users file
+    HashPassword(hash_password::Args),
+    /// Mint a service token
+    Token(token::Args),
+    /// Show what is in a request, response, user JWT or bearer token
+    Decode(decode::Args),
+}
+
+/// Runs the command line of this process, with these kinds of authenticators.
+///
+/// Returns 0 if all is well, 1 for a refusal or a failed check, 2 for wrong usage or an unusable
+/// configuration.
+pub fn run(registry: Registry) -> ExitCode {
+    // Exactly one provider is in this build; a second call would only say so.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let code = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args, registry),
+        Command::Check(args) => check::run(&args, registry),
+        Command::Explain(args) => explain::run(*args, registry),
+        Command::Init(args) => init::run(&args),
+        Command::Key(args) => key::run(&args),
+        Command::HashPassword(args) => hash_password::run(&args),
+        Command::Token(args) => token::run(&args),
+        Command::Decode(args) => decode::run(&args),
+    };
+    ExitCode::from(code)
+}

@@ -1,0 +1,59 @@
+//! `callgate check`
+
+use callgate_authenticators::kind::Registry;
+use serde_json::json;
+
+use super::{
+    GOOD, UNUSABLE,
+    output::{say, unusable},
+    source::{Source, surroundings},
+};
+use crate::config;
+
+/// Check a configuration without connecting, and print every fault and warning
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  callgate check --config callgate.toml
+
+Exits with 2 if there is a fault; warnings alone are no failure.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    source: Source,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args, registry: Registry) -> u8 {
+    let overrides = match args.source.overrides() {
+        Ok(overrides) => overrides,
+        Err(error) => return unusable(error),
+    };
+    let loaded = config::load(&overrides, &surroundings(registry, false));
+    let (faults, warnings) = (loaded.report.faults(), loaded.report.warnings());
+    let code = if loaded.config.is_some() { GOOD } else { UNUSABLE };
+    if args.json {
+        let list = |findings: &[callgate_authenticators::settings::Fault]| -> Vec<_> {
+            let entry = |finding: &callgate_authenticators::settings::Fault| {
+                json!({ "path": finding.path, "message": finding.message })
+            };
+            findings.iter().map(entry).collect()
+        };
+        say(json!({ "ok": code == GOOD, "faults": list(&faults), "warnings": list(&warnings) }));
+        return code;
+    }
+    for fault in &faults {
+        say(format_args!("error: {fault}"));
+    }
+    for warning in &warnings {
+        say(format_args!("warning: {warning}"));
+    }
+    let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let verdict = if code == GOOD { "the configuration is good" } else { "the configuration cannot be used" };
+    say(format_args!(
+        "{verdict}: {}, {}",
+        plural(faults.len(), "fault"),
+        plural(warnings.len(), "warning")
+    ));
+    code
+}

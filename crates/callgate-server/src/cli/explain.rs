@@ -1,0 +1,201 @@
+//! `callgate explain`
+
+mod can;
+mod report;
+
+use std::{path::PathBuf, time::Duration};
+
+use callgate::{
+    Callgate, Explained,
+    clock::UnixTime,
+    connection::ConnectionKind,
+    draft::{DraftedRequest, Presented, RequestDraft},
+    keys::{KeyKind, KeyPair},
+    secret::Secret,
+};
+use callgate_authenticators::{
+    kind::Registry,
+    settings::{FlagSecret, Sources},
+};
+
+use self::can::Question;
+use super::{
+    GOOD, REFUSED, UNUSABLE,
+    output::{complain, say, unusable},
+    source::{Source, surroundings},
+};
+use crate::{
+    assemble::{Assembled, PublicKeys, assemble},
+    config,
+};
+
+/// How long authenticators may take to load their sources.
+const LOADING: Duration = Duration::from_secs(5);
+
+/// Say what a client would get, and why, without a server
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  callgate explain --config callgate.toml --user bob --password env:BOB --can pub:orders.new
+  callgate explain --config callgate.toml --token @token.jwt --client-type websocket --source 10.1.2.3
+
+Exits with 0 if the client would be admitted, with 1 if it would be refused.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    source: Source,
+    /// The client's user name
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Its password
+    #[arg(long, value_name = "@FILE|env:NAME")]
+    password: Option<String>,
+    /// Its token
+    #[arg(long, value_name = "@FILE|env:NAME")]
+    token: Option<String>,
+    /// The seed of its nkey, which signs a made-up nonce
+    #[arg(long, value_name = "@FILE|env:NAME")]
+    nkey_seed: Option<String>,
+    /// How it connects: nats, websocket, mqtt or leafnode
+    #[arg(long, value_name = "KIND", default_value = "nats")]
+    client_type: ConnectionKind,
+    /// From which address
+    #[arg(long = "source", value_name = "IP", default_value = "127.0.0.1")]
+    address: std::net::IpAddr,
+    /// A request that a server made, instead of all these; it is judged as of when it was made
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "password", "token", "nkey_seed"])]
+    request: Option<PathBuf>,
+    /// The server's curve key (header Nats-Server-Xkey), if that request is encrypted
+    #[arg(long, value_name = "KEY", requires = "request")]
+    server_xkey: Option<String>,
+    /// Ask whether the client may publish (pub:SUBJECT) or subscribe (sub:SUBJECT); repeatable
+    #[arg(long, value_name = "pub:SUBJECT|sub:SUBJECT")]
+    can: Vec<Question>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: Args, registry: Registry) -> u8 {
+    let overrides = match args.source.overrides() {
+        Ok(overrides) => overrides,
+        Err(error) => return unusable(error),
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return unusable(format_args!("the runtime cannot start: {error}")),
+    };
+    let code = runtime.block_on(async {
+        // In the background, so that keys are fetched as the service would fetch them.
+        let loaded = config::load(&overrides, &surroundings(registry, true));
+        let Some(config) = loaded.config else {
+            for fault in loaded.report.faults() {
+                complain(format_args!("error: {fault}"));
+            }
+            return UNUSABLE;
+        };
+        let Assembled { builder, chain, keys, .. } = assemble(config, None);
+        let gate = match builder.build() {
+            Ok(gate) => gate,
+            Err(error) => return unusable(error),
+        };
+        wait_until_loaded(&chain).await;
+        match explain(&args, &gate, &keys).await {
+            Ok(Ok(explained)) => tell(&args, &gate, &explained),
+            Ok(Err(dropped)) => {
+                say(format_args!("dropped without an answer: {dropped}"));
+                REFUSED
+            }
+            Err(error) => unusable(error),
+        }
+    });
+    runtime.shutdown_background();
+    code
+}
+
+async fn wait_until_loaded(chain: &callgate::authn::Chain) {
+    let until = tokio::time::Instant::now() + LOADING;
+    while !chain.waiting_for().is_empty() && tokio::time::Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for (name, what) in chain.waiting_for() {
+        complain(format_args!("warning: the authenticator {name} is not ready: {what}"));
+    }
+}
+
+type Answer = Result<Explained, callgate::decision::Denial>;
+
+async fn explain(args: &Args, gate: &Callgate, keys: &PublicKeys) -> Result<Answer, String> {
+    let DraftedRequest { payload, xkey_header } = match &args.request {
+        Some(path) => {
+            let payload = std::fs::read(path)
+                .map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+            let payload = if payload.starts_with(b"ey") { payload.trim_ascii().to_vec() } else { payload };
+            DraftedRequest { payload, xkey_header: args.server_xkey.clone() }
+        }
+        None => draft(args, keys)?,
+    };
+    let header = xkey_header.as_deref();
+    let now = match &args.request {
+        Some(_) => match gate.request_time(&payload, header) {
+            Ok(made) => made,
+            Err(denial) => return Ok(Err(denial)),
+        },
+        None => UnixTime::now(),
+    };
+    Ok(gate.explain(&payload, header, now).await)
+}
+
+fn draft(args: &Args, keys: &PublicKeys) -> Result<DraftedRequest, String> {
+    let sources = Sources::new(".");
+    let secret = |flag: &Option<String>, name: &str| -> Result<Option<Secret>, String> {
+        let Some(text) = flag else { return Ok(None) };
+        let FlagSecret { secret, literal } =
+            sources.flag_secret(text).map_err(|error| format!("--{name}: {error}"))?;
+        if literal {
+            complain(format_args!(
+                "warning: --{name} stands on the command line, where other users of this machine \
+                 can read it: use @FILE or env:NAME"
+            ));
+        }
+        Ok(Some(secret))
+    };
+    let nkey = args.nkey_seed.as_ref().map(|text| nkey(&sources, text)).transpose()?;
+    let presented = Presented {
+        user: args.user.clone(),
+        password: secret(&args.password, "password")?,
+        token: secret(&args.token, "token")?,
+        nkey,
+    };
+    let draft = RequestDraft {
+        connection: args.client_type,
+        source: args.address.to_string(),
+        ..RequestDraft::new(presented)
+    };
+    let signed = draft.sign(&keys.subject, keys.xkeys.first(), UnixTime::now());
+    signed.map_err(|error| error.to_string())
+}
+
+fn nkey(sources: &Sources, text: &str) -> Result<KeyPair, String> {
+    let (seed, warning) = sources.flag_seed(text).map_err(|error| format!("--nkey-seed: {error}"))?;
+    if let Some(warning) = warning {
+        complain(format_args!("warning: --nkey-seed: {warning}"));
+    }
+    if seed.kind() != KeyKind::User {
+        return Err(format!("--nkey-seed: this is the seed of {}, but a user seed (SU…) is needed", seed.kind()));
+    }
+    complain(
+        "note: the nkey signs a made-up nonce here; in configuration mode nats-server sends a real \
+         one only if its own configuration knows at least one nkey user",
+    );
+    KeyPair::from_seed(seed).map_err(|error| format!("--nkey-seed: {error}"))
+}
+
+fn tell(args: &Args, gate: &Callgate, explained: &Explained) -> u8 {
+    let stated = gate.stated_callout_account();
+    let report = report::Report::of(explained, &args.can, stated.as_deref());
+    match args.json {
+        true => say(report.to_json()),
+        false => say(report),
+    }
+    if explained.result.is_ok() { GOOD } else { REFUSED }
+}
+

@@ -1,0 +1,54 @@
+//! `--can pub:SUBJECT` and `--can sub:SUBJECT`
+
+use std::{fmt, str::FromStr};
+
+use callgate::{
+    policy::{Verdict, permissions::Access},
+    subject::{Subject, SubjectError, SubscribePattern},
+};
+
+/// May the client do this?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Question {
+    Publish(Subject),
+    Subscribe(SubscribePattern),
+}
+
+/// A text that asks nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum QuestionError {
+    #[error("begin with `pub:` or `sub:`, such as pub:orders.new")]
+    Kind,
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+}
+
+impl Question {
+    pub(super) fn ask(&self, access: &Access) -> Verdict {
+        match self {
+            Self::Publish(subject) => access.can_publish(subject),
+            Self::Subscribe(pattern) => access.can_subscribe(pattern),
+        }
+    }
+}
+
+impl FromStr for Question {
+    type Err = QuestionError;
+
+    fn from_str(text: &str) -> Result<Self, QuestionError> {
+        match text.split_once(':') {
+            Some(("pub", subject)) => Ok(Self::Publish(subject.parse()?)),
+            Some(("sub", subject)) => Ok(Self::Subscribe(subject.parse()?)),
+            Some(_) | None => Err(QuestionError::Kind),
+        }
+    }
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Publish(subject) => write!(f, "pub:{subject}"),
+            Self::Subscribe(pattern) => write!(f, "sub:{pattern}"),
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What `explain` prints: for people, and as JSON.
+
+use std::fmt;
+
+use callgate::{
+    Explained,
+    authn::Identity,
+    clock::UnixTime,
+    policy::{
+        BindingVerdict, Enforcer, Grant, RoleVerdict, Step,
+        permissions::{Access, Responses},
+    },
+};
+use serde_json::{Value, json};
+
+use super::can::Question;
+use crate::telemetry::printable;
+
+/// Everything that is known about one decision.
+#[derive(Debug)]
+pub(super) struct Report<'a> {
+    explained: &'a Explained,
+    questions: &'a [Question],
+    callout_account: Option<&'a str>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn of(
+        explained: &'a Explained,
+        questions: &'a [Question],
+        callout_account: Option<&'a str>,
+    ) -> Self {
+        Self { explained, questions, callout_account }
+    }
+
+    fn grant(&self) -> Option<&Grant> {
+        self.explained.result.as_ref().ok()
+    }
+
+    fn identity(&self) -> Option<&Identity> {
+        self.explained.steps.as_ref()?.identity.as_ref()
+    }
+
+    fn steps(&self) -> &[Step] {
+        let policy = self.explained.steps.as_ref().and_then(|steps| steps.policy.as_ref());
+        policy.map(|policy| policy.steps.as_slice()).unwrap_or_default()
+    }
+
+    /// Who vouches for the identity: the last one that was asked.
+    fn authenticator(&self) -> Option<&str> {
+        let asked = &self.explained.steps.as_ref()?.asked;
+        self.identity().and(asked.last()).map(|(name, _)| &**name)
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let (reason, detail) = match &self.explained.result {
+            Ok(_) => ("admitted", String::new()),
+            Err(denial) => (denial.reason.as_str(), denial.detail.clone()),
+        };
+        let asked = self.explained.steps.iter().flat_map(|steps| &steps.asked);
+        let access = self.grant().map(Grant::access);
+        json!({
+            "outcome": if self.grant().is_some() { "admitted" } else { "refused" },
+            "reason": reason,
+            "detail": detail,
+            "credential": self.explained.request.as_ref().map(|r| r.credential().kind()),
+            "asked": asked.map(|(name, said)| json!({ "authenticator": &**name, "answer": said }))
+                .collect::<Vec<_>>(),
+            "authenticator": self.authenticator(),
+            "user": self.grant().map(Grant::user).or(self.identity().map(|i| i.user.as_str())),
+            "groups": self.identity().map(|identity| &identity.groups),
+            "account": self.grant().map(Grant::account),
+            "roles": self.grant().map(Grant::roles),
+            "permissions": access.map(permissions_json),
+            "expires": self.grant().and_then(Grant::expires_at).map(|end| end.to_string()),
+            "expires_at": self.grant().and_then(Grant::expires_at).map(UnixTime::seconds),
+            "steps": self.steps(),
+            "can": self.answers().map(|(question, allowed, rule)| json!({
+                "question": question, "allowed": allowed, "rule": rule,
+            })).collect::<Vec<_>>(),
+        })
+    }
+
+    fn answers(&self) -> impl Iterator<Item = (String, bool, String)> {
+        self.questions.iter().map(|question| match self.grant() {
+            Some(grant) => {
+                let verdict = question.ask(grant.access());
+                (question.to_string(), verdict.allowed, verdict.rule)
+            }
+            None => (question.to_string(), false, "the client is refused".to_owned()),
+        })
+    }
+
+    fn write_identity(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(request) = &self.explained.request {
+            line(f, "credential", request.credential().kind())?;
+            let client = request.client();
+            line(f, "connection", format_args!("{} from {}", client.connection, printable(&client.host)))?;
+        }
+        for (name, said) in self.explained.steps.iter().flat_map(|steps| &steps.asked) {
+            line(f, "asked", format_args!("{name}: {}", printable(said)))?;
+        }
+        let Some(identity) = self.identity() else { return Ok(()) };
+        let authenticator = self.authenticator().unwrap_or_default();
+        line(f, "identity", format_args!("{} (of {authenticator})", printable(&identity.user)))?;
+        if !identity.groups.is_empty() {
+            line(f, "groups", printable(&identity.groups.join(", ")))?;
+        }
+        match identity.expires_at {
+            Some(end) => line(f, "credential ends", end),
+            None => Ok(()),
+        }
+    }
+
+    fn write_result(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.explained.result {
+            Ok(grant) => {
+                line(f, "account", printable(grant.account()))?;
+                write_access(f, grant.access())?;
+                match grant.expires_at() {
+                    Some(end) => line(f, "session ends", end)?,
+                    None => line(f, "session ends", "never by itself")?,
+                }
+                if self.callout_account.is_none() {
+                    line(f, "note", "nobody is placed in the callout account; its name is learned at connect, and issuer.callout_account states it for here")?;
+                }
+            }
+            Err(denial) => line(f, "reason", format_args!("{}: {}", denial.reason, printable(&denial.detail)))?,
+        }
+        for (question, allowed, rule) in self.answers() {
+            let answer = if allowed { "yes" } else { "no" };
+            line(f, "can", format_args!("{question}  {answer}: {rule}"))?;
+        }
+        let verdict = if self.grant().is_some() { "admitted" } else { "refused" };
+        line(f, "decision", verdict)
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_identity(f)?;
+        for step in self.steps() {
+            write_step(f, step)?;
+        }
+        self.write_result(f)
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, label: &str, value: impl fmt::Display) -> fmt::Result {
+    // The last line ends without a break: whoever prints adds it.
+    let end = if label == "decision" { "" } else { "\n" };
+    write!(f, "{label:<16}{value}{end}")
+}
+
+fn write_step(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
+    match step {
+        Step::Binding { index, verdict } => {
+            line(f, "binding", format_args!("bindings[{index}] {}", binding_words(verdict)))
+        }
+        Step::Role { name, from, verdict } => line(
+            f,
+            "role",
+            format_args!("{} (from {from}) {}", printable(name), role_words(verdict)),
+        ),
+        Step::OwnPermissions { verdict } => {
+            line(f, "permissions", format_args!("of its own entry {}", role_words(verdict)))
+        }
+        Step::Unrestricted => line(f, "permissions", "none written: everything inside the account"),
+        Step::Account { name, from } => {
+            line(f, "account named", format_args!("{} by {from}", printable(name)))
+        }
+        Step::Ends { at, because } => {
+            line(f, "ends", format_args!("{} because of {because}", UnixTime::from_seconds(*at)))
+        }
+        Step::Permission { side, kind, rule, from } => {
+            line(f, side, format_args!("{kind} {} (from {from})", printable(rule)))
+        }
+        Step::Enforced { what, by } => {
+            let by = match by {
+                Enforcer::NatsServer => "nats-server, for as long as the session lasts",
+                Enforcer::Callgate => "Callgate, at this moment",
+            };
+            line(f, "enforced", format_args!("{what}: by {by}"))
+        }
+        Step::Remark { text } => line(f, "note", printable(text)),
+        // The list may grow; what is not known here is in the JSON.
+        _ => Ok(()),
+    }
+}
+
+fn binding_words(verdict: &BindingVerdict) -> String {
+    match verdict {
+        BindingVerdict::Matched => "matches".to_owned(),
+        BindingVerdict::OtherAuthenticator => "is for other authenticators".to_owned(),
+        BindingVerdict::NotNamed => {
+            "does not touch it: the entry has permissions of its own, and the binding does not name \
+             the authenticator"
+                .to_owned()
+        }
+        BindingVerdict::ConditionFalse => "does not match: its condition is false".to_owned(),
+        BindingVerdict::ConditionAbsent { name } => {
+            format!("does not match: there is no {}", printable(name))
+        }
+        BindingVerdict::OtherMatched => "is only for when no other matches".to_owned(),
+    }
+}
+
+fn role_words(verdict: &RoleVerdict) -> String {
+    match verdict {
+        RoleVerdict::Contributes => "contribute".to_owned(),
+        RoleVerdict::Fails { reason, detail } => {
+            format!("do not count: {reason}, {}", printable(detail))
+        }
+        RoleVerdict::Dropped => "dropped by the ceiling".to_owned(),
+    }
+}
+
+fn write_access(f: &mut fmt::Formatter<'_>, access: &Access) -> fmt::Result {
+    let permissions = match access {
+        Access::Unrestricted => return line(f, "may", "do everything inside its account"),
+        Access::Scoped(scope) => {
+            return line(f, "may", format_args!("do what the scoped signing key `{scope}` says"));
+        }
+        Access::Limited(permissions) => permissions,
+    };
+    let list = |rules: Vec<String>| if rules.is_empty() { "nothing".to_owned() } else { rules.join(" ") };
+    let texts = |rules: &[callgate::subject::SubjectPattern]| rules.iter().map(ToString::to_string).collect();
+    line(f, "may publish", list(texts(&permissions.publish.allow)))?;
+    if !permissions.publish.deny.is_empty() {
+        line(f, "  but not", list(texts(&permissions.publish.deny)))?;
+    }
+    let texts = |rules: &[callgate::subject::SubscribePattern]| rules.iter().map(ToString::to_string).collect();
+    line(f, "may subscribe", list(texts(&permissions.subscribe.allow)))?;
+    if !permissions.subscribe.deny.is_empty() {
+        line(f, "  but not", list(texts(&permissions.subscribe.deny)))?;
+    }
+    match &permissions.responses {
+        Some(responses) => line(f, "may answer", responses_words(responses)),
+        None => Ok(()),
+    }
+}
+
+fn responses_words(responses: &Responses) -> String {
+    let max = responses.max.map_or("without limit".to_owned(), |max| format!("{max} per request"));
+    let ttl = responses.ttl.map_or("at any time".to_owned(), |ttl| format!("within {ttl:?}"));
+    format!("what it receives: {max}, {ttl}")
+}
+
+fn permissions_json(access: &Access) -> Value {
+    let permissions = match access {
+        Access::Unrestricted => return json!("unrestricted"),
+        Access::Scoped(scope) => return json!({ "scope": scope }),
+        Access::Limited(permissions) => permissions,
+    };
+    let publish = &permissions.publish;
+    let subscribe = &permissions.subscribe;
+    let subjects = |list: &[callgate::subject::SubjectPattern]| -> Vec<String> {
+        list.iter().map(ToString::to_string).collect()
+    };
+    let rules = |list: &[callgate::subject::SubscribePattern]| -> Vec<String> {
+        list.iter().map(ToString::to_string).collect()
+    };
+    json!({
+        "publish": { "allow": subjects(&publish.allow), "deny": subjects(&publish.deny) },
+        "subscribe": { "allow": rules(&subscribe.allow), "deny": rules(&subscribe.deny) },
+        "responses": permissions.responses.map(|responses| json!({
+            "max": responses.max.map_or(-1, i64::from),
+            "ttl_seconds": responses.ttl.map_or(-1.0, |ttl| ttl.as_secs_f64()),
+        })),
+    })
+}

@@ -1,0 +1,102 @@
+//! `callgate init`
+
+mod configuration_mode;
+
+use std::{fs, io, path::PathBuf};
+
+use callgate::keys::KeyError;
+
+use super::{
+    GOOD,
+    output::{complain, say, unusable},
+};
+use crate::files::write_private;
+
+/// Write a ready pair of configurations for Callgate and nats-server
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  callgate init gate
+  nats-server -c gate/nats-server.conf
+  callgate serve --config gate/callgate.toml
+
+Every file is readable by its owner only, and none is overwritten.")]
+pub(super) struct Args {
+    /// The folder to write to; it is made if it is not there
+    dir: PathBuf,
+    /// Write the users of nats-by-example (sys/sys, alice/alice, bob/bob): for trying things only
+    #[arg(long)]
+    demo: bool,
+}
+
+/// Why nothing, or not everything, was written.
+#[derive(Debug, thiserror::Error)]
+enum InitError {
+    #[error("`{0}` is there already: nothing was written; choose another folder, or remove it first")]
+    Exists(String),
+    #[error("cannot write `{path}`: {error}")]
+    Write { path: String, error: io::Error },
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("a password cannot be hashed: {0}")]
+    Hash(String),
+}
+
+/// What is to be written, and told.
+#[derive(Debug, Default)]
+struct Set {
+    /// Names and texts.
+    files: Vec<(&'static str, String)>,
+    /// What to say when all is written.
+    notes: Vec<String>,
+}
+
+pub(super) fn run(args: &Args) -> u8 {
+    let written = configuration_mode::set(args.demo).and_then(|set| write(args, &set).map(|()| set));
+    let set = match written {
+        Ok(set) => set,
+        Err(error) => return unusable(error),
+    };
+    let folder = args.dir.display();
+    for (name, _) in &set.files {
+        say(format_args!("wrote {folder}/{name}"));
+    }
+    for note in &set.notes {
+        say(note);
+    }
+    say(format_args!("next:  nats-server -c {folder}/nats-server.conf"));
+    say(format_args!("       callgate serve --config {folder}/callgate.toml"));
+    if args.demo {
+        complain("warning: the users of --demo have their names for passwords: never use this in production");
+    }
+    GOOD
+}
+
+/// Writes everything, or nothing if one of the files is there.
+fn write(args: &Args, set: &Set) -> Result<(), InitError> {
+    let wrong = |path: &std::path::Path, error| {
+        InitError::Write { path: path.display().to_string(), error }
+    };
+    make_folder(&args.dir).map_err(|error| wrong(&args.dir, error))?;
+    for (name, _) in &set.files {
+        let path = args.dir.join(name);
+        if path.symlink_metadata().is_ok() {
+            return Err(InitError::Exists(path.display().to_string()));
+        }
+    }
+    for (name, text) in &set.files {
+        let path = args.dir.join(name);
+        write_private(&path, text).map_err(|error| wrong(&path, error))?;
+    }
+    Ok(())
+}
+
+fn make_folder(path: &std::path::Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}

@@ -1,0 +1,71 @@
+//! `callgate serve`
+
+use std::sync::Arc;
+
+use callgate_authenticators::kind::Registry;
+use tracing::{info, warn};
+
+use super::{
+    GOOD,
+    output::{complain, unusable},
+    source::{Source, surroundings},
+};
+use crate::{
+    assemble::Observers,
+    config::{self, Loaded, Surroundings},
+    service,
+    telemetry::start_logging,
+};
+
+/// Run the service
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  callgate serve --config callgate.toml
+  callgate serve --nats-url nats://127.0.0.1:4222 --nats-user auth --nats-password env:PASSWORD \\
+      --issuer-seed @issuer.nk --xkey-seed @xkey.xk --users users.json
+
+SIGTERM finishes what is in flight and exits; SIGHUP reads the configuration again.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    source: Source,
+}
+
+pub(super) fn run(args: Args, registry: Registry) -> u8 {
+    let overrides = match args.source.overrides() {
+        Ok(overrides) => overrides,
+        Err(error) => return unusable(error),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return unusable(format_args!("the runtime cannot start: {error}")),
+    };
+    let outcome = runtime.block_on(async move {
+        let observers = Arc::new(Observers::default());
+        let surroundings = Surroundings {
+            observer: Arc::clone(&observers.metrics) as _,
+            ..surroundings(registry, true)
+        };
+        let Loaded { config, report, files, overridden } = config::load(&overrides, &surroundings);
+        let Some(config) = config else {
+            for fault in report.faults() {
+                complain(format_args!("error: {fault}"));
+            }
+            return Err("the configuration cannot be used; `callgate check` says the same".to_owned());
+        };
+        start_logging(config.log.format, config.log.level);
+        for warning in report.warnings() {
+            warn!(key = warning.path, "{}", warning.message);
+        }
+        for key in overridden {
+            info!(key, "a flag or variable takes the place of a key in the file");
+        }
+        let run = service::run(config, overrides, surroundings, observers, files);
+        run.await.map_err(|error| error.to_string())
+    });
+    // Work that never ends must not hold the process: what is in flight was finished above.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => GOOD,
+        Err(error) => unusable(error),
+    }
+}

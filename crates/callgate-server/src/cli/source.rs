@@ -1,0 +1,92 @@
+//! Where a configuration comes from: `--config`, or flags and variables.
+
+use std::{path::PathBuf, sync::Arc};
+
+use callgate::secret::Secret;
+use callgate_authenticators::kind::{Nobody, Registry};
+use clap::Args;
+
+use crate::config::{Flag, Overrides, Surroundings};
+
+/// The flags of `serve`, which `check` and `explain` take too. A secret is written `@FILE` or
+/// `env:NAME`; as plain text it works, and other users of the machine can read it.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Source {
+    /// The configuration file (.toml, .yaml or .json)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// NATS servers, separated by commas [env: CALLGATE_NATS_URL]
+    #[arg(long, value_name = "URL")]
+    nats_url: Option<String>,
+    /// Callgate's own user at NATS [env: CALLGATE_NATS_USER]
+    #[arg(long, value_name = "NAME")]
+    nats_user: Option<String>,
+    /// Its password [env: CALLGATE_NATS_PASSWORD]
+    #[arg(long, value_name = "@FILE|env:NAME")]
+    nats_password: Option<String>,
+    /// A credentials file instead of user and password [env: CALLGATE_NATS_CREDS]
+    #[arg(long, value_name = "FILE")]
+    nats_creds: Option<PathBuf>,
+    /// The seed of the account nkey that signs (SA…) [env: CALLGATE_ISSUER_SEED]
+    #[arg(long, value_name = "@FILE|env:NAME")]
+    issuer_seed: Option<String>,
+    /// The seed of the curve key that opens requests (SX…) [env: CALLGATE_XKEY_SEED]
+    #[arg(long, value_name = "@FILE|env:NAME")]
+    xkey_seed: Option<String>,
+    /// A users file; not together with --config [env: CALLGATE_USERS]
+    #[arg(long, value_name = "FILE")]
+    users: Option<PathBuf>,
+    /// Where /livez, /readyz and /metrics are served, empty for nowhere [env: CALLGATE_ADMIN_LISTEN]
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+}
+
+impl Source {
+    /// What flags and variables say together; a flag goes before its variable.
+    ///
+    /// # Errors
+    /// If a users file is named beside a configuration file, or nothing is named at all.
+    pub(super) fn overrides(&self) -> Result<Overrides, String> {
+        let text = |flag: &Option<String>, name| flag.clone().or_else(|| variable(name));
+        let path = |flag: &Option<PathBuf>, name| {
+            flag.clone().or_else(|| variable(name).map(PathBuf::from))
+        };
+        let overrides = Overrides {
+            config: self.config.clone(),
+            nats_url: text(&self.nats_url, "CALLGATE_NATS_URL"),
+            nats_user: text(&self.nats_user, "CALLGATE_NATS_USER"),
+            nats_password: secret(&self.nats_password, "CALLGATE_NATS_PASSWORD"),
+            nats_creds: path(&self.nats_creds, "CALLGATE_NATS_CREDS"),
+            issuer_seed: secret(&self.issuer_seed, "CALLGATE_ISSUER_SEED"),
+            xkey_seed: secret(&self.xkey_seed, "CALLGATE_XKEY_SEED"),
+            users: path(&self.users, "CALLGATE_USERS"),
+            admin_listen: text(&self.admin_listen, "CALLGATE_ADMIN_LISTEN"),
+        };
+        if overrides.config.is_some() && overrides.users.is_some() {
+            return Err("--users (or CALLGATE_USERS) does not go with --config: name the users \
+                        file in the configuration, as [authenticators.users] file"
+                .to_owned());
+        }
+        if overrides.is_empty() {
+            return Err("no configuration: give --config FILE, or flags such as --nats-url, \
+                        --issuer-seed and --users; `callgate init DIR` writes one to start from"
+                .to_owned());
+        }
+        Ok(overrides)
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn secret(flag: &Option<String>, name: &str) -> Option<Flag> {
+    let from = |text: String, on_command_line| Flag { text: Secret::new(text), on_command_line };
+    let given = flag.clone().map(|text| from(text, true));
+    given.or_else(|| variable(name).map(|text| from(text, false)))
+}
+
+/// For commands that run once: nothing before them, nobody who watches.
+pub(super) fn surroundings(registry: Registry, background: bool) -> Surroundings {
+    Surroundings { registry, shared: None, generation: 0, background, observer: Arc::new(Nobody) }
+}

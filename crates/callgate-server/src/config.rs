@@ -1,0 +1,221 @@
+//! The configuration: from a file, flags and variables to everything that the service is made of.
+//!
+//! All faults are reported at once. Nothing is connected to.
+
+mod flags;
+mod issuer;
+mod policy;
+mod rest;
+mod roles;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use callgate::{
+    RefusalStyle,
+    authn::{Chain, Link},
+    policy::{Policy, settings::PolicySettings},
+};
+use callgate_authenticators::{
+    kind::{CacheSettings, Observer, Registry, Shared},
+    settings::{Document, Report, Sources, Table},
+};
+use ipnet::IpNet;
+
+pub(crate) use flags::Overrides;
+pub(crate) use issuer::IssuerSettings;
+use policy::AuthenticatorEntry;
+pub(crate) use rest::LogSettings;
+
+use crate::nats::NatsSettings;
+
+/// Everything that the service is made of, checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) nats: NatsSettings,
+    pub(crate) issuer: IssuerSettings,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) chain: Chain,
+    pub(crate) refusal: RefusalStyle,
+    pub(crate) max_in_flight: u32,
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) log: LogSettings,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// A configuration that was read: usable or not, with all that was found.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// Absent if there is a fault.
+    pub(crate) config: Option<Config>,
+    pub(crate) report: Report,
+    /// Every file that was looked at before the authenticators were built, which watch their own.
+    pub(crate) files: Vec<PathBuf>,
+    /// What the flags and variables replaced in the file.
+    pub(crate) overridden: Vec<String>,
+}
+
+/// What a configuration is built into.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) registry: Registry,
+    /// What the configuration before this one leaves.
+    pub(crate) shared: Option<Arc<Shared>>,
+    /// Counts configurations.
+    pub(crate) generation: u64,
+    /// Whether authenticators may work in the background.
+    pub(crate) background: bool,
+    pub(crate) observer: Arc<dyn Observer>,
+}
+
+/// `[admission]`.
+#[derive(Debug, Clone)]
+pub(super) struct Admission {
+    pub(super) max_in_flight: u32,
+    pub(super) password_workers: usize,
+    pub(super) trusted_proxies: Vec<IpNet>,
+}
+
+/// Reads the configuration of `overrides.config`, or without one of the flags alone.
+pub(crate) fn load(overrides: &Overrides, surroundings: &Surroundings) -> Loaded {
+    let report = Report::new();
+    let base = overrides.config.as_deref().and_then(Path::parent);
+    let base = base.filter(|base| !base.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let sources = Sources::new(base);
+    let document = document(overrides, &sources, &report);
+    let (mut overridden, mut files) = (Vec::new(), Vec::new());
+    let config = document.and_then(|document| {
+        let root = Table::root(&document, "", &report, &sources);
+        read(root, overrides, surroundings, &sources, &mut overridden, &mut files)
+    });
+    if files.is_empty() {
+        files = sources.files_read();
+    }
+    let config = config.filter(|_| report.is_faultless());
+    Loaded { config, report, files, overridden }
+}
+
+fn document(overrides: &Overrides, sources: &Sources, report: &Report) -> Option<Document> {
+    let (name, document) = match &overrides.config {
+        Some(path) => (path.display().to_string(), Document::read(path, sources)),
+        None => (String::new(), overrides.document()),
+    };
+    document.map_err(|error| report.fault(name, error)).ok()
+}
+
+fn read(
+    mut root: Table<'_>,
+    overrides: &Overrides,
+    surroundings: &Surroundings,
+    sources: &Sources,
+    overridden: &mut Vec<String>,
+    files: &mut Vec<PathBuf>,
+) -> Option<Config> {
+    let nats = rest::nats(&mut root, overrides, overridden);
+    let (issuer, accounts) = issuer::read(&mut root, overrides, overridden);
+    let refusal = rest::refusal(&mut root);
+    let admission = rest::admission(&mut root);
+    let cache = rest::cache(&mut root);
+    let admin = rest::admin(&mut root, overrides, overridden);
+    let log = rest::log(&mut root);
+    let session = rest::session(&mut root);
+    let roles = roles::read(&mut root);
+    let entries = policy::authenticators(&mut root, &surroundings.registry);
+    let bindings = policy::bindings(&mut root, entries.len());
+    let report = root.report();
+    root.finish();
+    *files = sources.files_read();
+
+    let settings = PolicySettings {
+        roles,
+        bindings,
+        authenticators: entries.iter().map(|entry| entry.policy.clone()).collect(),
+        accounts,
+        session,
+    };
+    let policy = policy::build(settings, report)?;
+    let shared = surroundings
+        .shared
+        .clone()
+        .unwrap_or_else(|| Arc::new(Shared::new(admission.password_workers)));
+    let builder = ChainBuilder {
+        surroundings,
+        sources,
+        policy: &policy,
+        shared: &shared,
+        cache,
+        trusted_proxies: admission.trusted_proxies.into(),
+    };
+    let chain = builder.build(entries)?;
+    Some(Config {
+        nats: nats?,
+        issuer: issuer?,
+        policy,
+        chain,
+        refusal,
+        max_in_flight: admission.max_in_flight,
+        admin,
+        log,
+        shared,
+    })
+}
+
+struct ChainBuilder<'a> {
+    surroundings: &'a Surroundings,
+    sources: &'a Sources,
+    policy: &'a Arc<Policy>,
+    shared: &'a Arc<Shared>,
+    cache: CacheSettings,
+    trusted_proxies: Arc<[IpNet]>,
+}
+
+impl ChainBuilder<'_> {
+    fn build(&self, entries: Vec<AuthenticatorEntry<'_>>) -> Option<Chain> {
+        let passwords: Vec<bool> = entries.iter().map(|entry| entry.kind.takes_passwords()).collect();
+        let token_keys: std::collections::BTreeSet<String> = entries
+            .iter()
+            .flat_map(|entry| entry.kind.token_keys(&entry.raw))
+            .collect();
+        let token_keys = Arc::new(token_keys);
+        let mut links = Vec::new();
+        let mut complete = true;
+        for (index, entry) in entries.into_iter().enumerate() {
+            let later = passwords.iter().skip(index + 1).any(|takes| *takes);
+            let context = self.context(&entry, later, Arc::clone(&token_keys));
+            let AuthenticatorEntry { policy, timeout, required, kind, table, raw: _ } = entry;
+            match kind.build(&context, table) {
+                Some(authenticator) => {
+                    links.push(Link { name: policy.name.into(), authenticator, timeout, required });
+                }
+                None => complete = false,
+            }
+        }
+        complete.then(|| Chain::new(links))
+    }
+
+    fn context(
+        &self,
+        entry: &AuthenticatorEntry<'_>,
+        passwords_taken_later: bool,
+        token_keys: Arc<std::collections::BTreeSet<String>>,
+    ) -> callgate_authenticators::kind::BuildContext {
+        let policy = Arc::clone(self.policy);
+        callgate_authenticators::kind::BuildContext {
+            name: entry.policy.name.as_str().into(),
+            sources: self.sources.clone(),
+            roles: Arc::new(self.policy.role_names().map(str::to_owned).collect()),
+            knows_account: Arc::new(move |name| policy.knows_account(name)),
+            shared: Arc::clone(self.shared),
+            cache: self.cache,
+            trusted_proxies: Arc::clone(&self.trusted_proxies),
+            generation: self.surroundings.generation,
+            passwords_taken_later,
+            token_keys,
+            background: self.surroundings.background,
+            observer: Arc::clone(&self.surroundings.observer),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What flags and variables say. A flag goes before its variable, both before the file.
+
+use std::path::PathBuf;
+
+use callgate::secret::Secret;
+use callgate_authenticators::settings::{Document, DocumentError, Format, Table};
+use serde_json::json;
+
+/// The flags of `serve`, each also a `CALLGATE_…` variable. Secrets are as they were written:
+/// `@FILE`, `env:NAME`, or the text itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Overrides {
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) nats_url: Option<String>,
+    pub(crate) nats_user: Option<String>,
+    pub(crate) nats_password: Option<Flag>,
+    pub(crate) nats_creds: Option<PathBuf>,
+    pub(crate) issuer_seed: Option<Flag>,
+    pub(crate) xkey_seed: Option<Flag>,
+    pub(crate) users: Option<PathBuf>,
+    pub(crate) admin_listen: Option<String>,
+}
+
+/// A secret as it was given, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct Flag {
+    pub(crate) text: Secret,
+    /// True if it came from the command line, false if from a variable.
+    pub(crate) on_command_line: bool,
+}
+
+impl Overrides {
+    /// The document that the flags alone make: a file's worth of users, if they name one.
+    pub(super) fn document(&self) -> Result<Document, DocumentError> {
+        let tree = match &self.users {
+            // Relative to the working folder, like every path on a command line.
+            Some(path) => json!({ "authenticators": [{ "users": { "file": path } }] }),
+            None => json!({}),
+        };
+        Document::parse(tree.to_string().as_bytes(), Format::Json)
+    }
+
+    /// True if neither a file nor any flag says anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self {
+            config, nats_url, nats_user, nats_password, nats_creds, issuer_seed, xkey_seed, users,
+            admin_listen,
+        } = self;
+        config.is_none()
+            && nats_url.is_none()
+            && nats_user.is_none()
+            && nats_password.is_none()
+            && nats_creds.is_none()
+            && issuer_seed.is_none()
+            && xkey_seed.is_none()
+            && users.is_none()
+            && admin_listen.is_none()
+    }
+}
+
+/// A secret of a flag or variable: the place it was found in decides about the warning.
+pub(super) fn secret(
+    flag: &Flag,
+    key: &str,
+    table: &Table<'_>,
+) -> Option<Secret> {
+    // Paths on a command line start from the working folder, not from the configuration file's.
+    let sources = table.sources().from_working_folder();
+    match sources.flag_secret(flag.text.expose()) {
+        Ok(found) => {
+            if found.literal && flag.on_command_line {
+                table.warn(key, "a secret on the command line, where others can read it: use @FILE or env:NAME");
+            }
+            Some(found.secret)
+        }
+        Err(error) => {
+            table.fault(key, error);
+            None
+        }
+    }
+}
+
+/// A seed of a flag or variable.
+pub(super) fn seed(
+    flag: &Flag,
+    key: &str,
+    table: &Table<'_>,
+) -> Option<callgate::keys::Seed> {
+    let sources = table.sources().from_working_folder();
+    match sources.flag_seed(flag.text.expose()) {
+        Ok((seed, warning)) => {
+            let from_file = flag.text.expose().starts_with('@');
+            warning
+                .filter(|_| flag.on_command_line || from_file)
+                .into_iter()
+                .for_each(|warning| table.warn(key, warning));
+            Some(seed)
+        }
+        Err(error) => {
+            table.fault(key, error);
+            None
+        }
+    }
+}

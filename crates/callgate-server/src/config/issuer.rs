@@ -1,0 +1,224 @@
+//! `[issuer]` and `[[accounts]]`.
+
+use callgate::{
+    keys::{AccountKey, AccountSigner, CurveKey, KeyError, Seed},
+    policy::settings::{AccountSettings, AccountsSettings},
+};
+use callgate_authenticators::settings::Table;
+
+use super::flags::{self, Overrides};
+
+/// Who signs, and what opens requests.
+#[derive(Debug)]
+pub(crate) struct IssuerSettings {
+    pub(crate) signer: AccountSigner,
+    pub(crate) xkeys: Vec<CurveKey>,
+    pub(crate) allow_plaintext: bool,
+    pub(crate) share_callout_account: bool,
+    pub(crate) callout_account: Option<String>,
+    /// Operator mode: the callout account.
+    pub(crate) account: Option<AccountKey>,
+    /// Operator mode: the keys of the accounts that users may be placed in.
+    pub(crate) accounts: Vec<SigningAccount>,
+}
+
+/// An account that users may be placed in (operator mode).
+#[derive(Debug)]
+pub(crate) struct SigningAccount {
+    pub(crate) name: String,
+    pub(crate) id: AccountKey,
+    pub(crate) signer: AccountSigner,
+    pub(crate) scoped: Vec<(String, AccountSigner)>,
+}
+
+/// Reads both. The second part is for the policy, and there also if the first is faulty.
+pub(super) fn read(
+    root: &mut Table<'_>,
+    overrides: &Overrides,
+    overridden: &mut Vec<String>,
+) -> (Option<IssuerSettings>, AccountsSettings) {
+    let mut settings = AccountsSettings {
+        default_account: root.string("default_account"),
+        ..AccountsSettings::default()
+    };
+    let there = root.has("issuer");
+    let Some(mut table) = section(root, "issuer") else { return (None, settings) };
+    if !there && overrides.issuer_seed.is_none() {
+        root.fault("issuer", "is missing: it holds `seed`, the account nkey whose public key nats-server has as auth_callout.issuer");
+    }
+    let signer = signer(&mut table, overrides, overridden, there);
+    let xkeys = xkeys(&mut table, overrides, overridden);
+    let account: Option<AccountKey> = table.parse("account");
+    settings.operator_mode = table.has("account");
+    settings.callout_account = table.string("callout_account");
+    if let Some(system) = table.strings("system_accounts") {
+        settings.system_accounts = system;
+    }
+    let share = table.boolean("insecure_share_callout_account").unwrap_or_default();
+    settings.insecure_share_callout_account = share;
+    let allow_plaintext = table.boolean("insecure_allow_plaintext").unwrap_or_default();
+    warn_about(&table, share, allow_plaintext, xkeys.as_deref());
+    let callout_account = settings.callout_account.clone();
+    table.finish();
+
+    let accounts = accounts(root, &mut settings);
+    let assemble = || {
+        Some(IssuerSettings {
+            signer: signer?,
+            xkeys: xkeys?,
+            allow_plaintext,
+            share_callout_account: share,
+            callout_account,
+            account,
+            accounts: accounts?,
+        })
+    };
+    (assemble(), settings)
+}
+
+/// A section that may be left out when flags say everything.
+fn section<'a>(root: &mut Table<'a>, key: &str) -> Option<Table<'a>> {
+    match root.has(key) {
+        true => root.table(key),
+        false => Some(root.empty(key)),
+    }
+}
+
+fn signer(
+    table: &mut Table<'_>,
+    overrides: &Overrides,
+    overridden: &mut Vec<String>,
+    there: bool,
+) -> Option<AccountSigner> {
+    let in_file = table.has("seed");
+    let seed = match &overrides.issuer_seed {
+        Some(flag) => {
+            if in_file {
+                overridden.push("issuer.seed".to_owned());
+            }
+            flags::seed(flag, "seed", table)
+        }
+        None if in_file => table.seed("seed"),
+        None => {
+            if there {
+                table.fault("seed", "is missing: the account nkey (SA…) whose public key nats-server has as auth_callout.issuer; `callgate key account` makes one");
+            }
+            None
+        }
+    };
+    parsed(table, "seed", seed, AccountSigner::try_from)
+}
+
+fn xkeys(
+    table: &mut Table<'_>,
+    overrides: &Overrides,
+    overridden: &mut Vec<String>,
+) -> Option<Vec<CurveKey>> {
+    if let Some(flag) = &overrides.xkey_seed {
+        if table.has("xkeys") {
+            overridden.push("issuer.xkeys".to_owned());
+        }
+        let seed = flags::seed(flag, "xkeys", table);
+        return Some(vec![parsed(table, "xkeys", seed, CurveKey::try_from)?]);
+    }
+    let Some(list) = table.raw("xkeys") else { return Some(Vec::new()) };
+    let keys: Vec<Option<CurveKey>> = list
+        .items()
+        .iter()
+        .map(|item| {
+            let seed = item.seed()?;
+            CurveKey::try_from(seed).map_err(|error| item.fault(error)).ok()
+        })
+        .collect();
+    keys.into_iter().collect()
+}
+
+fn parsed<T>(
+    table: &Table<'_>,
+    key: &str,
+    seed: Option<Seed>,
+    parse: impl FnOnce(Seed) -> Result<T, KeyError>,
+) -> Option<T> {
+    parse(seed?).map_err(|error| table.fault(key, error)).ok()
+}
+
+fn warn_about(table: &Table<'_>, share: bool, allow_plaintext: bool, xkeys: Option<&[CurveKey]>) {
+    if share {
+        table.warn(
+            "insecure_share_callout_account",
+            "users may be placed in the callout account, where they can read every password that \
+             is not sealed and refuse every login",
+        );
+    }
+    if allow_plaintext {
+        table.warn(
+            "insecure_allow_plaintext",
+            "requests in clear are answered: end this when every server has the xkey",
+        );
+    }
+    if xkeys.is_some_and(<[_]>::is_empty) {
+        table.warn(
+            "xkeys",
+            "no xkey: servers send passwords and tokens in clear; `callgate key curve` makes one, \
+             and its public key goes into auth_callout.xkey",
+        );
+    }
+}
+
+fn accounts(root: &mut Table<'_>, settings: &mut AccountsSettings) -> Option<Vec<SigningAccount>> {
+    let mut signing = Some(Vec::new());
+    for mut table in root.tables("accounts") {
+        let Some(name) = table.required_string("name") else {
+            signing = None;
+            continue;
+        };
+        if settings.accounts.iter().any(|account| account.name == name) {
+            table.fault("name", format!("the account `{}` is there twice", name.escape_debug()));
+        }
+        if !settings.operator_mode {
+            for key in ["id", "seed", "scoped"] {
+                table.refuse(key, "belongs to operator mode: set issuer.account, or leave it out");
+            }
+            table.finish();
+            settings.accounts.push(AccountSettings::named(name));
+            continue;
+        }
+        let account = signing_account(table, name, settings);
+        signing = signing.zip(account).map(|(mut signing, account)| {
+            signing.push(account);
+            signing
+        });
+    }
+    signing
+}
+
+fn signing_account(
+    mut table: Table<'_>,
+    name: String,
+    settings: &mut AccountsSettings,
+) -> Option<SigningAccount> {
+    for key in ["id", "seed"] {
+        if !table.has(key) {
+            table.fault_here(format!("`{key}` is missing: operator mode signs with the account's key"));
+        }
+    }
+    let id: Option<AccountKey> = table.parse("id");
+    let seed = table.seed("seed");
+    let signer = parsed(&table, "seed", seed, AccountSigner::try_from);
+    let mut scoped = Vec::new();
+    if let Some(mut scopes) = table.table("scoped") {
+        for scope in scopes.rest() {
+            let seed = scopes.seed(scope);
+            let key = parsed(&scopes, scope, seed, AccountSigner::try_from);
+            scoped.extend(key.map(|key| (scope.to_owned(), key)));
+        }
+        scopes.finish();
+    }
+    settings.accounts.push(AccountSettings {
+        name: name.clone(),
+        id: id.as_ref().map(ToString::to_string),
+        scoped: scoped.iter().map(|(scope, _)| scope.clone()).collect(),
+    });
+    table.finish();
+    Some(SigningAccount { name, id: id?, signer: signer?, scoped })
+}

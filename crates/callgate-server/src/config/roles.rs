@@ -1,0 +1,145 @@
+//! `[roles.NAME]`.
+
+use std::collections::BTreeMap;
+
+use callgate::policy::settings::{
+    BucketAccess, BucketSettings, Inbox, RoleSettings, SideSettings, StreamAccess, StreamSettings,
+    TimeWindow,
+};
+use callgate_authenticators::settings::{
+    Table,
+    permissions::{RawPermissions, RawRules, Written, refuse_limits},
+};
+use jiff::tz::TimeZone;
+
+pub(super) fn read(root: &mut Table<'_>) -> BTreeMap<String, RoleSettings> {
+    let roles = root.map_of_tables("roles");
+    roles.into_iter().map(|(name, table)| (name.to_owned(), role(table))).collect()
+}
+
+/// One role.
+pub(super) fn role(mut table: Table<'_>) -> RoleSettings {
+    let RawPermissions { publish, subscribe, responses } = RawPermissions::read(&mut table);
+    refuse_limits(&mut table);
+    let settings = RoleSettings {
+        publish: publish.map(side).unwrap_or_default(),
+        subscribe: subscribe.map(side).unwrap_or_default(),
+        responses,
+        inbox: inbox(&mut table),
+        expires_after: table.duration("expires_after"),
+        source: table.networks("source"),
+        connection_types: table.connection_kinds("connection_types"),
+        times: times(&mut table),
+        timezone: timezone(&mut table),
+        kv: buckets(&mut table, "kv"),
+        streams: streams(&mut table),
+        objects: buckets(&mut table, "objects"),
+        tags: table.strings("tags").unwrap_or_default(),
+        scope: table.string("scope"),
+    };
+    table.finish();
+    settings
+}
+
+fn side(rules: RawRules) -> SideSettings {
+    let texts = |list: Option<Vec<Written>>| {
+        list.unwrap_or_default().into_iter().map(|written| written.text).collect()
+    };
+    SideSettings { allow: texts(rules.allow), deny: texts(rules.deny) }
+}
+
+/// One of a few words; anything else is a fault that lists them.
+fn word<T: Copy>(table: &mut Table<'_>, key: &str, words: &[(&str, T)]) -> Option<T> {
+    let text = table.string(key)?;
+    let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    if found.is_none() {
+        let all: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        table.fault(key, format!("`{}` is none of {}", text.escape_debug(), all.join(", ")));
+    }
+    found
+}
+
+fn inbox(table: &mut Table<'_>) -> Inbox {
+    let words = [("none", Inbox::None), ("private", Inbox::Private), ("shared", Inbox::Shared)];
+    word(table, "inbox", &words).unwrap_or_default()
+}
+
+fn times(table: &mut Table<'_>) -> Option<Vec<TimeWindow>> {
+    if !table.has("times") {
+        return None;
+    }
+    let windows = table.tables("times");
+    if windows.is_empty() {
+        table.fault("times", "an empty list admits nobody: leave the key out to admit at any time");
+    }
+    Some(windows.into_iter().filter_map(window).collect())
+}
+
+fn window(mut table: Table<'_>) -> Option<TimeWindow> {
+    let (start, end) = (time(&mut table, "start"), time(&mut table, "end"));
+    table.finish();
+    Some(TimeWindow { start: start?, end: end? })
+}
+
+fn time(table: &mut Table<'_>, key: &str) -> Option<jiff::civil::Time> {
+    let text = table.required_string(key)?;
+    let time = text.parse();
+    if time.is_err() {
+        let shown = text.escape_debug();
+        table.fault(key, format!("`{shown}` is no time of day: write such as \"08:00:00\""));
+    }
+    time.ok()
+}
+
+fn timezone(table: &mut Table<'_>) -> Option<TimeZone> {
+    let name = table.string("timezone")?;
+    let zone = TimeZone::get(&name);
+    if zone.is_err() {
+        let shown = name.escape_debug();
+        table.fault("timezone", format!("`{shown}` is no time zone: write such as \"Europe/Berlin\""));
+    }
+    zone.ok()
+}
+
+fn buckets(table: &mut Table<'_>, key: &str) -> Vec<BucketSettings> {
+    table.tables(key).into_iter().filter_map(bucket).collect()
+}
+
+fn bucket(mut table: Table<'_>) -> Option<BucketSettings> {
+    let words =
+        [("read", BucketAccess::Read), ("write", BucketAccess::Write), ("admin", BucketAccess::Admin)];
+    let bucket = table.required_string("bucket");
+    let access = required_word(&mut table, &words);
+    let domain = table.string("domain");
+    table.finish();
+    Some(BucketSettings { bucket: bucket?, access: access?, domain })
+}
+
+fn streams(table: &mut Table<'_>) -> Vec<StreamSettings> {
+    table.tables("streams").into_iter().filter_map(stream).collect()
+}
+
+fn stream(mut table: Table<'_>) -> Option<StreamSettings> {
+    let words = [
+        ("consume", StreamAccess::Consume),
+        ("publish", StreamAccess::Publish),
+        ("manage", StreamAccess::Manage),
+        ("configure", StreamAccess::Configure),
+    ];
+    let name = table.required_string("name");
+    let access = required_word(&mut table, &words);
+    let consumer = table.string("consumer");
+    let subjects = table.strings("subjects").unwrap_or_default();
+    let domain = table.string("domain");
+    table.finish();
+    Some(StreamSettings { name: name?, access: access?, consumer, subjects, domain })
+}
+
+fn required_word<T: Copy>(table: &mut Table<'_>, words: &[(&str, T)]) -> Option<T> {
+    if !table.has("access") {
+        let all: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        table.fault_here(format!("`access` is missing: one of {}", all.join(", ")));
+        return None;
+    }
+    word(table, "access", words)
+}

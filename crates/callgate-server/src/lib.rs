@@ -1,0 +1,26 @@
+//! The Callgate service. Its binary is `callgate`.
+//!
+//! A service with an authenticator of one's own is this, with one more kind in the registry:
+//!
+//! ```no_run
+//! use callgate_authenticators::kind::Registry;
+//!
+//! fn main() -> std::process::ExitCode {
+//!     callgate_server::run(Registry::builtin())
+//! }
+//! ```
+
+mod admin;
+mod assemble;
+mod cli;
+mod config;
+mod files;
+mod health;
+mod nats;
+mod reload;
+mod service;
+mod telemetry;
+mod watch;
+mod watchdog;
+
+pub use cli::run;

@@ -1,0 +1,190 @@
+//! The connection to NATS: options, and what the client tells about it.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{Client, ConnectOptions, Event};
+use callgate::secret::Secret;
+use tokio::{sync::watch, time::Instant};
+use tracing::{error, info, warn};
+
+use crate::telemetry::Metrics;
+
+/// How to reach NATS and who we are there.
+#[derive(Debug, Clone)]
+pub(crate) struct NatsSettings {
+    pub(crate) servers: Vec<async_nats::ServerAddr>,
+    pub(crate) login: Login,
+    pub(crate) tls: TlsSettings,
+    pub(crate) queue: String,
+}
+
+/// Who we are.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Login {
+    /// Nothing but what stands in the URL.
+    #[default]
+    None,
+    Password { user: String, password: Secret },
+    Token(Secret),
+    Nkey(Secret),
+    /// The text of a credentials file.
+    Creds(Secret),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct TlsSettings {
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
+    pub(crate) first: bool,
+}
+
+impl NatsSettings {
+    /// True if nothing differs that a running connection would have to know.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        self.servers == other.servers
+            && self.queue == other.queue
+            && self.tls == other.tls
+            && self.login.same_as(&other.login)
+    }
+}
+
+impl Login {
+    fn same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) => true,
+            (
+                Self::Password { user, password },
+                Self::Password { user: other_user, password: other },
+            ) => user == other_user && password.matches(other.expose()),
+            (Self::Token(secret), Self::Token(other))
+            | (Self::Nkey(secret), Self::Nkey(other))
+            | (Self::Creds(secret), Self::Creds(other)) => secret.matches(other.expose()),
+            (
+                Self::None | Self::Password { .. } | Self::Token(_) | Self::Nkey(_) | Self::Creds(_),
+                _,
+            ) => false,
+        }
+    }
+}
+
+/// Whether a server is connected; the number counts connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    Down,
+    Up(u64),
+}
+
+/// A connection that could not even be tried.
+#[derive(Debug, thiserror::Error)]
+#[error("nats: {0}")]
+pub(crate) struct ConnectError(String);
+
+/// Connects, and goes on trying for ever: also if no server is there yet.
+pub(crate) async fn connect(
+    settings: &NatsSettings,
+    metrics: Arc<Metrics>,
+) -> Result<(Client, watch::Receiver<Link>), ConnectError> {
+    let (sender, link) = watch::channel(Link::Down);
+    let observer = Arc::new(Observer {
+        link: sender,
+        metrics,
+        connections: AtomicU64::new(0),
+        told: Mutex::new(None),
+    });
+    let options = options(settings)?
+        .name("callgate")
+        .retry_on_initial_connect()
+        .max_reconnects(None)
+        .connection_timeout(Duration::from_secs(5))
+        .ping_interval(Duration::from_secs(10))
+        .reconnect_delay_callback(reconnect_delay)
+        .event_callback(move |event| {
+            observer.note(&event);
+            std::future::ready(())
+        });
+    let client = async_nats::connect_with_options(settings.servers.clone(), options).await;
+    Ok((client.map_err(|error| ConnectError(error.to_string()))?, link))
+}
+
+fn options(settings: &NatsSettings) -> Result<ConnectOptions, ConnectError> {
+    let options = ConnectOptions::new();
+    let mut options = match &settings.login {
+        Login::None => options,
+        Login::Password { user, password } => {
+            options.user_and_password(user.clone(), password.expose().to_owned())
+        }
+        Login::Token(token) => options.token(token.expose().to_owned()),
+        Login::Nkey(seed) => options.nkey(seed.expose().to_owned()),
+        Login::Creds(text) => {
+            options.credentials(text.expose()).map_err(|error| ConnectError(error.to_string()))?
+        }
+    };
+    if let Some(ca) = &settings.tls.ca {
+        options = options.add_root_certificates(ca.clone());
+    }
+    if let Some((cert, key)) = &settings.tls.identity {
+        options = options.add_client_certificate(cert.clone(), key.clone());
+    }
+    if settings.tls.first {
+        options = options.tls_first();
+    }
+    Ok(options)
+}
+
+/// Quick at first, because every second without us refuses everybody; then once in two seconds.
+fn reconnect_delay(attempts: usize) -> Duration {
+    let exponent = u32::try_from(attempts.min(6)).unwrap_or(6);
+    Duration::from_millis(50 * 2u64.pow(exponent)).min(Duration::from_secs(2))
+}
+
+/// Tells the service and the log what happens to the connection.
+#[derive(Debug)]
+struct Observer {
+    link: watch::Sender<Link>,
+    metrics: Arc<Metrics>,
+    connections: AtomicU64,
+    /// When a failed attempt was last told: they come every two seconds.
+    told: Mutex<Option<Instant>>,
+}
+
+impl Observer {
+    fn note(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.metrics.connected(true);
+                let number = self.connections.fetch_add(1, Ordering::Relaxed);
+                self.link.send_replace(Link::Up(number));
+                *self.told.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                info!("connected to NATS");
+            }
+            Event::Disconnected | Event::Closed => {
+                self.metrics.connected(false);
+                if self.link.send_replace(Link::Down) != Link::Down {
+                    warn!("the connection to NATS is lost; trying again until it is back");
+                }
+            }
+            Event::LameDuckMode => info!("the NATS server is shutting down; moving to another"),
+            Event::SlowConsumer(_) => {
+                error!("requests arrive faster than they are taken, and some were lost");
+            }
+            Event::ServerError(error) => error!(%error, "the NATS server reports an error"),
+            Event::ClientError(error) => self.note_failure(&error.to_string()),
+            Event::Draining => {}
+        }
+    }
+
+    fn note_failure(&self, error: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() > Duration::from_secs(60)) {
+            *told = Some(Instant::now());
+            warn!(error, "cannot connect to NATS; not ready, and trying again until it works");
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The life of the service: connect, join the queue group when everything has loaded, stay
+//! confirmed, change configuration, leave without losing a request.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::Client;
+use callgate::{
+    Callgate,
+    authn::Chain,
+    responder::{OwnAccount, Responder, ResponderOptions, other_responders, own_account},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    admin::{self, Admin},
+    assemble::{Assembled, Observers, PublicKeys, assemble},
+    config::{Config, Overrides, Surroundings},
+    health::Health,
+    nats::{self, Link, NatsSettings},
+    reload::Reloader,
+    watchdog,
+};
+
+/// How often things that have no event are looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// Everything in flight is finished within this time, or given up.
+const DRAIN: Duration = Duration::from_secs(8);
+/// After a server did not confirm us, before asking again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Admin(#[from] admin::BindError),
+    #[error(transparent)]
+    Nats(#[from] nats::ConnectError),
+    #[error("{0}")]
+    Gate(#[from] callgate::BuildError),
+    #[error("the system refuses a signal handler, or a thread: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) async fn run(
+    config: Config,
+    overrides: Overrides,
+    surroundings: Surroundings,
+    observers: Arc<Observers>,
+    files: Vec<std::path::PathBuf>,
+) -> Result<(), StartError> {
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    watchdog::start()?;
+    let health = Health::default();
+    let (stop_admin, admin_stopped) = watch::channel(());
+    if let Some(address) = config.admin {
+        let listener = admin::bind(address).await?;
+        let admin = Admin { health: health.clone(), metrics: Arc::clone(&observers.metrics) };
+        let mut stopped = admin_stopped;
+        tokio::spawn(admin::serve(listener, admin, async move {
+            let _ = stopped.changed().await;
+        }));
+        info!(%address, "serving /livez, /readyz and /metrics");
+    }
+    let mut reloader = Reloader::new(&config, overrides, surroundings, files, &observers);
+    let max_in_flight = config.max_in_flight;
+    let Assembled { builder, chain, nats: settings, keys } = assemble(config, Some(&observers));
+    announce(&keys);
+    let gate = builder.build()?;
+    let (client, link) = nats::connect(&settings, Arc::clone(&observers.metrics)).await?;
+    let mut service = Service {
+        gate, chain, keys, settings, client, link, health, observers, max_in_flight,
+        membership: Membership::Outside, retry_at: Instant::now(), told_waiting: None,
+    };
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reloader.request(),
+            _ = tick.tick() => reloader.look_at_files(),
+            changed = service.link.changed() => if changed.is_err() { break },
+        }
+        if let Some(fresh) = reloader.take_ready().await {
+            service.change(fresh);
+        }
+        service.progress().await;
+    }
+    info!("leaving: finishing what is in flight");
+    service.leave().await;
+    drop(stop_admin);
+    Ok(())
+}
+
+fn announce(keys: &PublicKeys) {
+    info!(
+        mode = if keys.operator_mode { "operator" } else { "configuration" },
+        issuer = keys.subject.as_str(),
+        xkey = keys.xkeys.first().map(|key| key.as_str()).unwrap_or("none"),
+        "starting; nats-server's auth_callout block needs this issuer and xkey"
+    );
+}
+
+#[derive(Debug)]
+enum Membership {
+    /// Not in the queue group.
+    Outside,
+    /// In it; the number is that of the connection on which a server confirmed it.
+    Inside { responder: Responder, confirmed_on: Option<u64> },
+}
+
+struct Service {
+    gate: Callgate,
+    chain: Chain,
+    keys: PublicKeys,
+    settings: NatsSettings,
+    client: Client,
+    link: watch::Receiver<Link>,
+    health: Health,
+    observers: Arc<Observers>,
+    max_in_flight: u32,
+    membership: Membership,
+    retry_at: Instant,
+    told_waiting: Option<String>,
+}
+
+impl Service {
+    /// Does the next thing that is needed to be ready, if it can be done now.
+    async fn progress(&mut self) {
+        let Link::Up(connection) = *self.link.borrow_and_update() else {
+            self.health.not_ready("no connection to NATS");
+            return;
+        };
+        if let Membership::Inside { responder, confirmed_on } = &self.membership {
+            self.observers.metrics.in_flight(responder.in_flight());
+            if *confirmed_on == Some(connection) && responder.is_running() {
+                return;
+            }
+        }
+        let waiting = self.chain.waiting_for();
+        if matches!(self.membership, Membership::Outside) && !waiting.is_empty() {
+            self.tell_waiting(&waiting);
+            return;
+        }
+        if Instant::now() < self.retry_at {
+            return;
+        }
+        if let Err(why) = self.become_ready(connection).await {
+            self.health.not_ready(why.clone());
+            error!(why, "not ready; trying again");
+            self.retry_at = Instant::now() + RETRY;
+        }
+    }
+
+    fn tell_waiting(&mut self, waiting: &[(Arc<str>, String)]) {
+        let names: Vec<_> = waiting.iter().map(|(name, what)| format!("{name}: {what}")).collect();
+        let why = format!("waiting for {}", names.join("; "));
+        self.health.not_ready(why.clone());
+        if self.told_waiting.as_ref() != Some(&why) {
+            warn!(why, "not ready: an authenticator's source has not loaded");
+            self.told_waiting = Some(why);
+        }
+    }
+
+    async fn become_ready(&mut self, connection: u64) -> Result<(), String> {
+        let own = own_account(&self.client).await.map_err(|error| error.to_string())?;
+        self.check_own_account(&own)?;
+        self.gate.learn_callout_account(&own.account);
+        if matches!(self.membership, Membership::Outside) {
+            self.join().await?;
+        }
+        // Asked after the subscription on the same connection: the answer confirms it.
+        own_account(&self.client).await.map_err(|error| error.to_string())?;
+        if let Membership::Inside { confirmed_on, .. } = &mut self.membership {
+            *confirmed_on = Some(connection);
+        }
+        self.health.ready();
+        info!(account = own.account, queue = self.settings.queue, "ready: answering authorization requests");
+        if own.may_forge_requests {
+            warn!(
+                "the callout user may publish `$SYS.REQ.USER.AUTH`, and so make up requests: allow \
+                 it only `_INBOX.>`, `$SYS._INBOX.>`, `$SYS.REQ.USER.INFO` and `$SRV.INFO`"
+            );
+        }
+        self.look_for_others();
+        Ok(())
+    }
+
+    fn check_own_account(&self, own: &OwnAccount) -> Result<(), String> {
+        if self.keys.operator_mode && own.account != self.keys.subject.as_str() {
+            return Err(format!(
+                "we are in the account {}, but issuer.account is {}: use credentials of the \
+                 callout account",
+                own.account, self.keys.subject
+            ));
+        }
+        match self.gate.stated_callout_account() {
+            Some(stated) if stated != own.account && !self.keys.operator_mode => Err(format!(
+                "we are in the account `{}`, but issuer.callout_account says `{stated}`: correct \
+                 one of them",
+                own.account
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn join(&mut self) -> Result<(), String> {
+        let options = ResponderOptions {
+            queue: self.settings.queue.clone(),
+            max_in_flight: self.max_in_flight,
+            ..ResponderOptions::default()
+        };
+        let responder = Responder::join(self.client.clone(), self.gate.clone(), options).await;
+        let responder = responder.map_err(|error| error.to_string())?;
+        self.membership = Membership::Inside { responder, confirmed_on: None };
+        Ok(())
+    }
+
+    fn look_for_others(&self) {
+        let (client, queue) = (self.client.clone(), self.settings.queue.clone());
+        tokio::spawn(async move {
+            for (name, other) in other_responders(&client, &queue, Duration::from_secs(1)).await {
+                warn!(
+                    service = crate::telemetry::printable(&name),
+                    queue = crate::telemetry::printable(&other),
+                    "another service answers authorization requests in another queue group: each \
+                     client is answered twice; give both the same `nats.queue`"
+                );
+            }
+        });
+    }
+
+    /// Puts a new configuration in force.
+    fn change(&mut self, fresh: Assembled) {
+        let Assembled { builder, chain, nats: _, keys } = fresh;
+        match self.gate.replace(builder) {
+            Ok(()) => {
+                for link in self.chain.links() {
+                    link.authenticator.retire();
+                }
+                (self.chain, self.keys) = (chain, keys);
+                // A changed callout account is looked at again.
+                if let Membership::Inside { confirmed_on, .. } = &mut self.membership {
+                    *confirmed_on = None;
+                }
+                self.observers.metrics.reloaded(true);
+                info!(
+                    "the new configuration is in force; live sessions keep what they were granted \
+                     until they end (session.max_lifetime at the latest)"
+                );
+            }
+            Err(error) => {
+                self.observers.metrics.reloaded(false);
+                error!(%error, "the new configuration cannot be used; the old one stays in force");
+            }
+        }
+    }
+
+    async fn leave(self) {
+        self.health.not_ready("leaving");
+        if let Membership::Inside { responder, .. } = self.membership
+            && !responder.leave(DRAIN).await
+        {
+            warn!("some requests in flight were not finished in time");
+        }
+        for link in self.chain.links() {
+            link.authenticator.retire();
+        }
+    }
+}

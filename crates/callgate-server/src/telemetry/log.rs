@@ -1,0 +1,142 @@
+//! The log: one record per decision, on standard error.
+
+use std::{
+    collections::HashMap,
+    io::IsTerminal,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use callgate::decision::{Decision, Outcome, Reason, RequestIds};
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+use super::printable;
+
+/// How log records are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Starts logging to standard error. A second call changes nothing.
+pub fn start_logging(format: LogFormat, level: LevelFilter) {
+    // Libraries speak up only when something is wrong.
+    let filter = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("callgate", level)
+        .with_target("callgate_authenticators", level)
+        .with_target("callgate_server", level);
+    let layer = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry();
+    // A logger that is already there (in tests) stays.
+    let _ = match format {
+        LogFormat::Text => {
+            let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            registry.with(layer.with_ansi(colour).with_filter(filter)).try_init()
+        }
+        LogFormat::Json => {
+            let layer = layer.json().flatten_event(true).with_current_span(false);
+            registry.with(layer.with_filter(filter)).try_init()
+        }
+    };
+}
+
+/// Writes decisions; drops are explained once a minute for each reason.
+#[derive(Debug, Default)]
+pub(crate) struct DecisionLog {
+    drops: Mutex<HashMap<Reason, Recent>>,
+}
+
+#[derive(Debug)]
+struct Recent {
+    told: Instant,
+    since: u64,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// From here on a clock is worth an error, in seconds.
+const SKEW: u64 = 30;
+
+impl DecisionLog {
+    pub(crate) fn write(&self, decision: &Decision) {
+        match decision.outcome() {
+            Outcome::Admitted | Outcome::Refused => write_decision(decision),
+            Outcome::Dropped => self.write_drop(decision),
+        }
+    }
+
+    fn write_drop(&self, decision: &Decision) {
+        let mut drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = Recent { told: Instant::now(), since: 0 };
+        let since = match drops.get_mut(&decision.reason) {
+            Some(recent) if recent.told.elapsed() < MINUTE => {
+                recent.since += 1;
+                debug!(reason = %decision.reason, "dropped a request");
+                return;
+            }
+            Some(recent) => std::mem::replace(recent, fresh).since,
+            None => {
+                drops.insert(decision.reason, fresh);
+                0
+            }
+        };
+        drop(drops);
+        let empty = RequestIds::default();
+        let ids = decision.ids.as_ref().unwrap_or(&empty);
+        let detail = printable(&decision.detail);
+        let (server, server_id) = (printable(&ids.server_name), printable(&ids.server_id));
+        let skewed = decision.clock_skew.is_some_and(|skew| skew.unsigned_abs() > SKEW);
+        if decision.reason == Reason::StaleRequest && skewed {
+            error!(
+                outcome = "dropped", reason = %decision.reason, detail, server, server_id,
+                clock_offset_seconds = decision.clock_skew, more_since_last_time = since,
+                "dropped a request"
+            );
+            return;
+        }
+        warn!(
+            outcome = "dropped", reason = %decision.reason, detail, server, server_id,
+            client_id = ids.client_id, more_since_last_time = since,
+            "dropped a request"
+        );
+    }
+}
+
+fn write_decision(decision: &Decision) {
+    let empty = RequestIds::default();
+    let RequestIds {
+        request, server_id, server_name, client_id, user_nkey, client_host, connection, client_name,
+    } = decision.ids.as_ref().unwrap_or(&empty);
+    let optional = |text: &Option<String>| text.as_deref().map(printable).unwrap_or_default();
+    info!(
+        outcome = decision.outcome().as_str(),
+        reason = %decision.reason,
+        user = optional(&decision.user),
+        authenticator = decision.authenticator.as_deref().unwrap_or_default(),
+        account = optional(&decision.account),
+        detail = printable(&decision.detail),
+        expires = decision.expires_at.map(|end| end.to_string()).unwrap_or_default(),
+        client_host = printable(client_host),
+        connection = connection.map(|kind| kind.as_str()).unwrap_or_default(),
+        client_name = printable(client_name),
+        client_id,
+        server = printable(server_name),
+        server_id = printable(server_id),
+        user_nkey = printable(user_nkey),
+        request = printable(request),
+        milliseconds = decision.duration.as_secs_f64() * 1000.0,
+        "{}",
+        decision.outcome().as_str()
+    );
+}

@@ -1,0 +1,195 @@
+//! Prometheus metrics. No label carries text that a user controls.
+
+use std::sync::atomic::AtomicI64;
+
+use callgate::decision::{Decision, Outcome};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecisionLabels {
+    authenticator: String,
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AuthenticatorLabel {
+    authenticator: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefreshLabels {
+    authenticator: String,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabel {
+    stage: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+/// Everything that is counted. Outlives changes of configuration.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    decisions: Family<DecisionLabels, Counter>,
+    dropped: Family<ReasonLabel, Counter>,
+    duration: Histogram,
+    stages: Family<StageLabel, Histogram, fn() -> Histogram>,
+    authenticators: Family<AuthenticatorLabel, Histogram, fn() -> Histogram>,
+    jwks_refreshes: Family<RefreshLabels, Counter>,
+    ceiling_dropped: Family<AuthenticatorLabel, Counter>,
+    reloads: Family<ResultLabel, Counter>,
+    in_flight: Gauge,
+    connected: Gauge,
+    clock_skew: Gauge<i64, AtomicI64>,
+    service_accounts: Gauge,
+}
+
+/// 50 µs to 3.3 s: from a cached token to a server's whole patience.
+fn histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_05, 2.0, 17))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("callgate"),
+            decisions: Family::default(),
+            dropped: Family::default(),
+            duration: histogram(),
+            stages: Family::new_with_constructor(histogram),
+            authenticators: Family::new_with_constructor(histogram),
+            jwks_refreshes: Family::default(),
+            ceiling_dropped: Family::default(),
+            reloads: Family::default(),
+            in_flight: Gauge::default(),
+            connected: Gauge::default(),
+            clock_skew: Gauge::default(),
+            service_accounts: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        let seconds = || Unit::Seconds;
+        r.register("decisions", "Decisions by outcome and reason", self.decisions.clone());
+        r.register("dropped", "Requests that were dropped without an answer", self.dropped.clone());
+        r.register_with_unit(
+            "decision_duration", "Arrival to answer", seconds(), self.duration.clone(),
+        );
+        r.register_with_unit(
+            "stage_duration", "Stages of a decision", seconds(), self.stages.clone(),
+        );
+        r.register_with_unit(
+            "authenticator_duration", "Decisions by authenticator", seconds(),
+            self.authenticators.clone(),
+        );
+        r.register("jwks_refresh", "Fetches of key sets", self.jwks_refreshes.clone());
+        r.register(
+            "ceiling_dropped", "Subjects and roles that a ceiling dropped",
+            self.ceiling_dropped.clone(),
+        );
+        r.register("config_reloads", "Reloads of configuration and users", self.reloads.clone());
+        r.register("in_flight", "Requests being worked on", self.in_flight.clone());
+        r.register("nats_connected", "1 while connected to a server", self.connected.clone());
+        r.register(
+            "kubernetes_service_accounts", "Service accounts that are known",
+            self.service_accounts.clone(),
+        );
+        r.register_with_unit(
+            "clock_skew", "The asking server's clock minus ours", seconds(), self.clock_skew.clone(),
+        );
+        r.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+    }
+
+    /// Counts a decision.
+    pub fn record(&self, decision: &Decision) {
+        let reason = decision.reason.as_str();
+        if let Some(skew) = decision.clock_skew {
+            self.clock_skew.set(skew);
+        }
+        self.stage("open", decision.stages.open);
+        if decision.outcome() == Outcome::Dropped {
+            self.dropped.get_or_create(&ReasonLabel { reason }).inc();
+            return;
+        }
+        let authenticator = decision.authenticator.as_deref().unwrap_or("none").to_owned();
+        let outcome = decision.outcome().as_str();
+        let labels = DecisionLabels { authenticator: authenticator.clone(), outcome, reason };
+        self.decisions.get_or_create(&labels).inc();
+        self.duration.observe(decision.duration.as_secs_f64());
+        self.stage("decide", decision.stages.decide);
+        self.stage("answer", decision.stages.answer);
+        self.authenticators
+            .get_or_create(&AuthenticatorLabel { authenticator })
+            .observe(decision.stages.decide.as_secs_f64());
+    }
+
+    fn stage(&self, stage: &'static str, took: std::time::Duration) {
+        self.stages.get_or_create(&StageLabel { stage }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a reload: `ok` or `failed`.
+    pub fn reloaded(&self, ok: bool) {
+        let result = if ok { "ok" } else { "failed" };
+        self.reloads.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Counts a fetch of a key set.
+    pub fn jwks_refreshed(&self, authenticator: &str, ok: bool) {
+        let result = if ok { "ok" } else { "failed" };
+        let labels = RefreshLabels { authenticator: authenticator.to_owned(), result };
+        self.jwks_refreshes.get_or_create(&labels).inc();
+    }
+
+    /// Counts what a ceiling dropped.
+    pub fn ceiling_dropped(&self, authenticator: &str, count: u32) {
+        let labels = AuthenticatorLabel { authenticator: authenticator.to_owned() };
+        self.ceiling_dropped.get_or_create(&labels).inc_by(count.into());
+    }
+
+    /// Sets whether a server is connected.
+    pub fn connected(&self, connected: bool) {
+        self.connected.set(connected.into());
+    }
+
+    /// Sets how many requests are being worked on.
+    pub fn in_flight(&self, count: u32) {
+        self.in_flight.set(count.into());
+    }
+
+    /// All metrics in the text format of OpenMetrics.
+    ///
+    /// # Errors
+    /// If formatting fails, which it does not into memory.
+    pub fn render(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

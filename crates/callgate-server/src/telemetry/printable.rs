@@ -1,0 +1,43 @@
+//! Makes text that came from outside safe to print.
+
+use std::fmt::Write;
+
+/// Longest text from outside that is logged, in characters.
+const LONGEST: usize = 200;
+
+/// `text` with everything escaped that a terminal or a log reader could take for something else,
+/// cut to a bounded length.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(LONGEST));
+    for (index, c) in text.chars().enumerate() {
+        if index == LONGEST {
+            out.push('…');
+            break;
+        }
+        if is_plain(c) {
+            out.push(c);
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\u{{{:x}}}", c as u32);
+        }
+    }
+    out
+}
+
+fn is_plain(c: char) -> bool {
+    let invisible = matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+        | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}');
+    !c.is_control() && !invisible && c != '\\'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_outside_can_forge_a_line_or_move_a_cursor() {
+        assert_eq!(printable("alice"), "alice");
+        assert_eq!(printable("a\nb\u{1b}[2J\u{202e}\\"), "a\\u{a}b\\u{1b}[2J\\u{202e}\\u{5c}");
+        assert_eq!(printable(&"x".repeat(5000)).chars().count(), LONGEST + 1);
+    }
+}

@@ -1,0 +1,90 @@
+//! Notices that a configuration file changed.
+//!
+//! Files are looked at, not listened to: it works for every file system, for Kubernetes' symbolic
+//! links that are swapped as a whole, and it costs a few system calls a second.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// What tells one state of a file from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Signature {
+    modified: Option<SystemTime>,
+    length: u64,
+    identity: (u64, u64),
+}
+
+/// A set of files, and how they looked.
+#[derive(Debug, Default)]
+pub(crate) struct FileWatch {
+    seen: Vec<(PathBuf, Option<Signature>)>,
+    /// A change that was seen once; it counts when nothing more changes until the next look, so
+    /// that a file is not read while somebody writes it.
+    unsettled: bool,
+}
+
+impl FileWatch {
+    pub(crate) fn new(files: Vec<PathBuf>) -> Self {
+        let seen = files.into_iter().map(|path| (signature(&path), path)).map(|(s, p)| (p, s));
+        Self { seen: seen.collect(), unsettled: false }
+    }
+
+    /// True once for each change, when the files have come to rest.
+    pub(crate) fn changed(&mut self) -> bool {
+        let mut moved = false;
+        for (path, seen) in &mut self.seen {
+            let now = signature(path);
+            moved |= now != *seen;
+            *seen = now;
+        }
+        let settled = self.unsettled && !moved;
+        self.unsettled = moved;
+        settled
+    }
+}
+
+fn signature(path: &Path) -> Option<Signature> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(Signature {
+        modified: metadata.modified().ok(),
+        length: metadata.len(),
+        identity: identity(&metadata),
+    })
+}
+
+#[cfg(unix)]
+fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(not(unix))]
+fn identity(_: &fs::Metadata) -> (u64, u64) {
+    (0, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_counts_once_and_only_when_it_has_come_to_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "1").unwrap();
+        let mut watch = FileWatch::new(vec![path.clone()]);
+        assert!(!watch.changed());
+        fs::write(&path, "22").unwrap();
+        assert!(!watch.changed());
+        fs::write(&path, "333").unwrap();
+        assert!(!watch.changed());
+        assert!(watch.changed());
+        assert!(!watch.changed());
+        fs::remove_file(&path).unwrap();
+        assert!(!watch.changed());
+        assert!(watch.changed());
+    }
+}

@@ -1,0 +1,107 @@
+//! The stock way to decide: a chain of authenticators, then policy.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::{
+    authn::{Chain, ChainAnswer, Identity},
+    pipeline::{Decide, Learned, Verdict},
+    policy::{Explanation, Facts, Policy, Question},
+    request::AuthRequest,
+};
+
+/// Who the client is, says the chain; what it may do, says the policy.
+#[derive(Debug)]
+pub(crate) struct Stock {
+    pub(crate) chain: Chain,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) learned: Arc<Learned>,
+}
+
+/// How a decision of the stock kind came about.
+#[derive(Debug)]
+pub struct StockExplanation {
+    /// Each authenticator that was asked, in order, and what it said.
+    pub asked: Vec<(Arc<str>, String)>,
+    /// Who the client is, if that was found out.
+    pub identity: Option<Identity>,
+    /// How policy came to its answer, if it was asked.
+    pub policy: Option<Explanation>,
+}
+
+impl Stock {
+    async fn identify(&self, request: &AuthRequest) -> ChainAnswer {
+        self.chain.identify(request).await
+    }
+
+    /// Hands the question to policy by `ask`, so that deciding and explaining share everything else.
+    fn resolve<T>(
+        &self,
+        request: &AuthRequest,
+        authenticator: Option<&Arc<str>>,
+        identity: &Identity,
+        ask: impl FnOnce(&Question<'_>) -> T,
+    ) -> T {
+        let callout_account = self.learned.callout_account.load_full();
+        ask(&Question {
+            authenticator: authenticator.map(|name| &**name).unwrap_or_default(),
+            identity,
+            facts: Facts::of(request),
+            callout_account: callout_account.as_ref().map(|name| name.as_str()),
+            now: request.received(),
+        })
+    }
+
+    fn asked(&self, answer: &ChainAnswer) -> Vec<(Arc<str>, String)> {
+        let links = self.chain.links().iter().map(|link| Arc::clone(&link.name));
+        let mut asked: Vec<_> =
+            links.take(answer.not_mine).map(|name| (name, "not mine".to_owned())).collect();
+        if let Some(name) = &answer.authenticator {
+            let said = match &answer.result {
+                Ok(identity) => format!("identified `{}`", identity.user.escape_debug()),
+                Err(denial) => denial.to_string(),
+            };
+            asked.push((Arc::clone(name), said));
+        }
+        asked
+    }
+}
+
+impl Decide for Stock {
+    fn decide(&self, request: Arc<AuthRequest>) -> BoxFuture<'_, Verdict> {
+        Box::pin(async move {
+            let ChainAnswer { authenticator, result, .. } = self.identify(&request).await;
+            let identity = match result {
+                Ok(identity) => identity,
+                Err(denial) => return Verdict { authenticator, ..Verdict::refused(denial) },
+            };
+            let grant = self.resolve(&request, authenticator.as_ref(), &identity, |question| {
+                self.policy.resolve(question)
+            });
+            Verdict { authenticator, user: Some(identity.user), grant, silent: false }
+        })
+    }
+
+    fn explain(&self, request: Arc<AuthRequest>) -> BoxFuture<'_, (Verdict, Option<StockExplanation>)> {
+        Box::pin(async move {
+            let answer = self.identify(&request).await;
+            let asked = self.asked(&answer);
+            let ChainAnswer { authenticator, result, .. } = answer;
+            let identity = match result {
+                Ok(identity) => identity,
+                Err(denial) => {
+                    let verdict = Verdict { authenticator, ..Verdict::refused(denial) };
+                    return (verdict, Some(StockExplanation { asked, identity: None, policy: None }));
+                }
+            };
+            let (grant, policy) = self.resolve(&request, authenticator.as_ref(), &identity, |question| {
+                self.policy.explain(question)
+            });
+            let user = Some(identity.user.clone());
+            let verdict = Verdict { authenticator, user, grant, silent: false };
+            let (identity, policy) = (Some(identity), Some(policy));
+            (verdict, Some(StockExplanation { asked, identity, policy }))
+        })
+    }
+}

@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+"""Shows Callgate at work: builds it, starts it beside a real nats-server, and lets four people try.
+
+Everything runs on free ports of this machine and is stopped at the end, also on Ctrl-C. The pair of
+configuration files stays in demo/, for trying things by hand.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import tools
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "demo"
+COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def paint(code, text):
+    return f"\033[{code}m{text}\033[0m" if COLOUR else text
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Refused(Exception):
+    """The server did not let the client in."""
+
+
+class Client:
+    """The few words of the NATS protocol that the demo needs."""
+
+    def __init__(self, port, user, password):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self.lines = self.socket.makefile("rb")
+        self.lines.readline()  # INFO
+        options = {"verbose": False, "pedantic": False, "user": user, "pass": password,
+                   "name": f"demo-{user}", "lang": "python", "version": "1", "protocol": 1,
+                   "headers": True, "no_responders": True}
+        self.send(f"CONNECT {json.dumps(options)}\r\nPING\r\n")
+        answer = self.line()
+        while answer.startswith("INFO"):
+            answer = self.line()
+        if answer != "PONG":
+            raise Refused(answer.removeprefix("-ERR ").strip("'"))
+
+    def send(self, text):
+        self.socket.sendall(text.encode())
+
+    def line(self):
+        return self.lines.readline().decode().strip()
+
+    def publish(self, subject):
+        """Publishes and says whether the server allowed it."""
+        self.send(f"PUB {subject} 5\r\nhello\r\nPING\r\n")
+        answer = self.line()
+        while answer != "PONG":
+            if answer.startswith("-ERR"):
+                self.line()
+                return answer.removeprefix("-ERR ").strip("'")
+            answer = self.line()
+        return None
+
+    def request(self, subject):
+        """Sends a request and returns the body of the first answer."""
+        self.send(f"SUB _INBOX.demo 1\r\nPUB {subject} _INBOX.demo 0\r\n\r\n")
+        while True:
+            head = self.line()
+            if head.startswith(("MSG", "HMSG")):
+                return self.lines.read(int(head.split()[-1]) + 2)[:-2]
+            if head == "PING":
+                self.send("PONG\r\n")
+
+    def close(self):
+        self.socket.close()
+
+
+class Process:
+    """A program whose output is kept, and which is stopped for certain."""
+
+    def __init__(self, name, *command):
+        self.name, self.lines = name, []
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                        text=True, start_new_session=True)
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+
+    def wait_for(self, text, start=0, seconds=15):
+        """The first line that holds `text`, looked for from line `start` on."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for line in self.lines[start:]:
+                if text in line:
+                    return line
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise SystemExit(f"{self.name} did not say {text!r}:\n" + "\n".join(self.lines[-20:]))
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def build():
+    say(paint(1, "Building callgate (the first time takes a few minutes) …"))
+    subprocess.run([os.environ.get("CARGO", "cargo"), "build", "--quiet", "--package", "callgate-server"],
+                   cwd=ROOT, check=True)
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    return target / "debug" / "callgate"
+
+
+def configure(callgate, port, admin):
+    if FOLDER.exists():
+        shutil.rmtree(FOLDER)
+    subprocess.run([callgate, "init", "--demo", FOLDER], check=True, stdout=subprocess.DEVNULL)
+    for name in ("callgate.toml", "nats-server.conf"):
+        path = FOLDER / name
+        path.write_text(path.read_text().replace("127.0.0.1:4222", f"127.0.0.1:{port}"))
+    with open(FOLDER / "callgate.toml", "a", encoding="utf-8") as file:
+        file.write(f'\n[admin]\nlisten = "127.0.0.1:{admin}"\n\n[log]\nformat = "json"\n')
+
+
+def decision(gate, start):
+    """Callgate's record of the next decision, in one line."""
+    record = json.loads(gate.wait_for('"outcome":', start))
+    admitted = record["outcome"] == "admitted"
+    shown = [paint(32 if admitted else 31, record["outcome"]), f"reason={record['reason']}",
+             f"user={record['user']}"]
+    if admitted:
+        shown.append(f"account={record['account']}")
+        shown.append(f"until={record['expires']}")
+    elif record["detail"]:
+        shown.append(f"detail={record['detail']!r}")
+    shown.append(f"client_id={record['client_id']} {record['milliseconds']:.1f} ms")
+    return paint(2, "    callgate  ") + " ".join(shown)
+
+
+class Story:
+    """Who does what, what must come of it, and what came."""
+
+    def __init__(self, gate, port):
+        self.gate, self.port, self.wrong = gate, port, 0
+
+    def enter(self, user, password):
+        start = len(self.gate.lines)
+        say(paint(1, f"\n{user}") + f" connects with the password `{password}`")
+        try:
+            client = Client(self.port, user, password)
+        except Refused as error:
+            client, shown = None, f"refused: {error}"
+        else:
+            shown = "connected"
+        say(paint(2, "    server    ") + shown)
+        say(decision(self.gate, start))
+        return client
+
+    def expect(self, what, good):
+        self.wrong += not good
+        say(f"    {paint(32, 'as it should be') if good else paint(31, 'WRONG')}: {what}")
+
+    def publishes(self, client, subject, allowed):
+        error = client.publish(subject)
+        self.expect(f"publishing to `{subject}`: {error or 'done'}", (error is None) == allowed)
+
+
+def tell(story):
+    alice = story.enter("alice", "alice")
+    story.expect("alice is in", alice is not None)
+    story.publishes(alice, "test", True)
+    bob = story.enter("bob", "bob")
+    story.expect("bob is in", bob is not None)
+    story.publishes(bob, "test", False)
+    story.publishes(bob, "bob.test", True)
+    story.expect("pam, whom nobody knows, stays out", story.enter("pam", "pam") is None)
+    story.expect("alice with a wrong password stays out", story.enter("alice", "wrong") is None)
+    sys_user = story.enter("sys", "sys")
+    story.expect("sys is in", sys_user is not None)
+    answer = json.loads(sys_user.request("$SYS.REQ.SERVER.PING"))
+    story.expect(f"sys lists the servers: {answer['server']['name']} {answer['server']['ver']}", True)
+    for client in (alice, bob, sys_user):
+        client.close()
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    server_binary = tools.nats_server()
+    callgate = build()
+    port, admin = free_port(), free_port()
+    configure(callgate, port, admin)
+    server = gate = None
+    try:
+        server = Process("nats-server", server_binary, "-c", FOLDER / "nats-server.conf")
+        server.wait_for("Server is ready")
+        gate = Process("callgate", callgate, "serve", "--config", FOLDER / "callgate.toml")
+        gate.wait_for('"ready: answering authorization requests"')
+        say(f"nats-server listens on 127.0.0.1:{port}, callgate answers for it")
+        story = Story(gate, port)
+        tell(story)
+    finally:
+        for process in (gate, server):
+            if process:
+                process.stop()
+    say()
+    if story.wrong:
+        raise SystemExit(paint(31, f"{story.wrong} things were not as they should be"))
+    say(paint(32, "Everything was as it should be."))
+    say(f"Both are stopped. To go on by hand, in two terminals:\n"
+        f"  {os.path.relpath(server_binary)} -c demo/nats-server.conf\n"
+        f"  {os.path.relpath(callgate)} serve --config demo/callgate.toml")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

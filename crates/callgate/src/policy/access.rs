@@ -1,0 +1,228 @@
+//! Our own answer to "may it publish or subscribe to this?", as nats-server would answer.
+//!
+//! Follows `client.go` (`pubAllowedFullCheck`, `canSubscribe`) of nats-server 2.10 to 2.15.
+
+use super::permissions::{Access, Permissions};
+use crate::subject::{Subject, SubjectPattern, SubscribePattern};
+
+/// An answer, with the rule that decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Yes or no.
+    pub allowed: bool,
+    /// The rule that decides, in words.
+    pub rule: String,
+}
+
+impl Verdict {
+    fn yes(rule: impl Into<String>) -> Self {
+        Self { allowed: true, rule: rule.into() }
+    }
+
+    fn no(rule: impl Into<String>) -> Self {
+        Self { allowed: false, rule: rule.into() }
+    }
+}
+
+impl Access {
+    /// May it publish to `subject`?
+    pub fn can_publish(&self, subject: &Subject) -> Verdict {
+        match self {
+            Self::Unrestricted => Verdict::yes("everything inside the account is open"),
+            Self::Limited(permissions) => publish(permissions, subject),
+            Self::Scoped(scope) => undecided(scope),
+        }
+    }
+
+    /// May it subscribe to `wanted`, a subject with or without a queue group? A yes to a wildcard
+    /// that a deny overlaps says so: the server then withholds the messages denied.
+    pub fn can_subscribe(&self, wanted: &SubscribePattern) -> Verdict {
+        match self {
+            Self::Unrestricted => Verdict::yes("everything inside the account is open"),
+            Self::Limited(permissions) => subscribe(permissions, wanted),
+            Self::Scoped(scope) => undecided(scope),
+        }
+    }
+}
+
+fn undecided(scope: &str) -> Verdict {
+    Verdict::no(format!(
+        "not known here: the template of the scoped signing key `{scope}` decides in the server"
+    ))
+}
+
+fn publish(permissions: &Permissions, subject: &Subject) -> Verdict {
+    let Permissions { publish: rules, subscribe: _, responses } = permissions;
+    let covers = |rule: &&SubjectPattern| rule.covers(subject.as_pattern());
+    let denied = rules.deny.iter().find(covers);
+    let allowed = rules.allow.iter().find(covers);
+    match (allowed, denied, responses) {
+        (Some(allow), None, _) => Verdict::yes(format!("publish allow `{allow}`")),
+        // A reply subject that arrived is open even against a deny.
+        (_, _, Some(_)) => Verdict::yes("by responses: when it arrives as a reply subject"),
+        (_, Some(deny), None) => Verdict::no(format!("publish deny `{deny}`")),
+        (None, None, None) => Verdict::no("no publish allow covers it"),
+    }
+}
+
+fn subscribe(permissions: &Permissions, wanted: &SubscribePattern) -> Verdict {
+    let rules = &permissions.subscribe;
+    let allow = match allowing(&rules.allow, wanted) {
+        Ok(allow) => allow,
+        Err(why) => return Verdict::no(why),
+    };
+    if let Some(deny) = rules.deny.iter().find(|deny| denies(deny, wanted)) {
+        return Verdict::no(format!("subscribe deny `{deny}`"));
+    }
+    let mut rule = format!("subscribe allow `{allow}`");
+    if !allow.subject().covers(wanted.subject()) {
+        // `*` at the end takes the `>` of a subscription for a token (sublist.go, matchLevel).
+        rule.push_str(", which nats-server lets stand for more than it says");
+    }
+    let filters = |deny: &&SubscribePattern| deny.subject().overlaps(wanted.subject());
+    if let Some(deny) = rules.deny.iter().find(filters) {
+        rule.push_str(&format!("; messages that the deny `{deny}` covers are withheld"));
+    }
+    Verdict::yes(rule)
+}
+
+/// The allow that opens a subscription. Rules with a queue group speak last: where one covers the
+/// subject, a subscription in a group that none of them names is closed, also against a rule
+/// without a group.
+fn allowing<'a>(
+    allows: &'a [SubscribePattern],
+    wanted: &SubscribePattern,
+) -> Result<&'a SubscribePattern, String> {
+    let matching = || allows.iter().filter(|allow| matched(allow.subject(), wanted.subject()));
+    let with_group = || matching().filter(|allow| allow.queue().is_some());
+    if let Some(queue) = wanted.queue()
+        && let Some(first) = with_group().next()
+    {
+        let named = with_group().find(|allow| allow.queue().is_some_and(|own| own.covers(queue)));
+        return named
+            .ok_or_else(|| format!("subscribe allow `{first}` is for another queue group"));
+    }
+    let without_group = matching().find(|allow| allow.queue().is_none());
+    without_group.ok_or_else(|| match with_group().next() {
+        Some(allow) => format!("subscribe allow `{allow}` is only for a queue group"),
+        None => "no subscribe allow covers it".to_owned(),
+    })
+}
+
+fn denies(deny: &SubscribePattern, wanted: &SubscribePattern) -> bool {
+    matched(deny.subject(), wanted.subject())
+        && match (deny.queue(), wanted.queue()) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(denied), Some(queue)) => denied.covers(queue),
+        }
+}
+
+/// As the server matches a subscription against a rule: wildcards in the subscription are tokens
+/// like others, so that a rule's `*` also takes a `>` (measured, 2.10.26 to 2.15.1).
+fn matched(rule: &SubjectPattern, wanted: &SubjectPattern) -> bool {
+    let (mut rule, mut wanted) = (rule.tokens(), wanted.tokens());
+    loop {
+        match (rule.next(), wanted.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (None, Some(_)) | (Some(_), None) => return false,
+            (Some("*"), Some(_)) => {}
+            (Some(own), Some(token)) if own == token => {}
+            (Some(_), Some(_)) => return false,
+        }
+    }
+}
+
+/// True if the holder may publish to something that it may subscribe to: then it can send itself a
+/// message with a reply subject of its choice, which `responses` opens.
+pub(super) fn overlaps_itself(permissions: &Permissions) -> bool {
+    let Permissions { publish, subscribe, responses: _ } = permissions;
+    publish
+        .allow
+        .iter()
+        .any(|own| subscribe.allow.iter().any(|other| other.subject().overlaps(own)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::permissions::{Responses, Rules};
+
+    fn rules(allow: &[&str], deny: &[&str]) -> Rules<SubscribePattern> {
+        let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
+        Rules { allow: parse(allow), deny: parse(deny) }
+    }
+
+    /// The answers of nats-server 2.10.26, 2.12.8 and 2.15.1, which agree.
+    #[test]
+    fn subscriptions_are_answered_as_nats_server_answers() {
+        let first = rules(&["foo.*", "q", "q one", "w.> two"], &["foo.secret", "z.>"]);
+        let second = rules(&["d.>"], &["d.*.x", "d.y.>", "d.q one"]);
+        let table = [
+            (&first, "foo.*", true),
+            (&first, "foo.>", true),
+            (&first, "foo.x", true),
+            (&first, "foo.secret", false),
+            (&first, "*.x", false),
+            (&first, ">", false),
+            (&first, "q", true),
+            (&first, "q one", true),
+            (&first, "q other", false),
+            (&first, "w.x", false),
+            (&first, "w.x two", true),
+            (&first, "w.> two", true),
+            (&first, "w.x three", false),
+            (&second, "d.>", true),
+            (&second, "d.a.x", false),
+            (&second, "d.*.x", false),
+            (&second, "d.*", true),
+            (&second, "d.y.*", false),
+            (&second, "d.y.>", false),
+            (&second, "d.*.*", true),
+            (&second, "d.*.>", true),
+            (&second, "d.q one", false),
+            (&second, "d.q", true),
+            (&second, "d.q two", true),
+            (&second, "d.> one", true),
+        ];
+        for (subscribe, wanted, expected) in table {
+            let permissions =
+                Permissions { subscribe: subscribe.clone(), ..Permissions::default() };
+            let verdict = Access::Limited(permissions).can_subscribe(&wanted.parse().unwrap());
+            assert_eq!(verdict.allowed, expected, "{wanted}: {}", verdict.rule);
+        }
+    }
+
+    #[test]
+    fn a_yes_to_an_overlapped_wildcard_says_what_is_withheld() {
+        let permissions =
+            Permissions { subscribe: rules(&["d.>"], &["d.y.>"]), ..Permissions::default() };
+        let verdict = Access::Limited(permissions).can_subscribe(&"d.>".parse().unwrap());
+        assert!(verdict.allowed && verdict.rule.contains("`d.y.>`"), "{}", verdict.rule);
+    }
+
+    #[test]
+    fn publishing_needs_an_allow_and_no_deny_unless_it_answers() {
+        let publish =
+            Rules { allow: vec!["a.>".parse().unwrap()], deny: vec!["a.secret".parse().unwrap()] };
+        let permissions = Permissions { publish, ..Permissions::default() };
+        let subject = |text: &str| text.parse::<Subject>().unwrap();
+        let access = Access::Limited(permissions.clone());
+        assert!(access.can_publish(&subject("a.b")).allowed);
+        assert!(!access.can_publish(&subject("a.secret")).allowed);
+        assert!(!access.can_publish(&subject("b")).allowed);
+        let answering = Permissions { responses: Some(Responses::default()), ..permissions };
+        let verdict = Access::Limited(answering).can_publish(&subject("b"));
+        assert!(verdict.allowed && verdict.rule.starts_with("by responses"));
+    }
+
+    #[test]
+    fn the_default_may_do_nothing_and_unrestricted_everything() {
+        let (subject, wanted) = ("a".parse().unwrap(), ">".parse().unwrap());
+        assert!(!Access::default().can_publish(&subject).allowed);
+        assert!(!Access::default().can_subscribe(&wanted).allowed);
+        assert!(Access::Unrestricted.can_publish(&subject).allowed);
+        assert!(Access::Unrestricted.can_subscribe(&wanted).allowed);
+        assert!(!Access::Scoped("reader".to_owned()).can_publish(&subject).allowed);
+    }
+}

@@ -1,0 +1,312 @@
+//! Which accounts there are, and who may be placed in which.
+//!
+//! The one guard that every account passes, whoever named it. It exists because members of the
+//! callout account can read every password that is not sealed, and refuse logins.
+
+use std::str::FromStr;
+
+use super::{
+    grant::shown,
+    settings::{AccountSettings, AccountsSettings},
+};
+use crate::{
+    authn::Origin,
+    decision::{Denial, Reason},
+};
+
+/// The account that nats-server has without any configuration.
+const GLOBAL_ACCOUNT: &str = "$G";
+
+/// An account's name, or a pattern such as `tenant-*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountPattern {
+    prefix: String,
+    /// What follows the `*`; `None` if there is none, and `prefix` is the whole name.
+    suffix: Option<String>,
+}
+
+/// Why a text is no account's name and no pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AccountPatternError {
+    /// Nothing.
+    #[error("an account's name is empty")]
+    Empty,
+    /// White space or something invisible.
+    #[error("the account name `{0}` contains white space or an invisible character")]
+    Invisible(String),
+    /// `*` or `*-x`: that would be every account.
+    #[error("the pattern `{0}` must begin with literal text, such as `tenant-*`")]
+    NoPrefix(String),
+    /// Two wildcards.
+    #[error("the pattern `{0}` has more than one `*`")]
+    TwoWildcards(String),
+}
+
+impl AccountPattern {
+    /// True if it has no wildcard.
+    pub fn is_literal(&self) -> bool {
+        self.suffix.is_none()
+    }
+
+    /// True if it is that name, or matches the whole of it.
+    pub fn matches(&self, name: &str) -> bool {
+        let Some(suffix) = &self.suffix else { return name == self.prefix };
+        let between =
+            name.strip_prefix(&self.prefix).and_then(|rest| rest.strip_suffix(suffix.as_str()));
+        between.is_some_and(|text| {
+            !text.is_empty()
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        })
+    }
+}
+
+impl FromStr for AccountPattern {
+    type Err = AccountPatternError;
+
+    fn from_str(text: &str) -> Result<Self, AccountPatternError> {
+        if text.is_empty() {
+            return Err(AccountPatternError::Empty);
+        }
+        if text.chars().any(|c| c.is_whitespace() || crate::subject::is_invisible(c)) {
+            return Err(AccountPatternError::Invisible(shown(text)));
+        }
+        let Some((prefix, suffix)) = text.split_once('*') else {
+            return Ok(Self { prefix: text.to_owned(), suffix: None });
+        };
+        if prefix.is_empty() {
+            return Err(AccountPatternError::NoPrefix(text.to_owned()));
+        }
+        if suffix.contains('*') {
+            return Err(AccountPatternError::TwoWildcards(text.to_owned()));
+        }
+        Ok(Self { prefix: prefix.to_owned(), suffix: Some(suffix.to_owned()) })
+    }
+}
+
+/// The accounts, and the guard before them.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    pub(super) listed: Vec<(AccountPattern, AccountSettings)>,
+    /// Literals of the main configuration.
+    pub(super) literals: Vec<String>,
+    pub(super) system: Vec<String>,
+    pub(super) callout: Option<String>,
+    pub(super) default: Option<String>,
+    pub(super) operator_mode: bool,
+    pub(super) shares_callout_account: bool,
+}
+
+impl Accounts {
+    /// `default_account`.
+    pub fn default_account(&self) -> Option<&str> {
+        self.default.as_deref()
+    }
+
+    /// `issuer.callout_account`, where the operator states it.
+    pub fn stated_callout_account(&self) -> Option<&str> {
+        self.callout.as_deref()
+    }
+
+    /// True if an operator's own file may name this account.
+    pub fn knows(&self, name: &str) -> bool {
+        let listed = self.is_listed(name);
+        if self.operator_mode {
+            return listed;
+        }
+        listed
+            || self.listed.is_empty()
+            || self.literals.iter().any(|literal| literal == name)
+            || self.system.iter().any(|system| system == name)
+            || name == GLOBAL_ACCOUNT
+    }
+
+    /// True if the account has a scoped signing key of this name.
+    pub fn has_scope(&self, account: &str, scope: &str) -> bool {
+        let mut listed = self.listed.iter().filter(|(pattern, _)| pattern.matches(account));
+        listed.any(|(_, settings)| settings.scoped.iter().any(|key| key == scope))
+    }
+
+    fn is_listed(&self, name: &str) -> bool {
+        self.listed.iter().any(|(pattern, _)| pattern.matches(name))
+    }
+
+    /// May somebody be placed in the account `name`, as `origin` wants? `callout_account` is the
+    /// one learned at connect: a name, or in operator mode a public key. `in_ceiling` tells
+    /// whether the authenticator's ceiling lets outside data name this account.
+    ///
+    /// # Errors
+    /// [`Reason::AccountNotAllowed`], with what to do about it.
+    pub fn check(
+        &self,
+        name: &str,
+        origin: Origin,
+        callout_account: Option<&str>,
+        in_ceiling: impl FnOnce(&str) -> bool,
+    ) -> Result<(), Denial> {
+        let refuse = |why: &str| {
+            let detail = format!("account `{}`: {why}", shown(name));
+            Err(Denial::new(Reason::AccountNotAllowed, detail))
+        };
+        let callouts = [callout_account, self.callout.as_deref()];
+        if !self.shares_callout_account
+            && callouts.into_iter().flatten().any(|callout| self.is_callout(name, callout, origin))
+        {
+            return refuse(
+                "nobody is placed in the callout account: its members can read passwords",
+            );
+        }
+        match origin {
+            Origin::Operator if self.knows(name) => Ok(()),
+            Origin::Operator => refuse("it is not known: list it in [[accounts]]"),
+            Origin::Outside if self.is_reserved(name) => {
+                refuse("system accounts and $G can be named only in the operator's own files")
+            }
+            Origin::Outside if !self.is_listed(name) => {
+                refuse("named by outside data, and not in [[accounts]]")
+            }
+            Origin::Outside if !in_ceiling(name) => {
+                refuse("named by outside data, and not in the authenticator's ceiling.accounts")
+            }
+            Origin::Outside => Ok(()),
+        }
+    }
+
+    /// Outside data must not get near by a variant in another case.
+    fn is_callout(&self, name: &str, callout: &str, origin: Origin) -> bool {
+        let same = |text: &str| match origin {
+            Origin::Operator => text == callout,
+            Origin::Outside => text.eq_ignore_ascii_case(callout),
+        };
+        same(name)
+            || self
+                .listed
+                .iter()
+                .filter(|(pattern, _)| pattern.matches(name))
+                .any(|(_, settings)| settings.id.as_deref().is_some_and(same))
+    }
+
+    fn is_reserved(&self, name: &str) -> bool {
+        name.eq_ignore_ascii_case(GLOBAL_ACCOUNT)
+            || name.eq_ignore_ascii_case("$SYS")
+            || self.system.iter().any(|system| system.eq_ignore_ascii_case(name))
+    }
+
+    /// Takes what can be taken of the settings; the rest is told to `fault`.
+    pub(super) fn from_settings(
+        settings: AccountsSettings,
+        mut fault: impl FnMut(String, String),
+    ) -> Self {
+        let AccountsSettings {
+            accounts,
+            system_accounts,
+            callout_account,
+            default_account,
+            operator_mode,
+            insecure_share_callout_account,
+        } = settings;
+        let mut listed: Vec<(AccountPattern, AccountSettings)> = Vec::new();
+        for (index, account) in accounts.into_iter().enumerate() {
+            let path = format!("accounts[{index}].name");
+            match account.name.parse::<AccountPattern>() {
+                Err(error) => fault(path, error.to_string()),
+                Ok(pattern) if operator_mode && !pattern.is_literal() => {
+                    fault(path, "operator mode needs every account by its name".to_owned());
+                }
+                Ok(pattern) if listed.iter().any(|(known, _)| *known == pattern) => {
+                    fault(path, format!("`{}` is listed twice", account.name));
+                }
+                Ok(pattern) => listed.push((pattern, account)),
+            }
+        }
+        Self {
+            listed,
+            literals: default_account.iter().cloned().collect(),
+            system: system_accounts,
+            callout: callout_account,
+            default: default_account,
+            operator_mode,
+            shares_callout_account: insecure_share_callout_account,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accounts(names: &[&str], operator_mode: bool) -> Accounts {
+        let settings = AccountsSettings {
+            accounts: names.iter().map(|name| AccountSettings::named(*name)).collect(),
+            callout_account: Some("AUTH".to_owned()),
+            operator_mode,
+            ..AccountsSettings::default()
+        };
+        Accounts::from_settings(settings, |path, message| panic!("{path}: {message}"))
+    }
+
+    #[test]
+    fn a_pattern_matches_the_whole_of_a_name_and_never_nothing() {
+        let pattern: AccountPattern = "tenant-*".parse().unwrap();
+        for (name, expected) in [
+            ("tenant-a", true),
+            ("tenant-A_9-x", true),
+            ("tenant-", false),
+            ("xtenant-a", false),
+            ("tenant-a.b", false),
+            ("tenant-$SYS", false),
+            ("tenant-é", false),
+            ("Tenant-a", false),
+        ] {
+            assert_eq!(pattern.matches(name), expected, "{name}");
+        }
+        for text in ["", "*", "*-a", "a*b*", "a b", "a\u{200b}"] {
+            assert!(text.parse::<AccountPattern>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_guard_keeps_reserved_accounts_from_outside_data() {
+        let listed = accounts(&["APP", "tenant-*", "S*", "A*"], false);
+        let table = [
+            ("APP", Origin::Outside, true),
+            ("tenant-x", Origin::Outside, true),
+            ("app", Origin::Outside, false),
+            ("OTHER", Origin::Outside, false),
+            ("OTHER", Origin::Operator, false),
+            ("SYS", Origin::Operator, true),
+            ("$SYS", Origin::Operator, true),
+            ("$G", Origin::Operator, true),
+            ("SYS", Origin::Outside, false),
+            ("$SYS", Origin::Outside, false),
+            ("$sys", Origin::Outside, false),
+            ("Sys", Origin::Outside, false),
+            ("$G", Origin::Outside, false),
+            ("$g", Origin::Outside, false),
+            ("AUTH", Origin::Operator, false),
+            ("AUTH", Origin::Outside, false),
+            ("Auth", Origin::Outside, false),
+        ];
+        for (name, origin, allowed) in table {
+            let result = listed.check(name, origin, None, |_| true);
+            assert_eq!(result.is_ok(), allowed, "{name} {origin:?}: {result:?}");
+        }
+        assert!(listed.check("APP", Origin::Outside, None, |_| false).is_err());
+    }
+
+    #[test]
+    fn the_callout_account_learned_at_connect_counts_as_well() {
+        let listed = accounts(&[], false);
+        assert!(listed.check("CALLOUT", Origin::Operator, None, |_| true).is_ok());
+        assert!(listed.check("CALLOUT", Origin::Operator, Some("CALLOUT"), |_| true).is_err());
+        assert!(listed.check("AUTH", Origin::Operator, Some("CALLOUT"), |_| true).is_err());
+    }
+
+    #[test]
+    fn operator_mode_knows_the_callout_account_by_its_key() {
+        let mut listed = accounts(&["APP", "GATE"], true);
+        listed.listed[1].1.id = Some("ABCD".to_owned());
+        assert!(listed.check("GATE", Origin::Operator, Some("ABCD"), |_| true).is_err());
+        assert!(listed.check("APP", Origin::Operator, Some("ABCD"), |_| true).is_ok());
+        assert!(listed.check("SYS", Origin::Operator, None, |_| true).is_err());
+    }
+}

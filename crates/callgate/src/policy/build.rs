@@ -1,0 +1,563 @@
+//! Checks and precompiles what the operator wrote, and collects every fault.
+
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
+
+use super::{
+    AuthenticatorRules, Policy,
+    accounts::Accounts,
+    binding::{Binding, BindingAccount, BindingRole, Bindings},
+    ceiling::{Ceiling, CeilingAccount},
+    condition::Expression,
+    fault::{Findings, PolicyFault, did_you_mean},
+    jetstream,
+    lint::Place,
+    role::{Role, Side},
+    settings::{
+        AuthenticatorPolicy, AuthenticatorSelector, BindingSettings, BucketAccess, CeilingSettings,
+        Inbox, PolicySettings, RoleSettings, SessionSettings, SideSettings, StreamAccess,
+    },
+    template::{Pattern, Template},
+    times::Windows,
+};
+use crate::{
+    connection::ConnectionKinds,
+    subject::{SubjectError, SubjectPattern, SubscribePattern},
+};
+
+type Roles = BTreeMap<Arc<str>, Arc<Role>>;
+
+/// Builds a policy, or says everything that is wrong with it.
+pub(super) fn build(settings: PolicySettings) -> Result<Policy, Vec<PolicyFault>> {
+    let PolicySettings { roles, bindings, authenticators, accounts, session } = settings;
+    let mut found = Findings::default();
+
+    check_session(&session, &mut found);
+    let mut accounts =
+        Accounts::from_settings(accounts, |path, message| found.fault(path, message));
+    let roles: Roles = roles
+        .into_iter()
+        .map(|(name, settings)| {
+            let path = format!("roles.{name}");
+            let name: Arc<str> = name.into();
+            let role = role(&path, Arc::clone(&name), settings, &mut found);
+            check_scope(&path, &role, &accounts, &mut found);
+            (name, Arc::new(role))
+        })
+        .collect();
+    let names: Vec<Arc<str>> = authenticators.iter().map(|one| one.name.as_str().into()).collect();
+    let authenticators = all_authenticators(authenticators, &roles, &mut accounts, &mut found);
+    let bindings = all_bindings(bindings, &names, &roles, &mut accounts, &mut found);
+    check_outside_bindings(&bindings, &authenticators, &mut found);
+    check_literals(&accounts, &mut found);
+
+    let Findings { mut faults, mut warnings } = found;
+    faults.sort();
+    faults.dedup();
+    warnings.sort();
+    warnings.dedup();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(Policy { roles, bindings, authenticators, accounts, session, warnings })
+}
+
+fn check_session(session: &SessionSettings, found: &mut Findings) {
+    if !(0.0..1.0).contains(&session.jitter) {
+        found.fault("session.jitter", "must be at least 0 and less than 1");
+    }
+    check_duration("session.max_lifetime", session.max_lifetime, found);
+}
+
+fn check_duration(path: &str, duration: Option<Duration>, found: &mut Findings) {
+    if duration.is_some_and(|duration| duration.as_secs() == 0) {
+        found.fault(path, "must be at least one second");
+    }
+}
+
+fn check_literals(accounts: &Accounts, found: &mut Findings) {
+    if accounts.operator_mode {
+        for name in accounts.literals.iter().filter(|name| !accounts.knows(name)) {
+            let message = format!("`{name}` is used, but not listed: operator mode needs its key");
+            found.fault("accounts", message);
+        }
+    }
+    if accounts.shares_callout_account {
+        found.warn(
+            "issuer.insecure_share_callout_account",
+            "clients in the callout account can read passwords that are not sealed, and refuse \
+             logins",
+        );
+        return;
+    }
+    if let Some(callout) = &accounts.callout
+        && accounts.literals.contains(callout)
+    {
+        let message = format!(
+            "`{callout}` is the callout account: nobody is placed there, so who would be is refused"
+        );
+        found.warn("issuer.callout_account", message);
+    }
+}
+
+/// Notes the fields of `client` that are only what the client says.
+fn warn_self_asserted(path: &str, fields: &[&'static str], found: &mut Findings) {
+    for field in fields {
+        let message = format!("`client.{field}` is only what the client says of itself");
+        found.warn(path, message);
+    }
+}
+
+fn pattern<T>(path: &str, text: &str, found: &mut Findings) -> Option<Pattern<T>>
+where
+    T: FromStr<Err = SubjectError> + Clone + fmt::Display,
+{
+    let mut fields = Vec::new();
+    let parsed = Pattern::parse(text, &mut fields);
+    warn_self_asserted(path, &fields, found);
+    found.take(path, parsed)
+}
+
+fn patterns<T>(path: &str, texts: &[String], found: &mut Findings) -> Vec<Pattern<T>>
+where
+    T: FromStr<Err = SubjectError> + Clone + fmt::Display,
+{
+    let indexed = texts.iter().enumerate();
+    indexed.filter_map(|(index, text)| pattern(&format!("{path}[{index}]"), text, found)).collect()
+}
+
+fn template(path: &str, text: &str, found: &mut Findings) -> Option<Template> {
+    let mut fields = Vec::new();
+    let parsed = Template::parse(text, &mut fields);
+    warn_self_asserted(path, &fields, found);
+    found.take(path, parsed)
+}
+
+fn side<T>(path: &str, settings: &SideSettings, found: &mut Findings) -> Side<T>
+where
+    T: FromStr<Err = SubjectError> + Clone + fmt::Display,
+{
+    let SideSettings { allow, deny } = settings;
+    Side {
+        allow: patterns(&format!("{path}.allow"), allow, found),
+        deny: patterns(&format!("{path}.deny"), deny, found),
+    }
+}
+
+fn role(path: &str, name: Arc<str>, settings: RoleSettings, found: &mut Findings) -> Role {
+    check_role(path, &settings, found);
+    let opened = macros(path, &settings, found);
+    let RoleSettings {
+        publish,
+        subscribe,
+        responses,
+        inbox,
+        expires_after,
+        source,
+        connection_types,
+        times,
+        timezone,
+        kv: _,
+        streams: _,
+        objects: _,
+        tags,
+        scope,
+    } = settings;
+    let mut publish: Side<SubjectPattern> = side(&format!("{path}.publish"), &publish, found);
+    publish.allow.extend(opened);
+    let subscribe = side(&format!("{path}.subscribe"), &subscribe, found);
+    let tags = tags.iter().enumerate();
+    let role = Role {
+        name,
+        publish,
+        subscribe,
+        responses,
+        inbox,
+        expires_after,
+        source,
+        kinds: connection_types.unwrap_or_default(),
+        times: times.map(|windows| Windows::new(windows, timezone)),
+        tags: tags
+            .filter_map(|(index, text)| template(&format!("{path}.tags[{index}]"), text, found))
+            .collect(),
+        scope,
+    };
+    warn_about(path, &role, found);
+    role
+}
+
+fn check_role(path: &str, settings: &RoleSettings, found: &mut Findings) {
+    check_duration(&format!("{path}.expires_after"), settings.expires_after, found);
+    if settings.source.as_ref().is_some_and(Vec::is_empty) {
+        found.fault(format!("{path}.source"), "an empty list lets nobody in: leave it out");
+    }
+    if settings.connection_types == Some(ConnectionKinds::NONE) {
+        let message = "an empty list lets nobody in: leave it out";
+        found.fault(format!("{path}.connection_types"), message);
+    }
+    if settings.times.as_ref().is_some_and(Vec::is_empty) {
+        found.fault(format!("{path}.times"), "an empty list lets nobody in: leave it out");
+    }
+    for (index, window) in settings.times.iter().flatten().enumerate() {
+        if window.start == window.end {
+            found.fault(format!("{path}.times[{index}]"), "the window ends when it starts");
+        }
+    }
+    if settings.timezone.is_some() && settings.times.is_none() {
+        found.warn(format!("{path}.timezone"), "has no effect without `times`");
+    }
+    if settings.times.is_some() && settings.timezone.is_none() {
+        found.warn(format!("{path}.times"), "without `timezone` the times are read as UTC");
+    }
+    if settings.responses.is_some_and(|responses| responses.max == Some(0)) {
+        let message =
+            "`max` of 0 would be without limit for nats-server: write -1, or leave it out";
+        found.fault(format!("{path}.responses.max"), message);
+    }
+}
+
+/// What the JetStream macros of the role open.
+fn macros(
+    path: &str,
+    settings: &RoleSettings,
+    found: &mut Findings,
+) -> Vec<Pattern<SubjectPattern>> {
+    let mut all: Vec<(String, jetstream::Opened)> = Vec::new();
+    for (index, entry) in settings.streams.iter().enumerate() {
+        let path = format!("{path}.streams[{index}]");
+        if entry.access == StreamAccess::Configure {
+            warn_configure(&path, found);
+        }
+        all.push((path, jetstream::stream(entry)));
+    }
+    for (index, entry) in settings.kv.iter().enumerate() {
+        let path = format!("{path}.kv[{index}]");
+        if entry.access == BucketAccess::Admin {
+            warn_configure(&path, found);
+        }
+        all.push((path, jetstream::key_value(entry)));
+    }
+    for (index, entry) in settings.objects.iter().enumerate() {
+        let path = format!("{path}.objects[{index}]");
+        if entry.access == BucketAccess::Admin {
+            warn_configure(&path, found);
+        }
+        all.push((path, jetstream::objects(entry)));
+    }
+    let own_inbox = settings.subscribe.allow.iter().any(|text| text.starts_with("_INBOX"));
+    if let Some((path, _)) = all.first()
+        && settings.inbox == Inbox::None
+        && !own_inbox
+    {
+        let message = "answers arrive at an inbox: the role needs `inbox = \"private\"`, or a \
+                       subscribe allow of its own that begins with `_INBOX`";
+        found.fault(path, message);
+    }
+    let mut opened = Vec::new();
+    for (path, texts) in all {
+        let Some(texts) = found.take(&path, texts) else { continue };
+        opened.extend(texts.iter().filter_map(|text| pattern(&path, text, found)));
+    }
+    opened
+}
+
+fn warn_configure(path: &str, found: &mut Findings) {
+    let message = "who changes a stream's configuration can read and capture the whole account \
+                   (`sources`, `subjects`)";
+    found.warn(path, message);
+}
+
+fn check_scope(path: &str, role: &Role, accounts: &Accounts, found: &mut Findings) {
+    let Some(scope) = &role.scope else { return };
+    let path = format!("{path}.scope");
+    if !accounts.operator_mode {
+        found.fault(path, "scoped signing keys need operator mode");
+        return;
+    }
+    let has_permissions = !role.publish.allow.is_empty()
+        || !role.publish.deny.is_empty()
+        || !role.subscribe.allow.is_empty()
+        || !role.subscribe.deny.is_empty()
+        || role.responses.is_some()
+        || role.inbox != Inbox::None;
+    if has_permissions {
+        let message = "the scoped key's template grants: the role has no permissions of its own";
+        found.fault(path.clone(), message);
+    }
+    let known: Vec<&str> = accounts
+        .listed
+        .iter()
+        .flat_map(|(_, account)| account.scoped.iter().map(String::as_str))
+        .collect();
+    if !known.contains(&scope.as_str()) {
+        let hint = did_you_mean(scope, known.into_iter());
+        found.fault(path, format!("no account has a scoped signing key `{scope}`{hint}"));
+    }
+}
+
+fn warn_about(path: &str, role: &Role, found: &mut Findings) {
+    for (name, allows, denies) in [
+        ("publish", role.publish.allow.len(), role.publish.deny.len()),
+        ("subscribe", role.subscribe.allow.len(), role.subscribe.deny.len()),
+    ] {
+        let path = format!("{path}.{name}");
+        if denies > 0 && allows == 0 {
+            let message = "a side with only `deny` grants nothing: write `allow = [\">\"]` to mean \
+                           all but that";
+            found.warn(path, message);
+        } else if denies > 0 {
+            let message = "servers before 2.11.16, 2.12.7 and 2.14.0 can be talked around a deny: \
+                           prefer narrow allows";
+            found.warn(path, message);
+        }
+    }
+    if role.responses.is_some() && answers_to_itself(role) {
+        let message = "the role may publish to what it may subscribe to, so it can choose the \
+                       reply subject that opens: `responses` is no boundary";
+        found.warn(format!("{path}.responses"), message);
+    }
+    for (index, allow) in role.subscribe.allow.iter().enumerate() {
+        let Some(widest) = allow.widest() else { continue };
+        if let Some(prefix) = widest.subject().as_str().strip_suffix(".*") {
+            let message = format!(
+                "nats-server lets a subscription to `{prefix}.>` pass an allow that ends in `*`, \
+                 and delivers all of it"
+            );
+            found.warn(format!("{path}.subscribe.allow[{index}]"), message);
+        }
+    }
+}
+
+fn answers_to_itself(role: &Role) -> bool {
+    let mut hears: Vec<SubscribePattern> =
+        role.subscribe.allow.iter().filter_map(Pattern::widest).collect();
+    if role.inbox == Inbox::Shared {
+        hears.extend("_INBOX.>".parse::<SubscribePattern>());
+    }
+    let mut says = role.publish.allow.iter().filter_map(Pattern::widest);
+    says.any(|own| hears.iter().any(|other| other.subject().overlaps(&own)))
+}
+
+fn all_authenticators(
+    settings: Vec<AuthenticatorPolicy>,
+    roles: &Roles,
+    accounts: &mut Accounts,
+    found: &mut Findings,
+) -> BTreeMap<Arc<str>, AuthenticatorRules> {
+    let mut all = BTreeMap::new();
+    for (index, settings) in settings.into_iter().enumerate() {
+        let path = format!("authenticators[{index}]");
+        let AuthenticatorPolicy { name, account, expires_after, user_prefix, ceiling, defaults } =
+            settings;
+        check_duration(&format!("{path}.expires_after"), expires_after, found);
+        if user_prefix.chars().any(|c| c.is_whitespace() || crate::subject::is_invisible(c)) {
+            let message = "contains white space or an invisible character";
+            found.fault(format!("{path}.user_prefix"), message);
+        }
+        accounts.literals.extend(account.clone());
+        let ceiling = ceiling_of(&format!("{path}.ceiling"), ceiling, roles, found);
+        let defaults = defaults.map(|settings| {
+            let path = format!("{path}.kubernetes.defaults");
+            let role = role(&path, format!("{name}.defaults").into(), settings, found);
+            check_scope(&path, &role, accounts, found);
+            warn_shared_inbox(&path, &role, found);
+            Arc::new(role)
+        });
+        let rules = AuthenticatorRules { account, expires_after, user_prefix, ceiling, defaults };
+        if all.insert(Arc::from(name.as_str()), rules).is_some() {
+            found.fault(format!("{path}.name"), format!("`{name}` is there twice"));
+        }
+    }
+    all
+}
+
+fn warn_shared_inbox(path: &str, role: &Role, found: &mut Findings) {
+    let shared = role.subscribe.allow.iter().any(|allow| allow.text() == "_INBOX.>");
+    if shared || role.inbox == Inbox::Shared {
+        let message = "`_INBOX.>` shows every reply of the account: prefer \
+                       `defaults.inbox = \"private\"`";
+        found.warn(path, message);
+    }
+}
+
+fn ceiling_of(
+    path: &str,
+    settings: CeilingSettings,
+    known: &Roles,
+    found: &mut Findings,
+) -> Ceiling {
+    let CeilingSettings { accounts, roles, publish, subscribe, responses } = settings;
+    for (index, name) in roles.iter().enumerate() {
+        check_role_name(&format!("{path}.roles[{index}]"), name, known, found);
+    }
+    let indexed = accounts.iter().enumerate();
+    let accounts = indexed.filter_map(|(index, text)| {
+        let path = format!("{path}.accounts[{index}]");
+        if text.contains("{{") {
+            return template(&path, text, found).map(CeilingAccount::Template);
+        }
+        found.take(path, text.parse()).map(CeilingAccount::Pattern)
+    });
+    let accounts = accounts.collect();
+    Ceiling {
+        accounts,
+        roles,
+        publish: patterns(&format!("{path}.publish"), &publish, found),
+        subscribe: patterns(&format!("{path}.subscribe"), &subscribe, found),
+        responses,
+    }
+}
+
+fn check_role_name(path: &str, name: &str, known: &Roles, found: &mut Findings) {
+    if !known.contains_key(name) {
+        let hint = did_you_mean(name, known.keys().map(|name| &**name));
+        found.fault(path, format!("there is no role `{name}`{hint}"));
+    }
+}
+
+fn all_bindings(
+    settings: Vec<BindingSettings>,
+    authenticators: &[Arc<str>],
+    roles: &Roles,
+    accounts: &mut Accounts,
+    found: &mut Findings,
+) -> Bindings {
+    let mut bindings = Bindings::default();
+    for (index, settings) in settings.into_iter().enumerate() {
+        let path = format!("bindings[{index}]");
+        let selected = selected(&path, &settings.authenticator, authenticators, found);
+        let binding = Arc::new(binding(&path, index, settings, roles, accounts, found));
+        for name in selected {
+            bindings.by_authenticator.entry(name).or_default().push(Arc::clone(&binding));
+        }
+        bindings.all.push(binding);
+    }
+    bindings
+}
+
+/// The authenticators that a binding is for.
+fn selected(
+    path: &str,
+    selector: &AuthenticatorSelector,
+    known: &[Arc<str>],
+    found: &mut Findings,
+) -> Vec<Arc<str>> {
+    let path = format!("{path}.authenticator");
+    let names = match selector {
+        AuthenticatorSelector::Every => return known.to_vec(),
+        AuthenticatorSelector::Only if known.len() > 1 => {
+            let message = format!(
+                "required, since there is more than one: {} (or \"*\" for all)",
+                known.join(", ")
+            );
+            found.fault(path, message);
+            return Vec::new();
+        }
+        AuthenticatorSelector::Only => return known.to_vec(),
+        AuthenticatorSelector::Named(names) => names,
+    };
+    if names.is_empty() {
+        found.fault(path, "an empty list is for nobody");
+        return Vec::new();
+    }
+    let mut selected: Vec<Arc<str>> = Vec::new();
+    for name in names {
+        match known.iter().find(|known| ***known == **name) {
+            Some(name) if selected.contains(name) => {}
+            Some(name) => selected.push(Arc::clone(name)),
+            None => {
+                let hint = did_you_mean(name, known.iter().map(|name| &**name));
+                found.fault(path.clone(), format!("there is no authenticator `{name}`{hint}"));
+            }
+        }
+    }
+    selected
+}
+
+fn binding(
+    path: &str,
+    index: usize,
+    settings: BindingSettings,
+    roles: &Roles,
+    accounts: &mut Accounts,
+    found: &mut Findings,
+) -> Binding {
+    let BindingSettings { authenticator, when, account, roles: names, otherwise, expires_after } =
+        settings;
+    check_duration(&format!("{path}.expires_after"), expires_after, found);
+    if names.is_empty() && account.is_none() && expires_after.is_none() {
+        found.warn(path, "gives neither a role nor an account");
+    }
+    let when = when.and_then(|text| {
+        let path = format!("{path}.when");
+        let compiled = found.take(&path, Expression::compile(&text, Place::Condition))?;
+        warn_self_asserted(&path, &compiled.self_asserted, found);
+        Some(compiled.expression)
+    });
+    let indexed = names.iter().enumerate();
+    let binding_roles = indexed.filter_map(|(index, name)| {
+        let path = format!("{path}.roles[{index}]");
+        if name.contains("{{") {
+            return template(&path, name, found).map(BindingRole::Template);
+        }
+        check_role_name(&path, name, roles, found);
+        roles.get(name.as_str()).map(|role| BindingRole::Literal(Arc::clone(role)))
+    });
+    let binding_roles = binding_roles.collect();
+    Binding {
+        index,
+        every: authenticator == AuthenticatorSelector::Every,
+        when,
+        account: account.and_then(|text| binding_account(path, text, accounts, found)),
+        roles: binding_roles,
+        otherwise,
+        expires_after,
+    }
+}
+
+fn binding_account(
+    path: &str,
+    text: String,
+    accounts: &mut Accounts,
+    found: &mut Findings,
+) -> Option<BindingAccount> {
+    let path = format!("{path}.account");
+    if text.contains("{{") {
+        return template(&path, &text, found).map(BindingAccount::Template);
+    }
+    if text.is_empty() {
+        found.fault(path, "an account's name is empty");
+        return None;
+    }
+    accounts.literals.push(text.clone());
+    Some(BindingAccount::Literal(text))
+}
+
+/// Templates are outside data: without a ceiling nothing comes of them.
+fn check_outside_bindings(
+    bindings: &Bindings,
+    authenticators: &BTreeMap<Arc<str>, AuthenticatorRules>,
+    found: &mut Findings,
+) {
+    for (name, rules) in authenticators {
+        for binding in bindings.of(name) {
+            let path = format!("bindings[{}]", binding.index);
+            let outside_role =
+                binding.roles.iter().any(|role| matches!(role, BindingRole::Template(_)));
+            if outside_role && rules.ceiling.roles.is_empty() {
+                let message = format!(
+                    "its roles come from outside, and `{name}` has no ceiling.roles: they are \
+                     dropped"
+                );
+                found.warn(format!("{path}.roles"), message);
+            }
+            let outside_account = matches!(binding.account, Some(BindingAccount::Template(_)));
+            if outside_account && rules.ceiling.accounts.is_empty() {
+                let message = format!(
+                    "the account comes from outside, and `{name}` has no ceiling.accounts: \
+                     everybody is refused"
+                );
+                found.warn(format!("{path}.account"), message);
+            }
+        }
+    }
+}

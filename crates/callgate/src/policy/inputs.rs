@@ -1,0 +1,221 @@
+//! What expressions see of an identity and its connection, bounded before anything is evaluated.
+//!
+//! CEL has no budget of its own, so the sizes of its inputs are the budget: what is too large is
+//! an error, and refuses. Values are made when an expression first asks for them, once per
+//! decision.
+
+use std::{collections::HashMap, sync::OnceLock};
+
+use cel::{
+    common::{
+        types::{
+            CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt,
+        },
+        value::{CowVal, Val},
+    },
+    context::VariableResolver,
+};
+use serde_json::Value as Json;
+
+use super::{condition::timestamp, facts::Question};
+
+/// The longest list or map that an expression may see.
+pub(super) const MAX_ELEMENTS: usize = 1000;
+/// The most text that the claims, or the groups, may have when an expression sees them.
+pub(super) const MAX_BYTES: usize = 64 * 1024;
+const MAX_DEPTH: usize = 32;
+
+/// An input beyond its bounds; says which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooLarge(pub(super) &'static str);
+
+type Boxed<'a> = Box<dyn Val + 'a>;
+type Bounded<'a> = OnceLock<Result<Boxed<'a>, TooLarge>>;
+
+/// The variables of expressions.
+#[derive(Debug)]
+pub(super) struct Inputs<'a> {
+    /// With the authenticator's prefix.
+    pub(super) user: &'a str,
+    pub(super) question: &'a Question<'a>,
+    groups: Bounded<'a>,
+    claims: Bounded<'a>,
+    client: OnceLock<Boxed<'a>>,
+    server: OnceLock<Boxed<'a>>,
+    now: OnceLock<Option<Boxed<'a>>>,
+}
+
+impl<'a> Inputs<'a> {
+    pub(super) fn new(user: &'a str, question: &'a Question<'a>) -> Self {
+        Self {
+            user,
+            question,
+            groups: OnceLock::new(),
+            claims: OnceLock::new(),
+            client: OnceLock::new(),
+            server: OnceLock::new(),
+            now: OnceLock::new(),
+        }
+    }
+
+    /// The groups, or that they are too many.
+    pub(super) fn groups(&self) -> Result<&(dyn Val + 'a), TooLarge> {
+        let groups = self.groups.get_or_init(|| {
+            let mut budget = Budget::new("groups");
+            budget.list(self.question.identity.groups.len())?;
+            let mut list: Vec<Boxed<'a>> = Vec::with_capacity(self.question.identity.groups.len());
+            for group in &self.question.identity.groups {
+                list.push(budget.text(group)?);
+            }
+            Ok(Box::new(CelList::from(list)))
+        });
+        groups.as_ref().map(AsRef::as_ref).map_err(|too_large| *too_large)
+    }
+
+    /// The claims, or that they are too large.
+    pub(super) fn claims(&self) -> Result<&(dyn Val + 'a), TooLarge> {
+        let claims = self
+            .claims
+            .get_or_init(|| Budget::new("claims").map(&self.question.identity.claims, MAX_DEPTH));
+        claims.as_ref().map(AsRef::as_ref).map_err(|too_large| *too_large)
+    }
+
+    fn client(&self) -> &(dyn Val + 'a) {
+        self.client
+            .get_or_init(|| {
+                let client = self.question.facts.client;
+                text_map([
+                    ("host", &client.host),
+                    ("type", &client.kind_of_client),
+                    ("kind", &client.kind),
+                    ("name", &client.name),
+                    ("lang", &client.lang),
+                    ("version", &client.version),
+                    ("mqtt_id", &client.mqtt_id),
+                ])
+            })
+            .as_ref()
+    }
+
+    fn server(&self) -> &(dyn Val + 'a) {
+        self.server
+            .get_or_init(|| {
+                let server = self.question.facts.server;
+                let tags: Vec<Boxed<'a>> = server.tags.iter().map(|tag| text(tag)).collect();
+                let tags: Boxed<'a> = Box::new(CelList::from(tags));
+                Box::new(CelMap::from(HashMap::from([
+                    (CelMapKey::from("name"), text(&server.name)),
+                    (CelMapKey::from("cluster"), text(&server.cluster)),
+                    (CelMapKey::from("tags"), tags),
+                ])))
+            })
+            .as_ref()
+    }
+
+    fn now(&self) -> Option<&(dyn Val + 'a)> {
+        self.now.get_or_init(|| timestamp(self.question.now)).as_deref()
+    }
+}
+
+impl VariableResolver for Inputs<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        let borrowed = |value: &'b dyn Val| Some(CowVal::Borrowed(value));
+        match variable {
+            "user" => Some(CowVal::owned(CelString::from(self.user))),
+            "authenticator" => Some(CowVal::owned(CelString::from(self.question.authenticator))),
+            "groups" => self.groups().ok().and_then(|value| borrowed(value)),
+            "claims" => self.claims().ok().and_then(|value| borrowed(value)),
+            "client" => borrowed(self.client()),
+            "server" => borrowed(self.server()),
+            "now" => self.now().and_then(|value| borrowed(value)),
+            other => {
+                let value = self.question.identity.variables.get(other)?;
+                Some(CowVal::owned(CelString::from(value.as_str())))
+            }
+        }
+    }
+}
+
+fn text<'a>(text: &'a str) -> Boxed<'a> {
+    Box::new(CelString::from(text))
+}
+
+fn text_map<'a, const N: usize>(entries: [(&'static str, &'a String); N]) -> Boxed<'a> {
+    let entries = entries.into_iter().map(|(key, value)| (CelMapKey::from(key), text(value)));
+    Box::new(CelMap::from(entries.collect::<HashMap<_, _>>()))
+}
+
+/// How much may still be converted.
+struct Budget {
+    what: &'static str,
+    bytes: usize,
+}
+
+impl Budget {
+    fn new(what: &'static str) -> Self {
+        Self { what, bytes: MAX_BYTES }
+    }
+
+    fn spend(&mut self, bytes: usize) -> Result<(), TooLarge> {
+        self.bytes = self.bytes.checked_sub(bytes).ok_or(TooLarge(self.what))?;
+        Ok(())
+    }
+
+    fn list(&self, elements: usize) -> Result<(), TooLarge> {
+        if elements > MAX_ELEMENTS { Err(TooLarge(self.what)) } else { Ok(()) }
+    }
+
+    fn text<'a>(&mut self, value: &'a str) -> Result<Boxed<'a>, TooLarge> {
+        self.spend(value.len().saturating_add(1))?;
+        Ok(text(value))
+    }
+
+    fn map<'a>(
+        &mut self,
+        map: &'a serde_json::Map<String, Json>,
+        depth: usize,
+    ) -> Result<Boxed<'a>, TooLarge> {
+        self.list(map.len())?;
+        let mut entries = HashMap::with_capacity(map.len());
+        for (key, value) in map {
+            self.spend(key.len().saturating_add(1))?;
+            entries.insert(CelMapKey::from(key.as_str()), self.value(value, depth)?);
+        }
+        Ok(Box::new(CelMap::from(entries)))
+    }
+
+    fn value<'a>(&mut self, value: &'a Json, depth: usize) -> Result<Boxed<'a>, TooLarge> {
+        let depth = depth.checked_sub(1).ok_or(TooLarge(self.what))?;
+        match value {
+            Json::String(value) => self.text(value),
+            Json::Object(map) => self.map(map, depth),
+            Json::Array(list) => {
+                self.list(list.len())?;
+                let list: Result<Vec<_>, _> =
+                    list.iter().map(|element| self.value(element, depth)).collect();
+                Ok(Box::new(CelList::from(list?)))
+            }
+            Json::Null | Json::Bool(_) | Json::Number(_) => {
+                self.spend(8)?;
+                Ok(scalar(value))
+            }
+        }
+    }
+}
+
+fn scalar<'a>(value: &Json) -> Boxed<'a> {
+    if let Some(value) = value.as_bool() {
+        return Box::new(CelBool::from(value));
+    }
+    // Integers as `int`, so that they compare and add with the literals of an expression.
+    if let Some(value) = value.as_i64() {
+        return Box::new(CelInt::from(value));
+    }
+    if let Some(value) = value.as_u64() {
+        return Box::new(CelUInt::from(value));
+    }
+    match value.as_f64() {
+        Some(value) => Box::new(CelDouble::from(value)),
+        None => Box::new(CelNull),
+    }
+}

@@ -1,0 +1,216 @@
+//! Looks an expression over when it is loaded: names that do not exist, and shapes that cost.
+
+use std::collections::BTreeSet;
+
+use cel::{
+    IdedExpr,
+    common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators},
+};
+
+use super::fault::did_you_mean;
+
+const VARIABLES: [&str; 7] =
+    ["user", "groups", "claims", "authenticator", "client", "server", "now"];
+/// Guaranteed by the authenticator; only templates see them.
+const TEMPLATE_VARIABLES: [&str; 2] = ["namespace", "service_account"];
+const CLIENT: [&str; 7] = ["host", "type", "kind", "name", "lang", "version", "mqtt_id"];
+const SERVER: [&str; 3] = ["name", "cluster", "tags"];
+/// What a client says of itself and nobody checks.
+const SELF_ASSERTED: [&str; 4] = ["name", "lang", "version", "mqtt_id"];
+/// The standard functions (cel 0.15, `Env::stdlib`).
+const FUNCTIONS: [&str; 26] = [
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "string",
+    "int",
+    "uint",
+    "double",
+    "bool",
+    "bytes",
+    "timestamp",
+    "duration",
+    "type",
+    "dyn",
+    "getFullYear",
+    "getMonth",
+    "getDayOfYear",
+    "getDayOfMonth",
+    "getDate",
+    "getDayOfWeek",
+    "getHours",
+    "getMinutes",
+    "getSeconds",
+    "getMilliseconds",
+    "encode",
+];
+
+/// Where an expression stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// `when`.
+    Condition,
+    /// `{{ … }}`.
+    Template,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Lint {
+    pub(super) groups: bool,
+    pub(super) claims: bool,
+    /// Fields that are only what the client says.
+    pub(super) self_asserted: BTreeSet<&'static str>,
+    /// Regular expressions, to be tried once.
+    pub(super) patterns: Vec<String>,
+    pub(super) faults: Vec<String>,
+    bound: Vec<String>,
+    in_loop: bool,
+}
+
+/// Looks `root` over.
+pub(super) fn lint(root: &IdedExpr, place: Place) -> Lint {
+    let mut lint = Lint::default();
+    lint.walk(root, place);
+    lint
+}
+
+impl Lint {
+    fn walk(&mut self, expr: &IdedExpr, place: Place) {
+        match &expr.expr {
+            Expr::Unspecified | Expr::Literal(_) => {}
+            Expr::Ident(name) => self.variable(name, place),
+            Expr::Select(select) => {
+                self.walk(&select.operand, place);
+                if let Expr::Ident(root) = &select.operand.expr {
+                    self.member(root, &select.field);
+                }
+            }
+            Expr::Call(call) => self.call(call, place),
+            Expr::Comprehension(loops) => self.comprehension(loops, place),
+            Expr::List(list) => list.elements.iter().for_each(|e| self.walk(e, place)),
+            Expr::Map(map) => map.entries.iter().for_each(|entry| self.entry(&entry.expr, place)),
+            Expr::Struct(made) => {
+                self.faults.push(format!("there is no type `{}`", made.type_name));
+            }
+        }
+    }
+
+    fn entry(&mut self, entry: &EntryExpr, place: Place) {
+        match entry {
+            EntryExpr::MapEntry(entry) => {
+                self.walk(&entry.key, place);
+                self.walk(&entry.value, place);
+            }
+            EntryExpr::StructField(field) => self.walk(&field.value, place),
+        }
+    }
+
+    fn variable(&mut self, name: &str, place: Place) {
+        // The parser's own names begin with `@`; a leading dot only says "not a loop's variable".
+        let name = name.trim_start_matches('.');
+        if name.starts_with('@') || self.bound.iter().any(|bound| bound == name) {
+            return;
+        }
+        self.groups |= name == "groups";
+        self.claims |= name == "claims";
+        let known = VARIABLES.contains(&name)
+            || (place == Place::Template && TEMPLATE_VARIABLES.contains(&name));
+        if known {
+            return;
+        }
+        let hint = match (place, TEMPLATE_VARIABLES.contains(&name)) {
+            (Place::Condition, true) => format!("; did you mean `claims.{name}`?"),
+            (Place::Condition | Place::Template, _) => did_you_mean(name, VARIABLES.into_iter()),
+        };
+        self.faults.push(format!(
+            "unknown variable `{name}`{hint} (there are {}; a claim is written `claims.{name}`)",
+            VARIABLES.join(", ")
+        ));
+    }
+
+    fn member(&mut self, root: &str, field: &str) {
+        if self.bound.iter().any(|bound| bound == root) {
+            return;
+        }
+        let known: &[&'static str] = match root {
+            "client" => &CLIENT,
+            "server" => &SERVER,
+            _ => return,
+        };
+        if !known.contains(&field) {
+            let hint = did_you_mean(field, known.iter().copied());
+            self.faults.push(format!("`{root}` has no `{field}`{hint}"));
+        }
+        if root == "client"
+            && let Some(field) = SELF_ASSERTED.into_iter().find(|known| *known == field)
+        {
+            self.self_asserted.insert(field);
+        }
+    }
+
+    fn call(&mut self, call: &CallExpr, place: Place) {
+        if let Some(target) = &call.target {
+            self.walk(target, place);
+        }
+        call.args.iter().for_each(|argument| self.walk(argument, place));
+        let name = call.func_name.as_str();
+        if name == operators::INDEX
+            && let [root, field] = call.args.as_slice()
+            && let (Expr::Ident(root), Some(field)) = (&root.expr, literal(field))
+        {
+            self.member(root, &field);
+        }
+        if name == "matches" {
+            self.regular_expression(call);
+        }
+        if name == "encode" {
+            self.faults
+                .push("`encode` must stand around the whole of a `{{ … }}`: encode(…)".to_owned());
+        }
+        let is_operator = name.starts_with(['_', '@', '!', '-']);
+        if !is_operator && !FUNCTIONS.contains(&name) {
+            let hint = did_you_mean(name, FUNCTIONS.into_iter());
+            self.faults.push(format!("unknown function `{name}`{hint}"));
+        }
+    }
+
+    /// A pattern from a claim could be made to cost anything.
+    fn regular_expression(&mut self, call: &CallExpr) {
+        match call.args.last().and_then(literal) {
+            Some(pattern) => self.patterns.push(pattern),
+            None => self.faults.push("the pattern of `matches` must be a literal text".to_owned()),
+        }
+    }
+
+    fn comprehension(&mut self, loops: &ComprehensionExpr, place: Place) {
+        self.walk(&loops.iter_range, place);
+        if self.in_loop {
+            // Measured: 2,000 groups in two nested loops cost most of a second.
+            self.faults.push(
+                "a loop inside a loop (`all`, `exists`, `exists_one`, `map`, `filter`) costs \
+                 too much: use `in` for the inner one"
+                    .to_owned(),
+            );
+            return;
+        }
+        let before = self.bound.len();
+        self.bound.extend([loops.iter_var.clone(), loops.accu_var.clone()]);
+        self.bound.extend(loops.iter_var2.clone());
+        self.in_loop = true;
+        for part in [&loops.accu_init, &loops.loop_cond, &loops.loop_step, &loops.result] {
+            self.walk(part, place);
+        }
+        self.in_loop = false;
+        self.bound.truncate(before);
+    }
+}
+
+fn literal(expr: &IdedExpr) -> Option<String> {
+    match &expr.expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(text.inner().to_string()),
+        _ => None,
+    }
+}

@@ -126,7 +126,8 @@ impl RequestBuilder {
         self.connect("user", user).connect("pass", password).client("user", user)
     }
 
-    /// A token (`auth_token`).
+    /// A token (`auth_token`), as a server of today sends it; 2.10 repeats it in `client_info.user`, where
+    /// later ones write `[REDACTED]`.
     pub fn token(self, token: &str) -> Self {
         self.connect("auth_token", token).client("user", "[REDACTED]")
     }

@@ -62,7 +62,13 @@ pub(crate) fn assemble(config: Config, observers: Option<&Arc<Observers>>) -> As
 
 fn with_issuer(issuer: IssuerSettings) -> CallgateBuilder {
     let IssuerSettings {
-        signer, xkeys, allow_plaintext, share_callout_account, callout_account, account, accounts,
+        signer,
+        xkeys,
+        allow_plaintext,
+        share_callout_account,
+        callout_account,
+        account,
+        accounts,
     } = issuer;
     let mut builder = Callgate::builder(signer);
     for xkey in xkeys {
@@ -84,7 +90,9 @@ fn with_issuer(issuer: IssuerSettings) -> CallgateBuilder {
             let keys = AccountKeys {
                 id: account.id,
                 signer: Arc::new(account.signer),
-                scoped: scoped.map(|(name, key)| (name, Arc::new(key) as Arc<dyn Signer>)).collect(),
+                scoped: scoped
+                    .map(|(name, key)| (name, Arc::new(key) as Arc<dyn Signer>))
+                    .collect(),
             };
             builder = builder.account(account.name, keys);
         }

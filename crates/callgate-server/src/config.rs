@@ -25,7 +25,7 @@ use callgate_authenticators::{
 };
 use ipnet::IpNet;
 
-pub(crate) use flags::Overrides;
+pub(crate) use flags::{Flag, Overrides};
 pub(crate) use issuer::IssuerSettings;
 use policy::AuthenticatorEntry;
 pub(crate) use rest::LogSettings;
@@ -174,11 +174,10 @@ struct ChainBuilder<'a> {
 
 impl ChainBuilder<'_> {
     fn build(&self, entries: Vec<AuthenticatorEntry<'_>>) -> Option<Chain> {
-        let passwords: Vec<bool> = entries.iter().map(|entry| entry.kind.takes_passwords()).collect();
-        let token_keys: std::collections::BTreeSet<String> = entries
-            .iter()
-            .flat_map(|entry| entry.kind.token_keys(&entry.raw))
-            .collect();
+        let passwords: Vec<bool> =
+            entries.iter().map(|entry| entry.kind.takes_passwords()).collect();
+        let token_keys: std::collections::BTreeSet<String> =
+            entries.iter().flat_map(|entry| entry.kind.token_keys(&entry.raw)).collect();
         let token_keys = Arc::new(token_keys);
         let mut links = Vec::new();
         let mut complete = true;

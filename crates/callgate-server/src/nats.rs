@@ -31,7 +31,10 @@ pub(crate) enum Login {
     /// Nothing but what stands in the URL.
     #[default]
     None,
-    Password { user: String, password: Secret },
+    Password {
+        user: String,
+        password: Secret,
+    },
     Token(Secret),
     Nkey(Secret),
     /// The text of a credentials file.
@@ -67,7 +70,11 @@ impl Login {
             | (Self::Nkey(secret), Self::Nkey(other))
             | (Self::Creds(secret), Self::Creds(other)) => secret.matches(other.expose()),
             (
-                Self::None | Self::Password { .. } | Self::Token(_) | Self::Nkey(_) | Self::Creds(_),
+                Self::None
+                | Self::Password { .. }
+                | Self::Token(_)
+                | Self::Nkey(_)
+                | Self::Creds(_),
                 _,
             ) => false,
         }

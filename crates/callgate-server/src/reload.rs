@@ -48,7 +48,8 @@ impl Reloader {
         files: Vec<PathBuf>,
         observers: &Arc<Observers>,
     ) -> Self {
-        let surroundings = Surroundings { shared: Some(Arc::clone(&config.shared)), ..surroundings };
+        let surroundings =
+            Surroundings { shared: Some(Arc::clone(&config.shared)), ..surroundings };
         Self {
             overrides,
             surroundings,
@@ -83,9 +84,8 @@ impl Reloader {
             let (overrides, surroundings) = (self.overrides.clone(), self.surroundings.clone());
             // Files are read and keys are parsed: not on the event loop. Authenticators start
             // their background work on this runtime.
-            self.reading = Some(tokio::task::spawn_blocking(move || {
-                config::load(&overrides, &surroundings)
-            }));
+            self.reading =
+                Some(tokio::task::spawn_blocking(move || config::load(&overrides, &surroundings)));
         }
         if let Some(reading) = self.reading.take_if(|reading| reading.is_finished()) {
             self.consider(reading.await);
@@ -116,10 +116,9 @@ impl Reloader {
         if !config.nats.same_as(&self.at_start.nats) || config.admin != self.at_start.admin {
             warn!("changes of [nats] and [admin] take effect with a restart");
         }
-        let older = self.waiting.replace(Waiting {
-            assembled: assemble(config, Some(&self.observers)),
-            told: false,
-        });
+        let older = self
+            .waiting
+            .replace(Waiting { assembled: assemble(config, Some(&self.observers)), told: false });
         if let Some(older) = older {
             retire(&older.assembled.chain);
         }
@@ -135,8 +134,8 @@ impl Waiting {
         self.told = true;
         for (authenticator, what) in waiting {
             warn!(
-                authenticator = &*authenticator, what,
-                "the new configuration waits for its source; the old one stays in force"
+                authenticator = &*authenticator,
+                what, "the new configuration waits for its source; the old one stays in force"
             );
         }
     }

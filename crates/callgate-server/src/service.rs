@@ -76,8 +76,18 @@ pub(crate) async fn run(
     let gate = builder.build()?;
     let (client, link) = nats::connect(&settings, Arc::clone(&observers.metrics)).await?;
     let mut service = Service {
-        gate, chain, keys, settings, client, link, health, observers, max_in_flight,
-        membership: Membership::Outside, retry_at: Instant::now(), told_waiting: None,
+        gate,
+        chain,
+        keys,
+        settings,
+        client,
+        link,
+        health,
+        observers,
+        max_in_flight,
+        membership: Membership::Outside,
+        retry_at: Instant::now(),
+        told_waiting: None,
     };
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -183,7 +193,11 @@ impl Service {
             *confirmed_on = Some(connection);
         }
         self.health.ready();
-        info!(account = own.account, queue = self.settings.queue, "ready: answering authorization requests");
+        info!(
+            account = own.account,
+            queue = self.settings.queue,
+            "ready: answering authorization requests"
+        );
         if own.may_forge_requests {
             warn!(
                 "the callout user may publish `$SYS.REQ.USER.AUTH`, and so make up requests: allow \

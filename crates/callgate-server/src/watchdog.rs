@@ -48,7 +48,9 @@ fn watch(beats: &AtomicU64) {
         silent = if now == seen { silent + 1 } else { 0 };
         seen = now;
         if silent > rounds {
-            tracing::error!("the event loop has not moved for 2 s: exiting, so that others take over");
+            tracing::error!(
+                "the event loop has not moved for 2 s: exiting, so that others take over"
+            );
             std::process::exit(STALLED);
         }
     }

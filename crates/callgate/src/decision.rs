@@ -266,8 +266,10 @@ pub struct Decision {
     pub account: Option<String>,
     /// When the session ends.
     pub expires_at: Option<UnixTime>,
-    /// Subjects and roles that outside data asked for and the ceiling dropped.
-    pub ceiling_dropped: Vec<String>,
+    /// How many subjects and roles outside data asked for and the ceiling dropped.
+    pub ceiling_dropped: u32,
+    /// The first of them.
+    pub ceiling_dropped_texts: Vec<String>,
     /// Arrival to answer.
     pub duration: Duration,
     /// Its parts.

@@ -80,7 +80,11 @@ impl Callgate {
     ///
     /// # Errors
     /// If it cannot be decrypted or read, says why.
-    pub fn request_time(&self, payload: &[u8], xkey_header: Option<&str>) -> Result<UnixTime, Denial> {
+    pub fn request_time(
+        &self,
+        payload: &[u8],
+        xkey_header: Option<&str>,
+    ) -> Result<UnixTime, Denial> {
         let now = UnixTime::from_seconds(0);
         let message = Message { payload, xkey_header, now, arrived: Instant::now() };
         self.pipeline.load().opener.made_at(message)

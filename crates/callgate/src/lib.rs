@@ -22,8 +22,8 @@ pub mod subject;
 pub mod wire;
 
 pub use envelope::XKEY_HEADER;
-pub use mint::AccountKeys;
 pub use gate::{BuildError, Callgate, CallgateBuilder, Reply};
+pub use mint::AccountKeys;
 pub use pipeline::{Explained, RefusalStyle};
 pub use stock::StockExplanation;
 pub use user::{Refusal, User};

@@ -206,7 +206,8 @@ impl Pipeline {
         }
         let handled = match &admitted {
             Ok((jwt, grant)) => {
-                decision.ceiling_dropped = grant.ceiling_dropped_texts().to_vec();
+                decision.ceiling_dropped = grant.ceiling_dropped();
+                decision.ceiling_dropped_texts = grant.ceiling_dropped_texts().to_vec();
                 decision.account = Some(grant.account().to_owned());
                 decision.user = Some(grant.user().to_owned());
                 decision.expires_at = grant.expires_at();
@@ -350,7 +351,8 @@ impl Case {
             user: None,
             account: None,
             expires_at: None,
-            ceiling_dropped: Vec::new(),
+            ceiling_dropped: 0,
+            ceiling_dropped_texts: Vec::new(),
             duration: arrived.elapsed(),
             stages: Stages::default(),
             clock_skew: Some(self.clock_skew),
@@ -369,7 +371,8 @@ fn dropped_decision(dropped: Dropped, arrived: Instant) -> Decision {
         user: None,
         account: None,
         expires_at: None,
-        ceiling_dropped: Vec::new(),
+        ceiling_dropped: 0,
+        ceiling_dropped_texts: Vec::new(),
         duration: arrived.elapsed(),
         stages: Stages { open: arrived.elapsed(), ..Stages::default() },
         clock_skew,

@@ -4,7 +4,6 @@
 //! checks and precompiles everything that the operator wrote, so that [`Policy::resolve`] has only
 //! the identity left to look at.
 
-pub mod grant;
 pub mod permissions;
 pub mod settings;
 

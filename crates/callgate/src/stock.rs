@@ -83,7 +83,10 @@ impl Decide for Stock {
         })
     }
 
-    fn explain(&self, request: Arc<AuthRequest>) -> BoxFuture<'_, (Verdict, Option<StockExplanation>)> {
+    fn explain(
+        &self,
+        request: Arc<AuthRequest>,
+    ) -> BoxFuture<'_, (Verdict, Option<StockExplanation>)> {
         Box::pin(async move {
             let answer = self.identify(&request).await;
             let asked = self.asked(&answer);
@@ -92,12 +95,16 @@ impl Decide for Stock {
                 Ok(identity) => identity,
                 Err(denial) => {
                     let verdict = Verdict { authenticator, ..Verdict::refused(denial) };
-                    return (verdict, Some(StockExplanation { asked, identity: None, policy: None }));
+                    return (
+                        verdict,
+                        Some(StockExplanation { asked, identity: None, policy: None }),
+                    );
                 }
             };
-            let (grant, policy) = self.resolve(&request, authenticator.as_ref(), &identity, |question| {
-                self.policy.explain(question)
-            });
+            let (grant, policy) =
+                self.resolve(&request, authenticator.as_ref(), &identity, |question| {
+                    self.policy.explain(question)
+                });
             let user = Some(identity.user.clone());
             let verdict = Verdict { authenticator, user, grant, silent: false };
             let (identity, policy) = (Some(identity), Some(policy));

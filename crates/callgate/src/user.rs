@@ -195,6 +195,8 @@ impl User {
             },
             expires_at,
             tags: self.tags,
+            roles: Vec::new(),
+            dropped: Default::default(),
         })
     }
 }

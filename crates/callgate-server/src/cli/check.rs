@@ -34,9 +34,7 @@ pub(super) fn run(args: &Args, registry: Registry) -> u8 {
     let code = if loaded.config.is_some() { GOOD } else { UNUSABLE };
     if args.json {
         let list = |findings: &[callgate_authenticators::settings::Fault]| -> Vec<_> {
-            let entry = |finding: &callgate_authenticators::settings::Fault| {
-                json!({ "path": finding.path, "message": finding.message })
-            };
+            let entry = |finding: &callgate_authenticators::settings::Fault| json!({ "path": finding.path, "message": finding.message });
             findings.iter().map(entry).collect()
         };
         say(json!({ "ok": code == GOOD, "faults": list(&faults), "warnings": list(&warnings) }));
@@ -48,8 +46,10 @@ pub(super) fn run(args: &Args, registry: Registry) -> u8 {
     for warning in &warnings {
         say(format_args!("warning: {warning}"));
     }
-    let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    let verdict = if code == GOOD { "the configuration is good" } else { "the configuration cannot be used" };
+    let plural =
+        |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let verdict =
+        if code == GOOD { "the configuration is good" } else { "the configuration cannot be used" };
     say(format_args!(
         "{verdict}: {}, {}",
         plural(faults.len(), "fault"),

@@ -51,7 +51,9 @@ pub(super) fn run(args: &Args) -> u8 {
     let token = match std::str::from_utf8(&plain) {
         Ok(text) => text.trim(),
         Err(_) => {
-            return unusable("this is not a JWT; if it is encrypted, give --xkey-seed and --server-xkey");
+            return unusable(
+                "this is not a JWT; if it is encrypted, give --xkey-seed and --server-xkey",
+            );
         }
     };
     match show(token, args.show_secrets, args.server_xkey.as_ref()) {
@@ -96,7 +98,8 @@ struct Decoded {
 }
 
 fn decode(token: &str) -> Result<Decoded, String> {
-    let form = || "this is not a JWT: three parts of base64url, joined by dots, are expected".to_owned();
+    let form =
+        || "this is not a JWT: three parts of base64url, joined by dots, are expected".to_owned();
     let (signed, signature) = token.rsplit_once('.').ok_or_else(form)?;
     let (header, claims) = signed.split_once('.').ok_or_else(form)?;
     let part = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| form());
@@ -166,12 +169,18 @@ fn checks(decoded: &Decoded, server_xkey: Option<&CurvePublicKey>) -> Vec<Check>
     let mut checks = vec![("signature", signature(decoded)), ("times", times(claims))];
     if text("/nats/type") == "authorization_request" {
         let same = text("/iss") == text("/nats/server_id/id");
-        checks.push(("issuer", verdict(same, "is the server that asks", "is not the server that asks")));
+        checks.push((
+            "issuer",
+            verdict(same, "is the server that asks", "is not the server that asks"),
+        ));
         let aud = text("/aud") == "nats-authorization-request";
         checks.push(("audience", verdict(aud, "is that of a request", "is not that of a request")));
         if let Some(key) = server_xkey {
             let same = text("/nats/server_id/xkey") == key.as_str();
-            checks.push(("xkey", verdict(same, "is the one that was signed", "is not the one that was signed")));
+            checks.push((
+                "xkey",
+                verdict(same, "is the one that was signed", "is not the one that was signed"),
+            ));
         }
     }
     checks

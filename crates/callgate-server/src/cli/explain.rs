@@ -128,7 +128,8 @@ async fn explain(args: &Args, gate: &Callgate, keys: &PublicKeys) -> Result<Answ
         Some(path) => {
             let payload = std::fs::read(path)
                 .map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
-            let payload = if payload.starts_with(b"ey") { payload.trim_ascii().to_vec() } else { payload };
+            let payload =
+                if payload.starts_with(b"ey") { payload.trim_ascii().to_vec() } else { payload };
             DraftedRequest { payload, xkey_header: args.server_xkey.clone() }
         }
         None => draft(args, keys)?,
@@ -175,12 +176,16 @@ fn draft(args: &Args, keys: &PublicKeys) -> Result<DraftedRequest, String> {
 }
 
 fn nkey(sources: &Sources, text: &str) -> Result<KeyPair, String> {
-    let (seed, warning) = sources.flag_seed(text).map_err(|error| format!("--nkey-seed: {error}"))?;
+    let (seed, warning) =
+        sources.flag_seed(text).map_err(|error| format!("--nkey-seed: {error}"))?;
     if let Some(warning) = warning {
         complain(format_args!("warning: --nkey-seed: {warning}"));
     }
     if seed.kind() != KeyKind::User {
-        return Err(format!("--nkey-seed: this is the seed of {}, but a user seed (SU…) is needed", seed.kind()));
+        return Err(format!(
+            "--nkey-seed: this is the seed of {}, but a user seed (SU…) is needed",
+            seed.kind()
+        ));
     }
     complain(
         "note: the nkey signs a made-up nonce here; in configuration mode nats-server sends a real \
@@ -198,4 +203,3 @@ fn tell(args: &Args, gate: &Callgate, explained: &Explained) -> u8 {
     }
     if explained.result.is_ok() { GOOD } else { REFUSED }
 }
-

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read};
 
 use callgate::secret::Secret;
-use callgate_authenticators::passwords::hash_password;
+use callgate_authenticators::passwords::hash as hash_password;
 use zeroize::Zeroizing;
 
 use super::{

@@ -31,7 +31,9 @@ pub(super) struct Args {
 /// Why nothing, or not everything, was written.
 #[derive(Debug, thiserror::Error)]
 enum InitError {
-    #[error("`{0}` is there already: nothing was written; choose another folder, or remove it first")]
+    #[error(
+        "`{0}` is there already: nothing was written; choose another folder, or remove it first"
+    )]
     Exists(String),
     #[error("cannot write `{path}`: {error}")]
     Write { path: String, error: io::Error },
@@ -51,7 +53,8 @@ struct Set {
 }
 
 pub(super) fn run(args: &Args) -> u8 {
-    let written = configuration_mode::set(args.demo).and_then(|set| write(args, &set).map(|()| set));
+    let written =
+        configuration_mode::set(args.demo).and_then(|set| write(args, &set).map(|()| set));
     let set = match written {
         Ok(set) => set,
         Err(error) => return unusable(error),
@@ -66,15 +69,18 @@ pub(super) fn run(args: &Args) -> u8 {
     say(format_args!("next:  nats-server -c {folder}/nats-server.conf"));
     say(format_args!("       callgate serve --config {folder}/callgate.toml"));
     if args.demo {
-        complain("warning: the users of --demo have their names for passwords: never use this in production");
+        complain(
+            "warning: the users of --demo have their names for passwords: never use this in production",
+        );
     }
     GOOD
 }
 
 /// Writes everything, or nothing if one of the files is there.
 fn write(args: &Args, set: &Set) -> Result<(), InitError> {
-    let wrong = |path: &std::path::Path, error| {
-        InitError::Write { path: path.display().to_string(), error }
+    let wrong = |path: &std::path::Path, error| InitError::Write {
+        path: path.display().to_string(),
+        error,
     };
     make_folder(&args.dir).map_err(|error| wrong(&args.dir, error))?;
     for (name, _) in &set.files {

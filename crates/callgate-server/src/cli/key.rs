@@ -54,7 +54,8 @@ pub(super) fn run(args: &Args) -> u8 {
         Ok(key) => key,
         Err(error) => return unusable(error),
     };
-    let kept = args.out.as_ref().map(|path| (path, write_private(path, &format!("{}\n", seed.expose()))));
+    let kept =
+        args.out.as_ref().map(|path| (path, write_private(path, &format!("{}\n", seed.expose()))));
     if let Some((path, Err(error))) = kept {
         return unusable(format_args!("cannot write `{}`: {error}", path.display()));
     }

@@ -50,7 +50,9 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
             for fault in report.faults() {
                 complain(format_args!("error: {fault}"));
             }
-            return Err("the configuration cannot be used; `callgate check` says the same".to_owned());
+            return Err(
+                "the configuration cannot be used; `callgate check` says the same".to_owned()
+            );
         };
         start_logging(config.log.format, config.log.level);
         for warning in report.warnings() {

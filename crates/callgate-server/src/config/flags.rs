@@ -43,7 +43,14 @@ impl Overrides {
     /// True if neither a file nor any flag says anything.
     pub(crate) fn is_empty(&self) -> bool {
         let Self {
-            config, nats_url, nats_user, nats_password, nats_creds, issuer_seed, xkey_seed, users,
+            config,
+            nats_url,
+            nats_user,
+            nats_password,
+            nats_creds,
+            issuer_seed,
+            xkey_seed,
+            users,
             admin_listen,
         } = self;
         config.is_none()
@@ -59,17 +66,16 @@ impl Overrides {
 }
 
 /// A secret of a flag or variable: the place it was found in decides about the warning.
-pub(super) fn secret(
-    flag: &Flag,
-    key: &str,
-    table: &Table<'_>,
-) -> Option<Secret> {
+pub(super) fn secret(flag: &Flag, key: &str, table: &Table<'_>) -> Option<Secret> {
     // Paths on a command line start from the working folder, not from the configuration file's.
     let sources = table.sources().from_working_folder();
     match sources.flag_secret(flag.text.expose()) {
         Ok(found) => {
             if found.literal && flag.on_command_line {
-                table.warn(key, "a secret on the command line, where others can read it: use @FILE or env:NAME");
+                table.warn(
+                    key,
+                    "a secret on the command line, where others can read it: use @FILE or env:NAME",
+                );
             }
             Some(found.secret)
         }
@@ -81,11 +87,7 @@ pub(super) fn secret(
 }
 
 /// A seed of a flag or variable.
-pub(super) fn seed(
-    flag: &Flag,
-    key: &str,
-    table: &Table<'_>,
-) -> Option<callgate::keys::Seed> {
+pub(super) fn seed(flag: &Flag, key: &str, table: &Table<'_>) -> Option<callgate::keys::Seed> {
     let sources = table.sources().from_working_folder();
     match sources.flag_seed(flag.text.expose()) {
         Ok((seed, warning)) => {

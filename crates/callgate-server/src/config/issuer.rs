@@ -199,7 +199,9 @@ fn signing_account(
 ) -> Option<SigningAccount> {
     for key in ["id", "seed"] {
         if !table.has(key) {
-            table.fault_here(format!("`{key}` is missing: operator mode signs with the account's key"));
+            table.fault_here(format!(
+                "`{key}` is missing: operator mode signs with the account's key"
+            ));
         }
     }
     let id: Option<AccountKey> = table.parse("id");

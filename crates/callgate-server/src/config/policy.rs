@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use callgate::policy::{
     Policy,
     settings::{
-        AuthenticatorPolicy, AuthenticatorSelector, BindingSettings, CeilingSettings, PolicySettings,
+        AuthenticatorPolicy, AuthenticatorSelector, BindingSettings, CeilingSettings,
+        PolicySettings,
     },
 };
 use callgate_authenticators::{

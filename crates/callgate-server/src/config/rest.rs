@@ -64,7 +64,10 @@ fn servers(
         }
         None if in_file => table.strings("servers"),
         None => {
-            table.fault("servers", "is missing: such as [\"nats://127.0.0.1:4222\"] (or --nats-url)");
+            table.fault(
+                "servers",
+                "is missing: such as [\"nats://127.0.0.1:4222\"] (or --nats-url)",
+            );
             None
         }
     }?;
@@ -141,7 +144,9 @@ fn login(
     match (ways.next(), ways.next()) {
         (Some(login), None) => Some(login),
         (Some(_), Some(_)) => {
-            table.fault_here("has several logins: keep one of user and password, token, nkey, creds");
+            table.fault_here(
+                "has several logins: keep one of user and password, token, nkey, creds",
+            );
             None
         }
         (None, _) => {
@@ -162,7 +167,11 @@ fn user_seed(table: &Table<'_>, seed: Seed) -> Option<Secret> {
     let kind = seed.kind();
     let pair = match kind {
         KeyKind::User => KeyPair::from_seed(seed),
-        KeyKind::Operator | KeyKind::Account | KeyKind::Server | KeyKind::Cluster | KeyKind::Curve => {
+        KeyKind::Operator
+        | KeyKind::Account
+        | KeyKind::Server
+        | KeyKind::Cluster
+        | KeyKind::Curve => {
             let (found, wanted) = (format!("the seed of {kind}"), "a user seed (SU…)".to_owned());
             Err(KeyError::WrongKind { found, wanted })
         }
@@ -220,7 +229,10 @@ pub(super) fn session(root: &mut Table<'_>) -> SessionSettings {
     let without_end = table.raw("max_lifetime").is_some_and(|item| item.value() == "none");
     if without_end {
         settings.max_lifetime = None;
-        table.warn("max_lifetime", "sessions end only with the credential: a removed user stays connected");
+        table.warn(
+            "max_lifetime",
+            "sessions end only with the credential: a removed user stays connected",
+        );
     } else if let Some(lifetime) = table.duration("max_lifetime") {
         if lifetime < Duration::from_secs(1) {
             table.fault("max_lifetime", "must be at least \"1s\"");

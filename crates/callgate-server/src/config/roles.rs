@@ -96,7 +96,10 @@ fn timezone(table: &mut Table<'_>) -> Option<TimeZone> {
     let zone = TimeZone::get(&name);
     if zone.is_err() {
         let shown = name.escape_debug();
-        table.fault("timezone", format!("`{shown}` is no time zone: write such as \"Europe/Berlin\""));
+        table.fault(
+            "timezone",
+            format!("`{shown}` is no time zone: write such as \"Europe/Berlin\""),
+        );
     }
     zone.ok()
 }
@@ -106,8 +109,11 @@ fn buckets(table: &mut Table<'_>, key: &str) -> Vec<BucketSettings> {
 }
 
 fn bucket(mut table: Table<'_>) -> Option<BucketSettings> {
-    let words =
-        [("read", BucketAccess::Read), ("write", BucketAccess::Write), ("admin", BucketAccess::Admin)];
+    let words = [
+        ("read", BucketAccess::Read),
+        ("write", BucketAccess::Write),
+        ("admin", BucketAccess::Admin),
+    ];
     let bucket = table.required_string("bucket");
     let access = required_word(&mut table, &words);
     let domain = table.string("domain");

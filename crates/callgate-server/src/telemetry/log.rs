@@ -113,10 +113,25 @@ impl DecisionLog {
     }
 }
 
+/// What the ceiling dropped: the number, and the first few. Empty if nothing.
+fn ceiling_dropped(decision: &Decision) -> String {
+    match decision.ceiling_dropped {
+        0 => String::new(),
+        count => format!("{count}: {}", printable(&decision.ceiling_dropped_texts.join(", "))),
+    }
+}
+
 fn write_decision(decision: &Decision) {
     let empty = RequestIds::default();
     let RequestIds {
-        request, server_id, server_name, client_id, user_nkey, client_host, connection, client_name,
+        request,
+        server_id,
+        server_name,
+        client_id,
+        user_nkey,
+        client_host,
+        connection,
+        client_name,
     } = decision.ids.as_ref().unwrap_or(&empty);
     let optional = |text: &Option<String>| text.as_deref().map(printable).unwrap_or_default();
     info!(
@@ -126,6 +141,7 @@ fn write_decision(decision: &Decision) {
         authenticator = decision.authenticator.as_deref().unwrap_or_default(),
         account = optional(&decision.account),
         detail = printable(&decision.detail),
+        ceiling_dropped = ceiling_dropped(decision),
         expires = decision.expires_at.map(|end| end.to_string()).unwrap_or_default(),
         client_host = printable(client_host),
         connection = connection.map(|kind| kind.as_str()).unwrap_or_default(),

@@ -100,29 +100,42 @@ impl Metrics {
         r.register("decisions", "Decisions by outcome and reason", self.decisions.clone());
         r.register("dropped", "Requests that were dropped without an answer", self.dropped.clone());
         r.register_with_unit(
-            "decision_duration", "Arrival to answer", seconds(), self.duration.clone(),
+            "decision_duration",
+            "Arrival to answer",
+            seconds(),
+            self.duration.clone(),
         );
         r.register_with_unit(
-            "stage_duration", "Stages of a decision", seconds(), self.stages.clone(),
+            "stage_duration",
+            "Stages of a decision",
+            seconds(),
+            self.stages.clone(),
         );
         r.register_with_unit(
-            "authenticator_duration", "Decisions by authenticator", seconds(),
+            "authenticator_duration",
+            "Decisions by authenticator",
+            seconds(),
             self.authenticators.clone(),
         );
         r.register("jwks_refresh", "Fetches of key sets", self.jwks_refreshes.clone());
         r.register(
-            "ceiling_dropped", "Subjects and roles that a ceiling dropped",
+            "ceiling_dropped",
+            "Subjects and roles that a ceiling dropped",
             self.ceiling_dropped.clone(),
         );
         r.register("config_reloads", "Reloads of configuration and users", self.reloads.clone());
         r.register("in_flight", "Requests being worked on", self.in_flight.clone());
         r.register("nats_connected", "1 while connected to a server", self.connected.clone());
         r.register(
-            "kubernetes_service_accounts", "Service accounts that are known",
+            "kubernetes_service_accounts",
+            "Service accounts that are known",
             self.service_accounts.clone(),
         );
         r.register_with_unit(
-            "clock_skew", "The asking server's clock minus ours", seconds(), self.clock_skew.clone(),
+            "clock_skew",
+            "The asking server's clock minus ours",
+            seconds(),
+            self.clock_skew.clone(),
         );
         r.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     }
@@ -143,6 +156,10 @@ impl Metrics {
         let labels = DecisionLabels { authenticator: authenticator.clone(), outcome, reason };
         self.decisions.get_or_create(&labels).inc();
         self.duration.observe(decision.duration.as_secs_f64());
+        if decision.ceiling_dropped > 0 {
+            let labels = AuthenticatorLabel { authenticator: authenticator.clone() };
+            self.ceiling_dropped.get_or_create(&labels).inc_by(decision.ceiling_dropped.into());
+        }
         self.stage("decide", decision.stages.decide);
         self.stage("answer", decision.stages.answer);
         self.authenticators
@@ -165,12 +182,6 @@ impl Metrics {
         let result = if ok { "ok" } else { "failed" };
         let labels = RefreshLabels { authenticator: authenticator.to_owned(), result };
         self.jwks_refreshes.get_or_create(&labels).inc();
-    }
-
-    /// Counts what a ceiling dropped.
-    pub fn ceiling_dropped(&self, authenticator: &str, count: u32) {
-        let labels = AuthenticatorLabel { authenticator: authenticator.to_owned() };
-        self.ceiling_dropped.get_or_create(&labels).inc_by(count.into());
     }
 
     /// Sets whether a server is connected.

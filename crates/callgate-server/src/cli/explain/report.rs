@@ -95,7 +95,11 @@ impl<'a> Report<'a> {
         if let Some(request) = &self.explained.request {
             line(f, "credential", request.credential().kind())?;
             let client = request.client();
-            line(f, "connection", format_args!("{} from {}", client.connection, printable(&client.host)))?;
+            line(
+                f,
+                "connection",
+                format_args!("{} from {}", client.connection, printable(&client.host)),
+            )?;
         }
         for (name, said) in self.explained.steps.iter().flat_map(|steps| &steps.asked) {
             line(f, "asked", format_args!("{name}: {}", printable(said)))?;
@@ -122,10 +126,16 @@ impl<'a> Report<'a> {
                     None => line(f, "session ends", "never by itself")?,
                 }
                 if self.callout_account.is_none() {
-                    line(f, "note", "nobody is placed in the callout account; its name is learned at connect, and issuer.callout_account states it for here")?;
+                    line(
+                        f,
+                        "note",
+                        "nobody is placed in the callout account; its name is learned at connect, and issuer.callout_account states it for here",
+                    )?;
                 }
             }
-            Err(denial) => line(f, "reason", format_args!("{}: {}", denial.reason, printable(&denial.detail)))?,
+            Err(denial) => {
+                line(f, "reason", format_args!("{}: {}", denial.reason, printable(&denial.detail)))?
+            }
         }
         for (question, allowed, rule) in self.answers() {
             let answer = if allowed { "yes" } else { "no" };
@@ -223,13 +233,18 @@ fn write_access(f: &mut fmt::Formatter<'_>, access: &Access) -> fmt::Result {
         }
         Access::Limited(permissions) => permissions,
     };
-    let list = |rules: Vec<String>| if rules.is_empty() { "nothing".to_owned() } else { rules.join(" ") };
-    let texts = |rules: &[callgate::subject::SubjectPattern]| rules.iter().map(ToString::to_string).collect();
+    let list =
+        |rules: Vec<String>| if rules.is_empty() { "nothing".to_owned() } else { rules.join(" ") };
+    let texts = |rules: &[callgate::subject::SubjectPattern]| {
+        rules.iter().map(ToString::to_string).collect()
+    };
     line(f, "may publish", list(texts(&permissions.publish.allow)))?;
     if !permissions.publish.deny.is_empty() {
         line(f, "  but not", list(texts(&permissions.publish.deny)))?;
     }
-    let texts = |rules: &[callgate::subject::SubscribePattern]| rules.iter().map(ToString::to_string).collect();
+    let texts = |rules: &[callgate::subject::SubscribePattern]| {
+        rules.iter().map(ToString::to_string).collect()
+    };
     line(f, "may subscribe", list(texts(&permissions.subscribe.allow)))?;
     if !permissions.subscribe.deny.is_empty() {
         line(f, "  but not", list(texts(&permissions.subscribe.deny)))?;

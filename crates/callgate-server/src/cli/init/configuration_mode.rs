@@ -4,7 +4,7 @@ use callgate::{
     keys::{CurveKey, KeyKind, KeyPair},
     secret::Secret,
 };
-use callgate_authenticators::passwords::hash_password;
+use callgate_authenticators::passwords::hash as hash_password;
 use serde_json::json;
 
 use super::{InitError, Set};
@@ -53,8 +53,7 @@ fn table(passwords: &[(&str, Secret)]) -> String {
 fn users(passwords: &mut Vec<(&'static str, Secret)>) -> Result<String, InitError> {
     let mut hashed = |user: &'static str| -> Result<String, InitError> {
         let password = Secret::random()?;
-        let hash =
-            hash_password(&password).map_err(|error| InitError::Hash(error.to_string()))?;
+        let hash = hash_password(&password).map_err(|error| InitError::Hash(error.to_string()))?;
         passwords.push((user, password));
         Ok(hash)
     };

@@ -4,4 +4,5 @@
 //! of the configuration through [`settings`], which reports every fault at once.
 
 pub mod kind;
+pub mod passwords;
 pub mod settings;

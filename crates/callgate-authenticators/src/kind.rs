@@ -144,7 +144,7 @@ impl Registry {
 
     /// The kinds of this build.
     pub fn builtin() -> Self {
-        Self::empty()
+        Self::empty().with(crate::users::Users)
     }
 
     /// And one more. One of the same name takes the older one's place.

@@ -24,6 +24,7 @@ mod stored;
 mod verified;
 
 pub use attempt::Attempt;
+pub(crate) use clear::digest;
 pub use cost::{Cost, Digest, Scratch};
 pub use force::{CostsInForce, Enrolment};
 pub use hash::{HashError, hash};

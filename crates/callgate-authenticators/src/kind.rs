@@ -43,6 +43,8 @@ pub trait Kind: fmt::Debug + Send + Sync {
 pub struct BuildContext {
     /// The authenticator's name.
     pub name: Arc<str>,
+    /// How long it may take to answer; never past the request's own deadline.
+    pub timeout: Duration,
     /// Files and environment.
     pub sources: Sources,
     /// The roles that exist.
@@ -72,6 +74,7 @@ impl BuildContext {
     pub fn new(name: &str, sources: Sources, shared: Arc<Shared>) -> Self {
         Self {
             name: name.into(),
+            timeout: Duration::from_secs(1),
             sources,
             roles: Arc::default(),
             knows_account: Arc::new(|_| true),
@@ -141,7 +144,7 @@ impl Registry {
 
     /// The kinds of this build.
     pub fn builtin() -> Self {
-        Self::empty()
+        Self::empty().with(crate::users::Users)
     }
 
     /// And one more. One of the same name takes the older one's place.

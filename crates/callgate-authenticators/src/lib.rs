@@ -3,5 +3,8 @@
 //! Each kind is one folder and one line in [`kind::Registry::builtin`]. A kind reads its own table
 //! of the configuration through [`settings`], which reports every fault at once.
 
+pub mod file_watch;
 pub mod kind;
+pub mod passwords;
 pub mod settings;
+pub mod users;

@@ -14,6 +14,7 @@
     reason = "test code: a panic is how a test fails"
 )]
 
+pub mod conformance;
 pub mod keys;
 pub mod nats_server;
 pub mod ports;

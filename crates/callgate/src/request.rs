@@ -12,6 +12,8 @@ use crate::{
 };
 
 pub(crate) mod credential;
+#[cfg(feature = "testing")]
+mod testing;
 
 /// A request whose origin and form were checked. Only the opener makes one.
 #[derive(Debug)]

@@ -5,7 +5,10 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError, Weak},
+    thread,
 };
+
+use crate::passwords::{CostsInForce, PasswordPool, Verified};
 
 type Key = (TypeId, String);
 
@@ -13,15 +16,37 @@ type Key = (TypeId, String);
 ///
 /// A thing lives as long as some authenticator holds it. A new configuration is built while the
 /// old one is still in force, so what both need is handed over, and what nobody needs goes.
-#[derive(Default)]
 pub struct Shared {
+    password_pool: PasswordPool,
+    verified_passwords: Verified,
+    password_costs: Arc<CostsInForce>,
     things: Mutex<HashMap<Key, Weak<dyn Any + Send + Sync>>>,
 }
 
 impl Shared {
-    /// With a password pool of this many threads.
-    pub fn new(_password_workers: usize) -> Self {
-        Self::default()
+    /// With a password pool of this many threads, which start when the first password comes.
+    pub fn new(password_workers: usize) -> Self {
+        Self {
+            password_pool: PasswordPool::new(password_workers),
+            verified_passwords: Verified::default(),
+            password_costs: Arc::default(),
+            things: Mutex::default(),
+        }
+    }
+
+    /// Where passwords are hashed.
+    pub fn password_pool(&self) -> &PasswordPool {
+        &self.password_pool
+    }
+
+    /// Which passwords were right a short while ago.
+    pub fn verified_passwords(&self) -> &Verified {
+        &self.verified_passwords
+    }
+
+    /// Which hash parameters are in force.
+    pub fn password_costs(&self) -> &Arc<CostsInForce> {
+        &self.password_costs
     }
 
     /// The thing of type `T` under `key`, made now if nobody holds one.
@@ -42,6 +67,13 @@ impl Shared {
     }
 }
 
+impl Default for Shared {
+    /// With as many password threads as there are cores.
+    fn default() -> Self {
+        Self::new(thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Shared")
@@ -54,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_thing_lives_as_long_as_somebody_holds_it() {
-        let shared = Shared::default();
+        let shared = Shared::new(1);
         let first = shared.obtain("a", || 1u32);
         assert_eq!(*shared.obtain("a", || 2u32), 1);
         assert_eq!(*shared.obtain("b", || 3u32), 3);

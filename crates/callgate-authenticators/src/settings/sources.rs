@@ -128,6 +128,14 @@ impl Sources {
     /// If it cannot be read or is absurdly large.
     pub fn read(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+        Self::read_aside(path)
+    }
+
+    /// Reads a file without remembering its name: for files that their reader watches himself.
+    ///
+    /// # Errors
+    /// If it cannot be read or is absurdly large.
+    pub fn read_aside(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
         let name = || path.display().to_string();
         let unreadable = |error| SourceError::Unreadable { path: name(), error };
         if fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE {

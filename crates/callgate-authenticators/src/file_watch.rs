@@ -1,0 +1,151 @@
+//! Notices that a file has changed, by looking at it: this works for every editor, for the
+//! symbolic links of Kubernetes, and on network file systems.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, SystemTime},
+};
+
+/// How often a file is looked at.
+pub const INTERVAL: Duration = Duration::from_millis(300);
+
+/// What a file looks like from outside; nothing, if it is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp(Option<Look>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Look {
+    modified: Option<SystemTime>,
+    size: u64,
+    inode: u64,
+}
+
+impl Stamp {
+    /// Looks at a file, through symbolic links. Take it before reading the file: what changes in
+    /// between is then noticed.
+    pub fn of(path: &Path) -> Self {
+        Self(fs::metadata(path).ok().map(|metadata| Look {
+            modified: metadata.modified().ok(),
+            size: metadata.len(),
+            inode: inode(&metadata),
+        }))
+    }
+}
+
+#[cfg(unix)]
+fn inode(metadata: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn inode(_: &fs::Metadata) -> u64 {
+    0
+}
+
+/// Looks at a file on a thread of its own until it is dropped.
+#[derive(Debug)]
+pub struct FileWatch {
+    _ends_when_dropped: mpsc::Sender<()>,
+}
+
+impl FileWatch {
+    /// Calls `changed` each time when the file is no longer what it was at `seen` or at the last
+    /// call, and has stayed the same for one `interval`: a file is not read while it is written.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn start(
+        path: PathBuf,
+        seen: Stamp,
+        interval: Duration,
+        mut changed: impl FnMut() + Send + 'static,
+    ) -> io::Result<Self> {
+        let (sender, ended) = mpsc::channel();
+        thread::Builder::new().name("file-watch".to_owned()).spawn(move || {
+            let mut steady = Steady { seen, changing: None };
+            while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                if steady.is_new(Stamp::of(&path)) {
+                    changed();
+                }
+            }
+        })?;
+        Ok(Self { _ends_when_dropped: sender })
+    }
+}
+
+struct Steady {
+    seen: Stamp,
+    changing: Option<Stamp>,
+}
+
+impl Steady {
+    /// True if `now` differs from what was seen and is what it was the last time.
+    fn is_new(&mut self, now: Stamp) -> bool {
+        if now == self.seen {
+            self.changing = None;
+            return false;
+        }
+        if self.changing.as_ref() != Some(&now) {
+            self.changing = Some(now);
+            return false;
+        }
+        self.changing = None;
+        self.seen = now;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_counts_as_changed_only_after_it_has_settled() {
+        let stamp = |size| Stamp(Some(Look { modified: None, size, inode: 1 }));
+        let mut steady = Steady { seen: stamp(1), changing: None };
+        for (now, expected) in [
+            (stamp(1), false),
+            (stamp(2), false),
+            (stamp(3), false),
+            (stamp(3), true),
+            (stamp(3), false),
+            (Stamp(None), false),
+            (stamp(3), false),
+            (Stamp(None), false),
+            (Stamp(None), true),
+        ] {
+            assert_eq!(steady.is_new(now), expected);
+        }
+    }
+
+    #[test]
+    fn a_swapped_link_is_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("a"), "x").unwrap();
+        fs::write(path("b"), "x").unwrap();
+        std::os::unix::fs::symlink("a", path("link")).unwrap();
+        let before = Stamp::of(&path("link"));
+        assert_eq!(before, Stamp::of(&path("link")));
+        std::os::unix::fs::symlink("b", path("new")).unwrap();
+        fs::rename(path("new"), path("link")).unwrap();
+        assert_ne!(before, Stamp::of(&path("link")));
+    }
+
+    #[test]
+    fn dropping_the_watch_ends_it() {
+        let (kept, gone) = mpsc::channel::<()>();
+        let interval = Duration::from_millis(1);
+        let watch = FileWatch::start("/nonexistent".into(), Stamp(None), interval, move || {
+            let _still_here = &kept;
+        });
+        drop(watch.unwrap());
+        assert!(
+            gone.recv_timeout(Duration::from_secs(10))
+                .is_err_and(|e| e == RecvTimeoutError::Disconnected)
+        );
+    }
+}

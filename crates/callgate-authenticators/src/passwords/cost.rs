@@ -1,0 +1,192 @@
+//! The parameters of a hash: what it costs, and the bounds within which it may cost that.
+
+use zeroize::Zeroizing;
+
+use super::stored::StoredError;
+
+/// Shortest hash that is accepted, in bytes: a shorter one could be met by chance.
+const MIN_LENGTH: usize = 16;
+/// Longest hash that is accepted, in bytes.
+const MAX_LENGTH: usize = 64;
+/// Blocks of 1 KiB that a worker keeps for its next argon2 hash; more are given back.
+const KEPT_BLOCKS: usize = 64 * 1024;
+
+/// The digest in a PBKDF2 hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Digest {
+    /// SHA-256.
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+/// One set of hash parameters. Two hashes of equal `Cost` take the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cost {
+    /// RFC 9106.
+    Argon2id {
+        /// 16 or 19.
+        version: u32,
+        /// Memory in KiB, at most 1 GiB.
+        memory: u32,
+        /// Passes, at most 16.
+        passes: u32,
+        /// Lanes, at most 16.
+        lanes: u32,
+        /// Bytes of the hash.
+        length: usize,
+    },
+    /// RFC 7914.
+    Scrypt {
+        /// log₂ of N, at most 20.
+        log_n: u8,
+        /// Block size, at most 32.
+        r: u32,
+        /// Parallelism, at most 16.
+        p: u32,
+        /// Bytes of the hash.
+        length: usize,
+    },
+    /// bcrypt.
+    Bcrypt {
+        /// log₂ of the rounds, 4 to 16.
+        cost: u32,
+    },
+    /// RFC 8018.
+    Pbkdf2 {
+        /// Which digest.
+        digest: Digest,
+        /// Rounds, at most 10⁷.
+        rounds: u32,
+        /// Bytes of the hash.
+        length: usize,
+    },
+}
+
+impl Cost {
+    /// Fails for parameters that would burn or break the machine, or protect nothing.
+    pub(super) fn within_bounds(self) -> Result<Self, StoredError> {
+        let length = match self {
+            Self::Argon2id { version, memory, passes, lanes, length } => {
+                check("argon2 version", [16, 19].contains(&version), "must be 16 or 19")?;
+                check("argon2 m", memory <= 1 << 20, "must be at most 1048576 (1 GiB)")?;
+                check("argon2 t", (1..=16).contains(&passes), "must be 1 to 16")?;
+                check("argon2 p", (1..=16).contains(&lanes), "must be 1 to 16")?;
+                check("argon2 m", memory >= 8 * lanes, "must be at least 8 times p")?;
+                length
+            }
+            Self::Scrypt { log_n, r, p, length } => {
+                check("scrypt ln", (1..=20).contains(&log_n), "must be 1 to 20 (N up to 2^20)")?;
+                check("scrypt r", (1..=32).contains(&r), "must be 1 to 32")?;
+                check("scrypt p", (1..=16).contains(&p), "must be 1 to 16")?;
+                length
+            }
+            Self::Bcrypt { cost } => {
+                check("bcrypt cost", (4..=16).contains(&cost), "must be 4 to 16")?;
+                return Ok(self);
+            }
+            Self::Pbkdf2 { digest: _, rounds, length } => {
+                let good = (1..=10_000_000).contains(&rounds);
+                check("pbkdf2 rounds", good, "must be 1 to 10000000")?;
+                length
+            }
+        };
+        let good = (MIN_LENGTH..=MAX_LENGTH).contains(&length);
+        check("the length of the hash", good, "must be 16 to 64 bytes")?;
+        Ok(self)
+    }
+
+    /// Computes the hash. `None` if the memory for it is not there.
+    pub(super) fn derive(
+        self,
+        password: &[u8],
+        salt: &[u8],
+        scratch: &mut Scratch,
+    ) -> Option<Zeroizing<Vec<u8>>> {
+        scratch.derived += 1;
+        match self {
+            Self::Argon2id { version, memory, passes, lanes, length } => {
+                let parameters = argon2::Params::new(memory, passes, lanes, Some(length)).ok()?;
+                let version = version.try_into().ok()?;
+                let algorithm =
+                    argon2::Argon2::new(argon2::Algorithm::Argon2id, version, parameters);
+                let mut out = Zeroizing::new(vec![0; length]);
+                let blocks = scratch.blocks(algorithm.params().block_count())?;
+                algorithm.hash_password_into_with_memory(password, salt, &mut out, blocks).ok()?;
+                scratch.give_back();
+                Some(out)
+            }
+            Self::Scrypt { log_n, r, p, length } => {
+                let parameters = scrypt::Params::new(log_n, r, p).ok()?;
+                let mut out = Zeroizing::new(vec![0; length]);
+                scrypt::scrypt(password, salt, &parameters, &mut out).ok()?;
+                Some(out)
+            }
+            Self::Bcrypt { cost } => {
+                let salt: [u8; 16] = salt.try_into().ok()?;
+                let mut key = Zeroizing::new(password.iter().copied().take(72).collect::<Vec<_>>());
+                // The key ends with a zero byte unless it fills all 72 bytes.
+                if key.len() < 72 {
+                    key.push(0);
+                }
+                let hash = Zeroizing::new(bcrypt::bcrypt(cost, salt, &key));
+                // Every implementation writes 23 of the 24 bytes.
+                Some(Zeroizing::new(hash.iter().copied().take(23).collect()))
+            }
+            Self::Pbkdf2 { digest, rounds, length } => {
+                let mut out = Zeroizing::new(vec![0; length]);
+                match digest {
+                    Digest::Sha256 => {
+                        pbkdf2::pbkdf2_hmac::<sha2::Sha256>(password, salt, rounds, &mut out);
+                    }
+                    Digest::Sha512 => {
+                        pbkdf2::pbkdf2_hmac::<sha2::Sha512>(password, salt, rounds, &mut out);
+                    }
+                }
+                Some(out)
+            }
+        }
+    }
+
+    /// Costs what a real hash would, for nobody.
+    pub(super) fn pretend(self, password: &[u8], scratch: &mut Scratch) {
+        std::hint::black_box(self.derive(password, &[0x5A; 16], scratch));
+    }
+}
+
+fn check(what: &'static str, good: bool, rule: &'static str) -> Result<(), StoredError> {
+    if good { Ok(()) } else { Err(StoredError::OutOfBounds { what, rule }) }
+}
+
+/// A worker's memory, kept between hashes: fresh pages would cost argon2 a fifth of its time.
+#[derive(Default)]
+pub struct Scratch {
+    blocks: Vec<argon2::Block>,
+    derived: u64,
+}
+
+impl Scratch {
+    /// How many hashes were computed with it.
+    pub fn derived(&self) -> u64 {
+        self.derived
+    }
+
+    fn blocks(&mut self, count: usize) -> Option<&mut [argon2::Block]> {
+        let missing = count.saturating_sub(self.blocks.len());
+        self.blocks.try_reserve_exact(missing).ok()?;
+        self.blocks.resize(self.blocks.len() + missing, argon2::Block::new());
+        self.blocks.get_mut(..count)
+    }
+
+    fn give_back(&mut self) {
+        if self.blocks.len() > KEPT_BLOCKS {
+            self.blocks = Vec::new();
+        }
+    }
+}
+
+impl std::fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Scratch({} KiB)", self.blocks.len())
+    }
+}

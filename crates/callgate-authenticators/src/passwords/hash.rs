@@ -1,0 +1,39 @@
+//! Makes new hashes.
+
+use aws_lc_rs::rand;
+use callgate::secret::Secret;
+use data_encoding::BASE64_NOPAD;
+
+use super::cost::{Cost, Scratch};
+
+/// OWASP Password Storage Cheat Sheet: argon2id with 19 MiB, two passes, one lane.
+const RECOMMENDED: Cost =
+    Cost::Argon2id { version: 19, memory: 19 * 1024, passes: 2, lanes: 1, length: 32 };
+
+/// Why there is no hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HashError {
+    /// An empty password protects nothing.
+    #[error("the password is empty")]
+    Empty,
+    /// No randomness, or no memory.
+    #[error("the system gave no randomness or no memory for a hash")]
+    System,
+}
+
+/// Hashes a password with argon2id at the recommended cost, as a PHC string.
+///
+/// # Errors
+/// If the password is empty, or the system has no randomness or memory left.
+pub fn hash(password: &Secret) -> Result<String, HashError> {
+    if password.is_empty() {
+        return Err(HashError::Empty);
+    }
+    let mut salt = [0; 16];
+    rand::fill(&mut salt).map_err(|_| HashError::System)?;
+    let hash = RECOMMENDED
+        .derive(password.expose().as_bytes(), &salt, &mut Scratch::default())
+        .ok_or(HashError::System)?;
+    let (salt, hash) = (BASE64_NOPAD.encode(&salt), BASE64_NOPAD.encode(&hash));
+    Ok(format!("$argon2id$v=19$m=19456,t=2,p=1${salt}${hash}"))
+}

@@ -1,0 +1,225 @@
+//! What a table holds for a password, parsed and bounded when it is loaded.
+
+use std::fmt;
+
+use callgate::secret::Secret;
+use data_encoding::{BASE64_NOPAD, Encoding, Specification};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::{
+    clear::digest,
+    cost::{Cost, Digest, Scratch},
+};
+
+/// Why a text cannot be a stored password. Never repeats it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoredError {
+    /// Begins like a hash and is none that is known.
+    #[error(
+        "begins like a hash (`$word$` or `{{WORD}}`) and is not a complete one of argon2id, scrypt, \
+         bcrypt ($2a$, $2b$, $2y$), pbkdf2-sha256 or pbkdf2-sha512; if it is clear text, write it \
+         as `password_plain`"
+    )]
+    UnknownForm,
+    /// A known kind, cut or mistyped.
+    #[error("is not a complete {0} hash; if it is clear text, write it as `password_plain`")]
+    Incomplete(&'static str),
+    /// Would burn or break the machine, or protect nothing.
+    #[error("{what} {rule}")]
+    OutOfBounds {
+        /// Which parameter.
+        what: &'static str,
+        /// What it may be.
+        rule: &'static str,
+    },
+}
+
+/// A password as a table holds it.
+#[derive(Clone)]
+pub enum StoredPassword {
+    /// A hash.
+    Hashed {
+        /// Its parameters.
+        cost: Cost,
+        /// Its salt.
+        salt: Vec<u8>,
+        /// What the right password gives.
+        expected: Zeroizing<Vec<u8>>,
+    },
+    /// Clear text, as a digest.
+    Clear([u8; 32]),
+}
+
+impl StoredPassword {
+    /// Reads clear text or a hash; what begins like a hash must be one.
+    ///
+    /// # Errors
+    /// If it begins like a hash and is not a complete one of a listed kind within bounds.
+    pub fn parse(text: &str) -> Result<Self, StoredError> {
+        if !begins_like_a_hash(text) {
+            return Ok(Self::clear(text));
+        }
+        let fields: Vec<&str> = text.strip_prefix('$').unwrap_or_default().split('$').collect();
+        match fields.as_slice() {
+            ["argon2id", rest @ ..] => argon2id(rest).ok_or(StoredError::Incomplete("argon2id"))?,
+            ["scrypt", rest @ ..] => scrypt(rest).ok_or(StoredError::Incomplete("scrypt"))?,
+            ["pbkdf2-sha256", rest @ ..] => {
+                pbkdf2(Digest::Sha256, rest).ok_or(StoredError::Incomplete("pbkdf2-sha256"))?
+            }
+            ["pbkdf2-sha512", rest @ ..] => {
+                pbkdf2(Digest::Sha512, rest).ok_or(StoredError::Incomplete("pbkdf2-sha512"))?
+            }
+            ["2a" | "2b" | "2y", rest @ ..] => {
+                bcrypt(rest).ok_or(StoredError::Incomplete("bcrypt"))?
+            }
+            _ => return Err(StoredError::UnknownForm),
+        }
+        .within_bounds()
+    }
+
+    /// Clear text, whatever it looks like.
+    pub fn clear(text: &str) -> Self {
+        Self::Clear(digest(&[text.as_bytes()]))
+    }
+
+    /// The parameters of the hash; clear text has none.
+    pub fn cost(&self) -> Option<Cost> {
+        match self {
+            Self::Hashed { cost, .. } => Some(*cost),
+            Self::Clear(_) => None,
+        }
+    }
+
+    /// True if `password` is the right one. Takes the hash's time.
+    pub fn verify(&self, password: &Secret, scratch: &mut Scratch) -> bool {
+        let password = password.expose().as_bytes();
+        match self {
+            Self::Hashed { cost, salt, expected } => {
+                let Some(hash) = cost.derive(password, salt, scratch) else { return false };
+                let equal = bool::from(hash.ct_eq(expected.as_slice()));
+                equal && !is_ambiguous(*cost, password)
+            }
+            Self::Clear(expected) => digest(&[password]).ct_eq(expected).into(),
+        }
+    }
+
+    fn within_bounds(self) -> Result<Self, StoredError> {
+        if let Self::Hashed { cost, salt, .. } = &self {
+            cost.within_bounds()?;
+            if !(8..=64).contains(&salt.len()) {
+                let what = "the length of the salt";
+                return Err(StoredError::OutOfBounds { what, rule: "must be 8 to 64 bytes" });
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// bcrypt looks at 72 bytes at most, and repeats the key with its final zero byte: a longer
+/// password, or one with a zero byte in it, would be right for somebody else's hash.
+fn is_ambiguous(cost: Cost, password: &[u8]) -> bool {
+    matches!(cost, Cost::Bcrypt { .. }) && (password.len() > 72 || password.contains(&0))
+}
+
+/// True for `$word$…` and `{WORD}…`.
+fn begins_like_a_hash(text: &str) -> bool {
+    let word = |text: &str, end: char| {
+        let word = text.split_once(end).map(|(word, _)| word);
+        word.is_some_and(|word| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+            !word.is_empty() && word.bytes().all(plain)
+        })
+    };
+    text.strip_prefix('$').is_some_and(|rest| word(rest, '$'))
+        || text.strip_prefix('{').is_some_and(|rest| word(rest, '}'))
+}
+
+fn argon2id(fields: &[&str]) -> Option<StoredPassword> {
+    let (version, rest) = match fields {
+        [version, rest @ ..] if version.starts_with("v=") => (number("v", version)?, rest),
+        // The format's first version did not say so.
+        rest => (16, rest),
+    };
+    let [parameters, salt, hash] = rest else { return None };
+    let [memory, passes, lanes] = parameters.split(',').collect::<Vec<_>>().try_into().ok()?;
+    let (salt, expected) = (decode(salt)?, Zeroizing::new(decode(hash)?));
+    let cost = Cost::Argon2id {
+        version,
+        memory: number("m", memory)?,
+        passes: number("t", passes)?,
+        lanes: number("p", lanes)?,
+        length: expected.len(),
+    };
+    Some(StoredPassword::Hashed { cost, salt, expected })
+}
+
+fn scrypt(fields: &[&str]) -> Option<StoredPassword> {
+    let [parameters, salt, hash] = fields else { return None };
+    let [log_n, r, p] = parameters.split(',').collect::<Vec<_>>().try_into().ok()?;
+    let (salt, expected) = (decode(salt)?, Zeroizing::new(decode(hash)?));
+    let log_n = u8::try_from(number("ln", log_n)?).ok()?;
+    let (r, p, length) = (number("r", r)?, number("p", p)?, expected.len());
+    Some(StoredPassword::Hashed { cost: Cost::Scrypt { log_n, r, p, length }, salt, expected })
+}
+
+fn pbkdf2(digest: Digest, fields: &[&str]) -> Option<StoredPassword> {
+    let [parameters, salt, hash] = fields else { return None };
+    let (salt, expected) = (decode(salt)?, Zeroizing::new(decode(hash)?));
+    let length = expected.len();
+    let rounds = match parameters.split(',').collect::<Vec<_>>().as_slice() {
+        // passlib writes only the rounds.
+        [rounds] => number("i", rounds).or_else(|| decimal(rounds))?,
+        [rounds, stated] if usize::try_from(number("l", stated)?).ok()? == length => {
+            number("i", rounds)?
+        }
+        _ => return None,
+    };
+    Some(StoredPassword::Hashed { cost: Cost::Pbkdf2 { digest, rounds, length }, salt, expected })
+}
+
+fn bcrypt(fields: &[&str]) -> Option<StoredPassword> {
+    let [cost, salt_and_hash] = fields else { return None };
+    if cost.len() != 2 || salt_and_hash.len() != 53 {
+        return None;
+    }
+    let (salt, hash) = salt_and_hash.split_at_checked(22)?;
+    let encoding = bcrypt_base64()?;
+    let salt = encoding.decode(salt.as_bytes()).ok()?;
+    let expected = Zeroizing::new(encoding.decode(hash.as_bytes()).ok()?);
+    let cost = Cost::Bcrypt { cost: decimal(cost)? };
+    Some(StoredPassword::Hashed { cost, salt, expected })
+}
+
+/// bcrypt's own base64. Implementations differ in the unused last bits, so these may be anything.
+fn bcrypt_base64() -> Option<Encoding> {
+    let mut specification = Specification::new();
+    specification
+        .symbols
+        .push_str("./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789");
+    specification.check_trailing_bits = false;
+    specification.encoding().ok()
+}
+
+/// Base64 without padding; passlib writes `.` for `+`.
+fn decode(text: &str) -> Option<Vec<u8>> {
+    BASE64_NOPAD.decode(text.replace('.', "+").as_bytes()).ok()
+}
+
+fn number(name: &str, field: &str) -> Option<u32> {
+    decimal(field.strip_prefix(name)?.strip_prefix('=')?)
+}
+
+fn decimal(text: &str) -> Option<u32> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
+impl fmt::Debug for StoredPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hashed { cost, .. } => write!(f, "Hashed({cost:?}, [redacted])"),
+            Self::Clear(_) => f.write_str("Clear([redacted])"),
+        }
+    }
+}

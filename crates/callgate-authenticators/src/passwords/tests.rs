@@ -1,0 +1,275 @@
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use callgate::{
+    authn::{Decline, Overloaded, SourceKey},
+    secret::Secret,
+};
+use tokio::time::Instant;
+
+use super::*;
+
+const RIGHT: &str = "correct horse";
+
+/// Made by passlib 1.7.4, argon2-cffi and Python's hashlib; all of [`RIGHT`].
+const HASHES: [&str; 10] = [
+    "$argon2id$v=19$m=64,t=2,p=2$c2FsdHNhbHRzYWx0c2FsdA$Sh1LF6dsajp2YjljvL/T0Tk68lSWQP232iGGbb+Qa5Y",
+    "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$26dLPdRDe0KLFCV7qICigg",
+    "$2b$04$FUfzNFuEZb2C0aSH06Nrye5Wx/Q9UR7q6WW4HGAXW4eO7tM2P1Sr2",
+    "$2a$04$K6/XhlNSkQJUG/znSAQioOieKqskxYhe/DBzqrigZe4SjR24me0Ty",
+    "$2y$04$4O/PjpRTSf2jUvv/J.aUleKQ2PYmMpcmw5VLANYRF2LWNz8rN1eiC",
+    "$scrypt$ln=4,r=8,p=1$c2FsdHNhbHRzYWx0$E7/5hFKyIa/qZwRipZ2wJ8zG6C7W2+ArzZNltex+xis",
+    "$pbkdf2-sha256$100$c2FsdHNhbHRzYWx0$TXYwD75fv6gZxZH92y2jwST5izlOjVSxqtKH1bALLeQ",
+    "$pbkdf2-sha512$100$c2FsdHNhbHRzYWx0$ZRXKh69S2ifgy6XpWwPiL3lNCteoQpsPI16XGgiv.GNlh9v1e5.W4sYRsHZuCFl/2RR7BxxJ4qR20zLcsAK6YQ",
+    "$pbkdf2-sha256$i=100,l=32$c2FsdHNhbHRzYWx0$TXYwD75fv6gZxZH92y2jwST5izlOjVSxqtKH1bALLeQ",
+    "$pbkdf2-sha512$i=100,l=64$c2FsdHNhbHRzYWx0$ZRXKh69S2ifgy6XpWwPiL3lNCteoQpsPI16XGgiv+GNlh9v1e5+W4sYRsHZuCFl/2RR7BxxJ4qR20zLcsAK6YQ",
+];
+
+fn verifies(stored: &str, password: &str) -> bool {
+    let stored = StoredPassword::parse(stored).unwrap();
+    stored.verify(&Secret::new(password), &mut Scratch::default())
+}
+
+#[test]
+fn hashes_of_other_tools_are_verified() {
+    for hash in HASHES {
+        assert!(verifies(hash, RIGHT), "{hash}");
+        for wrong in ["", "correct horsf", "correct hors", "correct horse ", "Correct horse"] {
+            assert!(!verifies(hash, wrong), "{hash}");
+        }
+    }
+}
+
+#[test]
+fn clear_text_is_compared_exactly() {
+    for clear in ["hunter2", "$5.00 for lunch", "{curly", "$", "$$", "a$argon2id$"] {
+        assert!(verifies(clear, clear), "{clear}");
+        assert!(!verifies(clear, "") && !verifies(clear, &clear.to_uppercase().repeat(2)));
+    }
+    let stored = StoredPassword::clear("$argon2id$");
+    assert!(stored.verify(&Secret::new("$argon2id$"), &mut Scratch::default()));
+}
+
+#[test]
+fn what_begins_like_a_hash_must_be_a_complete_one() {
+    for text in [
+        "$1$salt$hash",
+        "$5$salt$hash",
+        "$ecret$",
+        "{SSHA}abc",
+        "{x}",
+        "$2x$04$FUfzNFuEZb2C0aSH06Nrye5Wx/Q9UR7q6WW4HGAXW4eO7tM2P1Sr2",
+        "$argon2i$v=19$m=64,t=2,p=2$c2FsdHNhbHRzYWx0c2FsdA$Sh1LF6dsajp2YjljvL/T0Tk68lSWQP232iGGbb+Qa5Y",
+        "$argon2id$v=19$m=64,t=2,p=2$c2FsdHNhbHRzYWx0c2FsdA",
+        "$argon2id$v=19$m=64,t=2$c2FsdHNhbHRzYWx0c2FsdA$Sh1LF6dsajp2YjljvL/T0Q",
+        "$argon2id$v=19$m=64,t=2,p=+2$c2FsdHNhbHRzYWx0c2FsdA$Sh1LF6dsajp2YjljvL/T0Q",
+        "$2b$04$FUfzNFuEZb2C0aSH06Nrye5Wx/Q9UR7q6WW4HGAXW4eO7tM2P1Sr",
+        "$2b$4$FUfzNFuEZb2C0aSH06Nrye5Wx/Q9UR7q6WW4HGAXW4eO7tM2P1Sr2",
+        "$2b$04$FUfzNFuEZb2C0aSH06Nrye5Wx/Q9UR7q6WW4HGAXW4eO7tM2P1é2",
+        "$scrypt$ln=4,r=8$c2FsdHNhbHRzYWx0$E7/5hFKyIa/qZwRipZ2wJ8zG6C7W2+ArzZNltex+xis",
+        "$pbkdf2-sha256$i=100,l=31$c2FsdHNhbHRzYWx0$TXYwD75fv6gZxZH92y2jwST5izlOjVSxqtKH1bALLeQ",
+        "$pbkdf2$100$c2FsdHNhbHRzYWx0$TXYwD75fv6gZxZH92y2jwST5izlOjVSxqtKH1bALLeQ",
+    ] {
+        let error = StoredPassword::parse(text).unwrap_err().to_string();
+        assert!(error.contains("password_plain"), "{error}");
+        assert!(!error.contains("ecret") && !error.contains("c2Fsd"), "{error}");
+    }
+}
+
+#[test]
+fn parameters_beyond_the_bounds_are_refused_when_they_are_loaded() {
+    let salted = |form: &str| format!("{form}$c2FsdHNhbHRzYWx0c2FsdA$Sh1LF6dsajp2YjljvL/T0Q");
+    for form in [
+        "$argon2id$v=19$m=1048577,t=2,p=1",
+        "$argon2id$v=19$m=64,t=17,p=1",
+        "$argon2id$v=19$m=64,t=0,p=1",
+        "$argon2id$v=19$m=64,t=1,p=17",
+        "$argon2id$v=19$m=7,t=1,p=1",
+        "$argon2id$v=20$m=64,t=1,p=1",
+        "$scrypt$ln=21,r=8,p=1",
+        "$scrypt$ln=0,r=8,p=1",
+        "$scrypt$ln=10,r=33,p=1",
+        "$scrypt$ln=10,r=8,p=17",
+        "$pbkdf2-sha256$10000001",
+        "$pbkdf2-sha256$0",
+    ] {
+        let error = StoredPassword::parse(&salted(form)).unwrap_err();
+        assert!(matches!(error, StoredError::OutOfBounds { .. }), "{form}: {error}");
+    }
+    for cost in ["03", "17", "31"] {
+        let hash = format!("$2b${cost}$FUfzNFuEZb2C0aSH06Nrye5Wx/Q9UR7q6WW4HGAXW4eO7tM2P1Sr2");
+        assert!(StoredPassword::parse(&hash).is_err(), "{cost}");
+    }
+    let short_hash = "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$Sh1LFw";
+    assert!(StoredPassword::parse(short_hash).is_err());
+    let short_salt = "$pbkdf2-sha256$100$c2Fs$TXYwD75fv6gZxZH92y2jwST5izlOjVSxqtKH1bALLeQ";
+    assert!(StoredPassword::parse(short_salt).is_err());
+}
+
+#[test]
+fn bcrypt_refuses_what_it_would_cut_or_confuse() {
+    let of_72 = "$2b$04$mJ8EJQaQUITzOZK.dI9hzubZNzx86RmHmrNt4JTfrcLU4/jVF1kTS";
+    assert!(verifies(of_72, &"x".repeat(72)));
+    assert!(!verifies(of_72, &"x".repeat(73)));
+    // bcrypt repeats `abc\0` until 72 bytes are full, so both keys would be the same.
+    let of_abc = "$2b$04$NpuIoH459eWYO9wo9NCI9OVbeWxjk6TW0.lVcT25vhBNTHHwNe8B6";
+    assert!(verifies(of_abc, "abc"));
+    assert!(!verifies(of_abc, "abc\0abc"));
+}
+
+#[test]
+fn a_new_hash_is_verified_and_differs_every_time() {
+    let password = Secret::new("hunter2");
+    let (first, second) = (hash(&password).unwrap(), hash(&password).unwrap());
+    assert!(first.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+    assert_ne!(first, second);
+    assert!(verifies(&first, "hunter2") && !verifies(&first, "hunter3"));
+    assert_eq!(hash(&Secret::new("")), Err(HashError::Empty));
+}
+
+#[test]
+fn nothing_here_shows_a_secret() {
+    let mut shown = format!("{:?}", StoredPassword::parse(HASHES[0]).unwrap());
+    shown += &format!("{:?}", StoredPassword::clear("hunter2"));
+    shown += &format!("{:?}", VerifiedKey::new("a", 1, "b", "hunter2"));
+    assert!(!shown.contains("hunter2") && !shown.contains("c2Fs") && !shown.contains("Sh1L"));
+}
+
+fn costs_of(hashes: &[&str]) -> BTreeSet<Cost> {
+    hashes.iter().filter_map(|hash| StoredPassword::parse(hash).unwrap().cost()).collect()
+}
+
+/// How many hashes one attempt computes.
+fn derived(stored: Option<&str>, costs: &Arc<CostsInForce>) -> u64 {
+    let stored = stored.map(|stored| StoredPassword::parse(stored).unwrap());
+    let attempt = Attempt { stored, password: Secret::new("x"), costs: costs.all() };
+    let mut scratch = Scratch::default();
+    assert!(!attempt.run(&mut scratch));
+    assert_eq!(attempt.is_cheap(), scratch.derived() == 0);
+    scratch.derived()
+}
+
+#[test]
+fn every_attempt_computes_each_set_in_force_once_whoever_it_is_for() {
+    let costs = Arc::new(CostsInForce::default());
+    let (first, second) = (costs.enrol(), costs.enrol());
+    assert_eq!(derived(None, &costs), 0);
+    assert_eq!(derived(Some("clear"), &costs), 0);
+    first.set(costs_of(&HASHES[..1]));
+    second.set(costs_of(&[HASHES[0], "clear"]));
+    for who in [None, Some("clear"), Some(HASHES[0])] {
+        assert_eq!(derived(who, &costs), 1);
+    }
+    second.set(costs_of(&[HASHES[0], HASHES[2], HASHES[3], HASHES[6], HASHES[8]]));
+    for who in [None, Some("clear"), Some(HASHES[0]), Some(HASHES[3]), Some(HASHES[8])] {
+        assert_eq!(derived(who, &costs), 3);
+    }
+    drop(second);
+    assert_eq!(derived(None, &costs), 1);
+}
+
+fn source(number: u8) -> SourceKey {
+    SourceKey::Address([10, 0, 0, number].into())
+}
+
+fn in_a_minute() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+#[tokio::test]
+async fn work_is_done_and_its_result_comes_back() {
+    let pool = PasswordPool::new(2);
+    let results = (0..20).map(|number| pool.run(source(1), in_a_minute(), move |_| number));
+    let results = futures_util::future::join_all(results).await;
+    assert_eq!(results, (0..20).map(Ok).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_panic_is_an_error_and_the_thread_goes_on() {
+    let pool = PasswordPool::new(1);
+    let result = pool.run(source(1), in_a_minute(), |_| -> bool { panic!("on purpose") }).await;
+    assert_eq!(result, Err(PoolError::Panicked));
+    assert_eq!(pool.run(source(1), in_a_minute(), |_| true).await, Ok(true));
+}
+
+/// Occupies the only thread of `pool` until the returned end is dropped.
+async fn occupy(pool: &Arc<PasswordPool>) -> mpsc::Sender<()> {
+    let (release, released) = mpsc::channel::<()>();
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let pool = Arc::clone(pool);
+    tokio::spawn(async move {
+        let work = move |_: &mut Scratch| {
+            begun.send(()).unwrap();
+            released.recv().unwrap_err();
+        };
+        pool.run(source(9), in_a_minute(), work).await
+    });
+    has_begun.await.unwrap();
+    release
+}
+
+async fn until_waiting(pool: &PasswordPool, number: usize) {
+    while pool.waiting() != number {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn work_that_nobody_waits_for_is_never_begun() {
+    let pool = Arc::new(PasswordPool::new(1));
+    let release = occupy(&pool).await;
+    let begun = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let task = tokio::spawn({
+        let (pool, begun) = (Arc::clone(&pool), Arc::clone(&begun));
+        async move {
+            let work =
+                move |_: &mut Scratch| begun.store(true, std::sync::atomic::Ordering::SeqCst);
+            pool.run(source(1), in_a_minute(), work).await
+        }
+    });
+    until_waiting(&pool, 1).await;
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    drop(release);
+    assert_eq!(pool.run(source(2), in_a_minute(), |_| 1).await, Ok(1));
+    assert!(!begun.load(std::sync::atomic::Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn work_past_its_deadline_is_refused_as_overload() {
+    let pool = PasswordPool::new(1);
+    let past = Instant::now() - Duration::from_millis(1);
+    assert_eq!(pool.run(source(1), past, |_| ()).await, Err(PoolError::Overloaded(Overloaded)));
+    let decline = Decline::from(PoolError::Overloaded(Overloaded));
+    let Decline::Unavailable(error) = decline else { panic!("{decline:?}") };
+    assert!(error.downcast_ref::<Overloaded>().is_some());
+}
+
+#[tokio::test]
+async fn what_cannot_begin_in_time_is_refused_at_once_but_only_for_whoever_floods() {
+    let pool = Arc::new(PasswordPool::new(1));
+    // One measured piece of work sets the pace.
+    let pace = Duration::from_millis(40);
+    pool.run(source(1), in_a_minute(), move |_| std::thread::sleep(pace)).await.unwrap();
+    let release = occupy(&pool).await;
+    let deadline = Instant::now() + pace * 20;
+    let mut waiting = Vec::new();
+    let mut refused = 0;
+    for _ in 0..40 {
+        let mut work = Box::pin(pool.run(source(1), deadline, |_| ()));
+        match futures_util::poll!(&mut work) {
+            std::task::Poll::Ready(result) => {
+                assert_eq!(result, Err(PoolError::Overloaded(Overloaded)));
+                refused += 1;
+            }
+            std::task::Poll::Pending => waiting.push(work),
+        }
+    }
+    assert!(refused >= 20, "{refused}");
+    let mut other = Box::pin(pool.run(source(2), deadline, |_| ()));
+    assert!(futures_util::poll!(&mut other).is_pending());
+    drop(release);
+}

@@ -1,0 +1,107 @@
+//! Remembers for a short while which passwords were right, and nothing else.
+
+use std::time::{Duration, Instant};
+
+use quick_cache::sync::Cache;
+
+use super::clear::digest;
+
+/// How many are remembered; each takes about a hundred bytes.
+const ENTRIES: usize = 100_000;
+
+/// What was right: a keyed digest of authenticator, version of the table, user and password.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct VerifiedKey([u8; 32]);
+
+impl VerifiedKey {
+    /// The key for one user and password in one version of one table.
+    pub fn new(authenticator: &str, version: u64, user: &str, password: &str) -> Self {
+        Self(digest(&[
+            authenticator.as_bytes(),
+            &version.to_le_bytes(),
+            user.as_bytes(),
+            password.as_bytes(),
+        ]))
+    }
+}
+
+impl std::fmt::Debug for VerifiedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("VerifiedKey([redacted])")
+    }
+}
+
+/// Verified passwords. An entry ends when its time is over, however often it was used; wrong
+/// passwords are never remembered. Bounded in entries.
+#[derive(Debug)]
+pub struct Verified {
+    entries: Cache<VerifiedKey, Instant>,
+}
+
+impl Default for Verified {
+    fn default() -> Self {
+        Self { entries: Cache::new(ENTRIES) }
+    }
+}
+
+impl Verified {
+    /// True if this was verified a short while before `now`.
+    pub fn holds(&self, key: &VerifiedKey, now: Instant) -> bool {
+        match self.entries.get(key) {
+            Some(end) if now < end => true,
+            Some(_) => {
+                self.entries.remove(key);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Remembers for `duration`; not at all if that is zero.
+    pub fn remember(&self, key: VerifiedKey, now: Instant, duration: Duration) {
+        if !duration.is_zero() {
+            self.entries.insert(key, now + duration);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn an_entry_ends_however_often_it_was_used() {
+        let (verified, now) = (Verified::default(), Instant::now());
+        let key = VerifiedKey::new("staff", 1, "alice", "hunter2");
+        verified.remember(key, now, MINUTE);
+        for seconds in 0..60 {
+            assert!(verified.holds(&key, now + Duration::from_secs(seconds)));
+        }
+        assert!(!verified.holds(&key, now + MINUTE));
+    }
+
+    #[test]
+    fn every_part_of_the_key_counts() {
+        let (verified, now) = (Verified::default(), Instant::now());
+        verified.remember(VerifiedKey::new("staff", 1, "alice", "hunter2"), now, MINUTE);
+        for other in [
+            VerifiedKey::new("other", 1, "alice", "hunter2"),
+            VerifiedKey::new("staff", 2, "alice", "hunter2"),
+            VerifiedKey::new("staff", 1, "bob", "hunter2"),
+            VerifiedKey::new("staff", 1, "alice", "hunter3"),
+            VerifiedKey::new("staff", 1, "alicehunter2", ""),
+        ] {
+            assert!(!verified.holds(&other, now));
+        }
+    }
+
+    #[test]
+    fn nothing_is_remembered_for_no_time() {
+        let (verified, now) = (Verified::default(), Instant::now());
+        let key = VerifiedKey::new("staff", 1, "alice", "hunter2");
+        verified.remember(key, now, Duration::ZERO);
+        assert!(!verified.holds(&key, now));
+    }
+}

@@ -1,0 +1,252 @@
+#![doc = include_str!("users/docs.md")]
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use callgate::{
+    authn::{Authenticator, Decline, Identity, Rejection, SourceKey},
+    clock::UnixTime,
+    decision::Reason,
+    request::{AuthRequest, Credential},
+    secret::Secret,
+};
+use futures_util::future::BoxFuture;
+
+use crate::{
+    file_watch::{FileWatch, INTERVAL, Stamp},
+    kind::{BuildContext, Kind},
+    passwords::{Attempt, Enrolment, Scratch, VerifiedKey},
+    settings::Table,
+};
+
+mod entry;
+mod reload;
+mod table;
+
+use entry::Entry;
+use table::UserTable;
+
+/// The kind `users`: names, passwords, tokens and nkeys in a file of the operator.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Users;
+
+impl Kind for Users {
+    fn name(&self) -> &'static str {
+        "users"
+    }
+
+    fn takes_passwords(&self) -> bool {
+        true
+    }
+
+    fn build(&self, context: &BuildContext, table: Table<'_>) -> Option<Arc<dyn Authenticator>> {
+        let settings = Settings::read(context, table)?;
+        Some(Arc::new(UsersFile::start(context.clone(), settings)))
+    }
+}
+
+/// The table `[authenticators.users]`, and what its file held.
+struct Settings {
+    path: PathBuf,
+    shown_path: String,
+    fall_through: bool,
+    stamp: Stamp,
+    users: UserTable,
+}
+
+impl Settings {
+    fn read(context: &BuildContext, mut table: Table<'_>) -> Option<Self> {
+        let shown_path = table.required_string("file");
+        let fall_through = table.boolean("fall_through").unwrap_or(false);
+        if fall_through && !context.passwords_taken_later {
+            table.fault(
+                "fall_through",
+                "no later authenticator takes passwords, so there is nothing to fall through to",
+            );
+        }
+        let (report, key) = (table.report(), table.path_of("file"));
+        let good = table.finish();
+        let shown_path = shown_path?;
+        let path = context.sources.resolve(&shown_path);
+        let stamp = Stamp::of(&path);
+        let users = UserTable::load(&path, &shown_path, &key, context, report)?;
+        good.then_some(Self { path, shown_path, fall_through, stamp, users })
+    }
+}
+
+/// The authenticator `users`.
+#[derive(Debug)]
+struct UsersFile {
+    inner: Arc<Inner>,
+    watch: Mutex<Option<FileWatch>>,
+}
+
+/// What the watch shares with the authenticator.
+struct Inner {
+    context: BuildContext,
+    path: PathBuf,
+    shown_path: String,
+    fall_through: bool,
+    users: ArcSwap<UserTable>,
+    costs: Enrolment,
+}
+
+impl UsersFile {
+    fn start(context: BuildContext, settings: Settings) -> Self {
+        let Settings { path, shown_path, fall_through, stamp, users } = settings;
+        let costs = context.shared.password_costs().enrol();
+        costs.set(users.costs().clone());
+        reload::tell_unrestricted(&context.name, &users);
+        let (background, watched) = (context.background, path.clone());
+        let users = ArcSwap::from_pointee(users);
+        let inner = Arc::new(Inner { context, path, shown_path, fall_through, users, costs });
+        let watch = background.then(|| {
+            let inner = Arc::clone(&inner);
+            FileWatch::start(watched, stamp, INTERVAL, move || inner.reload())
+        });
+        let watch = watch.transpose().unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot watch the users file: changes need a restart");
+            None
+        });
+        Self { inner, watch: Mutex::new(watch) }
+    }
+}
+
+impl Authenticator for UsersFile {
+    fn authenticate<'a>(
+        &'a self,
+        request: &'a AuthRequest,
+    ) -> BoxFuture<'a, Result<Identity, Decline>> {
+        Box::pin(self.inner.authenticate(request))
+    }
+
+    fn retire(&self) {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Inner {
+    async fn authenticate(&self, request: &AuthRequest) -> Result<Identity, Decline> {
+        let users = self.users.load_full();
+        let entry = match request.credential() {
+            Credential::Password { user, password } => {
+                self.verify(&users, request, user, password).await?
+            }
+            Credential::Token(token) => users.by_token(token).ok_or(Decline::NotMine)?,
+            // That it signed the nonce is proven already.
+            Credential::Nkey(key) => users.by_nkey(key).ok_or(Decline::NotMine)?,
+            _ => return Err(Decline::NotMine),
+        };
+        Ok(entry.identity(request.received())?)
+    }
+
+    /// The entry of the user whose password was proven.
+    async fn verify<'t>(
+        &self,
+        users: &'t UserTable,
+        request: &AuthRequest,
+        user: &str,
+        password: &Secret,
+    ) -> Result<&'t Entry, Decline> {
+        let entry = users.by_name(user);
+        if entry.is_none() && self.fall_through {
+            return Err(Decline::NotMine);
+        }
+        let name = &self.context.name;
+        let key = VerifiedKey::new(name, users.version(), user, password.expose());
+        let proven = self.context.shared.verified_passwords().holds(&key, Instant::now())
+            || self.compute(request, user, entry, password, key).await?;
+        match entry {
+            Some(entry) if proven => Ok(entry),
+            Some(_) => Err(Decline::rejected(
+                Reason::BadPassword,
+                format!("the password of `{}` is another", user.escape_debug()),
+            )),
+            None => Err(Decline::rejected(
+                Reason::UnknownUser,
+                format!("`{}` is not in {}", user.escape_debug(), self.shown_path),
+            )),
+        }
+    }
+
+    /// Pays for the hash, whether there is such a user or not.
+    async fn compute(
+        &self,
+        request: &AuthRequest,
+        user: &str,
+        entry: Option<&Entry>,
+        password: &Secret,
+        key: VerifiedKey,
+    ) -> Result<bool, Decline> {
+        let (context, shared) = (&self.context, Arc::clone(&self.context.shared));
+        let attempt = Attempt {
+            stored: entry.and_then(|entry| entry.password.clone()),
+            password: password.clone(),
+            costs: shared.password_costs().all(),
+        };
+        if attempt.is_cheap() {
+            return Ok(attempt.run(&mut Scratch::default()));
+        }
+        let source = SourceKey::of(request, user, &context.trusted_proxies);
+        let deadline = request.deadline().min(tokio::time::Instant::now() + context.timeout);
+        let duration = context.cache.passwords;
+        let work = {
+            let shared = Arc::clone(&shared);
+            move |scratch: &mut Scratch| {
+                let verified = shared.verified_passwords();
+                // Of many logins at once with one password, the first may have done the work.
+                if verified.holds(&key, Instant::now()) {
+                    return true;
+                }
+                let proven = attempt.run(scratch);
+                if proven {
+                    verified.remember(key, Instant::now(), duration);
+                }
+                proven
+            }
+        };
+        Ok(shared.password_pool().run(source, deadline, work).await?)
+    }
+}
+
+impl Entry {
+    /// The identity, unless the entry is switched off or over. Asked on every login, remembered or
+    /// not, and only after the credential was proven.
+    fn identity(&self, now: UnixTime) -> Result<Identity, Rejection> {
+        let rejected = |reason, what: &str| {
+            let detail = format!("the entry of `{}` {what}", self.user.escape_debug());
+            Err(Rejection { reason, detail })
+        };
+        if self.disabled {
+            return rejected(Reason::UserDisabled, "is disabled");
+        }
+        match self.expires {
+            Some(end) if end <= now => rejected(Reason::UserExpired, &format!("expired at {end}")),
+            Some(_) | None => Ok(Identity {
+                expires_at: self.expires,
+                proposal: self.proposal.clone(),
+                ..Identity::of_user(self.user.clone())
+            }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Users")
+            .field("name", &self.context.name)
+            .field("file", &self.shown_path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Distinct sets of hash parameters.
+type Costs = BTreeSet<crate::passwords::Cost>;
+
+#[cfg(test)]
+mod tests;

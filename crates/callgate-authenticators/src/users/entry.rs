@@ -1,0 +1,183 @@
+//! One entry of a users file, checked in full when it is loaded.
+
+use callgate::{
+    authn::{Origin, Proposal},
+    clock::UnixTime,
+    keys::UserKey,
+    wire::looks_like_jwt,
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    kind::BuildContext,
+    passwords::StoredPassword,
+    settings::{Item, Table, nearest, permissions},
+};
+
+/// A user, without the credentials by which it is found.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) user: String,
+    pub(super) password: Option<StoredPassword>,
+    pub(super) disabled: bool,
+    pub(super) expires: Option<UnixTime>,
+    pub(super) proposal: Proposal,
+}
+
+/// An entry as it stands in the file.
+pub(super) struct Parsed {
+    pub(super) entry: Entry,
+    pub(super) token: Option<Zeroizing<String>>,
+    pub(super) nkey: Option<UserKey>,
+}
+
+impl Parsed {
+    /// Reads the entry of `user`. Everything that is wrong goes into the table's report.
+    pub(super) fn read(user: &str, mut table: Table<'_>, context: &BuildContext) -> Self {
+        check_name(user, &table);
+        let password = password(&mut table);
+        let token = token(&mut table);
+        let nkey = nkey(&mut table, context);
+        let credentials = ["pass", "password", "password_plain", "token", "nkey"];
+        if !credentials.iter().any(|key| table.has(key)) {
+            table.fault_here("has no credential: give it a `password`, a `token` or an `nkey`");
+        }
+        permissions::refuse_limits(&mut table);
+        let proposal = proposal(&mut table, context);
+        let disabled = table.boolean("disabled").unwrap_or(false);
+        let expires = expires(&mut table);
+        table.finish();
+        let entry = Entry { user: user.to_owned(), password, disabled, expires, proposal };
+        Self { entry, token, nkey }
+    }
+}
+
+fn check_name(user: &str, table: &Table<'_>) {
+    if user.is_empty() {
+        table.fault_here("a user needs a name");
+    }
+    if user.chars().any(char::is_control) {
+        table.fault_here("a user's name must not contain control characters");
+    }
+}
+
+/// A text that is there must not be empty.
+fn filled(item: Item<'_>) -> Option<Zeroizing<String>> {
+    let text = item.string()?;
+    if text.is_empty() {
+        item.fault("must not be empty");
+        return None;
+    }
+    Some(Zeroizing::new(text.to_owned()))
+}
+
+fn password(table: &mut Table<'_>) -> Option<StoredPassword> {
+    let (usual, plain) = (table.raw_of(&["pass", "password"]), table.raw("password_plain"));
+    match (usual, plain) {
+        (Some(_), Some(plain)) => {
+            plain.fault("there is another password beside it: write one of them");
+            None
+        }
+        (Some(item), None) => {
+            let text = filled(item.clone())?;
+            warn_of_jwt(&item, &text);
+            StoredPassword::parse(&text).map_err(|error| item.fault(error)).ok()
+        }
+        (None, Some(item)) => {
+            let text = filled(item.clone())?;
+            warn_of_jwt(&item, &text);
+            Some(StoredPassword::clear(&text))
+        }
+        (None, None) => None,
+    }
+}
+
+fn warn_of_jwt(item: &Item<'_>, text: &str) {
+    if looks_like_jwt(text) {
+        item.warn("has the form of a JWT, which counts as a token: write it as `token`");
+    }
+}
+
+fn token(table: &mut Table<'_>) -> Option<Zeroizing<String>> {
+    table.raw("token").and_then(filled)
+}
+
+fn nkey(table: &mut Table<'_>, context: &BuildContext) -> Option<UserKey> {
+    let key: UserKey = table.parse("nkey")?;
+    if let Err(error) = key.verifying() {
+        table.fault("nkey", error);
+        return None;
+    }
+    if context.token_keys.contains(key.as_str()) {
+        table.fault(
+            "nkey",
+            "this key also signs service tokens: whoever makes its holder log in could have a \
+             token signed as the server's nonce, so use two keys",
+        );
+        return None;
+    }
+    Some(key)
+}
+
+fn proposal(table: &mut Table<'_>, context: &BuildContext) -> Proposal {
+    let unrestricted_if_alone = !table.has("permissions") && !table.has("roles");
+    Proposal {
+        origin: Origin::Operator,
+        account: account(table, context),
+        roles: roles(table, context),
+        permissions: table.table("permissions").map(permissions::permissions),
+        source: table.networks("source"),
+        connection_types: table.connection_kinds("connection_types"),
+        expires_after: expires_after(table),
+        unrestricted_if_alone,
+    }
+}
+
+fn account(table: &mut Table<'_>, context: &BuildContext) -> Option<String> {
+    let item = table.raw("account")?;
+    let account = filled(item.clone())?;
+    if !(context.knows_account)(&account) {
+        let shown = account.escape_debug();
+        item.warn(format!("the account `{shown}` is not known here: the login will be refused"));
+    }
+    Some(account.to_string())
+}
+
+fn roles(table: &mut Table<'_>, context: &BuildContext) -> Option<Vec<String>> {
+    let item = table.raw("roles")?;
+    let known = |item: &Item<'_>| {
+        let role = item.string()?;
+        if !context.roles.contains(role) {
+            let near = nearest(role, context.roles.iter().map(String::as_str));
+            let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            item.fault(format!("there is no role `{}`{near}", role.escape_debug()));
+        }
+        Some(role.to_owned())
+    };
+    Some(item.items().iter().filter_map(known).collect())
+}
+
+fn expires_after(table: &mut Table<'_>) -> Option<std::time::Duration> {
+    let duration = table.duration("expires_after")?;
+    if duration.as_secs() == 0 {
+        table.fault("expires_after", "must be at least \"1s\"");
+        return None;
+    }
+    Some(duration)
+}
+
+fn expires(table: &mut Table<'_>) -> Option<UnixTime> {
+    let item = table.raw("expires")?;
+    let text = item.string()?;
+    match text.parse::<jiff::Timestamp>() {
+        Ok(moment) => Some(UnixTime::from_seconds(moment.as_second())),
+        Err(_) => {
+            let shown = text.escape_debug();
+            item.fault(format!(
+                "`{shown}` is no moment: write RFC 3339 with its offset, such as \
+                 \"2027-01-31T18:00:00Z\""
+            ));
+            None
+        }
+    }
+}

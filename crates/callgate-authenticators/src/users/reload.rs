@@ -1,0 +1,72 @@
+//! Takes up a changed users file, or keeps the old one in force.
+
+use std::sync::Arc;
+
+use super::{Inner, entry::Entry, table::UserTable};
+use crate::settings::Report;
+
+/// How many names a line of the log shows.
+const SHOWN: usize = 10;
+
+impl Inner {
+    /// Reads the file again. A bad one changes nothing, is logged and counted.
+    pub(super) fn reload(&self) {
+        let (name, report) = (&*self.context.name, Report::new());
+        let loaded = UserTable::load(&self.path, &self.shown_path, "", &self.context, &report);
+        for warning in report.warnings() {
+            tracing::warn!(authenticator = name, "{warning}");
+        }
+        for fault in report.faults() {
+            tracing::error!(authenticator = name, "{fault}");
+        }
+        self.context.observer.file_reloaded(name, loaded.is_some());
+        let Some(users) = loaded else {
+            let file = &self.shown_path;
+            tracing::error!(authenticator = name, file, "the old users stay in force");
+            return;
+        };
+        tell_unrestricted(name, &users);
+        self.costs.set(users.costs().clone());
+        let old = self.users.swap(Arc::new(users));
+        tell_revoked(name, &old, &self.users.load());
+    }
+}
+
+/// Says which users may do everything inside their account.
+pub(super) fn tell_unrestricted(name: &str, users: &UserTable) {
+    let (count, names) = names(users.entries().filter(|e| e.proposal.unrestricted_if_alone));
+    if count > 0 {
+        tracing::info!(
+            authenticator = name,
+            users = names,
+            "{count} users have neither permissions nor roles: unless a binding contributes, they \
+             are unrestricted inside their account"
+        );
+    }
+}
+
+/// Says that whoever lost the right to log in is still logged in.
+fn tell_revoked(name: &str, old: &UserTable, new: &UserTable) {
+    let is_open = |entry: &&Entry| !entry.disabled;
+    let revoked = |entry: &&Entry| new.by_name(&entry.user).filter(is_open).is_none();
+    let (count, names) = names(old.entries().filter(is_open).filter(revoked));
+    if count > 0 {
+        tracing::warn!(
+            authenticator = name,
+            users = names,
+            "{count} users were removed or disabled: their live sessions last until they expire \
+             (`session.max_lifetime`)"
+        );
+    }
+}
+
+fn names<'a>(entries: impl Iterator<Item = &'a Entry>) -> (usize, String) {
+    let mut names: Vec<_> = entries.map(|entry| entry.user.escape_debug().to_string()).collect();
+    let count = names.len();
+    names.sort_unstable();
+    if count > SHOWN {
+        names.truncate(SHOWN);
+        names.push("…".to_owned());
+    }
+    (count, names.join(", "))
+}

@@ -1,0 +1,143 @@
+//! What every authenticator promises (see [`Authenticator`]), checked for one of them.
+//!
+//! Each function is one promise and has its name. Fill a [`Candidate`] and call
+//! [`Candidate::check_all`].
+
+use std::{future::poll_fn, sync::Arc, task::Poll};
+
+use callgate::{
+    authn::{Authenticator, Decline, Identity},
+    decision::Reason,
+    request::{AuthRequest, Credential},
+};
+use futures_util::future::join_all;
+
+/// How many ask at once.
+const MANY: usize = 64;
+
+/// How long any answer may take in these tests.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// An authenticator, and what it should make of which credential.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The authenticator, with its source at hand.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Credentials that prove somebody, and who that is.
+    pub good: Vec<(Credential, &'static str)>,
+    /// Credentials of its own kind and issuer that prove nobody, and why.
+    pub bad: Vec<(Credential, Reason)>,
+    /// Credentials of other kinds, and of its kind by other issuers.
+    pub foreign: Vec<Credential>,
+    /// The same authenticator without its source, or without time, and what it is asked then.
+    pub cut_off: Vec<(Arc<dyn Authenticator>, AuthRequest)>,
+    /// Texts that must never be shown.
+    pub secrets: Vec<String>,
+}
+
+impl Candidate {
+    /// Checks every promise.
+    pub async fn check_all(&self) {
+        self.check_that_the_suite_says_something();
+        admits_a_proven_credential(self).await;
+        answers_not_mine_to_credentials_of_other_kinds(self).await;
+        rejects_a_wrong_credential(self).await;
+        is_unavailable_when_its_source_is_not_there(self).await;
+        never_shows_a_secret(self).await;
+        survives_being_dropped_and_asked_again(self).await;
+    }
+
+    fn check_that_the_suite_says_something(&self) {
+        let Self { authenticator: _, good, bad, foreign, cut_off, secrets } = self;
+        assert!(!good.is_empty(), "nothing is good");
+        assert!(!bad.is_empty(), "nothing is bad");
+        assert!(!foreign.is_empty(), "nothing is foreign");
+        assert!(!cut_off.is_empty(), "it is never cut off");
+        assert!(!secrets.is_empty(), "nothing is secret");
+    }
+
+    async fn ask(&self, credential: &Credential) -> Result<Identity, Decline> {
+        let far_off = tokio::time::Instant::now() + PATIENCE;
+        let request = AuthRequest::for_tests(credential.clone()).due_at(far_off);
+        self.authenticator.authenticate(&request).await
+    }
+}
+
+/// A proven credential gives the identity that it proves, every time.
+pub async fn admits_a_proven_credential(candidate: &Candidate) {
+    for (credential, user) in &candidate.good {
+        for _ in 0..2 {
+            let answer = candidate.ask(credential).await;
+            let identity = answer.unwrap_or_else(|no| panic!("{credential:?}: {no:?}"));
+            assert_eq!(identity.user, *user, "{credential:?}");
+        }
+    }
+}
+
+/// A credential that is not its kind, or names another issuer, is somebody else's business.
+pub async fn answers_not_mine_to_credentials_of_other_kinds(candidate: &Candidate) {
+    for credential in &candidate.foreign {
+        let answer = candidate.ask(credential).await;
+        assert!(matches!(answer, Err(Decline::NotMine)), "{credential:?}: {answer:?}");
+    }
+}
+
+/// Its own credential is rejected unless it is proven, for the reason that the operator needs.
+pub async fn rejects_a_wrong_credential(candidate: &Candidate) {
+    for (credential, reason) in &candidate.bad {
+        match candidate.ask(credential).await {
+            Err(Decline::Rejected(rejection)) => {
+                assert_eq!(rejection.reason, *reason, "{credential:?}: {}", rejection.detail);
+                assert!(!rejection.detail.is_empty(), "{credential:?} is rejected without a word");
+            }
+            other => panic!("{credential:?} is not rejected: {other:?}"),
+        }
+    }
+}
+
+/// No answer in time is "unavailable": "not mine" would open the way to a weaker authenticator.
+pub async fn is_unavailable_when_its_source_is_not_there(candidate: &Candidate) {
+    for (authenticator, request) in &candidate.cut_off {
+        let answer = authenticator.authenticate(request).await;
+        assert!(matches!(answer, Err(Decline::Unavailable(_))), "{request:?}: {answer:?}");
+    }
+}
+
+/// Nothing in an error or a `Debug` text is a secret.
+pub async fn never_shows_a_secret(candidate: &Candidate) {
+    let mut shown = format!("{:?}", candidate.authenticator);
+    let bad = candidate.bad.iter().map(|(credential, _)| credential);
+    let good = candidate.good.iter().map(|(credential, _)| credential);
+    for credential in good.chain(bad).chain(&candidate.foreign) {
+        shown += &format!("{:?}", candidate.ask(credential).await);
+    }
+    for (authenticator, request) in &candidate.cut_off {
+        let answer = authenticator.authenticate(request).await;
+        shown += &format!("{authenticator:?} {answer:?}");
+        if let Err(Decline::Unavailable(error)) = answer {
+            shown += &error.to_string();
+        }
+    }
+    for secret in &candidate.secrets {
+        assert!(!shown.contains(secret.as_str()), "`{secret}` is shown");
+    }
+}
+
+/// Many may ask at once, and a question that is dropped half-way leaves nothing behind.
+pub async fn survives_being_dropped_and_asked_again(candidate: &Candidate) {
+    let (credential, user) = candidate.good.first().expect("something good");
+    for polls in 1..=3 {
+        let mut question = Box::pin(candidate.ask(credential));
+        for _ in 0..polls {
+            // Polled once and left: as the chain does when time is over.
+            let ready = poll_fn(|context| Poll::Ready(question.as_mut().poll(context).is_ready()));
+            if ready.await {
+                break;
+            }
+        }
+    }
+    let answers = join_all((0..MANY).map(|_| candidate.ask(credential))).await;
+    for answer in answers {
+        assert_eq!(answer.expect("admitted again").user, *user);
+    }
+}

@@ -134,7 +134,10 @@ def build():
 
 def configure(callgate, port, admin):
     if FOLDER.exists():
-        shutil.rmtree(FOLDER)
+        # Somebody may have tried things in it: it is kept once.
+        previous = FOLDER.with_name("demo.previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        FOLDER.rename(previous)
     subprocess.run([callgate, "init", "--demo", FOLDER], check=True, stdout=subprocess.DEVNULL)
     for name in ("callgate.toml", "nats-server.conf"):
         path = FOLDER / name

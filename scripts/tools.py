@@ -118,6 +118,16 @@ def link_default_nats_server():
     fresh.replace(link)
 
 
+def nats_server():
+    """The path of a nats-server that can call out, installed now if need be."""
+    try:
+        with locked():
+            link_default_nats_server()
+    except Failed as failure:
+        raise SystemExit(f"tools: {failure}") from None
+    return TOOLS / "nats-server" / "default"
+
+
 def nats_server_on_path():
     found = shutil.which("nats-server")
     if found is None:

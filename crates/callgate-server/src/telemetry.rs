@@ -5,6 +5,6 @@ mod metrics;
 mod printable;
 
 pub(crate) use log::DecisionLog;
-pub use log::{LogFormat, start_logging};
-pub use metrics::Metrics;
+pub(crate) use log::{LogFormat, start_logging};
+pub(crate) use metrics::Metrics;
 pub(crate) use printable::printable;

@@ -365,8 +365,7 @@ fn server_of(id: ServerId, key: ServerKey) -> Server {
 /// The client and the nonce that it was given to sign.
 fn client(info: ClientInformation, lang: &str, version: &str, name: &str) -> (Client, String) {
     let connection = ConnectionKind::from_wire(&info.kind, &info.kind_of_client);
-    let ClientInformation { host, id, user: _, name: seen, kind, kind_of_client, mqtt_id, nonce } =
-        info;
+    let ClientInformation { host, id, name: seen, kind, kind_of_client, mqtt_id, nonce } = info;
     let client = Client {
         ip: host.parse().ok(),
         host,

@@ -21,7 +21,7 @@ use super::printable;
 
 /// How log records are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     #[default]
     Text,
@@ -30,7 +30,7 @@ pub enum LogFormat {
 }
 
 /// Starts logging to standard error. A second call changes nothing.
-pub fn start_logging(format: LogFormat, level: LevelFilter) {
+pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) {
     // Libraries speak up only when something is wrong.
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))

@@ -50,7 +50,7 @@ struct ResultLabel {
 
 /// Everything that is counted. Outlives changes of configuration.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     decisions: Family<DecisionLabels, Counter>,
     dropped: Family<ReasonLabel, Counter>,
@@ -141,7 +141,7 @@ impl Metrics {
     }
 
     /// Counts a decision.
-    pub fn record(&self, decision: &Decision) {
+    pub(crate) fn record(&self, decision: &Decision) {
         let reason = decision.reason.as_str();
         if let Some(skew) = decision.clock_skew {
             self.clock_skew.set(skew);
@@ -172,25 +172,25 @@ impl Metrics {
     }
 
     /// Counts a reload: `ok` or `failed`.
-    pub fn reloaded(&self, ok: bool) {
+    pub(crate) fn reloaded(&self, ok: bool) {
         let result = if ok { "ok" } else { "failed" };
         self.reloads.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// Counts a fetch of a key set.
-    pub fn jwks_refreshed(&self, authenticator: &str, ok: bool) {
+    pub(crate) fn jwks_refreshed(&self, authenticator: &str, ok: bool) {
         let result = if ok { "ok" } else { "failed" };
         let labels = RefreshLabels { authenticator: authenticator.to_owned(), result };
         self.jwks_refreshes.get_or_create(&labels).inc();
     }
 
     /// Sets whether a server is connected.
-    pub fn connected(&self, connected: bool) {
+    pub(crate) fn connected(&self, connected: bool) {
         self.connected.set(connected.into());
     }
 
     /// Sets how many requests are being worked on.
-    pub fn in_flight(&self, count: u32) {
+    pub(crate) fn in_flight(&self, count: u32) {
         self.in_flight.set(count.into());
     }
 
@@ -198,7 +198,7 @@ impl Metrics {
     ///
     /// # Errors
     /// If formatting fails, which it does not into memory.
-    pub fn render(&self) -> Result<String, std::fmt::Error> {
+    pub(crate) fn render(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

@@ -68,8 +68,7 @@ pub(crate) struct ClientInformation {
     pub(crate) host: String,
     #[serde(default, deserialize_with = "nullable")]
     pub(crate) id: u64,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) user: String,
+    // `user` is left out on purpose: unproven, and in 2.10 a token in clear.
     #[serde(default, deserialize_with = "nullable")]
     pub(crate) name: String,
     #[serde(default, deserialize_with = "nullable")]

@@ -204,6 +204,7 @@ impl ChainBuilder<'_> {
         let policy = Arc::clone(self.policy);
         callgate_authenticators::kind::BuildContext {
             name: entry.policy.name.as_str().into(),
+            timeout: entry.timeout,
             sources: self.sources.clone(),
             roles: Arc::new(self.policy.role_names().map(str::to_owned).collect()),
             knows_account: Arc::new(move |name| policy.knows_account(name)),

@@ -33,6 +33,7 @@ pub struct Table<'a> {
     report: &'a Report,
     sources: &'a Sources,
     known: BTreeSet<String>,
+    refused: BTreeSet<String>,
     faults_before: usize,
 }
 
@@ -44,7 +45,15 @@ impl<'a> Table<'a> {
         sources: &'a Sources,
     ) -> Self {
         let faults_before = report.fault_count();
-        Self { path, map, report, sources, known: BTreeSet::new(), faults_before }
+        Self {
+            path,
+            map,
+            report,
+            sources,
+            known: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            faults_before,
+        }
     }
 
     /// The whole document as a table. `path` begins every key path: empty for the main file, or
@@ -121,7 +130,8 @@ impl<'a> Table<'a> {
 
     /// The keys that are there and that nobody asked for yet.
     pub fn rest(&self) -> Vec<&'a str> {
-        self.map.keys().map(String::as_str).filter(|key| !self.known.contains(*key)).collect()
+        let is_new = |key: &&str| !self.known.contains(*key) && !self.refused.contains(*key);
+        self.map.keys().map(String::as_str).filter(is_new).collect()
     }
 
     /// The value of `key`, whatever it is. `null` is a fault.
@@ -285,10 +295,10 @@ impl<'a> Table<'a> {
         Some(kinds.into_iter().collect())
     }
 
-    /// Reports `message` if `key` is there, for keys that others have and this table must not.
+    /// Reports `message`, once, if `key` is there: for keys that others have and this table must
+    /// not.
     pub fn refuse(&mut self, key: &str, message: impl Display) {
-        if self.map.contains_key(key) {
-            self.known.insert(key.to_owned());
+        if self.map.contains_key(key) && self.refused.insert(key.to_owned()) {
             self.fault(key, message);
         }
     }

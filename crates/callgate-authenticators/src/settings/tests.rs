@@ -272,6 +272,15 @@ fn responses_without_limit_are_written_minus_one() {
 }
 
 #[test]
+fn a_refused_key_is_one_fault_however_often_it_is_refused() {
+    let faults = faults_of("payload = 5", |table| {
+        permissions::refuse_limits(table);
+        permissions::RawPermissions::read(table);
+    });
+    assert_eq!(faults.len(), 1, "{faults:?}");
+}
+
+#[test]
 fn wrong_permissions_are_faults_with_their_path() {
     let table = [
         ("pub = []\npublish = []", "permissions.pub: `publish` and `pub` mean the same"),

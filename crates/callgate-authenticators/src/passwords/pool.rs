@@ -129,6 +129,13 @@ impl PasswordPool {
         result.await.unwrap_or(Err(Overloaded.into()))
     }
 
+    /// As if each piece of work took this long of late.
+    #[cfg(test)]
+    pub(super) fn at_pace(self, pace: Duration) -> Self {
+        self.state.lock().pace = pace;
+        self
+    }
+
     /// How many wait for a thread.
     pub fn waiting(&self) -> usize {
         self.state.lock().queue.len()

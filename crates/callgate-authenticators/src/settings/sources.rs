@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -138,10 +139,17 @@ impl Sources {
     pub fn read_aside(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
         let name = || path.display().to_string();
         let unreadable = |error| SourceError::Unreadable { path: name(), error };
-        if fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE {
-            return Err(SourceError::TooLarge(name()));
+        let file = fs::File::open(path).map_err(unreadable)?;
+        let size = file.metadata().map_or(0, |metadata| metadata.len().min(MAX_FILE));
+        // Large enough from the beginning, so that growing leaves no copy of a secret behind.
+        let size = usize::try_from(size).unwrap_or(0).saturating_add(1);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size));
+        // Bounded while reading: a device tells no size beforehand.
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        match bytes.len() as u64 > MAX_FILE {
+            true => Err(SourceError::TooLarge(name())),
+            false => Ok(bytes),
         }
-        fs::read(path).map(Zeroizing::new).map_err(unreadable)
     }
 
     /// Reads a file that is text.

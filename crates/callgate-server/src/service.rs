@@ -124,7 +124,7 @@ enum Membership {
     /// Not in the queue group.
     Outside,
     /// In it; the number is that of the connection on which a server confirmed it.
-    Inside { responder: Responder, confirmed_on: Option<u64> },
+    Inside { responder: Box<Responder>, confirmed_on: Option<u64> },
 }
 
 struct Service {
@@ -234,6 +234,7 @@ impl Service {
         };
         let responder = Responder::join(self.client.clone(), self.gate.clone(), options).await;
         let responder = responder.map_err(|error| error.to_string())?;
+        let responder = Box::new(responder);
         self.membership = Membership::Inside { responder, confirmed_on: None };
         Ok(())
     }

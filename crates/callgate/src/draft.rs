@@ -3,6 +3,8 @@
 //! For trying out a configuration without a server, for tests, and for load. Nothing here is a way
 //! in: a request of a made-up server is answered for a connection that does not exist.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -38,6 +40,35 @@ pub struct RequestDraft {
     pub connection: ConnectionKind,
     /// From where.
     pub source: String,
+    /// How long the server waits for the answer; whole seconds.
+    pub patience: Duration,
+}
+
+/// A server that does not exist.
+#[derive(Debug)]
+pub struct MadeUpServer {
+    key: KeyPair,
+    xkey: CurveKey,
+}
+
+impl MadeUpServer {
+    /// A server with new keys.
+    ///
+    /// # Errors
+    /// If the system has no random numbers.
+    pub fn new() -> Result<Self, KeyError> {
+        Ok(Self { key: KeyPair::generate(KeyKind::Server)?, xkey: CurveKey::generate()? })
+    }
+
+    /// Its public nkey: `aud` of every answer to it.
+    pub fn id(&self) -> String {
+        self.key.public_key()
+    }
+
+    /// Its curve key.
+    pub fn xkey(&self) -> &CurveKey {
+        &self.xkey
+    }
 }
 
 /// A request as it would arrive.
@@ -47,6 +78,8 @@ pub struct DraftedRequest {
     pub payload: Vec<u8>,
     /// The header [`XKEY_HEADER`](crate::XKEY_HEADER), if it is sealed.
     pub xkey_header: Option<String>,
+    /// The key that the server made for the connection: `sub` of the answer.
+    pub user_nkey: String,
 }
 
 /// Why a request could not be made up.
@@ -61,12 +94,17 @@ pub enum DraftError {
 }
 
 impl RequestDraft {
-    /// A client on the NATS protocol from this machine.
+    /// A client on the NATS protocol from this machine, at a server that waits 2 s.
     pub fn new(presented: Presented) -> Self {
-        Self { presented, connection: ConnectionKind::Nats, source: "127.0.0.1".to_owned() }
+        Self {
+            presented,
+            connection: ConnectionKind::Nats,
+            source: "127.0.0.1".to_owned(),
+            patience: Duration::from_secs(2),
+        }
     }
 
-    /// Signs the request with a new server key, for the callout `subject`, and seals it for `xkey`.
+    /// The request of a new server, for the callout `subject`, sealed for `xkey`.
     ///
     /// # Errors
     /// If a key cannot be made or used.
@@ -76,27 +114,66 @@ impl RequestDraft {
         xkey: Option<&CurvePublicKey>,
         now: UnixTime,
     ) -> Result<DraftedRequest, DraftError> {
-        let server = KeyPair::generate(KeyKind::Server)?;
-        let user = KeyPair::generate(KeyKind::User)?;
-        let server_xkey = xkey.map(|_| CurveKey::generate()).transpose()?;
-        let id = server.public_key();
+        self.sign_as(&MadeUpServer::new()?, subject, xkey, now)
+    }
+
+    /// The same by a server that asks more than once.
+    ///
+    /// # Errors
+    /// If a key cannot be made or used.
+    pub fn sign_as(
+        &self,
+        server: &MadeUpServer,
+        subject: &AccountKey,
+        xkey: Option<&CurvePublicKey>,
+        now: UnixTime,
+    ) -> Result<DraftedRequest, DraftError> {
+        let user_nkey = KeyPair::generate(KeyKind::User)?.public_key();
+        let claims = self.claims(server, &user_nkey, subject, xkey.is_some(), now)?;
+        let failed = |error: String| DraftError::Make(error);
+        let token = jwt::sign_with(&claims, |message| server.key.sign(message))
+            .map_err(|error| failed(error.to_string()))?;
+        let Some(theirs) = xkey else {
+            return Ok(DraftedRequest {
+                payload: token.into_bytes(),
+                xkey_header: None,
+                user_nkey,
+            });
+        };
+        let sealed = server.xkey.shared_with(theirs).and_then(|key| key.seal(token.as_bytes()));
+        Ok(DraftedRequest {
+            payload: sealed.map_err(|error| failed(error.to_string()))?,
+            xkey_header: Some(server.xkey.public_key().to_string()),
+            user_nkey,
+        })
+    }
+
+    fn claims(
+        &self,
+        server: &MadeUpServer,
+        user_nkey: &str,
+        subject: &AccountKey,
+        sealed: bool,
+        now: UnixTime,
+    ) -> Result<Value, DraftError> {
+        let id = server.id();
         let mut server_id = json!({
             "name": "made-up", "host": "127.0.0.1", "id": id, "version": "0.0.0",
         });
-        if let (Some(key), Some(map)) = (&server_xkey, server_id.as_object_mut()) {
-            map.insert("xkey".to_owned(), key.public_key().as_str().into());
+        if let (true, Some(map)) = (sealed, server_id.as_object_mut()) {
+            map.insert("xkey".to_owned(), server.xkey.public_key().as_str().into());
         }
         let (kind, kind_of_client) = match self.connection {
             ConnectionKind::LeafNode => ("Leafnode", None),
             ConnectionKind::Unknown => ("Unknown", None),
             other => ("Client", Some(other.as_str())),
         };
-        let claims = json!({
-            "jti": "made-up", "iat": now.seconds(), "exp": now.seconds() + 2,
+        Ok(json!({
+            "jti": "made-up", "iat": now.seconds(), "exp": now.plus(self.patience).seconds(),
             "iss": id, "sub": subject.as_str(), "aud": AUDIENCE,
             "nats": {
                 "server_id": server_id,
-                "user_nkey": user.public_key(),
+                "user_nkey": user_nkey,
                 "client_info": {
                     "host": self.source, "id": 1, "kind": kind, "type": kind_of_client,
                     "nonce": NONCE,
@@ -104,18 +181,7 @@ impl RequestDraft {
                 "connect_opts": self.connect_options()?,
                 "type": "authorization_request", "version": 2,
             },
-        });
-        let failed = |error: String| DraftError::Make(error);
-        let token = jwt::sign_with(&claims, |message| server.sign(message))
-            .map_err(|error| failed(error.to_string()))?;
-        let (Some(ours), Some(theirs)) = (&server_xkey, xkey) else {
-            return Ok(DraftedRequest { payload: token.into_bytes(), xkey_header: None });
-        };
-        let sealed = ours.shared_with(theirs).and_then(|shared| shared.seal(token.as_bytes()));
-        Ok(DraftedRequest {
-            payload: sealed.map_err(|error| failed(error.to_string()))?,
-            xkey_header: Some(ours.public_key().to_string()),
-        })
+        }))
     }
 
     fn connect_options(&self) -> Result<Value, DraftError> {

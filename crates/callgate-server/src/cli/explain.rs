@@ -124,15 +124,18 @@ async fn wait_until_loaded(chain: &callgate::authn::Chain) {
 type Answer = Result<Explained, callgate::decision::Denial>;
 
 async fn explain(args: &Args, gate: &Callgate, keys: &PublicKeys) -> Result<Answer, String> {
-    let DraftedRequest { payload, xkey_header } = match &args.request {
+    let (payload, xkey_header) = match &args.request {
         Some(path) => {
             let payload = std::fs::read(path)
                 .map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
             let payload =
                 if payload.starts_with(b"ey") { payload.trim_ascii().to_vec() } else { payload };
-            DraftedRequest { payload, xkey_header: args.server_xkey.clone() }
+            (payload, args.server_xkey.clone())
         }
-        None => draft(args, keys)?,
+        None => {
+            let drafted = draft(args, keys)?;
+            (drafted.payload, drafted.xkey_header)
+        }
     };
     let header = xkey_header.as_deref();
     let now = match &args.request {

@@ -1,0 +1,264 @@
+//! `callgate-bench flood`: plays many NATS servers.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use callgate::{draft::MadeUpServer, keys::CurvePublicKey, secret::Secret};
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use crate::{
+    Failure,
+    answers::{Judge, Said, issuer},
+    cpu::usage,
+    outcome::Outcome,
+    premade::{Login, Premade, Target, requests},
+    wire::{Reader, Received, Writer, connect},
+};
+
+/// Play many NATS servers: send signed, sealed requests to a responder on a plain nats-server
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: 20,000 requests, 64 at a time, against whatever answers on this server
+  callgate-bench flood --server 127.0.0.1:4222 --issuer AB… --xkey XA… --user alice \\
+      --password-file alice.txt --requests 20000 --depth 64 --responder-pid $(pidof callgate)"
+)]
+pub(crate) struct Args {
+    /// A nats-server without an auth callout, on which the responder listens
+    #[arg(long, default_value = "127.0.0.1:4222")]
+    server: SocketAddr,
+    /// The issuer's public key (A…): requests are for it, and answers must be signed by it
+    #[arg(long)]
+    issuer: String,
+    /// The responder's xkey (X…); without it requests are sent in clear
+    #[arg(long)]
+    xkey: Option<CurvePublicKey>,
+    /// The user that clients present
+    #[arg(long, requires = "password_file")]
+    user: Option<String>,
+    /// A file with its password
+    #[arg(long)]
+    password_file: Option<PathBuf>,
+    /// A file of tokens, one on a line, which clients present in turn
+    #[arg(long, conflicts_with = "user")]
+    tokens: Option<PathBuf>,
+    /// How many requests
+    #[arg(long, default_value_t = 10_000)]
+    requests: usize,
+    /// How many servers to play, each with keys of its own
+    #[arg(long, default_value_t = 3)]
+    servers: usize,
+    /// Closed loop: this many requests wait for their answers at a time
+    #[arg(long, default_value_t = 32)]
+    depth: usize,
+    /// Open loop: this many requests a second, whether or not they are answered
+    #[arg(long)]
+    rate: Option<f64>,
+    /// The responder's process, to measure its CPU time and memory
+    #[arg(long)]
+    responder_pid: Option<u32>,
+    /// The server's process
+    #[arg(long)]
+    server_pid: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// After the last request, answers are waited for this long.
+const PATIENCE: Duration = Duration::from_secs(5);
+const OPTIONS: &str = r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"name":"callgate-bench"}"#;
+
+struct Answered {
+    number: usize,
+    payload: Vec<u8>,
+    at: Instant,
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let target = Target { issuer: issuer(&args.issuer)?, xkey: args.xkey.clone() };
+    let login = login(&args)?;
+    let servers: Vec<MadeUpServer> =
+        (0..args.servers.max(1)).map(|_| MadeUpServer::new()).collect::<Result<_, _>>()?;
+    let premade = requests(&target, &login, &servers, args.requests)?;
+    let frames: Vec<Vec<u8>> =
+        premade.iter().enumerate().map(|(n, request)| frame(n, request)).collect();
+
+    let (reader, mut writer) = connect(args.server, OPTIONS).await?;
+    writer.write(b"SUB _INBOX.bench.* 1\r\n").await?;
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let slots = Arc::new(Semaphore::new(args.depth.max(1)));
+    let done =
+        Arc::new(Done { answered: AtomicUsize::new(0), all: frames.len(), notify: Notify::new() });
+    let reading = tokio::spawn(read(reader, sender, Arc::clone(&slots), Arc::clone(&done)));
+
+    let before = (args.responder_pid.and_then(usage), args.server_pid.and_then(usage));
+    let started = Instant::now();
+    let sent = send(&mut writer, &frames, &args, &slots).await?;
+    let _ = timeout_at(Instant::now() + PATIENCE, done.wait()).await;
+    let after = (args.responder_pid.and_then(usage), args.server_pid.and_then(usage));
+    reading.abort();
+    let _ = reading.await;
+
+    let answers = collect(receiver);
+    let mut outcome = summarise(&target, &premade, &servers, &sent, answers, started)?;
+    let each = |before: Option<crate::cpu::Usage>, after: Option<crate::cpu::Usage>| {
+        let spent = after?.cpu.checked_sub(before?.cpu)?;
+        Some(spent.as_secs_f64() * 1e6 / args.requests.max(1) as f64)
+    };
+    outcome.responder_cpu = each(before.0, after.0);
+    outcome.server_cpu = each(before.1, after.1);
+    outcome.responder_peak_mib = after.0.map(|usage| usage.peak as f64 / (1024.0 * 1024.0));
+    outcome.print(args.json)
+}
+
+fn login(args: &Args) -> Result<Login, Failure> {
+    if let (Some(user), Some(path)) = (&args.user, &args.password_file) {
+        let password = std::fs::read_to_string(path)?;
+        return Ok(Login::Password(user.clone(), Secret::new(password.trim_end())));
+    }
+    let path = args.tokens.as_ref().ok_or("give --user and --password-file, or --tokens")?;
+    let text = std::fs::read_to_string(path)?;
+    let tokens: Vec<Secret> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| Secret::new(line.trim()))
+        .collect();
+    if tokens.is_empty() {
+        return Err("the file of tokens is empty".into());
+    }
+    Ok(Login::Tokens(tokens))
+}
+
+/// The bytes that publish a request.
+fn frame(number: usize, request: &Premade) -> Vec<u8> {
+    let headers =
+        request.header.as_ref().map(|key| format!("NATS/1.0\r\nNats-Server-Xkey: {key}\r\n\r\n"));
+    let head = headers.unwrap_or_default();
+    let total = head.len() + request.payload.len();
+    let verb = if head.is_empty() {
+        format!("PUB $SYS.REQ.USER.AUTH _INBOX.bench.{number} {total}\r\n")
+    } else {
+        format!("HPUB $SYS.REQ.USER.AUTH _INBOX.bench.{number} {} {total}\r\n", head.len())
+    };
+    [verb.as_bytes(), head.as_bytes(), &request.payload, b"\r\n"].concat()
+}
+
+struct Done {
+    answered: AtomicUsize,
+    all: usize,
+    notify: Notify,
+}
+
+impl Done {
+    fn one(&self) {
+        if self.answered.fetch_add(1, Ordering::Relaxed) + 1 == self.all {
+            self.notify.notify_one();
+        }
+    }
+
+    async fn wait(&self) {
+        while self.answered.load(Ordering::Relaxed) < self.all {
+            self.notify.notified().await;
+        }
+    }
+}
+
+async fn read(
+    mut reader: Reader,
+    sender: mpsc::UnboundedSender<Answered>,
+    slots: Arc<Semaphore>,
+    done: Arc<Done>,
+) {
+    while let Ok(received) = reader.receive().await {
+        let Received::Message(subject, payload) = received else { continue };
+        let at = Instant::now();
+        let Some(number) = subject.rsplit('.').next().and_then(|n| n.parse().ok()) else {
+            continue;
+        };
+        slots.add_permits(1);
+        done.one();
+        if sender.send(Answered { number, payload, at }).is_err() {
+            return;
+        }
+    }
+}
+
+/// Sends every frame and returns when each was sent.
+async fn send(
+    writer: &mut Writer,
+    frames: &[Vec<u8>],
+    args: &Args,
+    slots: &Semaphore,
+) -> Result<Vec<Instant>, Failure> {
+    let mut sent = Vec::with_capacity(frames.len());
+    let started = Instant::now();
+    for (number, frame) in frames.iter().enumerate() {
+        match args.rate {
+            Some(rate) => {
+                sleep_until(started + Duration::from_secs_f64(number as f64 / rate)).await
+            }
+            // A lost answer must not stop the load.
+            None => {
+                if let Ok(slot) = timeout_at(Instant::now() + PATIENCE, slots.acquire()).await {
+                    slot?.forget();
+                }
+            }
+        }
+        sent.push(Instant::now());
+        writer.write(frame).await?;
+    }
+    Ok(sent)
+}
+
+fn collect(mut receiver: mpsc::UnboundedReceiver<Answered>) -> Vec<Answered> {
+    let mut answers = Vec::new();
+    while let Ok(answer) = receiver.try_recv() {
+        answers.push(answer);
+    }
+    answers
+}
+
+/// Checks every answer, after the clock has stopped.
+fn summarise(
+    target: &Target,
+    premade: &[Premade],
+    servers: &[MadeUpServer],
+    sent: &[Instant],
+    answers: Vec<Answered>,
+    started: Instant,
+) -> Result<Outcome, Failure> {
+    let judge = Judge::new(target.clone())?;
+    let mut outcome = Outcome { kind: "flood", requests: premade.len(), ..Outcome::default() };
+    let mut latencies = Vec::with_capacity(answers.len());
+    let last = answers.iter().map(|answer| answer.at).max().unwrap_or(started);
+    outcome.unanswered = premade.len().saturating_sub(answers.len());
+    for answer in &answers {
+        let (Some(request), Some(at)) = (premade.get(answer.number), sent.get(answer.number))
+        else {
+            continue;
+        };
+        latencies.push(answer.at.saturating_duration_since(*at));
+        let server = servers.get(request.server).ok_or("a server is missing")?;
+        match judge.judge(request, server, &answer.payload) {
+            Ok(Said::Admitted) => outcome.admitted += 1,
+            Ok(Said::Refused) => outcome.refused += 1,
+            Err(error) => {
+                outcome.bad += 1;
+                outcome.complaint.get_or_insert(error.to_string());
+            }
+        }
+    }
+    outcome.seconds = last.saturating_duration_since(started).as_secs_f64();
+    outcome.per_second = answers.len() as f64 / outcome.seconds.max(1e-9);
+    Ok(outcome.with_latencies(latencies))
+}

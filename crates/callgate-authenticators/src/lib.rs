@@ -4,7 +4,15 @@
 //! of the configuration through [`settings`], which reports every fault at once.
 
 pub mod file_watch;
+pub mod http_client;
+pub mod jwks;
+pub mod jws;
 pub mod kind;
 pub mod passwords;
 pub mod settings;
 pub mod users;
+
+#[cfg(test)]
+mod test_issuer;
+#[cfg(test)]
+mod test_server;

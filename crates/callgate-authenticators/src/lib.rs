@@ -8,6 +8,7 @@ pub mod http_client;
 pub mod jwks;
 pub mod jws;
 pub mod kind;
+pub mod oidc;
 pub mod passwords;
 pub mod settings;
 pub mod users;

@@ -10,6 +10,7 @@ pub mod jws;
 pub mod kind;
 pub mod oidc;
 pub mod passwords;
+pub mod service_tokens;
 pub mod settings;
 pub mod users;
 

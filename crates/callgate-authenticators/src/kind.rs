@@ -144,7 +144,10 @@ impl Registry {
 
     /// The kinds of this build.
     pub fn builtin() -> Self {
-        Self::empty().with(crate::users::Users)
+        Self::empty()
+            .with(crate::users::Users)
+            .with(crate::oidc::OidcKind)
+            .with(crate::service_tokens::ServiceTokensKind)
     }
 
     /// And one more. One of the same name takes the older one's place.

@@ -4,7 +4,17 @@
 //! of the configuration through [`settings`], which reports every fault at once.
 
 pub mod file_watch;
+pub mod http_client;
+pub mod jwks;
+pub mod jws;
 pub mod kind;
+pub mod oidc;
 pub mod passwords;
+pub mod service_tokens;
 pub mod settings;
 pub mod users;
+
+#[cfg(test)]
+mod test_issuer;
+#[cfg(test)]
+mod test_server;

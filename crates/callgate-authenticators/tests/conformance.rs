@@ -4,17 +4,22 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use callgate::{
     authn::Authenticator,
+    clock::UnixTime,
     decision::Reason,
-    keys::{KeyKind, KeyPair, UserKey},
+    keys::{KeyKind, KeyPair, Seed, UserKey},
     request::{AuthRequest, Credential},
 };
 use callgate_authenticators::{
     kind::{BuildContext, Registry, Shared},
+    service_tokens::mint_service_token,
     settings::{Document, Format, Report, Sources, Table},
 };
-use callgate_testkit::conformance::Candidate;
+use callgate_testkit::conformance::{self, Candidate};
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::{Value, json};
 
 /// Builds the authenticator of an entry of `[[authenticators]]`.
 fn build(toml: &str, sources: Sources) -> Arc<dyn Authenticator> {
@@ -92,4 +97,104 @@ const HASH: &str = "$argon2id$v=19$m=64,t=2,p=1$YawVohRCiPH+3zvHOCfk3A$Wp5y86k19
 async fn users_keeps_the_promises() {
     let (_folder, candidate) = users();
     candidate.check_all().await;
+}
+
+#[tokio::test]
+async fn oidc_keeps_the_promises() {
+    let (_folder, candidate) = oidc();
+    candidate.check_all().await;
+}
+
+#[tokio::test]
+async fn service_tokens_keeps_the_promises() {
+    let candidate = service_tokens();
+    conformance::admits_a_proven_credential(&candidate).await;
+    conformance::answers_not_mine_to_credentials_of_other_kinds(&candidate).await;
+    conformance::rejects_a_wrong_credential(&candidate).await;
+    conformance::never_shows_a_secret(&candidate).await;
+    conformance::survives_being_dropped_and_asked_again(&candidate).await;
+    // It has no source that could be away, and waits for nothing.
+}
+
+fn oidc() -> (tempfile::TempDir, Candidate) {
+    let folder = tempfile::tempdir().unwrap();
+    let key = Ed25519KeyPair::generate().unwrap();
+    let x = BASE64URL_NOPAD.encode(key.public_key().as_ref());
+    let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": x}]});
+    fs::write(folder.path().join("keys.json"), keys.to_string()).unwrap();
+    let issuer = "[oidc]\nissuer = \"https://issuer.example\"\naudience = \"nats\"\n";
+    let with = |keys: &str| build(&format!("{issuer}{keys}"), Sources::new(folder.path()));
+    let now = UnixTime::now().seconds();
+    let token = |changes: Value| {
+        let mut claims = json!({
+            "iss": "https://issuer.example", "aud": "nats", "sub": "alice", "exp": now + 600,
+        });
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let part = |value: Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+        let signed = format!("{}.{}", part(json!({"alg": "EdDSA", "kid": "1"})), part(claims));
+        let signature = key.sign(signed.as_bytes());
+        format!("{signed}.{}", BASE64URL_NOPAD.encode(signature.as_ref()))
+    };
+    let good = token(json!({}));
+    let forged = format!("{}A{}", &good[..good.len() - 20], &good[good.len() - 19..]);
+    // Port 1 is nobody's: the keys cannot be had.
+    let without_keys = with("jwks_url = \"http://127.0.0.1:1/\"\ninsecure_http = true");
+    let bearer = |token: &str| Credential::Token(token.into());
+    let candidate = Candidate {
+        authenticator: with("jwks_file = \"keys.json\""),
+        good: vec![(bearer(&good), "alice"), (bearer(&token(json!({"sub": "bob"}))), "bob")],
+        bad: vec![
+            (bearer(&forged), Reason::BadToken),
+            (bearer(&token(json!({"sub": ""}))), Reason::BadToken),
+            (bearer(&token(json!({"exp": now - 1}))), Reason::TokenExpired),
+            (bearer(&token(json!({"aud": "other"}))), Reason::WrongAudience),
+        ],
+        foreign: vec![
+            bearer("no JWT"),
+            bearer(&token(json!({"iss": "https://other.example"}))),
+            password("alice", &good),
+            Credential::Nkey(nkey()),
+            Credential::Certificate,
+        ],
+        cut_off: vec![(without_keys, AuthRequest::for_tests(bearer(&good)))],
+        secrets: vec![good.clone(), good[good.len() - 40..].to_owned()],
+    };
+    (folder, candidate)
+}
+
+fn service_tokens() -> Candidate {
+    let key = KeyPair::generate(KeyKind::User).unwrap();
+    let (public, now) = (key.public_key(), UnixTime::now());
+    let toml = format!(
+        "[service_tokens]\naudience = \"nats\"\n[[service_tokens.services]]\n\
+         public_key = \"{public}\"\nuser = \"svc\"\nroles = []"
+    );
+    let mint = |key: &KeyPair, user: &str, seconds: u64, audience: &str| {
+        let seed = Seed::parse(key.seed().expose()).unwrap();
+        let ttl = Duration::from_secs(seconds);
+        mint_service_token(seed, user, ttl, Some(audience), now).unwrap()
+    };
+    let good = mint(&key, "svc", 600, "nats");
+    let forged = format!("{}A{}", &good[..good.len() - 20], &good[good.len() - 19..]);
+    let foreign = mint(&KeyPair::generate(KeyKind::User).unwrap(), "svc", 600, "nats");
+    let bearer = |token: &str| Credential::Token(token.into());
+    Candidate {
+        authenticator: build(&toml, Sources::new(".")),
+        good: vec![(bearer(&good), "svc")],
+        bad: vec![
+            (bearer(&forged), Reason::BadToken),
+            (bearer(&mint(&key, "other", 600, "nats")), Reason::BadToken),
+            (bearer(&mint(&key, "svc", 3601, "nats")), Reason::TokenLifetime),
+            (bearer(&mint(&key, "svc", 600, "other")), Reason::WrongAudience),
+        ],
+        foreign: vec![
+            bearer("no JWT"),
+            bearer(&foreign),
+            password("svc", &good),
+            Credential::Nkey(nkey()),
+            Credential::Certificate,
+        ],
+        cut_off: Vec::new(),
+        secrets: vec![good.clone(), key.seed().expose().to_owned()],
+    }
 }

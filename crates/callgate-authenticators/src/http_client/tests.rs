@@ -1,0 +1,138 @@
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::test_server::{Reply, TestServer};
+
+fn client(timeout: Duration) -> HttpClient {
+    let settings = HttpSettings { insecure_http: true, timeout, ..HttpSettings::default() };
+    HttpClient::new(&settings).unwrap()
+}
+
+fn url(text: &str) -> HttpUrl {
+    HttpUrl::parse(text, true).unwrap()
+}
+
+async fn ask(server: &TestServer, path: &str) -> Result<Answer, HttpError> {
+    client(Duration::from_millis(300)).get(&url(&server.url(path))).await
+}
+
+#[tokio::test]
+async fn good_answers_are_read_whatever_their_type() {
+    let server = TestServer::start().await;
+    server.on("/keys", Reply::json("{}"));
+    assert_eq!(ask(&server, "/keys").await.unwrap(), Answer { body: b"{}".into(), max_age: None });
+    for (headers, max_age) in [
+        ("Cache-Control: public, max-age=600\r\n", Some(600)),
+        ("cache-control: MAX-AGE=\"7\", no-transform\r\n", Some(7)),
+        ("cache-control: no-store, max-age=600\r\n", Some(0)),
+        ("cache-control: max-age=soon\r\n", None),
+        ("cache-control: max-age=99999999999999999999999\r\n", None),
+    ] {
+        server.on("/keys", Reply::with_head("200 OK", headers, "{}"));
+        let answer = ask(&server, "/keys").await.unwrap();
+        assert_eq!(answer.max_age, max_age.map(Duration::from_secs), "{headers}");
+    }
+}
+
+#[tokio::test]
+async fn answers_that_are_not_what_was_asked_for_are_errors_in_one_line() {
+    let server = TestServer::start().await;
+    let endless = vec![b' '; MAX_BODY + 1];
+    let long = [&b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"[..], &endless].concat();
+    let huge = b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n".to_vec();
+    let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".to_vec();
+    let location = "location: /keys\r\n";
+    for (path, reply, expected) in [
+        ("/missing", None, "answered 404"),
+        ("/moved", Some(Reply::with_head("302 Found", location, "")), "redirects are not followed"),
+        ("/moved", Some(Reply::with_head("308 Permanent", location, "")), "redirects are not"),
+        ("/error", Some(Reply::with_head("500 Oops", "", "secret text")), "answered 500"),
+        ("/empty", Some(Reply::with_head("204 No Content", "", "")), "answered 204"),
+        ("/garbage", Some(Reply::Raw(b"\x16\x03\x01garbage\r\n\r\n".to_vec())), "failed"),
+        ("/nothing", Some(Reply::Raw(Vec::new())), "failed"),
+        ("/half", Some(Reply::Raw(half)), "failed"),
+        ("/huge", Some(Reply::Raw(huge)), "longer than"),
+        ("/long", Some(Reply::Raw(long)), "longer than"),
+        ("/endless", Some(Reply::Endless), "longer than"),
+        ("/silence", Some(Reply::Silence), "no answer in time"),
+        ("/drip", Some(Reply::Dripping(vec![b' '; 1000])), "failed"),
+    ] {
+        if let Some(reply) = reply {
+            server.on(path, reply);
+        }
+        let started = Instant::now();
+        let error = ask(&server, path).await.unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains(path), "{path}: {error}");
+        assert!(!error.contains('\n') && !error.contains("secret"), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named() {
+    let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let gone = url(&format!("http://{port}/keys?key=secret"));
+    let error = client(Duration::from_secs(1)).get(&gone).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("http://{port}/keys")) && error.contains("refused"), "{error}");
+    assert!(!error.contains("secret"), "{error}");
+}
+
+#[tokio::test]
+async fn a_bearer_token_is_shown_where_it_is_wanted_and_nowhere_else() {
+    let server = TestServer::start().await;
+    server.on("/keys", Reply::json("{}"));
+    let client = client(Duration::from_secs(5));
+    let keys = url(&server.url("/keys"));
+    client.get(&keys).await.unwrap();
+    assert!(!server.last_request().to_lowercase().contains("authorization"));
+    client.get_as(&keys, &Secret::new("t0k3n")).await.unwrap();
+    assert!(server.last_request().contains("authorization: Bearer t0k3n"));
+    client.post_json(&keys, None, b"{}".to_vec()).await.unwrap();
+    assert!(server.last_request().starts_with("POST /keys"));
+}
+
+#[tokio::test]
+async fn plain_http_is_never_spoken_without_the_insecure_switch() {
+    let server = TestServer::start().await;
+    let text = server.url("/keys");
+    assert!(matches!(HttpUrl::parse(&text, false), Err(UrlError::NotHttps(_))));
+    // A client made without the switch refuses even if somebody hands it such an address.
+    let strict = HttpSettings { ca: None, ..HttpSettings::default() };
+    let Ok(client) = HttpClient::new(&strict) else {
+        panic!("this machine has no CA certificates")
+    };
+    assert!(client.get(&url(&text)).await.is_err());
+    assert_eq!(server.asked(), 0);
+}
+
+#[test]
+fn addresses_are_https_with_a_host_and_without_a_user() {
+    for text in [
+        "",
+        "issuer",
+        "//host/x",
+        "ftp://host/x",
+        "file:///etc/passwd",
+        "https://",
+        "http://host/",
+        "https://user@host/",
+        "https://user:hunter2@host/",
+        "unix:/run/x",
+        "https:// host/",
+    ] {
+        let error = HttpUrl::parse(text, false).unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    let good = HttpUrl::parse("https://LOGIN.example.com:8443/x?key=1#part", false).unwrap();
+    assert_eq!(good.host(), "login.example.com");
+    assert_eq!(good.to_string(), "`https://login.example.com:8443/x`");
+}
+
+#[test]
+fn a_ca_that_is_no_certificate_is_refused() {
+    for pem in [&b""[..], b"hello", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"]
+    {
+        let settings = HttpSettings { ca: Some(pem.to_vec()), ..HttpSettings::default() };
+        assert_eq!(HttpClient::new(&settings).err(), Some(ClientError::Ca));
+    }
+}

@@ -1,0 +1,23 @@
+//! The keys of an issuer: read strictly, fetched in the background, kept when a fetch fails.
+
+mod discovery;
+mod file;
+mod keeper;
+mod key;
+mod set;
+mod source;
+mod store;
+mod timing;
+
+pub use discovery::{Discovery, DiscoveryError, DiscoverySource};
+pub use file::{FileError, FileSource};
+pub use key::{JsonWebKey, Reading};
+pub use set::{KeySet, KeySetError, NoKey};
+pub use source::{BoxSourceError, Fetched, KeySource, UrlSource};
+pub use store::{KeyStore, KeysUnavailable, LookupError, RefreshObserver};
+pub use timing::Timing;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod vector_tests;

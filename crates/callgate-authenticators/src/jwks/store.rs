@@ -1,0 +1,204 @@
+//! The keys in force: refreshed before they go stale, kept when a refresh fails, and never fetched
+//! faster than a cool-down allows, whatever key ids clients make up.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use quick_cache::sync::Cache;
+use tokio::{task::AbortHandle, time::Instant};
+
+use super::{
+    JsonWebKey, KeySetError, NoKey, Timing,
+    keeper::{Keeper, keep_fresh},
+    set::printable,
+    source::KeySource,
+};
+use crate::jws::Algorithm;
+
+/// How many unknown key ids are remembered.
+const REMEMBERED_IDS: usize = 1024;
+
+/// Is told of each refresh, `true` if it brought keys.
+pub type RefreshObserver = Arc<dyn Fn(bool) + Send + Sync>;
+
+/// There are no keys to judge by: not yet, or not any more. Says what was tried and what went
+/// wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct KeysUnavailable(pub String);
+
+/// Why there is no key for a token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// Nobody can tell now.
+    #[error(transparent)]
+    Unavailable(#[from] KeysUnavailable),
+    /// The issuer has no such key.
+    #[error("the issuer has no key `{0}`")]
+    Unknown(String),
+    /// The issuer has no key for tokens without a key id.
+    #[error("the token names no key (`kid`), and the issuer has none for {0}")]
+    NoneFits(Algorithm),
+    /// The key is for other algorithms.
+    #[error("the issuer's key `{0}` is not for {1}")]
+    WrongAlgorithm(String, Algorithm),
+    /// Trying all of them would let the token choose.
+    #[error("the token names no key (`kid`), and the issuer has several for {0}")]
+    Ambiguous(Algorithm),
+}
+
+impl LookupError {
+    /// True if newer keys might help.
+    fn may_be_cured(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::Unknown(_) | Self::NoneFits(_) => true,
+            Self::WrongAlgorithm(..) | Self::Ambiguous(_) => false,
+        }
+    }
+}
+
+/// The keys of one issuer.
+pub struct KeyStore {
+    keeper: Arc<Keeper>,
+    next_question: Mutex<Option<Instant>>,
+    unknown: Cache<Box<str>, Instant>,
+    background: Option<AbortHandle>,
+}
+
+impl KeyStore {
+    /// A store for the keys of `source` that may be used with `algorithms`. With `background` it
+    /// fetches them at once and again before they go stale, on the runtime of the caller; without,
+    /// when somebody asks.
+    pub fn new(
+        source: Arc<dyn KeySource>,
+        algorithms: &[Algorithm],
+        timing: Timing,
+        observer: RefreshObserver,
+        background: bool,
+    ) -> Self {
+        let keeper = Arc::new(Keeper::new(source, algorithms, timing, observer));
+        let runtime = tokio::runtime::Handle::try_current().ok().filter(|_| background);
+        let background =
+            runtime.map(|runtime| runtime.spawn(keep_fresh(Arc::clone(&keeper))).abort_handle());
+        let unknown = Cache::new(REMEMBERED_IDS);
+        Self { keeper, next_question: Mutex::default(), unknown, background }
+    }
+
+    /// Takes keys that were read already, so that they are there from the start.
+    ///
+    /// # Errors
+    /// If the text is no usable key set.
+    pub fn preload(&self, json: &[u8]) -> Result<(), KeySetError> {
+        self.keeper.take(json).map(drop)
+    }
+
+    /// The key for a token of this header. Asks the source if it does not know the key and the
+    /// cool-down is over; all who wait share that one question.
+    ///
+    /// # Errors
+    /// If there is no such key, or nobody can tell.
+    pub async fn find(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<Arc<JsonWebKey>, LookupError> {
+        let first = self.look_up(id, algorithm);
+        let curable = first.as_ref().err().is_some_and(LookupError::may_be_cured);
+        if !curable || id.is_some_and(|id| self.is_known_to_be_unknown(id)) {
+            return first;
+        }
+        // Somebody else's question, or the schedule's, may bring it.
+        self.keeper.attempts_in_flight().await;
+        let second = self.look_up(id, algorithm);
+        if second.is_ok() || !self.claim_question() {
+            return self.judge_miss(id, second);
+        }
+        self.keeper.spawn_attempt();
+        self.keeper.attempts_in_flight().await;
+        let last = self.judge_miss(id, self.look_up(id, algorithm));
+        if let (Err(LookupError::Unknown(_)), Some(id)) = (&last, id) {
+            self.unknown.insert(id.into(), Instant::now() + self.keeper.timing.unknown_for);
+        }
+        last
+    }
+
+    /// Whether this very key still counts: it is in the set in force.
+    ///
+    /// # Errors
+    /// If the set is too old, or there is none.
+    pub fn still_has(&self, key: &Arc<JsonWebKey>) -> Result<bool, KeysUnavailable> {
+        Ok(self.keeper.in_force()?.keys.contains(key))
+    }
+
+    /// Whether there are keys to judge by.
+    ///
+    /// # Errors
+    /// If there are none yet, or they are too old.
+    pub fn check(&self) -> Result<(), KeysUnavailable> {
+        self.keeper.in_force().map(drop)
+    }
+
+    fn look_up(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<Arc<JsonWebKey>, LookupError> {
+        let loaded = self.keeper.in_force()?;
+        let shown = || printable(id.unwrap_or_default());
+        loaded.keys.find(id, algorithm).cloned().map_err(|missing| match (missing, id) {
+            (NoKey::Unknown, Some(_)) => LookupError::Unknown(shown()),
+            (NoKey::Unknown, None) => LookupError::NoneFits(algorithm),
+            (NoKey::WrongAlgorithm, _) => LookupError::WrongAlgorithm(shown(), algorithm),
+            (NoKey::Ambiguous, _) => LookupError::Ambiguous(algorithm),
+        })
+    }
+
+    /// A key that is not there is the token's fault only if the source answered when it was last
+    /// asked.
+    fn judge_miss(
+        &self,
+        id: Option<&str>,
+        found: Result<Arc<JsonWebKey>, LookupError>,
+    ) -> Result<Arc<JsonWebKey>, LookupError> {
+        let (Err(LookupError::Unknown(_) | LookupError::NoneFits(_)), Some(error)) =
+            (&found, self.keeper.last_error())
+        else {
+            return found;
+        };
+        let id = printable(id.unwrap_or("without id"));
+        let text = format!("whether the issuer has a key `{id}` is not known: {error}");
+        Err(KeysUnavailable(text).into())
+    }
+
+    fn is_known_to_be_unknown(&self, id: &str) -> bool {
+        self.unknown.get(id).is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Claims the one question of a cool-down. It is claimed before anything is fetched and
+    /// whatever comes of it, so that neither many at once nor a failing source get more.
+    fn claim_question(&self) -> bool {
+        let now = Instant::now();
+        let mut next = self.next_question.lock().unwrap_or_else(PoisonError::into_inner);
+        if next.is_some_and(|next| now < next) {
+            return false;
+        }
+        *next = Some(now + self.keeper.timing.cool_down);
+        true
+    }
+}
+
+impl Drop for KeyStore {
+    fn drop(&mut self) {
+        if let Some(task) = &self.background {
+            task.abort();
+        }
+    }
+}
+
+impl fmt::Debug for KeyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyStore({})", self.keeper.source.describe())
+    }
+}

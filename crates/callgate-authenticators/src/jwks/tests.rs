@@ -1,0 +1,372 @@
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::{BoxFuture, join_all};
+use serde_json::{Value, json};
+use tokio::time::{advance, sleep};
+
+use super::*;
+use crate::{
+    jws::Algorithm,
+    test_issuer::{TestKey, key_set},
+};
+
+const ED: Algorithm = Algorithm::EdDsa;
+
+fn key(id: &str) -> TestKey {
+    TestKey::new(id, ED)
+}
+
+fn parse(keys: &Value) -> Result<KeySet, KeySetError> {
+    KeySet::parse(json!({ "keys": keys }).to_string().as_bytes(), &Algorithm::ALL)
+}
+
+fn with(mut jwk: Value, changes: Value) -> Value {
+    for (name, value) in changes.as_object().unwrap() {
+        jwk[name] = value.clone();
+    }
+    jwk
+}
+
+#[test]
+fn a_set_with_one_id_for_two_keys_is_refused() {
+    let (a, b) = (key("same"), TestKey::new("same", Algorithm::Es256));
+    let expected = KeySetError::DuplicateId("same".into());
+    assert_eq!(parse(&json!([a.jwk(), b.jwk()])).unwrap_err(), expected);
+    assert_eq!(parse(&json!([a.jwk(), a.jwk()])).unwrap_err(), expected);
+    // One that cannot be trusted was meant for signing all the same.
+    let private = with(b.jwk(), json!({"d": "AAAA"}));
+    assert_eq!(parse(&json!([a.jwk(), private])).unwrap_err(), expected);
+    // For encryption it is another matter, and symmetric keys are none of ours.
+    let encrypts = with(b.jwk(), json!({"use": "enc"}));
+    assert_eq!(parse(&json!([a.jwk(), encrypts])).unwrap().len(), 1);
+}
+
+#[test]
+fn what_is_no_key_set_is_refused() {
+    let deep = format!(r#"{{"keys":[{}]}}"#, "[".repeat(1000));
+    for text in [
+        "",
+        "null",
+        "[]",
+        "{}",
+        r#"{"keys":{}}"#,
+        r#"{"keys":[]}"#,
+        r#"{"keys":[1]}"#,
+        r#"{"keys":[],"keys":[]}"#,
+        r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#,
+        "<html>",
+        &deep,
+    ] {
+        assert!(KeySet::parse(text.as_bytes(), &Algorithm::ALL).is_err(), "{text:.40}");
+    }
+    let many: Vec<_> = (0..257).map(|n| json!({"kty": "x", "kid": n.to_string()})).collect();
+    assert_eq!(parse(&json!(many)).unwrap_err(), KeySetError::TooMany);
+}
+
+#[test]
+fn keys_that_may_not_verify_are_left_out_with_a_remark() {
+    let good = key("good");
+    let rsa = || TestKey::new("other", Algorithm::Rs256).jwk();
+    let ec = || TestKey::new("other", Algorithm::Es256).jwk();
+    for other in [
+        json!({"kty": "oct", "k": "AAAA", "kid": "other"}),
+        json!({"kty": "unheard-of", "kid": "other"}),
+        json!({"kid": "other"}),
+        json!({"kty": 1}),
+        with(rsa(), json!({"use": "enc"})),
+        with(rsa(), json!({"use": 1})),
+        with(rsa(), json!({"key_ops": ["encrypt"]})),
+        with(rsa(), json!({"key_ops": "verify"})),
+        with(rsa(), json!({"alg": "HS256"})),
+        with(rsa(), json!({"alg": "none"})),
+        with(rsa(), json!({"alg": "RSA-OAEP"})),
+        with(rsa(), json!({"alg": "ES256"})),
+        with(rsa(), json!({"d": "AAAA"})),
+        with(rsa(), json!({"e": "AQ"})),
+        with(rsa(), json!({"n": "AQAB"})),
+        with(rsa(), json!({"n": "AQAB="})),
+        with(rsa(), json!({"kid": "k".repeat(257)})),
+        with(rsa(), json!({"kid": 1})),
+        with(ec(), json!({"crv": "P-384"})),
+        with(ec(), json!({"crv": "P-521"})),
+        with(ec(), json!({"crv": "secp256k1"})),
+        with(ec(), json!({"y": ec()["x"]})),
+        with(ec(), json!({"kty": "RSA"})),
+    ] {
+        let set = parse(&json!([good.jwk(), other])).unwrap();
+        assert_eq!((set.len(), set.remarks().len()), (1, 1), "{other}");
+    }
+}
+
+#[test]
+fn an_algorithm_must_be_allowed_by_issuer_and_key() {
+    let rsa = TestKey::new("rsa", Algorithm::Rs256);
+    let set = parse(&json!([rsa.jwk()])).unwrap();
+    assert!(set.find(Some("rsa"), Algorithm::Ps256).is_ok());
+    for other in [Algorithm::Es256, Algorithm::EdDsa] {
+        assert_eq!(set.find(Some("rsa"), other).unwrap_err(), NoKey::WrongAlgorithm);
+    }
+    let bound = parse(&json!([with(rsa.jwk(), json!({"alg": "RS256"}))])).unwrap();
+    assert_eq!(bound.find(Some("rsa"), Algorithm::Ps256).unwrap_err(), NoKey::WrongAlgorithm);
+    let text = json!({"keys": [rsa.jwk()]}).to_string();
+    let only = KeySet::parse(text.as_bytes(), &[Algorithm::Rs256]).unwrap();
+    assert_eq!(only.find(Some("rsa"), Algorithm::Rs512).unwrap_err(), NoKey::WrongAlgorithm);
+    assert!(KeySet::parse(text.as_bytes(), &[Algorithm::Es256]).is_err());
+}
+
+#[test]
+fn a_token_without_a_key_id_is_taken_only_if_one_key_fits() {
+    let (a, b) = (key("a"), key("b"));
+    let rsa = TestKey::new("rsa", Algorithm::Rs256);
+    let one = parse(&json!([a.jwk(), rsa.jwk()])).unwrap();
+    assert!(one.find(None, ED).is_ok());
+    assert_eq!(one.find(None, Algorithm::Es256).unwrap_err(), NoKey::Unknown);
+    let two = parse(&json!([a.jwk(), b.jwk()])).unwrap();
+    assert_eq!(two.find(None, ED).unwrap_err(), NoKey::Ambiguous);
+}
+
+/// A source whose answers are written down beforehand; the last one stays.
+#[derive(Debug, Default)]
+struct Script {
+    answers: Mutex<VecDeque<Result<String, &'static str>>>,
+    asked: AtomicUsize,
+    slow: AtomicBool,
+}
+
+impl Script {
+    fn of(answers: &[Result<String, &'static str>]) -> Arc<Self> {
+        let script = Self::default();
+        script.answers.lock().unwrap().extend(answers.iter().cloned());
+        Arc::new(script)
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    fn then(&self, answer: Result<String, &'static str>) {
+        *self.answers.lock().unwrap() = VecDeque::from([answer]);
+    }
+}
+
+impl KeySource for Script {
+    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, BoxSourceError>> {
+        Box::pin(async {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            if self.slow.load(Ordering::SeqCst) {
+                sleep(Duration::from_secs(3)).await;
+            }
+            let mut answers = self.answers.lock().unwrap();
+            let answer = match answers.len() {
+                0 | 1 => answers.front().cloned().unwrap_or(Err("nothing is there")),
+                _ => answers.pop_front().unwrap(),
+            };
+            Ok(Fetched { body: answer?.into_bytes(), max_age: None })
+        })
+    }
+
+    fn describe(&self) -> String {
+        "the script".to_owned()
+    }
+}
+
+fn store(source: &Arc<Script>, background: bool) -> Arc<KeyStore> {
+    let source: Arc<dyn KeySource> = Arc::clone(source) as _;
+    let observer = Arc::new(|_| {});
+    Arc::new(KeyStore::new(source, &Algorithm::ALL, Timing::default(), observer, background))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_made_up_ids_asks_once_per_cool_down_and_loses_nothing() {
+    let a = key("a");
+    let script = Script::of(&[Ok(key_set(&[&a]))]);
+    let store = store(&script, false);
+    assert!(store.find(Some("a"), ED).await.is_ok());
+    advance(Timing::default().cool_down).await;
+    script.slow.store(true, Ordering::SeqCst);
+    let before = script.asked();
+    let ids: Vec<_> = (0..500).map(|n| format!("made-up-{n}")).collect();
+    let answers = join_all(ids.iter().map(|id| store.find(Some(id), ED))).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Err(LookupError::Unknown(_)))));
+    assert_eq!(script.asked() - before, 1);
+    for n in 0..500 {
+        assert!(store.find(Some(&format!("more-{n}")), ED).await.is_err());
+    }
+    assert_eq!(script.asked() - before, 1);
+    assert!(store.find(Some("a"), ED).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_source_is_asked_no_more_often_and_old_keys_stay() {
+    let a = key("a");
+    let script = Script::of(&[Ok(key_set(&[&a])), Err("connection refused")]);
+    let store = store(&script, false);
+    assert!(store.find(Some("a"), ED).await.is_ok());
+    for _ in 0..10 {
+        let unknown = store.find(Some("b"), ED).await;
+        // Nobody could say, so it is nobody's fault.
+        if script.asked() > 1 {
+            assert!(matches!(unknown, Err(LookupError::Unavailable(_))), "{unknown:?}");
+        }
+        assert!(store.find(Some("a"), ED).await.is_ok());
+        advance(Duration::from_secs(2)).await;
+    }
+    assert!(script.asked() <= 3, "{}", script.asked());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_no_key_set_leaves_the_old_keys() {
+    let a = key("a");
+    let script = Script::of(&[Ok(key_set(&[&a]))]);
+    let store = store(&script, false);
+    assert!(store.find(Some("a"), ED).await.is_ok());
+    for garbage in ["<html>", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#] {
+        script.then(Ok(garbage.to_owned()));
+        advance(Timing::default().cool_down * 10).await;
+        assert!(store.find(Some("b"), ED).await.is_err());
+        assert!(store.find(Some("a"), ED).await.is_ok(), "{garbage}");
+    }
+    assert_eq!(script.asked(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_is_noticed_by_the_first_token_that_needs_it() {
+    let (a, b) = (key("a"), key("b"));
+    let script = Script::of(&[Ok(key_set(&[&a])), Ok(key_set(&[&b]))]);
+    let store = store(&script, false);
+    let old = store.find(Some("a"), ED).await.unwrap();
+    advance(Timing::default().cool_down).await;
+    assert!(store.find(Some("b"), ED).await.is_ok());
+    // A key that the issuer took back does not count any more.
+    assert_eq!(store.still_has(&old), Ok(false));
+    assert!(matches!(store.find(Some("a"), ED).await, Err(LookupError::Unknown(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_with_an_old_id_is_another_key() {
+    let (a, other) = (key("a"), key("a"));
+    let script = Script::of(&[Ok(key_set(&[&a]))]);
+    let store = store(&script, false);
+    let old = store.find(Some("a"), ED).await.unwrap();
+    assert_eq!(store.still_has(&old), Ok(true));
+    store.preload(key_set(&[&a, &key("b")]).as_bytes()).unwrap();
+    assert_eq!(store.still_has(&old), Ok(true));
+    store.preload(key_set(&[&other]).as_bytes()).unwrap();
+    assert_eq!(store.still_has(&old), Ok(false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_cannot_starve_the_schedule() {
+    let (a, b) = (key("a"), key("b"));
+    let script = Script::of(&[Ok(key_set(&[&a]))]);
+    let store = store(&script, true);
+    assert!(store.find(Some("a"), ED).await.is_ok());
+    // The attacker always takes the slot of the cool-down just when it is free, and the source
+    // answers to him with an error.
+    script.then(Err("overloaded"));
+    for n in 0..12 {
+        let _ = store.find(Some(&format!("made-up-{n}")), ED).await;
+        sleep(Timing::default().cool_down).await;
+    }
+    script.then(Ok(key_set(&[&a, &b])));
+    // Not one question for `b`: only the schedule can bring it.
+    sleep(Timing::default().refresh_max).await;
+    let before = script.asked();
+    assert!(store.find(Some("b"), ED).await.is_ok());
+    assert_eq!(script.asked(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_id_is_remembered_for_a_while_and_not_for_ever() {
+    let (a, b) = (key("a"), key("b"));
+    let script = Script::of(&[Ok(key_set(&[&a]))]);
+    let store = store(&script, false);
+    assert!(store.find(Some("a"), ED).await.is_ok());
+    advance(Timing::default().cool_down).await;
+    assert!(store.find(Some("b"), ED).await.is_err());
+    script.then(Ok(key_set(&[&a, &b])));
+    advance(Timing::default().cool_down).await;
+    assert!(store.find(Some("b"), ED).await.is_err());
+    assert_eq!(script.asked(), 2);
+    advance(Timing::default().unknown_for).await;
+    assert!(store.find(Some("b"), ED).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_cannot_be_refreshed_serve_for_a_day_and_no_longer() {
+    let a = key("a");
+    let script = Script::of(&[Ok(key_set(&[&a])), Err("connection refused")]);
+    let store = store(&script, true);
+    let found = store.find(Some("a"), ED).await.unwrap();
+    sleep(Duration::from_secs(23 * 3600)).await;
+    assert!(store.find(Some("a"), ED).await.is_ok());
+    sleep(Duration::from_secs(2 * 3600)).await;
+    let answer = store.find(Some("a"), ED).await.unwrap_err().to_string();
+    assert!(answer.contains("connection refused"), "{answer}");
+    assert!(store.still_has(&found).is_err() && store.check().is_err());
+    script.then(Ok(key_set(&[&a])));
+    sleep(Timing::default().retry_max).await;
+    assert!(store.find(Some("a"), ED).await.is_ok() && store.check().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_down_at_start_is_tried_again_and_named() {
+    let a = key("a");
+    let script = Script::of(&[Err("connection refused")]);
+    let store = store(&script, true);
+    sleep(Duration::from_secs(60)).await;
+    let text = store.check().unwrap_err().to_string();
+    assert_eq!(text, "waiting for the script: connection refused");
+    assert!((5..=10).contains(&script.asked()), "{}", script.asked());
+    script.then(Ok(key_set(&[&a])));
+    sleep(Duration::from_secs(61)).await;
+    assert!(store.check().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_away_does_not_end_the_question_for_the_others() {
+    let a = key("a");
+    let script = Script::of(&[Ok(key_set(&[&a]))]);
+    script.slow.store(true, Ordering::SeqCst);
+    let store = store(&script, false);
+    let first = tokio::time::timeout(Duration::from_secs(1), store.find(Some("a"), ED)).await;
+    assert!(first.is_err());
+    assert!(store.find(Some("a"), ED).await.is_ok());
+    assert_eq!(script.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_nobody_holds_asks_no_more() {
+    let script = Script::of(&[Err("connection refused")]);
+    let store = store(&script, true);
+    sleep(Duration::from_secs(5)).await;
+    drop(store);
+    let asked = script.asked();
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(script.asked(), asked);
+}
+
+#[tokio::test]
+async fn a_file_is_read_again_when_it_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    let (a, b) = (key("a"), key("b"));
+    std::fs::write(&path, key_set(&[&a])).unwrap();
+    let source = FileSource::new(&path);
+    assert_eq!(source.fetch().await.unwrap().body, key_set(&[&a]).into_bytes());
+    let next = folder.path().join("next.json");
+    std::fs::write(&next, key_set(&[&b])).unwrap();
+    std::fs::rename(&next, &path).unwrap();
+    assert_eq!(source.fetch().await.unwrap().body, key_set(&[&b]).into_bytes());
+    std::fs::write(&path, vec![b' '; 2 * 1024 * 1024]).unwrap();
+    assert!(source.fetch().await.unwrap_err().to_string().contains("longer than"));
+    std::fs::remove_file(&path).unwrap();
+    assert!(source.fetch().await.unwrap_err().to_string().contains("cannot read"));
+}

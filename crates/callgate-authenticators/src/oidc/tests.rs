@@ -1,0 +1,384 @@
+use std::{fs, sync::LazyLock};
+
+use aws_lc_rs::hmac;
+use callgate::authn::Identity;
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    jws::Algorithm,
+    kind::Shared,
+    settings::{Document, Format, Report, Sources},
+    test_issuer::{TestKey, key_set},
+    test_server::{Reply, TestServer},
+};
+
+mod remembered;
+mod settings;
+
+const ISSUER: &str = "https://issuer.example";
+const NOW: i64 = 1_800_000_000;
+
+static EC: LazyLock<TestKey> = LazyLock::new(|| TestKey::new("ec", Algorithm::Es256));
+static RSA: LazyLock<TestKey> = LazyLock::new(|| TestKey::new("rsa", Algorithm::Rs256));
+
+/// A configuration's folder, with the keys in a file.
+struct Bench {
+    folder: TempDir,
+    shared: Arc<Shared>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench =
+            Self { folder: tempfile::tempdir().unwrap(), shared: Arc::new(Shared::default()) };
+        bench.keys(&[&EC, &RSA]);
+        bench
+    }
+
+    fn keys(&self, keys: &[&TestKey]) {
+        fs::write(self.folder.path().join("keys.json"), key_set(keys)).unwrap();
+    }
+
+    fn try_build(&self, name: &str, generation: u64, toml: &str) -> Result<Oidc, Vec<String>> {
+        let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
+        let (report, sources) = (Report::new(), Sources::new(self.folder.path()));
+        let context = BuildContext {
+            generation,
+            ..BuildContext::new(name, sources.clone(), Arc::clone(&self.shared))
+        };
+        let built = Oidc::build(&context, Table::root(&document, "", &report, &sources));
+        let faults: Vec<_> = report.faults().iter().map(ToString::to_string).collect();
+        match (built, faults.is_empty()) {
+            (Some(built), true) => Ok(built),
+            (None, false) => Err(faults),
+            (built, _) => panic!("{built:?} and {faults:?}"),
+        }
+    }
+
+    fn build(&self, name: &str, more: &str) -> Oidc {
+        let toml = format!("issuer = \"{ISSUER}\"\njwks_file = \"keys.json\"\n{more}");
+        self.try_build(name, 0, &toml).unwrap()
+    }
+}
+
+fn claims(changes: Value) -> Value {
+    let mut claims = json!({
+        "iss": ISSUER, "aud": "nats", "sub": "alice", "exp": NOW + 600, "iat": NOW,
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    claims
+}
+
+fn at(seconds: i64) -> UnixTime {
+    UnixTime::from_seconds(NOW + seconds)
+}
+
+/// The answer in one word: `ok`, `not_mine`, `unavailable`, or the reason.
+fn word(answer: &Result<Identity, Decline>) -> &'static str {
+    match answer {
+        Ok(_) => "ok",
+        Err(Decline::NotMine) => "not_mine",
+        Err(Decline::Unavailable(_)) => "unavailable",
+        Err(Decline::Rejected(rejection)) => rejection.reason.as_str(),
+    }
+}
+
+async fn judge(oidc: &Oidc, token: &str) -> &'static str {
+    word(&oidc.identify(token, at(0)).await)
+}
+
+#[tokio::test]
+async fn every_algorithm_is_accepted_and_the_identity_is_complete() {
+    let bench = Bench::new();
+    let keys: Vec<_> = [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa, Algorithm::Rs256]
+        .into_iter()
+        .map(|algorithm| TestKey::new(algorithm.as_str(), algorithm))
+        .collect();
+    bench.keys(&keys.iter().collect::<Vec<_>>());
+    let oidc = bench.build("a", "audience = \"nats\"");
+    for key in &keys {
+        let identity = oidc.identify(&key.token(&claims(json!({}))), at(0)).await.unwrap();
+        let expected = Identity {
+            user: "alice".into(),
+            claims: claims(json!({})).as_object().unwrap().clone(),
+            expires_at: Some(at(600)),
+            ..Identity::default()
+        };
+        assert_eq!(identity, expected);
+    }
+    let rsa = keys.last().unwrap();
+    for algorithm in ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"] {
+        let header = json!({"alg": algorithm, "kid": rsa.id, "typ": "at+jwt"}).to_string();
+        let claims = claims(json!({"aud": ["other", "nats"]})).to_string();
+        let token = rsa.token_by(algorithm.parse().unwrap(), &header, &claims);
+        assert_eq!(judge(&oidc, &token).await, "ok", "{algorithm}");
+    }
+}
+
+/// Attacks on the header and the signature; the claims are all right.
+#[tokio::test]
+async fn forged_headers_and_signatures_are_refused() {
+    let bench = Bench::new();
+    let oidc = bench.build("a", "audience = \"nats\"\nalgorithms = [\"RS256\", \"ES256\"]");
+    let good = claims(json!({})).to_string();
+    let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+    let unsigned =
+        |header: &str, signature: &str| format!("{}.{}.{signature}", encode(header), encode(&good));
+    // J1: `none` in every spelling, with and without something for a signature.
+    for none in ["none", "None", "NONE", "nOnE", ""] {
+        let header = format!(r#"{{"alg":"{none}","kid":"ec"}}"#);
+        assert_eq!(judge(&oidc, &unsigned(&header, "AAAA")).await, "bad_token", "{none}");
+        assert_eq!(judge(&oidc, &unsigned(&header, "")).await, "not_mine", "{none}");
+    }
+    // J2: the public key as the secret of an HMAC.
+    let header = r#"{"alg":"HS256","kid":"rsa"}"#;
+    for secret in [RSA.jwk().to_string(), RSA.jwk()["n"].as_str().unwrap().to_owned()] {
+        let signed = format!("{}.{}", encode(header), encode(&good));
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        let mac = BASE64URL_NOPAD.encode(hmac::sign(&key, signed.as_bytes()).as_ref());
+        assert_eq!(judge(&oidc, &format!("{signed}.{mac}")).await, "bad_token");
+    }
+    let attacker = TestKey::new("ec", Algorithm::Es256);
+    let jwk = attacker.jwk();
+    let million = format!("{}.{}.AAAA", encode(r#"{"alg":"ES256"}"#), "e30".repeat(400_000));
+    for (name, token) in [
+        // J3: an algorithm that the key could do and the issuer does not, or the other way round.
+        ("RS to PS", RSA.token_by(Algorithm::Ps256, r#"{"alg":"PS256","kid":"rsa"}"#, &good)),
+        ("RS256 as PS256", RSA.token_by(Algorithm::Rs256, r#"{"alg":"PS256","kid":"rsa"}"#, &good)),
+        ("EC as RSA", EC.token_with(r#"{"alg":"RS256","kid":"ec"}"#, &good)),
+        ("RSA as EC", RSA.token_with(r#"{"alg":"ES256","kid":"rsa"}"#, &good)),
+        ("ES256 as ES384", EC.token_with(r#"{"alg":"ES384","kid":"ec"}"#, &good)),
+        // J4: a key or an address in the header.
+        ("jwk", attacker.token_with(
+            &json!({"alg": "ES256", "kid": "ec", "jwk": jwk}).to_string(), &good)),
+        ("jku", attacker.token_with(
+            r#"{"alg":"ES256","kid":"ec","jku":"http://127.0.0.1:1/","x5u":"http://127.0.0.1:1/"}"#,
+            &good)),
+        ("x5c", attacker.token_with(r#"{"alg":"ES256","kid":"ec","x5c":["AAAA"]}"#, &good)),
+        // J5: key ids that would be paths, queries or none.
+        ("kid path", EC.token_with(r#"{"alg":"ES256","kid":"../../../dev/null"}"#, &good)),
+        ("kid sql", EC.token_with(r#"{"alg":"ES256","kid":"' or 1=1 --"}"#, &good)),
+        ("kid empty", EC.token_with(r#"{"alg":"ES256","kid":""}"#, &good)),
+        ("kid null", EC.token_with(r#"{"alg":"ES256","kid":null}"#, &good)),
+        ("kid of another", EC.token_with(r#"{"alg":"ES256","kid":"rsa"}"#, &good)),
+        // J10 and J16: what we do not understand.
+        ("crit", EC.token_with(r#"{"alg":"ES256","kid":"ec","crit":["x"],"x":1}"#, &good)),
+        ("zip", EC.token_with(r#"{"alg":"ES256","kid":"ec","zip":"DEF"}"#, &good)),
+        ("b64", EC.token_with(r#"{"alg":"ES256","kid":"ec","b64":false}"#, &good)),
+        ("enc", EC.token_with(r#"{"alg":"ES256","kid":"ec","enc":"A128GCM"}"#, &good)),
+        // J11: a token of another kind.
+        ("logout+jwt", EC.token_with(r#"{"alg":"ES256","kid":"ec","typ":"logout+jwt"}"#, &good)),
+        ("typ", EC.token_with(r#"{"alg":"ES256","kid":"ec","typ":1}"#, &good)),
+        // J12 and J13: members twice; another issuer's key under our key id.
+        ("twice", EC.token_with(r#"{"alg":"ES256","alg":"ES256","kid":"ec"}"#, &good)),
+        ("attacker", attacker.token_with(r#"{"alg":"ES256","kid":"ec"}"#, &good)),
+        // J17: signatures that are none.
+        ("r = s = 0", unsigned(r#"{"alg":"ES256","kid":"ec"}"#, &BASE64URL_NOPAD.encode(&[0; 64]))),
+        ("short", unsigned(r#"{"alg":"ES256","kid":"ec"}"#, "AAAA")),
+        ("padded", format!("{}=", EC.token_with(r#"{"alg":"ES256","kid":"ec"}"#, &good))),
+    ] {
+        assert_eq!(judge(&oidc, &token).await, "bad_token", "{name}");
+        // And it is not remembered as anything else.
+        assert_eq!(judge(&oidc, &token).await, "bad_token", "{name}, again");
+    }
+    assert_eq!(judge(&oidc, &million).await, "not_mine");
+    assert_eq!(oidc.remembered.len(), 0);
+}
+
+/// Attacks on the claims; header and signature are all right.
+#[tokio::test]
+async fn claims_that_are_missing_mistyped_or_not_ours_are_refused() {
+    let bench = Bench::new();
+    let oidc = bench.build("a", "audience = [\"nats\", \"nats2\"]");
+    for (changes, expected) in [
+        (json!({}), "ok"),
+        (json!({"aud": ["x", "nats2"]}), "ok"),
+        // J7
+        (json!({"aud": null}), "bad_token"),
+        (json!({"aud": 1}), "bad_token"),
+        (json!({"aud": {"nats": 1}}), "bad_token"),
+        (json!({"aud": ["nats", 1]}), "bad_token"),
+        (json!({"aud": [["nats"]]}), "bad_token"),
+        (json!({"aud": []}), "wrong_audience"),
+        (json!({"aud": ""}), "wrong_audience"),
+        (json!({"aud": "NATS"}), "wrong_audience"),
+        (json!({"aud": "nats "}), "wrong_audience"),
+        (json!({"aud": "natsx"}), "wrong_audience"),
+        // J14
+        (json!({"aud": ["https://kubernetes.default.svc"]}), "wrong_audience"),
+        // J8
+        (json!({"exp": null}), "bad_token"),
+        (json!({"exp": (NOW + 600).to_string()}), "bad_token"),
+        (json!({"exp": 1_800_000_600.5}), "bad_token"),
+        (json!({"exp": 1e300}), "bad_token"),
+        (json!({"exp": -1}), "bad_token"),
+        (json!({"exp": u64::MAX}), "bad_token"),
+        (json!({"exp": NOW}), "token_expired"),
+        (json!({"exp": 0}), "token_expired"),
+        (json!({"nbf": NOW + 31}), "bad_token"),
+        (json!({"nbf": "0"}), "bad_token"),
+        (json!({"iat": NOW + 31}), "bad_token"),
+        (json!({"iat": null}), "bad_token"),
+        // J9: the issuer is this one text and nothing else.
+        (json!({"iss": [ISSUER]}), "not_mine"),
+        (json!({"iss": null}), "not_mine"),
+        (json!({"iss": format!("{ISSUER}/")}), "not_mine"),
+        (json!({"iss": "https://issuer.example.evil"}), "not_mine"),
+        (json!({"iss": "HTTPS://issuer.example"}), "not_mine"),
+        // J12
+        (json!({"sub": ""}), "bad_token"),
+        (json!({"sub": null}), "bad_token"),
+        (json!({"sub": 7}), "bad_token"),
+        (json!({"sub": ["alice"]}), "bad_token"),
+        (json!({"sub": "a".repeat(256)}), "bad_token"),
+        (json!({"sub": "ali\u{0}ce"}), "bad_token"),
+        (json!({"sub": "alice\n"}), "bad_token"),
+        (json!({"sub": "alice\u{85}"}), "bad_token"),
+        // J11: a logout token that says `typ: JWT`.
+        (
+            json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}),
+            "bad_token",
+        ),
+    ] {
+        let token = EC.token(&claims(changes.clone()));
+        assert_eq!(judge(&oidc, &token).await, expected, "{changes}");
+    }
+    let header = r#"{"alg":"ES256","kid":"ec"}"#;
+    for missing in ["aud", "exp", "sub"] {
+        let mut claims = claims(json!({}));
+        claims.as_object_mut().unwrap().remove(missing);
+        assert_eq!(judge(&oidc, &EC.token(&claims)).await, "bad_token", "{missing}");
+    }
+    let twice = claims(json!({})).to_string().replacen('{', r#"{"sub":"root","#, 1);
+    let deep = claims(json!({})).to_string().replacen(
+        '{',
+        &format!(r#"{{"x":{}{},"#, "[".repeat(20), "]".repeat(20)),
+        1,
+    );
+    let large = claims(json!({"x": "x".repeat(16 * 1024)})).to_string();
+    for text in [&twice, &deep, &large, "", "{}", "[]", "null", "not json"] {
+        let token = EC.token_with(header, text);
+        assert_eq!(judge(&oidc, &token).await, "not_mine", "{text:.60}");
+    }
+    for text in ["", "secret-token", "a.b.c", "eyJhbGciOiJub25lIn0.e30."] {
+        assert_eq!(judge(&oidc, text).await, "not_mine", "{text}");
+    }
+}
+
+#[tokio::test]
+async fn user_groups_and_required_claims_come_from_where_the_settings_say() {
+    let bench = Bench::new();
+    let oidc = bench.build(
+        "a",
+        r#"
+        audience = "nats"
+        user_claim = "email"
+        groups_claim = "realm_access.roles"
+        required_claims = { "/kubernetes.io/namespace" = ["prod", "stage"], level = 3 }
+        "#,
+    );
+    let base = json!({
+        "email": "alice@example.com", "email_verified": true, "level": 3,
+        "realm_access": {"roles": ["x", "y"]}, "kubernetes.io": {"namespace": "prod"},
+    });
+    let with = |name: &str, value: Value| {
+        let mut changes = base.clone();
+        changes[name] = value;
+        EC.token(&claims(changes))
+    };
+    let identity = oidc.identify(&with("level", json!(3)), at(0)).await.unwrap();
+    assert_eq!(identity.user, "alice@example.com");
+    assert_eq!(identity.groups, ["x", "y"]);
+    for (name, value, expected) in [
+        ("realm_access", json!({"roles": "one"}), "ok"),
+        ("realm_access", json!({}), "ok"),
+        ("realm_access", json!({"roles": []}), "ok"),
+        ("realm_access", json!({"roles": ["x", 1]}), "bad_token"),
+        ("realm_access", json!({"roles": {"x": true}}), "bad_token"),
+        ("realm_access", json!({"roles": null}), "bad_token"),
+        ("email_verified", json!("true"), "bad_token"),
+        ("email_verified", json!(1), "bad_token"),
+        ("email_verified", json!(null), "bad_token"),
+        ("email", json!(""), "bad_token"),
+        ("email", json!(["alice@example.com"]), "bad_token"),
+        ("kubernetes.io", json!({"namespace": ["test", "stage"]}), "ok"),
+        ("kubernetes.io", json!({"namespace": "production"}), "bad_token"),
+        ("kubernetes.io", json!({"namespace": []}), "bad_token"),
+        ("kubernetes.io", json!("prod"), "bad_token"),
+        ("level", json!("3"), "bad_token"),
+        ("level", json!(3.0), "bad_token"),
+    ] {
+        let token = with(name, value.clone());
+        assert_eq!(judge(&oidc, &token).await, expected, "{name} {value}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_lives_too_long_is_refused() {
+    let bench = Bench::new();
+    let oidc = bench.build("a", "audience = \"nats\"\nmax_token_lifetime = \"10m\"");
+    for (changes, expected) in [
+        (json!({}), "ok"),
+        (json!({"exp": NOW + 601}), "token_lifetime"),
+        (json!({"iat": NOW - 1}), "token_lifetime"),
+        (json!({"exp": NOW + 20, "iat": NOW + 20}), "bad_token"),
+    ] {
+        let token = EC.token(&claims(changes.clone()));
+        assert_eq!(judge(&oidc, &token).await, expected, "{changes}");
+    }
+    let mut without = claims(json!({}));
+    without.as_object_mut().unwrap().remove("iat");
+    assert_eq!(judge(&oidc, &EC.token(&without)).await, "token_lifetime");
+}
+
+#[tokio::test]
+async fn entries_of_one_issuer_route_by_audience() {
+    let bench = Bench::new();
+    let first = bench.build("first", "audience = \"one\"");
+    let second = bench.build("second", "audience = [\"two\", \"three\"]");
+    for (audience, at_first, at_second) in [
+        (json!("one"), "ok", "not_mine"),
+        (json!("two"), "not_mine", "ok"),
+        (json!(["three", "x"]), "not_mine", "ok"),
+        (json!(["one", "two"]), "ok", "ok"),
+        (json!("four"), "wrong_audience", "wrong_audience"),
+    ] {
+        let token = EC.token(&claims(json!({"aud": audience})));
+        for _ in 0..2 {
+            assert_eq!(judge(&first, &token).await, at_first, "{audience} at the first");
+            assert_eq!(judge(&second, &token).await, at_second, "{audience} at the second");
+        }
+    }
+    let toml = |issuer: &str| {
+        format!("issuer = \"{issuer}\"\njwks_file = \"keys.json\"\naudience = [\"four\", \"two\"]")
+    };
+    let faults = bench.try_build("third", 0, &toml(ISSUER)).unwrap_err();
+    assert!(faults[0].contains("audience") && faults[0].contains("`second`"), "{faults:?}");
+    assert!(bench.try_build("third", 0, &toml("https://other.example")).is_ok());
+    // The next configuration has entries of its own.
+    assert!(bench.try_build("third", 1, &toml(ISSUER)).is_ok());
+}
+
+#[tokio::test]
+async fn issuers_share_neither_keys_nor_answers() {
+    let bench = Bench::new();
+    let ours = bench.build("ours", "audience = \"nats\"");
+    let theirs_key = TestKey::new("ec", Algorithm::Es256);
+    fs::write(bench.folder.path().join("theirs.json"), key_set(&[&theirs_key])).unwrap();
+    let toml =
+        "issuer = \"https://theirs.example\"\njwks_file = \"theirs.json\"\naudience = \"nats\"";
+    let theirs = bench.try_build("theirs", 0, toml).unwrap();
+    let token = theirs_key.token(&claims(json!({"iss": "https://theirs.example"})));
+    let forged = theirs_key.token(&claims(json!({})));
+    for _ in 0..2 {
+        assert_eq!(judge(&theirs, &token).await, "ok");
+        assert_eq!(judge(&ours, &token).await, "not_mine");
+        assert_eq!(judge(&ours, &forged).await, "bad_token");
+        assert_eq!(judge(&theirs, &forged).await, "not_mine");
+    }
+}

@@ -1,0 +1,116 @@
+//! What the table may say, and where keys may come from.
+
+use super::*;
+
+#[tokio::test]
+async fn faults_name_the_key_and_what_to_write() {
+    let bench = Bench::new();
+    fs::write(bench.folder.path().join("bad.json"), "{}").unwrap();
+    for (toml, path, text) in [
+        ("", "", "`issuer` is missing"),
+        ("issuer = \"https://a\"", "", "`audience` is missing"),
+        ("issuer = \"https://a\"\naudience = []", "audience", "must not be empty"),
+        ("issuer = \"https://a\"\naudience = [\"\"]", "audience", "must not be empty"),
+        ("issuer = \"http://a\"\naudience = \"n\"", "issuer", "insecure_http"),
+        ("issuer = \"a\"\naudience = \"n\"", "issuer", "not a URL"),
+        ("jwks_url = \"http://a\"", "jwks_url", "insecure_http"),
+        ("jwks_url = \"https://u:p@a\"", "jwks_url", "user or a password"),
+        ("jwks_url = \"https://a\"\njwks_file = \"keys.json\"", "jwks_file", "one place"),
+        ("jwks_file = \"missing.json\"", "jwks_file", "cannot read"),
+        ("jwks_file = \"bad.json\"", "jwks_file", "not a JSON Web Key Set"),
+        ("ca = \"missing.pem\"", "ca", "cannot read"),
+        ("ca = \"keys.json\"", "ca", "no PEM"),
+        ("algorithms = [\"none\"]", "algorithms[0]", "unsafe"),
+        ("algorithms = [\"RS256\", \"HS256\"]", "algorithms[1]", "unsafe"),
+        ("algorithms = []", "algorithms", "empty list"),
+        ("user_claim = \"a..b\"", "user_claim", "not a path"),
+        ("groups_claim = 1", "groups_claim", "must be text"),
+        ("required_claims = { a = [] }", "required_claims.a", "never be met"),
+        ("required_claims = { a = { b = 1 } }", "required_claims.a", "must be text"),
+        ("types = []", "types", "must not be empty"),
+        ("leeway = \"1h\"", "leeway", "five minutes"),
+        ("leeway = 30", "leeway", "unit"),
+        ("max_token_lifetime = \"0s\"", "max_token_lifetime", "no token"),
+        ("insecure_http = \"yes\"", "insecure_http", "true or false"),
+        ("audiense = \"n\"", "audiense", "audience"),
+    ] {
+        let base = "issuer = \"https://a.example\"\naudience = \"n\"\n";
+        let whole = toml.is_empty() || toml.starts_with("issuer");
+        let toml = if whole { toml.to_owned() } else { format!("{base}{toml}") };
+        let faults = bench.try_build("a", 0, &toml).unwrap_err();
+        let found = faults.iter().any(|fault| fault.starts_with(path) && fault.contains(text));
+        assert!(found, "{toml}\n{faults:?}");
+    }
+}
+
+#[tokio::test]
+async fn keys_are_discovered_where_the_issuer_says_and_nowhere_else() {
+    let bench = Bench::new();
+    let server = TestServer::start().await;
+    let issuer = server.url("/realm");
+    let document = "/realm/.well-known/openid-configuration";
+    server.on("/keys", Reply::json(&key_set(&[&EC])));
+    let toml = |more: &str| {
+        format!("issuer = \"{issuer}\"\naudience = \"nats\"\ninsecure_http = true\n{more}")
+    };
+    let token = EC.token(&claims(json!({"iss": issuer})));
+    let metadata = |issuer: &str, keys: &str| {
+        Reply::json(&json!({"issuer": issuer, "jwks_uri": keys, "x": {"y": []}}).to_string())
+    };
+    let keys = server.url("/keys");
+    let elsewhere = keys.replace("127.0.0.1", "localhost");
+    let hosts = "jwks_hosts = [\"LocalHost\"]";
+    for (number, (reply, more, expected)) in [
+        (metadata(&issuer, &keys), "", "ok"),
+        (metadata(&issuer, &elsewhere), "", "is on the host `localhost`"),
+        (metadata(&issuer, &elsewhere), hosts, "ok"),
+        (metadata(&format!("{issuer}/"), &keys), "", "not for"),
+        (metadata("https://evil.example", &keys), "", "not for"),
+        (metadata(&issuer, "file:///etc/passwd"), "", "scheme"),
+        (metadata(&issuer, &server.url("/missing")), "", "answered 404"),
+        (metadata(&issuer, &server.url(document)), "", "not a JSON Web Key Set"),
+        (Reply::json("{}"), "", "not for"),
+        (Reply::json("<html>"), "", "not JSON"),
+        (Reply::json(&format!(r#"{{"issuer":"{issuer}"}}"#)), "", "no text `jwks_uri`"),
+        (Reply::with_head("302 Found", "location: /keys\r\n", ""), "", "redirects"),
+        (Reply::Endless, "", "longer than"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        server.on(document, reply);
+        let oidc = bench.try_build(&format!("a{number}"), number as u64, &toml(more)).unwrap();
+        let answer = oidc.identify(&token, at(0)).await;
+        match &answer {
+            Err(Decline::Unavailable(error)) => {
+                assert!(error.to_string().contains(expected), "{expected}: {error}");
+                let Readiness::Waiting(text) = oidc.readiness() else { panic!("ready") };
+                assert!(text.contains(expected) && text.contains(document), "{text}");
+            }
+            answer => assert_eq!(word(answer), expected),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_goes_away_leaves_its_keys_and_one_that_never_came_is_waited_for() {
+    let bench = Bench::new();
+    let server = TestServer::start().await;
+    server.on("/keys", Reply::json(&key_set(&[&EC])));
+    let toml = format!(
+        "issuer = \"{ISSUER}\"\naudience = \"nats\"\ninsecure_http = true\njwks_url = \"{}\"",
+        server.url("/keys")
+    );
+    let oidc = bench.try_build("a", 0, &toml).unwrap();
+    assert!(matches!(oidc.readiness(), Readiness::Waiting(_)));
+    assert_eq!(judge(&oidc, &EC.token(&claims(json!({})))).await, "ok");
+    assert_eq!(oidc.readiness(), Readiness::Ready);
+    drop(server);
+    assert_eq!(judge(&oidc, &EC.token(&claims(json!({"sub": "bob"})))).await, "ok");
+    let gone = bench.try_build("b", 1, &toml).unwrap();
+    // A foreign token is not its business even now; its own cannot be judged.
+    assert_eq!(judge(&gone, &EC.token(&claims(json!({"iss": "x"})))).await, "not_mine");
+    assert_eq!(judge(&gone, &EC.token(&claims(json!({})))).await, "unavailable");
+    let Readiness::Waiting(text) = gone.readiness() else { panic!("ready") };
+    assert!(text.contains("refused") && text.contains("/keys"), "{text}");
+}

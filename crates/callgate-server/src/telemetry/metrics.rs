@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicI64;
 
-use callgate::decision::{Decision, Outcome};
+use callgate::decision::{Decision, Outcome, Reason};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -89,6 +89,7 @@ impl Default for Metrics {
             service_accounts: Gauge::default(),
         };
         metrics.register();
+        metrics.begin_at_zero();
         metrics
     }
 }
@@ -138,6 +139,16 @@ impl Metrics {
             self.clock_skew.clone(),
         );
         r.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+    }
+
+    /// What should never happen is there from the start, so that its first time is an increase.
+    fn begin_at_zero(&self) {
+        for reason in Reason::ALL.iter().filter(|reason| reason.outcome() == Outcome::Dropped) {
+            self.dropped.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc_by(0);
+        }
+        for result in ["ok", "failed"] {
+            self.reloads.get_or_create(&ResultLabel { result }).inc_by(0);
+        }
     }
 
     /// Counts a decision.

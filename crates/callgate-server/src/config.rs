@@ -21,7 +21,7 @@ use callgate::{
 };
 use callgate_authenticators::{
     kind::{CacheSettings, Observer, Registry, Shared},
-    settings::{Document, Report, Sources, Table},
+    settings::{Document, DocumentError, Report, Sources, Table},
 };
 use ipnet::IpNet;
 
@@ -99,11 +99,31 @@ pub(crate) fn load(overrides: &Overrides, surroundings: &Surroundings) -> Loaded
 }
 
 fn document(overrides: &Overrides, sources: &Sources, report: &Report) -> Option<Document> {
-    let (name, document) = match &overrides.config {
-        Some(path) => (path.display().to_string(), Document::read(path, sources)),
-        None => (String::new(), overrides.document()),
+    let document = match &overrides.config {
+        Some(path) => Document::read(path, sources),
+        None => overrides.document(),
     };
-    document.map_err(|error| report.fault(name, error)).ok()
+    document.map_err(|error| report.fault(named(overrides, &error), error)).ok()
+}
+
+/// The file's name for a fault in it, unless the fault names it itself.
+fn named(overrides: &Overrides, error: &DocumentError) -> String {
+    match error {
+        DocumentError::Syntax(_) => {
+            overrides.config.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
+        }
+        DocumentError::Extension(_) | DocumentError::Source(_) => String::new(),
+    }
+}
+
+/// `[log]` alone, so that everything that the rest has to say can be logged. What is wrong with it
+/// is reported with the rest.
+pub(crate) fn log_settings(overrides: &Overrides) -> LogSettings {
+    let (report, sources) = (Report::new(), Sources::new("."));
+    let document = document(overrides, &sources, &report);
+    document
+        .map(|document| rest::log(&mut Table::root(&document, "", &report, &sources)))
+        .unwrap_or_default()
 }
 
 fn read(

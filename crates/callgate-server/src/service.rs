@@ -246,8 +246,9 @@ impl Service {
                 warn!(
                     service = crate::telemetry::printable(&name),
                     queue = crate::telemetry::printable(&other),
-                    "another service answers authorization requests in another queue group: each \
-                     client is answered twice; give both the same `nats.queue`"
+                    "another service answers authorization requests in another queue group: unless it \
+                     is for another issuer, each client is answered twice; give both the same \
+                     `nats.queue`"
                 );
             }
         });

@@ -7,4 +7,4 @@ mod printable;
 pub(crate) use log::DecisionLog;
 pub(crate) use log::{LogFormat, start_logging};
 pub(crate) use metrics::Metrics;
-pub(crate) use printable::printable;
+pub(crate) use printable::{printable, printable_detail};

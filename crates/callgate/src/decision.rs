@@ -208,13 +208,24 @@ pub struct Denial {
     pub reason: Reason,
     /// What the operator should know: what was tried, with what, what to do. Never a secret.
     pub detail: String,
+    /// What outside data asked for and the ceiling dropped on the way.
+    pub ceiling_dropped: CeilingDropped,
 }
 
 impl Denial {
     /// A refusal for `reason`.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self { reason, detail: detail.into(), ceiling_dropped: CeilingDropped::default() }
     }
+}
+
+/// Subjects and roles that outside data asked for and a ceiling dropped.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CeilingDropped {
+    /// How many.
+    pub count: u32,
+    /// The first of them, escaped and cut.
+    pub texts: Vec<String>,
 }
 
 /// Which request a decision was about.
@@ -266,10 +277,10 @@ pub struct Decision {
     pub account: Option<String>,
     /// When the session ends.
     pub expires_at: Option<UnixTime>,
-    /// How many subjects and roles outside data asked for and the ceiling dropped.
-    pub ceiling_dropped: u32,
-    /// The first of them.
-    pub ceiling_dropped_texts: Vec<String>,
+    /// What outside data asked for and the ceiling dropped.
+    pub ceiling_dropped: CeilingDropped,
+    /// How long the authenticator took that gave the final answer.
+    pub authenticator_took: Duration,
     /// Arrival to answer.
     pub duration: Duration,
     /// Its parts.

@@ -1,6 +1,6 @@
 //! [`Callgate`]: the gate itself, and how one is built.
 
-use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
+use std::{collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
@@ -315,6 +315,7 @@ fn verdict(answer: Result<User, Refusal>, request: &AuthRequest) -> Verdict {
         Ok(user) => Verdict {
             authenticator: None,
             user: None,
+            took: Duration::ZERO,
             grant: user.into_grant(request),
             silent: false,
         },

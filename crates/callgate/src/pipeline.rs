@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     clock::UnixTime,
-    decision::{Decision, Denial, Outcome, Reason, Stages},
+    decision::{CeilingDropped, Decision, Denial, Outcome, Reason, Stages},
     envelope::{Dropped, Message, Opened, Opener},
     mint::Minter,
     policy::Grant,
@@ -43,6 +43,8 @@ pub(crate) trait Decide: fmt::Debug + Send + Sync + 'static {
 pub(crate) struct Verdict {
     pub(crate) authenticator: Option<Arc<str>>,
     pub(crate) user: Option<String>,
+    /// How long the authenticator took that gave the final answer.
+    pub(crate) took: Duration,
     pub(crate) grant: Result<Grant, Denial>,
     /// Not to be answered at all.
     pub(crate) silent: bool,
@@ -50,7 +52,8 @@ pub(crate) struct Verdict {
 
 impl Verdict {
     pub(crate) fn refused(denial: Denial) -> Self {
-        Self { authenticator: None, user: None, grant: Err(denial), silent: false }
+        let (authenticator, user, took) = (None, None, Duration::ZERO);
+        Self { authenticator, user, took, grant: Err(denial), silent: false }
     }
 }
 
@@ -191,9 +194,10 @@ impl Pipeline {
     }
 
     fn answer(&self, case: &Case, verdict: Verdict, message: Message<'_>) -> (Handled, Decision) {
-        let Verdict { authenticator, user, grant, silent } = verdict;
+        let Verdict { authenticator, user, took, grant, silent } = verdict;
         let mut decision = case.decision(message.arrived);
         decision.authenticator = authenticator;
+        decision.authenticator_took = took;
         decision.user =
             user.or_else(|| (!case.claimed_user.is_empty()).then(|| case.claimed_user.clone()));
         // An empty name would leave the one that the client typed.
@@ -206,8 +210,10 @@ impl Pipeline {
         }
         let handled = match &admitted {
             Ok((jwt, grant)) => {
-                decision.ceiling_dropped = grant.ceiling_dropped();
-                decision.ceiling_dropped_texts = grant.ceiling_dropped_texts().to_vec();
+                decision.ceiling_dropped = CeilingDropped {
+                    count: grant.ceiling_dropped(),
+                    texts: grant.ceiling_dropped_texts().to_vec(),
+                };
                 decision.account = Some(grant.account().to_owned());
                 decision.user = Some(grant.user().to_owned());
                 decision.expires_at = grant.expires_at();
@@ -216,6 +222,7 @@ impl Pipeline {
             Err(denial) => {
                 decision.reason = denial.reason;
                 decision.detail.clone_from(&denial.detail);
+                decision.ceiling_dropped.clone_from(&denial.ceiling_dropped);
                 self.refuse(case, denial.reason, silent, message)
             }
         };
@@ -351,8 +358,8 @@ impl Case {
             user: None,
             account: None,
             expires_at: None,
-            ceiling_dropped: 0,
-            ceiling_dropped_texts: Vec::new(),
+            ceiling_dropped: CeilingDropped::default(),
+            authenticator_took: Duration::ZERO,
             duration: arrived.elapsed(),
             stages: Stages::default(),
             clock_skew: Some(self.clock_skew),
@@ -371,8 +378,8 @@ fn dropped_decision(dropped: Dropped, arrived: Instant) -> Decision {
         user: None,
         account: None,
         expires_at: None,
-        ceiling_dropped: 0,
-        ceiling_dropped_texts: Vec::new(),
+        ceiling_dropped: CeilingDropped::default(),
+        authenticator_took: Duration::ZERO,
         duration: arrived.elapsed(),
         stages: Stages { open: arrived.elapsed(), ..Stages::default() },
         clock_skew,

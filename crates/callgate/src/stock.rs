@@ -71,15 +71,15 @@ impl Stock {
 impl Decide for Stock {
     fn decide(&self, request: Arc<AuthRequest>) -> BoxFuture<'_, Verdict> {
         Box::pin(async move {
-            let ChainAnswer { authenticator, result, .. } = self.identify(&request).await;
+            let ChainAnswer { authenticator, took, result, .. } = self.identify(&request).await;
             let identity = match result {
                 Ok(identity) => identity,
-                Err(denial) => return Verdict { authenticator, ..Verdict::refused(denial) },
+                Err(denial) => return Verdict { authenticator, took, ..Verdict::refused(denial) },
             };
             let grant = self.resolve(&request, authenticator.as_ref(), &identity, |question| {
                 self.policy.resolve(question)
             });
-            Verdict { authenticator, user: Some(identity.user), grant, silent: false }
+            Verdict { authenticator, user: Some(identity.user), took, grant, silent: false }
         })
     }
 
@@ -90,11 +90,11 @@ impl Decide for Stock {
         Box::pin(async move {
             let answer = self.identify(&request).await;
             let asked = self.asked(&answer);
-            let ChainAnswer { authenticator, result, .. } = answer;
+            let ChainAnswer { authenticator, took, result, .. } = answer;
             let identity = match result {
                 Ok(identity) => identity,
                 Err(denial) => {
-                    let verdict = Verdict { authenticator, ..Verdict::refused(denial) };
+                    let verdict = Verdict { authenticator, took, ..Verdict::refused(denial) };
                     return (
                         verdict,
                         Some(StockExplanation { asked, identity: None, policy: None }),
@@ -106,7 +106,7 @@ impl Decide for Stock {
                     self.policy.explain(question)
                 });
             let user = Some(identity.user.clone());
-            let verdict = Verdict { authenticator, user, grant, silent: false };
+            let verdict = Verdict { authenticator, user, took, grant, silent: false };
             let (identity, policy) = (Some(identity), Some(policy));
             (verdict, Some(StockExplanation { asked, identity, policy }))
         })

@@ -45,6 +45,8 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
             observer: Arc::clone(&observers.metrics) as _,
             ..surroundings(registry, true)
         };
+        let log = config::log_settings(&overrides);
+        start_logging(log.format, log.level);
         let Loaded { config, report, files, overridden } = config::load(&overrides, &surroundings);
         let Some(config) = config else {
             for fault in report.faults() {
@@ -54,7 +56,6 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
                 "the configuration cannot be used; `callgate check` says the same".to_owned()
             );
         };
-        start_logging(config.log.format, config.log.level);
         for warning in report.warnings() {
             warn!(key = warning.path, "{}", warning.message);
         }

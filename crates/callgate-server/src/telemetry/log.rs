@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use callgate::decision::{Decision, Outcome, Reason, RequestIds};
+use callgate::decision::{CeilingDropped, Decision, Outcome, Reason, RequestIds};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::{
@@ -17,7 +17,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use super::printable;
+use super::{printable, printable_detail};
 
 /// How log records are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl DecisionLog {
         drop(drops);
         let empty = RequestIds::default();
         let ids = decision.ids.as_ref().unwrap_or(&empty);
-        let detail = printable(&decision.detail);
+        let detail = printable_detail(&decision.detail);
         let (server, server_id) = (printable(&ids.server_name), printable(&ids.server_id));
         let skewed = decision.clock_skew.is_some_and(|skew| skew.unsigned_abs() > SKEW);
         if decision.reason == Reason::StaleRequest && skewed {
@@ -115,9 +115,10 @@ impl DecisionLog {
 
 /// What the ceiling dropped: the number, and the first few. Empty if nothing.
 fn ceiling_dropped(decision: &Decision) -> String {
-    match decision.ceiling_dropped {
+    let CeilingDropped { count, texts } = &decision.ceiling_dropped;
+    match count {
         0 => String::new(),
-        count => format!("{count}: {}", printable(&decision.ceiling_dropped_texts.join(", "))),
+        count => format!("{count}: {}", printable_detail(&texts.join(", "))),
     }
 }
 
@@ -140,7 +141,7 @@ fn write_decision(decision: &Decision) {
         user = optional(&decision.user),
         authenticator = decision.authenticator.as_deref().unwrap_or_default(),
         account = optional(&decision.account),
-        detail = printable(&decision.detail),
+        detail = printable_detail(&decision.detail),
         ceiling_dropped = ceiling_dropped(decision),
         expires = decision.expires_at.map(|end| end.to_string()).unwrap_or_default(),
         client_host = printable(client_host),

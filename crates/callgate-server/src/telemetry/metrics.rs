@@ -167,15 +167,17 @@ impl Metrics {
         let labels = DecisionLabels { authenticator: authenticator.clone(), outcome, reason };
         self.decisions.get_or_create(&labels).inc();
         self.duration.observe(decision.duration.as_secs_f64());
-        if decision.ceiling_dropped > 0 {
+        if decision.ceiling_dropped.count > 0 {
             let labels = AuthenticatorLabel { authenticator: authenticator.clone() };
-            self.ceiling_dropped.get_or_create(&labels).inc_by(decision.ceiling_dropped.into());
+            self.ceiling_dropped
+                .get_or_create(&labels)
+                .inc_by(decision.ceiling_dropped.count.into());
         }
         self.stage("decide", decision.stages.decide);
         self.stage("answer", decision.stages.answer);
         self.authenticators
             .get_or_create(&AuthenticatorLabel { authenticator })
-            .observe(decision.stages.decide.as_secs_f64());
+            .observe(decision.authenticator_took.as_secs_f64());
     }
 
     fn stage(&self, stage: &'static str, took: std::time::Duration) {

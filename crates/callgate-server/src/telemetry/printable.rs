@@ -8,9 +8,18 @@ const LONGEST: usize = 200;
 /// `text` with everything escaped that a terminal or a log reader could take for something else,
 /// cut to a bounded length.
 pub(crate) fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().min(LONGEST));
+    printable_up_to(text, LONGEST)
+}
+
+/// The same for our own explanations, which name what is wrong before they say what to do.
+pub(crate) fn printable_detail(text: &str) -> String {
+    printable_up_to(text, 5 * LONGEST)
+}
+
+fn printable_up_to(text: &str, longest: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(longest));
     for (index, c) in text.chars().enumerate() {
-        if index == LONGEST {
+        if index == longest {
             out.push('…');
             break;
         }

@@ -37,6 +37,8 @@ pub struct ChainAnswer {
     pub authenticator: Option<Arc<str>>,
     /// How many were asked before that, each of whom said "not mine".
     pub not_mine: usize,
+    /// How long the final answer took.
+    pub took: Duration,
     /// The identity, or why there is none.
     pub result: Result<Identity, Denial>,
 }
@@ -66,22 +68,24 @@ impl Chain {
     /// Asks one after the other who the client is.
     pub async fn identify(&self, request: &AuthRequest) -> ChainAnswer {
         for (not_mine, link) in self.links.iter().enumerate() {
+            let started = Instant::now();
             let result = match ask(link, request).await {
                 Err(Decline::NotMine) => continue,
                 Ok(identity) => Ok(identity),
                 // Stop here: asking the next would send this credential to a second system.
                 Err(Decline::Rejected(rejection)) => {
-                    Err(Denial { reason: rejection.reason, detail: rejection.detail })
+                    Err(Denial::new(rejection.reason, rejection.detail))
                 }
                 // Stop here too: a dead strong backend must not open the way to a weaker one.
                 Err(Decline::Unavailable(error)) => Err(unavailable(error.as_ref())),
             };
             let authenticator = Some(Arc::clone(&link.name));
-            return ChainAnswer { authenticator, not_mine, result };
+            return ChainAnswer { authenticator, not_mine, took: started.elapsed(), result };
         }
         ChainAnswer {
             authenticator: None,
             not_mine: self.links.len(),
+            took: Duration::ZERO,
             result: Err(nobody_knows(request.credential())),
         }
     }

@@ -79,7 +79,7 @@ impl Ceiling {
     fn clip_responses(&self, asked: Option<Responses>, dropped: &mut Dropped) -> Option<Responses> {
         let asked = asked?;
         if self.responses.is_none() {
-            dropped.note("responses", &format!("max {:?}", asked.max));
+            dropped.note("responses", &asked.to_string());
         }
         self.responses.map(|ceiling| ceiling.narrowest(asked))
     }

@@ -1,7 +1,7 @@
 //! The resolved result: what a user JWT is made of.
 
 use super::permissions::Access;
-use crate::{authn::Origin, clock::UnixTime};
+use crate::{authn::Origin, clock::UnixTime, decision::CeilingDropped};
 
 /// What a client was granted. Only policy makes one, and minting trusts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +60,12 @@ impl Grant {
     /// What the ceiling dropped, for the log: the first of them, escaped and cut.
     pub fn ceiling_dropped_texts(&self) -> &[String] {
         &self.dropped.texts
+    }
+}
+
+impl From<Dropped> for CeilingDropped {
+    fn from(dropped: Dropped) -> Self {
+        Self { count: dropped.count, texts: dropped.texts }
     }
 }
 

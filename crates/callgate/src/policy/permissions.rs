@@ -39,6 +39,19 @@ impl Default for Responses {
     }
 }
 
+impl std::fmt::Display for Responses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.max {
+            Some(max) => write!(f, "max {max}, ")?,
+            None => f.write_str("max without limit, ")?,
+        }
+        match self.ttl {
+            Some(ttl) => write!(f, "ttl {ttl:?}"),
+            None => f.write_str("ttl without limit"),
+        }
+    }
+}
+
 impl Responses {
     /// The narrower of both, in each respect.
     pub fn narrowest(self, other: Self) -> Self {

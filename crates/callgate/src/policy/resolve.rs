@@ -44,6 +44,19 @@ pub(super) fn resolve<T: Trace>(
     question: &Question<'_>,
     trace: &mut T,
 ) -> Result<Grant, Denial> {
+    let mut dropped = Dropped::default();
+    match granted(policy, question, trace, &mut dropped) {
+        Ok(grant) => Ok(Grant { dropped, ..grant }),
+        Err(denial) => Err(Denial { ceiling_dropped: dropped.into(), ..denial }),
+    }
+}
+
+fn granted<T: Trace>(
+    policy: &Policy,
+    question: &Question<'_>,
+    trace: &mut T,
+    dropped: &mut Dropped,
+) -> Result<Grant, Denial> {
     let rules = policy.authenticators.get(question.authenticator).unwrap_or(NO_RULES);
     let user = format!("{}{}", rules.user_prefix, question.identity.user);
     let inputs = Inputs::new(&user, question);
@@ -53,8 +66,7 @@ pub(super) fn resolve<T: Trace>(
     let mut resolver = Resolver { policy, rules, question, inputs: &inputs, trace, expiry };
     let bindings = resolver.matching_bindings()?;
     let named = resolver.named_account(&bindings)?;
-    let mut dropped = Dropped::default();
-    let found = resolver.contributions(&bindings, &mut dropped)?;
+    let found = resolver.contributions(&bindings, dropped)?;
     let access = resolver.access(&found)?;
     let (account, account_origin) = match named {
         Some(named) => named,
@@ -78,7 +90,7 @@ pub(super) fn resolve<T: Trace>(
         expires_at,
         tags,
         roles,
-        dropped,
+        dropped: Dropped::default(),
     })
 }
 
@@ -291,6 +303,9 @@ fn refused(whose: &str, error: TemplateError) -> Denial {
 fn tell_enforcement<T: Trace>(trace: &mut T, access: &Access) {
     let by_server: &[&'static str] = match access {
         Access::Unrestricted => &["account", "expiry"],
+        Access::Limited(permissions) if permissions.responses.is_none() => {
+            &["account", "expiry", "publish", "subscribe"]
+        }
         Access::Limited(_) => &["account", "expiry", "publish", "subscribe", "responses"],
         Access::Scoped(_) => &["account", "expiry", "scope"],
     };

@@ -6,15 +6,12 @@ use callgate::{
     Explained,
     authn::Identity,
     clock::UnixTime,
-    policy::{
-        BindingVerdict, Enforcer, Grant, RoleVerdict, Step,
-        permissions::{Access, Responses},
-    },
+    policy::{BindingVerdict, Enforcer, Grant, RoleVerdict, Step, permissions::Access},
 };
 use serde_json::{Value, json};
 
 use super::can::Question;
-use crate::telemetry::printable;
+use crate::telemetry::{printable, printable_detail};
 
 /// Everything that is known about one decision.
 #[derive(Debug)]
@@ -102,7 +99,7 @@ impl<'a> Report<'a> {
             )?;
         }
         for (name, said) in self.explained.steps.iter().flat_map(|steps| &steps.asked) {
-            line(f, "asked", format_args!("{name}: {}", printable(said)))?;
+            line(f, "asked", format_args!("{name}: {}", printable_detail(said)))?;
         }
         let Some(identity) = self.identity() else { return Ok(()) };
         let authenticator = self.authenticator().unwrap_or_default();
@@ -133,9 +130,11 @@ impl<'a> Report<'a> {
                     )?;
                 }
             }
-            Err(denial) => {
-                line(f, "reason", format_args!("{}: {}", denial.reason, printable(&denial.detail)))?
-            }
+            Err(denial) => line(
+                f,
+                "reason",
+                format_args!("{}: {}", denial.reason, printable_detail(&denial.detail)),
+            )?,
         }
         for (question, allowed, rule) in self.answers() {
             let answer = if allowed { "yes" } else { "no" };
@@ -173,7 +172,7 @@ fn write_step(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
             format_args!("{} (from {from}) {}", printable(name), role_words(verdict)),
         ),
         Step::OwnPermissions { verdict } => {
-            line(f, "permissions", format_args!("of its own entry {}", role_words(verdict)))
+            line(f, "permissions", format_args!("its own entry {}", role_words(verdict)))
         }
         Step::Unrestricted => line(f, "permissions", "none written: everything inside the account"),
         Step::Account { name, from } => {
@@ -192,7 +191,7 @@ fn write_step(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
             };
             line(f, "enforced", format_args!("{what}: by {by}"))
         }
-        Step::Remark { text } => line(f, "note", printable(text)),
+        Step::Remark { text } => line(f, "note", printable_detail(text)),
         // The list may grow; what is not known here is in the JSON.
         _ => Ok(()),
     }
@@ -217,9 +216,9 @@ fn binding_words(verdict: &BindingVerdict) -> String {
 
 fn role_words(verdict: &RoleVerdict) -> String {
     match verdict {
-        RoleVerdict::Contributes => "contribute".to_owned(),
+        RoleVerdict::Contributes => "counts".to_owned(),
         RoleVerdict::Fails { reason, detail } => {
-            format!("do not count: {reason}, {}", printable(detail))
+            format!("does not count: {reason}, {}", printable(detail))
         }
         RoleVerdict::Dropped => "dropped by the ceiling".to_owned(),
     }
@@ -250,15 +249,9 @@ fn write_access(f: &mut fmt::Formatter<'_>, access: &Access) -> fmt::Result {
         line(f, "  but not", list(texts(&permissions.subscribe.deny)))?;
     }
     match &permissions.responses {
-        Some(responses) => line(f, "may answer", responses_words(responses)),
+        Some(responses) => line(f, "may answer", format_args!("what it receives: {responses}")),
         None => Ok(()),
     }
-}
-
-fn responses_words(responses: &Responses) -> String {
-    let max = responses.max.map_or("without limit".to_owned(), |max| format!("{max} per request"));
-    let ttl = responses.ttl.map_or("at any time".to_owned(), |ttl| format!("within {ttl:?}"));
-    format!("what it receives: {max}, {ttl}")
 }
 
 fn permissions_json(access: &Access) -> Value {

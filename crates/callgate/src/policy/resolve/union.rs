@@ -127,11 +127,10 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
 
     fn add_responses(&mut self, into: &mut Option<Responses>, more: Option<Responses>, from: &str) {
         let Some(more) = more else { return };
-        let text = || format!("max {:?}, ttl {:?}", more.max, more.ttl);
         self.trace.note(|| Step::Permission {
             side: "responses",
             kind: "allow",
-            rule: text(),
+            rule: more.to_string(),
             from: from.to_owned(),
         });
         *into = Some(into.map_or(more, |known| known.narrowest(more)));

@@ -10,6 +10,7 @@ use crate::{
     decision::{Denial, Reason},
     keys::{AccountKey, Signer, UserKey},
     policy::{Grant, permissions::Access},
+    subject::{SubjectToken, is_reserved_first_token},
     wire::{
         jwt::{self, SignJwtError},
         response::{self, Addressee, Answer},
@@ -88,6 +89,9 @@ impl Minter {
         id: &str,
         now: UnixTime,
     ) -> Result<String, Denial> {
+        if let Access::Scoped(scope) = grant.access() {
+            literal_under_scope(scope, grant)?;
+        }
         let (signer, aud, issuer_account) = self.place(grant)?;
         let claims = UserClaims {
             jti: id,
@@ -161,6 +165,31 @@ impl Minter {
                 response::sign(answer, to, now, minter.issuer.as_ref(), account)
             }
         }
+    }
+}
+
+/// Checks what the server puts into the templates of a scoped key, `{{name()}}` and `{{tag(x)}}`: it
+/// does so after no more than a syntax check, and a name `>` would be a wildcard (auth.go,
+/// `processUserPermissionsTemplate`).
+fn literal_under_scope(scope: &str, grant: &Grant) -> Result<(), Denial> {
+    let unsafe_value = |what: &str, text: &str, why: &str| {
+        let text: String = text.chars().take(128).flat_map(char::escape_debug).collect();
+        let detail = format!("scope `{scope}`: the {what} `{text}` {why}");
+        Err(Denial::new(Reason::UnsafeTemplateValue, detail))
+    };
+    let user = std::iter::once(("user name", grant.user()));
+    for (what, text) in user.chain(grant.tags().iter().map(|tag| ("tag", tag.as_str()))) {
+        if text.parse::<SubjectToken>().is_err() || text.contains(['{', '}']) {
+            return unsafe_value(what, text, "is not one literal subject token");
+        }
+        if is_reserved_first_token(text) {
+            return unsafe_value(what, text, "would open subjects that are reserved");
+        }
+    }
+    // nats-io/jwt `TagList` lower-cases: `Red` would have what is meant for `red`.
+    match grant.tags().iter().find(|tag| tag.chars().any(char::is_uppercase)) {
+        Some(tag) => unsafe_value("tag", tag, "has capitals, which the server would lower"),
+        None => Ok(()),
     }
 }
 

@@ -25,6 +25,9 @@ use crate::{
     wire::response::{Addressee, Answer},
 };
 
+/// Nobody waits for an answer longer than this; it also keeps the sum of times within its bounds.
+const MAX_DELAY: Duration = Duration::from_secs(3600);
+
 /// Decides about an opened request: a function of somebody's own, or chain and policy.
 pub(crate) trait Decide: fmt::Debug + Send + Sync + 'static {
     fn decide(&self, request: Arc<AuthRequest>) -> BoxFuture<'_, Verdict>;
@@ -241,6 +244,9 @@ impl Pipeline {
         if grant.user().is_empty() {
             return Err(Denial::new(Reason::PolicyError, "the identity has an empty user name"));
         }
+        if grant.account().is_empty() {
+            return Err(Denial::new(Reason::NoAccount, "the account to be placed in has no name"));
+        }
         if !self.share_callout_account && self.is_callout_account(grant.account()) {
             return Err(Denial::new(
                 Reason::AccountNotAllowed,
@@ -270,7 +276,7 @@ impl Pipeline {
         if silent || self.withholds(reason, case.given_up) {
             return Ok(Handled::Silent);
         }
-        let delay = self.style.delay;
+        let delay = self.style.delay.min(MAX_DELAY);
         let not_before = (!delay.is_zero()).then(|| message.arrived + delay);
         self.seal(case, &Answer::Error(reason.public_text()), message.now, not_before)
     }

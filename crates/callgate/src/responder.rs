@@ -2,9 +2,10 @@
 //! that loses no request.
 //!
 //! async-nats' own service endpoints unsubscribe at once when they stop and lose what was on its
-//! way; the micro-service protocol is small, so it is spoken here over a subscription that drains.
+//! way; the micro-service protocol is small, so it is spoken here over a subscription that is left
+//! with care.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use async_nats::{Client, Message as NatsMessage, Subject, Subscriber};
 use futures_util::StreamExt;
@@ -23,6 +24,7 @@ use crate::{
 
 mod account;
 mod micro;
+mod parting;
 
 pub use account::{OwnAccount, other_responders, own_account};
 use micro::{Micro, Stats};
@@ -168,20 +170,28 @@ impl Worker {
         mut subscription: Subscriber,
         mut stopped: tokio::sync::watch::Receiver<bool>,
     ) {
-        let mut draining = false;
         loop {
             tokio::select! {
                 message = subscription.next() => match message {
                     Some(message) => self.accept(message),
                     None => return,
                 },
-                _ = stopped.changed(), if !draining => {
-                    draining = true;
-                    // Unsubscribes, and the stream goes on until the server has confirmed it.
-                    if subscription.drain().await.is_err() {
-                        return;
-                    }
-                }
+                _ = stopped.changed() => break,
+            }
+        }
+        if parting::say_goodbye(&mut subscription).await.is_err() {
+            return;
+        }
+        let mut the_last = pin!(parting::all_has_arrived(&self.client));
+        loop {
+            tokio::select! {
+                // In this order: what has arrived is taken before the end is.
+                biased;
+                message = subscription.next() => match message {
+                    Some(message) => self.accept(message),
+                    None => return,
+                },
+                () = &mut the_last => return,
             }
         }
     }

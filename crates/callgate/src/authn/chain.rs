@@ -92,7 +92,8 @@ impl Chain {
 }
 
 async fn ask(link: &Link, request: &AuthRequest) -> Result<Identity, Decline> {
-    let until = request.deadline().min(Instant::now() + link.timeout);
+    let own_end = Instant::now().checked_add(link.timeout);
+    let until = own_end.map_or(request.deadline(), |end| end.min(request.deadline()));
     let answer = AssertUnwindSafe(async { link.authenticator.authenticate(request).await });
     match timeout_at(until, answer.catch_unwind()).await {
         Ok(Ok(answer)) => answer,

@@ -13,6 +13,7 @@ use async_nats::{Client, ConnectOptions, Event};
 use callgate::secret::Secret;
 use tokio::{sync::watch, time::Instant};
 use tracing::{error, info, warn};
+use zeroize::Zeroizing;
 
 use crate::telemetry::Metrics;
 
@@ -130,7 +131,9 @@ fn options(settings: &NatsSettings) -> Result<ConnectOptions, ConnectError> {
         Login::Token(token) => options.token(token.expose().to_owned()),
         Login::Nkey(seed) => options.nkey(seed.expose().to_owned()),
         Login::Creds(text) => {
-            options.credentials(text.expose()).map_err(|error| ConnectError(error.to_string()))?
+            // Secrets are trimmed, but the parser wants the end of the last line.
+            let text = Zeroizing::new(format!("{}\n", text.expose()));
+            options.credentials(&text).map_err(|error| ConnectError(error.to_string()))?
         }
     };
     if let Some(ca) = &settings.tls.ca {

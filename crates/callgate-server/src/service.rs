@@ -111,12 +111,18 @@ pub(crate) async fn run(
 }
 
 fn announce(keys: &PublicKeys) {
-    info!(
-        mode = if keys.operator_mode { "operator" } else { "configuration" },
-        issuer = keys.subject.as_str(),
-        xkey = keys.xkeys.first().map(|key| key.as_str()).unwrap_or("none"),
-        "starting; nats-server's auth_callout block needs this issuer and xkey"
-    );
+    let (mode, needed) = match keys.operator_mode {
+        true => (
+            "operator",
+            "starting; the callout account is this issuer, and its JWT needs this xkey",
+        ),
+        false => (
+            "configuration",
+            "starting; nats-server's auth_callout block needs this issuer and xkey",
+        ),
+    };
+    let xkey = keys.xkeys.first().map(|key| key.as_str()).unwrap_or("none");
+    info!(mode, issuer = keys.subject.as_str(), xkey, "{needed}");
 }
 
 #[derive(Debug)]

@@ -13,6 +13,7 @@ pub mod connection;
 pub mod decision;
 pub mod keys;
 pub mod mint;
+pub mod operator;
 pub mod policy;
 pub mod request;
 #[cfg(feature = "nats")]

@@ -2,6 +2,7 @@
 
 pub(crate) mod json;
 pub(crate) mod jwt;
+pub(crate) mod operator;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod user;

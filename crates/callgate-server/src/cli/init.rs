@@ -1,10 +1,13 @@
 //! `callgate init`
 
 mod configuration_mode;
+mod operator;
 
 use std::{fs, io, path::PathBuf};
 
-use callgate::keys::KeyError;
+use callgate::{keys::KeyError, operator::JwtError, secret::Secret};
+use callgate_authenticators::passwords::hash as hash_password;
+use serde_json::{Value, json};
 
 use super::{
     GOOD,
@@ -19,6 +22,7 @@ use crate::files::write_private;
   nats-server -c gate/nats-server.conf
   callgate serve --config gate/callgate.toml
 
+With --operator the set is for operator mode: operator, accounts and credentials are all in it.
 Every file is readable by its owner only, and none is overwritten.")]
 pub(super) struct Args {
     /// The folder to write to; it is made if it is not there
@@ -26,6 +30,9 @@ pub(super) struct Args {
     /// Write the users of nats-by-example (sys/sys, alice/alice, bob/bob): for trying things only
     #[arg(long)]
     demo: bool,
+    /// Write a set for operator mode: an operator, accounts, credentials and a resolver
+    #[arg(long)]
+    operator: bool,
 }
 
 /// Why nothing, or not everything, was written.
@@ -39,6 +46,8 @@ enum InitError {
     Write { path: String, error: io::Error },
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error(transparent)]
+    Jwt(#[from] JwtError),
     #[error("a password cannot be hashed: {0}")]
     Hash(String),
 }
@@ -52,10 +61,52 @@ struct Set {
     notes: Vec<String>,
 }
 
+/// Passwords that were made up, by whom they belong to.
+#[derive(Debug, Default)]
+struct Passwords(Vec<(&'static str, Secret)>);
+
+impl Passwords {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Keeps a password to be told, and returns its hash.
+    fn hashed(&mut self, user: &'static str, password: Secret) -> Result<String, InitError> {
+        let hash = hash_password(&password).map_err(|error| InitError::Hash(error.to_string()))?;
+        self.0.push((user, password));
+        Ok(hash)
+    }
+
+    fn table(&self) -> String {
+        self.0.iter().map(|(user, password)| format!("{user}  {}\n", password.expose())).collect()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let title = "passwords (also in passwords.txt, shown only now):".to_owned();
+        let rows = self.table();
+        [title].into_iter().chain(rows.lines().map(|line| format!("  {line}"))).collect()
+    }
+}
+
+/// Leave for one's own subjects, in a users file.
+fn restricted(user: &str) -> Value {
+    let own = format!("{user}.>");
+    json!({ "pub": { "allow": [own] }, "sub": { "allow": [own] }, "resp": { "max": 1 } })
+}
+
+fn seed_file(seed: &Secret) -> String {
+    format!("{}\n", seed.expose())
+}
+
 pub(super) fn run(args: &Args) -> u8 {
-    let written =
-        configuration_mode::set(args.demo).and_then(|set| write(args, &set).map(|()| set));
-    let set = match written {
+    let made = match args.operator {
+        true => operator::set(args.demo),
+        false => configuration_mode::set(args.demo),
+    };
+    let set = match made.and_then(|set| write(args, &set).map(|()| set)) {
         Ok(set) => set,
         Err(error) => return unusable(error),
     };

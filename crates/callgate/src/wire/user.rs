@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::policy::permissions::{Access, Permissions, Responses, Rules};
 
 /// "Without limit", for the fields that nats-server reads only from other JWTs than these.
-const NO_LIMIT: i64 = -1;
+pub(super) const NO_LIMIT: i64 = -1;
 
 #[derive(Serialize)]
 pub(crate) struct UserClaims<'a> {

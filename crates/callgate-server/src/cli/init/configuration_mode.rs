@@ -4,10 +4,9 @@ use callgate::{
     keys::{CurveKey, KeyKind, KeyPair},
     secret::Secret,
 };
-use callgate_authenticators::passwords::hash as hash_password;
 use serde_json::json;
 
-use super::{InitError, Set};
+use super::{InitError, Passwords, Set, restricted, seed_file};
 
 /// Work factor of the break-glass password in nats-server's configuration.
 const BCRYPT_COST: u32 = 11;
@@ -19,7 +18,7 @@ pub(super) fn set(demo: bool) -> Result<Set, InitError> {
     let break_glass = Secret::random()?;
     let hashed = bcrypt::hash(break_glass.expose(), BCRYPT_COST)
         .map_err(|error| InitError::Hash(error.to_string()))?;
-    let mut passwords = vec![("break-glass", break_glass)];
+    let mut passwords = Passwords(vec![("break-glass", break_glass)]);
     let users = if demo { demo_users() } else { users(&mut passwords)? };
 
     let server = SERVER
@@ -27,45 +26,28 @@ pub(super) fn set(demo: bool) -> Result<Set, InitError> {
         .replace("{issuer}", &issuer.public_key())
         .replace("{xkey}", xkey.public_key().as_str())
         .replace("{break_glass}", &hashed);
-    let seed = |seed: Secret| format!("{}\n", seed.expose());
-    let table = table(&passwords);
     let files = vec![
         ("callgate.toml", CALLGATE.to_owned()),
         ("users.json", users),
         ("nats-server.conf", server),
-        ("issuer.nk", seed(issuer.seed())),
-        ("xkey.xk", seed(xkey.seed())),
-        ("auth.nk", seed(auth.seed())),
-        ("passwords.txt", table.clone()),
+        ("issuer.nk", seed_file(&issuer.seed())),
+        ("xkey.xk", seed_file(&xkey.seed())),
+        ("auth.nk", seed_file(&auth.seed())),
+        ("passwords.txt", passwords.table()),
     ];
-    let mut notes = vec!["passwords (also in passwords.txt, shown only now):".to_owned()];
-    notes.extend(table.lines().map(|line| format!("  {line}")));
+    let mut notes = passwords.notes();
     if demo {
         notes.push("demo users: sys/sys, alice/alice, bob/bob (not for production)".to_owned());
     }
     Ok(Set { files, notes })
 }
 
-fn table(passwords: &[(&str, Secret)]) -> String {
-    passwords.iter().map(|(user, password)| format!("{user}  {}\n", password.expose())).collect()
-}
-
-fn users(passwords: &mut Vec<(&'static str, Secret)>) -> Result<String, InitError> {
-    let mut hashed = |user: &'static str| -> Result<String, InitError> {
-        let password = Secret::random()?;
-        let hash = hash_password(&password).map_err(|error| InitError::Hash(error.to_string()))?;
-        passwords.push((user, password));
-        Ok(hash)
-    };
+fn users(passwords: &mut Passwords) -> Result<String, InitError> {
+    let mut hashed = |user: &'static str| passwords.hashed(user, Secret::random()?);
     let users = json!({
         "sys": { "password": hashed("sys")?, "account": "SYS" },
         "alice": { "password": hashed("alice")?, "account": "APP" },
-        "bob": {
-            "password": hashed("bob")?, "account": "APP",
-            "permissions": {
-                "pub": { "allow": ["bob.>"] }, "sub": { "allow": ["bob.>"] }, "resp": { "max": 1 },
-            },
-        },
+        "bob": { "password": hashed("bob")?, "account": "APP", "permissions": restricted("bob") },
     });
     Ok(format!("{users:#}\n"))
 }
@@ -74,12 +56,7 @@ fn demo_users() -> String {
     let users = json!({
         "sys": { "pass": "sys", "account": "SYS" },
         "alice": { "pass": "alice", "account": "APP" },
-        "bob": {
-            "pass": "bob", "account": "APP",
-            "permissions": {
-                "pub": { "allow": ["bob.>"] }, "sub": { "allow": ["bob.>"] }, "resp": { "max": 1 },
-            },
-        },
+        "bob": { "pass": "bob", "account": "APP", "permissions": restricted("bob") },
     });
     format!("{users:#}\n")
 }

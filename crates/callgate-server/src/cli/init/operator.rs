@@ -1,0 +1,252 @@
+//! The set for operator mode: accounts are JWTs, and users are signed by keys of their accounts.
+
+use callgate::{
+    clock::UnixTime,
+    keys::{CurveKey, KeyKind, KeyPair},
+    operator::{
+        Account, AllowedAccounts, ExternalAuthorization, FixedUser, Operator, Rights, Scope,
+        credentials,
+    },
+    secret::Secret,
+};
+use serde_json::{Value, json};
+
+use super::{InitError, Passwords, Set, restricted, seed_file};
+
+/// What Callgate itself needs.
+const CALLGATE_PUBLISHES: [&str; 4] =
+    ["_INBOX.>", "$SYS._INBOX.>", "$SYS.REQ.USER.INFO", "$SRV.INFO"];
+const CALLGATE_SUBSCRIBES: [&str; 3] = ["$SYS.REQ.USER.AUTH", "$SRV.>", "_INBOX.>"];
+
+pub(super) fn set(demo: bool) -> Result<Set, InitError> {
+    let keys = Keys::generate()?;
+    let now = UnixTime::now();
+    let sentinel = Login::sentinel(&keys.callout, now)?;
+    let callgate = Login::callgate(&keys.callout, now)?;
+    let break_glass = Login::break_glass(&keys.system, now)?;
+    let mut passwords = Passwords::default();
+    let users = users(demo, &mut passwords)?;
+    let mut files = vec![
+        ("callgate.toml", keys.callgate_toml()),
+        ("users.json", users),
+        ("nats-server.conf", keys.server_conf(&callgate, &sentinel, now)?),
+        ("nats.creds", callgate.credentials()),
+        ("sentinel.creds", sentinel.credentials()),
+        ("break-glass.creds", break_glass.credentials()),
+        ("issuer.nk", seed_file(&keys.issuer.seed())),
+        ("APP-signing.nk", seed_file(&keys.app_signing.seed())),
+        ("APP-reader.nk", seed_file(&keys.app_reader.seed())),
+        ("xkey.xk", seed_file(&keys.xkey.seed())),
+        ("operator.nk", seed_file(&keys.operator.seed())),
+        ("SYS.nk", seed_file(&keys.system.seed())),
+        ("AUTH.nk", seed_file(&keys.callout.seed())),
+        ("APP.nk", seed_file(&keys.app.seed())),
+    ];
+    let mut notes = passwords.notes();
+    if !passwords.is_empty() {
+        files.push(("passwords.txt", passwords.table()));
+    }
+    notes.extend(NOTES.lines().map(str::to_owned));
+    Ok(Set { files, notes })
+}
+
+/// Every key of the set.
+struct Keys {
+    operator: KeyPair,
+    system: KeyPair,
+    callout: KeyPair,
+    /// Signs answers in the callout account's stead.
+    issuer: KeyPair,
+    app: KeyPair,
+    app_signing: KeyPair,
+    app_reader: KeyPair,
+    xkey: CurveKey,
+}
+
+impl Keys {
+    fn generate() -> Result<Self, InitError> {
+        let account = || KeyPair::generate(KeyKind::Account);
+        Ok(Self {
+            operator: KeyPair::generate(KeyKind::Operator)?,
+            system: account()?,
+            callout: account()?,
+            issuer: account()?,
+            app: account()?,
+            app_signing: account()?,
+            app_reader: account()?,
+            xkey: CurveKey::generate()?,
+        })
+    }
+
+    fn callgate_toml(&self) -> String {
+        CALLGATE
+            .replace("{callout}", &self.callout.public_key())
+            .replace("{app}", &self.app.public_key())
+    }
+
+    fn server_conf(
+        &self,
+        callgate: &Login,
+        sentinel: &Login,
+        now: UnixTime,
+    ) -> Result<String, InitError> {
+        let operator = Operator {
+            name: "callgate-init".to_owned(),
+            system_account: self.system.public_key().parse()?,
+        };
+        let system = Account::new("SYS", self.system.public_key().parse()?);
+        let (callout, app) = (self.callout_account(callgate)?, self.app_account()?);
+        Ok(SERVER
+            .replace("{operator_jwt}", &operator.sign(&self.operator, now)?)
+            .replace("{system}", &self.system.public_key())
+            .replace("{system_jwt}", &system.sign(&self.operator, now)?)
+            .replace("{callout}", &self.callout.public_key())
+            .replace("{callout_jwt}", &callout.sign(&self.operator, now)?)
+            .replace("{app}", &self.app.public_key())
+            .replace("{app_jwt}", &app.sign(&self.operator, now)?)
+            .replace("{sentinel_jwt}", &sentinel.jwt))
+    }
+
+    fn callout_account(&self, callgate: &Login) -> Result<Account, InitError> {
+        let authorization = ExternalAuthorization {
+            auth_users: vec![callgate.key.public_key().parse()?],
+            allowed_accounts: AllowedAccounts::Only(vec![self.app.public_key().parse()?]),
+            xkey: Some(self.xkey.public_key().clone()),
+        };
+        Ok(Account {
+            signing_keys: vec![self.issuer.public_key().parse()?],
+            external_authorization: Some(authorization),
+            ..Account::new("AUTH", self.callout.public_key().parse()?)
+        })
+    }
+
+    fn app_account(&self) -> Result<Account, InitError> {
+        let reader = Scope {
+            role: "reader".to_owned(),
+            key: self.app_reader.public_key().parse()?,
+            template: Rights::new(["$SYS.REQ.USER.INFO"], ["news.>", "{{name()}}.>", "_INBOX.>"]),
+        };
+        Ok(Account {
+            signing_keys: vec![self.app_signing.public_key().parse()?],
+            scopes: vec![reader],
+            jetstream: true,
+            ..Account::new("APP", self.app.public_key().parse()?)
+        })
+    }
+}
+
+/// A user that the server knows without asking.
+struct Login {
+    key: KeyPair,
+    jwt: String,
+}
+
+impl Login {
+    fn new(
+        account: &KeyPair,
+        now: UnixTime,
+        user: impl FnOnce(callgate::keys::UserKey) -> FixedUser,
+    ) -> Result<Self, InitError> {
+        let key = KeyPair::generate(KeyKind::User)?;
+        let jwt = user(key.public_key().parse()?).sign(account, now)?;
+        Ok(Self { key, jwt })
+    }
+
+    fn callgate(callout: &KeyPair, now: UnixTime) -> Result<Self, InitError> {
+        let rights = Some(Rights::new(CALLGATE_PUBLISHES, CALLGATE_SUBSCRIBES));
+        Self::new(callout, now, |key| FixedUser { rights, ..FixedUser::new("callgate", key) })
+    }
+
+    fn sentinel(callout: &KeyPair, now: UnixTime) -> Result<Self, InitError> {
+        Self::new(callout, now, FixedUser::sentinel)
+    }
+
+    fn break_glass(system: &KeyPair, now: UnixTime) -> Result<Self, InitError> {
+        Self::new(system, now, |key| FixedUser::new("break-glass", key))
+    }
+
+    fn credentials(&self) -> String {
+        credentials(&self.jwt, &self.key.seed()).expose().to_owned()
+    }
+}
+
+fn users(demo: bool, passwords: &mut Passwords) -> Result<String, InitError> {
+    let mut login = |user: &'static str| -> Result<(&'static str, Value), InitError> {
+        Ok(match demo {
+            true => ("pass", user.into()),
+            false => ("password", passwords.hashed(user, Secret::random()?)?.into()),
+        })
+    };
+    let (field, alice) = login("alice")?;
+    let (_, bob) = login("bob")?;
+    let (_, rita) = login("rita")?;
+    let users = json!({
+        "alice": { field: alice, "account": "APP" },
+        "bob": { field: bob, "account": "APP", "permissions": restricted("bob") },
+        "rita": { field: rita, "account": "APP", "roles": ["reader"] },
+    });
+    Ok(format!("{users:#}\n"))
+}
+
+const NOTES: &str = "\
+clients present sentinel.creds beside their own user and password (or token): the sentinel may do
+nothing, it only leads to Callgate. break-glass.creds is the way in when Callgate is down.
+operator.nk, SYS.nk, AUTH.nk and APP.nk are needed only to change accounts: keep them offline.";
+
+const CALLGATE: &str = r#"# Callgate, in nats-server's operator mode.
+# `callgate check --config callgate.toml` says what is wrong with it,
+# `callgate explain --config callgate.toml --user alice --password @FILE` what alice may do.
+
+[nats]
+servers = ["nats://127.0.0.1:4222"]
+creds = "nats.creds"
+
+[issuer]
+account = "{callout}"    # the callout account, AUTH
+seed = { file = "issuer.nk" }        # one of its signing keys
+xkeys = [{ file = "xkey.xk" }]       # its JWT has the public key
+
+# Where users may be placed. AUTH's JWT must list the account in its allowed accounts, too.
+[[accounts]]
+name = "APP"
+id = "{app}"
+seed = { file = "APP-signing.nk" }
+scoped = { reader = { file = "APP-reader.nk" } }
+
+# Granted by the template of APP's scoped signing key: it has no permissions here.
+[roles.reader]
+scope = "reader"
+
+[[authenticators]]
+name = "users"
+[authenticators.users]
+file = "users.json"
+
+[session]
+max_lifetime = "1h"                  # also how long a removed user stays connected
+"#;
+
+const SERVER: &str = r#"# nats-server in operator mode, with Callgate as the callout of the account AUTH.
+
+listen: "127.0.0.1:4222"
+server_name: "gate-1"
+
+operator: "{operator_jwt}"
+# Not optional: nats-server 2.15.1 crashes at the first callout if there is no system account.
+system_account: {system}
+
+# The accounts stand in this file. A larger set-up has a resolver that they are pushed to.
+resolver: MEMORY
+resolver_preload {
+  # SYS
+  {system}: "{system_jwt}"
+  # AUTH: only Callgate belongs here, since whoever is in this account can read what is not encrypted.
+  {callout}: "{callout_jwt}"
+  # APP
+  {app}: "{app_jwt}"
+}
+
+# Clients that present no credentials file get this one, which is sentinel.creds without the seed.
+# nats-server 2.11.11 and 2.12 know the line; 2.10 and 2.11.0 refuse to start with it.
+# default_sentinel: "{sentinel_jwt}"
+"#;

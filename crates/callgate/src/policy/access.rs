@@ -79,7 +79,9 @@ fn subscribe(permissions: &Permissions, wanted: &SubscribePattern) -> Verdict {
         // `*` at the end takes the `>` of a subscription for a token (sublist.go, matchLevel).
         rule.push_str(", which nats-server lets stand for more than it says");
     }
-    let filters = |deny: &&SubscribePattern| deny.subject().overlaps(wanted.subject());
+    let filters = |deny: &&SubscribePattern| {
+        speaks_of_group(deny, wanted) && deny.subject().overlaps(wanted.subject())
+    };
     if let Some(deny) = rules.deny.iter().find(filters) {
         rule.push_str(&format!("; messages that the deny `{deny}` covers are withheld"));
     }
@@ -110,12 +112,15 @@ fn allowing<'a>(
 }
 
 fn denies(deny: &SubscribePattern, wanted: &SubscribePattern) -> bool {
-    matched(deny.subject(), wanted.subject())
-        && match (deny.queue(), wanted.queue()) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(denied), Some(queue)) => denied.covers(queue),
-        }
+    speaks_of_group(deny, wanted) && matched(deny.subject(), wanted.subject())
+}
+
+fn speaks_of_group(deny: &SubscribePattern, wanted: &SubscribePattern) -> bool {
+    match (deny.queue(), wanted.queue()) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(denied), Some(queue)) => denied.covers(queue),
+    }
 }
 
 /// As the server matches a subscription against a rule: wildcards in the subscription are tokens
@@ -199,6 +204,14 @@ mod tests {
             Permissions { subscribe: rules(&["d.>"], &["d.y.>"]), ..Permissions::default() };
         let verdict = Access::Limited(permissions).can_subscribe(&"d.>".parse().unwrap());
         assert!(verdict.allowed && verdict.rule.contains("`d.y.>`"), "{}", verdict.rule);
+        let of_a_group =
+            Permissions { subscribe: rules(&["d.>"], &["d.y.> one"]), ..Permissions::default() };
+        let withholds = |wanted: &str| {
+            let verdict =
+                Access::Limited(of_a_group.clone()).can_subscribe(&wanted.parse().unwrap());
+            verdict.rule.contains("withheld")
+        };
+        assert!(withholds("d.> one") && !withholds("d.> two") && !withholds("d.>"));
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::policy::permissions::{Access, Permissions, Responses, Rules};
+use crate::{
+    policy::permissions::{Access, Permissions, Responses, Rules},
+    subject::SubscribePattern,
+};
 
 /// "Without limit", for the fields that nats-server reads only from other JWTs than these.
 pub(super) const NO_LIMIT: i64 = -1;
@@ -92,7 +95,21 @@ type Sides = (Option<Permission>, Option<Permission>, Option<ResponsePermission>
 
 fn sides(permissions: &Permissions) -> Sides {
     let Permissions { publish, subscribe, responses } = permissions;
-    (Some(side(publish)), Some(side(subscribe)), responses.as_ref().map(response))
+    let subscribe = subscribe_side(subscribe);
+    (Some(side(publish)), Some(subscribe), responses.as_ref().map(response))
+}
+
+fn subscribe_side(rules: &Rules<SubscribePattern>) -> Permission {
+    let mut written = side(rules);
+    let (with_group, without): (Vec<_>, Vec<_>) =
+        rules.deny.iter().partition(|deny| deny.queue().is_some());
+    // nats-server 2.10 and 2.11 ask only the denies with a queue group, if one matches: deny `a`
+    // would not hold for `a two` beside deny `a one` (client.go, canSubscribe). So say it for every
+    // group, too.
+    if !rules.allow.is_empty() && !with_group.is_empty() {
+        written.deny.extend(without.iter().map(|deny| format!("{deny} >")));
+    }
+    written
 }
 
 fn side<T: ToString>(rules: &Rules<T>) -> Permission {
@@ -109,5 +126,22 @@ fn response(responses: &Responses) -> ResponsePermission {
     ResponsePermission {
         max: responses.max.map_or(NO_LIMIT, i64::from),
         ttl: responses.ttl.map_or(NO_LIMIT, nanoseconds),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deny_without_a_group_is_also_written_for_every_group_beside_one_that_names_a_group() {
+        let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
+        let written =
+            |deny: &[&str]| subscribe_side(&Rules { allow: parse(&[">"]), deny: parse(deny) }).deny;
+        assert_eq!(written(&["a", "a one"]), ["a", "a one", "a >"]);
+        assert_eq!(written(&["a", "b"]), ["a", "b"]);
+        assert_eq!(written(&["a one"]), ["a one"]);
+        let nothing = Rules { allow: Vec::new(), deny: parse(&["a", "a one"]) };
+        assert_eq!(subscribe_side(&nothing).deny, [">"]);
     }
 }

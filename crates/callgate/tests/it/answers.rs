@@ -1,0 +1,216 @@
+//! The answer and the user JWT in configuration mode. What every answer must be (`sub`, `aud`,
+//! type, version, exactly one of `jwt` and `error`) the test kit's server checks each time.
+
+use std::time::Duration;
+
+use callgate::{
+    Refusal, Reply, User,
+    clock::UnixTime,
+    decision::Reason,
+    policy::permissions::{Permissions, Responses, Rules},
+};
+use callgate_testkit::requests::jwt;
+use serde_json::{Value, json};
+
+use crate::support::{Bench, NOW};
+
+#[tokio::test]
+async fn the_answer_names_this_connection_and_nothing_that_is_not_needed() {
+    let bench = Bench::new(|builder| builder);
+    let request = bench.alice().build();
+    let (reply, _) = bench.handle(&request.payload, None).await;
+    let Reply::Answer(answer) = reply else { panic!("no answer") };
+    let mut claims = jwt::verified_claims(std::str::from_utf8(&answer).unwrap()).unwrap();
+    let user = claims["nats"]["jwt"].take();
+    assert!(user.as_str().is_some_and(|user| !user.is_empty()));
+    let expected = json!({
+        "iss": bench.issuer.public(),
+        "iat": NOW,
+        "sub": request.user_nkey(),
+        "aud": request.server_id(),
+        "nats": { "jwt": null, "type": "authorization_response", "version": 2 },
+    });
+    assert_eq!(claims, expected);
+}
+
+#[tokio::test]
+async fn a_refusal_has_an_error_and_no_jwt() {
+    let bench = Bench::deciding(|_| async { Err(Refusal::deny("because")) });
+    let request = bench.alice().build();
+    let (reply, _) = bench.handle(&request.payload, None).await;
+    let Reply::Answer(answer) = reply else { panic!("no answer") };
+    let claims = jwt::verified_claims(std::str::from_utf8(&answer).unwrap()).unwrap();
+    let expected = json!({
+        "error": "authorization failed", "type": "authorization_response", "version": 2
+    });
+    assert_eq!(claims["nats"], expected);
+}
+
+/// The whole JWT: an `issuer_account`, an `nbf` or a field that nobody thought of would show here.
+#[tokio::test]
+async fn the_user_jwt_is_exactly_this() {
+    let bench = Bench::giving(
+        User::in_account("APP")
+            .named("alice the first")
+            .publish("orders.>")
+            .subscribe("orders.*.status")
+            .subscribe("jobs.* workers")
+            .respond(Responses { max: Some(2), ttl: Some(Duration::from_secs(5)) })
+            .expires_in(Duration::from_secs(600))
+            .tag("team:red"),
+    );
+    let request = bench.alice().build();
+    let (response, _) = bench.answer(&request).await;
+    let expected = json!({
+        "jti": "TESTKIT",
+        "iat": NOW,
+        "iss": bench.issuer.public(),
+        "name": "alice the first",
+        "sub": request.user_nkey(),
+        "aud": "APP",
+        "exp": NOW + 600,
+        "nats": {
+            "pub": { "allow": ["orders.>"] },
+            "sub": { "allow": ["orders.*.status", "jobs.* workers"] },
+            "resp": { "max": 2, "ttl": 5_000_000_000_i64 },
+            "subs": -1, "data": -1, "payload": -1,
+            "tags": ["team:red"],
+            "type": "user", "version": 2,
+        },
+    });
+    assert_eq!(response.user(), &expected);
+}
+
+fn sides(allow_publish: &[&str], deny_publish: &[&str], allow_subscribe: &[&str]) -> Permissions {
+    fn all<T: std::str::FromStr<Err: std::fmt::Debug>>(texts: &[&str]) -> Vec<T> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+    Permissions {
+        publish: Rules { allow: all(allow_publish), deny: all(deny_publish) },
+        subscribe: Rules { allow: all(allow_subscribe), deny: Vec::new() },
+        responses: None,
+    }
+}
+
+/// nats-server reads an empty list as "everything".
+#[tokio::test]
+async fn a_side_without_an_allow_is_closed() {
+    let user = || User::in_account("APP");
+    let closed = json!({ "deny": [">"] });
+    let cases: [(User, [Value; 2]); 6] = [
+        (user(), [closed.clone(), closed.clone()]),
+        (user().publish("a"), [json!({ "allow": ["a"] }), closed.clone()]),
+        (user().subscribe("a"), [closed.clone(), json!({ "allow": ["a"] })]),
+        (user().with_permissions(Permissions::default()), [closed.clone(), closed.clone()]),
+        (user().with_permissions(sides(&[], &["b"], &[])), [closed.clone(), closed.clone()]),
+        (
+            user().with_permissions(sides(&[">"], &["b"], &["c"])),
+            [json!({ "allow": [">"], "deny": ["b"] }), json!({ "allow": ["c"] })],
+        ),
+    ];
+    for (user, [publish, subscribe]) in cases {
+        let bench = Bench::giving(user);
+        let nats = bench.admitted(bench.alice()).await["nats"].take();
+        assert_eq!((&nats["pub"], &nats["sub"]), (&publish, &subscribe));
+        assert_eq!(nats["resp"], Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn unrestricted_is_said_out_loud_and_a_permission_takes_it_back() {
+    let bench = Bench::giving(User::in_account("APP").unrestricted());
+    let nats = bench.admitted(bench.alice()).await["nats"].take();
+    assert_eq!((&nats["pub"], &nats["sub"]), (&Value::Null, &Value::Null));
+    let bench = Bench::giving(User::in_account("APP").unrestricted().publish("a"));
+    let nats = bench.admitted(bench.alice()).await["nats"].take();
+    assert_eq!(nats["pub"], json!({ "allow": ["a"] }));
+    assert_eq!(nats["sub"], json!({ "deny": [">"] }));
+}
+
+#[tokio::test]
+async fn responses_without_limit_are_minus_one() {
+    let without = Responses { max: None, ttl: None };
+    let bench = Bench::giving(User::in_account("APP").respond(without));
+    let nats = bench.admitted(bench.alice()).await["nats"].take();
+    assert_eq!(nats["resp"], json!({ "max": -1, "ttl": -1 }));
+    assert_eq!(nats["pub"], json!({ "deny": [">"] }), "only replies are open");
+}
+
+#[tokio::test]
+async fn a_session_ends_after_an_hour_unless_told_otherwise() {
+    let at = |seconds| UnixTime::from_seconds(NOW + seconds);
+    let user = || User::in_account("APP");
+    let hour = Duration::from_secs(3_600);
+    let cases = [
+        (user(), json!(NOW + 3_600)),
+        (user().expires_in(Duration::from_secs(60)), json!(NOW + 60)),
+        (user().expires_at(at(60)), json!(NOW + 60)),
+        (user().expires_in(Duration::from_secs(30)).expires_at(at(60)), json!(NOW + 30)),
+        (user().expires_in(hour).expires_at(at(60)), json!(NOW + 60)),
+        (user().without_end().expires_at(at(60)), json!(NOW + 60)),
+        (user().without_end(), Value::Null),
+        (user().expires_in(Duration::MAX), json!(i64::MAX)),
+    ];
+    for (user, expected) in cases {
+        let bench = Bench::giving(user);
+        let claims = bench.admitted(bench.alice()).await;
+        assert_eq!(claims["exp"], expected);
+        assert!(claims.get("nbf").is_none(), "a server whose clock is behind would refuse it");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_ends_before_it_begins_is_refused() {
+    for user in [
+        User::in_account("APP").expires_in(Duration::ZERO),
+        User::in_account("APP").expires_at(UnixTime::from_seconds(NOW)),
+        User::in_account("APP").expires_at(UnixTime::from_seconds(0)),
+    ] {
+        let bench = Bench::giving(user);
+        bench.refused(bench.alice(), Reason::TokenExpired).await;
+    }
+}
+
+#[tokio::test]
+async fn a_user_jwt_of_32_kib_is_too_large() {
+    let many = (0..2_000).fold(User::in_account("APP"), |user, n| {
+        user.publish(&format!("a.subject.of.some.length.{n}"))
+    });
+    let bench = Bench::giving(many);
+    bench.refused(bench.alice(), Reason::GrantTooLarge).await;
+}
+
+/// The name stands in the server's logs and lists: it is never empty and never only typed.
+#[tokio::test]
+async fn a_user_is_named_after_what_it_proved() {
+    use callgate_testkit::Nkey;
+    let bench = Bench::new(|builder| builder);
+    assert_eq!(bench.admitted(bench.alice()).await["name"], "alice");
+    let key = Nkey::user();
+    assert_eq!(bench.admitted(bench.request().nkey(&key)).await["name"], key.public());
+    let user = Nkey::user().public();
+    let token = bench.request().token("opaque").connect("user", "root").user_nkey(&user);
+    assert_eq!(bench.admitted(token).await["name"], user);
+    let bench = Bench::giving(User::in_account("APP").named(""));
+    bench.refused(bench.alice(), Reason::PolicyError).await;
+}
+
+#[tokio::test]
+async fn a_malformed_subject_refuses_rather_than_vanishes() {
+    for subject in ["", ".", "a..b", "a b", ">.a", "a.>.b", "a\tb"] {
+        let bench = Bench::giving(User::in_account("APP").publish("fine").publish(subject));
+        bench.refused(bench.alice(), Reason::PolicyError).await;
+    }
+}
+
+#[tokio::test]
+async fn an_account_without_a_name_is_none() {
+    let bench = Bench::giving(User::in_account("").publish("a"));
+    bench.refused(bench.alice(), Reason::NoAccount).await;
+}
+
+#[tokio::test]
+async fn a_scope_needs_operator_mode() {
+    let bench = Bench::giving(User::in_account("APP").scoped("reader"));
+    bench.refused(bench.alice(), Reason::PolicyError).await;
+}

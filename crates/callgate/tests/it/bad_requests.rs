@@ -1,0 +1,237 @@
+//! What is no request of a server to this callout is dropped: counted, explained, never answered.
+
+use callgate::{Reply, decision::Reason};
+use callgate_testkit::{Nkey, RequestBuilder, requests::jwt};
+use serde_json::{Value, json};
+
+use crate::support::{Bench, NOW};
+
+#[tokio::test]
+async fn garbage_is_dropped() {
+    let bench = Bench::new(|builder| builder);
+    let not_utf8 = [0xff_u8, 0x00, 0xfe, b'.', 0xc0, b'.', 0x80];
+    let claims_are_no_json = format!("{}.{}.AAAA", header(), jwt::base64url(b"{\"iss\": "));
+    let claims_are_no_object = format!("{}.{}.AAAA", header(), jwt::base64url(b"[1, 2]"));
+    let bomb = format!("{}.{}.AAAA", header(), jwt::base64url("[".repeat(60_000).as_bytes()));
+    let garbage: [&[u8]; 13] = [
+        b"",
+        b".",
+        b"..",
+        b"...",
+        b"a.b.c",
+        b"{}",
+        b"null",
+        b"\r\n",
+        &not_utf8,
+        claims_are_no_json.as_bytes(),
+        claims_are_no_object.as_bytes(),
+        bomb.as_bytes(),
+        &[b'.'; 100_000],
+    ];
+    for payload in garbage {
+        let (reply, decision) = bench.handle(payload, None).await;
+        assert_eq!((reply, decision.reason), (Reply::Silent, Reason::BadRequest));
+        assert!(decision.ids.is_none(), "nothing in it can be believed");
+    }
+}
+
+fn header() -> String {
+    jwt::base64url(jwt::Header::default().0.to_string().as_bytes())
+}
+
+/// At every length: in the header, the claims, the signature, and one byte short of whole.
+#[tokio::test]
+async fn a_truncated_request_is_dropped_at_every_length() {
+    let bench = Bench::new(|builder| builder);
+    let token = bench.alice().build().token;
+    for length in 0..token.len() {
+        let (reply, decision) = bench.handle(&token.as_bytes()[..length], None).await;
+        assert_eq!((reply, decision.reason), (Reply::Silent, Reason::BadRequest), "{length}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_of_a_megabyte_is_dropped() {
+    let bench = Bench::new(|builder| builder);
+    let request = bench.alice().client("name", "x".repeat(1 << 20));
+    let decision = bench.dropped(request, Reason::BadRequest).await;
+    assert!(decision.detail.contains("larger than"), "{}", decision.detail);
+    let (reply, decision) = bench.handle(&vec![b'a'; 1 << 20], None).await;
+    assert_eq!((reply, decision.reason), (Reply::Silent, Reason::BadRequest));
+}
+
+#[tokio::test]
+async fn a_request_that_its_server_did_not_sign_is_dropped() {
+    let bench = Bench::new(|builder| builder);
+    let forgeries: [(&str, RequestBuilder); 8] = [
+        ("a broken signature", bench.alice().corrupt_signature()),
+        ("another server's signature", bench.alice().signed_by(&Nkey::server())),
+        ("the issuer's own signature", bench.alice().signed_by(&bench.issuer)),
+        ("`iss` of another server", bench.alice().issuer(&Nkey::server().public())),
+        ("`server_id.id` of another", bench.alice().server_id("id", Nkey::server().public())),
+        ("signed by nobody", bench.alice().jwt_header(json!({ "typ": "JWT", "alg": "none" }))),
+        ("another algorithm", bench.alice().jwt_header(json!({ "typ": "JWT", "alg": "HS256" }))),
+        ("another type", bench.alice().jwt_header(json!({ "typ": "JWE", "alg": "ed25519-nkey" }))),
+    ];
+    for (what, forgery) in forgeries {
+        let decision = bench.dropped(forgery, Reason::BadRequest).await;
+        assert!(decision.ids.is_none(), "{what}: nothing in it can be believed");
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_signature_is_dropped() {
+    let bench = Bench::new(|builder| builder);
+    let token = bench.alice().build().token;
+    let (body, _) = token.rsplit_once('.').unwrap();
+    for signature in ["", "AAAA", &jwt::base64url(&[0; 64]), &jwt::base64url(&[0; 65])] {
+        let forgery = format!("{body}.{signature}");
+        let (reply, decision) = bench.handle(forgery.as_bytes(), None).await;
+        assert_eq!((reply, decision.reason), (Reply::Silent, Reason::BadRequest), "{signature}");
+    }
+}
+
+/// Only servers ask: a client's or an account's key signs nothing that is answered.
+#[tokio::test]
+async fn a_request_signed_by_a_key_of_another_kind_is_dropped() {
+    let bench = Bench::new(|builder| builder);
+    for key in [Nkey::user(), Nkey::account(), Nkey::operator(), bench.issuer.clone()] {
+        bench.dropped(bench.alice().server(&key), Reason::BadRequest).await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_another_callout_is_dropped_and_the_needed_key_is_told() {
+    let bench = Bench::new(|builder| builder);
+    let other = Nkey::account().public();
+    let decision = bench.dropped(bench.alice().subject(&other), Reason::WrongAudienceRequest).await;
+    assert!(decision.detail.contains(&bench.issuer.public()), "{}", decision.detail);
+    assert!(decision.detail.contains(&other), "{}", decision.detail);
+    assert!(decision.ids.is_some(), "it is signed, so it is known whose it is");
+    for subject in ["", "$SYS.REQ.USER.AUTH", "alice\n\u{1b}[31m"] {
+        let request = bench.alice().subject(subject);
+        let decision = bench.dropped(request, Reason::WrongAudienceRequest).await;
+        assert!(!decision.detail.contains('\u{1b}'));
+    }
+}
+
+#[tokio::test]
+async fn a_request_with_another_audience_is_dropped() {
+    let bench = Bench::new(|builder| builder);
+    for audience in ["", "nats-authorization-response", "NATS-AUTHORIZATION-REQUEST"] {
+        bench.dropped(bench.alice().audience(audience), Reason::WrongAudienceRequest).await;
+    }
+    let list = |claims: &mut Value| claims["aud"] = json!(["nats-authorization-request"]);
+    bench.dropped(bench.alice().mutate(list), Reason::BadRequest).await;
+}
+
+#[tokio::test]
+async fn clocks_may_differ_by_30_s_and_no_more() {
+    let bench = Bench::new(|builder| builder);
+    let request = bench.alice().build();
+    for (seconds, reason) in [
+        (-30, Reason::Admitted),
+        (0, Reason::Admitted),
+        (2, Reason::Admitted),
+        (32, Reason::Admitted),
+        (-31, Reason::StaleRequest),
+        (33, Reason::StaleRequest),
+        (3_600, Reason::StaleRequest),
+        (-3_600, Reason::StaleRequest),
+        (i64::MAX - NOW, Reason::StaleRequest),
+    ] {
+        let (reply, decision) = bench.handle_at(&request.payload, None, NOW + seconds).await;
+        assert_eq!(decision.reason, reason, "{seconds} s after it was made");
+        assert_eq!(matches!(reply, Reply::Answer(_)), reason == Reason::Admitted);
+        assert_eq!(decision.clock_skew, Some(-seconds));
+    }
+}
+
+#[tokio::test]
+async fn a_stale_request_tells_how_far_the_clocks_are_apart() {
+    let bench = Bench::new(|builder| builder);
+    let request = bench.alice().build();
+    let (_, decision) = bench.handle_at(&request.payload, None, NOW + 600).await;
+    assert_eq!(decision.reason, Reason::StaleRequest);
+    assert!(decision.detail.contains("-600 s"), "{}", decision.detail);
+    assert!(decision.detail.contains("check the time"), "{}", decision.detail);
+}
+
+#[tokio::test]
+async fn impossible_times_are_dropped() {
+    let bench = Bench::new(|builder| builder);
+    let times = [
+        json!({ "iat": NOW, "exp": NOW }),
+        json!({ "iat": NOW, "exp": NOW - 1 }),
+        json!({ "iat": i64::MAX, "exp": i64::MIN }),
+        json!({ "iat": NOW, "exp": null }),
+        json!({ "iat": NOW, "exp": "1700000002" }),
+        json!({ "iat": NOW, "exp": 1.7e300 }),
+        json!({ "iat": NOW, "exp": u64::MAX }),
+        json!({ "iat": null, "exp": NOW + 2 }),
+    ];
+    for time in times {
+        let change = |claims: &mut Value| {
+            claims["iat"] = time["iat"].clone();
+            claims["exp"] = time["exp"].clone();
+        };
+        bench.dropped(bench.alice().mutate(change), Reason::BadRequest).await;
+    }
+    for (iat, exp) in [(i64::MIN, i64::MAX), (i64::MIN, i64::MIN + 2), (i64::MAX - 2, i64::MAX)] {
+        let change = |claims: &mut Value| {
+            claims["iat"] = json!(iat);
+            claims["exp"] = json!(exp);
+        };
+        let request = bench.alice().mutate(change).build();
+        let (_, decision) = bench.handle(&request.payload, None).await;
+        // From the beginning of time to its end: that one is "fresh", and harmless.
+        let expected = if exp == i64::MAX && iat == i64::MIN {
+            Reason::Admitted
+        } else {
+            Reason::StaleRequest
+        };
+        assert_eq!(decision.reason, expected, "{iat} to {exp}");
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_user_nkey_is_dropped() {
+    let bench = Bench::new(|builder| builder);
+    let user = Nkey::user();
+    let mut mistyped = user.public();
+    mistyped.replace_range(9..10, if &mistyped[9..10] == "A" { "B" } else { "A" });
+    for key in ["", "U", "alice", &mistyped, &user.seed(), &Nkey::account().public()] {
+        let request = bench.alice().user_nkey(key);
+        let decision = bench.dropped(request, Reason::BadRequest).await;
+        assert!(!decision.detail.contains(&user.seed()), "a seed is never repeated");
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_is_there_twice_is_dropped() {
+    let bench = Bench::new(|builder| builder);
+    let server = Nkey::server();
+    let claims = bench.alice().server(&server).build().claims.to_string();
+    let twice = claims.replacen("\"aud\":", "\"sub\":\"A\",\"aud\":", 1);
+    assert_ne!(claims, twice);
+    let body = format!("{}.{}", header(), jwt::base64url(twice.as_bytes()));
+    let token = format!("{body}.{}", jwt::base64url(&server.sign(body.as_bytes())));
+    let (reply, decision) = bench.handle(token.as_bytes(), None).await;
+    assert_eq!((reply, decision.reason), (Reply::Silent, Reason::BadRequest));
+}
+
+#[tokio::test]
+async fn what_is_missing_is_not_made_up() {
+    let bench = Bench::new(|builder| builder);
+    for path in ["/iss", "/sub", "/aud", "/nats", "/nats/server_id", "/nats/server_id/id"] {
+        let (parent, name) = path.rsplit_once('/').unwrap();
+        let remove = |claims: &mut Value| {
+            claims.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name);
+        };
+        bench.dropped(bench.alice().mutate(remove), Reason::BadRequest).await;
+    }
+    let remove = |claims: &mut Value| {
+        claims["nats"].as_object_mut().unwrap().remove("user_nkey");
+    };
+    bench.dropped(bench.alice().mutate(remove), Reason::BadRequest).await;
+}

@@ -1,0 +1,60 @@
+//! Nobody is placed in the callout account: its members could read every password.
+
+use callgate::{User, decision::Reason};
+
+use crate::support::Bench;
+
+#[tokio::test]
+async fn the_stated_callout_account_is_closed() {
+    let bench = Bench::new(|builder| {
+        builder
+            .callout_account("AUTH")
+            .authorize(|_| async { Ok(User::in_account("AUTH").publish("a")) })
+    });
+    bench.refused(bench.alice(), Reason::AccountNotAllowed).await;
+    assert_eq!(bench.gate.stated_callout_account().as_deref(), Some("AUTH"));
+}
+
+#[tokio::test]
+async fn the_learned_callout_account_is_closed_from_then_on() {
+    let bench = Bench::giving(User::in_account("AUTH").publish("a"));
+    bench.admitted(bench.alice()).await;
+    bench.gate.learn_callout_account("AUTH");
+    bench.refused(bench.alice(), Reason::AccountNotAllowed).await;
+}
+
+#[tokio::test]
+async fn what_was_learned_outlives_a_change_of_configuration() {
+    use crate::support::signer;
+    let bench = Bench::giving(User::in_account("APP").publish("a"));
+    bench.gate.learn_callout_account("AUTH");
+    let next = callgate::Callgate::builder(signer(&bench.issuer))
+        .authorize(|_| async { Ok(User::in_account("AUTH").unrestricted()) });
+    bench.gate.replace(next).unwrap();
+    let request = bench.alice().build();
+    let now = callgate::clock::UnixTime::from_seconds(crate::support::NOW);
+    let reply = bench.gate.handle(&request.payload, None, now).await;
+    let callgate::Reply::Answer(answer) = reply else { panic!("no answer") };
+    assert_eq!(request.open_response(&answer).error(), "authorization failed");
+}
+
+#[tokio::test]
+async fn unrestricted_and_leaf_users_are_no_exception() {
+    use callgate::connection::ConnectionKind;
+    let user = User::in_account("AUTH").unrestricted().only_over([ConnectionKind::LeafNode]);
+    let bench = Bench::giving(user);
+    bench.gate.learn_callout_account("AUTH");
+    bench.refused(bench.alice().leaf_node(), Reason::AccountNotAllowed).await;
+}
+
+#[tokio::test]
+async fn sharing_it_must_be_asked_for_by_name() {
+    let bench = Bench::new(|builder| {
+        builder
+            .callout_account("AUTH")
+            .insecure_share_callout_account()
+            .authorize(|_| async { Ok(User::in_account("AUTH").publish("a")) })
+    });
+    bench.gate.learn_callout_account("AUTH");
+    assert_eq!(bench.admitted(bench.alice()).await["aud"], "AUTH");
+}

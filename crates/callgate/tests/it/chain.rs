@@ -1,0 +1,196 @@
+//! Authenticators asked in order: three answers with one meaning each.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use callgate::{
+    authn::{Authenticator, Chain, Decline, Identity, Link, Overloaded},
+    decision::Reason,
+    policy::{
+        Policy,
+        settings::{AuthenticatorPolicy, BindingSettings, PolicySettings, RoleSettings},
+    },
+    request::AuthRequest,
+};
+use callgate_testkit::Nkey;
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::time::Instant;
+
+use crate::support::Bench;
+
+#[derive(Debug, Clone, Copy)]
+enum Says {
+    Alice,
+    NotMine,
+    Rejected,
+    Unavailable,
+    Overloaded,
+    Panics,
+    Hangs,
+}
+
+#[derive(Debug)]
+struct Fake {
+    says: Says,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Authenticator for Fake {
+    fn authenticate<'a>(
+        &'a self,
+        _request: &'a AuthRequest,
+    ) -> BoxFuture<'a, Result<Identity, Decline>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let answer = match self.says {
+            Says::Alice => Ok(Identity::of_user("alice")),
+            Says::NotMine => Err(Decline::NotMine),
+            Says::Rejected => Err(Decline::rejected(Reason::UserDisabled, "switched off")),
+            Says::Unavailable => Err(Decline::Unavailable("the directory is down".into())),
+            Says::Overloaded => Err(Decline::Unavailable(Overloaded.into())),
+            Says::Panics => panic!("hunter2"),
+            Says::Hangs => return std::future::pending().boxed(),
+        };
+        std::future::ready(answer).boxed()
+    }
+}
+
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A gate with these authenticators, and how often each was asked.
+fn chain(says: &[Says]) -> (Bench, Vec<Arc<AtomicUsize>>) {
+    let asked: Vec<_> = says.iter().map(|_| Arc::<AtomicUsize>::default()).collect();
+    let link = |(place, says): (usize, &Says)| Link {
+        name: format!("step{place}").into(),
+        authenticator: Arc::new(Fake { says: *says, asked: Arc::clone(&asked[place]) }),
+        timeout: TIMEOUT,
+        required: true,
+    };
+    let links: Vec<_> = says.iter().enumerate().map(link).collect();
+    let bench = Bench::new(|builder| builder.chain(Chain::new(links), policy(says.len())));
+    (bench, asked)
+}
+
+/// Whoever is identified may publish `a` in `APP`.
+fn policy(authenticators: usize) -> Arc<Policy> {
+    let role = RoleSettings {
+        publish: callgate::policy::settings::SideSettings {
+            allow: vec!["a".to_owned()],
+            deny: Vec::new(),
+        },
+        ..RoleSettings::default()
+    };
+    let binding = BindingSettings {
+        authenticator: callgate::policy::settings::AuthenticatorSelector::Every,
+        account: Some("APP".to_owned()),
+        roles: vec!["writer".to_owned()],
+        ..BindingSettings::default()
+    };
+    let named = |n| AuthenticatorPolicy { name: format!("step{n}"), ..Default::default() };
+    let settings = PolicySettings {
+        roles: [("writer".to_owned(), role)].into(),
+        bindings: vec![binding],
+        authenticators: (0..authenticators).map(named).collect(),
+        ..PolicySettings::default()
+    };
+    Arc::new(Policy::build(settings).unwrap())
+}
+
+fn counts(asked: &[Arc<AtomicUsize>]) -> Vec<usize> {
+    asked.iter().map(|asked| asked.load(Ordering::Relaxed)).collect()
+}
+
+#[tokio::test]
+async fn not_mine_means_ask_the_next() {
+    let (bench, asked) = chain(&[Says::NotMine, Says::NotMine, Says::Alice, Says::Rejected]);
+    let user = bench.admitted(bench.alice()).await;
+    assert_eq!((&user["name"], &user["aud"]), (&"alice".into(), &"APP".into()));
+    assert_eq!(counts(&asked), [1, 1, 1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_other_answer_is_final() {
+    let cases = [
+        (Says::Rejected, Reason::UserDisabled),
+        (Says::Unavailable, Reason::BackendUnavailable),
+        (Says::Overloaded, Reason::Overloaded),
+        (Says::Panics, Reason::BackendUnavailable),
+        (Says::Hangs, Reason::BackendUnavailable),
+    ];
+    for (says, reason) in cases {
+        let (bench, asked) = chain(&[Says::NotMine, says, Says::Alice]);
+        let decision = bench.refused(bench.alice(), reason).await;
+        assert_eq!(counts(&asked), [1, 1, 0], "{says:?}: no credential travels on");
+        assert_eq!(decision.authenticator.as_deref(), Some("step1"));
+        assert_eq!(decision.user.as_deref(), Some("alice"), "the name that was tried");
+        assert!(!decision.detail.contains("hunter2"), "{}", decision.detail);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authenticator_has_its_own_timeout_within_the_requests_deadline() {
+    let (bench, _) = chain(&[Says::Hangs]);
+    for (patience, expected) in [(1, 900), (10, 1_000)] {
+        let began = Instant::now();
+        let request = bench.alice().auth_timeout(patience);
+        bench.refused(request, Reason::BackendUnavailable).await;
+        let expected = Duration::from_millis(expected);
+        assert!(began.elapsed() >= expected, "{:?}", began.elapsed());
+        assert!(began.elapsed() < expected + Duration::from_millis(50), "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn when_nobody_knows_it_the_kind_of_credential_is_the_reason() {
+    let (bench, asked) = chain(&[Says::NotMine, Says::NotMine]);
+    let cases = [
+        (bench.alice(), Reason::UnknownUser),
+        (bench.request().token("opaque"), Reason::BadToken),
+        (bench.request().nkey(&Nkey::user()), Reason::BadSignature),
+        (bench.request().verified_chain(&["leaf"]), Reason::UnknownUser),
+    ];
+    for (n, (request, reason)) in cases.into_iter().enumerate() {
+        let decision = bench.refused(request, reason).await;
+        assert_eq!(decision.authenticator, None);
+        assert_eq!(counts(&asked), [n + 1, n + 1]);
+    }
+}
+
+#[tokio::test]
+async fn a_chain_without_links_knows_nobody() {
+    let (bench, _) = chain(&[]);
+    bench.refused(bench.alice(), Reason::UnknownUser).await;
+}
+
+#[tokio::test]
+async fn a_timeout_beyond_all_time_is_no_panic() {
+    let asked = Arc::<AtomicUsize>::default();
+    let link = Link {
+        name: "step0".into(),
+        authenticator: Arc::new(Fake { says: Says::Alice, asked }),
+        timeout: Duration::MAX,
+        required: true,
+    };
+    let bench = Bench::new(|builder| builder.chain(Chain::new(vec![link]), policy(1)));
+    bench.admitted(bench.alice()).await;
+}
+
+/// `explain` goes the same way, tells every step, and records nothing.
+#[tokio::test]
+async fn an_explanation_tells_who_was_asked_and_what_each_said() {
+    use crate::support::NOW;
+    use callgate::clock::UnixTime;
+    let (bench, _) = chain(&[Says::NotMine, Says::Alice, Says::Rejected]);
+    let request = bench.alice().build();
+    let now = UnixTime::from_seconds(NOW);
+    let explained = bench.gate.explain(&request.payload, None, now).await.unwrap();
+    assert_eq!(explained.result.unwrap().account(), "APP");
+    let asked = explained.steps.unwrap().asked;
+    let asked: Vec<_> = asked.iter().map(|(name, said)| format!("{name}: {said}")).collect();
+    assert_eq!(asked, ["step0: not mine", "step1: identified `alice`"]);
+    assert!(bench.take_decisions().is_empty());
+}

@@ -1,0 +1,210 @@
+//! A function of one's own that decides: its panics, its delays, and what it may not be asked.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use callgate::{
+    Refusal, Reply, User,
+    clock::UnixTime,
+    connection::ConnectionKind,
+    decision::{Outcome, Reason},
+    request::{AuthRequest, Credential},
+};
+use callgate_testkit::Nkey;
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::support::{Bench, NOW, somebody};
+
+fn user_of(request: &AuthRequest) -> &str {
+    match request.credential() {
+        Credential::Password { user, .. } => user,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_panic_refuses_that_one_and_hurts_no_other() {
+    let bench = Bench::deciding(|request| {
+        // Before the future is made, and inside of it.
+        assert_ne!(user_of(&request), "early", "a secret in a panic: hunter2");
+        async move {
+            tokio::task::yield_now().await;
+            assert_ne!(user_of(&request), "late", "a secret in a panic: hunter2");
+            Ok(somebody())
+        }
+    });
+    let users = ["alice", "early", "bob", "late", "carol"];
+    let requests = users.map(|user| (user, bench.request().password(user, "x").build()));
+    let now = UnixTime::from_seconds(NOW);
+    let replies = join_all(requests.iter().map(|(_, r)| bench.gate.handle(&r.payload, None, now)));
+    for ((user, request), reply) in requests.iter().zip(replies.await) {
+        let Reply::Answer(answer) = reply else { panic!("{user} is not answered") };
+        let response = request.open_response(&answer);
+        match *user {
+            "early" | "late" => assert_eq!(response.error(), "temporarily unavailable"),
+            _ => assert_eq!(response.user()["name"], *user),
+        }
+    }
+    let decisions = bench.take_decisions();
+    assert_eq!(decisions.len(), users.len());
+    for decision in decisions.iter().filter(|d| d.outcome() == Outcome::Refused) {
+        assert_eq!(decision.reason, Reason::BackendUnavailable);
+        assert!(!decision.detail.contains("hunter2"), "{}", decision.detail);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_hangs_is_refused_just_before_the_server_gives_up() {
+    let bench = Bench::deciding(|_| std::future::pending());
+    for patience in [1, 2, 30] {
+        let began = Instant::now();
+        let request = bench.alice().auth_timeout(patience);
+        bench.refused(request, Reason::BackendUnavailable).await;
+        let patience = Duration::from_secs(u64::try_from(patience).unwrap());
+        assert!(began.elapsed() < patience, "{:?}", began.elapsed());
+        assert!(began.elapsed() >= patience - Duration::from_millis(200));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_function_is_dropped_at_the_deadline_with_all_that_it_holds() {
+    let held = Arc::new(());
+    let keep = Arc::clone(&held);
+    let bench = Bench::deciding(move |_| {
+        let hold = Arc::clone(&keep);
+        async move {
+            std::future::pending::<()>().await;
+            drop(hold);
+            Ok(somebody())
+        }
+    });
+    bench.refused(bench.alice(), Reason::BackendUnavailable).await;
+    assert_eq!(Arc::strong_count(&held), 2, "only the function itself holds it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_waits_for_is_dropped() {
+    let bench = Bench::deciding(|_| async {
+        // As a function does that blocks the thread: no timeout can interrupt it.
+        tokio::time::advance(Duration::from_secs(3)).await;
+        Ok(somebody())
+    });
+    let decision = bench.dropped(bench.alice(), Reason::DeadlinePassed).await;
+    assert_eq!(decision.user.as_deref(), Some("alice"));
+    assert_eq!(decision.account, None, "nobody was placed anywhere");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_is_told_to_the_function() {
+    let bench = Bench::deciding(|request| async move {
+        let left = request.deadline() - Instant::now();
+        assert!(left > Duration::from_millis(1_500) && left < Duration::from_secs(2), "{left:?}");
+        Ok(somebody())
+    });
+    bench.admitted(bench.alice()).await;
+}
+
+/// The record of refusals by a function follows the credential; the texts stay at home.
+#[tokio::test]
+async fn refusals_are_told_in_two_texts_only() {
+    let bench = Bench::deciding(|request| async move {
+        match request.credential() {
+            Credential::Password { user, .. } if user == "down" => {
+                Err(Refusal::Unavailable("the directory does not answer".to_owned()))
+            }
+            _ => Err(Refusal::deny("no such wizard")),
+        }
+    });
+    let cases = [
+        (bench.alice(), Reason::BadPassword),
+        (bench.request().token("opaque"), Reason::BadToken),
+        (bench.request().nkey(&Nkey::user()), Reason::BadSignature),
+        (bench.request().verified_chain(&["leaf"]), Reason::NoBinding),
+        (bench.request().password("down", "x"), Reason::BackendUnavailable),
+    ];
+    for (request, reason) in cases {
+        let decision = bench.refused(request, reason).await;
+        let texts = ["no such wizard", "the directory does not answer"];
+        assert!(texts.contains(&&*decision.detail), "our own log has the whole story");
+    }
+}
+
+#[tokio::test]
+async fn a_function_may_refuse_without_a_word() {
+    let bench = Bench::deciding(|_| async { Err(Refusal::Silent("a scanner".to_owned())) });
+    let request = bench.alice().build();
+    let (reply, decision) = bench.handle(&request.payload, None).await;
+    assert_eq!((reply, decision.reason), (Reply::Silent, Reason::BadPassword));
+    assert_eq!(decision.detail, "a scanner");
+}
+
+#[tokio::test]
+async fn the_function_is_not_asked_about_clients_without_one_good_credential() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let bench = Bench::deciding(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(Ok(somebody()))
+    });
+    let nkey_without_proof = bench.request().connect("nkey", Nkey::user().public());
+    bench.refused(bench.request(), Reason::NoCredential).await;
+    bench.refused(bench.alice().token("opaque"), Reason::AmbiguousCredential).await;
+    bench.refused(nkey_without_proof, Reason::BadSignature).await;
+    bench.dropped(bench.alice().corrupt_signature(), Reason::BadRequest).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+}
+
+/// nats-server ignores such restrictions in the answer, and a leaf node is a whole server.
+#[tokio::test]
+async fn leaf_nodes_and_unknown_kinds_of_connection_are_never_implied() {
+    let bench = Bench::giving(User::in_account("APP").unrestricted());
+    for kind in ["nats", "websocket", "mqtt"] {
+        bench.admitted(bench.alice().client_type(kind)).await;
+    }
+    let others = [
+        bench.alice().leaf_node(),
+        bench.alice().leaf_node().client_type("nats"),
+        bench.alice().client_type("quic"),
+        bench.alice().client("type", json!(null)),
+        bench.alice().client("kind", "Router"),
+        bench.alice().client("kind", json!(null)),
+    ];
+    for request in others {
+        bench.refused(request, Reason::ConnectionTypeNotAllowed).await;
+    }
+}
+
+#[tokio::test]
+async fn a_user_may_be_bound_to_kinds_of_connection() {
+    let leaf = User::in_account("APP").only_over([ConnectionKind::LeafNode]);
+    let bench = Bench::giving(leaf);
+    bench.admitted(bench.alice().leaf_node()).await;
+    bench.refused(bench.alice(), Reason::ConnectionTypeNotAllowed).await;
+    let unknown = User::in_account("APP").only_over([ConnectionKind::Unknown]);
+    let bench = Bench::giving(unknown);
+    bench.refused(bench.alice().client_type("quic"), Reason::ConnectionTypeNotAllowed).await;
+}
+
+#[tokio::test]
+async fn a_replaced_gate_decides_anew_in_all_its_clones() {
+    let bench = Bench::new(|builder| builder);
+    let clone = bench.gate.clone();
+    bench.admitted(bench.alice()).await;
+    let next = callgate::Callgate::builder(crate::support::signer(&bench.issuer))
+        .authorize(|_| async { Err(Refusal::deny("closed")) });
+    bench.gate.replace(next).unwrap();
+    let request = bench.alice().build();
+    let reply = clone.handle(&request.payload, None, UnixTime::from_seconds(NOW)).await;
+    let Reply::Answer(answer) = reply else { panic!("no answer") };
+    assert_eq!(request.open_response(&answer).error(), "authorization failed");
+    // A builder that cannot be built changes nothing.
+    let nobody = callgate::Callgate::builder(crate::support::signer(&bench.issuer));
+    assert!(bench.gate.replace(nobody).is_err());
+}

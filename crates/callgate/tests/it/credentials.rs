@@ -1,0 +1,187 @@
+//! Exactly one credential counts; two kinds at once are refused rather than guessed about.
+
+use std::sync::{Arc, Mutex};
+
+use callgate::{decision::Reason, request::Credential};
+use callgate_testkit::{Nkey, RequestBuilder, requests::jwt};
+use serde_json::json;
+
+use crate::support::{Bench, somebody};
+
+/// In the form of a JWT, whoever signed it.
+const BEARER: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl";
+
+/// A gate that keeps the credential that it was shown.
+fn keeping() -> (Bench, Arc<Mutex<Option<Credential>>>) {
+    let kept = Arc::<Mutex<Option<Credential>>>::default();
+    let keep = Arc::clone(&kept);
+    let bench = Bench::deciding(move |request| {
+        *keep.lock().unwrap() = Some(request.credential().clone());
+        std::future::ready(Ok(somebody()))
+    });
+    (bench, kept)
+}
+
+fn text(credential: &Credential) -> String {
+    match credential {
+        Credential::Password { user, password } => format!("password {user} {}", password.expose()),
+        Credential::Token(token) => format!("token {}", token.expose()),
+        Credential::Nkey(key) => format!("nkey {key}"),
+        Credential::Certificate => "certificate".to_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn nats_user() -> String {
+    jwt::sign_as_issuer(
+        &json!({ "sub": "U", "nats": { "type": "user", "version": 2 } }),
+        &Nkey::account(),
+    )
+}
+
+#[tokio::test]
+async fn each_kind_of_credential_is_found_where_clients_put_it() {
+    let (bench, kept) = keeping();
+    let request = || bench.request();
+    let key = Nkey::user();
+    let bearer = format!("token {BEARER}");
+    let cases = [
+        (request().password("alice", "secret"), "password alice secret"),
+        (request().token("opaque"), "token opaque"),
+        (request().token(BEARER), &bearer),
+        (request().jwt(BEARER), &bearer),
+        // MQTT clients have no other place for a bearer token.
+        (request().password("ignored", BEARER), &bearer),
+        (request().connect("pass", BEARER), &bearer),
+        (request().nkey(&key), &format!("nkey {}", key.public())),
+        (request().verified_chain(&["leaf"]), "certificate"),
+        (request().password("alice", "secret").verified_chain(&["leaf"]), "password alice secret"),
+        (request().token("opaque").verified_chain(&["leaf"]), "token opaque"),
+        (request().nkey(&key).verified_chain(&["leaf"]), &format!("nkey {}", key.public())),
+    ];
+    for (request, expected) in cases {
+        bench.admitted(request).await;
+        let credential = kept.lock().unwrap().take().expect("a credential");
+        assert_eq!(text(&credential), expected);
+    }
+}
+
+/// nats-server copies an MQTT password into `auth_token`, and 2.10 into `jwt` too.
+#[tokio::test]
+async fn the_servers_own_copies_of_a_password_are_no_second_credential() {
+    let (bench, kept) = keeping();
+    for (user, password) in [("alice", "secret"), ("ignored", BEARER)] {
+        let copied = bench
+            .request()
+            .password(user, password)
+            .connect("auth_token", password)
+            .connect("jwt", password)
+            .client_type("mqtt");
+        bench.admitted(copied).await;
+        let credential = kept.lock().unwrap().take().expect("a credential");
+        assert!(text(&credential).ends_with(password));
+    }
+}
+
+#[tokio::test]
+async fn several_credentials_at_once_are_ambiguous() {
+    let bench = Bench::new(|builder| builder);
+    let key = Nkey::user();
+    let both: [RequestBuilder; 7] = [
+        bench.alice().token("opaque"),
+        bench.alice().nkey(&key),
+        bench.alice().jwt(BEARER),
+        bench.request().token("opaque").nkey(&key),
+        bench.request().token("opaque").jwt(BEARER),
+        bench.request().password("alice", BEARER).token("opaque"),
+        bench.alice().token("opaque").nkey(&key).jwt(BEARER).verified_chain(&["leaf"]),
+    ];
+    for request in both {
+        let decision = bench.refused(request, Reason::AmbiguousCredential).await;
+        assert!(!decision.detail.contains("secret") && !decision.detail.contains("opaque"));
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_proves_anything_is_no_credential() {
+    let bench = Bench::new(|builder| builder);
+    let nothing = [
+        bench.request(),
+        bench.request().connect("user", "alice"),
+        bench.request().connect("pass", "secret"),
+        bench.request().password("", "secret"),
+        bench.request().password("alice", ""),
+        bench.request().token(""),
+        bench.request().connect("nkey", "").connect("sig", "AAAA"),
+        bench.request().token(&nats_user()),
+        bench.request().jwt(&nats_user()),
+        bench.request().password("alice", &nats_user()),
+        bench.request().client_tls(json!({ "version": "1.3", "certs": ["unverified"] })),
+    ];
+    for request in nothing {
+        bench.refused(request, Reason::NoCredential).await;
+    }
+}
+
+#[tokio::test]
+async fn an_nkey_counts_only_with_a_signature_of_the_servers_nonce() {
+    let bench = Bench::new(|builder| builder);
+    let key = Nkey::user();
+    let signed = |message: &str| jwt::base64url(&key.sign(message.as_bytes()));
+    let shown = |key: &Nkey| bench.request().connect("nkey", key.public());
+    let nonce = "aNonceOfTheServ";
+    let bad = [
+        ("no nonce", shown(&key).connect("sig", signed(""))),
+        ("an empty nonce", shown(&key).nonce("").connect("sig", signed(""))),
+        ("a short nonce", shown(&key).nonce("0123456789").connect("sig", signed("0123456789"))),
+        ("no signature", shown(&key).nonce(nonce)),
+        ("an empty signature", shown(&key).nonce(nonce).connect("sig", "")),
+        ("a short signature", shown(&key).nonce(nonce).connect("sig", "AAAA")),
+        ("a long signature", shown(&key).nonce(nonce).connect("sig", "A".repeat(10_000))),
+        ("no base64", shown(&key).nonce(nonce).connect("sig", "!".repeat(86))),
+        ("of another nonce", shown(&key).nonce(nonce).connect("sig", signed("anotherNonceOfIt"))),
+        ("by another key", shown(&Nkey::user()).nonce(nonce).connect("sig", signed(nonce))),
+        ("of another kind", bench.request().nonce(nonce).nkey(&Nkey::account())),
+        ("no key", bench.request().nonce(nonce).nkey(&key).connect("nkey", "alice")),
+        ("a seed", bench.request().nonce(nonce).nkey(&key).connect("nkey", key.seed())),
+    ];
+    for (what, request) in bad {
+        let decision = bench.refused(request, Reason::BadSignature).await;
+        assert!(!decision.detail.contains(&key.seed()), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_nkey_is_never_passed_over_for_a_password() {
+    let bench = Bench::new(|builder| builder);
+    let request = bench.alice().nonce("aNonceOfTheServ").connect("nkey", Nkey::user().public());
+    bench.refused(request, Reason::BadSignature).await;
+}
+
+#[tokio::test]
+async fn signatures_may_be_in_either_base64_with_or_without_padding() {
+    let bench = Bench::new(|builder| builder);
+    let nonce = "aNonceOfTheServ";
+    for _ in 0..8 {
+        let key = Nkey::user();
+        let url = jwt::base64url(&key.sign(nonce.as_bytes()));
+        let standard = url.replace('-', "+").replace('_', "/");
+        for sig in [url.clone(), format!("{url}=="), standard.clone(), format!("{standard}==")] {
+            bench.admitted(bench.request().nonce(nonce).nkey(&key).connect("sig", sig)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn credentials_without_end_are_not_looked_at() {
+    let bench = Bench::new(|builder| builder);
+    let cases = [
+        (bench.request().password("alice", &"p".repeat(1_025)), Reason::BadPassword),
+        (bench.request().password(&"u".repeat(513), "secret"), Reason::UnknownUser),
+        (bench.request().token(&"t".repeat(16_385)), Reason::BadToken),
+        (bench.request().jwt(&"t".repeat(16_385)), Reason::BadToken),
+    ];
+    for (request, reason) in cases {
+        bench.refused(request, reason).await;
+    }
+}

@@ -1,0 +1,131 @@
+//! Sealed requests: only those for one of our keys are opened, and answers are sealed the same way.
+
+use callgate::{Reply, decision::Reason};
+use callgate_testkit::CurveKey;
+use serde_json::json;
+
+use crate::support::{Bench, xkey};
+
+/// The test kit's server takes only an answer that is sealed by the key it sealed the request for.
+#[tokio::test]
+async fn every_configured_xkey_opens_requests_and_seals_the_answers_to_them() {
+    let keys = [(); 3].map(|()| CurveKey::generate());
+    let bench =
+        Bench::new(|builder| keys.iter().fold(builder, |builder, key| builder.xkey(xkey(key))));
+    for _ in 0..2 {
+        for key in &keys {
+            let user = bench.admitted(bench.alice().sealed_for(&key.public())).await;
+            assert_eq!(user["aud"], "APP");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_remembered_for_each_of_our_keys_apart() {
+    let keys = [(); 2].map(|()| CurveKey::generate());
+    let bench =
+        Bench::new(|builder| keys.iter().fold(builder, |builder, key| builder.xkey(xkey(key))));
+    let server = CurveKey::generate();
+    for key in keys.iter().chain(keys.iter().rev()) {
+        bench.admitted(bench.alice().server_curve(&server).sealed_for(&key.public())).await;
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_sealed_too() {
+    let key = CurveKey::generate();
+    let bench = Bench::new(|builder| builder.xkey(xkey(&key)));
+    let request = bench.request().sealed_for(&key.public());
+    bench.refused(request, Reason::NoCredential).await;
+}
+
+#[tokio::test]
+async fn a_request_in_clear_is_dropped_once_an_xkey_is_configured() {
+    let bench = Bench::new(|builder| builder.xkey(xkey(&CurveKey::generate())));
+    let decision = bench.dropped(bench.alice(), Reason::NotEncrypted).await;
+    assert!(decision.detail.contains("insecure_allow_plaintext"), "{}", decision.detail);
+    // A header makes nothing encrypted.
+    let header = CurveKey::generate().public();
+    bench.dropped(bench.alice().xkey_header(Some(&header)), Reason::NotEncrypted).await;
+}
+
+#[tokio::test]
+async fn the_change_over_takes_both_and_answers_each_in_its_kind() {
+    let key = CurveKey::generate();
+    let bench = Bench::new(|builder| builder.xkey(xkey(&key)).insecure_allow_plaintext());
+    bench.admitted(bench.alice()).await;
+    bench.admitted(bench.alice().sealed_for(&key.public())).await;
+    let stranger = CurveKey::generate().public();
+    bench.dropped(bench.alice().sealed_for(&stranger), Reason::CannotDecrypt).await;
+}
+
+#[tokio::test]
+async fn a_request_for_another_xkey_is_dropped_and_the_right_one_told() {
+    let key = CurveKey::generate();
+    let bench = Bench::new(|builder| builder.xkey(xkey(&key)));
+    let stranger = CurveKey::generate().public();
+    let request = bench.alice().sealed_for(&stranger);
+    let decision = bench.dropped(request, Reason::CannotDecrypt).await;
+    assert!(decision.detail.contains(&key.public()), "{}", decision.detail);
+    assert!(!decision.detail.contains(&key.seed()));
+}
+
+#[tokio::test]
+async fn a_sealed_request_without_an_xkey_of_ours_is_dropped() {
+    let bench = Bench::new(|builder| builder);
+    let request = bench.alice().sealed_for(&CurveKey::generate().public());
+    let decision = bench.dropped(request, Reason::CannotDecrypt).await;
+    assert!(decision.detail.contains("issuer.xkeys"), "{}", decision.detail);
+}
+
+#[tokio::test]
+async fn a_sealed_request_needs_the_header_of_the_key_that_sealed_it() {
+    let key = CurveKey::generate();
+    let bench = Bench::new(|builder| builder.xkey(xkey(&key)));
+    let sealed = || bench.alice().sealed_for(&key.public());
+    bench.dropped(sealed().xkey_header(None), Reason::BadRequest).await;
+    for header in ["", "X", "not a key", &bench.issuer.public(), &key.seed()] {
+        let decision = bench.dropped(sealed().xkey_header(Some(header)), Reason::BadRequest).await;
+        assert!(!decision.detail.contains(&key.seed()));
+    }
+    let stranger = CurveKey::generate().public();
+    bench.dropped(sealed().xkey_header(Some(&stranger)), Reason::CannotDecrypt).await;
+}
+
+/// Whoever can publish could seal a captured request anew, and would be sent the answer.
+#[tokio::test]
+async fn the_key_in_the_header_must_be_the_signed_one() {
+    let key = CurveKey::generate();
+    let bench = Bench::new(|builder| builder.xkey(xkey(&key)));
+    let signed = CurveKey::generate().public();
+    for xkey in [json!(signed), json!(""), json!(null)] {
+        let request = bench.alice().sealed_for(&key.public()).server_id("xkey", xkey);
+        let decision = bench.dropped(request, Reason::BadRequest).await;
+        assert!(decision.detail.contains("not the one that was signed"), "{}", decision.detail);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_box_is_dropped_at_every_length_and_with_any_byte_changed() {
+    let key = CurveKey::generate();
+    let bench = Bench::new(|builder| builder.xkey(xkey(&key)));
+    let request = bench.alice().sealed_for(&key.public()).build();
+    let header = request.xkey_header.as_deref();
+    for length in (0..request.payload.len()).filter(|n| *n < 64 || n % 97 == 0) {
+        let (reply, decision) = bench.handle(&request.payload[..length], header).await;
+        assert_eq!(reply, Reply::Silent, "{length}");
+        let expected = match length {
+            0..4 => Reason::NotEncrypted,
+            4..44 => Reason::BadRequest,
+            _ => Reason::CannotDecrypt,
+        };
+        assert_eq!(decision.reason, expected, "{length}");
+    }
+    for place in (0..request.payload.len()).filter(|n| *n < 64 || n % 97 == 0) {
+        let mut damaged = request.payload.clone();
+        damaged[place] ^= 1;
+        let (reply, decision) = bench.handle(&damaged, header).await;
+        let expected = if place < 4 { Reason::NotEncrypted } else { Reason::CannotDecrypt };
+        assert_eq!((reply, decision.reason), (Reply::Silent, expected), "byte {place}");
+    }
+}

@@ -1,0 +1,75 @@
+//! The examples run as they stand, each against a real nats-server.
+
+use std::path::PathBuf;
+
+use callgate_testkit::{NatsServer, Nkey, Process, eventually, wait::PATIENCE};
+
+use crate::server::{Callout, VERSIONS, login};
+
+/// An example's binary, which Cargo builds beside the tests.
+fn example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let folder = tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples");
+    let binary = folder.join(name);
+    assert!(binary.is_file(), "{binary:?} is not there: `cargo test` without `--test` builds it");
+    binary
+}
+
+async fn admits(server: &NatsServer, user: &str, password: &str) -> bool {
+    login(server, user, password).await.is_ok()
+}
+
+async fn is_up(server: &NatsServer, user: &str, password: &str) {
+    eventually("the example's first admission", PATIENCE, async || {
+        admits(server, user, password).await.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closure_is_a_callout_in_ten_lines() {
+    for version in VERSIONS {
+        let callout = Callout::start(version, true).await;
+        let _example = Process::builder("closure", example("closure"))
+            .env("NATS_URL", callout.server.url())
+            .env("NATS_PASSWORD", "auth")
+            .env("ISSUER_SEED", callout.issuer.seed())
+            .env("XKEY_SEED", callout.xkey.as_ref().unwrap().seed())
+            .start();
+        is_up(&callout.server, "alice", "wonderland").await;
+        assert!(!admits(&callout.server, "alice", "underland").await);
+        assert!(!admits(&callout.server, "bob", "wonderland").await);
+    }
+}
+
+#[tokio::test]
+async fn handle_needs_no_nats_client() {
+    for version in VERSIONS {
+        for sealed in [false, true] {
+            let callout = Callout::start(version, sealed).await;
+            let mut example = Process::builder("handle", example("handle"))
+                .env("NATS_ADDRESS", format!("127.0.0.1:{}", callout.server.port()))
+                .env("NATS_USER", "auth")
+                .env("NATS_PASSWORD", "auth")
+                .env("ISSUER_SEED", callout.issuer.seed());
+            if let Some(key) = &callout.xkey {
+                example = example.env("XKEY_SEED", key.seed());
+            }
+            let _example = example.start();
+            is_up(&callout.server, "alice", "wonderland").await;
+            assert!(!admits(&callout.server, "alice", "underland").await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn closure_says_what_is_wrong_with_its_seed() {
+    let mut example = Process::builder("closure", example("closure"))
+        .env("NATS_URL", "nats://127.0.0.1:1")
+        .env("ISSUER_SEED", Nkey::user().seed())
+        .env("XKEY_SEED", "")
+        .start();
+    let status = example.wait_for_exit(PATIENCE).await;
+    assert!(!status.success());
+    assert!(example.stderr().contains("account seed"), "{}", example.stderr());
+}

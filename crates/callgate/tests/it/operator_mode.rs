@@ -1,0 +1,179 @@
+//! Operator mode: each user is signed by a key of the account it is placed in.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use callgate::{
+    AccountKeys, BuildError, Callgate, Reply, User,
+    decision::Reason,
+    keys::{AccountKey, Signer},
+};
+use callgate_testkit::{Nkey, RequestBuilder, requests::jwt};
+use serde_json::{Value, json};
+
+use crate::support::{Bench, NOW, signer, somebody};
+
+struct Operator {
+    callout: Nkey,
+    callout_signing: Nkey,
+    app: Nkey,
+    app_signing: Nkey,
+    reader: Nkey,
+}
+
+impl Operator {
+    fn new() -> Self {
+        let [callout, callout_signing, app, app_signing, reader] =
+            [(); 5].map(|()| Nkey::account());
+        Self { callout, callout_signing, app, app_signing, reader }
+    }
+
+    /// A gate whose answers are signed by `issuer` and whose users are `user`.
+    fn gate(&self, issuer: &Nkey, user: User) -> Bench {
+        Bench::of_issuer(issuer.clone(), |builder| {
+            builder
+                .operator_mode(public(&self.callout))
+                .account("APP", self.keys(&self.app, &self.app_signing))
+                .account("SAME", self.keys(&self.app, &self.app))
+                .account("CALLOUT", self.keys(&self.callout, &self.callout))
+                .authorize(move |_| std::future::ready(Ok(user.clone())))
+        })
+    }
+
+    fn keys(&self, account: &Nkey, signing: &Nkey) -> AccountKeys {
+        let reader = Arc::new(signer(&self.reader)) as Arc<dyn Signer>;
+        AccountKeys {
+            id: public(account),
+            signer: Arc::new(signer(signing)),
+            scoped: BTreeMap::from([("reader".to_owned(), reader)]),
+        }
+    }
+
+    fn request(&self) -> RequestBuilder {
+        RequestBuilder::new(&self.callout.public(), NOW).password("alice", "secret")
+    }
+}
+
+fn public(key: &Nkey) -> AccountKey {
+    key.public().parse().unwrap()
+}
+
+async fn answer_claims(bench: &Bench, request: RequestBuilder) -> Value {
+    let (reply, _) = bench.handle(&request.build().payload, None).await;
+    let Reply::Answer(answer) = reply else { panic!("no answer") };
+    jwt::verified_claims(std::str::from_utf8(&answer).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_by_the_callout_accounts_own_key_names_no_account() {
+    let operator = Operator::new();
+    let bench = operator.gate(&operator.callout, somebody());
+    let claims = answer_claims(&bench, operator.request()).await;
+    assert_eq!(claims["iss"], operator.callout.public());
+    assert!(claims["nats"].get("issuer_account").is_none());
+}
+
+#[tokio::test]
+async fn an_answer_by_a_signing_key_names_the_callout_account() {
+    let operator = Operator::new();
+    let bench = operator.gate(&operator.callout_signing, somebody());
+    let claims = answer_claims(&bench, operator.request()).await;
+    assert_eq!(claims["iss"], operator.callout_signing.public());
+    assert_eq!(claims["nats"]["issuer_account"], operator.callout.public());
+    // The server asks for the account, not for the key that happens to sign.
+    let other = RequestBuilder::new(&operator.callout_signing.public(), NOW);
+    bench.dropped(other.password("alice", "secret"), Reason::WrongAudienceRequest).await;
+}
+
+#[tokio::test]
+async fn a_user_is_signed_by_its_account_and_says_so() {
+    let operator = Operator::new();
+    for (name, by) in [("APP", &operator.app_signing), ("SAME", &operator.app)] {
+        let bench = operator.gate(&operator.callout, User::in_account(name).publish("orders.>"));
+        let user = bench.admitted(operator.request()).await;
+        assert_eq!(user["iss"], by.public());
+        assert_eq!(user["nats"]["issuer_account"], operator.app.public());
+        assert!(user.get("aud").is_none(), "the account is named by its key");
+        assert_eq!(user["nats"]["pub"], json!({ "allow": ["orders.>"] }));
+    }
+}
+
+/// nats-io/jwt `ValidateScopedSigner`: not a single limit or permission may stand there.
+#[tokio::test]
+async fn a_user_under_a_scoped_key_carries_nothing_of_its_own() {
+    let operator = Operator::new();
+    let scoped = User::in_account("APP").scoped("reader").tag("red");
+    let bench = operator.gate(&operator.callout, scoped);
+    let user = bench.admitted(operator.request()).await;
+    assert_eq!(user["iss"], operator.reader.public());
+    let expected = json!({
+        "issuer_account": operator.app.public(), "tags": ["red"], "type": "user", "version": 2
+    });
+    assert_eq!(user["nats"], expected);
+    assert_eq!(user["exp"], NOW + 3_600);
+}
+
+/// The server puts name and tags into the templates of the scoped key: a name `>` is a wildcard.
+#[tokio::test]
+async fn what_a_scoped_key_would_expand_must_be_one_literal_token() {
+    let operator = Operator::new();
+    let scoped = || User::in_account("APP").scoped("reader");
+    for unsafe_value in [">", "*", "a.b", "a.>", "a b", "$SYS", "_INBOX", "{{name()}}", "x\u{0}"] {
+        for user in [scoped().named(unsafe_value), scoped().tag(unsafe_value)] {
+            let bench = operator.gate(&operator.callout, user);
+            bench.refused(operator.request(), Reason::UnsafeTemplateValue).await;
+        }
+    }
+    let bench = operator.gate(&operator.callout, scoped());
+    let typed = RequestBuilder::new(&operator.callout.public(), NOW).password(">", "secret");
+    bench.refused(typed, Reason::UnsafeTemplateValue).await;
+    // Servers lower-case tags, so that two would become one.
+    let bench = operator.gate(&operator.callout, scoped().tag("Red"));
+    bench.refused(operator.request(), Reason::UnsafeTemplateValue).await;
+}
+
+#[tokio::test]
+async fn an_account_or_scope_without_a_key_is_refused() {
+    let operator = Operator::new();
+    let cases = [
+        (User::in_account("OTHER").publish("a"), Reason::AccountNotAllowed),
+        (User::in_account(operator.app.public()).publish("a"), Reason::AccountNotAllowed),
+        (User::in_account("app").publish("a"), Reason::AccountNotAllowed),
+        (User::in_account("APP").scoped("writer"), Reason::PolicyError),
+    ];
+    for (user, reason) in cases {
+        let bench = operator.gate(&operator.callout, user);
+        bench.refused(operator.request(), reason).await;
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_placed_in_the_callout_account_under_any_name() {
+    let operator = Operator::new();
+    let bench = operator.gate(&operator.callout, User::in_account("CALLOUT").publish("a"));
+    bench.refused(operator.request(), Reason::AccountNotAllowed).await;
+}
+
+/// The sentinel that every client shows in operator mode proves nothing, nor does its nkey.
+#[tokio::test]
+async fn the_sentinel_is_no_credential() {
+    let operator = Operator::new();
+    let bench = operator.gate(&operator.callout, somebody());
+    let key = Nkey::user();
+    let claims = json!({ "sub": key.public(), "nats": { "type": "user", "version": 2 } });
+    let sentinel = jwt::sign_as_issuer(&claims, &operator.callout);
+    let request = RequestBuilder::new(&operator.callout.public(), NOW).nkey(&key).jwt(&sentinel);
+    bench.refused(request.clone(), Reason::NoCredential).await;
+    assert_eq!(bench.admitted(request.clone().password("bob", "x")).await["name"], "bob");
+    bench.admitted(request.connect("auth_token", "opaque")).await;
+}
+
+#[tokio::test]
+async fn accounts_with_keys_are_for_operator_mode_only() {
+    let operator = Operator::new();
+    let builder = Callgate::builder(signer(&operator.callout))
+        .authorize(|_| async { Ok(somebody()) })
+        .account("APP", operator.keys(&operator.app, &operator.app));
+    assert_eq!(builder.build().unwrap_err(), BuildError::AccountsWithoutOperatorMode);
+    let nobody = Callgate::builder(signer(&operator.callout)).build();
+    assert_eq!(nobody.unwrap_err(), BuildError::NobodyDecides);
+}

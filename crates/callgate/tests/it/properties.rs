@@ -1,0 +1,167 @@
+//! Whatever arrives: no panic, exactly one decision, and nobody is let in who was not signed for.
+
+use std::sync::LazyLock;
+
+use callgate::{Reply, decision::Outcome};
+use callgate_testkit::{CurveKey, Nkey, RequestBuilder, SignedRequest};
+use proptest::{collection::vec, prelude::*, sample::Index};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use crate::support::{Bench, NOW, xkey};
+
+struct World {
+    bench: Bench,
+    sealed: SignedRequest,
+    plain: SignedRequest,
+    runtime: Runtime,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let key = CurveKey::generate();
+    let bench = Bench::new(|builder| builder.xkey(xkey(&key)).insecure_allow_plaintext());
+    let sealed = bench.alice().sealed_for(&key.public()).build();
+    let plain = bench.alice().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    World { bench, sealed, plain, runtime }
+});
+
+/// Handles a message; the gate is shared, so one at a time. [`Bench::handle_at`] asserts that there
+/// is exactly one decision, and that what is dropped is not answered.
+fn outcome(payload: &[u8], header: Option<&str>, now: i64) -> Outcome {
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (reply, decision) = WORLD.runtime.block_on(WORLD.bench.handle_at(payload, header, now));
+    assert_eq!(reply == Reply::Silent, decision.outcome() == Outcome::Dropped);
+    decision.outcome()
+}
+
+/// Changes bytes, cuts out a piece, repeats a piece.
+fn mutated(payload: &[u8], changes: &[(Index, u8)], cut: Option<(Index, Index)>) -> Vec<u8> {
+    let mut bytes = payload.to_vec();
+    for (place, value) in changes {
+        let place = place.index(bytes.len());
+        bytes[place] = *value;
+    }
+    if let Some((from, to)) = cut {
+        let (from, to) = (from.index(bytes.len()), to.index(bytes.len()));
+        if from <= to {
+            bytes.drain(from..to);
+        } else {
+            let piece = bytes[to..from].to_vec();
+            bytes.extend(piece);
+        }
+    }
+    bytes
+}
+
+fn json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,40}".prop_map(Value::from),
+        "[A-Za-z0-9_-]{2,20}\\.[A-Za-z0-9_-]{2,20}\\.[A-Za-z0-9_-]{0,20}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            vec((".{0,8}", inner), 0..4).prop_map(|members| members.into_iter().collect()),
+        ]
+    })
+}
+
+const FIELDS: [&str; 30] = [
+    "/aud",
+    "/exp",
+    "/iat",
+    "/iss",
+    "/jti",
+    "/sub",
+    "/nats/server_id",
+    "/nats/server_id/name",
+    "/nats/server_id/id",
+    "/nats/server_id/xkey",
+    "/nats/server_id/tags",
+    "/nats/user_nkey",
+    "/nats/client_info",
+    "/nats/client_info/host",
+    "/nats/client_info/id",
+    "/nats/client_info/kind",
+    "/nats/client_info/type",
+    "/nats/client_info/nonce",
+    "/nats/client_info/name",
+    "/nats/connect_opts",
+    "/nats/connect_opts/user",
+    "/nats/connect_opts/pass",
+    "/nats/connect_opts/auth_token",
+    "/nats/connect_opts/jwt",
+    "/nats/connect_opts/nkey",
+    "/nats/connect_opts/sig",
+    "/nats/client_tls",
+    "/nats/client_tls/verified_chains",
+    "/nats/type",
+    "/nats",
+];
+
+fn replace(claims: &mut Value, path: &str, value: Value) {
+    let (parent, name) = path.rsplit_once('/').unwrap();
+    if let Some(Value::Object(parent)) = claims.pointer_mut(parent) {
+        parent.insert(name.to_owned(), value);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_bytes_are_dropped(
+        payload in vec(any::<u8>(), 0..2_000),
+        sealed in any::<bool>(),
+        header in proptest::option::of(".{0,70}"),
+        now in any::<i64>(),
+    ) {
+        let payload = if sealed { [&b"xkv1"[..], &payload].concat() } else { payload };
+        prop_assert_eq!(outcome(&payload, header.as_deref(), now), Outcome::Dropped);
+    }
+
+    #[test]
+    fn a_request_with_any_change_is_no_longer_one(
+        sealed in any::<bool>(),
+        changes in vec((any::<Index>(), any::<u8>()), 0..4),
+        cut in proptest::option::of((any::<Index>(), any::<Index>())),
+    ) {
+        let request = if sealed { &WORLD.sealed } else { &WORLD.plain };
+        let payload = mutated(&request.payload, &changes, cut);
+        let found = outcome(&payload, request.xkey_header.as_deref(), NOW);
+        let expected =
+            if payload == request.payload { Outcome::Admitted } else { Outcome::Dropped };
+        prop_assert_eq!(found, expected);
+    }
+
+    /// Properly signed, with anything at all in any field: a hostile server, or a new one.
+    #[test]
+    fn a_signed_request_with_anything_in_it_is_decided_once(
+        field in proptest::sample::select(&FIELDS[..]),
+        value in json(),
+        also in proptest::sample::select(&FIELDS[..]),
+        more in json(),
+    ) {
+        let server = Nkey::server();
+        let request = RequestBuilder::new(&WORLD.bench.issuer.public(), NOW)
+            .server(&server)
+            .password("alice", "secret")
+            .mutate(|claims| {
+                replace(claims, field, value);
+                replace(claims, also, more);
+            })
+            .build();
+        let found = outcome(&request.payload, None, NOW);
+        if found == Outcome::Admitted {
+            prop_assert_eq!(&request.claims["sub"], &WORLD.bench.issuer.public());
+            prop_assert_eq!(&request.claims["aud"], "nats-authorization-request");
+            prop_assert_eq!(&request.claims["iss"], &server.public());
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! How refusals are told: at once, late, or not at all.
+
+use std::time::Duration;
+
+use callgate::{Refusal, RefusalStyle, Reply, clock::UnixTime, decision::Reason};
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use crate::support::{Bench, NOW, somebody};
+
+/// Everybody but alice is refused.
+fn styled(style: RefusalStyle) -> Bench {
+    Bench::new(|builder| {
+        builder.refusals(style).authorize(|request| async move {
+            match request.credential() {
+                callgate::request::Credential::Password { user, .. } if user == "alice" => {
+                    Ok(somebody())
+                }
+                callgate::request::Credential::Password { user, .. } if user == "down" => {
+                    Err(Refusal::Unavailable("no answer".to_owned()))
+                }
+                _ => Err(Refusal::deny("not alice")),
+            }
+        })
+    })
+}
+
+fn silent(most: usize) -> Bench {
+    styled(RefusalStyle { silent_max: Some(most), delay: Duration::ZERO })
+}
+
+async fn mallory(bench: &Bench) -> Reply {
+    let request = bench.request().password("mallory", "guess").build();
+    let (reply, decision) = bench.handle(&request.payload, None).await;
+    assert_eq!(decision.reason, Reason::BadPassword, "recorded, told or not");
+    reply
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_refusals_are_answered_again_past_their_limit() {
+    let bench = silent(2);
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        told.push(mallory(&bench).await != Reply::Silent);
+    }
+    assert_eq!(told, [false, false, true, true]);
+    // Once the server has given up on the first ones, there is room again.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(mallory(&bench).await, Reply::Silent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_wrong_credentials_are_met_with_silence() {
+    let bench = silent(100);
+    bench.admitted(bench.alice()).await;
+    bench.refused(bench.request(), Reason::NoCredential).await;
+    bench.refused(bench.request().password("down", "x"), Reason::BackendUnavailable).await;
+    let token = bench.request().token("guess").build();
+    assert_eq!(bench.handle(&token.payload, None).await.0, Reply::Silent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_silence_at_all_means_every_refusal_is_told() {
+    let bench = silent(0);
+    assert_ne!(mallory(&bench).await, Reply::Silent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_counts_from_arrival_and_holds_back_refusals_only() {
+    let delay = Duration::from_millis(700);
+    let bench = styled(RefusalStyle { silent_max: None, delay });
+    let began = Instant::now();
+    bench.admitted(bench.alice()).await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    for request in [bench.request(), bench.request().password("mallory", "guess")] {
+        let began = Instant::now();
+        let (response, _) = bench.answer(&request.build()).await;
+        assert_eq!(response.error(), "authorization failed");
+        assert!(began.elapsed() >= delay && began.elapsed() < delay * 2, "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn delayed_refusals_wait_side_by_side() {
+    let delay = Duration::from_millis(700);
+    let bench = styled(RefusalStyle { silent_max: None, delay });
+    let requests: Vec<_> =
+        (0..50).map(|_| bench.request().password("mallory", "guess").build()).collect();
+    let began = Instant::now();
+    let now = UnixTime::from_seconds(NOW);
+    let replies = join_all(requests.iter().map(|r| bench.gate.handle(&r.payload, None, now))).await;
+    assert!(began.elapsed() < delay * 2, "{:?}", began.elapsed());
+    assert!(replies.iter().all(|reply| matches!(reply, Reply::Answer(_))));
+    assert_eq!(bench.take_decisions().len(), 50);
+}

@@ -1,4 +1,142 @@
 //! Write a NATS auth callout: open the request, decide, answer with a signed user JWT.
+//!
+//! A nats-server (2.10 or newer) with an `auth_callout` block asks about every client that wants
+//! in: it publishes a signed, usually encrypted description of the client to `$SYS.REQ.USER.AUTH`
+//! and waits for a signed answer, a user JWT or a refusal. This crate is everything between the
+//! question and the answer except the one thing that is yours: who may come in, and what he may do.
+//!
+//! # A callout in ten lines
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use callgate::{
+//!     Callgate, Refusal, User,
+//!     keys::{AccountSigner, CurveKey},
+//!     request::{AuthRequest, Credential},
+//! };
+//!
+//! async fn authorize(request: Arc<AuthRequest>) -> Result<User, Refusal> {
+//!     match request.credential() {
+//!         Credential::Password { user, password }
+//!             if user == "alice" && password.matches("wonderland") =>
+//!         {
+//!             Ok(User::in_account("APP").publish("orders.>").subscribe("orders.>"))
+//!         }
+//!         _ => Err(Refusal::deny("only alice is known here")),
+//!     }
+//! }
+//!
+//! # #[cfg(feature = "nats")]
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let issuer = AccountSigner::from_seed(&std::env::var("ISSUER_SEED")?.into())?;
+//! let xkey = CurveKey::from_seed(&std::env::var("XKEY_SEED")?.into())?;
+//! let gate = Callgate::builder(issuer).xkey(xkey).authorize(authorize).build()?;
+//! let login = async_nats::ConnectOptions::with_user_and_password("auth".into(), "secret".into());
+//! let client = login.connect("nats://127.0.0.1:4222").await?;
+//! gate.serve(client).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The server's side of it, with the public keys of the two seeds:
+//!
+//! ```text
+//! accounts { AUTH { users: [ { user: auth, password: secret } ] }, APP {} }
+//! authorization {
+//!   auth_callout { issuer: A…, account: AUTH, auth_users: [ auth ], xkey: X… }
+//! }
+//! ```
+//!
+//! # Bytes in, bytes out
+//!
+//! [`Callgate::handle`] needs no NATS client: give it a message's payload and its header
+//! [`XKEY_HEADER`], and send back what it returns. Here the server is made up
+//! ([`draft`]), so that this runs anywhere:
+//!
+//! ```
+//! use callgate::{
+//!     Callgate, Refusal, Reply, User,
+//!     clock::UnixTime,
+//!     draft::{MadeUpServer, Presented, RequestDraft},
+//!     keys::{AccountSigner, CurveKey, Signer},
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (issuer, xkey) = (AccountSigner::generate()?, CurveKey::generate()?);
+//! let (issuer_key, xkey_key) = (issuer.public_key().clone(), xkey.public_key().clone());
+//! let gate = Callgate::builder(issuer)
+//!     .xkey(xkey)
+//!     .authorize(|_| async { Ok(User::in_account("APP").publish("orders.>")) })
+//!     .on_decision(|decision| assert_eq!(decision.reason.as_str(), "admitted"))
+//!     .build()?;
+//!
+//! // What a server would send when alice connects …
+//! let (server, now) = (MadeUpServer::new()?, UnixTime::now());
+//! let alice = Presented {
+//!     user: Some("alice".to_owned()),
+//!     password: Some("wonderland".into()),
+//!     ..Presented::default()
+//! };
+//! let request = RequestDraft::new(alice).sign_as(&server, &issuer_key, Some(&xkey_key), now)?;
+//!
+//! // … and what it gets: sealed for this server, and good for this one connection.
+//! let reply = gate.handle(&request.payload, request.xkey_header.as_deref(), now).await;
+//! let Reply::Answer(sealed) = reply else { panic!("a good request is answered") };
+//! let answer = server.xkey().shared_with(&xkey_key)?.open(&sealed)?;
+//! let claims = claims_of(std::str::from_utf8(&answer)?);
+//! assert_eq!(claims["aud"], server.id());
+//! assert_eq!(claims["sub"], request.user_nkey);
+//!
+//! let user = claims_of(claims["nats"]["jwt"].as_str().expect("alice is admitted"));
+//! assert_eq!(user["name"], "alice");
+//! assert_eq!(user["aud"], "APP");
+//! assert_eq!(user["nats"]["pub"]["allow"][0], "orders.>");
+//! assert_eq!(user["nats"]["sub"]["deny"][0], ">"); // nothing was said about subscribing
+//! # Ok(())
+//! # }
+//! #
+//! # fn claims_of(jwt: &str) -> serde_json::Value {
+//! #     let claims = jwt.split('.').nth(1).expect("three parts");
+//! #     let json = data_encoding::BASE64URL_NOPAD.decode(claims.as_bytes()).expect("base64url");
+//! #     serde_json::from_slice(&json).expect("JSON")
+//! # }
+//! ```
+//!
+//! # What holds, whoever decides
+//!
+//! - What cannot be opened is never answered: garbage, other keys, another callout, old requests,
+//!   requests in clear once there is an xkey. Each is recorded, and says what to do.
+//! - One credential counts. Your function is not asked about a client that sent several, none, or
+//!   an nkey that did not sign the server's nonce.
+//! - A [`User`] without permissions may do nothing. (NATS reads an empty list as "everything".)
+//! - Nobody is placed in the callout account, whose members could read every password.
+//! - Leaf nodes and unknown kinds of connection are never implied: see [`User::only_over`].
+//! - Sessions end: after an hour, unless you say otherwise.
+//! - A panic or a delay in your function refuses that one client, `temporarily unavailable`, and
+//!   hurts no other. Past the server's deadline nothing is sent.
+//! - The server is told `authorization failed` or `temporarily unavailable`, never why. Why is in
+//!   the [`decision::Decision`], exactly one for each message, and never holds a secret.
+//!
+//! # Where things are
+//!
+//! | you want to | look at |
+//! |---|---|
+//! | decide with a function of your own | [`Callgate::builder`], [`User`], [`Refusal`] |
+//! | see what a client sent | [`request`] |
+//! | decide with authenticators and a policy | [`authn`], [`policy`], [`CallgateBuilder::chain`] |
+//! | log and count | [`decision`], [`CallgateBuilder::on_decision`] |
+//! | sign with something else than a seed in memory | [`keys::Signer`] |
+//! | use operator mode | [`CallgateBuilder::operator_mode`], [`AccountKeys`] |
+//! | run it as a NATS micro service, and leave without losing a request | `responder` (feature `nats`) |
+//! | try it without a server | [`draft`], [`Callgate::explain`] |
+//!
+//! # Features
+//!
+//! - `nats` (default): [`Callgate::serve`](#a-callout-in-ten-lines) and the module `responder`, on
+//!   async-nats. Without it this crate does no I/O.
+//! - `testing`: requests that nobody signed, for tests of authenticators. Never for a service.
 
 pub mod draft;
 mod envelope;

@@ -4,7 +4,7 @@ PYTHON ?= python3
 CARGO  ?= cargo
 
 # Tests with Node.js clients exist only where Node.js does: left out is not passed, and it is said.
-NODE_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/node/.stamp),--features callgate-testkit/node)
+NODE_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/node/.stamp),--features callgate-testkit/node --features callgate-authenticators/node)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build test tools fmt lint ci

@@ -157,7 +157,10 @@ impl Registry {
 
     /// The kinds of this build.
     pub fn builtin() -> Self {
-        let kinds = Self::empty().with(crate::users::Users).with(crate::oidc::OidcKind);
+        let kinds = Self::empty()
+            .with(crate::users::Users)
+            .with(crate::oidc::OidcKind)
+            .with(crate::service_tokens::ServiceTokensKind);
         #[cfg(feature = "kubernetes")]
         let kinds = kinds.with(crate::kubernetes::KubernetesKind);
         kinds

@@ -13,6 +13,7 @@ pub mod kubernetes;
 pub mod oidc;
 pub mod passwords;
 mod remembered;
+pub mod service_tokens;
 pub mod settings;
 pub mod users;
 

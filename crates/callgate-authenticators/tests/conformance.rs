@@ -9,14 +9,15 @@ use callgate::{
     authn::Authenticator,
     clock::UnixTime,
     decision::Reason,
-    keys::{KeyKind, KeyPair, UserKey},
+    keys::{KeyKind, KeyPair, Seed, UserKey},
     request::{AuthRequest, Credential},
 };
 use callgate_authenticators::{
     kind::{BuildContext, Registry, Shared},
+    service_tokens::mint_service_token,
     settings::{Document, Format, Report, Sources, Table},
 };
-use callgate_testkit::conformance::Candidate;
+use callgate_testkit::conformance::{self, Candidate};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 
@@ -104,6 +105,17 @@ async fn oidc_keeps_the_promises() {
     candidate.check_all().await;
 }
 
+#[tokio::test]
+async fn service_tokens_keeps_the_promises() {
+    let candidate = service_tokens();
+    conformance::admits_a_proven_credential(&candidate).await;
+    conformance::answers_not_mine_to_credentials_of_other_kinds(&candidate).await;
+    conformance::rejects_a_wrong_credential(&candidate).await;
+    conformance::never_shows_a_secret(&candidate).await;
+    conformance::survives_being_dropped_and_asked_again(&candidate).await;
+    // It has no source that could be away, and waits for nothing.
+}
+
 fn oidc() -> (tempfile::TempDir, Candidate) {
     let folder = tempfile::tempdir().unwrap();
     let key = Ed25519KeyPair::generate().unwrap();
@@ -148,4 +160,41 @@ fn oidc() -> (tempfile::TempDir, Candidate) {
         secrets: vec![good.clone(), good[good.len() - 40..].to_owned()],
     };
     (folder, candidate)
+}
+
+fn service_tokens() -> Candidate {
+    let key = KeyPair::generate(KeyKind::User).unwrap();
+    let (public, now) = (key.public_key(), UnixTime::now());
+    let toml = format!(
+        "[service_tokens]\naudience = \"nats\"\n[[service_tokens.services]]\n\
+         public_key = \"{public}\"\nuser = \"svc\"\nroles = []"
+    );
+    let mint = |key: &KeyPair, user: &str, seconds: u64, audience: &str| {
+        let seed = Seed::parse(key.seed().expose()).unwrap();
+        let ttl = Duration::from_secs(seconds);
+        mint_service_token(seed, user, ttl, Some(audience), now).unwrap()
+    };
+    let good = mint(&key, "svc", 600, "nats");
+    let forged = format!("{}A{}", &good[..good.len() - 20], &good[good.len() - 19..]);
+    let foreign = mint(&KeyPair::generate(KeyKind::User).unwrap(), "svc", 600, "nats");
+    let bearer = |token: &str| Credential::Token(token.into());
+    Candidate {
+        authenticator: build(&toml, Sources::new(".")),
+        good: vec![(bearer(&good), "svc")],
+        bad: vec![
+            (bearer(&forged), Reason::BadToken),
+            (bearer(&mint(&key, "other", 600, "nats")), Reason::BadToken),
+            (bearer(&mint(&key, "svc", 3601, "nats")), Reason::TokenLifetime),
+            (bearer(&mint(&key, "svc", 600, "other")), Reason::WrongAudience),
+        ],
+        foreign: vec![
+            bearer("no JWT"),
+            bearer(&foreign),
+            password("svc", &good),
+            Credential::Nkey(nkey()),
+            Credential::Certificate,
+        ],
+        cut_off: Vec::new(),
+        secrets: vec![good.clone(), key.seed().expose().to_owned()],
+    }
 }

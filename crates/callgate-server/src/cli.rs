@@ -9,6 +9,7 @@ mod key;
 mod output;
 mod serve;
 mod source;
+mod token;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,8 @@ enum Command {
     Key(key::Args),
     /// Hash a password for the users file
     HashPassword(hash_password::Args),
+    /// Mint a service token
+    Token(token::Args),
     /// Show what is in a request, response, user JWT or bearer token
     Decode(decode::Args),
 }
@@ -62,6 +65,7 @@ pub fn run(registry: Registry) -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Key(args) => key::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),
+        Command::Token(args) => token::run(&args),
         Command::Decode(args) => decode::run(&args),
     };
     ExitCode::from(code)

@@ -40,7 +40,7 @@ pub(crate) struct Config {
     pub(crate) policy: Arc<Policy>,
     pub(crate) chain: Chain,
     pub(crate) refusal: RefusalStyle,
-    pub(crate) max_in_flight: u32,
+    pub(crate) admission: Admission,
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) log: LogSettings,
     pub(crate) shared: Arc<Shared>,
@@ -72,11 +72,11 @@ pub(crate) struct Surroundings {
 }
 
 /// `[admission]`.
-#[derive(Debug, Clone)]
-pub(super) struct Admission {
-    pub(super) max_in_flight: u32,
-    pub(super) password_workers: usize,
-    pub(super) trusted_proxies: Vec<IpNet>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Admission {
+    pub(crate) max_in_flight: u32,
+    pub(crate) password_workers: usize,
+    pub(crate) trusted_proxies: Vec<IpNet>,
 }
 
 /// Reads the configuration of `overrides.config`, or without one of the flags alone.
@@ -147,7 +147,7 @@ fn read(
         policy: &policy,
         shared: &shared,
         cache,
-        trusted_proxies: admission.trusted_proxies.into(),
+        trusted_proxies: admission.trusted_proxies.as_slice().into(),
     };
     let chain = builder.build(entries)?;
     Some(Config {
@@ -156,7 +156,7 @@ fn read(
         policy,
         chain,
         refusal,
-        max_in_flight: admission.max_in_flight,
+        admission,
         admin,
         log,
         shared,

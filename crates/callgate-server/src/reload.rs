@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     assemble::{Assembled, Observers, assemble},
-    config::{self, Config, Loaded, Overrides, Surroundings},
+    config::{self, Admission, Config, Loaded, LogSettings, Overrides, Surroundings},
     nats::NatsSettings,
     watch::FileWatch,
 };
@@ -31,6 +31,33 @@ pub(crate) struct Reloader {
 struct AtStart {
     nats: NatsSettings,
     admin: Option<std::net::SocketAddr>,
+    admission: Admission,
+    log: LogSettings,
+}
+
+impl AtStart {
+    fn of(config: &Config) -> Self {
+        Self {
+            nats: config.nats.clone(),
+            admin: config.admin,
+            admission: config.admission.clone(),
+            log: config.log,
+        }
+    }
+
+    /// The sections that differ and that nothing but a restart can change.
+    fn sections_changed(&self, config: &Config) -> Vec<&'static str> {
+        let Admission { max_in_flight, password_workers, trusted_proxies: _ } = &self.admission;
+        let admission = config.admission.max_in_flight != *max_in_flight
+            || config.admission.password_workers != *password_workers;
+        let changed = [
+            ("[nats]", !config.nats.same_as(&self.nats)),
+            ("[admin]", config.admin != self.admin),
+            ("max_in_flight and password_workers of [admission]", admission),
+            ("[log]", config.log != self.log),
+        ];
+        changed.into_iter().filter(|(_, changed)| *changed).map(|(section, _)| section).collect()
+    }
 }
 
 /// A good configuration whose sources have not loaded yet.
@@ -57,7 +84,7 @@ impl Reloader {
             reading: None,
             waiting: None,
             wanted: false,
-            at_start: AtStart { nats: config.nats.clone(), admin: config.admin },
+            at_start: AtStart::of(config),
             observers: Arc::clone(observers),
         }
     }
@@ -113,8 +140,8 @@ impl Reloader {
         for warning in loaded.report.warnings() {
             warn!(%warning, "a warning about the new configuration");
         }
-        if !config.nats.same_as(&self.at_start.nats) || config.admin != self.at_start.admin {
-            warn!("changes of [nats] and [admin] take effect with a restart");
+        for section in self.at_start.sections_changed(&config) {
+            warn!(section, "it changed, and takes effect with a restart");
         }
         let older = self
             .waiting

@@ -70,7 +70,7 @@ pub(crate) async fn run(
         info!(%address, "serving /livez, /readyz and /metrics");
     }
     let mut reloader = Reloader::new(&config, overrides, surroundings, files, &observers);
-    let max_in_flight = config.max_in_flight;
+    let max_in_flight = config.admission.max_in_flight;
     let Assembled { builder, chain, nats: settings, keys } = assemble(config, Some(&observers));
     announce(&keys);
     let gate = builder.build()?;

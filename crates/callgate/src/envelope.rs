@@ -16,7 +16,8 @@ use crate::{
     connection::ConnectionKind,
     decision::{Denial, Reason, RequestIds},
     keys::{
-        AccountKey, BoxError, CurveKey, CurvePublicKey, ServerKey, SharedKey, UserKey, is_sealed,
+        AccountKey, BoxError, CurveKey, CurvePublicKey, ServerKey, SharedKey, UserKey,
+        VerifyingKey, is_sealed,
     },
     request::{
         AuthRequest, Certificate, Client, Server,
@@ -93,7 +94,10 @@ pub(crate) struct Opener {
     /// `sub` of every request: the issuer, or in operator mode the callout account.
     subject: AccountKey,
     mode: Mode,
+    /// Shared keys with servers, by our key's place and theirs.
     shared: Cache<(usize, [u8; 32]), SharedKey>,
+    /// Servers' keys, ready to verify with.
+    servers: Cache<[u8; 32], VerifyingKey>,
 }
 
 impl Opener {
@@ -104,7 +108,8 @@ impl Opener {
         allow_plaintext: bool,
     ) -> Self {
         let shared = Cache::new(REMEMBERED_SERVERS * xkeys.len().max(1));
-        Self { xkeys, allow_plaintext, subject, mode, shared }
+        let servers = Cache::new(REMEMBERED_SERVERS);
+        Self { xkeys, allow_plaintext, subject, mode, shared, servers }
     }
 
     /// Decrypts, verifies and checks a request.
@@ -121,7 +126,7 @@ impl Opener {
             Parts::split(plain.as_ref()).map_err(|e| drop_as(Reason::BadRequest, e.to_string()))?;
         let claims: RequestClaims =
             parts.claims().map_err(|e| drop_as(Reason::BadRequest, e.to_string()))?;
-        let server = signed_by_its_server(&parts, &claims)?;
+        let server = self.signed_by_its_server(&parts, &claims)?;
         let ids = ids(&claims);
         let skew = claims.iat.saturating_sub(message.now.seconds());
         let dropped =
@@ -229,6 +234,32 @@ impl Opener {
         Err(Denial::new(Reason::WrongAudienceRequest, detail))
     }
 
+    fn signed_by_its_server(
+        &self,
+        parts: &Parts<'_>,
+        claims: &RequestClaims,
+    ) -> Result<ServerKey, Dropped> {
+        let bad = |detail: &str| drop_as(Reason::BadRequest, detail);
+        if claims.iss != claims.nats.server_id.id {
+            return Err(bad("it is signed by another key than the server that it names"));
+        }
+        let server: ServerKey =
+            claims.iss.parse().map_err(|error| bad(&format!("its issuer: {error}")))?;
+        let remembered = self.servers.get(server.bytes());
+        let is_new = remembered.is_none();
+        let key = match remembered {
+            Some(key) => key,
+            None => server.verifying().map_err(|error| bad(&format!("its issuer: {error}")))?,
+        };
+        if !parts.is_signed_by(&key) {
+            return Err(bad("its signature is not the server's"));
+        }
+        if is_new {
+            self.servers.insert(*server.bytes(), key);
+        }
+        Ok(server)
+    }
+
     /// The key in the header must be the one that the server signed: else somebody else would be
     /// sent the answer.
     fn sealer(&self, peer: Option<Peer>, claims: &RequestClaims) -> Result<Sealer, Denial> {
@@ -304,20 +335,6 @@ impl Sealer {
             Some(shared) => shared.seal(answer.as_bytes()),
             None => Ok(answer.into_bytes()),
         }
-    }
-}
-
-fn signed_by_its_server(parts: &Parts<'_>, claims: &RequestClaims) -> Result<ServerKey, Dropped> {
-    let bad = |detail: &str| drop_as(Reason::BadRequest, detail);
-    if claims.iss != claims.nats.server_id.id {
-        return Err(bad("it is signed by another key than the server that it names"));
-    }
-    let server: ServerKey =
-        claims.iss.parse().map_err(|error| bad(&format!("its issuer: {error}")))?;
-    let key = server.verifying().map_err(|error| bad(&format!("its issuer: {error}")))?;
-    match parts.is_signed_by(&key) {
-        true => Ok(server),
-        false => Err(bad("its signature is not the server's")),
     }
 }
 

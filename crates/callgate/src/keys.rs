@@ -128,11 +128,26 @@ fn describe(kind: KeyKind, seed: bool) -> String {
 /// CRC-16/XMODEM, as nats-io/nkeys computes it.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0u16, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
-            if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
-        })
+        let [high, _] = crc.to_be_bytes();
+        (crc << 8) ^ CRC16.get(usize::from(high ^ byte)).copied().unwrap_or_default()
     })
 }
+
+/// What each byte does to the checksum.
+const CRC16: [u16; 256] = {
+    let mut table = [0u16; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        let (mut crc, mut bit) = ((byte as u16) << 8, 0);
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
 
 enum Decoded {
     Public(KeyKind, [u8; 32]),

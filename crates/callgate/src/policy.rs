@@ -112,3 +112,6 @@ impl Policy {
         (result, explanation)
     }
 }
+
+#[cfg(test)]
+mod tests;

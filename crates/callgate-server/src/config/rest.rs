@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// `[log]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogSettings {
     pub(crate) format: LogFormat,
     pub(crate) level: LevelFilter,

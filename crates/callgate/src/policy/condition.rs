@@ -5,6 +5,7 @@
 //! error like any other.
 
 use std::{
+    borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, LazyLock},
 };
@@ -20,7 +21,7 @@ use serde_json::Value as Json;
 
 use super::{
     inputs::{Inputs, MAX_BYTES, MAX_ELEMENTS, TooLarge},
-    lint::{Lint, Place, lint},
+    lint::{Lint, NAMESPACE, Place, lint},
 };
 use crate::clock::UnixTime;
 
@@ -261,7 +262,39 @@ fn describe(value: &Value) -> &'static str {
     }
 }
 
+/// CEL keeps the word `namespace` for itself, and templates have a variable of that name.
+fn without_reserved(text: &str) -> Cow<'_, str> {
+    if !text.contains("namespace") {
+        return Cow::Borrowed(text);
+    }
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let (mut renamed, mut quote, mut escaped) = (String::new(), None, false);
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let alone = quote.is_none()
+            && rest.strip_prefix("namespace").is_some_and(|tail| !tail.starts_with(is_part))
+            && !renamed.trim_end().ends_with('.')
+            && !renamed.ends_with(is_part);
+        if alone {
+            renamed.push_str(NAMESPACE);
+            rest = rest.get("namespace".len()..).unwrap_or_default();
+            continue;
+        }
+        match (quote, c) {
+            _ if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(open), c) if c == open => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(_) | None, _) => {}
+        }
+        renamed.push(c);
+        rest = rest.get(c.len_utf8()..).unwrap_or_default();
+    }
+    Cow::Owned(renamed)
+}
+
 fn parse(text: &str) -> Result<IdedExpr, String> {
+    let text: &str = &without_reserved(text);
     let parsed = catch_unwind(AssertUnwindSafe(|| ENV.parser().parse(text)))
         .map_err(|_panic| "the parser panicked".to_owned())?;
     parsed.map_err(|errors| {
@@ -312,7 +345,8 @@ fn path_of(root: &IdedExpr) -> Option<Path> {
                     ("user", true) => Some(Path::User),
                     ("authenticator", true) => Some(Path::Authenticator),
                     ("groups", true) => Some(Path::Groups),
-                    ("namespace" | "service_account", true) => Some(Path::Variable(name.clone())),
+                    (NAMESPACE, true) => Some(Path::Variable("namespace".to_owned())),
+                    ("service_account", true) => Some(Path::Variable(name.clone())),
                     _ => None,
                 };
             }

@@ -17,7 +17,7 @@ use cel::{
 };
 use serde_json::Value as Json;
 
-use super::{condition::timestamp, facts::Question};
+use super::{condition::timestamp, facts::Question, lint::NAMESPACE};
 
 /// The longest list or map that an expression may see.
 pub(super) const MAX_ELEMENTS: usize = 1000;
@@ -123,12 +123,13 @@ impl VariableResolver for Inputs<'_> {
         match variable {
             "user" => Some(CowVal::owned(CelString::from(self.user))),
             "authenticator" => Some(CowVal::owned(CelString::from(self.question.authenticator))),
-            "groups" => self.groups().ok().and_then(|value| borrowed(value)),
-            "claims" => self.claims().ok().and_then(|value| borrowed(value)),
+            "groups" => self.groups().ok().and_then(borrowed),
+            "claims" => self.claims().ok().and_then(borrowed),
             "client" => borrowed(self.client()),
             "server" => borrowed(self.server()),
-            "now" => self.now().and_then(|value| borrowed(value)),
+            "now" => self.now().and_then(borrowed),
             other => {
+                let other = if other == NAMESPACE { "namespace" } else { other };
                 let value = self.question.identity.variables.get(other)?;
                 Some(CowVal::owned(CelString::from(value.as_str())))
             }

@@ -11,8 +11,10 @@ use super::fault::did_you_mean;
 
 const VARIABLES: [&str; 7] =
     ["user", "groups", "claims", "authenticator", "client", "server", "now"];
+/// What the variable `namespace` is called in a parsed expression: the word is CEL's own.
+pub(super) const NAMESPACE: &str = "namespace_";
 /// Guaranteed by the authenticator; only templates see them.
-const TEMPLATE_VARIABLES: [&str; 2] = ["namespace", "service_account"];
+const TEMPLATE_VARIABLES: [&str; 2] = [NAMESPACE, "service_account"];
 const CLIENT: [&str; 7] = ["host", "type", "kind", "name", "lang", "version", "mqtt_id"];
 const SERVER: [&str; 3] = ["name", "cluster", "tags"];
 /// What a client says of itself and nobody checks.
@@ -121,12 +123,13 @@ impl Lint {
         if known {
             return;
         }
+        let shown = if name == NAMESPACE { "namespace" } else { name };
         let hint = match (place, TEMPLATE_VARIABLES.contains(&name)) {
-            (Place::Condition, true) => format!("; did you mean `claims.{name}`?"),
+            (Place::Condition, true) => format!("; did you mean `claims.{shown}`?"),
             (Place::Condition | Place::Template, _) => did_you_mean(name, VARIABLES.into_iter()),
         };
         self.faults.push(format!(
-            "unknown variable `{name}`{hint} (there are {}; a claim is written `claims.{name}`)",
+            "unknown variable `{shown}`{hint} (there are {}; a claim is written `claims.{shown}`)",
             VARIABLES.join(", ")
         ));
     }

@@ -84,6 +84,8 @@ pub(super) enum Rule {
     Token,
     /// A text without anything invisible: judged by other means afterwards.
     Text,
+    /// Anything: only compared with names that are known.
+    Name,
 }
 
 impl Template {
@@ -132,14 +134,6 @@ impl Template {
     /// True if there is no hole in it.
     pub(super) fn is_fixed(&self) -> bool {
         self.parts.iter().all(|part| matches!(part, Part::Text(_)))
-    }
-
-    /// The texts that stand between the holes.
-    pub(super) fn literal_parts(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().filter_map(|part| match part {
-            Part::Text(text) => Some(text.as_str()),
-            Part::Hole(_) => None,
-        })
     }
 
     /// With every hole filled by `value`, to try its form.
@@ -264,6 +258,7 @@ impl Hole {
             Encoding::Guaranteed => (value, MAX_ENCODED_BYTES),
         };
         let why = match rule {
+            Rule::Name => None,
             Rule::Text => why_no_text(&value, limit),
             Rule::Token => why_no_text(&value, limit)
                 .or_else(|| why_no_token(&value, at_start))

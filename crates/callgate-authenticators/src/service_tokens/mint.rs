@@ -1,0 +1,84 @@
+//! Making a service token, as `callgate token` does.
+
+use std::time::Duration;
+
+use callgate::{
+    clock::UnixTime,
+    keys::{KeyKind, KeyPair, Seed},
+};
+use data_encoding::BASE64URL_NOPAD;
+use serde::Serialize;
+
+/// `{"typ":"JWT","alg":"EdDSA"}`: what every JWT library can write and read.
+const HEADER: &[u8] = br#"{"typ":"JWT","alg":"EdDSA"}"#;
+
+/// Why no token was made. Never contains the seed.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// The seed is not one that signs service tokens.
+    #[error(
+        "a service signs its tokens with a user seed (SU…) or an account seed (SA…), not with a {0} seed"
+    )]
+    Kind(KeyKind),
+    /// Nobody could be meant.
+    #[error("the user must not be empty")]
+    NoUser,
+    /// It would have ended before it began.
+    #[error("the token must live for at least a second")]
+    NoLifetime,
+    /// The seed is not usable.
+    #[error(transparent)]
+    Key(#[from] callgate::keys::KeyError),
+    /// The signature failed.
+    #[error(transparent)]
+    Sign(#[from] callgate::keys::SignError),
+    /// The claims cannot be written.
+    #[error("the claims cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    sub: &'a str,
+    iss: &'a str,
+    iat: i64,
+    exp: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<&'a str>,
+}
+
+/// Makes a token for `user` that lives from `now` for `ttl`, signed by `seed`.
+///
+/// # Errors
+/// If the seed is of another kind, or user or lifetime are empty.
+pub fn mint_service_token(
+    seed: Seed,
+    user: &str,
+    ttl: Duration,
+    audience: Option<&str>,
+    now: UnixTime,
+) -> Result<String, MintError> {
+    let key = KeyPair::from_seed(seed)?;
+    match key.kind() {
+        KeyKind::User | KeyKind::Account => {}
+        kind @ (KeyKind::Operator | KeyKind::Server | KeyKind::Cluster | KeyKind::Curve) => {
+            return Err(MintError::Kind(kind));
+        }
+    }
+    if user.is_empty() {
+        return Err(MintError::NoUser);
+    }
+    if ttl.as_secs() == 0 {
+        return Err(MintError::NoLifetime);
+    }
+    let issuer = key.public_key();
+    let (iat, exp) = (now.seconds(), now.plus(ttl).seconds());
+    let claims = serde_json::to_vec(&Claims { sub: user, iss: &issuer, iat, exp, aud: audience })?;
+    let mut token = BASE64URL_NOPAD.encode(HEADER);
+    token.push('.');
+    BASE64URL_NOPAD.encode_append(&claims, &mut token);
+    let signature = key.sign(token.as_bytes())?;
+    token.push('.');
+    BASE64URL_NOPAD.encode_append(&signature, &mut token);
+    Ok(token)
+}

@@ -1,0 +1,152 @@
+#![doc = include_str!("docs.md")]
+
+mod config;
+mod mint;
+
+pub use config::{Service, Settings};
+pub use mint::{MintError, mint_service_token};
+
+use std::{sync::Arc, time::Duration};
+
+use callgate::{
+    authn::{Authenticator, Decline, Identity},
+    clock::UnixTime,
+    decision::Reason,
+    request::{AuthRequest, Credential},
+};
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+use crate::{
+    jws::{Compact, RegisteredClaims, TimeRules, claims::bad},
+    kind::{BuildContext, Kind},
+    settings::Table,
+};
+
+/// Clocks of services may differ by this, for `iat` and `nbf` only.
+const LEEWAY: Duration = Duration::from_secs(30);
+/// Both mean Ed25519: the first is everybody's name, the second that of the NATS libraries.
+const ALGORITHMS: [&str; 2] = ["EdDSA", "ed25519-nkey"];
+
+/// Tokens that services sign with their own nkeys.
+#[derive(Debug)]
+pub struct ServiceTokens {
+    settings: Settings,
+}
+
+impl ServiceTokens {
+    /// Knows the services of these settings.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    /// Which service the bearer of this token is.
+    ///
+    /// # Errors
+    /// [`Decline::NotMine`] for a text that is no JWT or names no listed key; rejected with the
+    /// reason if anything is wrong with one of ours.
+    pub fn identify(&self, token: &str, now: UnixTime) -> Result<Identity, Decline> {
+        let compact = Compact::split(token).map_err(|_| Decline::NotMine)?;
+        let claims = compact.claims().map_err(|_| Decline::NotMine)?;
+        let issuer = claims.get("iss").and_then(Value::as_str).ok_or(Decline::NotMine)?;
+        let (key, service) = self.settings.services.get(issuer).ok_or(Decline::NotMine)?;
+
+        let header = compact.header().map_err(|error| bad(error.to_string()))?;
+        if !ALGORITHMS.contains(&header.algorithm.as_str()) || !header.is_of_kind(&["JWT"]) {
+            return Err(bad("its header is not typ JWT, alg EdDSA or ed25519-nkey".into()).into());
+        }
+        let signature = compact.signature().map_err(|error| bad(error.to_string()))?;
+        if !key.verifies(compact.signed(), &signature) {
+            return Err(bad(format!("the key {issuer} did not sign it")).into());
+        }
+        let registered = RegisteredClaims::read(&claims)?;
+        if registered.subject != service.user {
+            let user = &service.user;
+            return Err(
+                bad(format!("the key {issuer} speaks for `{user}` and no other `sub`")).into()
+            );
+        }
+        self.check_audience(&registered)?;
+        self.check_times(&registered, now)?;
+        Ok(Identity {
+            user: service.user.clone(),
+            expires_at: Some(registered.expires),
+            proposal: service.proposal.clone(),
+            claims,
+            ..Identity::default()
+        })
+    }
+
+    fn check_audience(&self, token: &RegisteredClaims) -> Result<(), Decline> {
+        match (&self.settings.audience, &token.audience) {
+            (Some(ours), _) if token.is_for(ours) => Ok(()),
+            (Some(ours), _) => Err(Decline::rejected(
+                Reason::WrongAudience,
+                format!("its `aud` has none of `{}`", ours.join("`, `")),
+            )),
+            (None, None) => Ok(()),
+            // RFC 7519 section 4.1.3: who does not know itself in `aud` must reject the token.
+            (None, Some(_)) => Err(Decline::rejected(
+                Reason::WrongAudience,
+                "the token is for somebody (`aud`), and no `audience` is configured here",
+            )),
+        }
+    }
+
+    fn check_times(&self, token: &RegisteredClaims, now: UnixTime) -> Result<(), Decline> {
+        if token.issued.is_none() {
+            return Err(bad("`iat` is missing".to_owned()).into());
+        }
+        let max_lifetime = Some(self.settings.max_lifetime);
+        Ok(token.check_times(now, &TimeRules { leeway: LEEWAY, max_lifetime })?)
+    }
+}
+
+impl Authenticator for ServiceTokens {
+    fn authenticate<'a>(
+        &'a self,
+        request: &'a AuthRequest,
+    ) -> BoxFuture<'a, Result<Identity, Decline>> {
+        Box::pin(async move {
+            match request.credential() {
+                Credential::Token(token) => self.identify(token.expose(), request.received()),
+                _ => Err(Decline::NotMine),
+            }
+        })
+    }
+}
+
+/// The kind `service_tokens`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ServiceTokensKind;
+
+impl Kind for ServiceTokensKind {
+    fn name(&self) -> &'static str {
+        "service_tokens"
+    }
+
+    fn token_keys(&self, table: &Value) -> Vec<String> {
+        let services = table.get("services").map(listed).unwrap_or_default();
+        let keys = services.iter().flat_map(|service| {
+            ["public_key", "public_keys"].into_iter().filter_map(|name| service.get(name))
+        });
+        let texts = keys.flat_map(listed).filter_map(Value::as_str);
+        texts.filter_map(|text| Some(config::parse_key(text).ok()?.as_str().to_owned())).collect()
+    }
+
+    fn build(&self, context: &BuildContext, table: Table<'_>) -> Option<Arc<dyn Authenticator>> {
+        let settings = Settings::read(context, table)?;
+        Some(Arc::new(ServiceTokens::new(settings)))
+    }
+}
+
+/// A list's items; what is no list counts as a list of one.
+fn listed(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(list) => list.iter().collect(),
+        one => vec![one],
+    }
+}
+
+#[cfg(test)]
+mod tests;

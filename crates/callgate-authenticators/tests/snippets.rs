@@ -1,0 +1,80 @@
+//! The snippets of the page about service tokens make tokens that are accepted.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code: a panic is how a test fails")]
+
+use std::{path::Path, process::Command, sync::Arc};
+
+use callgate::{
+    clock::UnixTime,
+    keys::{KeyKind, KeyPair},
+};
+use callgate_authenticators::{
+    kind::{BuildContext, Shared},
+    service_tokens::{ServiceTokens, Settings},
+    settings::{Document, Format, Report, Sources, Table},
+};
+
+const PAGE: &str = include_str!("../src/service_tokens/docs.md");
+
+/// The one snippet in this language.
+fn snippet(language: &str) -> &'static str {
+    let fence = format!("```{language}\n");
+    let mut snippets = PAGE.split(&fence).skip(1);
+    let snippet = snippets.next().unwrap().split("```").next().unwrap();
+    assert!(snippets.next().is_none(), "there are several for {language}");
+    snippet
+}
+
+/// Runs a program in a folder, with the seed in `SEED`, and judges the token that it prints.
+fn check(program: &Path, arguments: &[&str], folder: &Path) {
+    let key = KeyPair::generate(KeyKind::User).unwrap();
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .env("SEED", key.seed().expose())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let identity = services(&key).identify(text.trim(), UnixTime::now());
+    assert_eq!(identity.unwrap_or_else(|no| panic!("{no:?}: {text}")).user, "svc:llm-api");
+}
+
+fn services(key: &KeyPair) -> ServiceTokens {
+    let toml = format!(
+        "audience = \"nats\"\n[[services]]\npublic_key = \"{}\"\nuser = \"svc:llm-api\"\nroles = []",
+        key.public_key()
+    );
+    let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
+    let (report, sources) = (Report::new(), Sources::new("."));
+    let context = BuildContext::new("services", sources.clone(), Arc::new(Shared::default()));
+    let table = Table::root(&document, "", &report, &sources);
+    ServiceTokens::new(Settings::read(&context, table).unwrap())
+}
+
+#[test]
+fn the_python_snippet_makes_a_good_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let code = format!(
+        "{}\n\nimport os\nprint(service_token(os.environ['SEED'], 'svc:llm-api', audience='nats'))\n",
+        snippet("python")
+    );
+    std::fs::write(folder.path().join("token.test.py"), code).unwrap();
+    check(&callgate_testkit::tools::python(), &["token.test.py"], folder.path());
+}
+
+/// Only where there is Node.js: left out is not passed.
+#[cfg(feature = "node")]
+#[test]
+fn the_javascript_snippet_makes_a_good_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let modules = callgate_testkit::tools::node_modules();
+    std::os::unix::fs::symlink(modules, folder.path().join("node_modules")).unwrap();
+    let code = format!(
+        "{}\nconsole.log(serviceToken(process.env.SEED, 'svc:llm-api', 900, 'nats'));\n",
+        snippet("javascript")
+    );
+    std::fs::write(folder.path().join("token.test.mjs"), code).unwrap();
+    check(&callgate_testkit::tools::node(), &["token.test.mjs"], folder.path());
+}

@@ -1,0 +1,54 @@
+//! `callgate token`
+
+use std::time::Duration;
+
+use callgate::clock::UnixTime;
+use callgate_authenticators::{
+    service_tokens::mint_service_token,
+    settings::{Sources, parse_duration},
+};
+
+use super::{
+    GOOD,
+    output::{complain, say, unusable},
+};
+
+/// Mint a service token
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  callgate token --seed @llm-api.nk --user svc:llm-api --ttl 15m --audience nats
+
+The service connects with it as its token. Its public key stands in [[authenticators]] service_tokens.")]
+pub(super) struct Args {
+    /// The service's own seed (SU… or SA…)
+    #[arg(long, value_name = "@FILE|env:NAME")]
+    seed: String,
+    /// The user that the key is for
+    #[arg(long, value_name = "NAME")]
+    user: String,
+    /// How long the token is good
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    ttl: Duration,
+    /// Whom it is for, if the service says so
+    #[arg(long, value_name = "NAME")]
+    audience: Option<String>,
+}
+
+pub(super) fn run(args: &Args) -> u8 {
+    let (seed, warning) = match Sources::new(".").flag_seed(&args.seed) {
+        Ok(found) => found,
+        Err(error) => return unusable(format_args!("--seed: {error}")),
+    };
+    if let Some(warning) = warning {
+        complain(format_args!("warning: --seed: {warning}"));
+    }
+    let minted =
+        mint_service_token(seed, &args.user, args.ttl, args.audience.as_deref(), UnixTime::now());
+    match minted {
+        Ok(token) => {
+            say(token);
+            GOOD
+        }
+        Err(error) => unusable(error),
+    }
+}

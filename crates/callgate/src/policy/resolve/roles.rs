@@ -1,0 +1,198 @@
+//! Which roles and permissions an identity has: named by somebody, allowed, and with conditions that
+//! hold.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{Found, Resolver, refused};
+use crate::{
+    authn::{Origin, Proposal},
+    clock::UnixTime,
+    connection::ConnectionKinds,
+    decision::{Denial, Reason},
+    policy::{
+        binding::{Binding, BindingRole},
+        explain::{RoleVerdict, Step, Trace},
+        grant::{Dropped, shown},
+        role::{Role, check_kind},
+        template::{Rule, Template, TemplateError},
+    },
+};
+
+impl<T: Trace> Resolver<'_, '_, '_, T> {
+    /// Roles and permissions, from wherever, whose conditions hold.
+    pub(super) fn contributions(
+        &mut self,
+        bindings: &[Arc<Binding>],
+        dropped: &mut Dropped,
+    ) -> Result<Found, Denial> {
+        let mut found = Found::default();
+        self.own_permissions(&mut found, dropped);
+        let roles = self.named_roles(bindings, dropped)?;
+        let Proposal { origin, roles: own_roles, permissions, unrestricted_if_alone, .. } =
+            self.proposal();
+        let alone =
+            roles.is_empty() && bindings.is_empty() && own_roles.is_none() && permissions.is_none();
+        if alone && *unrestricted_if_alone && *origin == Origin::Operator {
+            check_kind(self.implied_kinds(), &self.question.facts, self.inputs.user)?;
+            self.trace.note(|| Step::Unrestricted);
+            return Ok(Found { unrestricted: true, ..found });
+        }
+        for (role, from) in roles {
+            self.weigh(&role, from, &mut found);
+        }
+        if found.roles.is_empty() && found.own.is_none() {
+            return Err(found.failed.unwrap_or_else(|| self.nothing(bindings, dropped)));
+        }
+        Ok(found)
+    }
+
+    fn nothing(&self, bindings: &[Arc<Binding>], dropped: &Dropped) -> Denial {
+        let what = match bindings.is_empty() {
+            true => "no binding matches, and there are no roles or permissions of its own",
+            false => {
+                "the bindings that match give no role, and there are no permissions of its own"
+            }
+        };
+        let over = match dropped.count() {
+            0 => String::new(),
+            count => format!("; the ceiling dropped {count}"),
+        };
+        let user = shown(self.inputs.user);
+        Denial::new(Reason::NoBinding, format!("`{user}`: {what}{over}"))
+    }
+
+    /// Kinds of connection that an entry is open to without a role: leaf nodes only if the
+    /// operator says so.
+    fn implied_kinds(&self) -> ConnectionKinds {
+        match (self.proposal().origin, self.proposal().connection_types) {
+            (Origin::Operator, Some(kinds)) => kinds,
+            (Origin::Outside, _) | (Origin::Operator, None) => ConnectionKinds::default(),
+        }
+    }
+
+    fn own_permissions(&mut self, found: &mut Found, dropped: &mut Dropped) {
+        let question = self.question;
+        let Some(asked) = &question.identity.proposal.permissions else { return };
+        let (permissions, nothing_left) = match question.identity.proposal.origin {
+            Origin::Operator => (asked.clone(), false),
+            Origin::Outside => {
+                let clipped = self.rules.ceiling.clip(asked, self.inputs, dropped);
+                (clipped.permissions, clipped.nothing_left)
+            }
+        };
+        let verdict = match check_kind(self.implied_kinds(), &question.facts, self.inputs.user) {
+            Err(denial) => {
+                let verdict = fails(&denial);
+                found.failed.get_or_insert(denial);
+                verdict
+            }
+            Ok(()) if nothing_left => RoleVerdict::Dropped,
+            Ok(()) => {
+                found.own = Some(permissions);
+                RoleVerdict::Contributes
+            }
+        };
+        self.trace.note(|| Step::OwnPermissions { verdict });
+    }
+
+    /// Every role that somebody gives, once, with who gives it.
+    fn named_roles(
+        &mut self,
+        bindings: &[Arc<Binding>],
+        dropped: &mut Dropped,
+    ) -> Result<Vec<(Arc<Role>, String)>, Denial> {
+        let mut roles: Vec<(Arc<Role>, String)> = Vec::new();
+        if let Some(defaults) = &self.rules.defaults {
+            roles.push((Arc::clone(defaults), "the authenticator's defaults".to_owned()));
+        }
+        let (policy, proposal) = (self.policy, &self.question.identity.proposal);
+        for name in proposal.roles.iter().flatten() {
+            match proposal.origin {
+                Origin::Operator => {
+                    let Some(role) = policy.roles.get(name.as_str()) else {
+                        let detail = format!("there is no role `{}`", shown(name));
+                        return Err(Denial::new(Reason::PolicyError, detail));
+                    };
+                    roles.push((Arc::clone(role), "the entry".to_owned()));
+                }
+                Origin::Outside => {
+                    let from = "the identity's source";
+                    roles.extend(self.outside_role(name, from, dropped));
+                }
+            }
+        }
+        for binding in bindings {
+            let from = format!("bindings[{}]", binding.index);
+            for role in &binding.roles {
+                match role {
+                    BindingRole::Literal(role) => roles.push((Arc::clone(role), from.clone())),
+                    BindingRole::Template(template) => {
+                        for name in self.role_names(template, &from)? {
+                            roles.extend(self.outside_role(&name, &from, dropped));
+                        }
+                    }
+                }
+            }
+        }
+        let mut seen = BTreeSet::new();
+        roles.retain(|(role, _)| seen.insert(Arc::as_ptr(role)));
+        Ok(roles)
+    }
+
+    /// The names that a template gives. Outside data without a usable name gives no role.
+    fn role_names(&mut self, template: &Template, from: &str) -> Result<Vec<String>, Denial> {
+        match template.fill(self.inputs, Rule::Name) {
+            Ok(names) => Ok(names),
+            Err(TemplateError::Unsafe(why)) => {
+                self.trace.note(|| Step::Remark { text: format!("{from}.roles: {why}") });
+                Ok(Vec::new())
+            }
+            Err(error) => Err(refused(from, error)),
+        }
+    }
+
+    fn outside_role(
+        &mut self,
+        name: &str,
+        from: &str,
+        dropped: &mut Dropped,
+    ) -> Option<(Arc<Role>, String)> {
+        let role = self.policy.roles.get(name).filter(|_| self.rules.ceiling.allows_role(name));
+        if role.is_none() {
+            dropped.note("role", name);
+            let verdict = RoleVerdict::Dropped;
+            self.trace.note(|| Step::Role { name: shown(name), from: from.to_owned(), verdict });
+        }
+        role.map(|role| (Arc::clone(role), from.to_owned()))
+    }
+
+    /// Takes the role if its conditions hold.
+    fn weigh(&mut self, role: &Arc<Role>, from: String, found: &mut Found) {
+        let counts = role.counts(&self.question.facts, self.question.now);
+        let name = || role.name.to_string();
+        let verdict = match counts {
+            Err(denial) => {
+                let verdict = fails(&denial);
+                found.failed.get_or_insert(denial);
+                verdict
+            }
+            Ok(window_end) => {
+                self.end_with(role, window_end);
+                found.roles.push(Arc::clone(role));
+                RoleVerdict::Contributes
+            }
+        };
+        self.trace.note(|| Step::Role { name: name(), from, verdict });
+    }
+
+    fn end_with(&mut self, role: &Role, window_end: Option<UnixTime>) {
+        let name = &role.name;
+        self.expiry.at(window_end, self.trace, || format!("the window of role `{name}`"));
+        self.expiry
+            .after(role.expires_after, self.trace, || format!("expires_after of role `{name}`"));
+    }
+}
+
+fn fails(denial: &Denial) -> RoleVerdict {
+    RoleVerdict::Fails { reason: denial.reason.as_str(), detail: denial.detail.clone() }
+}

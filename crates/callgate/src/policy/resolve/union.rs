@@ -1,0 +1,252 @@
+//! What several roles and permissions are together.
+
+use std::collections::BTreeSet;
+
+use super::{Found, Resolver, refused, unsafe_value};
+use crate::{
+    decision::{Denial, Reason},
+    policy::{
+        access::overlaps_itself,
+        explain::{Step, Trace},
+        grant::shown,
+        permissions::{Access, Permissions, Responses, Rules},
+        role::Role,
+        settings::Inbox,
+        template::{MAX_SUBJECTS, Pattern, Rule, TemplateError, encode},
+    },
+    subject::{SubjectError, SubjectPattern, SubjectToken, SubscribePattern},
+};
+
+impl<T: Trace> Resolver<'_, '_, '_, T> {
+    pub(super) fn access(&mut self, found: &Found) -> Result<Access, Denial> {
+        if found.unrestricted {
+            return Ok(Access::Unrestricted);
+        }
+        let scoped = found.roles.iter().find_map(|role| role.scope.as_ref().map(|s| (role, s)));
+        if let Some((role, scope)) = scoped {
+            if found.roles.len() > 1 || found.own.is_some() {
+                let why = format!(
+                    "role `{}` has a scope and combines with no other role or permissions",
+                    role.name
+                );
+                return Err(Denial::new(Reason::RoleConflict, why));
+            }
+            return Ok(Access::Scoped(scope.clone()));
+        }
+        self.united(found).map(Access::Limited)
+    }
+
+    /// Allows are united; denies are united too, and win.
+    fn united(&mut self, found: &Found) -> Result<Permissions, Denial> {
+        let mut union = Union::default();
+        for role in &found.roles {
+            self.add(&mut union.publish.allow, &role.publish.allow, ("publish", "allow"), role)?;
+            self.add(&mut union.publish.deny, &role.publish.deny, ("publish", "deny"), role)?;
+            let subscribe = &role.subscribe;
+            self.add(&mut union.subscribe.allow, &subscribe.allow, ("subscribe", "allow"), role)?;
+            self.add(&mut union.subscribe.deny, &subscribe.deny, ("subscribe", "deny"), role)?;
+            self.add_responses(&mut union.responses, role.responses, &role.name);
+        }
+        if let Some(own) = &found.own {
+            self.add_own(&mut union, own);
+        }
+        self.add_denies_of_source(&mut union);
+        self.add_inbox(&mut union, found)?;
+        let Union { publish, subscribe, responses } = union;
+        let permissions =
+            Permissions { publish: publish.into(), subscribe: subscribe.into(), responses };
+        self.check_size(&permissions)?;
+        if permissions.responses.is_some() && overlaps_itself(&permissions) {
+            self.trace.note(|| Step::Remark { text: RESPONSES_ARE_NO_BOUNDARY.to_owned() });
+        }
+        Ok(permissions)
+    }
+
+    fn add<P>(
+        &mut self,
+        into: &mut BTreeSet<P>,
+        patterns: &[Pattern<P>],
+        (side, kind): (&'static str, &'static str),
+        role: &Role,
+    ) -> Result<(), Denial>
+    where
+        P: std::str::FromStr<Err = SubjectError> + Clone + std::fmt::Display + Ord,
+    {
+        for pattern in patterns {
+            let filled = pattern
+                .fill(self.inputs)
+                .map_err(|error| refused(&format!("role `{}`", role.name), error))?;
+            for rule in filled {
+                self.tell(side, kind, &rule, || format!("role `{}`", role.name));
+                into.insert(rule);
+            }
+            if into.len() > MAX_SUBJECTS {
+                return Err(refused(&format!("role `{}`", role.name), TemplateError::TooMany));
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(
+        &mut self,
+        side: &'static str,
+        kind: &'static str,
+        rule: &impl std::fmt::Display,
+        from: impl FnOnce() -> String,
+    ) {
+        self.trace.note(|| Step::Permission { side, kind, rule: rule.to_string(), from: from() });
+    }
+
+    fn add_own(&mut self, union: &mut Union, own: &Permissions) {
+        let from = || "the entry".to_owned();
+        for rule in &own.publish.allow {
+            self.tell("publish", "allow", rule, from);
+            union.publish.allow.insert(rule.clone());
+        }
+        for rule in &own.subscribe.allow {
+            self.tell("subscribe", "allow", rule, from);
+            union.subscribe.allow.insert(rule.clone());
+        }
+        self.add_responses(&mut union.responses, own.responses, "the entry");
+    }
+
+    /// What an identity's own source denies stays denied, whatever became of its allows.
+    fn add_denies_of_source(&mut self, union: &mut Union) {
+        let question = self.question;
+        let Some(own) = &question.identity.proposal.permissions else { return };
+        let from = || "the entry".to_owned();
+        for rule in &own.publish.deny {
+            self.tell("publish", "deny", rule, from);
+            union.publish.deny.insert(rule.clone());
+        }
+        for rule in &own.subscribe.deny {
+            self.tell("subscribe", "deny", rule, from);
+            union.subscribe.deny.insert(rule.clone());
+        }
+    }
+
+    fn add_responses(&mut self, into: &mut Option<Responses>, more: Option<Responses>, from: &str) {
+        let Some(more) = more else { return };
+        let text = || format!("max {:?}, ttl {:?}", more.max, more.ttl);
+        self.trace.note(|| Step::Permission {
+            side: "responses",
+            kind: "allow",
+            rule: text(),
+            from: from.to_owned(),
+        });
+        *into = Some(into.map_or(more, |known| known.narrowest(more)));
+    }
+
+    fn add_inbox(&mut self, union: &mut Union, found: &Found) -> Result<(), Denial> {
+        let inbox = found.roles.iter().map(|role| role.inbox).max().unwrap_or_default();
+        let text = match inbox {
+            Inbox::None => return Ok(()),
+            Inbox::Shared => "_INBOX.>".to_owned(),
+            Inbox::Private => format!("{}.>", self.private_inbox()?),
+        };
+        let rule: SubscribePattern =
+            text.parse().map_err(|error: SubjectError| unsafe_value(format!("inbox: {error}")))?;
+        self.tell("subscribe", "allow", &rule, || "inbox".to_owned());
+        union.subscribe.allow.insert(rule);
+        Ok(())
+    }
+
+    fn private_inbox(&self) -> Result<String, Denial> {
+        let variables = &self.question.identity.variables;
+        let guaranteed = variables.get("namespace").zip(variables.get("service_account"));
+        let text = match guaranteed {
+            Some((namespace, account)) => format!("_INBOX_{namespace}_{account}"),
+            None if self.inputs.user.is_empty() => {
+                return Err(unsafe_value("inbox: the user is empty".to_owned()));
+            }
+            None => format!("_INBOX_{}", encode(self.inputs.user)),
+        };
+        match text.parse::<SubjectToken>() {
+            // The prefix, and an encoded value of at most 384 bytes.
+            Ok(token) if token.as_str().len() <= 7 + 384 => Ok(text),
+            Ok(_) => Err(unsafe_value("inbox: the user is too long".to_owned())),
+            Err(error) => Err(unsafe_value(format!("inbox: {error}"))),
+        }
+    }
+
+    fn check_size(&self, permissions: &Permissions) -> Result<(), Denial> {
+        let Permissions { publish, subscribe, responses: _ } = permissions;
+        let count =
+            publish.allow.len() + publish.deny.len() + subscribe.allow.len() + subscribe.deny.len();
+        match count <= MAX_SUBJECTS {
+            true => Ok(()),
+            false => Err(Denial::new(
+                Reason::GrantTooLarge,
+                format!("{count} subjects, at most {MAX_SUBJECTS} are granted"),
+            )),
+        }
+    }
+
+    pub(super) fn tags(&mut self, found: &Found) -> Result<Vec<String>, Denial> {
+        let mut tags = BTreeSet::new();
+        for role in &found.roles {
+            for template in &role.tags {
+                let filled = template
+                    .fill(self.inputs, Rule::Text)
+                    .map_err(|error| refused(&format!("tags of role `{}`", role.name), error))?;
+                tags.extend(filled);
+            }
+        }
+        Ok(tags.into_iter().collect())
+    }
+
+    /// The server puts name and tags into the templates of the scoped key, with no more than a
+    /// syntax check.
+    pub(super) fn check_scoped(
+        &self,
+        scope: &str,
+        account: &str,
+        tags: &[String],
+    ) -> Result<(), Denial> {
+        if !self.policy.accounts.has_scope(account, scope) {
+            let detail = format!("account `{account}` has no scoped signing key `{scope}`");
+            return Err(Denial::new(Reason::PolicyError, detail));
+        }
+        for text in std::iter::once(self.inputs.user).chain(tags.iter().map(String::as_str)) {
+            let literal = text.parse::<SubjectToken>().is_ok() && !text.contains(['{', '}']);
+            if !literal {
+                let why = format!("scope `{scope}`: `{}` is not one literal token", shown(text));
+                return Err(unsafe_value(why));
+            }
+        }
+        // nats-io/jwt `TagList` lower-cases: `Red` would have what is meant for `red`.
+        if let Some(tag) = tags.iter().find(|tag| tag.chars().any(char::is_uppercase)) {
+            let why = format!("scope `{scope}`: the tag `{}` has capitals", shown(tag));
+            return Err(unsafe_value(why));
+        }
+        Ok(())
+    }
+}
+
+const RESPONSES_ARE_NO_BOUNDARY: &str = "responses is no boundary here: the client may publish to \
+    what it may subscribe to, and so choose the reply subject that opens";
+
+#[derive(Default)]
+struct Union {
+    publish: SideUnion<SubjectPattern>,
+    subscribe: SideUnion<SubscribePattern>,
+    responses: Option<Responses>,
+}
+
+/// Ordered sets: the same question has the same answer.
+struct SideUnion<P> {
+    allow: BTreeSet<P>,
+    deny: BTreeSet<P>,
+}
+
+impl<P> Default for SideUnion<P> {
+    fn default() -> Self {
+        Self { allow: BTreeSet::new(), deny: BTreeSet::new() }
+    }
+}
+
+impl<P> From<SideUnion<P>> for Rules<P> {
+    fn from(side: SideUnion<P>) -> Self {
+        Self { allow: side.allow.into_iter().collect(), deny: side.deny.into_iter().collect() }
+    }
+}

@@ -1,0 +1,198 @@
+//! Which bindings count for whom.
+
+use super::*;
+
+fn roles(p: &mut PolicySettings) {
+    for name in ["one", "two", "three"] {
+        p.roles.insert(name.into(), publisher(&[name]));
+    }
+}
+
+fn named(names: &[&str], binding: BindingSettings) -> BindingSettings {
+    BindingSettings { authenticator: AuthenticatorSelector::Named(texts(names)), ..binding }
+}
+
+fn every(binding: BindingSettings) -> BindingSettings {
+    BindingSettings { authenticator: AuthenticatorSelector::Every, ..binding }
+}
+
+#[test]
+fn every_matching_binding_contributes() {
+    let policy = policy(|p| {
+        roles(p);
+        p.bindings = vec![bind(&["one"]), when("user == 'u'", &["two"]), when("false", &["three"])];
+    });
+    let grant = Scene::new().resolve(&policy, &user("u")).unwrap();
+    assert_eq!(publishes(&grant), ["one", "two"]);
+    assert_eq!(grant.roles(), ["one", "two"]);
+}
+
+#[test]
+fn a_binding_for_another_authenticator_gives_nothing() {
+    let policy = policy(|p| {
+        roles(p);
+        p.authenticators.push(authenticator("other"));
+        p.bindings = vec![named(&["other"], bind(&["one"])), every(bind(&["two"]))];
+    });
+    assert_eq!(publishes(&Scene::new().resolve(&policy, &user("u")).unwrap()), ["two"]);
+    let scene = Scene::new();
+    let identity = user("u");
+    let other = policy.resolve(&scene.question("other", &identity)).unwrap();
+    assert_eq!(publishes(&other), ["one", "two"]);
+}
+
+#[test]
+fn the_same_user_name_of_another_authenticator_is_somebody_else() {
+    let policy = policy(|p| {
+        roles(p);
+        p.authenticators.push(authenticator("other"));
+        p.bindings = vec![named(&["idp"], when("user == 'alice'", &["one"]))];
+    });
+    let (scene, alice) = (Scene::new(), user("alice"));
+    assert!(policy.resolve(&scene.question("idp", &alice)).is_ok());
+    assert_refused(policy.resolve(&scene.question("other", &alice)), Reason::NoBinding);
+    assert_refused(policy.resolve(&scene.question("unheard", &alice)), Reason::NoBinding);
+}
+
+#[test]
+fn otherwise_counts_only_if_no_other_binding_matched() {
+    let policy = policy(|p| {
+        roles(p);
+        let fallback = BindingSettings { otherwise: true, ..bind(&["three"]) };
+        p.bindings = vec![fallback, when("user == 'u'", &["one"])];
+    });
+    assert_eq!(publishes(&Scene::new().resolve(&policy, &user("u")).unwrap()), ["one"]);
+    assert_eq!(publishes(&Scene::new().resolve(&policy, &user("x")).unwrap()), ["three"]);
+}
+
+#[test]
+fn an_entry_with_something_of_its_own_is_touched_only_by_bindings_that_name_it() {
+    let own: [fn(&mut Proposal); 3] = [
+        |p| p.account = Some("APP".into()),
+        |p| p.roles = Some(vec!["two".into()]),
+        |p| p.permissions = Some(permissions(&["own"], &[])),
+    ];
+    for (binding, touched) in [
+        (every(bind(&["one"])), false),
+        (named(&["idp"], bind(&["one"])), true),
+        (bind(&["one"]), true),
+    ] {
+        let policy = policy(|p| {
+            roles(p);
+            p.bindings = vec![binding.clone()];
+        });
+        for change in own {
+            let grant = Scene::new().resolve(&policy, &entry("u", change)).unwrap();
+            let has_one = grant.roles().contains(&"one".to_owned());
+            assert_eq!(has_one, touched, "{binding:?}");
+        }
+        let plain = Scene::new().resolve(&policy, &entry("u", |_| {})).unwrap();
+        assert_eq!(publishes(&plain), ["one"], "an entry with nothing of its own");
+    }
+}
+
+#[test]
+fn an_entry_alone_is_unrestricted_and_a_binding_ends_that() {
+    let identity = entry("alice", |p| p.account = Some("APP".into()));
+    let grant = Scene::new().resolve(&policy(|_| {}), &identity).unwrap();
+    assert_eq!(grant.access(), &Access::Unrestricted);
+    let bound = policy(|p| {
+        roles(p);
+        p.bindings.push(bind(&["one"]));
+    });
+    assert_eq!(publishes(&Scene::new().resolve(&bound, &identity).unwrap()), ["one"]);
+    let account_only = policy(|p| {
+        p.bindings.push(BindingSettings { account: Some("APP".into()), ..bind(&[]) });
+    });
+    assert_refused(Scene::new().resolve(&account_only, &identity), Reason::NoBinding);
+}
+
+#[test]
+fn outside_data_is_never_unrestricted() {
+    let mut identity = user("u");
+    identity.proposal.unrestricted_if_alone = true;
+    assert_refused(Scene::new().resolve(&policy(|_| {}), &identity), Reason::NoBinding);
+}
+
+#[test]
+fn present_permissions_even_empty_are_a_grant_of_just_that() {
+    let nothing = entry("u", |p| p.permissions = Some(Permissions::default()));
+    let grant = Scene::new().resolve(&policy(|_| {}), &nothing).unwrap();
+    assert_eq!(limited(&grant), &Permissions::default());
+}
+
+#[test]
+fn an_empty_list_of_roles_is_no_binding() {
+    let policy = policy(|_| {});
+    let none = entry("u", |p| p.roles = Some(Vec::new()));
+    assert_refused(Scene::new().resolve(&policy, &none), Reason::NoBinding);
+    let own = entry("u", |p| {
+        p.roles = Some(Vec::new());
+        p.permissions = Some(permissions(&["a"], &[]));
+    });
+    assert_eq!(publishes(&Scene::new().resolve(&policy, &own).unwrap()), ["a"]);
+}
+
+#[test]
+fn an_unknown_role_in_an_entry_refuses() {
+    let identity = entry("u", |p| p.roles = Some(vec!["gone".into()]));
+    assert_refused(Scene::new().resolve(&policy(|_| {}), &identity), Reason::PolicyError);
+}
+
+#[test]
+fn the_earliest_end_counts() {
+    let policy = policy(|p| {
+        roles(p);
+        p.authenticators[0].expires_after = minutes(50);
+        p.session.max_lifetime = minutes(60);
+        p.roles.get_mut("one").unwrap().expires_after = minutes(30);
+        p.bindings = vec![
+            BindingSettings { expires_after: minutes(40), ..bind(&["two"]) },
+            when("'short' in groups", &["one"]),
+            BindingSettings { expires_after: minutes(10), ..when("'shorter' in groups", &["two"]) },
+        ];
+    });
+    let with = |groups: &[&str], change: fn(&mut Identity)| {
+        let mut identity = Identity { groups: texts(groups), ..user("u") };
+        change(&mut identity);
+        ends_in(&Scene::new().resolve(&policy, &identity).unwrap())
+    };
+    assert_eq!(with(&[], |_| {}), Some(2400));
+    assert_eq!(with(&["short"], |_| {}), Some(1800));
+    assert_eq!(with(&["shorter"], |_| {}), Some(600));
+    assert_eq!(
+        with(&[], |i| i.expires_at = Some(UnixTime::from_seconds(NOON.seconds() + 5))),
+        Some(5)
+    );
+    assert_eq!(with(&[], |i| i.proposal.expires_after = minutes(1)), Some(60));
+}
+
+#[test]
+fn a_credential_past_its_end_is_expired() {
+    let policy = policy(|p| {
+        roles(p);
+        p.bindings.push(bind(&["one"]));
+    });
+    for (offset, admitted) in [(1, true), (0, false), (-1, false)] {
+        let end = UnixTime::from_seconds(NOON.seconds() + offset);
+        let identity = Identity { expires_at: Some(end), ..user("u") };
+        match Scene::new().resolve(&policy, &identity) {
+            Ok(grant) => assert!(admitted && grant.expires_at() == Some(end)),
+            Err(denial) => assert!(!admitted && denial.reason == Reason::TokenExpired),
+        }
+    }
+}
+
+#[test]
+fn the_prefix_is_part_of_the_user_everywhere() {
+    let policy = policy(|p| {
+        p.authenticators[0].user_prefix = "ci:".into();
+        let role = RoleSettings { inbox: Inbox::Private, ..publisher(&["a.{{ encode(user) }}"]) };
+        p.roles.insert("one".into(), role);
+        p.bindings.push(when("user == 'ci:bob'", &["one"]));
+    });
+    let grant = Scene::new().resolve(&policy, &user("bob")).unwrap();
+    assert_eq!(grant.user(), "ci:bob");
+    assert_eq!(publishes(&grant), ["a.ci=3Abob"]);
+    assert_eq!(subscribes(&grant), ["_INBOX_ci=3Abob.>"]);
+}

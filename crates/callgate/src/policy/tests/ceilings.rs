@@ -1,0 +1,151 @@
+//! What outside data may have.
+
+use super::*;
+
+fn asking(publish: &[&str], subscribe: &[&str]) -> Identity {
+    let mut identity = user("u");
+    identity.proposal.permissions = Some(permissions(publish, subscribe));
+    identity
+}
+
+fn under(ceiling: CeilingSettings) -> Policy {
+    policy(|p| {
+        p.authenticators[0].ceiling = ceiling;
+        p.roles.insert("base".into(), publisher(&["base"]));
+        p.roles.insert("extra".into(), publisher(&["extra.{{ user }}"]));
+        p.bindings.push(bind(&["base"]));
+    })
+}
+
+#[test]
+fn without_a_ceiling_everything_from_outside_is_dropped_and_counted() {
+    let mut identity = asking(&["a", "b"], &["c"]);
+    identity.proposal.roles = Some(texts(&["extra"]));
+    identity.proposal.permissions.as_mut().unwrap().responses = Some(Responses::default());
+    let grant = Scene::new().resolve(&under(CeilingSettings::default()), &identity).unwrap();
+    assert_eq!((publishes(&grant), subscribes(&grant).len()), (texts(&["base"]), 0));
+    assert_eq!(limited(&grant).responses, None);
+    assert_eq!(grant.ceiling_dropped(), 5);
+    assert!(grant.ceiling_dropped_texts().contains(&"role `extra`".to_owned()));
+}
+
+#[test]
+fn what_lies_within_is_kept_and_the_rest_dropped() {
+    let ceiling = CeilingSettings {
+        publish: texts(&["a.>", "{{ user }}.>", "{{ claims.none }}.>"]),
+        subscribe: texts(&["_INBOX.>", "jobs.* workers"]),
+        roles: texts(&["extra"]),
+        responses: Some(Responses { max: Some(5), ttl: minutes(1) }),
+        ..CeilingSettings::default()
+    };
+    let mut identity = asking(
+        &["a.b", "a.*", "u.x", ">", "*.b", "$SYS.REQ", "a"],
+        &["_INBOX.x", "_INBOX_y.z", "jobs.x workers", "jobs.x", "$JS.>"],
+    );
+    identity.proposal.roles = Some(texts(&["extra", "base", "nope"]));
+    identity.proposal.permissions.as_mut().unwrap().responses =
+        Some(Responses { max: None, ttl: Some(Duration::from_secs(5)) });
+    let grant = Scene::new().resolve(&under(ceiling), &identity).unwrap();
+    assert_eq!(publishes(&grant), ["a.*", "a.b", "base", "extra.u", "u.x"]);
+    assert_eq!(subscribes(&grant), ["_INBOX.x", "jobs.x workers"]);
+    let bounded = Responses { max: Some(5), ttl: Some(Duration::from_secs(5)) };
+    assert_eq!(limited(&grant).responses, Some(bounded));
+    assert_eq!(grant.ceiling_dropped(), 4 + 3 + 2);
+}
+
+#[test]
+fn denies_from_outside_are_never_dropped() {
+    let mut identity = asking(&["x"], &[]);
+    let proposed = identity.proposal.permissions.as_mut().unwrap();
+    proposed.publish.deny = vec!["base".parse().unwrap()];
+    let grant = Scene::new().resolve(&under(CeilingSettings::default()), &identity).unwrap();
+    assert!(!grant.access().can_publish(&"base".parse().unwrap()).allowed);
+}
+
+#[test]
+fn permissions_of_which_nothing_is_left_admit_nobody() {
+    let bare = policy(|_| {});
+    assert_refused(Scene::new().resolve(&bare, &asking(&["a"], &[])), Reason::NoBinding);
+    // Asking for nothing is a grant of nothing.
+    let grant = Scene::new().resolve(&bare, &asking(&[], &[])).unwrap();
+    assert_eq!(limited(&grant), &Permissions::default());
+}
+
+#[test]
+fn roles_from_a_claim_are_those_of_the_ceiling_that_exist() {
+    let policy = policy(|p| {
+        p.authenticators[0].ceiling.roles = texts(&["one", "two"]);
+        for name in ["one", "two", "root"] {
+            p.roles.insert(name.into(), publisher(&[name]));
+        }
+        p.bindings.push(bind(&["{{ groups }}"]));
+    });
+    let long = format!("CN={}", "x".repeat(300));
+    let groups = texts(&["one", "root", "stranger", "a b", "", &long]);
+    let identity = Identity { groups, ..user("u") };
+    let grant = Scene::new().resolve(&policy, &identity).unwrap();
+    assert_eq!((publishes(&grant), grant.ceiling_dropped()), (texts(&["one"]), 5));
+    assert_refused(Scene::new().resolve(&policy, &user("u")), Reason::NoBinding);
+}
+
+#[test]
+fn the_operators_own_roles_are_not_clipped() {
+    let grant = Scene::new()
+        .resolve(
+            &policy(|p| {
+                p.roles
+                    .insert("wide".into(), publisher(&["{{ claims.tenant }}.>", "$JS.API.INFO"]));
+                p.bindings.push(bind(&["wide"]));
+            }),
+            &claims("u", json!({"tenant": "acme"})),
+        )
+        .unwrap();
+    assert_eq!(publishes(&grant), ["$JS.API.INFO", "acme.>"]);
+    assert_eq!(grant.ceiling_dropped(), 0);
+}
+
+#[test]
+fn dropped_texts_are_few_short_and_escaped() {
+    let many: Vec<String> = (0..200).map(|n| format!("s{n}.{}", "x".repeat(300))).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let mut identity = asking(&many, &[]);
+    identity.proposal.roles = Some(vec!["a\nb".into()]);
+    let grant = Scene::new().resolve(&under(CeilingSettings::default()), &identity).unwrap();
+    assert_eq!(grant.ceiling_dropped(), 201);
+    assert!(grant.ceiling_dropped_texts().len() <= 16);
+    for text in grant.ceiling_dropped_texts() {
+        assert!(text.len() < 200 && !text.contains('\n'), "{text}");
+    }
+}
+
+#[test]
+fn a_kubernetes_identity_has_its_defaults_and_its_annotations_within_the_ceiling() {
+    let policy = policy(|p| {
+        p.authenticators[0].defaults = Some(RoleSettings {
+            publish: allow(&["{{ namespace }}.>"]),
+            subscribe: allow(&[
+                "{{ namespace }}.>",
+                "_INBOX_{{ namespace }}_{{ service_account }}.>",
+            ]),
+            responses: Some(Responses::default()),
+            ..RoleSettings::default()
+        });
+        p.authenticators[0].ceiling.publish = texts(&["shared.{{ namespace }}.>"]);
+        let role = RoleSettings { inbox: Inbox::Private, ..RoleSettings::default() };
+        p.roles.insert("private".into(), role);
+        p.bindings.push(when("user == 'production/private'", &["private"]));
+    });
+    let mut identity = asking(&["shared.production.x", "shared.staging.x"], &[]);
+    identity.user = "production/my-service".into();
+    identity.variables.insert("namespace", "production".into());
+    identity.variables.insert("service_account", "my-service_v1".into());
+    let grant = Scene::new().resolve(&policy, &identity).unwrap();
+    assert_eq!(publishes(&grant), ["production.>", "shared.production.x"]);
+    assert_eq!(subscribes(&grant), ["_INBOX_production_my-service_v1.>", "production.>"]);
+    assert_eq!(grant.ceiling_dropped(), 1);
+    let mut private = identity.clone();
+    private.user = "production/private".into();
+    private.variables.insert("service_account", "private".into());
+    let grant = Scene::new().resolve(&policy, &private).unwrap();
+    assert_eq!(subscribes(&grant), ["_INBOX_production_private.>", "production.>"]);
+}

@@ -1,0 +1,158 @@
+//! What `when` sees, and what becomes of its errors.
+
+use super::*;
+
+/// `None`: refused for another reason than that nothing matched.
+fn holds(condition: &str, identity: &Identity) -> Option<bool> {
+    let policy = policy(|p| {
+        p.roles.insert("one".into(), publisher(&["a"]));
+        p.bindings.push(when(condition, &["one"]));
+    });
+    match Scene::new().resolve(&policy, identity) {
+        Ok(_) => Some(true),
+        Err(Denial { reason: Reason::NoBinding, .. }) => Some(false),
+        Err(Denial { reason: Reason::PolicyError, .. }) => None,
+        Err(other) => panic!("{condition}: {other}"),
+    }
+}
+
+fn somebody() -> Identity {
+    Identity {
+        groups: texts(&["admin", "dev"]),
+        ..claims(
+            "alice",
+            json!({"email_verified": true, "level": 5, "big": 18_446_744_073_709_551_615_u64,
+                   "ratio": 0.5, "nothing": null, "namespace": "namespace", "org": {"id": "x1"}, "roles": ["r1"]}),
+        )
+    }
+}
+
+#[test]
+fn conditions_see_identity_client_server_and_time() {
+    for condition in [
+        "true",
+        "user == 'alice'",
+        "claims.email_verified && \"admin\" in groups",
+        "claims.level > 4 && claims.level == 5",
+        "claims.ratio < 1.0",
+        "claims.nothing == null",
+        "claims.namespace == 'namespace' && claims['namespace'] == \"namespace\"",
+        "claims.org.id == 'x1' && claims['org']['id'].startsWith('x')",
+        "groups.exists(g, g.startsWith('adm'))",
+        "groups.filter(g, g != 'dev').exists(g, g == 'admin')",
+        "size(groups) == 2",
+        "authenticator == 'idp'",
+        "client.host == '10.1.2.3' && client.type == 'nats' && client.kind == 'Client'",
+        "client.name == 'app' && client.lang == 'rust' && client.version == '1.0'",
+        "client.mqtt_id == ''",
+        "server.name == 'n1' && server.cluster == 'east' && 'edge' in server.tags",
+        "now > timestamp('2026-03-02T11:59:59Z') && now < timestamp('2026-03-02T12:00:01Z')",
+        "now.getDayOfWeek() == 1",
+        "user.matches('^al.*e$')",
+        "has(claims.org) && !has(claims.none)",
+    ] {
+        assert_eq!(holds(condition, &somebody()), Some(true), "{condition}");
+    }
+}
+
+#[test]
+fn an_absent_claim_makes_a_condition_false() {
+    for condition in [
+        "claims.none == 'x'",
+        "claims.none.deeper == 'x'",
+        "!claims.none",
+        "claims.none != 'x'",
+        "claims.org.none == 1",
+        "'x' in claims.none",
+        "claims['none'] == 'x'",
+    ] {
+        assert_eq!(holds(condition, &somebody()), Some(false), "{condition}");
+    }
+}
+
+#[test]
+fn any_other_error_refuses() {
+    for condition in [
+        "claims.level",
+        "'text'",
+        "groups[7] == 'x'",
+        "1 / (claims.level - 5) == 1",
+        "claims.level.startsWith('5')",
+        "{'a': 1}[user] == 1",
+        "int(user) == 1",
+    ] {
+        assert_eq!(holds(condition, &somebody()), None, "{condition}");
+    }
+}
+
+#[test]
+fn inputs_that_are_too_large_refuse_only_who_looks_at_them() {
+    let many = Identity {
+        groups: (0..1001).map(|n| n.to_string()).collect(),
+        ..claims("u", json!({"long": "x".repeat(70_000), "list": vec![1; 1001], "small": 1}))
+    };
+    assert_eq!(holds("'admin' in groups", &many), None);
+    assert_eq!(holds("claims.small == 1", &many), None);
+    assert_eq!(holds("user == 'u'", &many), Some(true));
+    let mut deep = json!(1);
+    for _ in 0..100 {
+        deep = json!([deep]);
+    }
+    assert_eq!(holds("claims.deep == 1", &claims("u", json!({ "deep": deep }))), None);
+    let most = Identity { groups: (0..1000).map(|n| n.to_string()).collect(), ..user("u") };
+    assert_eq!(holds("'999' in groups", &most), Some(true));
+}
+
+#[test]
+fn a_refusal_never_repeats_a_claim() {
+    let policy = policy(|p| p.bindings.push(when("claims.secret > 5", &[])));
+    let identity = claims("u", json!({"secret": "hunter2"}));
+    let denial = Scene::new().resolve(&policy, &identity).unwrap_err();
+    assert_eq!(denial.reason, Reason::PolicyError);
+    assert!(!denial.detail.contains("hunter2"), "{}", denial.detail);
+}
+
+#[test]
+fn unusable_expressions_are_faults_with_the_place_and_the_right_name() {
+    let table = [
+        ("user ==", "column"),
+        ("user = 'x'", "column"),
+        ("usr == 'x'", "did you mean `user`"),
+        ("group == 'x'", "did you mean `groups`"),
+        ("namespace == 'x'", "did you mean `claims.namespace`"),
+        ("client.hosts == 'x'", "did you mean `host`"),
+        ("client['hosts'] == 'x'", "did you mean `host`"),
+        ("server.tag == 'x'", "did you mean `tags`"),
+        ("user.startWith('x')", "did you mean `startsWith`"),
+        ("groups.all(g, groups.exists(h, g == h))", "inside a loop"),
+        ("groups.map(g, g).exists(h, h in groups.filter(x, true))", "inside a loop"),
+        ("user.matches(claims.pattern)", "literal"),
+        ("user.matches('(')", "regular expression"),
+        ("groups.exists(g, x == g)", "unknown variable `x`"),
+        ("encode(user) == 'x'", "encode"),
+    ];
+    for (condition, expected) in table {
+        let faults =
+            Policy::build(settings(|p| p.bindings.push(when(condition, &[])))).unwrap_err();
+        let [fault] = faults.as_slice() else { panic!("{condition}: {faults:?}") };
+        assert_eq!(fault.path, "bindings[0].when");
+        assert!(fault.message.contains(expected), "{condition}: {}", fault.message);
+    }
+}
+
+#[test]
+fn what_only_the_client_says_is_warned_about() {
+    for (condition, warned) in [
+        ("client.name == 'x'", true),
+        ("client['mqtt_id'] == 'x'", true),
+        ("client.host == 'x'", false),
+    ] {
+        let policy = policy(|p| {
+            p.roles.insert("one".into(), publisher(&["a"]));
+            p.bindings.push(when(condition, &["one"]));
+        });
+        let found =
+            policy.warnings().iter().any(|w| w.message.contains("only what the client says"));
+        assert_eq!(found, warned, "{condition}");
+    }
+}

@@ -1,0 +1,254 @@
+//! What JetStream macros open, and what they never do.
+
+use super::*;
+use crate::policy::settings::{BucketAccess, BucketSettings, StreamAccess, StreamSettings};
+
+fn stream(name: &str, access: StreamAccess) -> StreamSettings {
+    StreamSettings { name: name.into(), access, consumer: None, subjects: Vec::new(), domain: None }
+}
+
+fn bucket(name: &str, access: BucketAccess) -> BucketSettings {
+    BucketSettings { bucket: name.into(), access, domain: None }
+}
+
+fn granted(change: impl FnOnce(&mut RoleSettings)) -> Grant {
+    let policy = policy(|p| {
+        let mut role = RoleSettings { inbox: Inbox::Private, ..RoleSettings::default() };
+        change(&mut role);
+        p.roles.insert("one".into(), role);
+        p.bindings.push(bind(&["one"]));
+    });
+    Scene::new().resolve(&policy, &claims("u", json!({"t": "acme"}))).unwrap()
+}
+
+#[track_caller]
+fn assert_can(grant: &Grant, yes: &[&str], no: &[&str]) {
+    for (subjects, expected) in [(yes, true), (no, false)] {
+        for subject in subjects {
+            let verdict = grant.access().can_publish(&subject.parse().unwrap());
+            assert_eq!(verdict.allowed, expected, "{subject}: {}", verdict.rule);
+        }
+    }
+}
+
+const ACK_V1: &str = "$JS.ACK.S.C.1.2.3.1700000000.4";
+const ACK_V2: &str = "$JS.ACK._.hAsH.S.C.1.2.3.1700000000.4.rnd";
+
+#[test]
+fn consume_makes_and_uses_consumers_of_its_stream_only() {
+    let grant = granted(|r| r.streams.push(stream("S", StreamAccess::Consume)));
+    let yes = [
+        "$JS.API.STREAM.INFO.S",
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.CONSUMER.CREATE.S",
+        "$JS.API.CONSUMER.CREATE.S.C",
+        "$JS.API.CONSUMER.CREATE.S.C.orders.new",
+        "$JS.API.CONSUMER.DURABLE.CREATE.S.C",
+        "$JS.API.CONSUMER.INFO.S.C",
+        "$JS.API.CONSUMER.NAMES.S",
+        "$JS.API.CONSUMER.LIST.S",
+        "$JS.API.CONSUMER.MSG.NEXT.S.C",
+        "$JS.API.CONSUMER.DELETE.S.C",
+        ACK_V1,
+        ACK_V2,
+        "$JS.FC.S.C.rnd",
+        "$JS.FC._.hAsH.S.C.rnd",
+    ];
+    let no = [
+        "$JS.API.STREAM.INFO.T",
+        "$JS.API.CONSUMER.CREATE.T",
+        "$JS.API.CONSUMER.CREATE.T.C",
+        "$JS.API.CONSUMER.MSG.NEXT.T.C",
+        "$JS.ACK.T.C.1.2.3.4.5",
+        "$JS.ACK._.hAsH.T.C.1.2.3.4.5.6",
+        "$JS.API.STREAM.PURGE.S",
+        "$JS.API.STREAM.UPDATE.S",
+        "$JS.API.STREAM.MSG.DELETE.S",
+        "$JS.API.STREAM.LIST",
+        "$JS.API.STREAM.CREATE.S",
+    ];
+    assert_can(&grant, &yes, &no);
+    assert_eq!(subscribes(&grant), ["_INBOX_u.>"]);
+}
+
+#[test]
+fn a_named_consumer_is_pulled_from_and_nothing_else() {
+    let grant = granted(|r| {
+        r.streams.push(StreamSettings {
+            consumer: Some("C".into()),
+            ..stream("S", StreamAccess::Consume)
+        });
+    });
+    let yes = [
+        "$JS.API.STREAM.INFO.S",
+        "$JS.API.CONSUMER.INFO.S.C",
+        "$JS.API.CONSUMER.MSG.NEXT.S.C",
+        ACK_V1,
+        ACK_V2,
+    ];
+    let no = [
+        "$JS.API.CONSUMER.CREATE.S",
+        "$JS.API.CONSUMER.CREATE.S.C",
+        "$JS.API.CONSUMER.DELETE.S.C",
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.CONSUMER.MSG.NEXT.S.D",
+        "$JS.ACK.S.D.1.2.3.4.5",
+    ];
+    assert_can(&grant, &yes, &no);
+}
+
+#[test]
+fn publish_manage_and_configure_open_what_they_say() {
+    let publish = granted(|r| {
+        r.streams.push(StreamSettings {
+            subjects: texts(&["orders.{{ claims.t }}.>"]),
+            ..stream("S", StreamAccess::Publish)
+        });
+    });
+    assert_eq!(publishes(&publish), ["orders.acme.>"]);
+    let manage = granted(|r| r.streams.push(stream("S", StreamAccess::Manage)));
+    let manages = ["$JS.API.STREAM.PURGE.S", "$JS.API.STREAM.MSG.DELETE.S", ACK_V1];
+    assert_can(&manage, &manages, &["$JS.API.STREAM.UPDATE.S", "$JS.API.STREAM.DELETE.S"]);
+    let configure = granted(|r| r.streams.push(stream("S", StreamAccess::Configure)));
+    let configures =
+        ["$JS.API.STREAM.CREATE.S", "$JS.API.STREAM.UPDATE.S", "$JS.API.STREAM.DELETE.S"];
+    assert_can(&configure, &configures, &["$JS.API.STREAM.UPDATE.T"]);
+}
+
+#[test]
+fn buckets_are_read_written_and_administered() {
+    let read = granted(|r| r.kv.push(bucket("b", BucketAccess::Read)));
+    let reads = [
+        "$JS.API.STREAM.INFO.KV_b",
+        "$JS.API.DIRECT.GET.KV_b",
+        "$JS.API.DIRECT.GET.KV_b.$KV.b.key",
+        "$JS.API.STREAM.MSG.GET.KV_b",
+        "$JS.API.CONSUMER.CREATE.KV_b.x.$KV.b.key",
+        "$JS.API.CONSUMER.DELETE.KV_b.x",
+        "$JS.FC.KV_b.x.y",
+        "$JS.API.INFO",
+    ];
+    let others = [
+        "$KV.b.key",
+        "$KV.c.key",
+        "$JS.API.STREAM.PURGE.KV_b",
+        "$JS.API.DIRECT.GET.KV_c",
+        "$JS.API.STREAM.NAMES",
+    ];
+    assert_can(&read, &reads, &others);
+    let write = granted(|r| r.kv.push(bucket("b", BucketAccess::Write)));
+    assert_can(&write, &["$KV.b.key", "$KV.b.a.b"], &["$KV.c.key", "$JS.API.STREAM.UPDATE.KV_b"]);
+    let admin = granted(|r| r.kv.push(bucket("b", BucketAccess::Admin)));
+    assert_can(
+        &admin,
+        &["$JS.API.STREAM.UPDATE.KV_b", "$KV.b.key"],
+        &["$JS.API.STREAM.UPDATE.KV_c"],
+    );
+    let objects = granted(|r| r.objects.push(bucket("f", BucketAccess::Write)));
+    let stores = ["$O.f.C.n", "$O.f.M.n", "$JS.API.STREAM.PURGE.OBJ_f", "$JS.API.STREAM.NAMES"];
+    assert_can(&objects, &stores, &["$O.g.C.n", "$JS.API.STREAM.PURGE.OBJ_g"]);
+    let looks = granted(|r| r.objects.push(bucket("f", BucketAccess::Read)));
+    assert_can(
+        &looks,
+        &["$JS.API.STREAM.MSG.GET.OBJ_f"],
+        &["$O.f.C.n", "$JS.API.STREAM.PURGE.OBJ_f"],
+    );
+}
+
+#[test]
+fn a_domain_moves_the_api_and_not_the_acknowledgements() {
+    let grant = granted(|r| {
+        r.streams.push(StreamSettings {
+            domain: Some("hub".into()),
+            ..stream("S", StreamAccess::Consume)
+        });
+        r.kv.push(BucketSettings {
+            domain: Some("hub".into()),
+            ..bucket("b", BucketAccess::Write)
+        });
+    });
+    let yes = [
+        "$JS.hub.API.STREAM.INFO.S",
+        ACK_V1,
+        "$JS.hub.API.$KV.b.key",
+        "$JS.hub.API.DIRECT.GET.KV_b.x",
+    ];
+    assert_can(
+        &grant,
+        &yes,
+        &["$JS.API.STREAM.INFO.S", "$KV.b.key", "$JS.other.API.STREAM.INFO.S"],
+    );
+}
+
+#[test]
+fn names_may_be_templates() {
+    let grant = granted(|r| r.kv.push(bucket("t-{{ claims.t }}", BucketAccess::Write)));
+    assert_can(&grant, &["$KV.t-acme.k", "$JS.API.STREAM.INFO.KV_t-acme"], &["$KV.t-other.k"]);
+}
+
+#[test]
+fn unusable_macros_are_faults() {
+    type Change = fn(&mut RoleSettings);
+    let table: [(&str, Change); 10] = [
+        ("literal token", |r| r.streams.push(stream("*", StreamAccess::Consume))),
+        ("literal token", |r| r.streams.push(stream("a.b", StreamAccess::Manage))),
+        ("literal token", |r| r.kv.push(bucket("", BucketAccess::Read))),
+        ("literal token", |r| r.objects.push(bucket("a b", BucketAccess::Read))),
+        ("a letter", |r| r.streams.push(stream("7", StreamAccess::Consume))),
+        ("a letter", |r| r.streams.push(stream("{{ claims.t }}", StreamAccess::Consume))),
+        ("`subjects`", |r| r.streams.push(stream("S", StreamAccess::Publish))),
+        ("`consumer`", |r| {
+            r.streams.push(StreamSettings {
+                consumer: Some("C".into()),
+                ..stream("S", StreamAccess::Manage)
+            });
+        }),
+        ("domain", |r| {
+            r.kv.push(BucketSettings {
+                domain: Some("a.b".into()),
+                ..bucket("b", BucketAccess::Read)
+            });
+        }),
+        ("inbox", |r| {
+            r.inbox = Inbox::None;
+            r.kv.push(bucket("b", BucketAccess::Read));
+        }),
+    ];
+    for (expected, change) in table {
+        let built = Policy::build(settings(|p| {
+            let mut role = RoleSettings { inbox: Inbox::Private, ..RoleSettings::default() };
+            change(&mut role);
+            p.roles.insert("one".into(), role);
+        }));
+        let faults = built.unwrap_err();
+        let [fault] = faults.as_slice() else { panic!("{expected}: {faults:?}") };
+        assert!(fault.message.contains(expected), "{expected}: {fault}");
+    }
+    // An inbox allow of its own does as well.
+    let own = granted(|r| {
+        r.inbox = Inbox::None;
+        r.subscribe = allow(&["_INBOX_x.>"]);
+        r.kv.push(bucket("b", BucketAccess::Read));
+    });
+    assert_eq!(subscribes(&own), ["_INBOX_x.>"]);
+}
+
+#[test]
+fn configuring_is_warned_about() {
+    let policy = policy(|p| {
+        let role = RoleSettings {
+            inbox: Inbox::Private,
+            streams: vec![stream("S", StreamAccess::Configure)],
+            kv: vec![bucket("b", BucketAccess::Admin), bucket("c", BucketAccess::Write)],
+            ..RoleSettings::default()
+        };
+        p.roles.insert("one".into(), role);
+    });
+    let paths: Vec<_> = policy
+        .warnings()
+        .iter()
+        .filter(|warning| warning.message.contains("whole account"))
+        .map(|warning| warning.path.as_str())
+        .collect();
+    assert_eq!(paths, ["roles.one.kv[0]", "roles.one.streams[0]"]);
+}

@@ -1,0 +1,197 @@
+//! Values in subjects: one literal token, or a refusal.
+
+use super::*;
+
+fn filled(template: &str, identity: &Identity) -> Result<Vec<String>, Reason> {
+    let policy = policy(|p| {
+        p.roles.insert("one".into(), publisher(&[template]));
+        p.bindings.push(bind(&["one"]));
+    });
+    Scene::new().resolve(&policy, identity).map(|g| publishes(&g)).map_err(|d| d.reason)
+}
+
+#[test]
+fn values_fill_tokens() {
+    let identity = Identity {
+        groups: texts(&["g1", "g2"]),
+        ..claims(
+            "al",
+            json!({"t": "acme", "n": -5, "l": ["x", 7], "e": [], "map": {"a": {"b": "c"}}}),
+        )
+    };
+    let table: [(&str, &[&str]); 12] = [
+        ("{{ user }}.>", &["al.>"]),
+        ("a.{{user}}-x.*", &["a.al-x.*"]),
+        ("t.{{ claims.t }}.>", &["t.acme.>"]),
+        ("n.{{ claims.n }}", &["n.-5"]),
+        ("g.{{ groups }}", &["g.g1", "g.g2"]),
+        ("l.{{ claims.l }}.{{ user }}", &["l.7.al", "l.x.al"]),
+        ("e.{{ claims.e }}", &[]),
+        ("e.{{ encode(user) }}{{ encode(claims.t) }}", &["e.alacme"]),
+        ("c.{{ claims.t + '-' + user }}", &["c.acme-al"]),
+        ("f.{{ groups.filter(g, g != 'g1') }}", &["f.g2"]),
+        ("m.{{ {'a': {'b': user}}['a']['b'] }}", &["m.al"]),
+        ("q.{{ '}}' == user ? 'x' : 'y' }}", &["q.y"]),
+    ];
+    for (template, expected) in table {
+        assert_eq!(filled(template, &identity), Ok(texts(expected)), "{template}");
+    }
+}
+
+#[test]
+fn a_value_that_is_not_one_literal_token_refuses() {
+    let long = "x".repeat(129);
+    for value in [
+        "",
+        "*",
+        ">",
+        "a.b",
+        ".",
+        "a*",
+        "{",
+        "}",
+        "a b",
+        "a\tb",
+        "a\r\nb",
+        "\u{0}",
+        "a\u{200b}",
+        "\u{202e}a",
+        "\u{feff}a",
+        "\u{fffd}",
+        "$SYS",
+        "$",
+        "a=2Eb",
+        "=ff",
+        &long,
+    ] {
+        for template in
+            ["x.{{ user }}.y", "x.{{ claims.v }}", "x.{{ claims.v + '' }}", "x.{{ groups }}"]
+        {
+            let identity =
+                Identity { groups: texts(&["ok", value]), ..claims(value, json!({ "v": value })) };
+            let result = filled(template, &identity);
+            assert_eq!(result, Err(Reason::UnsafeTemplateValue), "{value:?} in {template}");
+        }
+    }
+    assert!(filled("x.{{ user }}", &user(&"x".repeat(128))).is_ok());
+}
+
+#[test]
+fn the_first_token_cannot_be_made_a_reserved_one() {
+    for (template, value) in [
+        ("{{ user }}.>", "_INBOX"),
+        ("{{ user }}.>", "_private"),
+        ("{{ user }}.>", "$JS"),
+        ("_{{ user }}.>", "INBOX"),
+        ("_{{ user }}.>", "REPLY_1"),
+        ("_IN{{ user }}.>", "BOX_x"),
+    ] {
+        let result = filled(template, &user(value));
+        assert_eq!(result, Err(Reason::UnsafeTemplateValue), "{template} {value}");
+    }
+    assert_eq!(filled("_INBOX_{{ user }}.>", &user("x")), Ok(texts(&["_INBOX_x.>"])));
+    assert_eq!(filled("a.{{ user }}", &user("_x")), Ok(texts(&["a._x"])));
+}
+
+#[test]
+fn an_absent_or_wrongly_typed_claim_refuses() {
+    for claim in [
+        json!({}),
+        json!({"v": null}),
+        json!({"v": true}),
+        json!({"v": 1.5}),
+        json!({"v": {}}),
+        json!({"v": [["x"]]}),
+        json!({"v": ["x", null]}),
+    ] {
+        for template in ["x.{{ claims.v }}", "x.{{ encode(claims.v) }}", "x.{{ namespace }}"] {
+            let result = filled(template, &claims("u", claim.clone()));
+            assert_eq!(result, Err(Reason::UnsafeTemplateValue), "{claim} in {template}");
+        }
+    }
+    assert_eq!(
+        filled("x.{{ claims.v + 1 }}", &claims("u", json!({"v": "a"}))),
+        Err(Reason::PolicyError)
+    );
+}
+
+#[test]
+fn encoding_makes_one_token_of_anything_and_loses_nothing() {
+    for (value, expected) in [
+        ("a.b", "x.a=2Eb"),
+        ("$SYS.>", "x.=24SYS=2E=3E"),
+        ("a=2E", "x.a=3D2E"),
+        ("ü", "x.=C3=BC"),
+        ("a b\n", "x.a=20b=0A"),
+        ("A-z0_", "x.A-z0=5F"),
+    ] {
+        assert_eq!(filled("x.{{ encode(user) }}", &user(value)), Ok(texts(&[expected])));
+    }
+    assert!(filled("x.{{ encode(user) }}", &user(&"ü".repeat(64))).is_ok());
+    let too_long = filled("x.{{ encode(user) }}", &user(&"ü".repeat(65)));
+    assert_eq!(too_long, Err(Reason::UnsafeTemplateValue));
+    assert_eq!(filled("x.{{ encode(user) }}", &user("")), Err(Reason::UnsafeTemplateValue));
+}
+
+#[test]
+fn queue_groups_take_templates_too() {
+    let policy = policy(|p| {
+        let role =
+            RoleSettings { subscribe: allow(&["jobs.* w-{{ user }}"]), ..RoleSettings::default() };
+        p.roles.insert("one".into(), role);
+        p.bindings.push(bind(&["one"]));
+    });
+    let grant = Scene::new().resolve(&policy, &user("u")).unwrap();
+    assert_eq!(subscribes(&grant), ["jobs.* w-u"]);
+    assert_refused(Scene::new().resolve(&policy, &user("u v")), Reason::UnsafeTemplateValue);
+}
+
+#[test]
+fn guaranteed_variables_count_as_encoded() {
+    let mut identity = user("production/a_b");
+    identity.variables.insert("namespace", "production".into());
+    identity.variables.insert("service_account", "a_b".into());
+    for (template, expected) in [
+        ("x.{{ namespace }}_{{ service_account }}", "x.production_a_b"),
+        ("x.{{namespace}}{{ encode(user) }}", "x.productionproduction=2Fa=5Fb"),
+        ("x.{{ namespace + '-' + service_account }}", "x.production-a_b"),
+    ] {
+        assert_eq!(filled(template, &identity), Ok(texts(&[expected])), "{template}");
+        assert_eq!(filled(template, &user("u")), Err(Reason::UnsafeTemplateValue), "{template}");
+    }
+}
+
+#[test]
+fn unusable_templates_are_faults() {
+    let table = [
+        ("a.{{ user", "not closed"),
+        ("a.user }}", "without"),
+        ("a.{{ }}", "column"),
+        ("a.{{ usr }}", "did you mean `user`"),
+        ("a.{{ user }}{{ claims.b }}", "encode"),
+        ("a.{{ user }}-{{ encode(claims.b) }}", "encode"),
+        ("a.{{ 'x' + encode(user) }}", "whole"),
+        ("*{{ user }}", "wildcard"),
+        ("a..{{ user }}", "empty token"),
+        ("a.>.{{ user }}", "before its end"),
+    ];
+    for (template, expected) in table {
+        let built = Policy::build(settings(|p| {
+            p.roles.insert("one".into(), publisher(&["ok", template]));
+        }));
+        let faults = built.unwrap_err();
+        let [fault] = faults.as_slice() else { panic!("{template}: {faults:?}") };
+        assert_eq!(fault.path, "roles.one.publish.allow[1]");
+        assert!(fault.message.contains(expected), "{template}: {}", fault.message);
+    }
+}
+
+#[test]
+fn an_explosion_of_subjects_is_too_large() {
+    let groups: Vec<String> = (0..40).map(|n| format!("g{n}")).collect();
+    let identity = Identity { groups, ..user("u") };
+    assert_eq!(filled("{{ groups }}.{{ groups }}", &identity), Err(Reason::GrantTooLarge));
+    let groups: Vec<String> = (0..1025).map(|n| format!("g{n}")).collect();
+    let identity = Identity { groups, ..user("u") };
+    assert_eq!(filled("a.{{ groups }}", &identity), Err(Reason::GrantTooLarge));
+}

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
-use callgate::authn::Authenticator;
+use callgate::{authn::Authenticator, policy::settings::RoleSettings};
 use ipnet::IpNet;
 
 use crate::settings::{Sources, Table, nearest};
@@ -29,6 +29,12 @@ pub trait Kind: fmt::Debug + Send + Sync {
     /// [`Kind::build`] reports them.
     fn token_keys(&self, _table: &serde_json::Value) -> Vec<String> {
         Vec::new()
+    }
+
+    /// The role that each of its identities has, where its table has a key `defaults`; the keys
+    /// written there replace those of this role.
+    fn defaults(&self) -> Option<RoleSettings> {
+        None
     }
 
     /// Builds the authenticator. What is wrong goes into the table's report; `None` says that
@@ -122,6 +128,13 @@ pub trait Observer: fmt::Debug + Send + Sync {
 
     /// Signing keys were fetched, or not.
     fn keys_refreshed(&self, _authenticator: &str, _fetched: bool) {}
+
+    /// So many service accounts are known; `lost_for` says how old that knowledge is when the
+    /// watch is lost.
+    fn service_accounts(&self, _authenticator: &str, _known: usize, _lost_for: Option<Duration>) {}
+
+    /// So many subjects in the annotations of a service account are malformed and were dropped.
+    fn annotations_malformed(&self, _authenticator: &str, _subjects: usize) {}
 }
 
 /// Listens to nothing.
@@ -144,10 +157,13 @@ impl Registry {
 
     /// The kinds of this build.
     pub fn builtin() -> Self {
-        Self::empty()
+        let kinds = Self::empty()
             .with(crate::users::Users)
             .with(crate::oidc::OidcKind)
-            .with(crate::service_tokens::ServiceTokensKind)
+            .with(crate::service_tokens::ServiceTokensKind);
+        #[cfg(feature = "kubernetes")]
+        let kinds = kinds.with(crate::kubernetes::KubernetesKind);
+        kinds
     }
 
     /// And one more. One of the same name takes the older one's place.

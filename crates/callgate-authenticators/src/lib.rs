@@ -8,8 +8,11 @@ pub mod http_client;
 pub mod jwks;
 pub mod jws;
 pub mod kind;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod oidc;
 pub mod passwords;
+mod remembered;
 pub mod service_tokens;
 pub mod settings;
 pub mod users;

@@ -109,4 +109,17 @@ impl Observer for Metrics {
     fn keys_refreshed(&self, authenticator: &str, fetched: bool) {
         self.jwks_refreshed(authenticator, fetched);
     }
+
+    fn service_accounts(
+        &self,
+        authenticator: &str,
+        known: usize,
+        lost_for: Option<std::time::Duration>,
+    ) {
+        self.service_accounts_known(authenticator, known, lost_for);
+    }
+
+    fn annotations_malformed(&self, authenticator: &str, subjects: usize) {
+        self.ceiling_dropped(authenticator, subjects);
+    }
 }

@@ -16,6 +16,12 @@
 
 pub mod conformance;
 pub mod keys;
+#[cfg(feature = "kubernetes")]
+pub mod kube;
+#[cfg(feature = "kubernetes")]
+pub mod kube_apiserver;
+#[cfg(feature = "kubernetes")]
+pub mod kube_stand_in;
 pub mod nats_server;
 pub mod ports;
 pub mod process;

@@ -3,10 +3,13 @@
 use callgate::authn::{Identity, Rejection};
 use serde_json::{Map, Value};
 
-use super::{config::ClaimRules, remembered::Verified};
-use crate::jws::{
-    MAX_SUBJECT,
-    claims::{bad, strings},
+use super::config::ClaimRules;
+use crate::{
+    jws::{
+        MAX_SUBJECT,
+        claims::{bad, strings},
+    },
+    remembered::Verified,
 };
 
 /// The event that a logout token is about (OpenID Connect Back-Channel Logout 1.0 section 2.4).

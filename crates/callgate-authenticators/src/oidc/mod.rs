@@ -4,7 +4,6 @@ mod config;
 mod identity;
 mod issuers;
 mod path;
-mod remembered;
 
 pub use config::{ClaimRules, KeysFrom, Settings};
 pub use path::{ClaimPath, PathError};
@@ -28,10 +27,10 @@ use crate::{
     },
     jws::{Compact, RegisteredClaims, claims::bad},
     kind::{BuildContext, Kind},
+    remembered::{Remembered, Verified},
     settings::Table,
 };
 use issuers::Issuers;
-use remembered::{Remembered, Verified};
 
 /// Bearer tokens of one issuer.
 pub struct Oidc {

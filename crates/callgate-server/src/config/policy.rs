@@ -6,7 +6,7 @@ use callgate::policy::{
     Policy,
     settings::{
         AuthenticatorPolicy, AuthenticatorSelector, BindingSettings, CeilingSettings,
-        PolicySettings,
+        PolicySettings, RoleSettings,
     },
 };
 use callgate_authenticators::{
@@ -66,16 +66,17 @@ fn authenticator<'a>(mut table: Table<'a>, registry: &Registry) -> Option<Authen
     let expires_after = table.duration("expires_after");
     let user_prefix = table.string("user_prefix").unwrap_or_default();
     let ceiling = table.table("ceiling").map(ceiling).unwrap_or_default();
-    let (kind, own) = registry.kind_of(&mut table)?;
+    let (kind, mut own) = registry.kind_of(&mut table)?;
     let kind = Arc::clone(kind);
     table.finish();
+    let defaults = kind.defaults().map(|base| defaults(&mut own, base));
     let name = name.unwrap_or_else(|| kind.name().to_owned());
     if name.is_empty() || name == "*" || name == "none" {
         own.fault_here("its authenticator's name must not be empty, `*` or `none`");
     }
     let raw = serde_json::Value::Object(own.map().clone());
     let policy =
-        AuthenticatorPolicy { name, account, expires_after, user_prefix, ceiling, defaults: None };
+        AuthenticatorPolicy { name, account, expires_after, user_prefix, ceiling, defaults };
     Some(AuthenticatorEntry { policy, timeout, required, kind, table: own, raw })
 }
 
@@ -133,8 +134,23 @@ pub(super) fn build(settings: PolicySettings, report: &Report) -> Option<Arc<Pol
     }
 }
 
-/// The role that each identity of a kind has (`kubernetes.defaults`).
-#[expect(dead_code, reason = "kinds with defaults of their own follow")]
-pub(super) fn defaults(own: &mut Table<'_>) -> Option<callgate::policy::settings::RoleSettings> {
-    own.table("defaults").map(roles::role)
+/// The role that each identity of a kind has (`kubernetes.defaults`): each key that is written takes
+/// the place of that part of `base`.
+fn defaults(own: &mut Table<'_>, base: RoleSettings) -> RoleSettings {
+    let Some(table) = own.table("defaults") else { return base };
+    let written = table.map();
+    let has = |spellings: &[&str]| spellings.iter().any(|key| written.contains_key(*key));
+    let publish = has(&["publish", "pub"]);
+    let subscribe = has(&["subscribe", "sub"]);
+    let responses = has(&["responses", "resp", "allow_responses"]);
+    let inbox = has(&["inbox"]);
+    let role = roles::role(table);
+    RoleSettings {
+        publish: if publish { role.publish } else { base.publish },
+        subscribe: if subscribe { role.subscribe } else { base.subscribe },
+        responses: if responses { role.responses } else { base.responses },
+        // The shared inbox is part of what one may subscribe to.
+        inbox: if inbox || subscribe { role.inbox } else { base.inbox },
+        ..role
+    }
 }

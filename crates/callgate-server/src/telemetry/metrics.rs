@@ -1,6 +1,10 @@
 //! Prometheus metrics. No label carries text that a user controls.
 
-use std::sync::atomic::AtomicI64;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError, atomic::AtomicI64},
+    time::Duration,
+};
 
 use callgate::decision::{Decision, Outcome, Reason};
 use prometheus_client::{
@@ -64,6 +68,9 @@ pub(crate) struct Metrics {
     connected: Gauge,
     clock_skew: Gauge<i64, AtomicI64>,
     service_accounts: Gauge,
+    watch_lost: Family<AuthenticatorLabel, Gauge>,
+    /// By authenticator: the gauge has no label, and shows their sum.
+    known_accounts: Mutex<BTreeMap<String, usize>>,
 }
 
 /// 50 µs to 3.3 s: from a cached token to a server's whole patience.
@@ -87,6 +94,8 @@ impl Default for Metrics {
             connected: Gauge::default(),
             clock_skew: Gauge::default(),
             service_accounts: Gauge::default(),
+            watch_lost: Family::default(),
+            known_accounts: Mutex::default(),
         };
         metrics.register();
         metrics.begin_at_zero();
@@ -131,6 +140,12 @@ impl Metrics {
             "kubernetes_service_accounts",
             "Service accounts that are known",
             self.service_accounts.clone(),
+        );
+        r.register_with_unit(
+            "kubernetes_watch_lost",
+            "How old the known service accounts are while their watch is lost; 0 while it is not",
+            seconds(),
+            self.watch_lost.clone(),
         );
         r.register_with_unit(
             "clock_skew",
@@ -195,6 +210,30 @@ impl Metrics {
         let result = if ok { "ok" } else { "failed" };
         let labels = RefreshLabels { authenticator: authenticator.to_owned(), result };
         self.jwks_refreshes.get_or_create(&labels).inc();
+    }
+
+    /// Counts what outside data asked for in vain.
+    pub(crate) fn ceiling_dropped(&self, authenticator: &str, count: usize) {
+        let labels = AuthenticatorLabel { authenticator: authenticator.to_owned() };
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.ceiling_dropped.get_or_create(&labels).inc_by(count);
+    }
+
+    /// Sets how many service accounts an authenticator knows, and for how long its watch is lost.
+    pub(crate) fn service_accounts_known(
+        &self,
+        authenticator: &str,
+        known: usize,
+        lost_for: Option<Duration>,
+    ) {
+        let mut all = self.known_accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(authenticator.to_owned(), known);
+        let sum: usize = all.values().sum();
+        self.service_accounts.set(i64::try_from(sum).unwrap_or(i64::MAX));
+        let labels = AuthenticatorLabel { authenticator: authenticator.to_owned() };
+        // A watch that was just lost shows too.
+        let seconds = lost_for.map_or(0, |lost| lost.as_secs().max(1));
+        self.watch_lost.get_or_create(&labels).set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
     /// Sets whether a server is connected.

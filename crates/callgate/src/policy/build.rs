@@ -156,6 +156,10 @@ fn all_authenticators(
             warn_shared_inbox(&path, &role, found);
             Arc::new(role)
         });
+        if defaults.is_some() && ceiling.allows_nothing() {
+            let message = "there is none, so annotations of service accounts grant nothing";
+            found.warn(format!("{path}.ceiling"), message);
+        }
         let rules = AuthenticatorRules { account, expires_after, user_prefix, ceiling, defaults };
         if all.insert(Arc::from(name.as_str()), rules).is_some() {
             found.fault(format!("{path}.name"), format!("`{name}` is there twice"));

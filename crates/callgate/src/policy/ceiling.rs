@@ -36,6 +36,16 @@ pub(super) struct Clipped {
 }
 
 impl Ceiling {
+    /// True if nothing from outside comes of it.
+    pub(super) fn allows_nothing(&self) -> bool {
+        let Self { accounts, roles, publish, subscribe, responses } = self;
+        accounts.is_empty()
+            && roles.is_empty()
+            && publish.is_empty()
+            && subscribe.is_empty()
+            && responses.is_none()
+    }
+
     pub(super) fn allows_role(&self, name: &str) -> bool {
         self.roles.iter().any(|role| role == name)
     }

@@ -1,0 +1,174 @@
+//! The service accounts that exist, as the watch knows them: no more of each than is needed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use callgate::authn::Proposal;
+use kube::core::{ObjectMeta, PartialObjectMeta};
+use serde_json::{Map, Value};
+
+use super::annotations;
+
+/// More text than this in the labels and our annotations of one account, in bytes, is not kept:
+/// whoever may edit an account must not be able to fill our memory. CEL sees at most 64 KiB.
+const MAX_TEXT: usize = 60 * 1024;
+
+/// A service account.
+#[derive(Debug, PartialEq)]
+pub(super) struct Account {
+    pub(super) uid: Box<str>,
+    pub(super) labels: Map<String, Value>,
+    /// Those below our prefix.
+    pub(super) annotations: Map<String, Value>,
+    /// What its annotations ask for.
+    pub(super) proposal: Proposal,
+}
+
+/// An account as it was read, with what should be logged about it.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// `namespace/name`.
+    pub(super) key: Box<str>,
+    pub(super) account: Account,
+    /// How many subjects in its annotations are malformed.
+    pub(super) malformed: usize,
+    /// What is wrong, fit for a log.
+    pub(super) remark: Option<String>,
+}
+
+impl Read {
+    /// Takes of an account what is needed. Nothing if it has no name or no uid.
+    pub(super) fn of<K>(object: PartialObjectMeta<K>, prefix: &str) -> Option<Self> {
+        let ObjectMeta { name, namespace, uid, labels, annotations, .. } = object.metadata;
+        let key = format!("{}/{}", namespace?, name?).into_boxed_str();
+        let labels = labels.unwrap_or_default();
+        let mut annotations = annotations.unwrap_or_default();
+        annotations.retain(|name, _| name.starts_with(prefix));
+        let size = |map: &BTreeMap<String, String>| -> usize {
+            map.iter().map(|(name, value)| name.len() + value.len()).sum()
+        };
+        let too_large = size(&labels) + size(&annotations) > MAX_TEXT;
+        let (labels, annotations) =
+            if too_large { Default::default() } else { (labels, annotations) };
+        let asked = annotations::read(prefix, &annotations);
+        let remark = match too_large {
+            true => Some(format!(
+                "its labels and annotations are larger than {MAX_TEXT} bytes and count for nothing"
+            )),
+            false => asked.example,
+        };
+        let account = Account {
+            uid: uid?.into_boxed_str(),
+            labels: as_json(labels),
+            annotations: as_json(annotations),
+            proposal: asked.proposal,
+        };
+        Some(Self { key, account, malformed: asked.malformed, remark })
+    }
+}
+
+fn as_json(map: BTreeMap<String, String>) -> Map<String, Value> {
+    map.into_iter().map(|(name, value)| (name, Value::String(value))).collect()
+}
+
+/// The key of an account that is gone.
+pub(super) fn key_of<K>(object: &PartialObjectMeta<K>) -> Option<String> {
+    let (namespace, name) = (object.metadata.namespace.as_ref()?, object.metadata.name.as_ref()?);
+    Some(format!("{namespace}/{name}"))
+}
+
+/// All known accounts by `namespace/name`.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    known: RwLock<HashMap<Box<str>, Arc<Account>>>,
+}
+
+impl Accounts {
+    /// The account of that key.
+    pub(super) fn find(&self, key: &str) -> Option<Arc<Account>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Puts one in the place of what was known.
+    pub(super) fn put(&self, key: Box<str>, account: Account) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::new(account));
+    }
+
+    pub(super) fn remove(&self, key: &str) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// Puts a whole list in the place of everything known in `namespace`, or everywhere.
+    pub(super) fn replace(&self, namespace: Option<&str>, listed: HashMap<Box<str>, Arc<Account>>) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        match namespace {
+            None => *known = listed,
+            Some(namespace) => {
+                let is_here = |key: &str| {
+                    key.strip_prefix(namespace).is_some_and(|rest| rest.starts_with('/'))
+                };
+                known.retain(|key, _| !is_here(key));
+                known.extend(listed);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ServiceAccount;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(object: Value) -> Option<Read> {
+        let object: PartialObjectMeta<ServiceAccount> = serde_json::from_value(object).unwrap();
+        Read::of(object, "nats.io/")
+    }
+
+    fn account(namespace: &str, name: &str, annotations: &Value) -> Value {
+        json!({"metadata": {"name": name, "namespace": namespace, "uid": "u", "labels": {"team": "blue"},
+            "annotations": annotations}})
+    }
+
+    #[test]
+    fn only_labels_and_our_annotations_are_kept() {
+        let annotations =
+            json!({"nats.io/roles": "a", "kubectl.kubernetes.io/last-applied-configuration": "{}"});
+        let read = read(account("shop", "web", &annotations)).unwrap();
+        assert_eq!(&*read.key, "shop/web");
+        assert_eq!(Value::Object(read.account.annotations), json!({"nats.io/roles": "a"}));
+        assert_eq!(Value::Object(read.account.labels), json!({"team": "blue"}));
+        assert_eq!(read.account.proposal.roles, Some(vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn an_account_cannot_fill_the_memory_and_then_counts_for_nothing() {
+        let annotations = json!({"nats.io/roles": "a", "nats.io/x": "x".repeat(61 * 1024)});
+        let read = read(account("shop", "web", &annotations)).unwrap();
+        assert!(read.account.annotations.is_empty() && read.account.labels.is_empty());
+        assert_eq!(read.account.proposal.roles, None);
+        assert!(read.remark.unwrap().contains("larger than"));
+    }
+
+    #[test]
+    fn a_list_replaces_what_is_in_its_namespace_and_nothing_else() {
+        let accounts = Accounts::default();
+        let put = |namespace: &str| {
+            let read = read(account(namespace, "web", &json!({}))).unwrap();
+            accounts.put(read.key, read.account);
+        };
+        ["shop", "shop-2", "bank"].into_iter().for_each(put);
+        accounts.replace(Some("shop"), HashMap::new());
+        assert!(accounts.find("shop/web").is_none());
+        assert!(accounts.find("shop-2/web").is_some() && accounts.find("bank/web").is_some());
+        accounts.replace(None, HashMap::new());
+        assert_eq!(accounts.count(), 0);
+    }
+}

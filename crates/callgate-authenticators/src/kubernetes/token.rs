@@ -1,0 +1,205 @@
+//! What a service account token says (Kubernetes `pkg/serviceaccount/claims.go`), read strictly.
+
+use callgate::authn::Rejection;
+use serde_json::{Map, Value};
+
+use crate::jws::claims::bad;
+
+/// `sub` of every service account token.
+const SUBJECT: &str = "system:serviceaccount:";
+/// Longest namespace (RFC 1123 label), and longest name of a service account (RFC 1123 subdomain).
+const MAX_LABEL: usize = 63;
+const MAX_SUBDOMAIN: usize = 253;
+const MAX_UID: usize = 128;
+
+/// The claims of a service account token, checked for their form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ServiceAccountClaims<'c> {
+    /// A label: without dots.
+    pub(super) namespace: &'c str,
+    /// A subdomain: labels joined by dots.
+    pub(super) name: &'c str,
+    pub(super) uid: &'c str,
+    /// The pod that the token was projected into.
+    pub(super) pod: Option<Bound<'c>>,
+    /// The node that the pod runs on (Kubernetes 1.30 and later).
+    pub(super) node: Option<Bound<'c>>,
+}
+
+/// An object that a token is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bound<'c> {
+    pub(super) name: &'c str,
+    pub(super) uid: Option<&'c str>,
+}
+
+/// True if the claims are of a service account, whosever it is.
+pub(super) fn looks_like_ours(claims: &Map<String, Value>) -> bool {
+    let subject = claims.get("sub").and_then(Value::as_str);
+    subject.is_some_and(|subject| subject.starts_with(SUBJECT))
+}
+
+impl<'c> ServiceAccountClaims<'c> {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// `bad_token` if `kubernetes.io` is missing (tokens of secrets have none), a name is none that
+    /// Kubernetes gives, or `sub` names somebody else.
+    pub(super) fn read(claims: &'c Map<String, Value>) -> Result<Self, Rejection> {
+        let own = claims.get("kubernetes.io").and_then(Value::as_object).ok_or_else(|| {
+            bad("it has no `kubernetes.io` claims: mint it with TokenRequest (a projected volume, \
+                 or `kubectl create token`)"
+                .to_owned())
+        })?;
+        let account = own.get("serviceaccount").and_then(Value::as_object);
+        let account = account.ok_or_else(|| malformed("serviceaccount"))?;
+        let found = Self {
+            namespace: text(own, "namespace")
+                .filter(|it| is_label(it))
+                .ok_or_else(|| malformed("namespace"))?,
+            name: text(account, "name")
+                .filter(|it| is_subdomain(it))
+                .ok_or_else(|| malformed("serviceaccount.name"))?,
+            uid: text(account, "uid")
+                .filter(|it| !it.is_empty() && it.len() <= MAX_UID)
+                .ok_or_else(|| malformed("serviceaccount.uid"))?,
+            pod: bound(own, "pod")?,
+            node: bound(own, "node")?,
+        };
+        match claims.get("sub").and_then(Value::as_str) == Some(&found.subject()) {
+            true => Ok(found),
+            false => Err(bad(
+                "its `sub` and its `kubernetes.io` claims name different accounts".to_owned()
+            )),
+        }
+    }
+
+    /// The user name in Kubernetes.
+    pub(super) fn subject(&self) -> String {
+        format!("{SUBJECT}{}:{}", self.namespace, self.name)
+    }
+}
+
+fn malformed(what: &str) -> Rejection {
+    bad(format!("its claim `kubernetes.io`.`{what}` is missing, or none that Kubernetes gives"))
+}
+
+fn text<'c>(map: &'c Map<String, Value>, key: &str) -> Option<&'c str> {
+    map.get(key)?.as_str()
+}
+
+fn bound<'c>(own: &'c Map<String, Value>, key: &str) -> Result<Option<Bound<'c>>, Rejection> {
+    let Some(found) = own.get(key) else { return Ok(None) };
+    let found = found.as_object().ok_or_else(|| malformed(key))?;
+    let name = text(found, "name").filter(|it| is_subdomain(it)).ok_or_else(|| malformed(key))?;
+    Ok(Some(Bound { name, uid: text(found, "uid").filter(|uid| uid.len() <= MAX_UID) }))
+}
+
+/// An RFC 1123 label. The form matters: names become tokens of subjects.
+pub(super) fn is_label(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=MAX_LABEL).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+fn is_subdomain(text: &str) -> bool {
+    // Each label may be as long as the whole, as in Kubernetes' own check.
+    let label = |label: &str| {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !label.is_empty()
+            && label.bytes().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= MAX_SUBDOMAIN && text.split('.').all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn claims(namespace: &str, name: &str) -> Value {
+        json!({
+            "sub": format!("{SUBJECT}{namespace}:{name}"),
+            "kubernetes.io": {
+                "namespace": namespace,
+                "serviceaccount": {"name": name, "uid": "u1"},
+                "pod": {"name": "web-0", "uid": "p1"},
+                "node": {"name": "node-1.example", "uid": "n1"},
+            },
+        })
+    }
+
+    #[test]
+    fn tokens_of_every_kubernetes_are_read() {
+        let claims = claims("shop", "my.service");
+        let read = ServiceAccountClaims::read(claims.as_object().unwrap()).unwrap();
+        assert_eq!((read.namespace, read.name, read.uid), ("shop", "my.service", "u1"));
+        assert_eq!(read.pod, Some(Bound { name: "web-0", uid: Some("p1") }));
+        assert_eq!(read.node.map(|node| node.name), Some("node-1.example"));
+    }
+
+    #[test]
+    fn names_that_kubernetes_never_gives_are_refused() {
+        let long = "a".repeat(64);
+        for (namespace, name) in [
+            ("", "a"),
+            ("a.b", "c"),
+            ("A", "b"),
+            ("a_b", "c"),
+            ("*", "c"),
+            (">", "c"),
+            ("-a", "b"),
+            (&*long, "b"),
+            ("a", ""),
+            ("a", "."),
+            ("a", "b..c"),
+            ("a", "b."),
+            ("a", "*"),
+            ("a", "b c"),
+            ("a", "b_c"),
+            ("a", "é"),
+            ("a", "b-.c"),
+            ("a:b", "c"),
+            ("a", "b:c"),
+            ("a/b", "c"),
+            ("a", "{{b}}"),
+        ] {
+            let claims = claims(namespace, name);
+            assert!(
+                ServiceAccountClaims::read(claims.as_object().unwrap()).is_err(),
+                "{namespace} {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn claims_that_are_missing_of_another_type_or_contradict_are_refused() {
+        let pointer = |pointer: &str, value: Value| {
+            let mut claims = claims("shop", "web");
+            *claims.pointer_mut(pointer).unwrap() = value;
+            claims
+        };
+        for claims in [
+            json!({}),
+            json!({"sub": "system:serviceaccount:shop:web"}),
+            pointer("/kubernetes.io", json!([])),
+            pointer("/kubernetes.io/namespace", json!(1)),
+            pointer("/kubernetes.io/namespace", json!("other")),
+            pointer("/kubernetes.io/serviceaccount", json!("web")),
+            pointer("/kubernetes.io/serviceaccount/name", json!("other")),
+            pointer("/kubernetes.io/serviceaccount/uid", json!("")),
+            pointer("/kubernetes.io/serviceaccount/uid", json!(null)),
+            pointer("/kubernetes.io/pod", json!("web-0")),
+            pointer("/kubernetes.io/pod/name", json!("*")),
+            pointer("/sub", json!("system:serviceaccount:shop:other")),
+            pointer("/sub", json!("shop/web")),
+        ] {
+            assert!(ServiceAccountClaims::read(claims.as_object().unwrap()).is_err(), "{claims}");
+        }
+    }
+}

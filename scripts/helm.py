@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""Checks the Helm chart, and renders the plain manifests from it.
+
+    helm.py check      lint, and compare deploy/kubernetes/ and the goldens with what the chart renders
+    helm.py render     write deploy/kubernetes/ and the goldens anew
+
+Helm is compiled from its Go module into `.tools/helm/` where there is Go; without Go this fails, and says so.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import tools
+
+HELM = "helm.sh/helm/v3/cmd/helm@v3.19.0"
+CHART = tools.ROOT / "deploy" / "helm" / "callgate"
+# What is rendered, from which values, into which file.
+RENDERS = [
+    ([], tools.ROOT / "deploy" / "kubernetes" / "callgate.yaml"),
+    (["--values", CHART / "ci" / "everything-values.yaml"], CHART / "ci" / "everything-golden.yaml"),
+]
+HEADER = "# Rendered from deploy/helm/callgate by scripts/helm.py; change it there.\n"
+# Values that the schema must refuse, each with what helm then names.
+REFUSED = [("replicas=0", "replicas"), ("replicass=2", "replicass"), ("secretName=", "secretName")]
+
+
+def main(arguments):
+    commands = {"check": check, "render": render}
+    if len(arguments) != 1 or arguments[0] not in commands:
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        return commands[arguments[0]](helm())
+    except tools.Failed as failure:
+        print(f"helm: {failure}", file=sys.stderr)
+        return 1
+
+
+def helm():
+    binary = tools.TOOLS / "helm" / "helm"
+    if tools.starts(binary, "version"):
+        return binary
+    go = shutil.which("go")
+    if go is None:
+        raise tools.Failed("there is no Go to compile helm with: the chart was NOT checked")
+    tools.say("helm (this compiles for some minutes)")
+    environment = {**os.environ, "GOBIN": str(binary.parent), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(["nice", go, "install", "-trimpath", HELM], env=environment, cwd=folder,
+                              capture_output=True, text=True)
+    if done.returncode != 0:
+        raise tools.Failed(f"helm cannot be compiled: {done.stderr.strip()[-2000:]}")
+    return binary
+
+
+def check(binary):
+    faults = []
+    lint = run(binary, "lint", "--strict", CHART)
+    if lint.returncode != 0:
+        faults.append(f"helm lint:\n{lint.stdout}{lint.stderr}")
+    for values, file in RENDERS:
+        text = rendered(binary, values)
+        if not file.exists() or file.read_text() != text:
+            faults.append(f"{file.relative_to(tools.ROOT)} is not what the chart renders: run scripts/helm.py render")
+    for setting, named in REFUSED:
+        refused = run(binary, "template", "callgate", CHART, "--set", setting)
+        if refused.returncode == 0 or named not in refused.stderr:
+            faults.append(f"the schema does not refuse `{setting}`")
+    for fault in faults:
+        print(f"helm: {fault}", file=sys.stderr)
+    print(f"helm: lint, {len(RENDERS)} renders, {len(REFUSED)} refused values; {len(faults)} faults")
+    return 1 if faults else 0
+
+
+def render(binary):
+    for values, file in RENDERS:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(rendered(binary, values))
+        print(f"helm: wrote {file.relative_to(tools.ROOT)}")
+    return 0
+
+
+def rendered(binary, values):
+    done = run(binary, "template", "callgate", CHART, "--namespace", "nats", *values)
+    if done.returncode != 0:
+        raise tools.Failed(f"the chart does not render: {done.stderr.strip()}")
+    return HEADER + done.stdout
+
+
+def run(*command):
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

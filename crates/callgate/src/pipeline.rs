@@ -142,6 +142,7 @@ impl Pipeline {
     }
 
     /// Opens a message and refuses it, for want of room to work on it.
+    #[cfg(feature = "nats")]
     pub(crate) fn refuse_overload(&self, message: Message<'_>) -> Handled {
         let denial = Denial::new(Reason::Overloaded, "more requests are in flight than allowed");
         match self.opener.open(message) {
@@ -342,6 +343,7 @@ struct Case {
     claimed_user: String,
 }
 
+#[cfg(feature = "nats")]
 impl From<Opened> for Case {
     fn from(opened: Opened) -> Self {
         Self::split(opened).0

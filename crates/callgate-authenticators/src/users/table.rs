@@ -131,7 +131,9 @@ fn document(path: &Path) -> Result<Document, DocumentError> {
     let text = Sources::read_aside(path)?;
     if text.trim_ascii().is_empty() {
         // In YAML and TOML that would be a table without users: a truncated file locks out all.
-        return Err(DocumentError::Syntax("it is empty".to_owned()));
+        return Err(DocumentError::Syntax(
+            "it is empty: write the users, or `{}` for none".to_owned(),
+        ));
     }
     Document::parse(&text, format)
 }

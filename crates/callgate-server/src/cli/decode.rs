@@ -119,6 +119,7 @@ fn show(token: &str, secrets: bool, server_xkey: Option<&CurvePublicKey>) -> Res
     let mut claims = decoded.claims.clone();
     let inner = claims.pointer("/nats/jwt").and_then(Value::as_str).map(str::to_owned);
     if !secrets {
+        redact_copies_of_the_token(&mut claims);
         redact(&mut claims);
     }
     say(pretty(&decoded.header));
@@ -145,13 +146,25 @@ fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
+const REDACTED: &str = "[redacted; --show-secrets shows it]";
+
+/// nats-server 2.10 repeats a token as the user's name.
+fn redact_copies_of_the_token(claims: &mut Value) {
+    let Some(token) = claims.pointer("/nats/connect_opts/auth_token").cloned() else { return };
+    if let Some(user) = claims.pointer_mut("/nats/client_info/user")
+        && *user == token
+    {
+        *user = REDACTED.into();
+    }
+}
+
 fn redact(value: &mut Value) {
     match value {
         Value::Object(map) => {
             for (name, value) in map {
                 let secret = SECRETS.contains(&name.as_str()) && value.is_string();
                 match secret {
-                    true => *value = "[redacted; --show-secrets shows it]".into(),
+                    true => *value = REDACTED.into(),
                     false => redact(value),
                 }
             }

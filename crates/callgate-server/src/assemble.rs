@@ -51,6 +51,9 @@ pub(crate) fn assemble(config: Config, observers: Option<&Arc<Observers>>) -> As
     };
     let mut builder = with_issuer(issuer).refusals(refusal).chain(chain.clone(), policy);
     if let Some(observers) = observers {
+        for link in chain.links() {
+            observers.metrics.knows(&link.name);
+        }
         let observers = Arc::clone(observers);
         builder = builder.on_decision(move |decision| {
             observers.log.write(decision);

@@ -166,6 +166,12 @@ impl Metrics {
         }
     }
 
+    /// The same for what is counted of an authenticator.
+    pub(crate) fn knows(&self, authenticator: &str) {
+        let labels = AuthenticatorLabel { authenticator: authenticator.to_owned() };
+        self.ceiling_dropped.get_or_create(&labels).inc_by(0);
+    }
+
     /// Counts a decision.
     pub(crate) fn record(&self, decision: &Decision) {
         let reason = decision.reason.as_str();
@@ -253,6 +259,23 @@ impl Metrics {
     pub(crate) fn render(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(with_all_names(text))
     }
+}
+
+/// Counters that the encoder leaves out until they have counted something, because their labels
+/// are not known before. Whoever looks for a name finds it anyway.
+const UNTIL_COUNTED: [&str; 2] = ["callgate_decisions", "callgate_jwks_refresh"];
+
+fn with_all_names(text: String) -> String {
+    const END: &str = "# EOF\n";
+    let mut text = text.strip_suffix(END).map(str::to_owned).unwrap_or(text);
+    for name in UNTIL_COUNTED {
+        let line = format!("# TYPE {name} counter\n");
+        if !text.contains(&line) {
+            text.push_str(&line);
+        }
+    }
+    text.push_str(END);
+    text
 }

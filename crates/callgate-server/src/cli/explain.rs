@@ -36,7 +36,7 @@ const LOADING: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   callgate explain --config callgate.toml --user bob --password env:BOB --can pub:orders.new
-  callgate explain --config callgate.toml --token @token.jwt --client-type websocket --source 10.1.2.3
+  callgate explain --config callgate.toml --token @token.jwt --source 10.1.2.3
 
 Exits with 0 if the client would be admitted, with 1 if it would be refused.")]
 pub(super) struct Args {

@@ -56,8 +56,17 @@ pub(super) fn run(args: &Args) -> u8 {
     };
     let kept =
         args.out.as_ref().map(|path| (path, write_private(path, &format!("{}\n", seed.expose()))));
-    if let Some((path, Err(error))) = kept {
-        return unusable(format_args!("cannot write `{}`: {error}", path.display()));
+    match kept {
+        Some((path, Err(error))) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return unusable(format_args!(
+                "`{}` is there already: nothing was written; choose another name, or move it away",
+                path.display()
+            ));
+        }
+        Some((path, Err(error))) => {
+            return unusable(format_args!("cannot write `{}`: {error}", path.display()));
+        }
+        Some((_, Ok(()))) | None => {}
     }
     let shown = args.out.is_none().then(|| seed.expose());
     match (args.json, shown) {

@@ -44,7 +44,7 @@ pub(super) fn read(
     let there = root.has("issuer");
     let Some(mut table) = section(root, "issuer") else { return (None, settings) };
     if !there && overrides.issuer_seed.is_none() {
-        root.fault("issuer", "is missing: it holds `seed`, the account nkey whose public key nats-server has as auth_callout.issuer");
+        root.fault("issuer", "is missing: it holds `seed`, the account nkey whose public key nats-server has as auth_callout.issuer (or --issuer-seed); `callgate key account` makes one");
     }
     let signer = signer(&mut table, overrides, overridden, there);
     let xkeys = xkeys(&mut table, overrides, overridden);

@@ -138,7 +138,7 @@ impl<'a> Report<'a> {
         }
         for (question, allowed, rule) in self.answers() {
             let answer = if allowed { "yes" } else { "no" };
-            line(f, "can", format_args!("{question}  {answer}: {rule}"))?;
+            line(f, "can", format_args!("{question}  {answer}, {rule}"))?;
         }
         let verdict = if self.grant().is_some() { "admitted" } else { "refused" };
         line(f, "decision", verdict)

@@ -1,0 +1,252 @@
+//! Mistakes of operators, each with the words that say what to do.
+
+use std::{fs, path::Path};
+
+use callgate_testkit::{CurveKey, Nkey};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Credential, Pair, callgate_in, has, stays_out, write_private};
+
+/// A good configuration in a folder, to be spoilt.
+fn good() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let init = callgate_in(folder.path(), &["init", "--demo", "."]);
+    assert_eq!(init.code, 0, "{init:?}");
+    folder
+}
+
+fn edit(folder: &Path, change: impl Fn(&str) -> String) {
+    let path = folder.join("callgate.toml");
+    fs::write(&path, change(&fs::read_to_string(&path).unwrap())).unwrap();
+}
+
+/// `check` and `serve` both refuse with exit code 2 and these words.
+#[track_caller]
+fn refused(folder: &TempDir, words: &[&str]) {
+    for command in ["check", "serve"] {
+        let ran = callgate_in(folder.path(), &[command, "--config", "callgate.toml"]);
+        assert_eq!(ran.code, 2, "{command}: {ran:?}");
+        has(&ran.text(), words);
+    }
+}
+
+type Case = (&'static str, fn(&Path), &'static [&'static str]);
+
+fn seed_line(text: &str) -> String {
+    text.lines().filter(|line| !line.starts_with("seed")).map(|line| format!("{line}\n")).collect()
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    fs::remove_file(folder.join(name)).unwrap();
+    write_private(&folder.join(name), text);
+}
+
+const KEYS: [Case; 8] = [
+    (
+        "no issuer key",
+        |folder| edit(folder, seed_line),
+        &[
+            "issuer.seed",
+            "is missing",
+            "SA…",
+            "auth_callout.issuer",
+            "`callgate key account` makes one",
+        ],
+    ),
+    (
+        "a user seed where an account seed belongs",
+        |folder| write(folder, "issuer.nk", &Nkey::user().seed()),
+        &["issuer.seed", "this is a user seed (SU…)", "an account seed (SA…) is needed"],
+    ),
+    (
+        "a curve seed where an account seed belongs",
+        |folder| write(folder, "issuer.nk", &CurveKey::generate().seed()),
+        &["issuer.seed", "this is a curve seed (SX…)", "an account seed (SA…) is needed"],
+    ),
+    (
+        "a public key where a seed belongs",
+        |folder| write(folder, "issuer.nk", &Nkey::account().public()),
+        &["issuer.seed", "account public key (A…)", "a seed (S…) is needed"],
+    ),
+    (
+        "an account seed where an xkey belongs",
+        |folder| write(folder, "xkey.xk", &Nkey::account().seed()),
+        &["issuer.xkeys[0]", "this is an account seed (SA…)", "a curve seed (SX…) is needed"],
+    ),
+    (
+        "an account seed where the login's belongs",
+        |folder| write(folder, "auth.nk", &Nkey::account().seed()),
+        &["nats.nkey", "account", "a user seed (SU…)"],
+    ),
+    (
+        "no key file",
+        |folder| fs::remove_file(folder.join("issuer.nk")).unwrap(),
+        &["issuer.seed", "cannot read", "issuer.nk", "No such file"],
+    ),
+    (
+        "an empty key file",
+        |folder| write(folder, "issuer.nk", "\n"),
+        &["issuer.seed", "issuer.nk", "seed"],
+    ),
+];
+
+#[test]
+fn a_wrong_key_is_named_with_the_one_that_is_needed() {
+    for (what, spoil, words) in KEYS {
+        let folder = good();
+        spoil(folder.path());
+        let ran = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
+        assert_eq!(ran.code, 2, "{what}: {ran:?}");
+        refused(&folder, words);
+    }
+}
+
+const USERS: [Case; 7] = [
+    (
+        "missing",
+        |folder| fs::remove_file(folder.join("users.json")).unwrap(),
+        &["authenticators[0].users.file", "cannot read", "users.json", "No such file"],
+    ),
+    (
+        "empty",
+        |folder| write(folder, "users.json", ""),
+        &["authenticators[0].users.file", "`users.json`", "is empty", "`{}`"],
+    ),
+    (
+        "truncated",
+        |folder| write(folder, "users.json", "{\"alice\": {\"pass\": \"al"),
+        &["authenticators[0].users.file", "`users.json`", "EOF", "line 1"],
+    ),
+    (
+        "a duplicate user",
+        |folder| {
+            write(folder, "users.json", "{\"al\": {\"pass\": \"x\"}, \"al\": {\"pass\": \"y\"}}")
+        },
+        &["`users.json`", "`al` is there twice", "line 1"],
+    ),
+    (
+        "a cut hash",
+        |folder| {
+            write(folder, "users.json", "{\"al\": {\"pass\": \"$argon2id$v=19$m=19456,t=2\"}}")
+        },
+        &["users.json: al.pass", "not a complete argon2id hash", "`password_plain`"],
+    ),
+    (
+        "a hash of an unknown kind",
+        |folder| write(folder, "users.json", "{\"al\": {\"pass\": \"{SSHA}c2FsdA==\"}}"),
+        &["users.json: al.pass", "argon2id, scrypt, bcrypt", "`password_plain`"],
+    ),
+    (
+        "a hash that would stop the machine",
+        |folder| {
+            let hash =
+                "$argon2id$v=19$m=4194304,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$MDEyMzQ1Njc4OWFiY2RlZg";
+            write(folder, "users.json", &json!({ "al": { "pass": hash } }).to_string());
+        },
+        &["users.json: al.pass", "argon2 m must be at most", "1 GiB"],
+    ),
+];
+
+#[test]
+fn a_users_file_that_cannot_be_used_is_named_with_the_reason() {
+    for (what, spoil, words) in USERS {
+        let folder = good();
+        spoil(folder.path());
+        let ran = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
+        assert_eq!(ran.code, 2, "{what}: {ran:?}");
+        refused(&folder, words);
+    }
+}
+
+#[test]
+fn a_seed_that_others_may_write_is_a_fault_and_one_they_may_read_a_warning() {
+    let folder = good();
+    set_mode(&folder.path().join("issuer.nk"), "0644");
+    let ran = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    has(&ran.stdout, &["warning: issuer.seed", "others may read it", "chmod 600"]);
+    set_mode(&folder.path().join("issuer.nk"), "0666");
+    refused(&folder, &["issuer.seed", "may be written by others", "chmod 600"]);
+}
+
+fn set_mode(path: &Path, mode: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = u32::from_str_radix(mode, 8).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn alice() -> Credential {
+    Credential::password("alice", "alice")
+}
+
+fn users() -> Value {
+    json!({ "alice": { "pass": "alice", "account": "APP" } })
+}
+
+/// The client waits for an answer that never comes; the log says what the server needs.
+async fn drop_with(mut pair: Pair, reason: &str, words: &[&str]) {
+    let mark = pair.gate.mark();
+    stays_out(&pair.server.url(), "alice", "alice").await;
+    let told = pair.gate.says(mark, "dropped a request").await;
+    assert_eq!((&told["outcome"], &told["reason"]), (&json!("dropped"), &json!(reason)), "{told}");
+    has(told["detail"].as_str().unwrap(), words);
+    let sample = format!("callgate_dropped_total{{reason=\"{reason}\"}}");
+    assert!(pair.gate.metric(&sample).await >= 1.0);
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_not_the_servers_is_told_which_key_the_server_needs() {
+    let stranger = Nkey::account().public();
+    let pair = Pair::builder(users()).server_issuer(&stranger).start().await;
+    let needed = format!("`issuer: {}`", pair.issuer.public());
+    drop_with(pair, "wrong_audience_request", &[&stranger, &needed, "issuer.seed"]).await;
+}
+
+#[tokio::test]
+async fn an_xkey_that_is_not_the_servers_is_told_which_key_the_server_needs() {
+    let stranger = CurveKey::generate().public();
+    let pair = Pair::builder(users()).server_xkey(&stranger).start().await;
+    let needed = format!("`xkey: {}`", pair.xkey.public());
+    drop_with(pair, "cannot_decrypt", &["auth_callout", &needed]).await;
+}
+
+#[tokio::test]
+async fn an_encrypted_request_without_an_xkey_is_told_to_configure_one() {
+    let pair = Pair::of(users()).await;
+    pair.rewrite_config(|text| text.replace("xkeys = [{ file = \"xkey.xk\" }]", ""));
+    pair.gate.metric_reaches("callgate_config_reloads_total{result=\"ok\"}", 1.0).await;
+    drop_with(pair, "cannot_decrypt", &["no xkey is configured", "issuer.xkeys"]).await;
+}
+
+#[tokio::test]
+async fn a_request_in_clear_in_spite_of_an_xkey_is_told_to_encrypt() {
+    let pair = Pair::builder(users()).without_xkey().start().await;
+    let more = "[issuer]\nxkeys = [{ file = \"xkey.xk\" }]";
+    pair.rewrite_config(|text| text.replace("[issuer]", more));
+    pair.gate.metric_reaches("callgate_config_reloads_total{result=\"ok\"}", 1.0).await;
+    let words = ["in clear although an xkey is configured", "`xkey`", "insecure_allow_plaintext"];
+    drop_with(pair, "not_encrypted", &words).await;
+}
+
+#[tokio::test]
+async fn requests_in_clear_are_answered_during_a_change_over() {
+    let pair = Pair::builder(users()).without_xkey().start().await;
+    let more = "[issuer]\ninsecure_allow_plaintext = true\nxkeys = [{ file = \"xkey.xk\" }]";
+    pair.rewrite_config(|text| text.replace("[issuer]", more));
+    pair.gate.metric_reaches("callgate_config_reloads_total{result=\"ok\"}", 1.0).await;
+    pair.admits(&alice()).await;
+}
+
+#[tokio::test]
+async fn a_login_that_nats_refuses_is_told() {
+    let mut pair = Pair::of(users()).await;
+    write(pair.folder.path(), "auth.nk", &Nkey::user().seed());
+    let mut gate =
+        crate::support::Gate::start(pair.folder.path(), &["--config", "callgate.toml"]).await;
+    let told = gate.says(0, "cannot connect to NATS").await;
+    has(&told.to_string().to_lowercase(), &["authorization"]);
+    assert_eq!(gate.get("/readyz").await.0, 503);
+    pair.gate.terminate().await;
+    gate.terminate().await;
+}

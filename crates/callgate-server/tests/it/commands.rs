@@ -1,0 +1,53 @@
+//! Each command as a shell sees it: exit code, output, files.
+
+mod check;
+mod decode;
+mod explain;
+mod keys;
+mod serve;
+
+use crate::support::{callgate, has};
+
+const COMMANDS: [&str; 8] =
+    ["serve", "check", "explain", "init", "key", "hash-password", "token", "decode"];
+
+#[test]
+fn help_of_every_command_has_an_example_that_begins_with_the_command() {
+    let overview = callgate(&["--help"]);
+    assert_eq!(overview.code, 0);
+    has(&overview.stdout, &COMMANDS);
+    for command in COMMANDS {
+        let help = callgate(&[command, "--help"]);
+        assert_eq!(help.code, 0, "{help:?}");
+        let (_, examples) = help.stdout.split_once("Example").expect("examples");
+        has(examples, &[&format!("callgate {command}")]);
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_code_two() {
+    let cases: [&[&str]; 9] = [
+        &[],
+        &["nonsense"],
+        &["serve", "--nonsense"],
+        &["serve"],
+        &["check"],
+        &["explain"],
+        &["key", "nonsense"],
+        &["init"],
+        &["serve", "--config", "a.toml", "--users", "b.json"],
+    ];
+    for arguments in cases {
+        let ran = callgate(arguments);
+        assert_eq!(ran.code, 2, "{arguments:?}: {ran:?}");
+        assert!(!ran.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_command_without_a_configuration_says_what_to_give() {
+    for command in ["serve", "check", "explain"] {
+        let ran = callgate(&[command]);
+        has(&ran.stderr, &["--config FILE", "--nats-url", "--users", "`callgate init DIR`"]);
+    }
+}

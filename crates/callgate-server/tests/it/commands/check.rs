@@ -1,0 +1,168 @@
+//! `callgate check`
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::support::{callgate_in, command, has, run};
+
+/// The configuration of `init`, changed.
+fn configuration(change: impl Fn(String) -> String) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(callgate_in(folder.path(), &["init", "--demo", "."]).code, 0);
+    let path = folder.path().join("callgate.toml");
+    fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
+    folder
+}
+
+const CHECK: [&str; 3] = ["check", "--config", "callgate.toml"];
+
+#[test]
+fn a_good_configuration_is_exit_code_zero() {
+    let folder = configuration(|text| text);
+    let ran = callgate_in(folder.path(), &CHECK);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    has(&ran.stdout, &["the configuration is good", "0 faults"]);
+}
+
+#[test]
+fn all_faults_are_reported_at_once_with_their_key_paths_and_the_nearest_right_key() {
+    let folder = configuration(|text| {
+        text.replace("max_lifetime", "max_lifetme").replace("xkeys", "xkey")
+            + "jitter = 7\n[[bindings]]\nroles = [\"nobody\"]\n[log]\nlevel = \"loud\"\n"
+    });
+    fs::write(folder.path().join("users.json"), r#"{"al":{"pass":"x","acount":"APP"},"bo":{}}"#)
+        .unwrap();
+    let ran = callgate_in(folder.path(), &CHECK);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    has(
+        &ran.stdout,
+        &[
+            "error: session.max_lifetme: unknown key; did you mean `max_lifetime`?",
+            "error: issuer.xkey: unknown key; did you mean `xkeys`?",
+            "error: session.jitter: ",
+            "error: bindings[0].roles",
+            "error: log.level: must be error, warn, info, debug or trace",
+        ],
+    );
+    let json = callgate_in(folder.path(), &[&CHECK[..], &["--json"]].concat());
+    assert_eq!(json.code, 2);
+    let (json, text) = (json.json(), ran.stdout);
+    assert_eq!(json["ok"], false);
+    for fault in json["faults"].as_array().unwrap() {
+        has(&text, &[fault["path"].as_str().unwrap(), fault["message"].as_str().unwrap()]);
+    }
+}
+
+#[test]
+fn faults_of_the_users_file_are_reported_with_the_user_and_the_key() {
+    let folder = configuration(|text| text);
+    let users = r#"{"al":{"pass":"x","acount":"APP"},"bo":{},"cy":{"pass":null},"di":{"pass":""},
+        "ed":{"pass":"a","password":"b"},"flo":{"token":"t"},"gil":{"token":"t"},
+        "hal":{"pass":"x","payload":5},"ida":{"pass":"x","roles":["nobody"]}}"#;
+    fs::write(folder.path().join("users.json"), users).unwrap();
+    let ran = callgate_in(folder.path(), &CHECK);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    has(
+        &ran.stdout,
+        &[
+            "users.json: al.acount: unknown key; did you mean `account`?",
+            "users.json: bo: has no credential",
+            "users.json: cy.pass: must not be null",
+            "users.json: di.pass: must not be empty",
+            "users.json: ed.password: `pass` and `password` mean the same",
+            "users.json: gil.token: `flo` has the same one",
+            "users.json: hal.payload: nats-server never enforces",
+            "users.json: ida.roles[0]: there is no role `nobody`",
+        ],
+    );
+}
+
+#[test]
+fn warnings_alone_are_exit_code_zero() {
+    let folder = configuration(|text| text.replace("xkeys = ", "# xkeys = "));
+    let ran = callgate_in(folder.path(), &CHECK);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    has(&ran.stdout, &["warning: issuer.xkeys: no xkey", "`callgate key curve`", "1 warning"]);
+    let json = callgate_in(folder.path(), &[&CHECK[..], &["--json"]].concat());
+    assert_eq!((json.code, json.json()["ok"].clone()), (0, json!(true)));
+    assert_eq!(json.json()["warnings"][0]["path"], "issuer.xkeys");
+}
+
+#[test]
+fn a_secret_in_plain_text_is_a_warning_and_an_unset_one_a_fault() {
+    let secret = |password: &str| {
+        let line = format!("user = \"auth\"\npassword = {password}");
+        configuration(move |text| text.replace("nkey = { file = \"auth.nk\" }", &line))
+    };
+    let plain = callgate_in(secret("\"canary\"").path(), &CHECK);
+    assert_eq!(plain.code, 0, "{plain:?}");
+    has(&plain.stdout, &["warning: nats.password"]);
+    assert!(!plain.text().contains("canary"));
+    let folder = secret("{ env = \"CALLGATE_TEST_SECRET\" }");
+    let unset = callgate_in(folder.path(), &CHECK);
+    assert_eq!(unset.code, 2, "{unset:?}");
+    has(&unset.stdout, &["nats.password", "`CALLGATE_TEST_SECRET` is not set"]);
+    let empty = run(command(folder.path(), &CHECK).env("CALLGATE_TEST_SECRET", ""), b"");
+    has(&empty.stdout, &["nats.password", "`CALLGATE_TEST_SECRET` is empty"]);
+    let set = run(command(folder.path(), &CHECK).env("CALLGATE_TEST_SECRET", "x"), b"");
+    assert_eq!(set.code, 0, "{set:?}");
+}
+
+#[test]
+fn an_unknown_kind_lists_those_that_there_are() {
+    let folder = configuration(|text| text.replace("authenticators.users", "authenticators.ldp"));
+    let ran = callgate_in(folder.path(), &CHECK);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    has(&ran.stdout, &["authenticators[0].ldp", "unknown kind", "this build has: ", "users"]);
+}
+
+#[test]
+fn a_configuration_can_be_yaml_or_json_too() {
+    let folder = configuration(|text| text);
+    let json = json!({
+        "nats": { "servers": "nats://127.0.0.1:4222", "nkey": { "file": "auth.nk" } },
+        "issuer": { "seed": { "file": "issuer.nk" }, "xkeys": [{ "file": "xkey.xk" }] },
+        "authenticators": [{ "users": { "file": "users.json" } }],
+    });
+    let yaml = "nats: { servers: [\"nats://127.0.0.1:4222\"], nkey: { file: auth.nk } }
+issuer:
+  seed: { file: issuer.nk }
+  xkeys: [{ file: xkey.xk }]
+authenticators:
+  - users: { file: users.json }
+";
+    for (name, text) in [("c.json", json.to_string()), ("c.yaml", yaml.to_owned())] {
+        fs::write(folder.path().join(name), text).unwrap();
+        let ran = callgate_in(folder.path(), &["check", "--config", name]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    let other = callgate_in(folder.path(), &["check", "--config", "users.ini"]);
+    assert_eq!(other.code, 2, "{other:?}");
+    has(&other.stdout, &[".toml", ".yaml", ".json"]);
+}
+
+#[test]
+fn flags_alone_are_checked_like_a_file() {
+    let folder = configuration(|text| text);
+    let flags = [
+        "check",
+        "--nats-url",
+        "nats://127.0.0.1:4222",
+        "--nats-user",
+        "auth",
+        "--nats-password",
+        "env:CALLGATE_TEST_SECRET",
+        "--issuer-seed",
+        "@issuer.nk",
+        "--xkey-seed",
+        "@xkey.xk",
+        "--users",
+        "users.json",
+    ];
+    let ran = run(command(folder.path(), &flags).env("CALLGATE_TEST_SECRET", "x"), b"");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let missing = callgate_in(folder.path(), &["check", "--users", "users.json"]);
+    assert_eq!(missing.code, 2);
+    has(&missing.stdout, &["nats.servers", "--nats-url", "issuer", "--issuer-seed"]);
+}

@@ -1,0 +1,174 @@
+//! `callgate explain`
+
+use std::{
+    fs,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use callgate_testkit::{CurveKey, Nkey, RequestBuilder};
+use serde_json::json;
+
+use crate::support::{Ran, callgate_in, command, has, run, write_private};
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(callgate_in(folder.path(), &["init", "--demo", "."]).code, 0);
+    folder
+}
+
+/// `explain` with the password `bob` in a variable.
+fn explain(folder: &Path, arguments: &[&str]) -> Ran {
+    let arguments = [&["explain", "--config", "callgate.toml"], arguments].concat();
+    run(command(folder, &arguments).env("BOB", "bob"), b"")
+}
+
+const BOB: [&str; 4] = ["--user", "bob", "--password", "env:BOB"];
+
+#[test]
+fn an_admission_is_explained_step_by_step() {
+    let folder = folder();
+    let ran = explain(folder.path(), &BOB);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    has(
+        &ran.stdout,
+        &[
+            "credential      password",
+            "users: identified `bob`",
+            "account         APP",
+            "may publish     bob.>",
+            "may subscribe   bob.>",
+            "max 1, ttl 120s",
+            "session ends",
+            "publish: by nats-server",
+            "source: by Callgate",
+            "decision        admitted",
+        ],
+    );
+}
+
+#[test]
+fn a_refusal_is_explained_with_its_reason() {
+    let folder = folder();
+    let cases: [(&[&str], &str); 4] = [
+        (&["--user", "alice", "--password", "env:BOB"], "bad_password"),
+        (&["--user", "pam", "--password", "env:BOB"], "unknown_user"),
+        (&["--token", "env:BOB"], "bad_token"),
+        (&[], "no_credential"),
+    ];
+    for (arguments, reason) in cases {
+        let ran = explain(folder.path(), arguments);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        has(&ran.stdout, &[&format!("reason          {reason}"), "decision        refused"]);
+        let json = explain(folder.path(), &[arguments, &["--json"]].concat());
+        assert_eq!((json.code, json.json()["reason"].clone()), (1, json!(reason)));
+        assert_eq!(json.json()["outcome"], "refused");
+    }
+}
+
+#[test]
+fn questions_are_answered_with_the_rule_that_decides() {
+    let folder = folder();
+    let questions =
+        ["--can", "pub:bob.x", "--can", "pub:test", "--can", "sub:bob.x", "--can", "sub:test"];
+    let ran = explain(folder.path(), &[&BOB[..], &questions].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    has(
+        &ran.stdout,
+        &[
+            "pub:bob.x  yes, publish allow `bob.>`",
+            "pub:test  yes, by responses",
+            "sub:bob.x  yes, subscribe allow `bob.>`",
+            "sub:test  no, ",
+        ],
+    );
+    let json = explain(folder.path(), &[&BOB[..], &questions, &["--json"]].concat()).json();
+    let allowed: Vec<_> =
+        json["can"].as_array().unwrap().iter().map(|answer| answer["allowed"].clone()).collect();
+    assert_eq!(allowed, [json!(true), json!(true), json!(true), json!(false)]);
+    assert_eq!(json["account"], "APP");
+    assert_eq!(json["permissions"]["publish"]["allow"], json!(["bob.>"]));
+    let wrong = explain(folder.path(), &["--can", "publish:x"]);
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    has(&wrong.stderr, &["pub:", "sub:"]);
+}
+
+#[test]
+fn where_and_how_the_client_connects_counts() {
+    let folder = folder();
+    let users = json!({
+        "bob": { "pass": "bob", "account": "APP", "source": ["10.0.0.0/8"] },
+        "web": { "pass": "bob", "account": "APP", "connection_types": ["websocket"] },
+    });
+    fs::write(folder.path().join("users.json"), users.to_string()).unwrap();
+    let web = ["--user", "web", "--password", "env:BOB"];
+    let cases: [(&[&str], &[&str], Option<&str>); 6] = [
+        (&BOB, &[], Some("source_not_allowed")),
+        (&BOB, &["--source", "10.1.2.3"], None),
+        (&BOB, &["--source", "10.1.2.3", "--client-type", "mqtt"], None),
+        (
+            &BOB,
+            &["--source", "10.1.2.3", "--client-type", "leafnode"],
+            Some("connection_type_not_allowed"),
+        ),
+        (&web, &[], Some("connection_type_not_allowed")),
+        (&web, &["--client-type", "websocket"], None),
+    ];
+    for (who, how, reason) in cases {
+        let ran = explain(folder.path(), &[who, how].concat());
+        assert_eq!(ran.code, i32::from(reason.is_some()), "{how:?} {ran:?}");
+        has(&ran.stdout, &[reason.unwrap_or("admitted")]);
+    }
+}
+
+#[test]
+fn an_nkey_signs_a_nonce_and_what_a_real_server_needs_is_said() {
+    let folder = folder();
+    let robot = Nkey::user();
+    let users = json!({ "robot": { "nkey": robot.public(), "account": "APP" } });
+    fs::write(folder.path().join("users.json"), users.to_string()).unwrap();
+    write_private(&folder.path().join("robot.nk"), &robot.seed());
+    let ran = explain(folder.path(), &["--nkey-seed", "@robot.nk"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    has(&ran.stdout, &["credential      nkey", "identified `robot`"]);
+    has(&ran.text(), &["made-up nonce", "at least one nkey user"]);
+    let account = explain(folder.path(), &["--nkey-seed", "@issuer.nk"]);
+    assert_eq!(account.code, 2, "{account:?}");
+    has(&account.stderr, &["--nkey-seed", "account", "a user seed (SU…) is needed"]);
+}
+
+#[test]
+fn a_password_on_the_command_line_works_and_is_warned_about() {
+    let folder = folder();
+    let ran = explain(folder.path(), &["--user", "bob", "--password", "bob"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    has(&ran.stderr, &["warning: --password", "@FILE or env:NAME"]);
+}
+
+#[test]
+fn a_request_of_a_server_is_explained_from_its_file() {
+    let folder = folder();
+    let seed = fs::read_to_string(folder.path().join("xkey.xk")).unwrap();
+    let issuer = fs::read_to_string(folder.path().join("issuer.nk")).unwrap();
+    let (xkey, issuer) = (CurveKey::from_seed(seed.trim()), Nkey::from_seed(issuer.trim()));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    // Judged as of when it was made, however old it is.
+    let made = i64::try_from(now).unwrap() - 86_400;
+    let request = RequestBuilder::new(&issuer.public(), made)
+        .password("bob", "bob")
+        .sealed_for(&xkey.public())
+        .build();
+    fs::write(folder.path().join("request"), &request.payload).unwrap();
+    let header = request.xkey_header.unwrap();
+    let ran = explain(folder.path(), &["--request", "request", "--server-xkey", &header]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    has(&ran.stdout, &["identified `bob`", "decision        admitted"]);
+    // In clear it would be dropped, and it is said why.
+    fs::write(folder.path().join("clear"), &request.token).unwrap();
+    let clear = explain(folder.path(), &["--request", "clear"]);
+    assert_eq!(clear.code, 1, "{clear:?}");
+    has(&clear.text(), &["dropped", "not_encrypted"]);
+    let missing = explain(folder.path(), &["--request", "nowhere"]);
+    assert_eq!(missing.code, 2, "{missing:?}");
+    has(&missing.stderr, &["cannot read `nowhere`"]);
+}

@@ -1,0 +1,77 @@
+//! `callgate key` and `callgate hash-password`
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use callgate_testkit::{CurveKey, Nkey};
+use serde_json::json;
+
+use crate::support::{Credential, Pair, callgate, callgate_in, command, has, run};
+
+const TYPES: [(&str, char, &str); 5] = [
+    ("account", 'A', "SA"),
+    ("user", 'U', "SU"),
+    ("curve", 'X', "SX"),
+    ("server", 'N', "SN"),
+    ("operator", 'O', "SO"),
+];
+
+/// The public key of a seed, by another implementation.
+fn public_of(seed: &str) -> String {
+    match seed.starts_with("SX") {
+        true => CurveKey::from_seed(seed).public(),
+        false => Nkey::from_seed(seed).public(),
+    }
+}
+
+#[test]
+fn a_key_of_each_type_is_printed_with_its_seed() {
+    for (kind, public, seed) in TYPES {
+        let ran = callgate(&["key", kind]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let lines: Vec<_> = ran.stdout.lines().collect();
+        assert!(lines[0].starts_with(public) && lines[1].starts_with(seed), "{lines:?}");
+        assert_eq!(public_of(lines[1]), lines[0]);
+        let json = callgate(&["key", kind, "--json"]).json();
+        assert_eq!(public_of(json["seed"].as_str().unwrap()), json["public_key"]);
+    }
+}
+
+#[test]
+fn a_seed_that_is_written_to_a_file_is_private_and_not_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, ..) in TYPES {
+        let name = format!("{kind}.nk");
+        let ran = callgate_in(folder.path(), &["key", kind, "--out", &name]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let path = folder.path().join(&name);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let seed = fs::read_to_string(&path).unwrap();
+        assert_eq!(ran.stdout.trim(), public_of(seed.trim()));
+        let again = callgate_in(folder.path(), &["key", kind, "--out", &name]);
+        assert_eq!(again.code, 2, "{again:?}");
+        has(&again.stderr, &[&name, "is there already", "nothing was written"]);
+        assert_eq!(fs::read_to_string(&path).unwrap(), seed);
+    }
+}
+
+#[tokio::test]
+async fn a_hashed_password_logs_in() {
+    let folder = tempfile::tempdir().unwrap();
+    // The line end belongs to the pipe, everything else to the password.
+    let ran = run(&mut command(folder.path(), &["hash-password"]), " pass wörd \n".as_bytes());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let hash = ran.stdout.trim();
+    assert!(hash.starts_with("$argon2id$v=19$"), "{hash}");
+    let pair = Pair::of(json!({ "u": { "password": hash, "account": "APP" } })).await;
+    pair.admits(&Credential::password("u", " pass wörd ")).await;
+    assert_eq!(pair.refuses(&Credential::password("u", "pass wörd")).await, "bad_password");
+}
+
+#[test]
+fn an_empty_password_is_not_hashed() {
+    for input in [&b""[..], b"\n"] {
+        let ran = run(&mut command(".".as_ref(), &["hash-password"]), input);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+        has(&ran.stderr, &["the password is empty"]);
+    }
+}

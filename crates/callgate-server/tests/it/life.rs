@@ -1,0 +1,262 @@
+//! The life of the process: it starts without a server, outlives one, and leaves without losing a
+//! request.
+
+use std::{
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use callgate_testkit::{eventually, wait::PATIENCE};
+use serde_json::json;
+
+use crate::support::{Credential, Gate, Pair, callgate_in, connect, has, stays_out};
+
+fn users() -> serde_json::Value {
+    json!({ "alice": { "pass": "alice", "account": "APP" } })
+}
+
+fn alice() -> Credential {
+    Credential::password("alice", "alice")
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_at_the_start_is_waited_for() {
+    let mut pair = Pair::builder(users()).server_down().start().await;
+    let warned = pair.gate.says(0, "cannot connect to NATS").await;
+    has(&warned.to_string(), &["not ready", "trying again until it works"]);
+    assert_eq!(pair.gate.get("/livez").await.0, 200);
+    let (status, why) = pair.gate.get("/readyz").await;
+    assert_eq!(status, 503);
+    has(&why, &["no connection to NATS"]);
+    assert_eq!(pair.gate.metric("callgate_nats_connected").await, 0.0);
+    pair.server.restart().await;
+    pair.gate.ready().await;
+    assert_eq!(pair.gate.metric("callgate_nats_connected").await, 1.0);
+    pair.admits(&alice()).await;
+}
+
+#[tokio::test]
+async fn a_restarted_server_with_its_new_keys_is_served_again() {
+    let mut pair = Pair::of(users()).await;
+    pair.admits(&alice()).await;
+    let mark = pair.gate.mark();
+    pair.server.stop().await;
+    pair.gate.says(mark, "the connection to NATS is lost").await;
+    eventually("not ready", PATIENCE, async || {
+        (pair.gate.get("/readyz").await.0 == 503).then_some(())
+    })
+    .await;
+    pair.server.restart().await;
+    pair.gate.ready().await;
+    pair.admits(&alice()).await;
+}
+
+#[tokio::test]
+async fn sigterm_ends_the_process_well_with_a_server_and_without_one() {
+    let mut pair = Pair::of(users()).await;
+    pair.gate.terminate().await;
+    has(&pair.gate.log(), &["leaving: finishing what is in flight"]);
+    for server_is in ["frozen", "gone"] {
+        pair.gate = Gate::start(pair.folder.path(), &["--config", "callgate.toml"]).await;
+        pair.gate.ready().await;
+        match server_is {
+            "frozen" => pair.server.freeze().await,
+            _ => pair.server.stop().await,
+        }
+        pair.gate.terminate().await;
+        pair.server.thaw();
+    }
+}
+
+/// Clients that connect without a pause, until they are stopped.
+struct Storm {
+    stop: Arc<AtomicBool>,
+    connected: Arc<AtomicU32>,
+    clients: Vec<tokio::task::JoinHandle<Vec<String>>>,
+}
+
+impl Storm {
+    fn start(url: &str) -> Self {
+        let (stop, connected) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());
+        let clients = (0..4)
+            .map(|_| {
+                let (url, stop, connected) =
+                    (url.to_owned(), Arc::clone(&stop), Arc::clone(&connected));
+                tokio::spawn(async move {
+                    let mut failures = Vec::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        match connect(&url, "alice", "alice").await {
+                            Ok(_) => drop(connected.fetch_add(1, Ordering::Relaxed)),
+                            Err(error) => failures.push(error.to_string()),
+                        }
+                    }
+                    failures
+                })
+            })
+            .collect();
+        Self { stop, connected, clients }
+    }
+
+    async fn lets_in_more(&self) {
+        let before = self.connected.load(Ordering::Relaxed);
+        eventually("twenty more connections", PATIENCE, async || {
+            (self.connected.load(Ordering::Relaxed) > before + 20).then_some(())
+        })
+        .await;
+    }
+
+    async fn failures(self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut failures = Vec::new();
+        for client in self.clients {
+            failures.extend(client.await.unwrap());
+        }
+        failures
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_can_be_replaced_one_by_one_and_no_client_notices() {
+    let mut pair = Pair::of(users()).await;
+    let storm = Storm::start(&pair.server.url());
+    storm.lets_in_more().await;
+    for _ in 0..2 {
+        let fresh = Gate::start(pair.folder.path(), &["--config", "callgate.toml"]).await;
+        fresh.ready().await;
+        storm.lets_in_more().await;
+        pair.gate.terminate().await;
+        pair.gate = fresh;
+        storm.lets_in_more().await;
+    }
+    assert_eq!(storm.failures().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_under_load_refuses_nobody() {
+    let mut pair = Pair::of(users()).await;
+    let storm = Storm::start(&pair.server.url());
+    for _ in 0..3 {
+        let mark = pair.gate.mark();
+        pair.gate.process.signal("HUP");
+        pair.gate.says(mark, "the new configuration is in force").await;
+        storm.lets_in_more().await;
+    }
+    assert_eq!(storm.failures().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_busy_admin_port_is_a_reason_not_to_start() {
+    let pair = Pair::of(users()).await;
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let arguments = ["serve", "--config", "callgate.toml", "--admin-listen", &address];
+    let ran = callgate_in(pair.folder.path(), &arguments);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    has(&ran.stderr, &["admin.listen", &address, "free the port, or name another one"]);
+}
+
+#[tokio::test]
+async fn a_process_that_was_stopped_goes_on_when_it_is_continued() {
+    let mut pair = Pair::of(users()).await;
+    pair.gate.process.freeze().await;
+    // The server gives up waiting after two seconds, which is as long as a stall may last.
+    stays_out(&pair.server.url(), "alice", "alice").await;
+    pair.gate.process.signal("CONT");
+    eventually("an admission", PATIENCE, async || {
+        connect(&pair.server.url(), "alice", "alice").await.ok()
+    })
+    .await;
+    assert!(pair.gate.process.exit_status().is_none());
+    assert_eq!(pair.gate.get("/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn the_admin_endpoint_serves_three_paths_and_nothing_else() {
+    let pair = Pair::of(users()).await;
+    assert_eq!(pair.gate.get("/livez").await, (200, "ok\n".to_owned()));
+    assert_eq!(pair.gate.get("/readyz").await, (200, "ready\n".to_owned()));
+    assert_eq!(pair.gate.get("/metrics").await.0, 200);
+    for path in ["/", "/config", "/debug", "/metrics/", "/..%2fetc"] {
+        assert_eq!(pair.gate.get(path).await.0, 404, "{path}");
+    }
+}
+
+const METRICS: [&str; 13] = [
+    "callgate_decisions_total{",
+    "callgate_decision_duration_seconds_bucket{",
+    "callgate_stage_duration_seconds_bucket{",
+    "callgate_in_flight ",
+    "callgate_dropped_total{reason=\"not_encrypted\"} 0",
+    "callgate_authenticator_duration_seconds_bucket{",
+    "callgate_jwks_refresh",
+    "callgate_kubernetes_service_accounts ",
+    "callgate_ceiling_dropped_total{authenticator=\"staff\"} 0",
+    "callgate_config_reloads_total{result=\"failed\"} 0",
+    "callgate_nats_connected 1",
+    "callgate_clock_skew_seconds ",
+    "callgate_build_info{version=\"",
+];
+
+#[tokio::test]
+async fn metrics_have_their_names_and_no_label_that_a_client_can_fill() {
+    let pair = Pair::of(users()).await;
+    pair.admits(&alice()).await;
+    pair.refuses(&Credential::password("canary-user", "canary-password")).await;
+    pair.refuses(&Credential::token("canary-token")).await;
+    let (_, text) = pair.gate.get("/metrics").await;
+    has(&text, &METRICS);
+    assert!(!text.contains("canary") && !text.contains("alice"), "{text}");
+    let sample = |outcome: &str, reason: &str| {
+        let authenticator = if reason == "bad_token" { "none" } else { "staff" };
+        format!(
+            "callgate_decisions_total{{authenticator=\"{authenticator}\",outcome=\"{outcome}\",reason=\"{reason}\"}}"
+        )
+    };
+    for (outcome, reason) in
+        [("admitted", "admitted"), ("refused", "unknown_user"), ("refused", "bad_token")]
+    {
+        assert_eq!(pair.gate.metric(&sample(outcome, reason)).await, 1.0, "{text}");
+    }
+    assert_eq!(pair.gate.metric("callgate_in_flight").await, 0.0);
+}
+
+#[tokio::test]
+async fn every_decision_leaves_exactly_one_record_with_its_ids() {
+    let pair = Pair::of(users()).await;
+    let mark = pair.gate.mark();
+    let (session, decision) = pair.attempt(&alice()).await;
+    pair.refuses(&Credential::password("alice", "wrong")).await;
+    assert_eq!(pair.gate.decisions(mark).len(), 2);
+    for field in ["server_id", "server", "user_nkey", "request", "expires", "client_host"] {
+        assert!(!decision[field].as_str().unwrap().is_empty(), "{field} of {decision}");
+    }
+    let info = session.unwrap().client.server_info();
+    assert_eq!(decision["server_id"], info.server_id);
+    assert_eq!(decision["client_id"], info.client_id);
+    assert_eq!(decision["connection"], "nats");
+    assert_eq!(decision["client_name"], "tester");
+    assert_eq!((&decision["user"], &decision["account"]), (&json!("alice"), &json!("APP")));
+    assert_eq!(decision["authenticator"], "staff");
+}
+
+/// The hash takes about a second, so the request is under way when the signal comes.
+#[tokio::test]
+async fn a_login_in_flight_is_finished_before_the_process_ends() {
+    let hash = "$2b$13$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+    let mut pair = Pair::of(json!({ "slow": { "pass": hash, "account": "APP" } })).await;
+    let (mark, url) = (pair.gate.mark(), pair.server.url());
+    let login = tokio::spawn(async move { connect(&url, "slow", "wrong").await.map(drop) });
+    eventually("a request in flight", Duration::from_secs(2), async || {
+        (pair.gate.metric("callgate_in_flight").await > 0.0).then_some(())
+    })
+    .await;
+    pair.gate.terminate().await;
+    assert!(login.await.unwrap().is_err());
+    assert_eq!(pair.gate.decisions(mark).len(), 1);
+    // It was an answer that refused the client, not the server's impatience.
+    pair.server.wait_for_log("Auth callout service returned an error").await;
+}

@@ -1,0 +1,20 @@
+//! The service as its users see it: the binary, real nats-servers, real clients.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code: a panic is how a test fails"
+)]
+
+mod bad_input;
+mod commands;
+mod life;
+mod neighbours;
+mod reload;
+mod secrets;
+mod story;
+mod support;
+mod users;
+mod wire;

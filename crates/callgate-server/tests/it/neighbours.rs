@@ -1,0 +1,92 @@
+//! Others on the callout account, and what the service learns there about itself.
+
+use std::fs;
+
+use callgate_testkit::eventually;
+use callgate_testkit::wait::PATIENCE;
+use serde_json::{Value, json};
+
+use crate::support::{Credential, Gate, Pair, connect, has};
+
+fn users() -> Value {
+    json!({ "alice": { "pass": "alice", "account": "APP" } })
+}
+
+#[tokio::test]
+async fn a_service_that_answers_in_another_queue_group_is_warned_about() {
+    let pair = Pair::of(users()).await;
+    let config = fs::read_to_string(pair.path("callgate.toml")).unwrap();
+    pair.write("other.toml", config.replace("[issuer]", "queue = \"other\"\n[issuer]"));
+    let mut other = Gate::start(pair.folder.path(), &["--config", "other.toml"]).await;
+    let warned = other.says(0, "another service answers authorization requests").await;
+    assert_eq!(warned["level"], "WARN");
+    assert_eq!((&warned["service"], &warned["queue"]), (&json!("callgate"), &json!("callgate")));
+    has(&warned.to_string(), &["nats.queue"]);
+    // A replica in the same group is not.
+    let replica = Gate::start(pair.folder.path(), &["--config", "callgate.toml"]).await;
+    replica.ready().await;
+    other.terminate().await;
+}
+
+#[tokio::test]
+async fn a_callout_user_who_could_forge_requests_is_warned_about() {
+    let open = Pair::builder(users()).unlimited_callout_user().without_callout();
+    let mut open = open.start().await;
+    let warned = open.gate.says(0, "may publish `$SYS.REQ.USER.AUTH`").await;
+    assert_eq!(warned["level"], "WARN");
+    has(&warned.to_string(), &["allow it only `_INBOX.>`, `$SYS._INBOX.>`"]);
+    let limited = Pair::of(users()).await;
+    assert!(!limited.gate.log().contains("may publish `$SYS.REQ.USER.AUTH`"));
+}
+
+#[tokio::test]
+async fn a_callout_account_that_was_stated_wrongly_keeps_it_from_being_ready() {
+    let mut pair = Pair::builder(users()).never_ready().start().await;
+    pair.gate.ready().await;
+    pair.rewrite_config(|text| text.replace("[issuer]", "[issuer]\ncallout_account = \"GATE\""));
+    let mark = pair.gate.mark();
+    let words = "we are in the account `AUTH`, but issuer.callout_account says `GATE`";
+    pair.gate.says(mark, words).await;
+    eventually("not ready", PATIENCE, async || {
+        let (status, why) = pair.gate.get("/readyz").await;
+        (status == 503 && why.contains("callout_account")).then_some(())
+    })
+    .await;
+
+    let mut fresh = Gate::start(pair.folder.path(), &["--config", "callgate.toml"]).await;
+    fresh.says(0, words).await;
+    let (status, why) = fresh.get("/readyz").await;
+    assert_eq!(status, 503);
+    has(&why, &[words, "correct one of them"]);
+}
+
+#[tokio::test]
+async fn nobody_is_placed_in_the_callout_account_even_if_its_name_was_not_stated() {
+    let pair = Pair::of(json!({ "spy": { "pass": "spy", "account": "AUTH" } })).await;
+    let (outcome, decision) = pair.attempt(&Credential::password("spy", "spy")).await;
+    assert!(outcome.is_err());
+    assert_eq!(decision["reason"], "account_not_allowed");
+    has(
+        decision["detail"].as_str().unwrap(),
+        &["account `AUTH`", "nobody is placed in the callout account"],
+    );
+}
+
+#[tokio::test]
+async fn it_is_a_micro_service_that_tells_nothing_of_its_configuration() {
+    let pair = Pair::of(users()).await;
+    let watcher = connect(&pair.server.url(), "watcher", "watcher").await.unwrap();
+    pair.admits(&Credential::password("alice", "alice")).await;
+    let ask = async |verb: &str| -> Value {
+        let answer = watcher.client.request(format!("$SRV.{verb}.callgate"), "".into()).await;
+        serde_json::from_slice(&answer.unwrap().payload).unwrap()
+    };
+    let info = ask("INFO").await;
+    assert_eq!((&info["name"], &info["metadata"]), (&json!("callgate"), &json!({})));
+    assert_eq!(info["endpoints"].as_array().unwrap().len(), 1);
+    assert_eq!(info["endpoints"][0]["subject"], "$SYS.REQ.USER.AUTH");
+    assert_eq!(info["endpoints"][0]["queue_group"], "callgate");
+    assert_eq!(info["endpoints"][0]["metadata"], json!({}));
+    assert_eq!(ask("STATS").await["endpoints"][0]["num_requests"], 1);
+    assert_eq!(ask("PING").await["id"], info["id"]);
+}

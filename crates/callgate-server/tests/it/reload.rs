@@ -1,0 +1,148 @@
+//! Changes while the service runs: taken up whole, or not at all.
+
+use std::fs;
+
+use callgate_testkit::CurveKey;
+use serde_json::json;
+
+use crate::support::{Credential, Pair, has};
+
+const OK: &str = "callgate_config_reloads_total{result=\"ok\"}";
+const FAILED: &str = "callgate_config_reloads_total{result=\"failed\"}";
+
+fn alice() -> Credential {
+    Credential::password("alice", "alice")
+}
+
+fn carol() -> Credential {
+    Credential::password("carol", "carol")
+}
+
+#[tokio::test]
+async fn a_changed_users_file_is_in_force_for_the_next_connection() {
+    let pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
+    let live = pair.admits(&alice()).await;
+    pair.write("users.json", json!({ "carol": { "pass": "carol", "account": "APP" } }).to_string());
+    pair.gate.metric_reaches(OK, 1.0).await;
+    pair.admits(&carol()).await;
+    assert_eq!(pair.refuses(&alice()).await, "unknown_user");
+    // What was granted lasts, and the log says for how long.
+    live.talks_to_itself_on("still.here").await;
+    has(&pair.gate.log(), &["1 users were removed or disabled", "session.max_lifetime"]);
+}
+
+#[tokio::test]
+async fn a_bad_users_file_keeps_the_old_one_in_force() {
+    let users = json!({ "alice": { "pass": "alice", "account": "APP" } });
+    let mut pair = Pair::of(users.clone()).await;
+    let path = pair.path("users.json");
+    let bad: [(&str, &dyn Fn(), &str); 6] = [
+        ("broken", &|| pair.write("users.json", "{ alice"), "line 1"),
+        ("truncated", &|| pair.write("users.json", "{\"alice\":{\"pass\":\"ali"), "EOF"),
+        ("empty", &|| pair.write("users.json", ""), "is empty"),
+        ("a bad hash", &|| pair.write("users.json", "{\"a\":{\"pass\":\"$2b$10$x\"}}"), "bcrypt"),
+        ("missing", &|| fs::remove_file(&path).unwrap(), "No such file"),
+        ("a folder", &|| fs::create_dir(&path).unwrap(), "Is a directory"),
+    ];
+    let mut marks = Vec::new();
+    for (index, (what, spoil, words)) in bad.iter().enumerate() {
+        let mark = pair.gate.mark();
+        spoil();
+        let failures = u32::try_from(index + 1).unwrap();
+        pair.gate.metric_reaches(FAILED, failures.into()).await;
+        pair.admits(&alice()).await;
+        marks.push((*what, mark, *words));
+    }
+    for (what, mark, words) in marks {
+        pair.gate.says(mark, words).await;
+        let kept = pair.gate.says(mark, "the old users stay in force").await;
+        assert_eq!(kept["level"], "ERROR", "{what}");
+    }
+    // And it recovers.
+    fs::remove_dir(pair.path("users.json")).unwrap();
+    pair.write("users.json", users.to_string());
+    pair.gate.metric_reaches(OK, 1.0).await;
+    pair.admits(&alice()).await;
+}
+
+#[tokio::test]
+async fn a_changed_configuration_swaps_authenticators() {
+    let mut pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
+    pair.write("others.json", json!({ "t": { "token": "carol", "account": "APP" } }).to_string());
+    assert_eq!(pair.refuses(&Credential::token("carol")).await, "bad_token");
+    let more =
+        "\n[[authenticators]]\nname = \"robots\"\n[authenticators.users]\nfile = \"others.json\"\n";
+    let mark = pair.gate.mark();
+    pair.rewrite_config(|text| text + more);
+    pair.gate.says(mark, "the new configuration is in force").await;
+    let (outcome, decision) = pair.attempt(&Credential::token("carol")).await;
+    outcome.unwrap();
+    assert_eq!(decision["authenticator"], "robots");
+    assert_eq!(pair.gate.metric(OK).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_bad_configuration_keeps_the_old_one_in_force() {
+    let mut pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
+    let bad = [("\nnonsense = 1\n", "unknown key"), ("\n[[", "callgate.toml")];
+    for (index, (text, words)) in bad.into_iter().enumerate() {
+        let mark = pair.gate.mark();
+        pair.rewrite_config(|config| config + text);
+        pair.gate.says(mark, "the old one stays in force").await;
+        has(&pair.gate.log()[mark..], &[words]);
+        assert_eq!(pair.gate.metric(FAILED).await, f64::from(u32::try_from(index + 1).unwrap()));
+        pair.admits(&alice()).await;
+    }
+    assert_eq!(pair.gate.get("/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn keys_rotate_without_an_outage_and_sighup_reads_again() {
+    let mut pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
+    let fresh = CurveKey::generate();
+    crate::support::write_private(&pair.path("new.xk"), &fresh.seed());
+    // First the gate knows both, then the server changes, then the old one goes.
+    let mark = pair.gate.mark();
+    let both = "xkeys = [{ file = \"new.xk\" }, { file = \"xkey.xk\" }]";
+    pair.rewrite_config(|text| text.replace("xkeys = [{ file = \"xkey.xk\" }]", both));
+    pair.gate.process.signal("HUP");
+    pair.gate.says(mark, "reading the configuration again, as asked").await;
+    pair.gate.says(mark, "the new configuration is in force").await;
+    pair.admits(&alice()).await;
+
+    // nats-server reads its auth_callout block only when it starts.
+    let path = pair.server.folder().join("nats-server.conf");
+    let old = fs::read_to_string(&path).unwrap();
+    fs::write(&path, old.replace(&pair.xkey.public(), &fresh.public())).unwrap();
+    let mark = pair.gate.mark();
+    pair.server.restart().await;
+    pair.gate.says(mark, "ready: answering").await;
+    pair.admits(&alice()).await;
+
+    let mark = pair.gate.mark();
+    pair.rewrite_config(|text| text.replace(both, "xkeys = [{ file = \"new.xk\" }]"));
+    pair.gate.says(mark, "the new configuration is in force").await;
+    pair.admits(&alice()).await;
+}
+
+#[tokio::test]
+async fn what_needs_a_restart_is_said_and_not_done() {
+    let mut pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
+    let mark = pair.gate.mark();
+    pair.rewrite_config(|text| text.replace("[issuer]", "queue = \"other\"\n[issuer]"));
+    let told = pair.gate.says(mark, "takes effect with a restart").await;
+    assert_eq!((&told["level"], &told["section"]), (&json!("WARN"), &json!("[nats]")));
+    pair.gate.says(mark, "the new configuration is in force").await;
+    pair.admits(&alice()).await;
+}
+
+#[tokio::test]
+async fn a_changed_password_ends_what_was_remembered() {
+    let hash = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+    let pair = Pair::of(json!({ "u": { "pass": hash, "account": "APP" } })).await;
+    pair.admits(&Credential::password("u", "U*U")).await;
+    pair.write("users.json", json!({ "u": { "pass": "new", "account": "APP" } }).to_string());
+    pair.gate.metric_reaches(OK, 1.0).await;
+    assert_eq!(pair.refuses(&Credential::password("u", "U*U")).await, "bad_password");
+    pair.admits(&Credential::password("u", "new")).await;
+}

@@ -1,0 +1,266 @@
+//! A nats-server that asks and a gate that answers, in a folder of their own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use callgate_testkit::{CurveKey, NatsServer, Nkey};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Credential, Gate, Session, connect_to};
+
+/// The server and its gate; both end with it.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) server: NatsServer,
+    pub(crate) gate: Gate,
+    pub(crate) folder: TempDir,
+    pub(crate) issuer: Nkey,
+    pub(crate) xkey: CurveKey,
+}
+
+/// What is special about a pair.
+#[derive(Debug)]
+pub(crate) struct PairBuilder {
+    users: String,
+    version: Option<String>,
+    with_xkey: bool,
+    server_extra: String,
+    gate_extra: String,
+    server_issuer: Option<String>,
+    server_xkey: Option<String>,
+    callout_permissions: bool,
+    calls_out: bool,
+    server_down: bool,
+    wait: bool,
+}
+
+impl Pair {
+    /// With these users, and nothing special.
+    pub(crate) async fn of(users: Value) -> Self {
+        Self::builder(users).start().await
+    }
+
+    pub(crate) fn builder(users: Value) -> PairBuilder {
+        PairBuilder {
+            users: users.to_string(),
+            version: None,
+            with_xkey: true,
+            server_extra: String::new(),
+            gate_extra: String::new(),
+            server_issuer: None,
+            server_xkey: None,
+            callout_permissions: true,
+            calls_out: true,
+            server_down: false,
+            wait: true,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Replaces a file as editors do: the whole of it at once.
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        let fresh = self.path("fresh");
+        fs::write(&fresh, text).unwrap();
+        fs::rename(fresh, self.path(name)).unwrap();
+    }
+
+    /// Changes the gate's configuration.
+    pub(crate) fn rewrite_config(&self, change: impl FnOnce(String) -> String) {
+        let text = fs::read_to_string(self.path("callgate.toml")).unwrap();
+        self.write("callgate.toml", change(text));
+    }
+
+    /// Lets a client try, and returns what became of it and the decision in the gate's log.
+    pub(crate) async fn attempt(
+        &self,
+        credential: &Credential,
+    ) -> (Result<Session, async_nats::ConnectError>, Value) {
+        self.attempt_at(&self.server.url(), credential).await
+    }
+
+    /// The same at another listener of the server.
+    pub(crate) async fn attempt_at(
+        &self,
+        url: &str,
+        credential: &Credential,
+    ) -> (Result<Session, async_nats::ConnectError>, Value) {
+        let mark = self.gate.mark();
+        let outcome = connect_to(url, credential).await;
+        (outcome, self.gate.decision(mark).await)
+    }
+
+    /// Lets a client in, which must succeed.
+    pub(crate) async fn admits(&self, credential: &Credential) -> Session {
+        let (outcome, decision) = self.attempt(credential).await;
+        outcome.unwrap_or_else(|error| panic!("{credential:?}: {error}, {decision}"))
+    }
+
+    /// Lets a client try that must be refused; returns the reason.
+    pub(crate) async fn refuses(&self, credential: &Credential) -> String {
+        let (outcome, decision) = self.attempt(credential).await;
+        assert!(outcome.is_err(), "{credential:?} was let in: {decision}");
+        decision["reason"].as_str().expect("a reason").to_owned()
+    }
+}
+
+impl PairBuilder {
+    pub(crate) fn version(mut self, version: &str) -> Self {
+        self.version = Some(version.to_owned());
+        self
+    }
+
+    /// The users file, as text.
+    pub(crate) fn users_text(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.users);
+        self
+    }
+
+    pub(crate) fn without_xkey(mut self) -> Self {
+        self.with_xkey = false;
+        self
+    }
+
+    /// More of nats-server's configuration.
+    pub(crate) fn server_config(mut self, text: &str) -> Self {
+        self.server_extra.push_str(text);
+        self
+    }
+
+    /// More of Callgate's configuration.
+    pub(crate) fn gate_config(mut self, text: &str) -> Self {
+        self.gate_extra.push_str(text);
+        self
+    }
+
+    /// A server that has another issuer.
+    pub(crate) fn server_issuer(mut self, public: &str) -> Self {
+        self.server_issuer = Some(public.to_owned());
+        self
+    }
+
+    /// A server that has another xkey.
+    pub(crate) fn server_xkey(mut self, public: &str) -> Self {
+        self.server_xkey = Some(public.to_owned());
+        self
+    }
+
+    /// A callout user who may publish and subscribe to everything.
+    pub(crate) fn unlimited_callout_user(mut self) -> Self {
+        self.callout_permissions = false;
+        self
+    }
+
+    /// A server that asks nobody, so that a test can ask in its place, as `watcher`.
+    pub(crate) fn without_callout(mut self) -> Self {
+        self.calls_out = false;
+        self
+    }
+
+    /// The server is not there when the gate starts.
+    pub(crate) fn server_down(mut self) -> Self {
+        self.server_down = true;
+        self.never_ready()
+    }
+
+    /// Does not wait for the gate to be ready, for those that never are.
+    pub(crate) fn never_ready(mut self) -> Self {
+        self.wait = false;
+        self
+    }
+
+    pub(crate) async fn start(self) -> Pair {
+        let (issuer, xkey, auth) = (Nkey::account(), CurveKey::generate(), Nkey::user());
+        let config = self.server_text(&issuer, &xkey, &auth);
+        let mut server = NatsServer::builder().config(&config);
+        if let Some(version) = &self.version {
+            server = server.version(version);
+        }
+        let mut server = server.start().await;
+        if self.server_down {
+            server.stop().await;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        write_private(&folder.path().join("issuer.nk"), &issuer.seed());
+        write_private(&folder.path().join("xkey.xk"), &xkey.seed());
+        write_private(&folder.path().join("auth.nk"), &auth.seed());
+        fs::write(folder.path().join("users.json"), &self.users).unwrap();
+        fs::write(folder.path().join("callgate.toml"), self.gate_text(&server.url())).unwrap();
+        let gate = Gate::start(folder.path(), &["--config", "callgate.toml"]).await;
+        if self.wait {
+            gate.ready().await;
+        }
+        Pair { server, gate, folder, issuer, xkey }
+    }
+
+    fn server_text(&self, issuer: &Nkey, xkey: &CurveKey, auth: &Nkey) -> String {
+        let issuer = self.server_issuer.clone().unwrap_or_else(|| issuer.public());
+        let xkey = self.server_xkey.clone().unwrap_or_else(|| xkey.public());
+        let xkey = if self.with_xkey { format!("xkey: \"{xkey}\",") } else { String::new() };
+        let permissions = match self.callout_permissions {
+            true => PERMISSIONS,
+            false => "",
+        };
+        let (auth, extra) = (auth.public(), &self.server_extra);
+        let callout = match self.calls_out {
+            true => format!(
+                "authorization {{ auth_callout {{ issuer: \"{issuer}\", {xkey} account: AUTH, \
+                 auth_users: [ \"{auth}\", operator, watcher ] }} }}"
+            ),
+            false => String::new(),
+        };
+        format!(
+            "accounts {{
+  AUTH {{ users: [ {{ nkey: \"{auth}\", {permissions} }}, {{ user: watcher, password: watcher }} ] }}
+  APP {{}}
+  SYS {{ users: [ {{ user: operator, password: operator }} ] }}
+}}
+system_account: SYS
+{callout}
+{extra}
+"
+        )
+    }
+
+    fn gate_text(&self, url: &str) -> String {
+        let xkeys = if self.with_xkey { "xkeys = [{ file = \"xkey.xk\" }]" } else { "" };
+        let log = if self.gate_extra.contains("[log]") { "" } else { "[log]\nformat = \"json\"" };
+        let extra = &self.gate_extra;
+        // All of the server's patience: a machine that builds at the same time is slow.
+        format!(
+            "[nats]
+servers = [\"{url}\"]
+nkey = {{ file = \"auth.nk\" }}
+[issuer]
+seed = {{ file = \"issuer.nk\" }}
+{xkeys}
+[[authenticators]]
+name = \"staff\"
+timeout = \"10s\"
+[authenticators.users]
+file = \"users.json\"
+[admin]
+listen = \"127.0.0.1:0\"
+{log}
+{extra}
+"
+        )
+    }
+}
+
+const PERMISSIONS: &str = "permissions: {
+    subscribe: [\"$SYS.REQ.USER.AUTH\", \"$SRV.>\", \"_INBOX.>\"]
+    publish: [\"_INBOX.>\", \"$SYS._INBOX.>\", \"$SYS.REQ.USER.INFO\", \"$SRV.INFO\"] }";
+
+/// Writes a file as a careful operator would.
+pub(crate) fn write_private(path: &Path, text: &str) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    std::io::Write::write_all(&mut file.unwrap(), text.as_bytes()).unwrap();
+}

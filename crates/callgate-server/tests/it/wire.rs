@@ -1,0 +1,265 @@
+//! What goes over the wire, seen by a test that plays the server.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_nats::{Client, HeaderMap};
+use callgate_testkit::{
+    Nkey, RequestBuilder, Response, SignedRequest, requests::jwt::verified_claims,
+};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::support::{Pair, connect};
+
+const SUBJECT: &str = "$SYS.REQ.USER.AUTH";
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_secs()).unwrap()
+}
+
+/// A gate on a server that asks nobody, and a client that asks in its place.
+struct Asked {
+    pair: Pair,
+    client: Client,
+}
+
+impl Asked {
+    async fn start(users: Value) -> Self {
+        let pair = Pair::builder(users).without_callout().start().await;
+        let client = connect(&pair.server.url(), "watcher", "watcher").await.unwrap().client;
+        Self { pair, client }
+    }
+
+    fn request(&self) -> RequestBuilder {
+        RequestBuilder::new(&self.pair.issuer.public(), now()).sealed_for(&self.pair.xkey.public())
+    }
+
+    async fn ask(&self, request: &SignedRequest) -> Vec<u8> {
+        let answer = self.publish(&request.payload, request.xkey_header.as_deref());
+        answer.await.expect("an answer in time")
+    }
+
+    async fn publish(&self, payload: &[u8], xkey: Option<&str>) -> Option<Vec<u8>> {
+        let mut headers = HeaderMap::new();
+        if let Some(xkey) = xkey {
+            headers.insert("Nats-Server-Xkey", xkey);
+        }
+        let asked = self.client.request_with_headers(SUBJECT, headers, payload.to_vec().into());
+        Some(timeout(Duration::from_secs(5), asked).await.ok()?.ok()?.payload.to_vec())
+    }
+}
+
+/// Names and types of everything in a claim, without the values.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), shape(value))).collect(),
+        Value::String(text) => json!(text.len()),
+        other => json!(std::mem::discriminant(other) == std::mem::discriminant(&json!(0))),
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_user_and_a_wrong_password_look_the_same_on_the_wire() {
+    let hash = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+    let asked = Asked::start(json!({
+        "hashed": { "pass": hash, "account": "APP" },
+        "clear": { "pass": "clear", "account": "APP" },
+        "disabled": { "pass": "clear", "account": "APP", "disabled": true },
+    }))
+    .await;
+    // Server and connection stay the same: what differs then is told by the answer itself.
+    let (server, user) = (Nkey::server(), Nkey::user().public());
+    let mut answers = Vec::new();
+    for name in ["hashed", "clear", "disabled", "unknown"] {
+        let request = asked.request().server(&server).user_nkey(&user).password(name, "wrong");
+        let request = request.build();
+        let sealed = asked.ask(&request).await;
+        let Response::Refused(text) = request.open_response(&sealed) else { panic!("{name}") };
+        assert_eq!(text, "authorization failed");
+        answers.push((name, sealed.len()));
+    }
+    assert!(answers.windows(2).all(|pair| pair[0].1 == pair[1].1), "{answers:?}");
+}
+
+#[tokio::test]
+async fn refusals_in_clear_have_the_same_claims_for_an_unknown_user_and_a_wrong_password() {
+    let users = json!({ "known": { "pass": "known", "account": "APP" } });
+    let pair = Pair::builder(users).without_callout().without_xkey().start().await;
+    let client = connect(&pair.server.url(), "watcher", "watcher").await.unwrap().client;
+    let asked = Asked { pair, client };
+    let mut shapes = Vec::new();
+    for name in ["known", "other"] {
+        let request = RequestBuilder::new(&asked.pair.issuer.public(), now());
+        let answer = asked.ask(&request.password(name, "wrong").build()).await;
+        let claims = verified_claims(std::str::from_utf8(&answer).unwrap()).unwrap();
+        assert_eq!(claims["nats"]["error"], "authorization failed");
+        shapes.push(shape(&claims));
+    }
+    assert_eq!(shapes[0], shapes[1]);
+}
+
+#[tokio::test]
+async fn an_admission_is_sealed_and_carries_an_end_and_no_start() {
+    let asked = Asked::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
+    let request = asked.request().password("u", "u").build();
+    let answer = asked.ask(&request).await;
+    assert!(answer.starts_with(b"xkv1"));
+    let response = request.open_response(&answer);
+    let user = response.user();
+    assert_eq!((&user["aud"], &user["name"]), (&json!("APP"), &json!("u")));
+    assert!(user["exp"].as_i64().unwrap() > now());
+    assert!(user.get("nbf").is_none() && user["nats"].get("issuer_account").is_none());
+    assert_eq!(user["iss"], asked.pair.issuer.public());
+}
+
+/// Dropped, counted, and never answered; what the server would send next is answered as ever.
+#[tokio::test]
+async fn what_is_no_request_for_us_is_dropped_and_counted() {
+    let asked = Asked::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
+    let good = || asked.request().password("u", "u");
+    let clear = RequestBuilder::new(&asked.pair.issuer.public(), now()).password("u", "u");
+    let mut flipped = good().build();
+    *flipped.payload.last_mut().unwrap() ^= 1;
+    let mut cut = good().build();
+    cut.payload.truncate(cut.payload.len() / 2);
+    let mut garbage = good().build();
+    garbage.payload = b"garbage".to_vec();
+    let mut large = good().build();
+    large.payload = vec![b'x'; 1_000_000];
+    let mut empty = good().build();
+    empty.payload.clear();
+    let cases = [
+        ("garbage", garbage, "not_encrypted"),
+        ("empty", empty, "not_encrypted"),
+        ("1 MB", large, "bad_request"),
+        ("flipped", flipped, "cannot_decrypt"),
+        ("cut", cut, "cannot_decrypt"),
+        ("in clear", clear.build(), "not_encrypted"),
+        ("no xkey header", good().xkey_header(None).build(), "bad_request"),
+        (
+            "replayed",
+            good().issued_at(now() - 120).expires_at(now() - 118).build(),
+            "stale_request",
+        ),
+        (
+            "from the future",
+            good().issued_at(now() + 90).expires_at(now() + 92).build(),
+            "stale_request",
+        ),
+        ("ends before it began", good().expires_at(now() - 5).build(), "bad_request"),
+        ("signed by nobody", good().corrupt_signature().build(), "bad_request"),
+        ("signed by another", good().signed_by(&Nkey::server()).build(), "bad_request"),
+        (
+            "alg none",
+            good().jwt_header(json!({"typ": "JWT", "alg": "none"})).build(),
+            "bad_request",
+        ),
+        ("another audience", good().audience("nats-something").build(), "wrong_audience_request"),
+        (
+            "another callout",
+            good().subject(&Nkey::account().public()).build(),
+            "wrong_audience_request",
+        ),
+    ];
+    for (index, (what, request, reason)) in cases.iter().enumerate() {
+        let counted = dropped(&asked, reason).await;
+        asked
+            .client
+            .publish_with_reply_and_headers(
+                SUBJECT,
+                format!("_INBOX.answer.{index}"),
+                headers(request),
+                request.payload.clone().into(),
+            )
+            .await
+            .unwrap();
+        asked.pair.gate.metric_reaches(&sample(reason), counted + 1.0).await;
+        assert_eq!(dropped(&asked, reason).await, counted + 1.0, "{what}");
+    }
+    // Nothing was answered: only this one is, and the process is as well as before.
+    let mut answers = asked.client.subscribe("_INBOX.answer.*").await.unwrap();
+    for (_, request, _) in &cases {
+        asked
+            .client
+            .publish_with_reply_and_headers(
+                SUBJECT,
+                "_INBOX.answer.again",
+                headers(request),
+                request.payload.clone().into(),
+            )
+            .await
+            .unwrap();
+    }
+    let request = good().build();
+    asked
+        .client
+        .publish_with_reply_and_headers(
+            SUBJECT,
+            "_INBOX.answer.good",
+            headers(&request),
+            request.payload.clone().into(),
+        )
+        .await
+        .unwrap();
+    let first = futures_util::StreamExt::next(&mut answers).await.unwrap();
+    assert_eq!(first.subject.as_str(), "_INBOX.answer.good");
+    assert!(matches!(request.open_response(&first.payload), Response::Admitted(_)));
+    assert_eq!(asked.pair.gate.get("/readyz").await.0, 200);
+}
+
+fn headers(request: &SignedRequest) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("X-Test", "1");
+    if let Some(xkey) = &request.xkey_header {
+        headers.insert("Nats-Server-Xkey", xkey.as_str());
+    }
+    headers
+}
+
+fn sample(reason: &str) -> String {
+    format!("callgate_dropped_total{{reason=\"{reason}\"}}")
+}
+
+async fn dropped(asked: &Asked, reason: &str) -> f64 {
+    asked.pair.gate.metric(&sample(reason)).await
+}
+
+#[tokio::test]
+async fn an_odd_credential_is_refused_with_its_reason_in_the_log() {
+    let robot = Nkey::user();
+    let asked = Asked::start(json!({
+        "u": { "pass": "u", "account": "APP" },
+        "t": { "token": "t", "account": "APP" },
+        "robot": { "nkey": robot.public(), "account": "APP" },
+    }))
+    .await;
+    let good = || asked.request();
+    let no_nonce = |claims: &mut Value| {
+        claims["nats"]["client_info"].as_object_mut().unwrap().remove("nonce");
+    };
+    let cases = [
+        (good().password("u", "u").token("t"), "ambiguous_credential"),
+        (
+            good().password("u", "u").nonce("a-nonce-of-some-length").nkey(&robot),
+            "ambiguous_credential",
+        ),
+        (good().nonce("a-nonce-of-some-length").nkey(&robot), "admitted"),
+        (
+            good().nonce("a-nonce-of-some-length").nkey(&robot).connect("sig", "AAAA"),
+            "bad_signature",
+        ),
+        (good().nonce("a-nonce-of-some-length").nkey(&robot).connect("sig", ""), "bad_signature"),
+        (good().nkey(&robot).mutate(no_nonce), "bad_signature"),
+        (good(), "no_credential"),
+        (good().password("u", ""), "no_credential"),
+    ];
+    for (request, reason) in cases {
+        let request = request.build();
+        let mark = asked.pair.gate.mark();
+        let answer = request.open_response(&asked.ask(&request).await);
+        assert_eq!(matches!(answer, Response::Admitted(_)), reason == "admitted", "{reason}");
+        let decision = asked.pair.gate.decision(mark).await;
+        assert_eq!(decision["reason"], reason, "{decision}");
+    }
+}

@@ -61,6 +61,9 @@ impl ClaimRules {
             );
         }
         match path.find(claims) {
+            Some(Value::String(user)) if path.is("email") && !is_address(user) => {
+                Err(bad("`email` is not one name, one `@` and one host".to_owned()))
+            }
             Some(Value::String(user)) if is_usable(user) => Ok(user.clone()),
             Some(Value::String(_)) => Err(bad(format!(
                 "the user in `{path}` is empty, longer than {MAX_SUBJECT} bytes, or has control \
@@ -88,4 +91,12 @@ impl ClaimRules {
 
 fn is_usable(user: &str) -> bool {
     !user.is_empty() && user.len() <= MAX_SUBJECT && !user.chars().any(char::is_control)
+}
+
+/// One `@`, with something before and behind it: a condition that looks at the end of the text then
+/// looks at the host that the provider verified. `evil@x.com@example.com` has no such host.
+fn is_address(email: &str) -> bool {
+    matches!(email.split_once('@'), Some((name, host))
+        if !name.is_empty() && !host.is_empty() && !host.contains('@'))
+        && !email.chars().any(char::is_whitespace)
 }

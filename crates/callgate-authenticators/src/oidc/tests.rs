@@ -306,6 +306,13 @@ async fn user_groups_and_required_claims_come_from_where_the_settings_say() {
         ("email_verified", json!(null), "bad_token"),
         ("email", json!(""), "bad_token"),
         ("email", json!(["alice@example.com"]), "bad_token"),
+        // S10: who checks the end of the text must not be shown a host that nobody verified.
+        ("email", json!("evil@x.com@example.com"), "bad_token"),
+        ("email", json!("\"evil@x.com\"@example.com"), "bad_token"),
+        ("email", json!("evil@x.com @example.com"), "bad_token"),
+        ("email", json!("@example.com"), "bad_token"),
+        ("email", json!("alice@"), "bad_token"),
+        ("email", json!("example.com"), "bad_token"),
         ("kubernetes.io", json!({"namespace": ["test", "stage"]}), "ok"),
         ("kubernetes.io", json!({"namespace": "production"}), "bad_token"),
         ("kubernetes.io", json!({"namespace": []}), "bad_token"),

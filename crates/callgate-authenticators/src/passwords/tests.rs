@@ -6,6 +6,8 @@ use std::{
 
 use callgate::{
     authn::{Decline, Overloaded, SourceKey},
+    connection::ConnectionKind,
+    request::{AuthRequest, Credential},
     secret::Secret,
 };
 use tokio::time::Instant;
@@ -173,6 +175,28 @@ fn every_attempt_computes_each_set_in_force_once_whoever_it_is_for() {
 
 fn source(number: u8) -> SourceKey {
     SourceKey::Address([10, 0, 0, number].into())
+}
+
+#[test]
+fn a_source_is_an_address_a_network_of_ipv6_a_server_or_a_user_behind_a_proxy() {
+    let proxies = ["192.0.2.0/24".parse().unwrap()];
+    let of = |ip: &str, kind: ConnectionKind, user: &str| {
+        let request = AuthRequest::for_tests(Credential::Certificate);
+        let request = request.from_ip(ip.parse().unwrap()).over(kind);
+        let server = request.server().id.to_string();
+        (SourceKey::of(&request, user, &proxies), SourceKey::Server(server.into()))
+    };
+    let client = |ip| of(ip, ConnectionKind::Nats, "u").0;
+    // Whoever has a network of IPv6 has 2^64 addresses and still one turn.
+    assert_eq!(client("2001:db8::1"), client("2001:db8::ffff:ffff:ffff:ffff"));
+    assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
+    assert_eq!(client("::ffff:10.0.0.1"), client("10.0.0.1"));
+    assert_ne!(client("10.0.0.1"), client("10.0.0.2"));
+    // Another user name is no other source, unless many users share the address.
+    assert_eq!(of("10.0.0.1", ConnectionKind::Nats, "other").0, client("10.0.0.1"));
+    assert_ne!(of("192.0.2.1", ConnectionKind::Nats, "other").0, client("192.0.2.1"));
+    let (source, server) = of("10.0.0.1", ConnectionKind::LeafNode, "u");
+    assert_eq!(source, server);
 }
 
 fn in_a_minute() -> Instant {

@@ -98,6 +98,15 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_of_good_logins_does_not_fill_the_memory() {
+        let (verified, now) = (Verified::default(), Instant::now());
+        for number in 0..ENTRIES as u64 + 10_000 {
+            verified.remember(VerifiedKey::new("staff", number, "a", "p"), now, MINUTE);
+        }
+        assert!(verified.entries.len() <= ENTRIES, "{}", verified.entries.len());
+    }
+
+    #[test]
     fn nothing_is_remembered_for_no_time() {
         let (verified, now) = (Verified::default(), Instant::now());
         let key = VerifiedKey::new("staff", 1, "alice", "hunter2");

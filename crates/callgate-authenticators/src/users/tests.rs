@@ -322,6 +322,41 @@ async fn only_what_was_right_is_remembered_and_only_if_wanted() {
 }
 
 #[tokio::test]
+async fn tokens_and_remembered_passwords_never_wait_for_other_peoples_hashes() {
+    let folder = Folder::with(&format!(
+        r#"{{ "alice": {{ "pass": "{HASH}" }}, "sensor": {{ "token": "t" }} }}"#
+    ));
+    let context = folder.context();
+    let users = build(&context);
+    assert_eq!(outcome(&users, "alice", "right").await, Ok(()));
+    // The only thread is busy until `release` goes.
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let shared = Arc::clone(&context.shared);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let busy = tokio::spawn(async move {
+        let source = SourceKey::Server("flood".into());
+        let work = move |_: &mut Scratch| released.recv().is_err();
+        shared.password_pool().run(source, deadline, work).await
+    });
+    tokio::task::yield_now().await;
+    let token = Credential::Token("t".into());
+    assert!(answer(&users, AuthRequest::for_tests(token)).await.is_ok());
+    assert_eq!(outcome(&users, "alice", "right").await, Ok(()));
+    drop(release);
+    assert_eq!(busy.await.unwrap(), Ok(true));
+}
+
+#[tokio::test]
+async fn a_name_is_one_text_and_no_other_way_to_write_it() {
+    let folder = Folder::with(r#"{ "alice": { "pass": "x" }, "Ren\u00e9": { "pass": "x" } }"#);
+    let users = build(&folder.context());
+    assert_eq!(outcome(&users, "Ren\u{e9}", "x").await, Ok(()));
+    for name in ["Alice", "ALICE", " alice", "alice ", "alice\0", "alice\u{200b}", "Rene\u{301}"] {
+        assert_eq!(outcome(&users, name, "x").await, Err(Some(Reason::UnknownUser)), "{name:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_changed_file_ends_what_was_remembered() {
     let with_hash = |hash| format!(r#"{{ "alice": {{ "pass": "{hash}" }} }}"#);
     let folder = Folder::with(&with_hash(HASH));

@@ -40,7 +40,8 @@ struct Present {
 /// Chooses the one credential that counts.
 ///
 /// # Errors
-/// No credential, several kinds at once, an nkey without a good signature, or one that is too long.
+/// No credential, several kinds at once, an nkey without a good signature, or one that is too long
+/// or comes with a user name that cannot be one.
 pub(crate) fn choose(
     options: ConnectOptions,
     nonce: &str,
@@ -57,6 +58,7 @@ pub(crate) fn choose(
     match present.pass {
         Some(pass) if looks_like_jwt(pass.expose()) => found.push(Credential::Token(pass)),
         Some(password) if !present.user.is_empty() => {
+            check_name(&present.user)?;
             found.push(Credential::Password { user: present.user, password });
         }
         Some(_) | None => {}
@@ -116,6 +118,15 @@ fn check_lengths(present: &Present) -> Result<(), Denial> {
         return Err(Denial::new(Reason::UnknownUser, detail));
     }
     Ok(())
+}
+
+/// A name with a line break or a NUL in it could mean something to whatever it is shown to: a
+/// directory's protocol, a header, a log.
+fn check_name(user: &str) -> Result<(), Denial> {
+    match user.chars().any(char::is_control) {
+        true => Err(Denial::new(Reason::UnknownUser, "the user name has control characters")),
+        false => Ok(()),
+    }
 }
 
 fn proven_nkey(nkey: &str, sig: &str, nonce: &str) -> Result<UserKey, Denial> {

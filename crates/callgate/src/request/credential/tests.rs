@@ -131,3 +131,12 @@ fn oversized_credentials_are_refused_before_anybody_works_on_them() {
     assert_eq!(chosen(&[("auth_token", &token)]), Err(Reason::BadToken));
     assert_eq!(chosen(&[("user", &user), ("pass", "p")]), Err(Reason::UnknownUser));
 }
+
+#[test]
+fn a_name_with_control_characters_reaches_nobody() {
+    for name in ["a\0", "a\r\nb", "\tb", "\u{7f}", "\u{85}", "\u{1b}[2J"] {
+        let fields = [("user", name), ("pass", "p")];
+        assert_eq!(chosen(&fields), Err(Reason::UnknownUser), "{name:?}");
+    }
+    assert_eq!(chosen(&[("user", "Ana María"), ("pass", "p")]).as_deref(), Ok("Ana María/p"));
+}

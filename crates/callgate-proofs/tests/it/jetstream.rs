@@ -2,6 +2,7 @@
 
 mod kv;
 mod objects;
+mod python;
 mod streams;
 mod world;
 

@@ -4,7 +4,7 @@ mod kv;
 mod objects;
 mod python;
 mod streams;
-mod world;
+pub(crate) mod world;
 
 /// The oldest line, a long-lived one, and the newest.
-const VERSIONS: [&str; 3] = ["2.10", "2.12", "2.15"];
+pub(crate) const VERSIONS: [&str; 3] = ["2.10", "2.12", "2.15"];

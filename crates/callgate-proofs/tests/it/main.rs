@@ -4,5 +4,7 @@
 
 mod enforcement;
 mod jetstream;
+mod reach;
 mod site;
+mod templates;
 mod wire;

@@ -3,5 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod enforcement;
+mod jetstream;
+mod reach;
 mod site;
+mod templates;
 mod wire;

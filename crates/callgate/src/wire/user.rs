@@ -63,13 +63,16 @@ struct ResponsePermission {
 }
 
 impl<'a> User<'a> {
+    /// With `spell_out`, leave to do everything is written out and not left out.
     pub(crate) fn new(
         access: &Access,
         tags: &'a [String],
         issuer_account: Option<&'a str>,
+        spell_out: bool,
     ) -> Self {
         let no_limit = (!matches!(access, Access::Scoped(_))).then_some(NO_LIMIT);
         let (publish, subscribe, resp) = match access {
+            Access::Unrestricted if spell_out => (Some(everything()), Some(everything()), None),
             Access::Unrestricted | Access::Scoped(_) => (None, None, None),
             Access::Limited(permissions) => sides(permissions),
         };
@@ -93,6 +96,10 @@ type Sides = (Option<Permission>, Option<Permission>, Option<ResponsePermission>
 fn sides(permissions: &Permissions) -> Sides {
     let Permissions { publish, subscribe, responses } = permissions;
     (Some(side(publish)), Some(side(subscribe)), responses.as_ref().map(response))
+}
+
+fn everything() -> Permission {
+    Permission { allow: vec![">".to_owned()], deny: Vec::new() }
 }
 
 fn side<T: ToString>(rules: &Rules<T>) -> Permission {

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     clock::UnixTime,
+    connection::ConnectionKind,
     decision::{Denial, Reason},
     keys::{AccountKey, Signer, UserKey},
     policy::{Grant, permissions::Access},
@@ -59,6 +60,16 @@ pub struct AccountKeys {
     pub scoped: BTreeMap<String, Arc<dyn Signer>>,
 }
 
+/// Whom a user JWT is for: one connection.
+pub(crate) struct Recipient<'a> {
+    /// The key that the server made for it.
+    pub(crate) user: &'a UserKey,
+    /// The request's id.
+    pub(crate) id: &'a str,
+    /// How it came.
+    pub(crate) connection: Option<ConnectionKind>,
+}
+
 impl Minter {
     /// `sub` of every request that is meant for this callout.
     pub fn request_subject(&self) -> &AccountKey {
@@ -85,23 +96,26 @@ impl Minter {
     pub(crate) fn user_jwt(
         &self,
         grant: &Grant,
-        user: &UserKey,
-        id: &str,
+        to: &Recipient<'_>,
         now: UnixTime,
     ) -> Result<String, Denial> {
         if let Access::Scoped(scope) = grant.access() {
             literal_under_scope(scope, grant)?;
         }
         let (signer, aud, issuer_account) = self.place(grant)?;
+        // A sentinel's denies stay with a leaf node unless permissions take their place
+        // (nats-server client.go, RegisterNkeyUser resets only those of the connection itself).
+        let leaf_node = to.connection == Some(ConnectionKind::LeafNode);
+        let spell_out = leaf_node && issuer_account.is_some();
         let claims = UserClaims {
-            jti: id,
+            jti: to.id,
             iat: now.seconds(),
             iss: signer.public_key().as_str(),
             name: grant.user(),
-            sub: user.as_str(),
+            sub: to.user.as_str(),
             aud,
             exp: grant.expires_at().map(UnixTime::seconds),
-            nats: User::new(grant.access(), grant.tags(), issuer_account),
+            nats: User::new(grant.access(), grant.tags(), issuer_account, spell_out),
         };
         let token = jwt::sign(&claims, signer).map_err(signing_failed)?;
         if token.len() > MAX_USER_JWT {

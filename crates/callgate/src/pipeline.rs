@@ -18,7 +18,7 @@ use crate::{
     clock::UnixTime,
     decision::{CeilingDropped, Decision, Denial, Outcome, Reason, Stages},
     envelope::{Dropped, Message, Opened, Opener},
-    mint::Minter,
+    mint::{Minter, Recipient},
     policy::Grant,
     request::AuthRequest,
     stock::StockExplanation,
@@ -257,7 +257,9 @@ impl Pipeline {
                 ),
             ));
         }
-        let jwt = self.minter.user_jwt(&grant, &case.user, &case.ids.request, now)?;
+        let to =
+            Recipient { user: &case.user, id: &case.ids.request, connection: case.ids.connection };
+        let jwt = self.minter.user_jwt(&grant, &to, now)?;
         Ok((jwt, grant))
     }
 

@@ -66,13 +66,16 @@ struct ResponsePermission {
 }
 
 impl<'a> User<'a> {
+    /// With `spell_out`, leave to do everything is written out and not left out.
     pub(crate) fn new(
         access: &Access,
         tags: &'a [String],
         issuer_account: Option<&'a str>,
+        spell_out: bool,
     ) -> Self {
         let no_limit = (!matches!(access, Access::Scoped(_))).then_some(NO_LIMIT);
         let (publish, subscribe, resp) = match access {
+            Access::Unrestricted if spell_out => (Some(everything()), Some(everything()), None),
             Access::Unrestricted | Access::Scoped(_) => (None, None, None),
             Access::Limited(permissions) => sides(permissions),
         };
@@ -110,6 +113,10 @@ fn subscribe_side(rules: &Rules<SubscribePattern>) -> Permission {
         written.deny.extend(without.iter().map(|deny| format!("{deny} >")));
     }
     written
+}
+
+fn everything() -> Permission {
+    Permission { allow: vec![">".to_owned()], deny: Vec::new() }
 }
 
 fn side<T: ToString>(rules: &Rules<T>) -> Permission {

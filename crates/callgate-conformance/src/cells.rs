@@ -1,0 +1,297 @@
+//! What every kind of connection must do in every environment.
+
+use crate::{
+    clients::{self, Login, Seen},
+    environment::Environment,
+    mode::Mode,
+    observers::Arrived,
+    report::Outcome,
+    site::{JWT_TOKEN, NKEY_SEED},
+    transport::{Absence, Transport},
+};
+
+/// What must come of a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// Let in, under this name, into this account.
+    Admitted {
+        /// The name.
+        user: &'static str,
+        /// The account.
+        account: &'static str,
+        /// Whether it may do more than its permissions name: everything inside its account.
+        unrestricted: bool,
+    },
+    /// Refused, for this reason.
+    Refused(&'static str),
+}
+
+/// One login and what must come of it.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// A sentence.
+    pub says: String,
+    /// The login.
+    pub login: Login,
+    /// What must come of it.
+    pub expected: Expected,
+}
+
+/// Which credential a client presents: not every client can send each one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Password,
+    Token,
+}
+
+fn style(mode: Mode, transport: Transport) -> Style {
+    match transport {
+        Transport::TokenCookie => Style::Token,
+        // nats-py sends a token beside credentials, but no user and password.
+        Transport::TcpPython if mode.is_operator() => Style::Token,
+        Transport::Tcp
+        | Transport::TcpPython
+        | Transport::Tls
+        | Transport::WebSocket
+        | Transport::WebSocketJavaScript
+        | Transport::UserCookie
+        | Transport::JwtCookie
+        | Transport::Mqtt
+        | Transport::LeafNode => Style::Password,
+    }
+}
+
+/// Runs one cell.
+///
+/// # Panics
+/// With what is not as it must be.
+pub async fn run(environment: &mut Environment, transport: Transport) -> Outcome {
+    let (mode, version) = (environment.site.mode, environment.version);
+    match transport.absence(mode, version) {
+        Some(Absence::Unconfigurable(why)) => Outcome::absent(why),
+        Some(Absence::CredentialLost { why, reason }) => {
+            still_lost(environment, transport, reason).await;
+            Outcome::absent(why)
+        }
+        None => {
+            let cases = cases(mode, transport);
+            let logins: Vec<Login> = cases.iter().map(|case| case.login.clone()).collect();
+            let seen = clients::attempt(environment, transport, &logins).await;
+            let failures: Vec<String> = cases
+                .iter()
+                .zip(&seen)
+                .filter_map(|(case, seen)| wrong(environment, case, seen, transport))
+                .collect();
+            assert!(failures.is_empty(), "{}", failures.join("\n"));
+            Outcome::passed(cases.into_iter().map(|case| case.says))
+        }
+    }
+}
+
+/// Holds the reason for an absent cell to the truth: when a server line changes, this fails.
+async fn still_lost(environment: &mut Environment, transport: Transport, reason: Option<&str>) {
+    let login = match style(environment.site.mode, transport) {
+        Style::Password => Login::password("bob", "bob"),
+        Style::Token => Login::token(JWT_TOKEN),
+    };
+    let seen = clients::attempt(environment, transport, &[login]).await;
+    assert!(seen[0].arrived.is_none(), "this server line no longer loses it: {seen:?}");
+    let decided = seen[0].decision.as_ref().map(|decision| decision.reason.as_str());
+    assert_eq!(decided, reason, "{seen:?}");
+}
+
+/// Says what is wrong.
+fn wrong(
+    environment: &Environment,
+    case: &Case,
+    seen: &Seen,
+    transport: Transport,
+) -> Option<String> {
+    let fault = |what: String| Some(format!("{}: {what}; {seen:?}", case.says));
+    let Some(decision) = &seen.decision else { return fault("nobody was asked".to_owned()) };
+    if decision.connection != transport.kind() {
+        return fault(format!("it came over {}", transport.kind()));
+    }
+    match &case.expected {
+        Expected::Refused(reason) if seen.arrived.is_some() || decision.reason != *reason => {
+            fault(format!("must be refused with {reason}"))
+        }
+        Expected::Refused(_) => None,
+        Expected::Admitted { user, account, unrestricted } => {
+            let arrived = Arrived { account, shut: *unrestricted };
+            if seen.arrived.as_ref() != Some(&arrived) {
+                return fault(format!("must be admitted and seen as {arrived:?}"));
+            }
+            if decision.user != *user || decision.account != *account {
+                return fault(format!("the decision must name {user} in {account}"));
+            }
+            let info = seen.info.as_ref()?;
+            let expected = (*user, environment.site.accounts[account].as_str());
+            let told = (info.user.as_str(), info.account.as_str());
+            if told != expected {
+                fault(format!("the server must know {expected:?}"))
+            } else {
+                None
+            }
+        }
+    }
+}
+
+fn cases(mode: Mode, transport: Transport) -> Vec<Case> {
+    let table = Table { style: style(mode, transport) };
+    let kind = transport.kind();
+    let mut cases = table.common(kind);
+    cases.extend(table.of_kind(kind));
+    if mode.has_several_accounts() {
+        let second = admitted("dave", "OTHER", true);
+        cases.push(table.case("a user of another account is placed there", "dave", second));
+    }
+    if mode.has_scopes() && kind != "leafnode" {
+        cases.push(table.case(
+            "a scoped signing key grants its template",
+            "rita",
+            admitted("rita", "APP", false),
+        ));
+        cases.push(table.case(
+            "a name that would widen the template is refused",
+            "rita.x",
+            Expected::Refused("unsafe_template_value"),
+        ));
+    }
+    cases.extend(table.credentials(mode, transport));
+    cases
+}
+
+fn admitted(user: &'static str, account: &'static str, unrestricted: bool) -> Expected {
+    Expected::Admitted { user, account, unrestricted }
+}
+
+struct Table {
+    style: Style,
+}
+
+impl Table {
+    fn login(&self, user: &str) -> Login {
+        match self.style {
+            Style::Password => Login::password(user, user),
+            Style::Token => Login::token(&format!("{user}-token")),
+        }
+    }
+
+    fn case(&self, says: &str, user: &str, expected: Expected) -> Case {
+        Case { says: says.to_owned(), login: self.login(user), expected }
+    }
+
+    fn common(&self, kind: &str) -> Vec<Case> {
+        let refused = Expected::Refused;
+        let plain = match kind {
+            "leafnode" => self.case(
+                "an ordinary user opens no leaf node",
+                "alice",
+                refused("connection_type_not_allowed"),
+            ),
+            _ => self.case(
+                "a user without restrictions may do everything in its account",
+                "alice",
+                admitted("alice", "APP", true),
+            ),
+        };
+        vec![
+            plain,
+            self.case("permissions of a user hold", "bob", admitted("bob", "APP", false)),
+            self.case("permissions of a role hold", "carol", admitted("carol", "APP", false)),
+            self.wrong_secret(),
+            self.case("a user's networks admit", "near", admitted("near", "APP", true)),
+            self.case("a user's networks refuse", "afar", refused("source_not_allowed")),
+            self.case("a role's networks refuse", "afar-role", refused("source_not_allowed")),
+            self.case("an ended user is refused", "late", refused("user_expired")),
+            self.case("a disabled user is refused", "off", refused("user_disabled")),
+            self.case(
+                "nobody is placed in the callout account",
+                "insider",
+                refused("account_not_allowed"),
+            ),
+        ]
+    }
+
+    fn wrong_secret(&self) -> Case {
+        let (login, reason) = match self.style {
+            Style::Password => (Login::password("trudy", "wrong"), "bad_password"),
+            Style::Token => (Login::token("wrong"), "bad_token"),
+        };
+        Case {
+            says: "a wrong secret is refused".to_owned(),
+            login,
+            expected: Expected::Refused(reason),
+        }
+    }
+
+    fn of_kind(&self, kind: &str) -> Vec<Case> {
+        let refused = Expected::Refused("connection_type_not_allowed");
+        let only: &'static str = match kind {
+            "nats" => "only-nats",
+            "websocket" => "only-websocket",
+            "mqtt" => "only-mqtt",
+            _ => "only-leafnode",
+        };
+        vec![
+            self.case("a user's kind of connection admits", only, admitted(only, "APP", true)),
+            self.case(
+                "a user's other kinds of connection refuse",
+                &format!("not-{kind}"),
+                refused.clone(),
+            ),
+            self.case(
+                "a role's other kinds of connection refuse",
+                &format!("not-{kind}-role"),
+                refused,
+            ),
+        ]
+    }
+
+    /// Credentials that only some clients can send.
+    fn credentials(&self, mode: Mode, transport: Transport) -> Vec<Case> {
+        let case = |says: &str, login, expected| Case { says: says.to_owned(), login, expected };
+        let trudy = admitted("trudy", "APP", true);
+        let nkey = Login { nkey: Some(NKEY_SEED.to_owned()), ..Login::default() };
+        match transport {
+            Transport::Tcp | Transport::Tls | Transport::WebSocket => {
+                let mut cases = vec![
+                    case(
+                        "a token admits",
+                        Login::token("bob-token"),
+                        admitted("bob", "APP", false),
+                    ),
+                    case(
+                        "a wrong token is refused",
+                        Login::token("x"),
+                        Expected::Refused("bad_token"),
+                    ),
+                    case(
+                        "two credentials at once are refused",
+                        Login { token: Some("bob-token".to_owned()), ..self.login("bob") },
+                        Expected::Refused("ambiguous_credential"),
+                    ),
+                ];
+                // In operator mode the sentinel stands where an nkey would.
+                if !mode.is_operator() {
+                    let nick = admitted("nick", "APP", true);
+                    cases.push(case("a signature of the nonce admits", nkey, nick));
+                }
+                cases
+            }
+            Transport::Mqtt => {
+                let login = Login::password("anything", JWT_TOKEN);
+                vec![case("a bearer token in the password's place admits", login, trudy)]
+            }
+            Transport::TokenCookie => {
+                vec![case("a bearer token admits", Login::token(JWT_TOKEN), trudy)]
+            }
+            Transport::TcpPython
+            | Transport::WebSocketJavaScript
+            | Transport::UserCookie
+            | Transport::JwtCookie
+            | Transport::LeafNode => Vec::new(),
+        }
+    }
+}

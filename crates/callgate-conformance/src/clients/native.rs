@@ -1,0 +1,110 @@
+//! async-nats, over TCP, TLS and WebSocket.
+
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::{Login, Seen};
+use crate::{
+    environment::Environment,
+    observers::{OPEN, SHUT},
+    site::Site,
+    transport::Transport,
+};
+
+/// What `$SYS.REQ.USER.INFO` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Info {
+    /// The user's name.
+    pub user: String,
+    /// The account, as the server calls it.
+    pub account: String,
+    /// The permissions as they came, for looking into.
+    pub permissions: Value,
+}
+
+pub(super) async fn attempt(
+    environment: &mut Environment,
+    transport: Transport,
+    logins: &[Login],
+) -> Vec<Seen> {
+    let mut all = Vec::new();
+    for login in logins {
+        all.push(one(environment, transport, login).await);
+    }
+    all
+}
+
+async fn one(environment: &mut Environment, transport: Transport, login: &Login) -> Seen {
+    let seen = environment.gate.decisions().len();
+    let number = environment.number();
+    let (url, mut options) = (url(environment, transport), options(&environment.site, login));
+    if transport == Transport::Tls {
+        let folder = environment.server.folder();
+        options = options
+            .require_tls(true)
+            .add_root_certificates(folder.join("ca.pem"))
+            .add_client_certificate(folder.join("client.pem"), folder.join("client.key"));
+    }
+    let connected = options.connect(url).await;
+    let decision = environment.decisions_after(seen, 1).await.pop();
+    let client = match connected {
+        Ok(client) => client,
+        Err(error) => {
+            return Seen { arrived: None, info: None, error: error.to_string(), decision };
+        }
+    };
+    let info = user_info(&client).await;
+    for subject in [SHUT, OPEN] {
+        let subject = format!("{subject}.{number}");
+        client.publish(subject, "".into()).await.expect("a connection");
+    }
+    client.flush().await.expect("a connection");
+    let arrived = Some(environment.observers.arrived(number).await);
+    Seen { arrived, info, error: String::new(), decision }
+}
+
+fn url(environment: &Environment, transport: Transport) -> String {
+    match transport {
+        Transport::WebSocket => environment.server.websocket_url(),
+        Transport::Tls => environment.server.url().replace("nats://", "tls://"),
+        _ => environment.server.url(),
+    }
+}
+
+/// Presents a login, and in operator mode the sentinel beside it. Never tries twice.
+pub fn options(site: &Site, login: &Login) -> ConnectOptions {
+    let mut options = ConnectOptions::new();
+    if let Some(sentinel) = &site.sentinel {
+        options = options.credentials(&sentinel.credentials).expect("credentials");
+    }
+    if let Some(user) = &login.user {
+        options =
+            options.user_and_password(user.clone(), login.password.clone().unwrap_or_default());
+    }
+    if let Some(token) = &login.token {
+        options = options.token(token.clone());
+    }
+    if let Some(seed) = &login.nkey {
+        options = options.nkey(seed.clone());
+    }
+    options
+        .max_reconnects(1)
+        .connection_timeout(Duration::from_secs(10))
+        .request_timeout(Some(Duration::from_secs(5)))
+}
+
+/// Asks the server who this client is; `None` if it may not ask.
+pub async fn user_info(client: &Client) -> Option<Info> {
+    let question = client.request("$SYS.REQ.USER.INFO", "".into());
+    let answer = timeout(Duration::from_secs(2), question).await.ok()?.ok()?;
+    let answer: Value = serde_json::from_slice(&answer.payload).ok()?;
+    let text = |name: &str| answer["data"][name].as_str().unwrap_or_default().to_owned();
+    Some(Info {
+        user: text("user"),
+        account: text("account"),
+        permissions: answer["data"]["permissions"].clone(),
+    })
+}

@@ -1,0 +1,98 @@
+//! One watcher in each account, who sees where a client's messages arrive.
+
+use async_nats::{Client, ConnectOptions, Subscriber};
+use callgate_testkit::{NatsServer, eventually, wait::PATIENCE};
+use futures_util::{FutureExt, StreamExt};
+
+use crate::site::{Fixed, Site};
+
+/// Where clients send what they may send.
+pub const OPEN: &str = "probe.open";
+/// Where most of them may not.
+pub const SHUT: &str = "probe.shut";
+
+/// What arrived of one client's two messages, the shut one of which was sent first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrived {
+    /// The account.
+    pub account: &'static str,
+    /// Whether the message to the shut subject arrived, too.
+    pub shut: bool,
+}
+
+/// Watchers of every account.
+#[derive(Debug)]
+pub struct Observers {
+    watched: Vec<(&'static str, Client, Vec<Subscriber>)>,
+    /// What arrived, in order for each account: account and subject.
+    received: Vec<(&'static str, String)>,
+}
+
+impl Observers {
+    /// Starts to watch.
+    ///
+    /// # Panics
+    /// If a watcher cannot connect.
+    pub async fn start(site: &Site, server: &NatsServer) -> Self {
+        let mut watched = Vec::new();
+        for (account, login) in &site.watchers {
+            let client = connect(login, server).await;
+            let mut subscribers = Vec::new();
+            // Each by itself: a server tells a leaf node of no interest beyond what it may send.
+            for subject in [SHUT, OPEN] {
+                let subject = format!("{subject}.>");
+                subscribers.push(client.subscribe(subject).await.expect("a subscription"));
+            }
+            client.flush().await.expect("a connection");
+            watched.push((*account, client, subscribers));
+        }
+        Self { watched, received: Vec::new() }
+    }
+
+    /// What arrives of attempt `number`: waits for the open message.
+    ///
+    /// # Panics
+    /// If it does not arrive.
+    pub async fn arrived(&mut self, number: usize) -> Arrived {
+        let (open, shut) = (format!("{OPEN}.{number}"), format!("{SHUT}.{number}"));
+        let description = format!("something on `{open}`");
+        eventually(&description, PATIENCE, async || {
+            let seen = |subject: &str| {
+                let found = self.received.iter().find(|(_, received)| received == subject);
+                found.map(|(account, _)| *account)
+            };
+            // What was sent to the shut subject was sent first, and is here if it comes at all.
+            if let Some(account) = seen(&open) {
+                return Some(Arrived { account, shut: seen(&shut) == Some(account) });
+            }
+            self.take_in();
+            None
+        })
+        .await
+    }
+
+    fn take_in(&mut self) {
+        for (account, _, subscribers) in &mut self.watched {
+            // The open subject first: whatever came before it on the other is then here as well.
+            for subscriber in subscribers.iter_mut().rev() {
+                while let Some(Some(message)) = subscriber.next().now_or_never() {
+                    self.received.push((account, message.subject.to_string()));
+                }
+            }
+        }
+    }
+}
+
+/// Connects with a login that nobody is asked about.
+///
+/// # Panics
+/// If the server refuses.
+pub async fn connect(login: &Fixed, server: &NatsServer) -> Client {
+    let options = match login {
+        Fixed::Password(user, password) => {
+            ConnectOptions::with_user_and_password((*user).to_owned(), (*password).to_owned())
+        }
+        Fixed::Credentials(text) => ConnectOptions::with_credentials(text).expect("credentials"),
+    };
+    options.connect(server.url()).await.expect("a login of the site")
+}

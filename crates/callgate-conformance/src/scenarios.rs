@@ -1,0 +1,1 @@
+//! What a server line does, shown once for each.

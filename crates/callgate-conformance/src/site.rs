@@ -1,0 +1,93 @@
+//! Keys and accounts of one environment, and what server and Callgate have to know of them.
+
+mod configuration;
+mod keys;
+mod operator;
+mod users;
+
+use std::collections::BTreeMap;
+
+use callgate_testkit::nats_server::Version;
+pub use keys::{Pair, Xkey};
+pub use users::{JWT_TOKEN, NKEY_SEED, users};
+
+use crate::mode::Mode;
+
+/// The accounts that clients may be placed in.
+pub const ACCOUNTS: [&str; 2] = ["APP", "OTHER"];
+
+/// How somebody logs in without being asked about.
+#[derive(Debug, Clone)]
+pub enum Fixed {
+    /// Configuration mode: a user of the server's configuration.
+    Password(&'static str, &'static str),
+    /// Operator mode: the text of a credentials file.
+    Credentials(String),
+}
+
+/// What clients present in operator mode so that the server asks Callgate.
+#[derive(Debug, Clone)]
+pub struct Sentinel {
+    /// The bearer JWT.
+    pub jwt: String,
+    /// The credentials file.
+    pub credentials: String,
+}
+
+/// The keys of a callout that answers by hand.
+#[derive(Debug, Clone)]
+pub struct Signers {
+    /// Signs answers.
+    pub issuer: Pair,
+    /// The callout account, in operator mode.
+    pub callout_account: Option<String>,
+    /// Signs users of APP.
+    pub app: Pair,
+    /// The scoped signing key `reader` of APP.
+    pub reader: Pair,
+    /// Opens requests.
+    pub xkey: Option<Xkey>,
+}
+
+/// One environment's materials.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Which environment.
+    pub mode: Mode,
+    /// Accounts, operator and callout: a part of the server's configuration.
+    pub server: String,
+    /// `[nats]` without servers, `[issuer]`, `[[accounts]]` and scoped roles, in TOML.
+    pub gate: String,
+    /// Files that `gate` names.
+    pub files: Vec<(&'static str, String)>,
+    /// How the server calls each account, by name.
+    pub accounts: BTreeMap<&'static str, String>,
+    /// How one watches each account.
+    pub watchers: BTreeMap<&'static str, Fixed>,
+    /// A user of the system account.
+    pub system: Fixed,
+    /// The callout's own user.
+    pub callout: Fixed,
+    /// Present in operator mode.
+    pub sentinel: Option<Sentinel>,
+    /// The keys.
+    pub signers: Signers,
+}
+
+/// What may differ from the usual.
+#[derive(Debug, Clone, Default)]
+pub struct Variation {
+    /// The server may place users in these accounts only (configuration mode), or in any account
+    /// (operator mode, `["*"]`).
+    pub allowed_accounts: Option<Vec<&'static str>>,
+}
+
+impl Site {
+    /// New keys for an environment.
+    pub fn new(mode: Mode, version: Version, variation: &Variation) -> Self {
+        match mode.is_operator() {
+            true => operator::site(mode, version, variation),
+            false => configuration::site(mode, variation),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Ways to connect, each by a client that somebody else wrote.
+
+use callgate_testkit::nats_server::Version;
+
+use crate::mode::Mode;
+
+/// One row of the matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// TCP, by async-nats.
+    Tcp,
+    /// TCP, by nats-py.
+    TcpPython,
+    /// TLS with a client certificate that the server verifies, by async-nats.
+    Tls,
+    /// WebSocket, by async-nats.
+    WebSocket,
+    /// WebSocket, by the JavaScript client.
+    WebSocketJavaScript,
+    /// WebSocket with user and password in cookies, by nats-py.
+    UserCookie,
+    /// WebSocket with a token in a cookie, by nats-py.
+    TokenCookie,
+    /// WebSocket with a JWT in a cookie, by nats-py.
+    JwtCookie,
+    /// MQTT, by Eclipse Paho.
+    Mqtt,
+    /// A leaf node, which is nats-server.
+    LeafNode,
+}
+
+/// Why a server line cannot have a cell, and what is left of it to check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// The server does not even take the configuration.
+    Unconfigurable(&'static str),
+    /// The server loses the credential: every login is refused with this reason.
+    CredentialLost {
+        /// Why, for the report.
+        why: &'static str,
+        /// The reason code, or `None` if the server does not even ask.
+        reason: Option<&'static str>,
+    },
+}
+
+impl Transport {
+    /// All of them.
+    pub const ALL: [Transport; 10] = [
+        Self::Tcp,
+        Self::TcpPython,
+        Self::Tls,
+        Self::WebSocket,
+        Self::WebSocketJavaScript,
+        Self::UserCookie,
+        Self::TokenCookie,
+        Self::JwtCookie,
+        Self::Mqtt,
+        Self::LeafNode,
+    ];
+
+    /// How reports call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP (async-nats)",
+            Self::TcpPython => "TCP (nats-py)",
+            Self::Tls => "TLS, verified client certificate (async-nats)",
+            Self::WebSocket => "WebSocket (async-nats)",
+            Self::WebSocketJavaScript => "WebSocket (JavaScript)",
+            Self::UserCookie => "WebSocket, user and password cookies (nats-py)",
+            Self::TokenCookie => "WebSocket, token cookie (nats-py)",
+            Self::JwtCookie => "WebSocket, JWT cookie (nats-py)",
+            Self::Mqtt => "MQTT (Eclipse Paho)",
+            Self::LeafNode => "leaf node (nats-server)",
+        }
+    }
+
+    /// The kind of connection, as Callgate calls it.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Tcp | Self::TcpPython | Self::Tls => "nats",
+            Self::WebSocket
+            | Self::WebSocketJavaScript
+            | Self::UserCookie
+            | Self::TokenCookie
+            | Self::JwtCookie => "websocket",
+            Self::Mqtt => "mqtt",
+            Self::LeafNode => "leafnode",
+        }
+    }
+
+    /// Whether a client of Node.js is needed.
+    pub const fn needs_node(self) -> bool {
+        matches!(self, Self::WebSocketJavaScript)
+    }
+
+    /// Why there is no such cell.
+    pub fn absence(self, mode: Mode, version: Version) -> Option<Absence> {
+        let before = |minor| version.minor < minor;
+        match self {
+            Self::UserCookie | Self::TokenCookie if before(11) => {
+                Some(Absence::Unconfigurable("cookies other than the JWT's came with 2.11"))
+            }
+            Self::JwtCookie if !mode.is_operator() => {
+                Some(Absence::Unconfigurable("nats-server takes JWT cookies in operator mode only"))
+            }
+            Self::Mqtt if mode.is_operator() && before(12) => Some(Absence::CredentialLost {
+                why: "before 2.12 nats-server takes an MQTT password for the sentinel JWT, \
+                      so that no place is left for a credential",
+                reason: None,
+            }),
+            Self::Tcp
+            | Self::TcpPython
+            | Self::Tls
+            | Self::WebSocket
+            | Self::WebSocketJavaScript
+            | Self::UserCookie
+            | Self::TokenCookie
+            | Self::JwtCookie
+            | Self::Mqtt
+            | Self::LeafNode => None,
+        }
+    }
+}

@@ -106,12 +106,12 @@ impl KubeCluster {
         self.resume().await;
     }
 
-    /// Everything that changed is forgotten, so that a watch that was cut must list anew. Only the
-    /// stand-in can.
+    /// Everything that changed is forgotten, so that a watch that was cut must list anew. A real API
+    /// server forgets by itself when it restarts: its watches begin where it began.
     pub fn forget_history(&self) {
         match &self.server {
             Server::StandIn(server) => server.forget_history(),
-            Server::Real(_) => panic!("a real API server forgets when it wants to"),
+            Server::Real(_) => {}
         }
     }
 

@@ -32,7 +32,7 @@ test-kubernetes: ## Run the tests of Kubernetes on a real kube-apiserver (built 
 
 .PHONY: test-only
 test-only:
-	$(CARGO) test --workspace $(NODE_TESTS)
+	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS)
 	@echo "NOT RUN: tests on a real kube-apiserver (make test-kubernetes); a stand-in took its place"
 	@$(if $(NODE_TESTS),,echo "NOT RUN: tests with Node.js clients, since there is no Node.js")
 

@@ -136,6 +136,12 @@ impl Scene {
     }
 }
 
+/// The manifests that are rendered from the chart.
+fn manifests() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kubernetes/callgate.yaml");
+    fs::read_to_string(path).unwrap()
+}
+
 /// The rules that the chart grants, as the rendered manifests have them.
 fn chart_rules() -> Value {
     let manifests =
@@ -152,6 +158,30 @@ fn chart_rules() -> Value {
         rules.last_mut().unwrap()[key] = list;
     }
     json!(rules)
+}
+
+#[tokio::test]
+async fn the_configuration_of_the_chart_is_good() {
+    let cluster = KubeCluster::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    write_private(&folder.path().join("issuer.nk"), &Nkey::account().seed());
+    write_private(&folder.path().join("xkey.xk"), &CurveKey::generate().seed());
+    write_private(&folder.path().join("password"), "secret");
+    let text = manifests();
+    let (_, config) = text.split_once("  callgate.yaml: |\n").unwrap();
+    let (config, _) = config.split_once("\n---\n").unwrap();
+    // As in a pod, but for where things are.
+    let kubeconfig =
+        format!("kubernetes:\n            kubeconfig: {:?}", cluster.kubeconfig("callgate"));
+    let config =
+        config.replace("/etc/callgate/secrets/", "").replacen("kubernetes:", &kubeconfig, 1);
+    fs::write(folder.path().join("callgate.yaml"), config).unwrap();
+    let output = Command::new(CALLGATE)
+        .args(["check", "--config", "callgate.yaml"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 fn server_config(issuer: &str, xkey: &str) -> String {
@@ -356,4 +386,44 @@ async fn nothing_is_ready_before_the_first_list_and_a_missing_rule_is_named() {
     .await;
     assert!(scene.connect(&token).await.is_some());
     assert!(scene.gate.stderr().contains("serviceaccounts"), "the rule is not named");
+}
+
+/// Resident memory of a process, in bytes.
+fn memory_of(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[tokio::test]
+async fn ten_thousand_accounts_need_less_than_20_megabytes() {
+    const MANY: usize = 10_000;
+    let mut scene = Scene::start("", "").await;
+    let token = scene.cluster.token("shop", "web", "nats").await;
+    scene.becomes(&token, true, SECOND).await;
+    let before = memory_of(scene.gate.pid());
+    scene.cluster.create_many("shop", MANY).await;
+    let known = "callgate_kubernetes_service_accounts ";
+    eventually("every account", PATIENCE, async || {
+        (scene.metric(known).await as usize > MANY).then_some(())
+    })
+    .await;
+    let watched = memory_of(scene.gate.pid()) - before;
+    // Listed once more, as after a long absence: the old list serves until the new one is whole.
+    let lost = "callgate_kubernetes_watch_lost_seconds{authenticator=\"kubernetes\"}";
+    scene.cluster.stop().await;
+    eventually("the lost watch", PATIENCE, async || (scene.metric(lost).await > 0.0).then_some(()))
+        .await;
+    scene.cluster.forget_history();
+    scene.cluster.resume().await;
+    eventually("the watch", RECOVERY, async || (scene.metric(lost).await == 0.0).then_some(()))
+        .await;
+    let listed = memory_of(scene.gate.pid()) - before;
+    println!(
+        "{MANY} accounts: {} kB watched, {} kB after another list",
+        watched / 1024,
+        listed / 1024
+    );
+    assert!(watched < 20_000_000, "{watched} bytes");
+    assert!(scene.connect(&token).await.is_some());
 }

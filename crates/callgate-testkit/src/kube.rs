@@ -130,6 +130,21 @@ impl KubeCluster {
         made["metadata"]["uid"].as_str().expect("a uid").to_owned()
     }
 
+    /// Makes many service accounts, `many-0` and so on, with some labels and annotations each.
+    pub async fn create_many(&self, namespace: &str, count: usize) {
+        let annotations = json!({"nats.io/allowed-pub-subjects": "shop.orders.>, shop.events.>",
+            "example.com/other": "x".repeat(200)});
+        for number in 0..count {
+            self.create_account(namespace, &format!("many-{number}"), annotations.clone()).await;
+        }
+    }
+
+    /// The key set of the issuer.
+    pub async fn keys(&self) -> String {
+        let request = Request::get("/openid/v1/jwks").header("accept", "*/*");
+        self.ask(request, Vec::new()).await.expect("keys")
+    }
+
     /// Changes annotations; `null` takes one away.
     pub async fn annotate(&self, namespace: &str, name: &str, annotations: Value) {
         let body = json!({"metadata": {"annotations": annotations}});

@@ -7,10 +7,10 @@ CARGO  ?= cargo
 NODE_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/node/.stamp),--features callgate-testkit/node --features callgate-authenticators/node)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test tools fmt lint ci
+.PHONY: help demo build test test-kubernetes tools fmt lint ci
 
 help: ## Say what there is to make
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
 
 demo: ## Start nats-server and Callgate with three users, and show what each may do
 	@$(PYTHON) scripts/demo.py
@@ -24,9 +24,16 @@ tools: ## Install what tests need (servers, clients of other languages) below .t
 test: tools ## Run every test, against real servers
 	@$(MAKE) --no-print-directory test-only
 
+test-kubernetes: ## Run the tests of Kubernetes on a real kube-apiserver (built once: ten minutes)
+	@$(PYTHON) scripts/tools.py nats-server
+	@$(PYTHON) scripts/kube_apiserver.py
+	CALLGATE_TEST_KUBERNETES=real $(CARGO) test -p callgate-authenticators --features kubernetes --test kubernetes -- --test-threads=2
+	CALLGATE_TEST_KUBERNETES=real $(CARGO) test -p callgate-server --test kubernetes -- --test-threads=2
+
 .PHONY: test-only
 test-only:
-	$(CARGO) test --workspace $(NODE_TESTS)
+	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS)
+	@echo "NOT RUN: tests on a real kube-apiserver (make test-kubernetes); a stand-in took its place"
 	@$(if $(NODE_TESTS),,echo "NOT RUN: tests with Node.js clients, since there is no Node.js")
 
 fmt: ## Format the code

@@ -106,12 +106,12 @@ impl KubeCluster {
         self.resume().await;
     }
 
-    /// Everything that changed is forgotten, so that a watch that was cut must list anew. Only the
-    /// stand-in can.
+    /// Everything that changed is forgotten, so that a watch that was cut must list anew. A real API
+    /// server forgets by itself when it restarts: its watches begin where it began.
     pub fn forget_history(&self) {
         match &self.server {
             Server::StandIn(server) => server.forget_history(),
-            Server::Real(_) => panic!("a real API server forgets when it wants to"),
+            Server::Real(_) => {}
         }
     }
 
@@ -128,6 +128,21 @@ impl KubeCluster {
         let made =
             self.post(&format!("/api/v1/namespaces/{namespace}/serviceaccounts"), &body).await;
         made["metadata"]["uid"].as_str().expect("a uid").to_owned()
+    }
+
+    /// Makes many service accounts, `many-0` and so on, with some labels and annotations each.
+    pub async fn create_many(&self, namespace: &str, count: usize) {
+        let annotations = json!({"nats.io/allowed-pub-subjects": "shop.orders.>, shop.events.>",
+            "example.com/other": "x".repeat(200)});
+        for number in 0..count {
+            self.create_account(namespace, &format!("many-{number}"), annotations.clone()).await;
+        }
+    }
+
+    /// The key set of the issuer.
+    pub async fn keys(&self) -> String {
+        let request = Request::get("/openid/v1/jwks").header("accept", "*/*");
+        self.ask(request, Vec::new()).await.expect("keys")
     }
 
     /// Changes annotations; `null` takes one away.

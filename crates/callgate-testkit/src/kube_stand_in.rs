@@ -18,7 +18,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{Path, Query, Request, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, patch, post},
@@ -192,9 +192,14 @@ async fn discovery() -> Response {
     good(StatusCode::OK, &document)
 }
 
-async fn keys(State(world): Shared) -> Response {
+async fn keys(State(world): Shared, headers: HeaderMap) -> Response {
+    let accepted = headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or("*/*");
+    if !["*/*", "application/jwk-set+json"].iter().any(|kind| accepted.contains(kind)) {
+        return failure(StatusCode::NOT_ACCEPTABLE, "406: Not Acceptable");
+    }
     let keys = world.signing().public();
-    good(StatusCode::OK, &keys)
+    (StatusCode::OK, [("content-type", "application/jwk-set+json")], keys.to_string())
+        .into_response()
 }
 
 async fn create_namespace(State(world): Shared, body: Bytes) -> Response {

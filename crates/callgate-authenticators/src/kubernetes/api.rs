@@ -227,7 +227,8 @@ impl ApiServer {
         body: Vec<u8>,
     ) -> Result<String, ApiError> {
         let client = self.client(wish).await?;
-        let request = request.header("accept", "application/json").body(body);
+        // The keys are `application/jwk-set+json`, which "application/json" does not accept (406).
+        let request = request.header("accept", "*/*").body(body);
         let request = request.map_err(|error| ApiError::Failed(wish, error.to_string()))?;
         let answer = timeout(PATIENCE, client.request_text(request)).await;
         let answer = answer.map_err(|_| ApiError::TimedOut(wish))?;

@@ -13,7 +13,8 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use async_nats::{Client, ConnectOptions};
 use callgate_testkit::{
-    CurveKey, NatsServer, Nkey, Process, eventually, kube::KubeCluster, wait::PATIENCE,
+    CurveKey, NatsServer, Nkey, Process, eventually, kube::KubeCluster, ports::free_port,
+    wait::PATIENCE,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -55,17 +56,15 @@ impl Scene {
         write_private(&folder.path().join("issuer.nk"), &issuer.seed());
         write_private(&folder.path().join("xkey.xk"), &xkey.seed());
         let kubeconfig = cluster.kubeconfig("callgate");
-        let config = gate_config(&server.url(), &kubeconfig, more, ceiling);
+        let admin = format!("127.0.0.1:{}", free_port());
+        let config = gate_config(&server.url(), &admin, &kubeconfig, more, ceiling);
         fs::write(folder.path().join("callgate.toml"), config).unwrap();
         let arguments = ["serve", "--config", "callgate.toml"];
         let mut gate = Process::builder("callgate", CALLGATE)
             .args(arguments)
             .current_dir(folder.path())
             .start();
-        let line = gate.wait_for_stderr("serving /livez").await;
-        let port = line.split("127.0.0.1:").nth(1).unwrap();
-        let port: String = port.chars().take_while(char::is_ascii_digit).collect();
-        let admin = format!("127.0.0.1:{port}");
+        gate.wait_for_stderr("serving /livez").await;
         Self { cluster, server, gate, admin, folder }
     }
 
@@ -97,24 +96,49 @@ impl Scene {
         options.connect(self.server.url()).await.ok()
     }
 
-    /// What the server says that the client may do.
-    async fn permissions(&self, token: &str) -> Option<Value> {
-        let client = self.connect(token).await?;
-        let mut info = client.subscribe("_INBOX_shop_web.info").await.unwrap();
-        client
-            .publish_with_reply("$SYS.REQ.USER.INFO", "_INBOX_shop_web.info", "".into())
-            .await
-            .unwrap();
+    /// Which of these the client is refused: `pub SUBJECT` or `sub SUBJECT`. Nothing if it is not
+    /// admitted.
+    async fn refused<'s>(&self, token: &str, asked: &[&'s str]) -> Option<Vec<&'s str>> {
+        const LAST: &str = "never.open.to.anybody";
+        let (told, mut hear) = tokio::sync::mpsc::unbounded_channel();
+        let options = ConnectOptions::with_token(token.to_owned()).event_callback(move |event| {
+            let _ = told.send(event.to_string().to_lowercase());
+            std::future::ready(())
+        });
+        let client = options.connect(self.server.url()).await.ok()?;
+        let mut subscriptions = Vec::new();
+        for question in asked {
+            match question.split_once(' ').unwrap() {
+                ("pub", subject) => client.publish(subject.to_owned(), "x".into()).await.unwrap(),
+                (_, subject) => {
+                    subscriptions.push(client.subscribe(subject.to_owned()).await.unwrap())
+                }
+            }
+        }
+        // The server refuses in order: what was not refused before this is allowed.
+        client.publish(LAST, "x".into()).await.unwrap();
         client.flush().await.unwrap();
-        let answer = tokio::time::timeout(PATIENCE, futures_util::StreamExt::next(&mut info)).await;
-        let info: Value = serde_json::from_slice(&answer.unwrap()?.payload).unwrap();
-        Some(info["data"].clone())
+        let mut refused = Vec::new();
+        loop {
+            let event = tokio::time::timeout(PATIENCE, hear.recv()).await.unwrap()?;
+            let is_about = |question: &&&str| {
+                let (side, subject) = question.split_once(' ').unwrap();
+                let side = if side == "pub" { "publish" } else { "subscription" };
+                event.contains(side) && event.contains(&format!("\"{}\"", subject.to_lowercase()))
+            };
+            refused.extend(asked.iter().find(is_about));
+            if event.contains(LAST) {
+                return Some(refused);
+            }
+        }
     }
 
-    async fn publishes(&self, token: &str) -> Vec<String> {
-        let info = self.permissions(token).await.unwrap_or_default();
-        let allow = info["permissions"]["publish"]["allow"].as_array().cloned().unwrap_or_default();
-        allow.iter().map(|subject| subject.as_str().unwrap().to_owned()).collect()
+    /// The last decision in the log.
+    fn decision(&self) -> Value {
+        let log = self.gate.stderr();
+        let records = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut decisions = records.filter(|record| record["outcome"].is_string());
+        decisions.next().expect("a decision")
     }
 
     async fn becomes(&self, token: &str, admitted: bool, within: Duration) {
@@ -144,9 +168,7 @@ fn manifests() -> String {
 
 /// The rules that the chart grants, as the rendered manifests have them.
 fn chart_rules() -> Value {
-    let manifests =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kubernetes/callgate.yaml");
-    let text = fs::read_to_string(manifests).unwrap();
+    let text = manifests();
     let role = text.split("\n---\n").find(|part| part.contains("kind: ClusterRole\n")).unwrap();
     // Rules are written as flow lists: the few lines need no parser of YAML.
     let lines: Vec<&str> = role.lines().map(str::trim).collect();
@@ -172,7 +194,7 @@ async fn the_configuration_of_the_chart_is_good() {
     let (config, _) = config.split_once("\n---\n").unwrap();
     // As in a pod, but for where things are.
     let kubeconfig =
-        format!("kubernetes:\n            kubeconfig: {:?}", cluster.kubeconfig("callgate"));
+        format!("kubernetes:\n        kubeconfig: {:?}", cluster.kubeconfig("callgate"));
     let config =
         config.replace("/etc/callgate/secrets/", "").replacen("kubernetes:", &kubeconfig, 1);
     fs::write(folder.path().join("callgate.yaml"), config).unwrap();
@@ -200,7 +222,7 @@ authorization {{ auth_callout {{ issuer: \"{issuer}\", xkey: \"{xkey}\", account
     )
 }
 
-fn gate_config(url: &str, kubeconfig: &Path, more: &str, ceiling: &str) -> String {
+fn gate_config(url: &str, admin: &str, kubeconfig: &Path, more: &str, ceiling: &str) -> String {
     format!(
         "[nats]
 servers = [\"{url}\"]
@@ -223,7 +245,7 @@ kubeconfig = {kubeconfig:?}
 [roles.reader]
 subscribe = [\"news.>\"]
 [admin]
-listen = \"127.0.0.1:0\"
+listen = \"{admin}\"
 [log]
 format = \"json\"
 "
@@ -237,26 +259,37 @@ fn write_private(path: &Path, text: &str) {
     std::io::Write::write_all(&mut file.unwrap(), text.as_bytes()).unwrap();
 }
 
-fn sorted(value: &Value) -> Vec<&str> {
-    let mut texts: Vec<&str> =
-        value.as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
-    texts.sort_unstable();
-    texts
-}
-
 #[tokio::test]
 async fn a_pod_has_the_default_permissions_of_its_namespace() {
     let scene = Scene::start("", "").await;
     let token = scene.cluster.token("shop", "web", "nats").await;
-    let info = scene.permissions(&token).await.expect("it is admitted");
-    assert_eq!((&info["user"], &info["account"]), (&json!("shop/web"), &json!("APP")));
-    let permissions = &info["permissions"];
-    let expected = ["_INBOX.>", "_INBOX_shop_web.>", "shop.>"];
-    assert_eq!(sorted(&permissions["publish"]["allow"]), expected);
-    assert_eq!(sorted(&permissions["subscribe"]["allow"]), expected);
-    assert_eq!(permissions["responses"]["max"], 1);
+    let open = [
+        "pub shop.a",
+        "pub _INBOX.a",
+        "pub _INBOX_shop_web.a",
+        "sub shop.>",
+        "sub _INBOX.>",
+        "sub _INBOX_shop_web.>",
+    ];
+    assert_eq!(scene.refused(&token, &open).await, Some(vec![]));
+    let closed = [
+        "pub shop",
+        "pub bank.a",
+        "pub _INBOX_bank_web.a",
+        "pub $SYS.REQ.USER.INFO",
+        "pub $JS.API.INFO",
+        "sub >",
+        "sub *.a",
+        "sub bank.>",
+        "sub _INBOX_bank_web.>",
+        "sub $SYS.>",
+    ];
+    assert_eq!(scene.refused(&token, &closed).await, Some(closed.to_vec()));
+    let decision = scene.decision().to_string();
+    assert!(decision.contains("\"shop/web\"") && decision.contains("\"APP\""), "{decision}");
     let for_server = scene.cluster.token("shop", "web", scene.cluster.issuer()).await;
     assert!(scene.connect(&for_server).await.is_none());
+    assert_eq!(scene.decision()["reason"], "wrong_audience");
     assert!(scene.metric("callgate_kubernetes_service_accounts ").await >= 1.0);
     let (code, text) = scene.run(&["check", "--config", "callgate.toml"]);
     assert_eq!(code, 0, "{text}");
@@ -273,14 +306,9 @@ async fn a_pod_has_the_default_permissions_of_its_namespace() {
 async fn defaults_are_replaced_key_by_key() {
     let scene = Scene::start("defaults = { inbox = \"private\", responses = false }", "").await;
     let token = scene.cluster.token("shop", "web", "nats").await;
-    let permissions =
-        scene.permissions(&token).await.expect("it is admitted")["permissions"].clone();
-    assert_eq!(
-        sorted(&permissions["publish"]["allow"]),
-        ["_INBOX.>", "_INBOX_shop_web.>", "shop.>"]
-    );
-    assert_eq!(sorted(&permissions["subscribe"]["allow"]), ["_INBOX_shop_web.>", "shop.>"]);
-    assert_eq!(permissions["responses"], Value::Null);
+    let asked =
+        ["pub _INBOX.a", "pub shop.a", "sub shop.>", "sub _INBOX_shop_web.>", "sub _INBOX.>"];
+    assert_eq!(scene.refused(&token, &asked).await, Some(vec!["sub _INBOX.>"]));
 }
 
 #[tokio::test]
@@ -288,19 +316,22 @@ async fn annotations_count_as_far_as_the_ceiling_goes() {
     let ceiling = "ceiling = { publish = [\"{{ namespace }}.>\", \"shared.>\"], roles = [\"reader\"], accounts = [\"OTHER\"] }";
     let scene = Scene::start("", ceiling).await;
     let token = scene.cluster.token("shop", "web", "nats").await;
-    let own = ["_INBOX.>", "_INBOX_shop_web.>", "shop.>"];
-    for (asked, more) in [
-        ("shared.a, bank.b, >, $SYS.>, _INBOX.a, *.x, a..b, x y,,", vec!["shared.a"]),
-        ("shared.>", vec!["shared.>"]),
-        ("bank.>", vec![]),
+    let asked =
+        ["pub shop.a", "pub shared.a", "pub shared.b", "pub bank.b", "pub $SYS.a", "pub a.x"];
+    for (annotation, refused) in [
+        (
+            "shared.a, bank.b, >, $SYS.>, _INBOX.a, *.x, a..b, x y,,",
+            vec!["pub shared.b", "pub bank.b", "pub $SYS.a", "pub a.x"],
+        ),
+        ("shared.>", vec!["pub bank.b", "pub $SYS.a", "pub a.x"]),
+        ("bank.>", vec!["pub shared.a", "pub shared.b", "pub bank.b", "pub $SYS.a", "pub a.x"]),
     ] {
-        scene.cluster.annotate("shop", "web", json!({"nats.io/allowed-pub-subjects": asked})).await;
-        eventually(asked, 2 * SECOND, async || {
-            let mut expected: Vec<&str> = own.iter().copied().chain(more.iter().copied()).collect();
-            expected.sort_unstable();
-            let mut found = scene.publishes(&token).await;
-            found.sort_unstable();
-            (found == expected).then_some(())
+        scene
+            .cluster
+            .annotate("shop", "web", json!({"nats.io/allowed-pub-subjects": annotation}))
+            .await;
+        eventually(annotation, 2 * SECOND, async || {
+            (scene.refused(&token, &asked).await? == refused).then_some(())
         })
         .await;
     }
@@ -310,14 +341,13 @@ async fn annotations_count_as_far_as_the_ceiling_goes() {
     let annotations = json!({"nats.io/roles": "reader, admin", "nats.io/account": "OTHER"});
     scene.cluster.annotate("shop", "web", annotations).await;
     eventually("role and account", 2 * SECOND, async || {
-        let info = scene.permissions(&token).await?;
-        let subscribe = sorted(&info["permissions"]["subscribe"]["allow"]).contains(&"news.>");
-        (info["account"] == "OTHER" && subscribe).then_some(())
+        let refused = scene.refused(&token, &["sub news.>"]).await?;
+        (refused.is_empty() && scene.decision().to_string().contains("\"OTHER\"")).then_some(())
     })
     .await;
     scene.cluster.annotate("shop", "web", json!({"nats.io/account": "AUTH"})).await;
     scene.becomes(&token, false, 2 * SECOND).await;
-    assert!(scene.gate.stderr().contains("account_not_allowed"));
+    assert_eq!(scene.decision()["reason"], "account_not_allowed");
     let (code, text) = scene.run(&["explain", "--config", "callgate.toml", "--token", &token]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("account_not_allowed"), "{text}");

@@ -19,11 +19,35 @@ const MAX_TEXT: usize = 60 * 1024;
 #[derive(Debug, PartialEq)]
 pub(super) struct Account {
     pub(super) uid: Box<str>,
-    pub(super) labels: Map<String, Value>,
+    pub(super) labels: Texts,
     /// Those below our prefix.
-    pub(super) annotations: Map<String, Value>,
+    pub(super) annotations: Texts,
+    /// What its annotations ask for; most ask for nothing.
+    proposal: Option<Box<Proposal>>,
+}
+
+impl Account {
     /// What its annotations ask for.
-    pub(super) proposal: Proposal,
+    pub(super) fn proposal(&self) -> Proposal {
+        self.proposal.as_deref().cloned().unwrap_or_default()
+    }
+}
+
+/// Names and values, kept tight: a map of JSON takes half a kilobyte before anything is in it.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Texts(Box<[(Box<str>, Box<str>)]>);
+
+impl Texts {
+    /// As claims.
+    pub(super) fn as_json(&self) -> Map<String, Value> {
+        self.0.iter().map(|(name, value)| (name.to_string(), Value::from(&**value))).collect()
+    }
+}
+
+impl From<BTreeMap<String, String>> for Texts {
+    fn from(map: BTreeMap<String, String>) -> Self {
+        Self(map.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
 }
 
 /// An account as it was read, with what should be logged about it.
@@ -61,16 +85,12 @@ impl Read {
         };
         let account = Account {
             uid: uid?.into_boxed_str(),
-            labels: as_json(labels),
-            annotations: as_json(annotations),
-            proposal: asked.proposal,
+            labels: labels.into(),
+            annotations: annotations.into(),
+            proposal: (asked.proposal != Proposal::default()).then(|| Box::new(asked.proposal)),
         };
         Some(Self { key, account, malformed: asked.malformed, remark })
     }
-}
-
-fn as_json(map: BTreeMap<String, String>) -> Map<String, Value> {
-    map.into_iter().map(|(name, value)| (name, Value::String(value))).collect()
 }
 
 /// The key of an account that is gone.
@@ -143,17 +163,21 @@ mod tests {
             json!({"nats.io/roles": "a", "kubectl.kubernetes.io/last-applied-configuration": "{}"});
         let read = read(account("shop", "web", &annotations)).unwrap();
         assert_eq!(&*read.key, "shop/web");
-        assert_eq!(Value::Object(read.account.annotations), json!({"nats.io/roles": "a"}));
-        assert_eq!(Value::Object(read.account.labels), json!({"team": "blue"}));
-        assert_eq!(read.account.proposal.roles, Some(vec!["a".to_owned()]));
+        assert_eq!(
+            Value::Object(read.account.annotations.as_json()),
+            json!({"nats.io/roles": "a"})
+        );
+        assert_eq!(Value::Object(read.account.labels.as_json()), json!({"team": "blue"}));
+        assert_eq!(read.account.proposal().roles, Some(vec!["a".to_owned()]));
     }
 
     #[test]
     fn an_account_cannot_fill_the_memory_and_then_counts_for_nothing() {
         let annotations = json!({"nats.io/roles": "a", "nats.io/x": "x".repeat(61 * 1024)});
         let read = read(account("shop", "web", &annotations)).unwrap();
-        assert!(read.account.annotations.is_empty() && read.account.labels.is_empty());
-        assert_eq!(read.account.proposal.roles, None);
+        assert_eq!(read.account.annotations, Texts::default());
+        assert_eq!(read.account.labels, Texts::default());
+        assert_eq!(read.account.proposal().roles, None);
         assert!(read.remark.unwrap().contains("larger than"));
     }
 

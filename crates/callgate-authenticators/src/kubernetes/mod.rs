@@ -300,8 +300,8 @@ fn identity(claims: &ServiceAccountClaims<'_>, account: &Account, expires: UnixT
     if let Some(node) = node {
         say("node", node.name.into());
     }
-    say("labels", Value::Object(account.labels.clone()));
-    say("annotations", Value::Object(account.annotations.clone()));
+    say("labels", Value::Object(account.labels.as_json()));
+    say("annotations", Value::Object(account.annotations.as_json()));
     // No name has an underscore, so that this stays one token and two names never become one.
     let token = |text: &str| text.replace('.', "_");
     Identity {
@@ -313,7 +313,7 @@ fn identity(claims: &ServiceAccountClaims<'_>, account: &Account, expires: UnixT
             ("service_account", token(name)),
         ]),
         expires_at: Some(expires),
-        proposal: account.proposal.clone(),
+        proposal: account.proposal(),
     }
 }
 

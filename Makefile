@@ -4,7 +4,9 @@ PYTHON ?= python3
 CARGO  ?= cargo
 
 # Tests with Node.js clients exist only where Node.js does: left out is not passed, and it is said.
-NODE_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/node/.stamp),--features callgate-testkit/node --features callgate-authenticators/node)
+NODE_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/node/.stamp),--features callgate-testkit/node --features callgate-authenticators/node --features callgate-server/node)
+# And tests of snippets in Go only where Go is.
+GO_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build test tools fmt lint ci
@@ -26,8 +28,9 @@ test: tools ## Run every test, against real servers
 
 .PHONY: test-only
 test-only:
-	$(CARGO) test --workspace $(NODE_TESTS)
+	$(CARGO) test --workspace $(NODE_TESTS) $(GO_TESTS)
 	@$(if $(NODE_TESTS),,echo "NOT RUN: tests with Node.js clients, since there is no Node.js")
+	@$(if $(GO_TESTS),,echo "NOT RUN: tests of snippets in Go, since there is no Go")
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -62,12 +62,14 @@ pub(crate) async fn run(
     let (stop_admin, admin_stopped) = watch::channel(());
     if let Some(address) = config.admin {
         let listener = admin::bind(address).await?;
+        // With port 0 the system chooses one, so the listener is asked.
+        let address = listener.local_addr()?.to_string();
         let admin = Admin { health: health.clone(), metrics: Arc::clone(&observers.metrics) };
         let mut stopped = admin_stopped;
         tokio::spawn(admin::serve(listener, admin, async move {
             let _ = stopped.changed().await;
         }));
-        info!(%address, "serving /livez, /readyz and /metrics");
+        info!(address, "serving /livez, /readyz and /metrics");
     }
     let mut reloader = Reloader::new(&config, overrides, surroundings, files, &observers);
     let max_in_flight = config.admission.max_in_flight;

@@ -2,8 +2,9 @@
 //! stay in force.
 
 use callgate_testkit::{
-    OidcProvider,
+    OidcProvider, eventually,
     oidc_provider::{DISCOVERY, Lie, SigningKey},
+    wait::PATIENCE,
 };
 use serde_json::{Value, json};
 
@@ -97,7 +98,10 @@ async fn a_lying_provider_is_never_ready_and_each_lie_is_told() {
     for (name, words) in &told {
         world.gate.says(&["keys were not refreshed", &format!("/{name}"), words]).await;
     }
-    let why = world.gate.readiness().await.unwrap_err();
+    let why = eventually("what readiness waits for", PATIENCE, async || {
+        world.gate.readiness().await.err().filter(|why| why.contains("waiting for"))
+    })
+    .await;
     for (name, words) in told {
         let part = why.split("; ").find(|part| part.contains(&format!("{name}: ")));
         has(part.unwrap_or_else(|| panic!("nothing about {name} in {why}")), &[words]);

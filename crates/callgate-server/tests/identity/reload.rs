@@ -73,7 +73,7 @@ async fn a_bad_policy_changes_nothing_and_says_where_it_is_wrong() {
         policy("blue") + &format!("[[bindings]]\nwhen = '{condition}'\nroles = [\"one\"]\n")
     };
     let cases: [(String, &[&str]); 9] = [
-        (when("claims.a == && true"), &["bindings[1].when", "1:13"]),
+        (when("claims.a == && true"), &["bindings[1].when", "line 1, column 13"]),
         (when("1 +"), &["bindings[1].when"]),
         (when("user.matches(\"[\")"), &["bindings[1].when"]),
         (

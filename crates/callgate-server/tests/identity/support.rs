@@ -14,6 +14,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use callgate_testkit::OidcProvider;
+
 /// The binary under test.
 pub(crate) const CALLGATE: &str = env!("CARGO_BIN_EXE_callgate");
 
@@ -24,6 +26,14 @@ pub(crate) fn callgate(folder: &Path, arguments: &[&str]) -> Output {
         command.env_remove(name);
     }
     command.current_dir(folder).args(arguments).output().expect("the binary starts")
+}
+
+/// The npm package where it is, else the stand-in: for tests that take too long to run with each.
+pub(crate) async fn best_provider() -> OidcProvider {
+    match cfg!(feature = "node") {
+        true => OidcProvider::npm().await,
+        false => OidcProvider::stand_in().await,
+    }
 }
 
 /// Seconds since 1970.

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::OpenOptionsExt, path::Path};
 
-use callgate_testkit::{CurveKey, NatsServer, Nkey};
+use callgate_testkit::{CurveKey, NatsServer, Nkey, eventually, wait::PATIENCE};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -84,6 +84,14 @@ impl World {
         (output.status.code().unwrap_or(-1), String::from_utf8(text).unwrap())
     }
 
+    /// Waits until the server's log has this.
+    pub(crate) async fn server_says(&self, text: &str) {
+        eventually(&format!("`{text}` in the server's log"), PATIENCE, async || {
+            self.server.log().contains(text).then_some(())
+        })
+        .await;
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -134,7 +142,7 @@ impl WorldBuilder {
         let (issuer, xkey, auth) = (issuer.public(), xkey.public(), auth.public());
         let patience = self.patience;
         format!(
-            "max_control_line: 65536
+            "max_control_line: 262144
 accounts {{ AUTH {{ users: [ {{ nkey: \"{auth}\" }} ] }}, APP {{}}, OTHER {{}} }}
 authorization {{
   timeout: {patience}

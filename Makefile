@@ -4,7 +4,9 @@ PYTHON ?= python3
 CARGO  ?= cargo
 
 # Tests with Node.js clients exist only where Node.js does: left out is not passed, and it is said.
-NODE_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/node/.stamp),--features callgate-testkit/node --features callgate-authenticators/node)
+NODE_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/node/.stamp),--features callgate-testkit/node --features callgate-authenticators/node --features callgate-server/node)
+# And tests of snippets in Go only where Go is.
+GO_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build test test-kubernetes tools fmt lint ci
@@ -32,9 +34,10 @@ test-kubernetes: ## Run the tests of Kubernetes on a real kube-apiserver (built 
 
 .PHONY: test-only
 test-only:
-	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS)
+	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS) $(GO_TESTS)
 	@echo "NOT RUN: tests on a real kube-apiserver (make test-kubernetes); a stand-in took its place"
 	@$(if $(NODE_TESTS),,echo "NOT RUN: tests with Node.js clients, since there is no Node.js")
+	@$(if $(GO_TESTS),,echo "NOT RUN: tests of snippets in Go, since there is no Go")
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -1,6 +1,11 @@
 //! All scenarios at the oldest and at the newest server line.
 
-#![allow(clippy::panic, reason = "test code")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "test code, and its output is a report"
+)]
 
 use callgate_conformance::{mode::Mode, plan, report::Outcome, run};
 use callgate_testkit::nats_server::Version;

@@ -80,6 +80,7 @@ fn what_means_something_else_than_it_seems_is_warned_about() {
     });
     let found: Vec<_> = policy.warnings().iter().map(|warning| warning.path.as_str()).collect();
     let expected = [
+        "authenticators[0].ceiling",
         "authenticators[0].kubernetes.defaults",
         "bindings[0].roles",
         "bindings[1]",

@@ -4,10 +4,13 @@ PYTHON ?= python3
 CARGO  ?= cargo
 
 # Tests with Node.js clients exist only where Node.js does: left out is not passed, and it is said.
-NODE_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/node/.stamp),--features callgate-testkit/node --features callgate-authenticators/node)
+HAS_NODE   = $(wildcard $(or $(CALLGATE_TOOLS),.tools)/node/.stamp)
+NODE_TESTS = $(if $(HAS_NODE),--features callgate-testkit/node --features callgate-authenticators/node --features callgate-server/node --features callgate-conformance/node)
+# And tests of snippets in Go only where Go is.
+GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-kubernetes tools fmt lint ci
+.PHONY: help demo build test test-matrix test-kubernetes tools fmt lint ci
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -32,9 +35,16 @@ test-kubernetes: ## Run the tests of Kubernetes on a real kube-apiserver (built 
 
 .PHONY: test-only
 test-only:
-	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS)
+	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS) $(GO_TESTS)
 	@echo "NOT RUN: tests on a real kube-apiserver (make test-kubernetes); a stand-in took its place"
 	@$(if $(NODE_TESTS),,echo "NOT RUN: tests with Node.js clients, since there is no Node.js")
+	@$(if $(GO_TESTS),,echo "NOT RUN: tests of snippets in Go, since there is no Go")
+
+test-matrix: tools build ## Run every mode over every kind of connection at every server line; writes docs/compatibility.md
+	@mkdir -p docs
+	CALLGATE_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/callgate) $(CARGO) run --quiet --package callgate-conformance \
+		$(if $(HAS_NODE),--features node) -- docs/compatibility.json
+	$(PYTHON) scripts/compatibility.py
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+MANIFESTS = sorted((ROOT / "crates").glob("*/Cargo.toml"))
 LIBRARY = ROOT / "crates" / "callgate" / "src"
 PURE = ["subject", "wire", "policy", "mint"]
 
@@ -45,11 +46,20 @@ def main():
     if not files:
         print(f"check_architecture: there is nothing in {LIBRARY}", file=sys.stderr)
         return 1
-    faults = [fault for file in files for fault in violations(file)]
+    faults = [*without_lints(), *(fault for file in files for fault in violations(file))]
     for fault in faults:
         print(fault, file=sys.stderr)
-    print(f"check_architecture: {len(RULES)} rules over {len(files)} files, {len(faults)} violations")
+    print(f"check_architecture: {len(RULES)} rules over {len(files)} files, {len(MANIFESTS)} manifests, {len(faults)} violations")
     return 1 if faults else 0
+
+
+def without_lints():
+    """Unsafe code is forbidden, and panics are warned about, in the workspace's lints: every crate must take them."""
+    if 'unsafe_code = "forbid"' not in (ROOT / "Cargo.toml").read_text():
+        yield "Cargo.toml: the workspace's lints do not forbid unsafe code"
+    for manifest in MANIFESTS:
+        if not re.search(r"^\[lints\]\nworkspace = true$", manifest.read_text(), re.MULTILINE):
+            yield f"{manifest.relative_to(ROOT)}: does not take the workspace's lints"
 
 
 def is_test(file):

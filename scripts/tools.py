@@ -5,6 +5,7 @@
     tools.py nats-server [V…]    nats-server: the given versions, or one of each supported line
     tools.py python              a Python with the libraries of scripts/python/requirements.txt
     tools.py node                Node.js with the packages of scripts/node/package-lock.json
+    tools.py go                  the modules of scripts/go/go.sum, where Go is
     tools.py cargo-deny          the dependency checker (compiled: minutes)
 
 What is there already is left alone, so that a second run costs nothing; concurrent runs wait for each
@@ -12,6 +13,7 @@ other. `CALLGATE_TOOLS` names another folder. What tests find afterwards:
 
     .tools/nats-server/<version>/nats-server   .tools/nats-server/default   (a link)
     .tools/python/bin/python                   .tools/node/bin/node         .tools/node/node_modules
+    .tools/go/modules                          (a module cache, for GOMODCACHE)
 """
 
 import fcntl
@@ -50,6 +52,7 @@ def main(arguments):
         "nats-server": lambda: install_nats_servers(versions or NATS_SERVERS),
         "python": install_python,
         "node": install_node,
+        "go": install_go,
         "cargo-deny": install_cargo_deny,
     }
     if part not in parts:
@@ -72,6 +75,11 @@ def install_all():
     except Failed as failure:
         # Node.js is optional: its tests are left out of the build (see the Makefile), and that is said.
         shout(f"{failure}\nTests with Node.js clients will NOT run on this machine.")
+    try:
+        install_go()
+    except Failed as failure:
+        # Go is optional in the same way.
+        shout(f"{failure}\nTests of Go snippets will NOT run on this machine.")
 
 
 # --- nats-server ---------------------------------------------------------------------------------
@@ -238,6 +246,30 @@ def node_and_npm_of_wheel():
     return node, [node, cli]
 
 
+# --- Go ------------------------------------------------------------------------------------------
+
+
+def install_go():
+    wanted = ROOT / "scripts" / "go"
+    home = TOOLS / "go"
+    if shutil.which("go") is None:
+        # A stamp of a machine that had Go must not switch the tests on.
+        (home / ".stamp").unlink(missing_ok=True)
+        raise Failed("there is no go on PATH")
+    stamp = stamp_of(wanted / "go.mod", wanted / "go.sum")
+    if is_stamped(home, stamp):
+        return
+    say("Go modules")
+    home.mkdir(parents=True, exist_ok=True)
+    for name in ["go.mod", "go.sum"]:
+        shutil.copy(wanted / name, home / name)
+    # Writable, so that whoever removes the folder can. No other Go is downloaded than the one there.
+    surroundings = {"GOMODCACHE": str(home / "modules"), "GOFLAGS": "-modcacherw", "GOTOOLCHAIN": "local"}
+    run(["go", "mod", "download"], "the Go modules cannot be had; is there a network?",
+        cwd=home, surroundings=surroundings)
+    (home / ".stamp").write_text(stamp)
+
+
 # --- cargo-deny ----------------------------------------------------------------------------------
 
 
@@ -274,8 +306,9 @@ def scratch():
         yield Path(folder)
 
 
-def run(command, otherwise, cwd=None):
-    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True)
+def run(command, otherwise, cwd=None, surroundings=None):
+    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True,
+                          env={**os.environ, **(surroundings or {})})
     if done.returncode != 0:
         raise Failed(f"{otherwise}\n{(done.stdout + done.stderr).strip()}")
 

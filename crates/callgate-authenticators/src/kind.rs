@@ -135,6 +135,9 @@ pub trait Observer: fmt::Debug + Send + Sync {
 
     /// So many subjects in the annotations of a service account are malformed and were dropped.
     fn annotations_malformed(&self, _authenticator: &str, _subjects: usize) {}
+
+    /// A bearer token's signature counted: checked now, or `remembered` from an earlier check.
+    fn signature_counted(&self, _authenticator: &str, _remembered: bool) {}
 }
 
 /// Listens to nothing.

@@ -64,6 +64,44 @@ fn the_python_snippet_makes_a_good_token() {
     check(&callgate_testkit::tools::python(), &["token.test.py"], folder.path());
 }
 
+/// Only where there is Go: left out is not passed.
+#[cfg(feature = "go")]
+#[test]
+fn the_go_snippet_makes_a_good_token() {
+    const MAIN: &str = r#"package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"callgate.test/snippets/auth"
+)
+
+func main() {
+	token, err := auth.ServiceToken([]byte(os.Getenv("SEED")), "svc:llm-api", "nats", 15*time.Minute)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(token)
+}
+"#;
+    let (folder, installed) = (tempfile::tempdir().unwrap(), callgate_testkit::tools::folder());
+    let installed = std::fs::canonicalize(installed.join("go")).unwrap();
+    for name in ["go.mod", "go.sum"] {
+        std::fs::copy(installed.join(name), folder.path().join(name)).unwrap();
+    }
+    std::fs::create_dir(folder.path().join("auth")).unwrap();
+    std::fs::write(folder.path().join("auth/auth.go"), snippet("go")).unwrap();
+    std::fs::write(folder.path().join("main.go"), MAIN).unwrap();
+    // The modules are there already; nothing is fetched, and no other Go either.
+    let run = format!(
+        "GOMODCACHE='{}' GOPROXY=off GOTOOLCHAIN=local GOFLAGS=-mod=readonly exec go run .",
+        installed.join("modules").display()
+    );
+    check(Path::new("sh"), &["-c", &run], folder.path());
+}
+
 /// Only where there is Node.js: left out is not passed.
 #[cfg(feature = "node")]
 #[test]

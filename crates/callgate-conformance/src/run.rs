@@ -10,6 +10,7 @@ use crate::{
     environment::Environment,
     mode::Mode,
     report::{Cell, Outcome},
+    scenarios,
     transport::Transport,
 };
 
@@ -58,6 +59,22 @@ async fn one(
         Ok((outcome, environment)) => (outcome, Some(environment)),
         Err(panic) => (failed(&panic), None),
     }
+}
+
+/// All scenarios of these modes at one server line.
+pub async fn scenarios(modes: &[Mode], version: Version) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for scenario in scenarios::ALL {
+        for mode in scenario.modes.iter().filter(|mode| modes.contains(mode)) {
+            cells.push(Cell {
+                environment: mode.name().to_owned(),
+                row: scenario.says.to_owned(),
+                server: version.to_string(),
+                outcome: guarded((scenario.run)(*mode, version)).await,
+            });
+        }
+    }
+    cells
 }
 
 /// Runs something that panics if it fails.

@@ -1,1 +1,99 @@
-//! What a server line does, shown once for each.
+//! What a server line does, shown once for each line: from nats-server's own tests of its callout,
+//! each written anew from what it must show.
+
+mod accounts;
+mod answers;
+mod certificate;
+mod cluster;
+mod events;
+mod hand;
+mod ignored;
+mod init;
+mod library;
+mod lifetime;
+mod sentinel;
+mod service;
+mod start;
+mod without;
+
+use callgate_testkit::{NatsServer, nats_server::Version};
+use futures_util::future::LocalBoxFuture;
+
+use crate::{mode::Mode, report::Outcome, site::Site};
+
+/// One scenario: what it shows, where, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// A sentence.
+    pub says: &'static str,
+    /// The environments that it is shown in.
+    pub modes: &'static [Mode],
+    /// Shows it; a panic is a failure.
+    pub run: fn(Mode, Version) -> LocalBoxFuture<'static, Outcome>,
+}
+
+/// In configuration mode.
+const CONFIGURATION: &[Mode] = &[Mode::Configuration];
+/// In operator mode.
+const OPERATOR: &[Mode] = &[Mode::Operator];
+/// In both.
+const BOTH: &[Mode] = &[Mode::Configuration, Mode::Operator];
+/// In both, encrypted.
+const ENCRYPTED: &[Mode] = &[Mode::ConfigurationXkey, Mode::OperatorXkey];
+/// In both, as they are meant to be used.
+const COMPLETE: &[Mode] = &[Mode::ConfigurationXkey, Mode::OperatorScopedKeys];
+
+macro_rules! scenarios {
+    ($($says:literal: $modes:ident, $module:ident :: $run:ident;)*) => {
+        /// All of them.
+        pub const ALL: &[Scenario] = &[$(Scenario {
+            says: $says,
+            modes: $modes,
+            run: |mode, version| Box::pin($module::$run(mode, version)),
+        },)*];
+    };
+}
+
+scenarios! {
+    "what `callgate init` writes works as it is": BOTH, init::works;
+    "users that the server does not ask about pass and fail without the callout":
+        BOTH, without::auth_users;
+    "`allowed_accounts` leaves other accounts to the server": CONFIGURATION, without::allowed_accounts;
+    "a client without a credential is asked about in spite of `no_auth_user`":
+        CONFIGURATION, without::no_auth_user;
+    "the same if it does not begin with CONNECT": CONFIGURATION, without::no_auth_user_before_connect;
+    "a verified certificate alone is a credential": BOTH, certificate::alone;
+    "the request names the server, its version, its tags and its cluster": BOTH, library::server_facts;
+    "the server's log learns one of two texts": BOTH, library::refusal_texts;
+    "an answer in clear to an encrypted request is taken": ENCRYPTED, answers::in_clear;
+    "a wrong xkey drops the request, and the service says so": ENCRYPTED, service::wrong_xkey;
+    "answers for others, from the past or by strangers are refused": BOTH, answers::misdirected;
+    "logins and refusals are told in the system account": BOTH, events::told;
+    "a session ends with its user JWT": BOTH, lifetime::session_ends;
+    "a decision that comes too late is not answered": BOTH, lifetime::late_decision;
+    "an unknown or not allowed account is refused, and the server's log names it":
+        BOTH, accounts::not_allowed;
+    "a callout for any account places users in each": OPERATOR, accounts::any;
+    "nobody gets in with a sentinel alone": OPERATOR, sentinel::alone;
+    "a sentinel whose key is another's gets nobody in, and the server survives":
+        OPERATOR, sentinel::mismatched;
+    "clients without credentials get the default sentinel": OPERATOR, sentinel::by_default;
+    "operator mode refuses an `auth_callout` block": OPERATOR, start::no_block_in_operator_mode;
+    "configuration mode refuses JWT cookies": CONFIGURATION, start::no_jwt_cookie;
+    "a user that must come through a proxy is refused otherwise": CONFIGURATION, without::proxy_required;
+    "nats-server ignores a user's networks": BOTH, ignored::source;
+    "nats-server ignores a user's kinds of connection": BOTH, ignored::connection_types;
+    "nats-server ignores a user's limits": BOTH, ignored::limits;
+    "three servers, a leaf node and three replicas, one of which dies": COMPLETE, cluster::survives;
+}
+
+/// A plain server with the site's accounts and more configuration.
+async fn server(site: &Site, version: Version, more: &str) -> NatsServer {
+    let config = format!("server_name: scenario\n{}\n{more}\n", plain(site));
+    NatsServer::builder().version(&version.to_string()).config(&config).start().await
+}
+
+/// The site's accounts for a server without JetStream.
+fn plain(site: &Site) -> String {
+    site.server.replace("jetstream: enabled, ", "")
+}

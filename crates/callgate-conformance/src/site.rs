@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use callgate_testkit::nats_server::Version;
 pub use keys::{Pair, Xkey};
+pub(crate) use operator::knows_default_sentinel;
 pub use users::{JWT_TOKEN, NKEY_SEED, users};
 
 use crate::mode::Mode;

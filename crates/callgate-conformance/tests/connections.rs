@@ -1,6 +1,11 @@
 //! A chosen diagonal of the matrix: every environment and every server line at least once.
 
-#![allow(clippy::panic, reason = "test code")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "test code, and its output is a report"
+)]
 
 use callgate_conformance::{mode::Mode, plan, report::Outcome, run};
 

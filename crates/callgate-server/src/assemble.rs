@@ -125,4 +125,8 @@ impl Observer for Metrics {
     fn annotations_malformed(&self, authenticator: &str, subjects: usize) {
         self.ceiling_dropped(authenticator, subjects);
     }
+
+    fn signature_counted(&self, authenticator: &str, remembered: bool) {
+        self.token_signature(authenticator, remembered);
+    }
 }

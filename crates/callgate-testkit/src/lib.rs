@@ -23,6 +23,8 @@ pub mod kube_apiserver;
 #[cfg(feature = "kubernetes")]
 pub mod kube_stand_in;
 pub mod nats_server;
+#[cfg(feature = "oidc")]
+pub mod oidc_provider;
 pub mod ports;
 pub mod process;
 pub mod requests;
@@ -31,6 +33,8 @@ pub mod wait;
 
 pub use keys::{CurveKey, Nkey};
 pub use nats_server::NatsServer;
+#[cfg(feature = "oidc")]
+pub use oidc_provider::OidcProvider;
 pub use process::Process;
 pub use requests::{RequestBuilder, Response, SignedRequest};
 pub use wait::eventually;

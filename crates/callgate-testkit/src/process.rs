@@ -143,7 +143,9 @@ impl Process {
         let folder = self.output.path();
         for stream in ["stdout", "stderr"] {
             let file = folder.join(stream);
-            let text = read(&file);
+            // A second panic while a test fails would end all tests.
+            let text = fs::read(&file).unwrap_or_else(|error| error.to_string().into_bytes());
+            let text = String::from_utf8_lossy(&text);
             eprintln!("--- {} {stream}, end of {}\n{}", self.name, file.display(), tail(&text));
         }
     }

@@ -26,7 +26,7 @@ use crate::{
         UrlSource,
     },
     jws::{Compact, RegisteredClaims, claims::bad},
-    kind::{BuildContext, Kind},
+    kind::{BuildContext, Kind, Observer},
     remembered::{Remembered, Verified},
     settings::Table,
 };
@@ -40,6 +40,7 @@ pub struct Oidc {
     keys: Arc<KeyStore>,
     issuers: Arc<Issuers>,
     remembered: Arc<Remembered>,
+    observer: Arc<dyn Observer>,
 }
 
 impl Oidc {
@@ -65,7 +66,8 @@ impl Oidc {
         let remembered = shared.obtain(&generation, || Remembered::new(context.cache.tokens));
         let name = Arc::clone(&context.name);
         let issuer = Arc::from(settings.issuer.as_str());
-        Some(Self { name, issuer, settings, keys, issuers, remembered })
+        let observer = Arc::clone(&context.observer);
+        Some(Self { name, issuer, settings, keys, issuers, remembered, observer })
     }
 
     /// Who the bearer of this token is.
@@ -96,7 +98,10 @@ impl Oidc {
             return None;
         }
         match self.keys.still_has(&verified.key) {
-            Ok(true) => Some(self.judge(verified, now)),
+            Ok(true) => {
+                self.observer.signature_counted(&self.name, true);
+                Some(self.judge(verified, now))
+            }
             Ok(false) => None,
             Err(error) => Some(Err(Decline::Unavailable(error.into()))),
         }
@@ -137,6 +142,7 @@ impl Oidc {
         let signature = compact.signature().map_err(|error| bad(error.to_string()))?;
         let key = self.keys.find(header.key_id.as_deref(), algorithm).await;
         let key = key.map_err(no_key)?;
+        self.observer.signature_counted(&self.name, false);
         match key.verifies(algorithm, compact.signed(), &signature) {
             true => Ok(key),
             false => Err(bad("its signature is not good".to_owned()).into()),

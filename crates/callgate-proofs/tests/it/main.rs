@@ -1,8 +1,16 @@
 //! Policy against real servers: what we say that a client may do is what it can do.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code: a panic is how a test fails"
+)]
 
 mod enforcement;
+mod expiry;
+mod explain;
 mod jetstream;
 mod reach;
 mod site;

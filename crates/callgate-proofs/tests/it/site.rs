@@ -105,17 +105,6 @@ impl Site {
         login("admin").connect(self.server.url()).await.unwrap()
     }
 
-    /// A client whose inboxes are its own: `_INBOX_<user>`.
-    pub(crate) async fn client(&self, user: &str) -> Client {
-        let inbox = format!("_INBOX_{}", callgate::policy::encode(user));
-        login(user).custom_inbox_prefix(inbox).connect(self.server.url()).await.unwrap()
-    }
-
-    /// A client with the inboxes that libraries take by themselves.
-    pub(crate) async fn client_with_shared_inbox(&self, user: &str) -> Client {
-        login(user).connect(self.server.url()).await.unwrap()
-    }
-
     /// Why this user is refused; the connection must fail.
     pub(crate) async fn refusal(&self, user: &str) -> Reason {
         let error = login(user).connect(self.server.url()).await.unwrap_err();

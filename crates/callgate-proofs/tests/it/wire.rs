@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use callgate_testkit::NatsServer;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -82,9 +82,11 @@ impl Wire {
         self.ask_one(String::new()).await
     }
 
-    /// Lines until the server closes the connection.
-    pub(crate) fn into_lines(self) -> Lines<BufReader<OwnedReadHalf>> {
-        self.reader.lines()
+    /// The next line as it is; nothing if the server has closed the connection.
+    pub(crate) async fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = self.reader.read_line(&mut line).await.ok()?;
+        (read > 0).then_some(line)
     }
 }
 

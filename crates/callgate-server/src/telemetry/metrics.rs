@@ -32,7 +32,7 @@ struct AuthenticatorLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RefreshLabels {
+struct ResultLabels {
     authenticator: String,
     result: &'static str,
 }
@@ -61,7 +61,8 @@ pub(crate) struct Metrics {
     duration: Histogram,
     stages: Family<StageLabel, Histogram, fn() -> Histogram>,
     authenticators: Family<AuthenticatorLabel, Histogram, fn() -> Histogram>,
-    jwks_refreshes: Family<RefreshLabels, Counter>,
+    jwks_refreshes: Family<ResultLabels, Counter>,
+    token_signatures: Family<ResultLabels, Counter>,
     ceiling_dropped: Family<AuthenticatorLabel, Counter>,
     reloads: Family<ResultLabel, Counter>,
     in_flight: Gauge,
@@ -88,6 +89,7 @@ impl Default for Metrics {
             stages: Family::new_with_constructor(histogram),
             authenticators: Family::new_with_constructor(histogram),
             jwks_refreshes: Family::default(),
+            token_signatures: Family::default(),
             ceiling_dropped: Family::default(),
             reloads: Family::default(),
             in_flight: Gauge::default(),
@@ -128,6 +130,11 @@ impl Metrics {
             self.authenticators.clone(),
         );
         r.register("jwks_refresh", "Fetches of key sets", self.jwks_refreshes.clone());
+        r.register(
+            "token_signatures",
+            "Signatures of bearer tokens: checked now, or remembered from an earlier check",
+            self.token_signatures.clone(),
+        );
         r.register(
             "ceiling_dropped",
             "Subjects and roles that a ceiling dropped",
@@ -214,7 +221,7 @@ impl Metrics {
     /// Counts a fetch of a key set.
     pub(crate) fn jwks_refreshed(&self, authenticator: &str, ok: bool) {
         let result = if ok { "ok" } else { "failed" };
-        let labels = RefreshLabels { authenticator: authenticator.to_owned(), result };
+        let labels = ResultLabels { authenticator: authenticator.to_owned(), result };
         self.jwks_refreshes.get_or_create(&labels).inc();
     }
 
@@ -240,6 +247,13 @@ impl Metrics {
         // A watch that was just lost shows too.
         let seconds = lost_for.map_or(0, |lost| lost.as_secs().max(1));
         self.watch_lost.get_or_create(&labels).set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a bearer token's signature: `checked` or `remembered`.
+    pub(crate) fn token_signature(&self, authenticator: &str, remembered: bool) {
+        let result = if remembered { "remembered" } else { "checked" };
+        let labels = ResultLabels { authenticator: authenticator.to_owned(), result };
+        self.token_signatures.get_or_create(&labels).inc();
     }
 
     /// Sets whether a server is connected.

@@ -20,7 +20,7 @@ use callgate::policy::{
     Policy,
     settings::{BucketAccess, BucketSettings, Inbox, RoleSettings, StreamAccess, StreamSettings},
 };
-use callgate_testkit::{NatsServer, wait::PATIENCE};
+use callgate_testkit::{NatsServer, eventually, wait::PATIENCE};
 use futures_util::{FutureExt, future::BoxFuture, future::join_all};
 
 use crate::site::{Site, login, member, policy_of};
@@ -268,13 +268,9 @@ impl Peer {
         for (name, result) in results {
             assert!(result.is_err(), "{}: {name} was possible", self.role);
         }
-        let violations = self.violations();
-        assert!(
-            violations.len() - before >= count,
-            "{}: {count} attempts, refused: {:#?}",
-            self.role,
-            &violations[before..]
-        );
+        let what = format!("{}: a refusal for each of {count} attempts", self.role);
+        let refused = async || (self.violations().len() - before >= count).then_some(());
+        eventually(&what, PATIENCE, refused).await;
     }
 
     /// The server refuses to take anything on these subjects.
@@ -285,7 +281,7 @@ impl Peer {
         }
         self.client.flush().await.unwrap();
         let refused = async || (self.violations().len() - before == subjects.len()).then_some(());
-        callgate_testkit::eventually("refusals", PATIENCE, refused).await;
+        eventually("refusals", PATIENCE, refused).await;
         let violations = self.violations();
         for (subject, text) in subjects.iter().zip(&violations[before..]) {
             // A server rewrites its own domain's form before it looks.

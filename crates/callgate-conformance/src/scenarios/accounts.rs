@@ -1,0 +1,53 @@
+//! Accounts that a callout may place users in, and those that it may not.
+
+use std::sync::Arc;
+
+use callgate::{Refusal, User, decision::Reason, request::AuthRequest};
+use callgate_testkit::nats_server::Version;
+
+use super::{
+    library::{Library, by_name},
+    server,
+};
+use crate::{
+    clients::{Login, options, user_info},
+    mode::Mode,
+    report::Outcome,
+    site::{Site, Variation},
+};
+
+/// Only the server knows: Callgate admits, the client is refused, and the server's log says why.
+pub(super) async fn not_allowed(mode: Mode, version: Version) -> Outcome {
+    let variation = match mode.is_operator() {
+        true => Variation { allowed_accounts: Some(vec!["OTHER"]) },
+        false => Variation::default(),
+    };
+    let account = if mode.is_operator() { "APP" } else { "NOWHERE" };
+    let site = Site::new(mode, version, &variation);
+    let mut server = server(&site, version, "").await;
+    let gate = Library::start(&site, &server, move |_request: Arc<AuthRequest>| async move {
+        Ok::<_, Refusal>(User::in_account(account).named("lost").unrestricted())
+    })
+    .await;
+    let login = Login::password("lost", "x");
+    assert!(options(&site, &login).connect(server.url()).await.is_err());
+    assert_eq!(gate.reasons(), [Reason::Admitted]);
+    let text = match mode.is_operator() {
+        true => "not permitted as valid account option for auth callout",
+        false => "o valid account \"NOWHERE\" for auth callout response",
+    };
+    server.wait_for_log(text).await;
+    Outcome::passed(["it is refused", "the server's log names the account"])
+}
+
+pub(super) async fn any(mode: Mode, version: Version) -> Outcome {
+    let variation = Variation { allowed_accounts: Some(vec!["*"]) };
+    let site = Site::new(mode, version, &variation);
+    let server = server(&site, version, "").await;
+    let _gate = Library::start(&site, &server, by_name).await;
+    let login = Login::password("alice", "alice");
+    let client = options(&site, &login).connect(server.url()).await.expect("alice is in");
+    let info = user_info(&client).await.expect("an answer");
+    assert_eq!((info.user.as_str(), &info.account), ("alice", &site.accounts["APP"]));
+    Outcome::passed(["`*` in the callout account's allowed accounts"])
+}

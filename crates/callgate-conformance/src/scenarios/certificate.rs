@@ -1,0 +1,65 @@
+//! Clients that prove who they are by a certificate alone.
+
+use std::sync::Arc;
+
+use callgate::{
+    Refusal, User,
+    decision::Reason,
+    request::{AuthRequest, Credential},
+};
+use callgate_testkit::nats_server::Version;
+
+use super::library::Library;
+use crate::{
+    certificates::Certificates,
+    clients::{Login, options, user_info},
+    environment,
+    mode::Mode,
+    report::Outcome,
+    site::{Site, Variation},
+};
+
+pub(super) async fn alone(mode: Mode, version: Version) -> Outcome {
+    let site = Site::new(mode, version, &Variation::default());
+    let certificates = Certificates::generate();
+    let server = environment::server(&site, version, &certificates).await;
+    let known = certificates.client.certificate.replace('\r', "");
+    let gate =
+        Library::start(&site, &server, move |request| by_certificate(request, known.clone()));
+    let gate = gate.await;
+    let folder = server.folder();
+    let connect = async |certificate: bool| {
+        let mut options = options(&site, &Login::default());
+        if certificate {
+            options = options
+                .require_tls(true)
+                .add_root_certificates(folder.join("ca.pem"))
+                .add_client_certificate(folder.join("client.pem"), folder.join("client.key"));
+        }
+        options.connect(server.url()).await
+    };
+    let client = connect(true).await.expect("the certificate is known");
+    let info = user_info(&client).await.expect("an answer");
+    assert_eq!((info.user.as_str(), &info.account), ("machine-7", &site.accounts["APP"]));
+    assert!(connect(false).await.is_err(), "without it there is no credential");
+    assert_eq!(gate.reasons(), [Reason::Admitted, Reason::NoCredential]);
+    Outcome::passed(["with the certificate", "without it"])
+}
+
+async fn by_certificate(request: Arc<AuthRequest>, known: String) -> Result<User, Refusal> {
+    let (Credential::Certificate, Some(certificate)) =
+        (request.credential(), request.certificate())
+    else {
+        return Err(Refusal::deny("not a certificate alone"));
+    };
+    let leaf = certificate.verified_chains.first().and_then(|chain| chain.first());
+    match leaf.is_some_and(|leaf| same(leaf, &known)) {
+        true => Ok(User::in_account("APP").named("machine-7").unrestricted()),
+        false => Err(Refusal::deny("another certificate")),
+    }
+}
+
+/// PEM texts differ in their line breaks.
+fn same(left: &str, right: &str) -> bool {
+    left.split_whitespace().eq(right.split_whitespace())
+}

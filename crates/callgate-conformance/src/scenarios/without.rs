@@ -1,0 +1,114 @@
+//! Clients that the server decides about by itself, and those that it must not.
+
+use callgate_testkit::{NatsServer, nats_server::Version, wait::PATIENCE};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::{
+    library::{Library, by_name},
+    server,
+};
+use crate::{
+    clients::{Login, options, user_info},
+    mode::Mode,
+    observers,
+    report::Outcome,
+    site::{Fixed, Site, Variation},
+};
+
+pub(super) async fn auth_users(mode: Mode, version: Version) -> Outcome {
+    let site = Site::new(mode, version, &Variation::default());
+    let server = server(&site, version, "").await;
+    let gate = Library::start(&site, &server, by_name).await;
+    observers::connect(&site.system, &server).await;
+    observers::connect(&site.watchers["APP"], &server).await;
+    if let Fixed::Password(user, _) = &site.system {
+        let wrong = Login::password(user, "wrong");
+        assert!(options(&site, &wrong).connect(server.url()).await.is_err());
+    }
+    assert_eq!(gate.reasons(), [], "nobody was asked");
+    Outcome::passed(["the way in when the callout is down", "a wrong password of such a user"])
+}
+
+pub(super) async fn allowed_accounts(mode: Mode, version: Version) -> Outcome {
+    if version.minor < 11 {
+        return Outcome::absent("`auth_callout.allowed_accounts` came with 2.11");
+    }
+    let variation = Variation { allowed_accounts: Some(vec!["APP"]) };
+    let mut site = Site::new(mode, version, &variation);
+    // A user of the server's own in an account that the callout has no say in, and one where it has.
+    site.server = site
+        .server
+        .replace("{ user: watch-OTHER", "{ user: own, password: own }, { user: watch-OTHER")
+        .replace("{ user: watch-APP", "{ user: known, password: secret }, { user: watch-APP");
+    let server = server(&site, version, "").await;
+    let gate = Library::start(&site, &server, by_name).await;
+    let connect = async |user: &str, password: &str| {
+        options(&site, &Login::password(user, password)).connect(server.url()).await
+    };
+    let own = connect("own", "own").await.expect("the server's own user");
+    assert_eq!(user_info(&own).await.expect("an answer").account, "OTHER");
+    assert_eq!(gate.reasons(), [], "nobody was asked");
+    connect("alice", "alice").await.expect("the callout's user");
+    assert!(connect("known", "secret").await.is_err(), "the callout decides about APP");
+    assert_eq!(gate.reasons().len(), 2);
+    Outcome::passed(["an account that is not listed", "one that is"])
+}
+
+async fn with_no_auth_user(mode: Mode, version: Version) -> (NatsServer, Library, Site) {
+    let mut site = Site::new(mode, version, &Variation::default());
+    site.server =
+        site.server.replace("{ user: watch-APP", "{ user: guest, password: g }, { user: watch-APP");
+    let server = server(&site, version, "no_auth_user: guest").await;
+    let gate = Library::start(&site, &server, by_name).await;
+    (server, gate, site)
+}
+
+pub(super) async fn no_auth_user(mode: Mode, version: Version) -> Outcome {
+    let (server, gate, site) = with_no_auth_user(mode, version).await;
+    let connected = options(&site, &Login::default()).connect(server.url()).await;
+    assert!(connected.is_err(), "without a credential there is no way in");
+    assert_eq!(gate.reasons().len(), 1, "it was asked");
+    Outcome::passed(["it is asked about, and refused"])
+}
+
+pub(super) async fn no_auth_user_before_connect(mode: Mode, version: Version) -> Outcome {
+    let (server, gate, _site) = with_no_auth_user(mode, version).await;
+    let mut stream =
+        BufReader::new(TcpStream::connect(("127.0.0.1", server.port())).await.expect("a server"));
+    let mut line = String::new();
+    stream.read_line(&mut line).await.expect("INFO");
+    stream.write_all(b"PING\r\n").await.expect("a connection");
+    line.clear();
+    timeout(PATIENCE, stream.read_line(&mut line)).await.expect("an answer").expect("a line");
+    if line.starts_with("PONG") {
+        assert_eq!(gate.reasons(), [], "let in although it was asked about");
+        return Outcome::absent(
+            "this line lets such a client in as `no_auth_user` without asking: \
+             do not set `no_auth_user` beside a callout",
+        );
+    }
+    assert!(line.contains("Authorization Violation"), "{line}");
+    assert_eq!(gate.reasons().len(), 1, "it was asked");
+    Outcome::passed(["it is asked about, and refused"])
+}
+
+pub(super) async fn proxy_required(mode: Mode, version: Version) -> Outcome {
+    if version.minor < 12 {
+        return Outcome::absent("`proxy_required` came with 2.12");
+    }
+    let mut site = Site::new(mode, version, &Variation::default());
+    site.server = site.server.replace(
+        "{ user: watch-APP",
+        "{ user: far, password: far, proxy_required: true }, { user: watch-APP",
+    );
+    let server = server(&site, version, "").await;
+    let gate = Library::start(&site, &server, by_name).await;
+    let far = Login::password("far", "far");
+    assert!(options(&site, &far).connect(server.url()).await.is_err());
+    assert_eq!(gate.reasons().len(), 1, "Callgate admits, and the server refuses all the same");
+    Outcome::passed(["the server's own configuration holds beside the callout"])
+}

@@ -1,0 +1,241 @@
+//! Keys of a provider that rotates, retires, goes away, and is slow.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use callgate_testkit::{
+    OidcProvider, eventually,
+    oidc_provider::{DISCOVERY, KEYS, Lie, SigningKey},
+    wait::PATIENCE,
+};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::{World, has, now};
+
+with_each_provider![
+    a_rotation_while_clients_connect_refuses_no_good_client,
+    a_retired_key_ends_its_tokens_also_remembered_ones,
+    a_provider_that_is_down_at_start_is_waited_for_by_its_address,
+    keys_that_were_fetched_serve_while_the_provider_is_down,
+    a_slow_provider_is_bounded_by_the_deadline_and_slows_nobody_else,
+];
+
+/// The provider's tokens, and before them a user with a token of his own.
+fn config(provider: &OidcProvider, common: &str, oidc: &str) -> String {
+    let issuer = provider.issuer();
+    format!(
+        r#"
+[[authenticators]]
+name = "staff"
+[authenticators.users]
+file = "users.json"
+[[authenticators]]
+name = "sso"
+{common}
+[authenticators.oidc]
+issuer = "{issuer}"
+insecure_http = true
+audience = ["nats"]
+{oidc}
+[[bindings]]
+authenticator = "sso"
+roles = ["all"]
+[roles.all]
+publish = [">"]
+"#
+    )
+}
+
+const USERS: &str = r#"{ "bob": { "token": "bobs-own-token" } }"#;
+
+async fn world(provider: &OidcProvider) -> World {
+    World::of(&config(provider, "", "")).file("users.json", USERS).start().await
+}
+
+fn key_of(token: &str) -> String {
+    let header = token.split('.').next().unwrap();
+    let header = data_encoding::BASE64URL_NOPAD.decode(header.as_bytes()).unwrap();
+    let header: Value = serde_json::from_slice(&header).unwrap();
+    header["kid"].as_str().unwrap().to_owned()
+}
+
+async fn a_rotation_while_clients_connect_refuses_no_good_client(provider: OidcProvider) {
+    const CLIENTS: usize = 4;
+    let world = world(&provider).await;
+    let (by_old_key, by_new_key) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let rotated = AtomicBool::new(false);
+    let clients = (0..CLIENTS).map(async |client| {
+        // Until each has come often enough with a key of either kind.
+        let mut rounds = 0;
+        while by_new_key.load(Ordering::SeqCst) < 5 * CLIENTS {
+            let token = provider.mint("ES256", json!({ "sub": format!("client {client}") })).await;
+            let counter = if key_of(&token).ends_with("-1") { &by_old_key } else { &by_new_key };
+            let (session, decision) = world.attempt(&token).await;
+            assert!(session.is_some(), "a good client was refused: {decision}");
+            counter.fetch_add(1, Ordering::SeqCst);
+            rounds += 1;
+            if rounds == 5 && !rotated.swap(true, Ordering::SeqCst) {
+                provider.rotate().await;
+            }
+        }
+    });
+    join_all(clients).await;
+    assert!(by_old_key.load(Ordering::SeqCst) >= 5);
+    // At start, and once for all who came with the new key.
+    assert_eq!(provider.front().asked(KEYS), 2);
+    assert_eq!(provider.front().asked(DISCOVERY), 1);
+}
+
+async fn a_retired_key_ends_its_tokens_also_remembered_ones(provider: OidcProvider) {
+    let world = world(&provider).await;
+    let (old, unseen) =
+        (provider.mint("ES256", json!({})).await, provider.mint("RS256", json!({})).await);
+    world.admits(&old).await;
+    world.admits(&old).await;
+    let remembered = "callgate_token_signatures_total{authenticator=\"sso\",result=\"remembered\"}";
+    assert_eq!(world.gate.metric(remembered).await, 1);
+    provider.rotate().await;
+    provider.retire().await;
+    // The new key tells that there is a new set.
+    world.admits(&provider.mint("ES256", json!({})).await).await;
+    for token in [old, unseen] {
+        let (reason, detail) = world.refuses(&token).await;
+        assert_eq!(reason, "bad_token");
+        has(&detail, &["the issuer has no key", &key_of(&token)]);
+    }
+}
+
+async fn a_provider_that_is_down_at_start_is_waited_for_by_its_address(mut provider: OidcProvider) {
+    provider.front_mut().go_down().await;
+    let config = config(&provider, "", "");
+    let world = World::of(&config).file("users.json", USERS).not_ready().start().await;
+    let address = format!("{}{DISCOVERY}", provider.issuer());
+    let words = ["an authenticator's source has not loaded", "sso", &address, "onnection refused"];
+    let line = world.gate.says(&words).await;
+    has(&line, &["\"level\":\"WARN\""]);
+    let why = world.gate.readiness().await.unwrap_err();
+    has(&why, &["sso", &address, "onnection refused"]);
+    provider.front_mut().come_up().await;
+    world.gate.ready().await;
+    world.admits(&provider.mint("EdDSA", json!({})).await).await;
+}
+
+async fn keys_that_were_fetched_serve_while_the_provider_is_down(mut provider: OidcProvider) {
+    let world = world(&provider).await;
+    let (first, second) =
+        (provider.mint("PS256", json!({})).await, provider.mint("RS256", json!({})).await);
+    world.admits(&first).await;
+    provider.rotate().await;
+    let by_new_key = provider.mint("RS256", json!({})).await;
+    provider.front_mut().go_down().await;
+    // Nobody can tell whether there is such a key: no reason to call the token bad.
+    let (reason, detail) = world.refuses(&by_new_key).await;
+    assert_eq!(reason, "backend_unavailable");
+    has(&detail, &["RS256-2", provider.issuer(), "onnection refused"]);
+    world.gate.says(&["keys were not refreshed", "\"old_keys_kept\":true"]).await;
+    world.server_says("temporarily unavailable").await;
+    world.admits(&second).await;
+    world.admits(&first).await;
+    world.admits("bobs-own-token").await;
+    world.gate.readiness().await.unwrap();
+    let failed = "callgate_jwks_refresh_total{authenticator=\"sso\",result=\"failed\"}";
+    assert_eq!(world.gate.metric(failed).await, 1);
+}
+
+async fn a_slow_provider_is_bounded_by_the_deadline_and_slows_nobody_else(provider: OidcProvider) {
+    // A server that waits longer than the provider takes, so that the time limits are ours.
+    let config = config(&provider, "timeout = \"1500ms\"", "");
+    let world = World::of(&config).file("users.json", USERS).patience(20).start().await;
+    let known = provider.mint("ES256", json!({})).await;
+    provider.rotate().await;
+    provider.front().lie(KEYS, Lie::Held);
+    let by_new_key = provider.mint("ES256", json!({})).await;
+    let slow = async {
+        let answer = world.refuses(&by_new_key).await;
+        (answer, world.gate.log().len())
+    };
+    let others = async {
+        provider.front().asked_reaches(KEYS, 2).await;
+        // The slow one waits now, and these do not.
+        world.admits("bobs-own-token").await;
+        world.admits(&known).await;
+        world.gate.log()
+    };
+    let (((reason, _), _), log) = tokio::join!(slow, others);
+    assert_eq!(reason, "backend_unavailable");
+    assert!(!log.contains("backend_unavailable"), "the others waited for the slow one: {log}");
+    world.server_says("temporarily unavailable").await;
+    // The answer comes late, and is taken all the same.
+    provider.front().tell_truth();
+    world
+        .gate
+        .metric_reaches("callgate_jwks_refresh_total{authenticator=\"sso\",result=\"ok\"}", 2)
+        .await;
+    world.admits(&by_new_key).await;
+    assert_eq!(provider.front().asked(KEYS), 2);
+}
+
+#[tokio::test]
+async fn all_who_wait_for_a_new_key_share_one_question() {
+    let provider = OidcProvider::stand_in().await;
+    let config = config(&provider, "timeout = \"15s\"", "");
+    let world = World::of(&config).file("users.json", USERS).patience(20).start().await;
+    provider.rotate().await;
+    provider.front().lie(KEYS, Lie::Held);
+    let tokens: Vec<String> = join_all(
+        (0..20).map(|number| provider.mint("ES256", json!({ "sub": format!("client {number}") }))),
+    )
+    .await;
+    let clients = join_all(tokens.iter().map(|token| world.admits(token)));
+    let release = async {
+        provider.front().asked_reaches(KEYS, 2).await;
+        let at_work = "callgate_in_flight";
+        world.gate.metric_reaches(at_work, 20).await;
+        provider.front().tell_truth();
+    };
+    tokio::join!(clients, release);
+    assert_eq!(provider.front().asked(KEYS), 2);
+}
+
+#[tokio::test]
+async fn an_optional_provider_that_is_down_holds_up_nobody_else() {
+    let mut provider = OidcProvider::stand_in().await;
+    provider.front_mut().go_down().await;
+    let world = World::of(&config(&provider, "required = false", ""));
+    let world = world.file("users.json", USERS).start().await;
+    world.admits("bobs-own-token").await;
+    let token = provider.mint("ES256", json!({})).await;
+    let (reason, detail) = world.refuses(&token).await;
+    assert_eq!(reason, "backend_unavailable");
+    has(&detail, &[provider.issuer()]);
+    provider.front_mut().come_up().await;
+    let fetched = "callgate_jwks_refresh_total{authenticator=\"sso\",result=\"ok\"}";
+    world.gate.metric_reaches(fetched, 1).await;
+    world.admits(&token).await;
+}
+
+#[tokio::test]
+async fn a_key_set_in_a_file_is_read_again_when_it_changes() {
+    let provider = OidcProvider::stand_in().await;
+    let [old, new] = ["old", "new"].map(|id| SigningKey::generate(id, "EdDSA"));
+    let set = |key: &SigningKey| json!({ "keys": [key.jwk()] }).to_string();
+    let config = config(&provider, "", "jwks_file = \"keys.json\"");
+    let world = World::of(&config).file("users.json", USERS).file("keys.json", &set(&old));
+    let world = world.start().await;
+    let claims = json!({
+        "iss": provider.issuer(), "aud": "nats", "sub": "a", "exp": now() + 600,
+    });
+    world.admits(&old.token(&claims)).await;
+    assert_eq!(world.refuses(&new.token(&claims)).await.0, "bad_token");
+    world.write("keys.json", &set(&new));
+    eventually("a client with the new key", PATIENCE, async || {
+        world.attempt(&new.token(&claims)).await.0
+    })
+    .await;
+    assert_eq!(world.refuses(&old.token(&claims)).await.0, "bad_token");
+    // A bad file changes nothing and is told.
+    world.write("keys.json", "{");
+    world.gate.says(&["keys were not refreshed", "keys.json", "\"old_keys_kept\":true"]).await;
+    world.admits(&new.token(&claims)).await;
+    assert_eq!(provider.front().asked(KEYS) + provider.front().asked(DISCOVERY), 0);
+}

@@ -1,0 +1,136 @@
+//! Providers that answer something else than keys: never believed, told by name, and their old keys
+//! stay in force.
+
+use callgate_testkit::{
+    OidcProvider, eventually,
+    oidc_provider::{DISCOVERY, Lie, SigningKey},
+    wait::PATIENCE,
+};
+use serde_json::{Value, json};
+
+use crate::support::{World, has, now};
+
+fn answer(body: impl ToString) -> Lie {
+    Lie::Answer("200 OK", String::new(), body.to_string())
+}
+
+fn set(keys: &[Value]) -> Lie {
+    answer(json!({ "keys": keys }))
+}
+
+fn with(mut jwk: Value, name: &str, value: Value) -> Value {
+    jwk[name] = value;
+    jwk
+}
+
+/// What a key set may be instead of one, and what is said about it. `elsewhere` has good keys.
+fn lies(elsewhere: &str) -> Vec<(&'static str, Lie, &'static str)> {
+    let [one, two] = ["a", "b"].map(|id| SigningKey::generate(id, "ES256").jwk());
+    let same_id = with(two, "kid", json!("a"));
+    let (redirect, moved) = (format!("location: {elsewhere}\r\n"), "302 Found");
+    let small =
+        json!({ "kty": "RSA", "kid": "s", "use": "sig", "e": "AQAB", "n": "u1SU1LfVLPHCozMxH2Mo" });
+    vec![
+        ("garbage", answer("<!doctype html><h1>Login</h1>"), "not JSON"),
+        ("empty", answer(""), "not JSON"),
+        ("cut", answer("{\"keys\":[{\"kty\":"), "not JSON"),
+        ("other-json", answer("[1,2]"), "not a JSON Web Key Set"),
+        ("no-keys", set(&[]), "no usable signature key"),
+        ("redirect", Lie::Answer(moved, redirect, String::new()), "redirects are not followed"),
+        ("error", Lie::Answer("500 Internal Server Error", String::new(), "{}".into()), "500"),
+        ("endless", Lie::Endless, "longer than"),
+        ("huge", answer(" ".repeat(2 * 1024 * 1024)), "longer than"),
+        ("symmetric", set(&[json!({ "kty": "oct", "k": "c2VjcmV0", "kid": "a" })]), "symmetric"),
+        ("private", set(&[with(one.clone(), "d", json!("c2VjcmV0"))]), "private key"),
+        ("encryption", set(&[with(one.clone(), "use", json!("enc"))]), "`use` is not `sig`"),
+        ("small", set(&[small]), "2048"),
+        ("same-id", set(&[one, same_id]), "`a` is there twice"),
+    ]
+}
+
+fn discovery_lies(issuer: &str) -> [(&'static str, Lie, &'static str); 5] {
+    let found = format!("location: {issuer}{DISCOVERY}\r\n");
+    let document = |issuer: &str, keys: &str| answer(json!({ "issuer": issuer, "jwks_uri": keys }));
+    let host = "http://localhost:1/jwks";
+    [
+        ("d-garbage", answer("<html>"), "not JSON"),
+        (
+            "d-redirect",
+            Lie::Answer("301 Moved", found, String::new()),
+            "redirects are not followed",
+        ),
+        ("d-other", document(issuer, &format!("{issuer}/jwks")), "is for the issuer"),
+        ("d-host", document(&format!("{issuer}/d-host"), host), "list it in `jwks_hosts`"),
+        ("d-file", document(&format!("{issuer}/d-file"), "file:///etc/passwd"), "not https"),
+    ]
+}
+
+/// An entry; its keys are at this URL, or else discovered.
+fn entry(name: &str, issuer: &str, keys: Option<&str>) -> String {
+    let keys = keys.map(|url| format!("jwks_url = \"{url}\"\n")).unwrap_or_default();
+    format!(
+        "[[authenticators]]\nname = \"{name}\"\n[authenticators.oidc]\nissuer = \"{issuer}\"\n\
+         insecure_http = true\naudience = [\"nats\"]\n{keys}"
+    )
+}
+
+const ALL: &str =
+    "[[bindings]]\nauthenticator = \"*\"\nroles = [\"all\"]\n[roles.all]\npublish = [\">\"]\n";
+
+#[tokio::test]
+async fn a_lying_provider_is_never_ready_and_each_lie_is_told() {
+    let provider = OidcProvider::stand_in().await;
+    let (front, issuer) = (provider.front(), provider.issuer());
+    let mut config = String::new();
+    let mut told = Vec::new();
+    for (name, lie, words) in lies(&format!("{issuer}/jwks")) {
+        front.lie(&format!("/{name}"), lie);
+        let url = format!("{issuer}/{name}");
+        config.push_str(&entry(name, &format!("http://{name}.test"), Some(&url)));
+        told.push((name, words));
+    }
+    for (name, lie, words) in discovery_lies(issuer) {
+        front.lie(&format!("/{name}{DISCOVERY}"), lie);
+        config.push_str(&entry(name, &format!("{issuer}/{name}"), None));
+        told.push((name, words));
+    }
+    let world = World::of(&format!("{config}{ALL}")).not_ready().start().await;
+    for (name, words) in &told {
+        world.gate.says(&["keys were not refreshed", &format!("/{name}"), words]).await;
+    }
+    let why = eventually("what readiness waits for", PATIENCE, async || {
+        world.gate.readiness().await.err().filter(|why| why.contains("waiting for"))
+    })
+    .await;
+    for (name, words) in told {
+        let part = why.split("; ").find(|part| part.contains(&format!("{name}: ")));
+        has(part.unwrap_or_else(|| panic!("nothing about {name} in {why}")), &[words]);
+    }
+    // Where the redirects point to, nobody asked.
+    assert_eq!((front.asked("/jwks"), front.asked(DISCOVERY)), (0, 0));
+}
+
+#[tokio::test]
+async fn a_provider_that_begins_to_lie_loses_no_client() {
+    let provider = OidcProvider::stand_in().await;
+    let (front, issuer) = (provider.front(), provider.issuer());
+    let [good, unknown] = ["good", "unknown"].map(|id| SigningKey::generate(id, "EdDSA"));
+    let lies = lies(&format!("{issuer}/jwks"));
+    let mut config = String::new();
+    for (name, ..) in &lies {
+        front.lie(&format!("/{name}"), set(&[good.jwk()]));
+        let url = format!("{issuer}/{name}");
+        config.push_str(&entry(name, &format!("http://{name}.test"), Some(&url)));
+    }
+    let world = World::of(&format!("{config}{ALL}")).start().await;
+    for (name, lie, words) in lies {
+        front.lie(&format!("/{name}"), lie);
+        let issuer = format!("http://{name}.test");
+        let claims = json!({ "iss": issuer, "aud": "nats", "sub": "a", "exp": now() + 600 });
+        let (reason, detail) = world.refuses(&unknown.token(&claims)).await;
+        assert_eq!(reason, "backend_unavailable", "{name}: {detail}");
+        has(&detail, &[words]);
+        world.admits(&good.token(&claims)).await;
+    }
+    world.gate.readiness().await.unwrap();
+}

@@ -1,0 +1,109 @@
+//! Many clients: what they had cost nothing again, and what they make up costs the provider nothing.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use callgate_testkit::{
+    OidcProvider, eventually,
+    oidc_provider::{KEYS, SigningKey},
+};
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::support::{World, best_provider, connect, now};
+
+fn config(provider: &OidcProvider) -> String {
+    let issuer = provider.issuer();
+    format!(
+        r#"
+[[authenticators]]
+name = "sso"
+[authenticators.oidc]
+issuer = "{issuer}"
+insecure_http = true
+audience = ["nats"]
+[[bindings]]
+roles = ["all"]
+[roles.all]
+publish = [">"]
+"#
+    )
+}
+
+/// How often a made-up key id may lead to a question.
+const COOL_DOWN: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_storm_of_made_up_keys_neither_loads_the_provider_nor_delays_a_rotation() {
+    const MOST: usize = 5000;
+    let provider = best_provider().await;
+    let world = World::of(&config(&provider)).start().await;
+    let forger = SigningKey::generate("forged", "EdDSA");
+    let claims = json!({
+        "iss": provider.issuer(), "aud": "nats", "sub": "a", "exp": now() + 600,
+    });
+    let (over, attempts) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let url = world.server.url();
+    let start = Instant::now();
+    let storm = join_all((0..3).map(async |_| {
+        while !over.load(Ordering::SeqCst) {
+            let number = attempts.fetch_add(1, Ordering::SeqCst);
+            assert!(number < MOST, "a good client was kept out for {MOST} bad ones");
+            let header =
+                json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": format!("made up {number}") });
+            let token = forger.token_with(&header, &claims);
+            assert!(connect(&url, &token, "forger").await.is_err(), "let in");
+        }
+    }));
+    let rotation = async {
+        eventually("the storm to rage", COOL_DOWN, async || {
+            (attempts.load(Ordering::SeqCst) > 100).then_some(())
+        })
+        .await;
+        // Keys that are known are not in the storm's way at all.
+        world.admits(&provider.mint("ES256", json!({})).await).await;
+        provider.rotate().await;
+        let token = provider.mint("ES256", json!({})).await;
+        eventually("a client with the new key", 2 * COOL_DOWN, async || {
+            world.attempt(&token).await.0
+        })
+        .await;
+        over.store(true, Ordering::SeqCst);
+    };
+    tokio::join!(storm, rotation);
+    let questions = 2 + start.elapsed().as_secs() / COOL_DOWN.as_secs();
+    let asked = provider.front().asked(KEYS);
+    assert!(asked as u64 <= questions, "asked {asked} times for {attempts:?} made-up keys");
+}
+
+#[tokio::test]
+async fn clients_that_come_again_with_their_tokens_cost_no_second_signature_check() {
+    const TOKENS: usize = 50;
+    const ROUNDS: usize = 40;
+    let provider = OidcProvider::stand_in().await;
+    let world = World::of(&config(&provider)).start().await;
+    let tokens = (0..TOKENS).map(async |number| {
+        provider.mint("RS256", json!({ "sub": format!("client {number}") })).await
+    });
+    let tokens = join_all(tokens).await;
+    let url = world.server.url();
+    join_all(tokens.iter().map(|token| async { connect(&url, token, "first").await.unwrap() }))
+        .await;
+    let metric = |result: &str| {
+        format!("callgate_token_signatures_total{{authenticator=\"sso\",result=\"{result}\"}}")
+    };
+    assert_eq!(world.gate.metric(&metric("checked")).await, TOKENS as u64);
+    for chunk in tokens.chunks(TOKENS / 5) {
+        for _ in 0..ROUNDS {
+            join_all(
+                chunk.iter().map(|token| async { connect(&url, token, "again").await.unwrap() }),
+            )
+            .await;
+        }
+    }
+    assert_eq!(world.gate.metric(&metric("checked")).await, TOKENS as u64);
+    assert_eq!(world.gate.metric(&metric("remembered")).await, (TOKENS * ROUNDS) as u64);
+    assert_eq!(provider.front().asked(KEYS), 1);
+}

@@ -1,0 +1,42 @@
+//! Identity from outside, as users see it: the binary, real nats-servers, real clients, and tokens of
+//! an OpenID provider over HTTP.
+//!
+//! The provider is the npm package `oidc-provider` where there is Node.js (the cargo feature `node`),
+//! and in any case a stand-in; see `callgate_testkit::oidc_provider`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code: a panic is how a test fails"
+)]
+
+/// Makes tests of functions that take a provider: one with each.
+macro_rules! with_each_provider {
+    ($($name:ident),* $(,)?) => {
+        mod with_the_stand_in {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(callgate_testkit::OidcProvider::stand_in().await).await;
+            })*
+        }
+        #[cfg(feature = "node")]
+        mod with_oidc_provider_of_npm {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(callgate_testkit::OidcProvider::npm().await).await;
+            })*
+        }
+    };
+}
+
+mod keys;
+mod lies;
+mod load;
+mod policy;
+mod reload;
+mod service_tokens;
+mod support;
+mod tls;
+mod tokens;

@@ -1,0 +1,123 @@
+//! Service tokens: minted by the command, taken by the service.
+
+use callgate_testkit::Nkey;
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::{Value, json};
+
+use crate::support::{World, callgate, has, now};
+
+fn config(keys: &[&Nkey]) -> String {
+    let keys: Vec<String> = keys.iter().map(|key| key.public()).collect();
+    format!(
+        r#"
+[[authenticators]]
+name = "services"
+[authenticators.service_tokens]
+audience = "nats"
+max_token_lifetime = "30m"
+[[authenticators.service_tokens.services]]
+public_keys = {keys:?}
+user = "svc:llm-api"
+account = "OTHER"
+roles = ["worker"]
+[roles.worker]
+publish = ["jobs.>"]
+subscribe = ["jobs.>"]
+"#
+    )
+}
+
+/// What the command prints, which is one token.
+fn minted(world: &World, key: &Nkey, more: &[&str]) -> String {
+    world.write("service.nk", &key.seed());
+    let arguments =
+        ["token", "--seed", "@service.nk", "--user", "svc:llm-api", "--audience", "nats"];
+    let output = callgate(world.folder(), &[&arguments[..], more].concat());
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+/// A token of any claims.
+fn signed(key: &Nkey, claims: &Value) -> String {
+    let part = |text: String| BASE64URL_NOPAD.encode(text.as_bytes());
+    let header = json!({ "typ": "JWT", "alg": "EdDSA" });
+    let signed = format!("{}.{}", part(header.to_string()), part(claims.to_string()));
+    format!("{signed}.{}", BASE64URL_NOPAD.encode(&key.sign(signed.as_bytes())))
+}
+
+#[tokio::test]
+async fn a_minted_token_opens_the_door_for_its_service() {
+    let (old, new, account) = (Nkey::user(), Nkey::user(), Nkey::account());
+    let world = World::of(&config(&[&old, &account])).start().await;
+    let by_old = minted(&world, &old, &["--ttl", "15m"]);
+    for token in [&by_old, &minted(&world, &account, &["--ttl", "30m"])] {
+        let (mut session, decision) = world.admits(token).await;
+        let told = ["authenticator", "user", "account"].map(|name| decision[name].clone());
+        assert_eq!(told, ["services", "svc:llm-api", "OTHER"]);
+        session.talks_to_itself_on("jobs.1").await;
+        session.may_not_publish("other.1").await;
+    }
+    // A change of keys: the new one beside the old one, then without it.
+    let by_new = minted(&world, &new, &["--ttl", "15m"]);
+    assert_eq!(world.refuses(&by_new).await.0, "bad_token");
+    world.reload(&config(&[&old, &new])).await;
+    world.admits(&by_old).await;
+    world.admits(&by_new).await;
+    world.reload(&config(&[&new])).await;
+    world.admits(&by_new).await;
+    assert_eq!(world.refuses(&by_old).await.0, "bad_token");
+}
+
+#[tokio::test]
+async fn a_service_token_that_is_not_exactly_right_is_refused() {
+    let (key, stranger) = (Nkey::user(), Nkey::user());
+    let world = World::of(&config(&[&key])).start().await;
+    let now = now();
+    let good = json!({
+        "sub": "svc:llm-api", "iss": key.public(), "iat": now, "exp": now + 60, "aud": "nats",
+    });
+    world.admits(&signed(&key, &good)).await;
+    let cases = [
+        (json!({ "iat": now - 60, "exp": now - 1 }), "token_expired"),
+        (json!({ "exp": now + 1801 }), "token_lifetime"),
+        (json!({ "sub": "svc:other" }), "bad_token"),
+        (json!({ "aud": "elsewhere" }), "wrong_audience"),
+        (json!({ "aud": null }), "wrong_audience"),
+        (json!({ "iat": null }), "bad_token"),
+        (json!({ "exp": null }), "bad_token"),
+        (json!({ "iss": stranger.public() }), "bad_token"),
+        (json!({ "iat": now + 600, "exp": now + 700 }), "bad_token"),
+    ];
+    for (changes, reason) in cases {
+        let mut claims = good.clone();
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        let (got, detail) = world.refuses(&signed(&key, &claims)).await;
+        assert_eq!(got, reason, "{changes}: {detail}");
+    }
+    assert_eq!(world.refuses(&signed(&stranger, &good)).await.0, "bad_token");
+    assert_eq!(world.refuses(&minted(&world, &key, &["--ttl", "31m"])).await.0, "token_lifetime");
+}
+
+#[tokio::test]
+async fn a_key_that_signs_tokens_may_not_be_one_to_log_in_with() {
+    let key = Nkey::user();
+    let users = format!(
+        "[[authenticators]]\nname = \"staff\"\n[authenticators.users]\nfile = \"users.json\"\n\
+         [[bindings]]\nauthenticator = \"staff\"\nroles = [\"worker\"]\n{}",
+        config(&[&key])
+    );
+    let file = |key: &Nkey| json!({ "robot": { "nkey": key.public() } }).to_string();
+    let world = World::of(&users).file("users.json", &file(&Nkey::user())).start().await;
+    assert_eq!(world.check().0, 0, "{}", world.check().1);
+    world.write("users.json", &file(&key));
+    let (code, text) = world.check();
+    assert_eq!(code, 2, "{text}");
+    has(&text, &["robot", "nkey"]);
+    // The service does not take up such a file either.
+    let failed = "callgate_config_reloads_total{result=\"failed\"}";
+    world.gate.metric_reaches(failed, 1).await;
+    world.admits(&minted(&world, &key, &["--ttl", "5m"])).await;
+}

@@ -1,0 +1,198 @@
+//! Tokens: who gets in, as whom, and what claims decide.
+
+use callgate_testkit::{
+    OidcProvider,
+    oidc_provider::{ALGORITHMS, SigningKey},
+};
+use serde_json::{Value, json};
+
+use crate::support::{World, has, now};
+
+with_each_provider![
+    a_token_of_every_algorithm_gets_what_its_claims_say,
+    a_token_that_is_not_exactly_right_is_refused,
+    entries_of_one_issuer_are_told_apart_by_audience,
+];
+
+/// One issuer whose tokens name a tenant and roles.
+fn config(provider: &OidcProvider) -> String {
+    format!(
+        r#"
+[[authenticators]]
+name = "sso"
+[authenticators.oidc]
+issuer = "{}"
+insecure_http = true
+audience = ["nats", "nats.example.com"]
+groups_claim = "realm_access.roles"
+required_claims = {{ "plan.name" = ["gold", "silver"] }}
+[[bindings]]
+roles = ["tenant"]
+[[bindings]]
+when = '"auditor" in groups && claims.email_verified'
+roles = ["auditor"]
+[roles.tenant]
+publish = ["tenants.{{{{ claims.tenant }}}}.>"]
+subscribe = ["tenants.{{{{ claims.tenant }}}}.>"]
+[roles.auditor]
+subscribe = ["audit.>"]
+"#,
+        provider.issuer()
+    )
+}
+
+/// What a good token says beside what all do, and some changes to that.
+fn claims(changes: Value) -> Value {
+    let mut claims = json!({
+        "sub": "alice", "tenant": "acme", "plan": { "name": "gold" },
+        "realm_access": { "roles": ["auditor"] }, "email_verified": true,
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    claims
+}
+
+async fn a_token_of_every_algorithm_gets_what_its_claims_say(provider: OidcProvider) {
+    let world = World::of(&config(&provider)).start().await;
+    for algorithm in ALGORITHMS {
+        let token = provider.mint(algorithm, claims(json!({}))).await;
+        let (mut session, decision) = world.admits(&token).await;
+        let told = ["user", "authenticator", "account"].map(|name| decision[name].clone());
+        assert_eq!(told, ["alice", "sso", "APP"], "{algorithm}");
+        session.talks_to_itself_on("tenants.acme.orders").await;
+        session.may_not_publish("tenants.evil.orders").await;
+        session.client.subscribe("audit.logins").await.unwrap();
+        session.may_not_publish("audit.logins").await;
+    }
+    // No role for the group unless the claim beside it is true.
+    let token = provider.mint("ES256", claims(json!({ "email_verified": false }))).await;
+    let (mut session, _) = world.admits(&token).await;
+    session.may_not_subscribe("audit.logins").await;
+    // One fetch for all of them.
+    assert_eq!(provider.front().asked("/jwks"), 1);
+    let checked = "callgate_token_signatures_total{authenticator=\"sso\",result=\"checked\"}";
+    assert_eq!(world.gate.metric(checked).await, 6);
+}
+
+async fn a_token_that_is_not_exactly_right_is_refused(provider: OidcProvider) {
+    let world = World::of(&config(&provider)).start().await;
+    let now = now();
+    let cases = [
+        (json!({ "aud": "somebody-else" }), "wrong_audience", "none of `nats`"),
+        (json!({ "aud": ["a", "b"] }), "wrong_audience", "none of `nats`"),
+        (json!({ "aud": 7 }), "bad_token", "aud"),
+        (json!({ "aud": null }), "bad_token", "`aud` is missing"),
+        (json!({ "iss": format!("{}/", provider.issuer()) }), "bad_token", ""),
+        (json!({ "iss": [provider.issuer()] }), "bad_token", ""),
+        (json!({ "exp": now - 1 }), "token_expired", ""),
+        (json!({ "exp": null }), "bad_token", "`exp`"),
+        (json!({ "exp": 15_000_000_000.5 }), "bad_token", "`exp`"),
+        (json!({ "exp": (now + 60).to_string() }), "bad_token", "`exp`"),
+        (json!({ "nbf": now + 60 }), "bad_token", ""),
+        (json!({ "iat": now + 60 }), "bad_token", ""),
+        (json!({ "sub": null }), "bad_token", "`sub`"),
+        (json!({ "sub": "" }), "bad_token", "`sub`"),
+        (json!({ "plan": { "name": "free" } }), "bad_token", "`plan.name`"),
+        (json!({ "plan": null }), "bad_token", "`plan.name`"),
+        (json!({ "tenant": null }), "unsafe_template_value", "claims.tenant"),
+    ];
+    for (changes, reason, word) in cases {
+        let token = provider.mint("ES256", claims(changes.clone())).await;
+        let (got, detail) = world.refuses(&token).await;
+        assert_eq!(got, reason, "{changes}: {detail}");
+        has(&detail, &[word]);
+    }
+    forgeries(&provider, &world).await;
+}
+
+/// Tokens that no provider would make.
+async fn forgeries(provider: &OidcProvider, world: &World) {
+    let good = provider.mint("ES256", claims(json!({}))).await;
+    let [header, payload, signature] = good.split('.').collect::<Vec<_>>()[..] else {
+        panic!("a token has three parts")
+    };
+    let other = provider.mint("ES256", claims(json!({ "tenant": "evil" }))).await;
+    let evil = other.split('.').nth(1).unwrap();
+    let unsigned = data_encoding::BASE64URL_NOPAD.encode(b"{\"alg\":\"none\",\"typ\":\"at+jwt\"}");
+    let stranger = SigningKey::generate("ES256-1", "ES256");
+    let mut all = claims(json!({ "iss": provider.issuer(), "aud": "nats", "exp": now() + 60 }));
+    let by_stranger = stranger.token(&all);
+    let header_says =
+        json!({ "alg": "ES256", "typ": "at+jwt", "kid": "ES256-1", "jwk": stranger.jwk() });
+    let with_own_key = stranger.token_with(&header_says, &all);
+    let critical = json!({ "alg": "ES256", "typ": "at+jwt", "kid": "ES256-1", "crit": ["x"] });
+    let critical = stranger.token_with(&critical, &all);
+    all["typ"] = json!("Refresh");
+    let refresh = json!({ "alg": "ES256", "typ": "rt+jwt", "kid": "ES256-1" });
+    let refresh = stranger.token_with(&refresh, &all);
+    let cases = [
+        ("the payload of another", format!("{header}.{evil}.{signature}"), "signature"),
+        ("unsigned", format!("{unsigned}.{payload}.{signature}"), "alg"),
+        ("without a signature", format!("{header}.{payload}."), ""),
+        ("signed by a stranger", by_stranger, "signature"),
+        ("with the stranger's key", with_own_key, "signature"),
+        ("with `crit`", critical, "crit"),
+        ("of another type", refresh, "typ"),
+    ];
+    for (what, token, word) in cases {
+        let (reason, detail) = world.refuses(&token).await;
+        assert_eq!(reason, "bad_token", "{what}: {detail}");
+        has(&detail, &[word]);
+    }
+    world.admits(&good).await;
+}
+
+async fn entries_of_one_issuer_are_told_apart_by_audience(provider: OidcProvider) {
+    let issuer = provider.issuer();
+    let config = format!(
+        r#"
+[[authenticators]]
+name = "machines"
+[authenticators.oidc]
+issuer = "{issuer}"
+insecure_http = true
+audience = ["nats"]
+[[authenticators]]
+name = "people"
+user_prefix = "person:"
+[authenticators.oidc]
+issuer = "{issuer}"
+insecure_http = true
+audience = ["mail"]
+user_claim = "email"
+max_token_lifetime = "10m"
+[[bindings]]
+authenticator = ["machines", "people"]
+roles = ["all"]
+[roles.all]
+publish = [">"]
+"#
+    );
+    let world = World::of(&config).start().await;
+    let person = |changes: Value| {
+        let mut claims = json!({ "aud": "mail", "email": "a@example.com", "email_verified": true });
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        claims
+    };
+    let names = |decision: &Value| ["authenticator", "user"].map(|name| decision[name].clone());
+    let (_, decision) = world.admits(&provider.mint("RS256", json!({})).await).await;
+    assert_eq!(names(&decision), ["machines", "service"]);
+    let (_, decision) = world.admits(&provider.mint("RS256", person(json!({}))).await).await;
+    assert_eq!(names(&decision), ["people", "person:a@example.com"]);
+    let cases = [
+        (json!({ "email_verified": false }), "bad_token"),
+        (json!({ "email_verified": "true" }), "bad_token"),
+        (json!({ "email_verified": null }), "bad_token"),
+        (json!({ "email": null }), "bad_token"),
+        (json!({ "exp": now() + 3600 }), "token_lifetime"),
+        (json!({ "aud": "neither" }), "wrong_audience"),
+    ];
+    for (changes, reason) in cases {
+        let token = provider.mint("RS256", person(changes.clone())).await;
+        let (got, detail) = world.refuses(&token).await;
+        assert_eq!(got, reason, "{changes}: {detail}");
+    }
+}

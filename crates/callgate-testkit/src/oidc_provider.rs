@@ -1,0 +1,126 @@
+//! An OpenID provider per test: the npm package `oidc-provider`, or a small stand-in where there is
+//! no Node.js. Both stand behind one [`Front`], which can go down, hold answers back, and lie.
+//!
+//! ```no_run
+//! # async fn example() {
+//! use callgate_testkit::OidcProvider;
+//! use serde_json::json;
+//!
+//! let provider = OidcProvider::stand_in().await;
+//! let token = provider.mint("ES256", json!({ "sub": "alice", "groups": ["staff"] })).await;
+//! provider.rotate().await;
+//! assert_eq!(provider.front().asked("/jwks"), 0);
+//! # }
+//! ```
+
+mod authority;
+mod front;
+mod npm;
+mod signing;
+mod stand_in;
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use serde_json::{Value, json};
+
+pub use self::authority::Authority;
+pub use self::front::{Front, Lie};
+use self::npm::Npm;
+pub use self::signing::SigningKey;
+use self::stand_in::StandIn;
+
+/// What every provider here signs with.
+pub const ALGORITHMS: [&str; 5] = ["RS256", "PS256", "ES256", "ES384", "EdDSA"];
+/// The audience of its tokens, unless a test wants another.
+pub const AUDIENCE: &str = "nats";
+/// Where its discovery document is.
+pub const DISCOVERY: &str = "/.well-known/openid-configuration";
+/// Where its keys are.
+pub const KEYS: &str = "/jwks";
+
+/// A running provider. It ends with this value.
+#[derive(Debug)]
+pub struct OidcProvider {
+    front: Front,
+    backend: Backend,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Npm(Npm),
+    StandIn(StandIn),
+}
+
+impl OidcProvider {
+    /// The stand-in: discovery and keys over plain HTTP, tokens signed in this process.
+    pub async fn stand_in() -> Self {
+        Self::stand_in_behind(None).await
+    }
+
+    /// The stand-in behind TLS.
+    pub async fn stand_in_over_tls(tls: Arc<ServerConfig>) -> Self {
+        Self::stand_in_behind(Some(tls)).await
+    }
+
+    async fn stand_in_behind(tls: Option<Arc<ServerConfig>>) -> Self {
+        let mut front = Front::new(tls);
+        let backend = StandIn::new(front.origin());
+        front.serve(backend.upstream()).await;
+        Self { front, backend: Backend::StandIn(backend) }
+    }
+
+    /// The npm package `oidc-provider` over plain HTTP.
+    ///
+    /// # Panics
+    /// If Node.js is not installed, or the provider does not start.
+    pub async fn npm() -> Self {
+        let mut front = Front::new(None);
+        let backend = Npm::start(front.origin()).await;
+        front.serve(backend.upstream()).await;
+        Self { front, backend: Backend::Npm(backend) }
+    }
+
+    /// The issuer, as tokens name it.
+    pub fn issuer(&self) -> &str {
+        self.front.origin()
+    }
+
+    /// What clients reach: it counts requests, and can go down or lie.
+    pub fn front(&self) -> &Front {
+        &self.front
+    }
+
+    /// The same, to switch off and on.
+    pub fn front_mut(&mut self) -> &mut Front {
+        &mut self.front
+    }
+
+    /// A token for [`AUDIENCE`], good for ten minutes, signed by the newest key of that algorithm.
+    /// `claims` are put over the usual ones; one that is null is left out.
+    pub async fn mint(&self, algorithm: &str, claims: Value) -> String {
+        match &self.backend {
+            Backend::Npm(npm) => {
+                let wish = json!({ "alg": algorithm, "claims": claims });
+                npm.control("mint", &wish).await["token"].as_str().expect("a token").to_owned()
+            }
+            Backend::StandIn(stand_in) => stand_in.mint(algorithm, &claims),
+        }
+    }
+
+    /// Makes new keys, and signs with them from now on. The old ones stay published.
+    pub async fn rotate(&self) {
+        match &self.backend {
+            Backend::Npm(npm) => drop(npm.control("rotate", &json!({})).await),
+            Backend::StandIn(stand_in) => stand_in.rotate(),
+        }
+    }
+
+    /// Publishes only the newest keys from now on.
+    pub async fn retire(&self) {
+        match &self.backend {
+            Backend::Npm(npm) => drop(npm.control("retire", &json!({})).await),
+            Backend::StandIn(stand_in) => stand_in.retire(),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What stands between a provider and whoever asks it: it passes on, counts, goes down, holds back,
+//! and lies.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::ports::free_port;
+use crate::wait::{PATIENCE, eventually};
+
+/// What a path answers instead of the truth.
+#[derive(Clone, Debug)]
+pub enum Lie {
+    /// Nothing, until the lie is taken back; then the truth, late.
+    Held,
+    /// A status, headers (each ended by `\r\n`) and a body.
+    Answer(&'static str, String, String),
+    /// A good head, then white space until the client goes away.
+    Endless,
+}
+
+/// The address of a provider.
+#[derive(Debug)]
+pub struct Front {
+    origin: String,
+    port: u16,
+    tls: Option<Arc<ServerConfig>>,
+    shared: Arc<Shared>,
+    upstream: Option<Upstream>,
+    listener: Option<JoinHandle<()>>,
+}
+
+/// Where the truth comes from.
+#[derive(Clone, Debug)]
+pub(super) enum Upstream {
+    Port(u16),
+    Pages(Arc<Mutex<HashMap<String, String>>>),
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    lies: watch::Sender<HashMap<String, Lie>>,
+    asked: Mutex<HashMap<String, usize>>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+impl Front {
+    pub(super) fn new(tls: Option<Arc<ServerConfig>>) -> Self {
+        let port = free_port();
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let origin = format!("{scheme}://127.0.0.1:{port}");
+        let shared = Arc::default();
+        Front { origin, port, tls, shared, upstream: None, listener: None }
+    }
+
+    pub(super) async fn serve(&mut self, upstream: Upstream) {
+        self.upstream = Some(upstream);
+        self.come_up().await;
+    }
+
+    /// `http://127.0.0.1:PORT` or `https://…`.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// How many requests for a path came so far, lies included.
+    pub fn asked(&self, path: &str) -> usize {
+        self.shared.asked.lock().expect("nobody panics here").get(path).copied().unwrap_or(0)
+    }
+
+    /// Waits until that many requests for a path have come.
+    ///
+    /// # Panics
+    /// If that takes more than twenty seconds.
+    pub async fn asked_reaches(&self, path: &str, count: usize) {
+        eventually(&format!("{path} to be asked {count} times"), 2 * PATIENCE, async || {
+            (self.asked(path) >= count).then_some(())
+        })
+        .await;
+    }
+
+    /// Has a path lie, until [`Front::tell_truth`].
+    pub fn lie(&self, path: &str, lie: Lie) {
+        self.shared.lies.send_modify(|lies| drop(lies.insert(path.to_owned(), lie)));
+    }
+
+    /// Takes all lies back; what was held is answered now.
+    pub fn tell_truth(&self) {
+        self.shared.lies.send_modify(HashMap::clear);
+    }
+
+    /// Stops listening: connecting is refused from now on.
+    pub async fn go_down(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            listener.abort();
+            let _aborted = listener.await;
+        }
+    }
+
+    /// Listens (again).
+    ///
+    /// # Panics
+    /// If somebody else took the port.
+    pub async fn come_up(&mut self) {
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.expect("our own port");
+        let upstream = self.upstream.clone().expect("it was served before");
+        let acceptor = self.tls.clone().map(TlsAcceptor::from);
+        let shared = Arc::clone(&self.shared);
+        self.listener = Some(tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (shared, upstream) = (Arc::clone(&shared), upstream.clone());
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    // Errors only say that the client went away, or does not trust us.
+                    let _ = match acceptor {
+                        None => shared.answer(Box::new(stream), upstream, "http").await,
+                        Some(acceptor) => match acceptor.accept(stream).await {
+                            Ok(stream) => shared.answer(Box::new(stream), upstream, "https").await,
+                            Err(error) => Err(error),
+                        },
+                    };
+                });
+            }
+        }));
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        if let Some(listener) = &self.listener {
+            listener.abort();
+        }
+    }
+}
+
+impl Shared {
+    async fn answer(
+        &self,
+        mut stream: Box<dyn Stream>,
+        upstream: Upstream,
+        scheme: &str,
+    ) -> io::Result<()> {
+        let head = read_head(&mut stream).await?;
+        let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        *self.asked.lock().expect("nobody panics here").entry(path.clone()).or_default() += 1;
+        match self.lie_about(&path, &mut stream).await? {
+            None => tell(&mut stream, upstream, &path, &head, scheme).await?,
+            Some(Lie::Held) => return Ok(()),
+            Some(Lie::Answer(status, headers, body)) => {
+                stream.write_all(page(status, &headers, &body).as_bytes()).await?;
+            }
+            Some(Lie::Endless) => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await?;
+                loop {
+                    stream.write_all(&[b' '; 65536]).await?;
+                }
+            }
+        }
+        stream.shutdown().await
+    }
+
+    /// The lie about a path that is no longer held back. [`Lie::Held`] says that the client is gone.
+    async fn lie_about(&self, path: &str, stream: &mut impl Stream) -> io::Result<Option<Lie>> {
+        let mut lies = self.lies.subscribe();
+        let released = lies.wait_for(|lies| !matches!(lies.get(path), Some(Lie::Held)));
+        let mut byte = [0];
+        tokio::select! {
+            lies = released => Ok(lies.expect("the sender is ours").get(path).cloned()),
+            gone = stream.read(&mut byte) => gone.map(|_| Some(Lie::Held)),
+        }
+    }
+}
+
+async fn read_head(stream: &mut impl Stream) -> io::Result<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
+async fn tell(
+    stream: &mut impl Stream,
+    upstream: Upstream,
+    path: &str,
+    head: &str,
+    scheme: &str,
+) -> io::Result<()> {
+    match upstream {
+        Upstream::Pages(pages) => {
+            let body = pages.lock().expect("nobody panics here").get(path).cloned();
+            let status = if body.is_some() { "200 OK" } else { "404 Not Found" };
+            stream.write_all(page(status, "", &body.unwrap_or_default()).as_bytes()).await
+        }
+        Upstream::Port(port) => {
+            let (first, rest) = head.split_once("\r\n").unwrap_or((head, ""));
+            let ours = format!("Connection: close\r\nX-Forwarded-Proto: {scheme}\r\n");
+            let mut provider = TcpStream::connect(("127.0.0.1", port)).await?;
+            provider.write_all(format!("{first}\r\n{ours}{rest}").as_bytes()).await?;
+            tokio::io::copy(&mut provider, stream).await.map(drop)
+        }
+    }
+}
+
+fn page(status: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\n{headers}content-type: application/json\r\nconnection: close\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )
+}

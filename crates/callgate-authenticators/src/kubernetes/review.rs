@@ -114,7 +114,7 @@ impl Reviews {
                 bad("the API server accepts it, but for none of our audiences".to_owned()).into()
             );
         }
-        match status.user.username == claims.subject() && status.user.uid == claims.uid {
+        match claims.is(&status.user.username) && status.user.uid == claims.uid {
             true => Ok(()),
             false => Err(bad("the API server knows it as another account's".to_owned()).into()),
         }

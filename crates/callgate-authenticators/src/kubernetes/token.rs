@@ -66,7 +66,7 @@ impl<'c> ServiceAccountClaims<'c> {
             pod: bound(own, "pod")?,
             node: bound(own, "node")?,
         };
-        match claims.get("sub").and_then(Value::as_str) == Some(&found.subject()) {
+        match claims.get("sub").and_then(Value::as_str).is_some_and(|sub| found.is(sub)) {
             true => Ok(found),
             false => Err(bad(
                 "its `sub` and its `kubernetes.io` claims name different accounts".to_owned()
@@ -74,9 +74,10 @@ impl<'c> ServiceAccountClaims<'c> {
         }
     }
 
-    /// The user name in Kubernetes.
-    pub(super) fn subject(&self) -> String {
-        format!("{SUBJECT}{}:{}", self.namespace, self.name)
+    /// True if this is its user name in Kubernetes.
+    pub(super) fn is(&self, user: &str) -> bool {
+        let names = user.strip_prefix(SUBJECT).and_then(|names| names.split_once(':'));
+        names == Some((self.namespace, self.name))
     }
 }
 

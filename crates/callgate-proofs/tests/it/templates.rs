@@ -141,7 +141,7 @@ async fn claims_that_are_not_one_literal_token_refuse_the_client() {
 async fn users_and_groups_of_outside_are_judged_like_claims() {
     let in_groups =
         |user: &str, groups: Vec<String>| Identity { groups, ..Identity::of_user(user) };
-    let odd = ["*", "al ice", "al.ice", "$JS", "a\u{7f}"];
+    let odd = ["*", "al ice", "al.ice", "$JS"];
     let mut people: Vec<Identity> = odd.iter().map(|user| Identity::of_user(*user)).collect();
     let groups = |count: usize| (0..count).map(|number| format!("g{number}")).collect();
     people.push(in_groups("crowd", groups(10_000)));
@@ -154,6 +154,8 @@ async fn users_and_groups_of_outside_are_judged_like_claims() {
         assert_eq!(site.refusal(user).await, Reason::UnsafeTemplateValue, "{user:?}");
     }
     for (user, reason) in [
+        // Refused before anybody is asked, because such a name is made to confuse.
+        ("a\u{7f}", Reason::UnknownUser),
         ("crowd", Reason::GrantTooLarge),
         ("large", Reason::GrantTooLarge),
         ("odd-group", Reason::UnsafeTemplateValue),

@@ -43,14 +43,16 @@ async fn the_users_of_nats_by_example_work_as_they_are() {
     bob.is_refused_to_publish("test").await;
     // Bob may answer what arrives, once, although the reply subject is not his.
     let mut requests = bob.client.subscribe("bob.service").await.unwrap();
-    bob.client.flush().await.unwrap();
-    let asked = alice.client.request("bob.service", "who?".into());
+    // A flush only writes: until the server has read Bob's subscription, nobody responds to Alice.
+    let asked = eventually("bob answers", PATIENCE, async || {
+        alice.client.request("bob.service", "who?".into()).await.ok()
+    });
     let answers = async {
         let request = futures_util::StreamExt::next(&mut requests).await.unwrap();
         bob.client.publish(request.reply.unwrap(), "bob".into()).await.unwrap();
     };
     let (answer, ()) = tokio::join!(asked, answers);
-    assert_eq!(answer.unwrap().payload, "bob");
+    assert_eq!(answer.payload, "bob");
     assert_eq!(pair.admits(&Credential::password("sys", "sys")).await.account().await, "SYS");
 }
 

@@ -26,12 +26,9 @@ async fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| ()));
     let begun = Instant::now();
     let report = Report { connections: connections().await, scenarios: scenarios().await };
-    let json = match serde_json::to_string_pretty(&report) {
-        Ok(json) => json,
-        Err(error) => return unwritten(&file, &error),
-    };
-    if let Err(error) = std::fs::write(&file, json + "\n") {
-        return unwritten(&file, &error);
+    if let Err(error) = std::fs::write(&file, report.json()) {
+        eprintln!("cannot write `{file}`: {error}");
+        return ExitCode::from(2);
     }
     let failures = report.failures();
     for cell in &failures {
@@ -44,11 +41,6 @@ async fn main() -> ExitCode {
         failures.len()
     );
     ExitCode::from(u8::from(!failures.is_empty()))
-}
-
-fn unwritten(file: &str, error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("cannot write `{file}`: {error}");
-    ExitCode::from(2)
 }
 
 async fn connections() -> Vec<Cell> {

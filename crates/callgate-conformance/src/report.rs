@@ -56,7 +56,7 @@ pub struct Cell {
 }
 
 /// A run.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default)]
 pub struct Report {
     /// Kinds of connections.
     pub connections: Vec<Cell>,
@@ -68,6 +68,22 @@ impl Report {
     /// Cells that failed.
     pub fn failures(&self) -> Vec<&Cell> {
         self.cells().filter(|cell| matches!(cell.outcome, Outcome::Failed { .. })).collect()
+    }
+
+    /// All of it, a line for each cell, so that two runs can be compared.
+    ///
+    /// # Panics
+    /// Never: texts can always be written.
+    pub fn json(&self) -> String {
+        let list = |cells: &[Cell]| {
+            let lines = cells.iter().map(|cell| serde_json::to_string(cell).expect("texts"));
+            lines.collect::<Vec<_>>().join(",\n")
+        };
+        format!(
+            "{{\n\"connections\": [\n{}\n],\n\"scenarios\": [\n{}\n]\n}}\n",
+            list(&self.connections),
+            list(&self.scenarios)
+        )
     }
 
     /// All cells.

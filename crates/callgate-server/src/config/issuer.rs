@@ -1,5 +1,7 @@
 //! `[issuer]` and `[[accounts]]`.
 
+mod operator;
+
 use callgate::{
     keys::{AccountKey, AccountSigner, CurveKey, KeyError, Seed},
     policy::settings::{AccountSettings, AccountsSettings},
@@ -62,6 +64,10 @@ pub(super) fn read(
     table.finish();
 
     let accounts = accounts(root, &mut settings);
+    if let (Some(callout), Some(accounts)) = (&account, &accounts) {
+        let keys = operator::Keys { callout, issuer: signer.as_ref(), accounts };
+        operator::check(&keys, share, root.report());
+    }
     let assemble = || {
         Some(IssuerSettings {
             signer: signer?,

@@ -1,0 +1,91 @@
+//! Mistakes in operator mode that `check` finds before any server is asked.
+
+use std::{fs, path::Path, process::Command};
+
+use callgate::keys::KeyKind;
+use callgate_conformance::{
+    gate,
+    mode::Mode,
+    plan,
+    site::{Pair, Site, Variation},
+};
+
+/// Writes what `init --operator` would use, changed, and returns exit code and output of `check`.
+fn checked(change: impl Fn(&mut String, &Path)) -> (Option<i32>, String) {
+    let newest = *plan::lines().last().unwrap();
+    let site = Site::new(Mode::OperatorScopedKeys, newest, &Variation::default());
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in &site.files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    fs::write(folder.path().join("users.json"), r#"{"a": {"pass": "a", "account": "APP"}}"#)
+        .unwrap();
+    let mut config = format!(
+        "{}servers = \"nats://127.0.0.1:4222\"\n[[authenticators]]\n[authenticators.users]\nfile = \"users.json\"\n",
+        site.gate
+    );
+    change(&mut config, folder.path());
+    let path = folder.path().join("callgate.toml");
+    fs::write(&path, config).unwrap();
+    let output =
+        Command::new(gate::binary()).args(["check", "--config"]).arg(&path).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+fn refused(path: &str, says: &str, change: impl Fn(&mut String, &Path)) {
+    let (code, output) = checked(change);
+    assert_eq!(code, Some(2), "{output}");
+    let fault = output.lines().find(|line| line.starts_with("error:") && line.contains(path));
+    assert!(fault.is_some_and(|line| line.contains(says)), "{path}, {says}: {output}");
+}
+
+#[test]
+fn the_set_itself_has_no_fault() {
+    let (code, output) = checked(|_, _| ());
+    assert_eq!(code, Some(0), "{output}");
+}
+
+#[test]
+fn a_key_of_another_account_is_named() {
+    refused("accounts[0].seed", "a key of the callout account", |_, folder| {
+        fs::copy(folder.join("issuer.nk"), folder.join("APP.nk")).unwrap();
+    });
+    refused("accounts[0].scoped.reader", "a key of its own", |_, folder| {
+        fs::copy(folder.join("APP.nk"), folder.join("reader.nk")).unwrap();
+    });
+    refused("accounts[0].id", "nobody can be placed in the callout account", |config, _| {
+        let account = config.lines().find(|line| line.starts_with("account = ")).unwrap();
+        let callout = account.trim_start_matches("account = ").to_owned();
+        let id = config.lines().find(|line| line.starts_with("id = ")).unwrap().to_owned();
+        *config = config.replace(&id, &format!("id = {callout}"));
+    });
+    refused("accounts[1].seed", "a key of the account `APP`", |config, _| {
+        let id = Pair::generate(KeyKind::Account).public;
+        let more = format!(
+            "[[accounts]]\nname = \"MORE\"\nid = \"{id}\"\nseed = {{ file = \"APP.nk\" }}\n[roles.reader]"
+        );
+        *config = config.replace("[roles.reader]", &more);
+    });
+}
+
+#[test]
+fn a_seed_of_another_kind_is_named() {
+    refused("issuer.seed", "this is a user seed", |_, folder| {
+        fs::write(folder.join("issuer.nk"), Pair::generate(KeyKind::User).seed()).unwrap();
+    });
+}
+
+#[test]
+fn a_scope_without_its_key_a_pattern_and_a_missing_list_are_named() {
+    refused("roles.reader.scope", "no account has a scoped signing key", |config, _| {
+        *config = config.replace("scoped = { reader = { file = \"reader.nk\" } }\n", "");
+    });
+    refused("accounts[0].name", "operator mode needs every account by its name", |config, _| {
+        *config = config.replace("name = \"APP\"", "name = \"APP-*\"");
+    });
+    refused("accounts", "list every account that users may be placed in", |config, _| {
+        let begin = config.find("[[accounts]]").unwrap();
+        let end = config.find("[roles.reader]").unwrap();
+        config.replace_range(begin..end, "");
+    });
+}

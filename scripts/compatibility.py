@@ -21,7 +21,8 @@ INTRODUCTION = """\
 
 Every row was run against real servers, {servers}, with clients that are not ours. *yes* means that
 every check of the cell held; *—n* that this server line cannot have it, for the reason given below
-the table (where the reason can be shown, it was); *not run* that something was missing on the machine.
+the table (where the reason can be shown, it was); *not run* that something was missing on the machine;
+**failed** that the cell did not hold in that run.
 """
 
 CONNECTIONS = """\
@@ -88,8 +89,9 @@ def check(cells):
             if (environment, row, server) not in there:
                 raise Faulty(f"no cell for {row}, {environment}, {server}")
     failed = [cell for cell in cells if cell["outcome"] == "failed"]
-    if failed:
-        raise Faulty(f"{len(failed)} cells failed, the first: {failed[0]}")
+    for cell in failed:
+        # Not hidden: the page says so, too.
+        print(f"compatibility: FAILED in the last run: {cell['row']}, {cell['environment']}, {cell['server']}")
 
 
 def table(title, cells, servers, *keys):
@@ -114,6 +116,8 @@ def shown(cell, reasons):
             return f"—{reasons.index(cell['reason']) + 1}"
         case "not run":
             return "not run"
+        case "failed":
+            return "**failed**"
         case other:
             raise Faulty(f"unknown outcome `{other}`")
 

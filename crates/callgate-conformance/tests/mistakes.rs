@@ -1,5 +1,7 @@
 //! Mistakes in operator mode that `check` finds before any server is asked.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
+
 use std::{fs, path::Path, process::Command};
 
 use callgate::keys::KeyKind;

@@ -150,8 +150,11 @@ fn login(
             None
         }
         (None, _) => {
-            let in_url = servers.is_some_and(|list| list.iter().any(ServerAddr::has_user_pass));
-            if !in_url && !table.has("tls") {
+            if let Some(login) = servers.and_then(login_in_url) {
+                table.warn("servers", "a password in a URL: use user and password, as a secret");
+                return Some(login);
+            }
+            if !table.has("tls") {
                 table.fault_here(
                     "says not who Callgate is: give user and password, token, nkey or creds of a \
                      user in auth_callout.auth_users",
@@ -161,6 +164,13 @@ fn login(
             Some(Login::None)
         }
     }
+}
+
+/// `nats://user:password@host`: the client itself does not use it.
+fn login_in_url(servers: &[ServerAddr]) -> Option<Login> {
+    let server = servers.iter().find(|server| server.has_user_pass())?;
+    let (user, password) = (server.username()?.to_owned(), server.password().unwrap_or_default());
+    Some(Login::Password { user, password: Secret::new(password) })
 }
 
 fn user_seed(table: &Table<'_>, seed: Seed) -> Option<Secret> {

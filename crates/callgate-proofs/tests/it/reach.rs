@@ -28,6 +28,7 @@ fn roles() -> Vec<(&'static str, RoleSettings)> {
         ("named", named),
         ("publish", publish),
         ("read", role(|role| role.kv.push(bucket("config", BucketAccess::Read, None)))),
+        ("write", role(|role| role.kv.push(bucket("config", BucketAccess::Write, None)))),
     ]
 }
 
@@ -37,6 +38,7 @@ async fn the_server_delivers_to_subjects_that_the_client_may_not_publish_to() {
         let world = World::new(version, None, roles()).await;
         a_reader_of_a_bucket_writes_to_it_and_to_others(&world).await;
         a_reader_of_a_bucket_deletes_an_object_store(&world).await;
+        a_writer_of_a_bucket_calls_the_api(&world).await;
         who_pulls_or_publishes_adds_to_another_stream(&world).await;
         a_consumer_delivers_to_any_subscriber(&world).await;
     }
@@ -62,8 +64,7 @@ async fn a_reader_of_a_bucket_writes_to_it_and_to_others(world: &World) {
     }
 }
 
-/// An empty message is all that this needs; other calls need a message that is their JSON, which
-/// whoever may write to a stream can put there.
+/// An empty message is all that this needs.
 async fn a_reader_of_a_bucket_deletes_an_object_store(world: &World) {
     world.bucket("config").await.put("empty", "".into()).await.unwrap();
     let last = json!({"last_by_subj": "$KV.config.empty"}).to_string();
@@ -71,6 +72,22 @@ async fn a_reader_of_a_bucket_deletes_an_object_store(world: &World) {
     redirect(world, "read", "$JS.API.DIRECT.GET.KV_config", &last, target).await;
     let gone = async || js(world).await.get_stream("OBJ_vault").await.is_err().then_some(());
     eventually("the store to be gone", PATIENCE, gone).await;
+}
+
+/// The value is the call's JSON: here it purges one subject of a stream that no role names.
+async fn a_writer_of_a_bucket_calls_the_api(world: &World) {
+    let call = json!({"filter": "other.new.1"}).to_string();
+    let store = world.peer("write").await.js.get_key_value("config").await.unwrap();
+    store.put("call", call.into()).await.unwrap();
+    let last = json!({"last_by_subj": "$KV.config.call"}).to_string();
+    let target = "$JS.API.STREAM.PURGE.OTHER";
+    redirect(world, "write", "$JS.API.DIRECT.GET.KV_config", &last, target).await;
+    let stream = world.stream("OTHER").await;
+    let purged = async || {
+        let rest = stream.get_info().await.unwrap().state.messages;
+        (rest == 19).then_some(())
+    };
+    eventually("one message less", PATIENCE, purged).await;
 }
 
 async fn who_pulls_or_publishes_adds_to_another_stream(world: &World) {

@@ -112,13 +112,14 @@ impl KeyStore {
         // Somebody else's question, or the schedule's, may bring it.
         self.keeper.attempts_in_flight().await;
         let second = self.look_up(id, algorithm);
-        if second.is_ok() || !self.claim_question() {
-            return self.judge_miss(id, second);
+        if second.is_ok() {
+            return second;
         }
-        self.keeper.spawn_attempt();
+        let asked = self.ask();
+        // Whoever was just too late to ask waits for the one who did.
         self.keeper.attempts_in_flight().await;
         let last = self.judge_miss(id, self.look_up(id, algorithm));
-        if let (Err(LookupError::Unknown(_)), Some(id)) = (&last, id) {
+        if let (true, Err(LookupError::Unknown(_)), Some(id)) = (asked, &last, id) {
             self.unknown.insert(id.into(), Instant::now() + self.keeper.timing.unknown_for);
         }
         last
@@ -176,15 +177,18 @@ impl KeyStore {
         self.unknown.get(id).is_some_and(|until| Instant::now() < until)
     }
 
-    /// Claims the one question of a cool-down. It is claimed before anything is fetched and
-    /// whatever comes of it, so that neither many at once nor a failing source get more.
-    fn claim_question(&self) -> bool {
+    /// Asks the source, if this cool-down's one question is still free. It is taken before anything
+    /// is fetched and whatever comes of it, so that neither many at once nor a failing source get
+    /// more; and the attempt has started before anybody can see that it is taken, so that nobody
+    /// finds neither a free question nor an attempt to wait for.
+    fn ask(&self) -> bool {
         let now = Instant::now();
         let mut next = self.next_question.lock().unwrap_or_else(PoisonError::into_inner);
         if next.is_some_and(|next| now < next) {
             return false;
         }
         *next = Some(now + self.keeper.timing.cool_down);
+        self.keeper.spawn_attempt();
         true
     }
 }

@@ -203,6 +203,30 @@ async fn a_storm_of_made_up_ids_asks_once_per_cool_down_and_loses_nothing() {
     assert!(store.find(Some("a"), ED).await.is_ok());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn all_who_come_at_once_with_a_new_key_share_one_question() {
+    const AT_ONCE: usize = 8;
+    let (a, b) = (key("a"), key("b"));
+    // On many threads, again and again: one was refused who looked just before another asked.
+    for round in 0..10_000 {
+        let script = Script::of(&[Ok(key_set(&[&a])), Ok(key_set(&[&a, &b]))]);
+        let store = store(&script, false);
+        store.preload(script.fetch().await.unwrap().body.as_slice()).unwrap();
+        let start = Arc::new(tokio::sync::Barrier::new(AT_ONCE));
+        let clients = (0..AT_ONCE).map(|_| {
+            let (store, start) = (Arc::clone(&store), Arc::clone(&start));
+            tokio::spawn(async move {
+                start.wait().await;
+                store.find(Some("b"), ED).await.map(drop)
+            })
+        });
+        for answer in join_all(clients).await {
+            assert_eq!(answer.unwrap(), Ok(()), "round {round}");
+        }
+        assert_eq!(script.asked(), 2);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failing_source_is_asked_no_more_often_and_old_keys_stay() {
     let a = key("a");

@@ -18,6 +18,7 @@ mod explain;
 mod facts;
 mod fault;
 mod grant;
+mod index;
 mod inputs;
 mod jetstream;
 mod lint;

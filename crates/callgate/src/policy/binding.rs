@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{condition::Expression, role::Role, template::Template};
+use super::{condition::Expression, index::Index, inputs::Inputs, role::Role, template::Template};
 
 /// A checked binding.
 #[derive(Debug)]
@@ -39,14 +39,46 @@ pub(super) enum BindingRole {
 /// All bindings, to be found by authenticator.
 #[derive(Debug, Default)]
 pub(super) struct Bindings {
-    pub(super) all: Vec<Arc<Binding>>,
-    pub(super) by_authenticator: BTreeMap<Arc<str>, Vec<Arc<Binding>>>,
+    all: Vec<Arc<Binding>>,
+    by_authenticator: BTreeMap<Arc<str>, OfOne>,
+}
+
+/// The bindings that can match an identity of one authenticator, in order.
+#[derive(Debug, Default)]
+struct OfOne {
+    list: Vec<Arc<Binding>>,
+    index: Index,
 }
 
 impl Bindings {
-    /// Those that can match an identity of `authenticator`, in order.
+    /// Adds a binding for these authenticators.
+    pub(super) fn add(&mut self, binding: Arc<Binding>, authenticators: Vec<Arc<str>>) {
+        for name in authenticators {
+            let OfOne { list, index } = self.by_authenticator.entry(name).or_default();
+            index.add(list.len(), binding.when.as_ref());
+            list.push(Arc::clone(&binding));
+        }
+        self.all.push(binding);
+    }
+
+    /// Those that are for `authenticator`, in order.
     pub(super) fn of(&self, authenticator: &str) -> &[Arc<Binding>] {
-        self.by_authenticator.get(authenticator).map_or(&[], Vec::as_slice)
+        self.by_authenticator.get(authenticator).map_or(&[], |of_one| of_one.list.as_slice())
+    }
+
+    /// Those of them that have to be looked at, in order: the conditions of the others are false.
+    pub(super) fn candidates(
+        &self,
+        authenticator: &str,
+        inputs: &Inputs<'_>,
+    ) -> Vec<&Arc<Binding>> {
+        let Some(OfOne { list, index }) = self.by_authenticator.get(authenticator) else {
+            return Vec::new();
+        };
+        match index.candidates(inputs) {
+            Some(places) => places.into_iter().filter_map(|place| list.get(place)).collect(),
+            None => list.iter().collect(),
+        }
     }
 
     /// The others: looked up only to be told.

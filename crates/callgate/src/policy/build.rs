@@ -215,10 +215,7 @@ fn all_bindings(
         let path = format!("bindings[{index}]");
         let selected = selected(&path, &settings.authenticator, authenticators, found);
         let binding = Arc::new(binding(&path, index, settings, roles, accounts, found));
-        for name in selected {
-            bindings.by_authenticator.entry(name).or_default().push(Arc::clone(&binding));
-        }
-        bindings.all.push(binding);
+        bindings.add(binding, selected);
     }
     bindings
 }

@@ -20,6 +20,7 @@ use cel::{
 use serde_json::Value as Json;
 
 use super::{
+    index::{Needed, needs},
     inputs::{Inputs, MAX_BYTES, MAX_ELEMENTS, TooLarge},
     lint::{Lint, NAMESPACE, Place, lint},
 };
@@ -125,6 +126,21 @@ impl Expression {
     /// True if the expression is that variable and nothing else.
     pub(super) fn is_variable(&self, name: &str) -> bool {
         matches!(&self.path, Some(Path::Variable(found)) if found == name)
+    }
+
+    /// The comparisons of which one must hold for the condition to be true, if that can be told.
+    pub(super) fn needs(&self) -> Option<Vec<Needed>> {
+        needs(&self.root)
+    }
+
+    /// True if there is no value where the groups are too many.
+    pub(super) fn uses_groups(&self) -> bool {
+        self.groups
+    }
+
+    /// True if there is no value where the claims are too large.
+    pub(super) fn uses_claims(&self) -> bool {
+        self.claims
     }
 
     /// The value of a condition.

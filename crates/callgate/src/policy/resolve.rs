@@ -162,12 +162,15 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
     fn matching_bindings(&mut self) -> Result<Vec<Arc<Binding>>, Denial> {
         let policy = self.policy;
         let authenticator = self.question.authenticator;
-        if T::LISTENS {
+        let mine: Vec<&Arc<Binding>> = if T::LISTENS {
             for other in policy.bindings.others(authenticator) {
                 self.tell_binding(other, BindingVerdict::OtherAuthenticator);
             }
-        }
-        let mine = policy.bindings.of(authenticator);
+            // All of them: each has its verdict told.
+            policy.bindings.of(authenticator).iter().collect()
+        } else {
+            policy.bindings.candidates(authenticator, self.inputs)
+        };
         let mut matched = Vec::new();
         for binding in mine.iter().filter(|binding| !binding.otherwise) {
             if self.matches(binding)? {

@@ -34,6 +34,51 @@ fn asking(publish: &[String], subscribe: &[String]) -> Identity {
     identity
 }
 
+fn condition() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        "'g[0-3]' in groups",
+        "user == 'u[0-3]'",
+        "'u[0-3]' == user",
+        "user in \\['u[0-3]', 'u[0-3]'\\]",
+        "claims\\.[ab] == '[xy]'",
+        "claims\\['[ab]'\\] == '[xy]'",
+        "claims\\.a in \\['x', 'y'\\]",
+        "claims\\.[ab] > [0-9]",
+        "has\\(claims\\.[ab]\\)",
+        "size\\(groups\\) == [0-3]",
+        "true|false",
+    ];
+    leaf.prop_recursive(3, 8, 2, |inner| {
+        (inner.clone(), "&&|\\|\\|", inner, any::<bool>()).prop_map(|(left, both, right, not)| {
+            format!("{}({left} {both} {right})", if not { "!" } else { "" })
+        })
+    })
+}
+
+fn claimed() -> impl Strategy<Value = Json> {
+    prop_oneof![
+        "[xyz]".prop_map(Json::from),
+        (0..9).prop_map(Json::from),
+        Just(Json::Null),
+        Just(json!(["x"]))
+    ]
+}
+
+fn member() -> impl Strategy<Value = Identity> {
+    let groups = prop_oneof![
+        9 => prop::collection::vec("g[0-4]", 0..3),
+        // More than an expression may see.
+        1 => Just(vec!["g1".to_owned(); 1001]),
+    ];
+    ("u[0-4]", groups, prop::collection::btree_map("[abc]", claimed(), 0..3)).prop_map(
+        |(name, groups, claims)| Identity {
+            groups,
+            claims: claims.into_iter().collect(),
+            ..user(&name)
+        },
+    )
+}
+
 proptest! {
     #[test]
     fn a_deny_never_widens(
@@ -126,5 +171,27 @@ proptest! {
         let end = ends_in(&first).unwrap();
         prop_assert!((1800..=3600).contains(&end));
         prop_assert_eq!(first, second);
+    }
+
+    /// A decision looks only at the bindings that its index gives it; an explanation at all.
+    #[test]
+    fn bindings_that_are_passed_over_would_not_have_matched(
+        conditions in prop::collection::vec((condition(), any::<bool>()), 1..6),
+        identity in member(),
+    ) {
+        let policy = policy(|p| {
+            for (index, (condition, otherwise)) in conditions.iter().enumerate() {
+                let name = format!("r{index}");
+                p.roles.insert(name.clone(), publisher(&[&name]));
+                let binding = when(condition, &[&name]);
+                p.bindings.push(BindingSettings { otherwise: *otherwise, ..binding });
+            }
+        });
+        let scene = Scene::new();
+        let question = scene.question("idp", &identity);
+        let outcome = |result: Result<Grant, Denial>| {
+            result.map(|grant| grant.roles().to_vec()).map_err(|denial| denial.to_string())
+        };
+        prop_assert_eq!(outcome(policy.resolve(&question)), outcome(policy.explain(&question).0));
     }
 }

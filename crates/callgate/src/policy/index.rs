@@ -1,0 +1,149 @@
+//! Finds the bindings whose conditions can be true, without evaluating all of them.
+//!
+//! A condition that begins with a plain comparison, `"staff" in groups && …`, is false wherever
+//! that is: CEL's `&&` looks no further. Whatever cannot be judged that way is evaluated as ever, so
+//! the index never changes an outcome, only what it costs.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use cel::{
+    IdedExpr,
+    common::ast::{CallExpr, Expr, LiteralValue, operators},
+};
+use serde_json::Value as Json;
+
+use super::{condition::Expression, inputs::Inputs};
+
+/// A comparison with a literal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Needed {
+    /// `"…" in groups`
+    Group(String),
+    /// `user == "…"`
+    User(String),
+    /// `claims.name == "…"`
+    Claim { name: String, value: String },
+}
+
+/// The comparisons of which one must hold for the condition to be true; `None` if that cannot be
+/// told.
+pub(super) fn needs(condition: &IdedExpr) -> Option<Vec<Needed>> {
+    let Expr::Call(call) = &condition.expr else { return None };
+    let [left, right] = call.args.as_slice() else { return None };
+    match call.func_name.as_str() {
+        // Only what stands first: an error there is not outweighed by what follows.
+        operators::LOGICAL_AND => needs(left),
+        operators::LOGICAL_OR => {
+            let mut either = needs(left)?;
+            either.extend(needs(right)?);
+            Some(either)
+        }
+        operators::EQUALS => comparison(left, right).or_else(|| comparison(right, left)),
+        operators::IN => membership(left, right),
+        _ => None,
+    }
+}
+
+fn comparison(variable: &IdedExpr, literal: &IdedExpr) -> Option<Vec<Needed>> {
+    Some(vec![needed(variable, text(literal)?)?])
+}
+
+fn membership(element: &IdedExpr, list: &IdedExpr) -> Option<Vec<Needed>> {
+    match &list.expr {
+        Expr::Ident(name) if name == "groups" => Some(vec![Needed::Group(text(element)?)]),
+        Expr::List(list) => {
+            list.elements.iter().map(|literal| needed(element, text(literal)?)).collect()
+        }
+        _ => None,
+    }
+}
+
+fn needed(variable: &IdedExpr, value: String) -> Option<Needed> {
+    match &variable.expr {
+        Expr::Ident(name) if name == "user" => Some(Needed::User(value)),
+        Expr::Select(select) if !select.test => match &select.operand.expr {
+            Expr::Ident(name) if name == "claims" => {
+                Some(Needed::Claim { name: select.field.clone(), value })
+            }
+            _ => None,
+        },
+        Expr::Call(CallExpr { func_name, args, .. }) if func_name == operators::INDEX => {
+            let [operand, field] = args.as_slice() else { return None };
+            match &operand.expr {
+                Expr::Ident(name) if name == "claims" => {
+                    Some(Needed::Claim { name: text(field)?, value })
+                }
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn text(literal: &IdedExpr) -> Option<String> {
+    match &literal.expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(text.inner().to_string()),
+        _ => None,
+    }
+}
+
+/// Places of bindings, by what their conditions need.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    by_need: HashMap<Needed, Vec<usize>>,
+    /// Looked at always.
+    others: Vec<usize>,
+    /// Whether a condition that may be passed over uses the groups; and the claims.
+    bounded: (bool, bool),
+    /// The claims that are compared, and the places that compare each.
+    claims: HashMap<String, Vec<usize>>,
+}
+
+impl Index {
+    /// Adds the binding at `place`, which is larger than those before.
+    pub(super) fn add(&mut self, place: usize, condition: Option<&Expression>) {
+        let Some((condition, needs)) = condition.and_then(|when| Some((when, when.needs()?)))
+        else {
+            return self.others.push(place);
+        };
+        self.bounded.0 |= condition.uses_groups();
+        self.bounded.1 |= condition.uses_claims();
+        for needed in needs.into_iter().collect::<HashSet<_>>() {
+            if let Needed::Claim { name, .. } = &needed {
+                self.claims.entry(name.clone()).or_default().push(place);
+            }
+            self.by_need.entry(needed).or_default().push(place);
+        }
+    }
+
+    /// The places to look at, in order; `None` for all of them, since an input is beyond its bounds
+    /// and every condition that uses it must say so.
+    pub(super) fn candidates(&self, inputs: &Inputs<'_>) -> Option<BTreeSet<usize>> {
+        if self.bounded.0 {
+            inputs.groups().ok()?;
+        }
+        if self.bounded.1 {
+            inputs.claims().ok()?;
+        }
+        let mut places: BTreeSet<usize> = self.others.iter().copied().collect();
+        if self.by_need.is_empty() {
+            return Some(places);
+        }
+        let identity = inputs.question.identity;
+        let mut add =
+            |needed: Needed| places.extend(self.by_need.get(&needed).into_iter().flatten());
+        add(Needed::User(inputs.user.to_owned()));
+        identity.groups.iter().for_each(|group| add(Needed::Group(group.clone())));
+        for (name, comparing) in &self.claims {
+            match identity.claims.get(name) {
+                Some(Json::String(value)) => {
+                    let needed = Needed::Claim { name: name.clone(), value: value.clone() };
+                    places.extend(self.by_need.get(&needed).into_iter().flatten());
+                }
+                // Absent, or of another type: that is the interpreter's to judge.
+                Some(_) | None => places.extend(comparing),
+            }
+        }
+        Some(places)
+    }
+}

@@ -112,7 +112,7 @@ pub(crate) async fn connect(
         .max_reconnects(None)
         .connection_timeout(Duration::from_secs(5))
         .ping_interval(Duration::from_secs(10))
-        .reconnect_delay_callback(reconnect_delay)
+        .reconnect_delay_callback(reconnect_delay(settings.servers.len()))
         .event_callback(move |event| {
             observer.note(&event);
             std::future::ready(())
@@ -148,10 +148,17 @@ fn options(settings: &NatsSettings) -> Result<ConnectOptions, ConnectError> {
     Ok(options)
 }
 
-/// Quick at first, because every second without us refuses everybody; then once in two seconds.
-fn reconnect_delay(attempts: usize) -> Duration {
-    let exponent = u32::try_from(attempts.min(6)).unwrap_or(6);
-    Duration::from_millis(50 * 2u64.pow(exponent)).min(Duration::from_secs(2))
+/// At once for the first try of each of `servers`, and quick after that, because every second
+/// without us refuses everybody; then once in two seconds.
+fn reconnect_delay(servers: usize) -> impl Fn(usize) -> Duration + Send + Sync + 'static {
+    move |attempts| {
+        let round = attempts.saturating_sub(1) / servers.max(1);
+        let exponent = u32::try_from(round.min(6)).unwrap_or(6);
+        match round {
+            0 => Duration::ZERO,
+            _ => Duration::from_millis(50 * 2u64.pow(exponent)).min(Duration::from_secs(2)),
+        }
+    }
 }
 
 /// Tells the service and the log what happens to the connection.
@@ -196,5 +203,19 @@ impl Observer {
             *told = Some(Instant::now());
             warn!(error, "cannot connect to NATS; not ready, and trying again until it works");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_server_is_tried_once_without_delay_and_then_ever_more_slowly() {
+        let delay = reconnect_delay(3);
+        let millis = |attempts| delay(attempts).as_millis();
+        assert_eq!([0, 1, 2, 3].map(millis), [0; 4]);
+        assert_eq!([4, 6, 7, 10].map(millis), [100, 100, 200, 400]);
+        assert_eq!([100, usize::MAX].map(millis), [2000; 2]);
     }
 }

@@ -169,7 +169,8 @@ impl RequestDraft {
             other => ("Client", Some(other.as_str())),
         };
         Ok(json!({
-            "jti": "made-up", "iat": now.seconds(), "exp": now.plus(self.patience).seconds(),
+            // As long as a server's, and as different from one connection to the next.
+            "jti": user_nkey.get(..52), "iat": now.seconds(), "exp": now.plus(self.patience).seconds(),
             "iss": id, "sub": subject.as_str(), "aud": AUDIENCE,
             "nats": {
                 "server_id": server_id,
@@ -186,7 +187,8 @@ impl RequestDraft {
 
     fn connect_options(&self) -> Result<Value, DraftError> {
         let Presented { user, password, token, nkey } = &self.presented;
-        let mut options = Map::new();
+        // What every client and server sends; some responders insist on it.
+        let mut options = Map::from_iter([("protocol".to_owned(), 1.into())]);
         let mut put = |name: &str, value: Option<&str>| {
             options.extend(value.map(|value| (name.to_owned(), value.into())));
         };

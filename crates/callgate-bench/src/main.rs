@@ -2,11 +2,16 @@
 
 mod answers;
 mod cpu;
+mod decisions;
 mod flood;
 mod floor;
+mod gates;
+mod growth;
+mod logins;
 mod outcome;
 mod premade;
 mod storm;
+mod tokens;
 mod wire;
 
 use std::process::ExitCode;
@@ -27,8 +32,12 @@ enum Command {
     Flood(flood::Args),
     /// Connect many clients at once to a real nats-server with an auth callout
     Storm(storm::Args),
-    /// Time the bare cryptography that a decision cannot do without, and the decision itself
-    Floor(floor::Args),
+    /// Time the bare cryptography that a decision cannot do without, and decisions of each kind
+    Floor(decisions::Args),
+    /// Time decisions with more users, roles and bindings, groups, and threads
+    Growth(growth::Args),
+    /// Write bearer tokens for `flood --tokens`, and the key set that verifies them
+    Tokens(tokens::Args),
 }
 
 /// What can go wrong while measuring.
@@ -43,7 +52,9 @@ fn main() -> ExitCode {
         match Cli::parse().command {
             Command::Flood(args) => flood::run(args).await,
             Command::Storm(args) => storm::run(args).await,
-            Command::Floor(args) => floor::run(&args).await,
+            Command::Floor(args) => decisions::run(&args).await,
+            Command::Growth(args) => growth::run(&args).await,
+            Command::Tokens(args) => tokens::run(&args),
         }
     });
     match done {

@@ -1,0 +1,312 @@
+//! `callgate-bench floor`: decisions of every kind beside the cryptography they cannot do without.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use callgate::{
+    Callgate, User,
+    clock::UnixTime,
+    decision::{Decision, Reason, Stages},
+    draft::{DraftedRequest, MadeUpServer, RequestDraft},
+    keys::{AccountSigner, CurveKey, Seed, Signer},
+    policy::settings::PolicySettings,
+    secret::Secret,
+};
+use serde::Serialize;
+
+use crate::{
+    Failure,
+    floor::{Floor, micros},
+    gates::{ACCOUNT, one_role, with_authenticator},
+    logins::{self, Login, Shown},
+};
+
+/// Time the bare cryptography that a decision cannot do without, and decisions of each kind
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many rounds of each, interleaved; the best counts
+    #[arg(long, default_value_t = 15)]
+    rounds: usize,
+    /// How many decisions in a round
+    #[arg(long, default_value_t = 1000)]
+    decisions: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Made-up requests stay fresh for as long as a measurement takes.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// The result.
+#[derive(Serialize)]
+struct Report {
+    /// Microseconds of each operation.
+    operations: BTreeMap<&'static str, f64>,
+    floor: f64,
+    decisions: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    login: String,
+    /// Microseconds of a whole decision, and its parts.
+    whole: f64,
+    open_and_verify: f64,
+    authenticate_and_resolve: f64,
+    mint_and_seal: f64,
+    /// What it cannot do without: the floor, and the signature of its credential.
+    floor: f64,
+    ratio: f64,
+}
+
+pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
+    let folder = tempfile::tempdir()?;
+    let mut floor = Floor::new()?;
+    let count = args.decisions.max(1);
+    let mut benches = vec![(None, Bench::of_function(count)?)];
+    for login in logins::all(folder.path(), count)? {
+        let bench = Bench::of_login(&login, folder.path(), count)?;
+        benches.push((Some(login), bench));
+    }
+    for _ in 0..args.rounds.max(1) {
+        floor.round(count)?;
+        for (login, bench) in &mut benches {
+            if login.as_ref().is_some_and(|login| login.first_seen) {
+                bench.forget(folder.path())?;
+            }
+            bench.round().await?;
+        }
+    }
+    let rows = benches.iter().map(|(login, bench)| row(login.as_ref(), bench, &floor));
+    let report =
+        Report { operations: floor.all().clone(), floor: floor.sum(), decisions: rows.collect() };
+    report.print(args.json)
+}
+
+fn row(login: Option<&Login>, bench: &Bench, floor: &Floor) -> Row {
+    let (whole, stages) = bench.best();
+    let more = login.and_then(|login| login.verifies).map_or(0.0, |name| floor.of(name));
+    let floor = floor.sum() + more;
+    let part = |part: Duration| micros(part, 1);
+    Row {
+        login: login.map_or("a function that says yes".to_owned(), |login| login.name.clone()),
+        whole,
+        open_and_verify: part(stages.open),
+        authenticate_and_resolve: part(stages.decide),
+        mint_and_seal: part(stages.answer),
+        floor,
+        ratio: whole / floor,
+    }
+}
+
+impl Report {
+    #[expect(clippy::print_stdout, reason = "the result of a command-line tool")]
+    fn print(&self, json: bool) -> Result<(), Failure> {
+        if json {
+            println!("{}", serde_json::to_string_pretty(self)?);
+            return Ok(());
+        }
+        for (name, micros) in &self.operations {
+            println!("{name:8} {micros:7.2} µs");
+        }
+        println!(
+            "the floor (verify, open, seal, and sign twice) {:.2} µs\n\n{:28}{:>8}{:>8}{:>8}{:>8}{:>8}{:>7}",
+            self.floor, "", "open", "decide", "answer", "whole", "floor", "ratio"
+        );
+        for row in &self.decisions {
+            println!(
+                "{:28}{:8.1}{:8.1}{:8.1}{:8.1}{:8.1}{:7.2}",
+                row.login,
+                row.open_and_verify,
+                row.authenticate_and_resolve,
+                row.mint_and_seal,
+                row.whole,
+                row.floor,
+                row.ratio
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A gate in this process, and requests for it.
+pub(crate) struct Bench {
+    gate: Callgate,
+    keys: Keys,
+    toml: Option<(String, PolicySettings)>,
+    requests: Vec<DraftedRequest>,
+    stages: Arc<Mutex<Sums>>,
+    best: Option<(f64, Stages)>,
+}
+
+struct Keys {
+    signer: Secret,
+    xkey: Secret,
+}
+
+#[derive(Default)]
+struct Sums {
+    stages: Stages,
+    admitted: usize,
+    refused: Option<Reason>,
+}
+
+impl Bench {
+    fn of_function(count: usize) -> Result<Self, Failure> {
+        let keys = Keys::new()?;
+        let user = || User::in_account(ACCOUNT).publish("orders.>").subscribe("_INBOX.>");
+        let builder = keys.builder()?.authorize(move |_| async move { Ok(user()) });
+        let shown = [Shown::Token("t".repeat(40))];
+        Self::new(keys, builder, None, &shown, count)
+    }
+
+    pub(crate) fn of_login(login: &Login, folder: &Path, count: usize) -> Result<Self, Failure> {
+        Self::with_policy(login, folder, one_role(), count)
+    }
+
+    pub(crate) fn with_policy(
+        login: &Login,
+        folder: &Path,
+        policy: PolicySettings,
+        count: usize,
+    ) -> Result<Self, Failure> {
+        let keys = Keys::new()?;
+        let builder = with_authenticator(keys.builder()?, &login.toml, folder, policy.clone())?;
+        Self::new(keys, builder, Some((login.toml.clone(), policy)), &login.shown, count)
+    }
+
+    fn new(
+        keys: Keys,
+        builder: callgate::CallgateBuilder,
+        toml: Option<(String, PolicySettings)>,
+        shown: &[Shown],
+        count: usize,
+    ) -> Result<Self, Failure> {
+        let stages = Arc::default();
+        let gate = observed(builder, &stages).build()?;
+        let requests = keys.requests(shown, count)?;
+        Ok(Self { gate, keys, toml, requests, stages, best: None })
+    }
+
+    /// Has the authenticator made anew, so that it has seen nothing.
+    fn forget(&self, folder: &Path) -> Result<(), Failure> {
+        let Some((toml, policy)) = &self.toml else { return Ok(()) };
+        let builder = with_authenticator(self.keys.builder()?, toml, folder, policy.clone())?;
+        self.gate.replace(observed(builder, &self.stages))?;
+        Ok(())
+    }
+
+    /// Has every request decided once.
+    pub(crate) async fn round(&mut self) -> Result<(), Failure> {
+        // A server's keys are known from the first of its requests on.
+        self.decide(1).await;
+        *self.stages.lock().unwrap_or_else(PoisonError::into_inner) = Sums::default();
+        let started = Instant::now();
+        self.decide(self.requests.len()).await;
+        let whole = micros(started.elapsed(), self.requests.len());
+        let sums = std::mem::take(&mut *self.stages.lock().unwrap_or_else(PoisonError::into_inner));
+        if sums.admitted != self.requests.len() {
+            return Err(format!("not everybody was admitted: {:?}", sums.refused).into());
+        }
+        let each = |sum: Duration| sum / u32::try_from(sums.admitted.max(1)).unwrap_or(u32::MAX);
+        let Stages { open, decide, answer } = sums.stages;
+        let stages = Stages { open: each(open), decide: each(decide), answer: each(answer) };
+        if self.best.as_ref().is_none_or(|(best, _)| whole < *best) {
+            self.best = Some((whole, stages));
+        }
+        Ok(())
+    }
+
+    async fn decide(&self, count: usize) {
+        let now = UnixTime::now();
+        for request in self.requests.iter().take(count) {
+            let DraftedRequest { payload, xkey_header, .. } = request;
+            std::hint::black_box(self.gate.handle(payload, xkey_header.as_deref(), now).await);
+        }
+    }
+
+    /// Microseconds of a decision in the best round, and of its parts.
+    pub(crate) fn best(&self) -> (f64, Stages) {
+        self.best.unwrap_or_default()
+    }
+
+    /// Decides on this many threads at once for a while; returns decisions per second.
+    pub(crate) fn at_once(self, threads: usize, seconds: f64) -> Result<f64, Failure> {
+        let shared = Arc::new(self);
+        let started = Instant::now();
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                let bench = Arc::clone(&shared);
+                std::thread::spawn(move || bench.decide_until(started, seconds))
+            })
+            .collect();
+        let mut decided = 0;
+        for worker in workers {
+            decided += worker.join().map_err(|_| "a worker panicked")??;
+        }
+        Ok(decided as f64 / started.elapsed().as_secs_f64())
+    }
+
+    fn decide_until(&self, started: Instant, seconds: f64) -> Result<usize, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let mut decided = 0;
+        while started.elapsed().as_secs_f64() < seconds {
+            runtime.block_on(self.decide(self.requests.len()));
+            decided += self.requests.len();
+        }
+        Ok(decided)
+    }
+}
+
+impl Keys {
+    fn new() -> Result<Self, Failure> {
+        let signer = callgate::keys::KeyPair::generate(callgate::keys::KeyKind::Account)?;
+        Ok(Self { signer: signer.seed(), xkey: CurveKey::generate()?.seed() })
+    }
+
+    fn signer(&self) -> Result<AccountSigner, Failure> {
+        Ok(AccountSigner::try_from(Seed::parse(self.signer.expose())?)?)
+    }
+
+    fn xkey(&self) -> Result<CurveKey, Failure> {
+        Ok(CurveKey::from_seed(&self.xkey)?)
+    }
+
+    fn builder(&self) -> Result<callgate::CallgateBuilder, Failure> {
+        Ok(Callgate::builder(self.signer()?).xkey(self.xkey()?))
+    }
+
+    /// Requests of one server, for clients that show these in turn.
+    fn requests(&self, shown: &[Shown], count: usize) -> Result<Vec<DraftedRequest>, Failure> {
+        let (server, now) = (MadeUpServer::new()?, UnixTime::now());
+        let (subject, xkey) = (self.signer()?.public_key().clone(), self.xkey()?);
+        let request = |shown: &Shown| {
+            let draft =
+                RequestDraft { patience: PATIENCE, ..RequestDraft::new(shown.presented()?) };
+            Ok(draft.sign_as(&server, &subject, Some(xkey.public_key()), now)?)
+        };
+        shown.iter().cycle().take(count).map(request).collect()
+    }
+}
+
+fn observed(
+    builder: callgate::CallgateBuilder,
+    sums: &Arc<Mutex<Sums>>,
+) -> callgate::CallgateBuilder {
+    let sums = Arc::clone(sums);
+    builder.on_decision(move |decision: &Decision| {
+        let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
+        sums.stages.open += decision.stages.open;
+        sums.stages.decide += decision.stages.decide;
+        sums.stages.answer += decision.stages.answer;
+        match decision.reason {
+            Reason::Admitted => sums.admitted += 1,
+            other => sums.refused = Some(other),
+        }
+    })
+}

@@ -1,146 +1,28 @@
 #!/usr/bin/env python3
 """Callgate beside other callouts, in one run on one machine: what does an answer cost?
 
-Every responder does the same work for the same made-up servers on a plain nats-server: an xkey, one
-user by password in clear, one RS256 bearer token (the same one again, and new ones). They run in
-turn, interleaved, several rounds; the best round of each counts, and ratios are what matters.
+Every responder does the same work: one user by password in clear, one RS256 bearer token (the same
+again, and new ones), with an xkey and without. First made-up servers ask over a plain nats-server
+(flood), then real clients connect to a server with an auth callout (storm). They run in turn,
+interleaved, several rounds; the best round of each counts, and ratios are what matters.
 
-    python3 bench/compare.py [--rounds 3] [--requests 4000] [--only callgate,go] [--json FILE]
+    python3 bench/compare.py [--rounds 5] [--only callgate,go] [--record]
 """
 
 import argparse
-import base64
-import json
-import os
-import pathlib
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
-import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import common
+from common import ROOT, flood, nats_server, responder, run, storm
+
 PEERS = ROOT / "bench" / "peers"
 WORK = ROOT / ".tools" / "bench"
-sys.path.insert(0, str(ROOT / "scripts"))
-import tools  # noqa: E402
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def run(*command, **options):
-    return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout
-
-
-class Keys:
-    """The keys, passwords and tokens that all responders share."""
-
-    def __init__(self, callgate, folder, tokens):
-        self.folder = folder
-        self.issuer = run(callgate, "key", "account", "--out", folder / "issuer.nk").strip()
-        self.xkey = run(callgate, "key", "curve", "--out", folder / "xkey.xk").strip()
-        (folder / "password").write_text("correct horse battery staple\n")
-        self.sign_tokens(tokens)
-
-    def sign_tokens(self, count):
-        """RS256 tokens by the openssl command, which every machine with a compiler has."""
-        private = self.folder / "rsa.pem"
-        run("openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", private)
-        (self.folder / "public.pem").write_text(run("openssl", "pkey", "-in", private, "-pubout"))
-        modulus = run("openssl", "rsa", "-in", private, "-noout", "-modulus").strip().split("=")[1]
-        number = lambda value: base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-        key = {"kty": "RSA", "kid": "bench", "alg": "RS256", "use": "sig", "e": "AQAB",
-               "n": number(bytes.fromhex(modulus))}
-        (self.folder / "jwks.json").write_text(json.dumps({"keys": [key]}))
-        now = int(time.time())
-        header = number(b'{"typ":"JWT","alg":"RS256","kid":"bench"}')
-        lines = []
-        for index in range(count):
-            claims = {"iss": "https://issuer.test", "aud": "nats", "sub": f"service-{index}",
-                      "iat": now, "exp": now + 3600}
-            signed = f"{header}.{number(json.dumps(claims).encode())}"
-            signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", private],
-                                       input=signed.encode(), check=True, capture_output=True).stdout
-            lines.append(f"{signed}.{number(signature)}")
-        (self.folder / "one-token").write_text(lines[0] + "\n")
-        (self.folder / "tokens").write_text("\n".join(lines) + "\n")
-
-
-def environment(keys, url):
-    return {**os.environ, "NATS_URL": url, "ISSUER_SEED_FILE": str(keys.folder / "issuer.nk"),
-            "XKEY_SEED_FILE": str(keys.folder / "xkey.xk"), "PASSWORD_FILE": str(keys.folder / "password"),
-            "PUBLIC_KEY_FILE": str(keys.folder / "public.pem")}
-
-
-def callgate_config(keys, url):
-    path = keys.folder / "callgate.toml"
-    users = {"alice": {"pass": (keys.folder / "password").read_text().strip(), "account": "APP",
-                       "permissions": {"pub": ["orders.>"], "sub": ["orders.>", "_INBOX.>"]}}}
-    (keys.folder / "users.json").write_text(json.dumps(users))
-    path.write_text(f"""
-[nats]
-servers = ["{url}"]
-user = "auth"
-password = {{ file = "nats-password" }}
-[issuer]
-seed = {{ file = "issuer.nk" }}
-xkeys = [{{ file = "xkey.xk" }}]
-insecure_share_callout_account = true
-[[authenticators]]
-name = "users"
-[authenticators.users]
-file = "users.json"
-[[authenticators]]
-name = "oidc"
-[authenticators.oidc]
-issuer = "https://issuer.test"
-audience = ["nats"]
-jwks_file = "jwks.json"
-[roles.service]
-publish = ["orders.>"]
-subscribe = ["orders.>"]
-inbox = "shared"
-[[bindings]]
-authenticator = "oidc"
-account = "APP"
-roles = ["service"]
-[admin]
-listen = ""
-[log]
-level = "warn"
-""")
-    (keys.folder / "nats-password").write_text("auth\n")
-    return path
-
-
-class Responder:
-    def __init__(self, command, env, ready):
-        self.log = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(command, env=env, stdout=self.log, stderr=subprocess.STDOUT)
-        self.ready = ready
-
-    def wait(self, probe):
-        until = time.monotonic() + 30
-        while time.monotonic() < until and self.process.poll() is None:
-            if probe():
-                return
-            time.sleep(0.1)
-        self.log.seek(0)
-        raise SystemExit(f"{self.process.args[0]} does not answer:\n{self.log.read()[-2000:]}")
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+NAMES = {"callgate": "Callgate", "go": "callout.go (Go)", "python": "nats-callout (Python)",
+         "javascript": "@nats-io libraries (JavaScript)"}
+# So many times fewer requests for what is so much slower.
+SLOWER = {"javascript": 40, "python": 2}
+FLOODS = ("password", "token, seen", "token, new")
 
 
 def build_go():
@@ -170,92 +52,85 @@ def build_python():
 PEER_BUILDS = {"go": build_go, "python": build_python, "javascript": build_javascript}
 
 
-def flood(bench, port, keys, work, requests, depth, pid, server_pid):
-    command = [bench, "flood", "--json", "--server", f"127.0.0.1:{port}", "--issuer", keys.issuer,
-               "--xkey", keys.xkey, "--requests", str(requests), "--depth", str(depth),
-               "--responder-pid", str(pid), "--server-pid", str(server_pid)]
-    if work == "password":
-        command += ["--user", "alice", "--password-file", keys.folder / "password"]
-    else:
-        command += ["--tokens", keys.folder / ("tokens" if work == "token, new" else "one-token")]
-    return json.loads(run(*command))
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=4000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=8000)
+    parser.add_argument("--clients", type=int, default=2000, help="clients of a storm")
     parser.add_argument("--depth", type=int, default=32)
-    parser.add_argument("--only", default="callgate,go,python,javascript")
-    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--only", default=",".join(NAMES))
+    parser.add_argument("--record", action="store_true", help="write the result into docs/performance.json")
     arguments = parser.parse_args()
     names = arguments.only.split(",")
     WORK.mkdir(parents=True, exist_ok=True)
-    run("cargo", "build", "--release", "-p", "callgate-server", "-p", "callgate-bench", cwd=ROOT)
-    release = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
-    callgate, bench = release / "callgate", release / "callgate-bench"
-    commands = {}
-    for name in names:
-        if name != "callgate":
-            commands[name] = PEER_BUILDS[name]()
-    folder = pathlib.Path(tempfile.mkdtemp())
-    keys = Keys(callgate, folder, 400)
-    port = free_port()
-    url = f"nats://127.0.0.1:{port}"
-    config = folder / "nats-server.conf"
-    config.write_text(f'listen: "127.0.0.1:{port}"\n'
-                      'accounts { A { users: [ { user: auth, password: auth } ] } }\nno_auth_user: auth\n')
-    commands["callgate"] = [callgate, "serve", "--config", callgate_config(keys, url)]
-    server = subprocess.Popen([tools.nats_server(), "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    callgate, bench = common.build()
+    commands = {name: PEER_BUILDS[name]() for name in names if name != "callgate"}
     best = {}
-    try:
-        time.sleep(1)
+    with common.scratch() as folder:
+        keys = common.Keys(callgate, bench, folder)
         for number in range(arguments.rounds):
-            for name in names:
-                measure(name, commands[name], keys, url, port, bench, server.pid, arguments, best)
+            for xkey in (True, False):
+                for name in names:
+                    one_round(name, commands.get(name), callgate, bench, keys, xkey, arguments, best)
             print(f"round {number + 1} of {arguments.rounds} done", file=sys.stderr)
-    finally:
-        server.terminate()
-        shutil.rmtree(folder, ignore_errors=True)
     report(best, names)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(best, indent=1))
+    if arguments.record:
+        common.record("peers", best)
 
 
-WORKS = ("password", "token, seen", "token, new")
+def one_round(name, command, callgate, bench, keys, xkey, arguments, best):
+    slower = SLOWER.get(name, 1)
+    with nats_server(keys.folder) as (server, port):
+        with started(name, command, callgate, keys, port, bench, xkey) as process:
+            pids = (process.pid, server.pid)
+            flood(bench, keys, port, "password", max(1000 // slower, 10), xkey=xkey)
+            for work in FLOODS:
+                if work == "token, seen":
+                    flood(bench, keys, port, work, 50, xkey=xkey)
+                requests = 400 if work == "token, new" else arguments.requests
+                requests = max(requests // slower, 10)
+                result = flood(bench, keys, port, work, requests, xkey=xkey, depth=arguments.depth, pids=pids)
+                keep(best, name, xkey, work, result, requests)
+    with nats_server(keys.folder, (keys.issuer, keys.xkey if xkey else None)) as (server, port):
+        with started(name, command, callgate, keys, port, bench, xkey, real=True) as process:
+            clients = max(arguments.clients // slower, 10)
+            storm(bench, keys, port, max(clients // 10, 10), more=["--at-a-time", "8"])
+            # Not more at a time than the slowest can answer before the server gives up.
+            result = storm(bench, keys, port, clients, pids=(process.pid, server.pid), more=["--at-a-time", "8"])
+            keep(best, name, xkey, "storm", result, clients)
 
 
-def measure(name, command, keys, url, port, bench, server_pid, arguments, best):
-    responder = Responder(command, environment(keys, url), None)
-    pid = responder.process.pid
-    try:
-        def answers():
-            result = flood(bench, port, keys, "password", 1, 1, pid, server_pid)
-            return result["admitted"] == 1
-        responder.wait(answers)
-        for work in WORKS:
-            flood(bench, port, keys, "token, seen" if "token" in work else work, 300, 16, pid, server_pid)
-            requests = 400 if work == "token, new" else arguments.requests
-            result = flood(bench, port, keys, work, requests, arguments.depth, pid, server_pid)
-            if result["admitted"] != requests:
-                raise SystemExit(f"{name}, {work}: {result}")
-            mine = best.setdefault(name, {})
-            if work not in mine or result["responder_cpu"] < mine[work]["responder_cpu"]:
-                mine[work] = result
-    finally:
-        responder.stop()
+def started(name, command, callgate, keys, port, bench, xkey, real=False):
+    url = f"nats://127.0.0.1:{port}"
+    if name == "callgate":
+        command = [callgate, "serve", "--config", common.callgate_config(keys, url, xkey)]
+
+    def answers(_pid):
+        if real:
+            return storm(bench, keys, port, 1, more=["--patience-seconds", "3"])["admitted"] == 1
+        return flood(bench, keys, port, "password", 1, xkey=xkey)["admitted"] == 1
+    return responder(command, common.environment(keys, url, xkey), answers, name)
+
+
+def keep(best, name, xkey, work, result, requests):
+    if result["admitted"] != requests:
+        raise SystemExit(f"{name}, {work}: {result}")
+    mine = best.setdefault(name, {}).setdefault("xkey" if xkey else "clear", {})
+    if work not in mine or result["responder_cpu"] < mine[work]["responder_cpu"]:
+        mine[work] = result
 
 
 def report(best, names):
-    for work in WORKS:
-        print(f"\n{work}")
-        print(f"{'':12}{'CPU µs':>10}{'ratio':>8}{'per s':>9}{'p50 µs':>9}{'p99 µs':>9}{'MiB':>7}")
-        base = best["callgate"][work]["responder_cpu"] if "callgate" in best else None
-        for name in names:
-            row = best[name][work]
-            ratio = f"{row['responder_cpu'] / base:.2f}" if base else ""
-            print(f"{name:12}{row['responder_cpu']:10.0f}{ratio:>8}{row['per_second']:9.0f}"
-                  f"{row['p50']:9.0f}{row['p99']:9.0f}{row['responder_peak_mib']:7.0f}")
+    for xkey in ("xkey", "clear"):
+        for work in (*FLOODS, "storm"):
+            print(f"\n{work}, {'with an xkey' if xkey == 'xkey' else 'in clear'}")
+            print(f"{'':32}{'CPU µs':>10}{'ratio':>8}{'server µs':>10}{'per s':>9}{'p50 µs':>9}{'p99 µs':>9}{'MiB':>7}")
+            ours = best.get("callgate", {}).get(xkey, {}).get(work)
+            for name in names:
+                row = best[name][xkey][work]
+                ratio = f"{ours['responder_cpu'] / row['responder_cpu']:.3f}" if ours else ""
+                print(f"{NAMES[name]:32}{row['responder_cpu']:10.0f}{ratio:>8}{row['server_cpu']:10.0f}"
+                      f"{row['per_second']:9.0f}{row['p50']:9.0f}{row['p99']:9.0f}{row['responder_peak_mib']:7.0f}")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,13 @@
 package main
 
 import (
+	"crypto/rsa"
 	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"os"
 	"os/signal"
 	"strings"
@@ -26,16 +30,29 @@ func read(name string) []byte {
 	return []byte(strings.TrimSpace(string(text)))
 }
 
+// The first key of a key set.
+func publicKey(text []byte) *rsa.PublicKey {
+	var set struct{ Keys []struct{ N, E string } }
+	if err := json.Unmarshal(text, &set); err != nil {
+		panic(err)
+	}
+	number := func(text string) *big.Int {
+		bytes, err := base64.RawURLEncoding.DecodeString(text)
+		if err != nil {
+			panic(err)
+		}
+		return new(big.Int).SetBytes(bytes)
+	}
+	return &rsa.PublicKey{N: number(set.Keys[0].N), E: int(number(set.Keys[0].E).Int64())}
+}
+
 func main() {
 	issuer, err := nkeys.FromSeed(read("ISSUER_SEED_FILE"))
 	if err != nil {
 		panic(err)
 	}
 	password := read("PASSWORD_FILE")
-	public, err := bearer.ParseRSAPublicKeyFromPEM(read("PUBLIC_KEY_FILE"))
-	if err != nil {
-		panic(err)
-	}
+	public := publicKey(read("KEYS_FILE"))
 	parser := bearer.NewParser(bearer.WithValidMethods([]string{"RS256"}),
 		bearer.WithIssuer("https://issuer.test"), bearer.WithAudience("nats"), bearer.WithExpirationRequired())
 	authorizer := func(req *jwt.AuthorizationRequest) (string, error) {

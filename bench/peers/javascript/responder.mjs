@@ -4,14 +4,14 @@ import { readFileSync } from "node:fs";
 import { encodeAuthorizationResponse, encodeUser } from "@nats-io/jwt";
 import { fromCurveSeed, fromPublic, fromSeed } from "@nats-io/nkeys";
 import { connect } from "@nats-io/transport-node";
-import { importSPKI, jwtVerify } from "jose";
+import { importJWK, jwtVerify } from "jose";
 
 const text = (name) => readFileSync(process.env[name], "utf8").trim();
 const bytes = (value) => new TextEncoder().encode(value);
 const issuer = fromSeed(bytes(text("ISSUER_SEED_FILE")));
 const xkey = process.env.XKEY_SEED_FILE ? fromCurveSeed(bytes(text("XKEY_SEED_FILE"))) : null;
 const password = text("PASSWORD_FILE");
-const publicKey = await importSPKI(text("PUBLIC_KEY_FILE"), "RS256");
+const publicKey = await importJWK(JSON.parse(text("KEYS_FILE")).keys[0], "RS256");
 
 async function identify(options) {
   if (options.auth_token) {
@@ -47,7 +47,8 @@ async function answer(message) {
   message.respond(xkey ? xkey.seal(bytes(reply), server) : reply);
 }
 
-const nc = await connect({ servers: process.env.NATS_URL });
+const url = new URL(process.env.NATS_URL);
+const nc = await connect({ servers: url.host, user: url.username, pass: url.password });
 nc.subscribe("$SYS.REQ.USER.AUTH", {
   queue: "peer",
   callback: (error, message) => error ? console.error(error) : answer(message).catch(console.error),

@@ -36,7 +36,7 @@ class Service(BaseAuthCalloutService):
         self.encoder = AdaptixEncoder(Retort(recipe=[loader(P[ServerID].xkey, lambda value: value)]))
         self.encoder.kp = nkeys.from_seed(self.nkey_seed.encode())
         self.encoder.json_loads = lambda value: value if isinstance(value, dict) else json.loads(value)
-        self.password, self.public = text("PASSWORD_FILE"), text("PUBLIC_KEY_FILE")
+        self.password, self.public = text("PASSWORD_FILE"), jwt.PyJWKSet.from_json(text("KEYS_FILE")).keys[0].key
 
     async def _handle_auth_request_data(self, data):
         options = data.connect_opts

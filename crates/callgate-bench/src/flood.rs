@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     Failure,
     answers::{Judge, Said, issuer},
-    cpu::usage,
+    cpu::Meter,
     outcome::Outcome,
     premade::{Login, Premade, Target, requests},
     wire::{Reader, Received, Writer, connect},
@@ -36,6 +36,12 @@ pub(crate) struct Args {
     /// A nats-server without an auth callout, on which the responder listens
     #[arg(long, default_value = "127.0.0.1:4222")]
     server: SocketAddr,
+    /// Our own user on that server, in the callout account
+    #[arg(long, requires = "server_password_file")]
+    server_user: Option<String>,
+    /// A file with its password
+    #[arg(long, requires = "server_user")]
+    server_password_file: Option<PathBuf>,
     /// The issuer's public key (A…): requests are for it, and answers must be signed by it
     #[arg(long)]
     issuer: String,
@@ -54,6 +60,9 @@ pub(crate) struct Args {
     /// How many requests
     #[arg(long, default_value_t = 10_000)]
     requests: usize,
+    /// So many times in turn, with new requests of the same servers and tokens
+    #[arg(long, default_value_t = 1)]
+    repeat: usize,
     /// How many servers to play, each with keys of its own
     #[arg(long, default_value_t = 3)]
     servers: usize,
@@ -76,7 +85,6 @@ pub(crate) struct Args {
 
 /// After the last request, answers are waited for this long.
 const PATIENCE: Duration = Duration::from_secs(5);
-const OPTIONS: &str = r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"name":"callgate-bench"}"#;
 
 struct Answered {
     number: usize,
@@ -89,36 +97,40 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let login = login(&args)?;
     let servers: Vec<MadeUpServer> =
         (0..args.servers.max(1)).map(|_| MadeUpServer::new()).collect::<Result<_, _>>()?;
-    let premade = requests(&target, &login, &servers, args.requests)?;
-    let frames: Vec<Vec<u8>> =
-        premade.iter().enumerate().map(|(n, request)| frame(n, request)).collect();
+    let options = options(&args)?;
+    let mut outcome = Outcome { kind: "flood", ..Outcome::default() };
+    let (mut responder, mut server) = (Meter::new(args.responder_pid), Meter::new(args.server_pid));
+    for _ in 0..args.repeat.max(1) {
+        let premade = requests(&target, &login, &servers, args.requests)?;
+        let (reader, writer) = connect(args.server, &options).await?;
+        let exchange = Exchange { reader, writer, premade: &premade };
+        responder.start();
+        server.start();
+        let exchanged = exchange.run(&args).await?;
+        responder.stop();
+        server.stop();
+        // Every answer is checked, after the clock has stopped.
+        exchanged.judge(&target, &premade, &servers, &mut outcome)?;
+    }
+    outcome.responder_cpu = responder.micros_for_each(outcome.requests);
+    outcome.server_cpu = server.micros_for_each(outcome.requests);
+    outcome.responder_peak_mib = responder.peak_mib();
+    outcome.responder_mib = responder.resident_mib();
+    outcome.finish().print(args.json)
+}
 
-    let (reader, mut writer) = connect(args.server, OPTIONS).await?;
-    writer.write(b"SUB _INBOX.bench.* 1\r\n").await?;
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let slots = Arc::new(Semaphore::new(args.depth.max(1)));
-    let done =
-        Arc::new(Done { answered: AtomicUsize::new(0), all: frames.len(), notify: Notify::new() });
-    let reading = tokio::spawn(read(reader, sender, Arc::clone(&slots), Arc::clone(&done)));
-
-    let before = (args.responder_pid.and_then(usage), args.server_pid.and_then(usage));
-    let started = Instant::now();
-    let sent = send(&mut writer, &frames, &args, &slots).await?;
-    let _ = timeout_at(Instant::now() + PATIENCE, done.wait()).await;
-    let after = (args.responder_pid.and_then(usage), args.server_pid.and_then(usage));
-    reading.abort();
-    let _ = reading.await;
-
-    let answers = collect(receiver);
-    let mut outcome = summarise(&target, &premade, &servers, &sent, answers, started)?;
-    let each = |before: Option<crate::cpu::Usage>, after: Option<crate::cpu::Usage>| {
-        let spent = after?.cpu.checked_sub(before?.cpu)?;
-        Some(spent.as_secs_f64() * 1e6 / args.requests.max(1) as f64)
-    };
-    outcome.responder_cpu = each(before.0, after.0);
-    outcome.server_cpu = each(before.1, after.1);
-    outcome.responder_peak_mib = after.0.map(|usage| usage.peak as f64 / (1024.0 * 1024.0));
-    outcome.print(args.json)
+/// What we say in CONNECT.
+fn options(args: &Args) -> Result<String, Failure> {
+    let mut options = serde_json::json!({
+        "verbose": false, "pedantic": false, "headers": true, "no_responders": true,
+        "name": "callgate-bench",
+    });
+    let map = options.as_object_mut().ok_or("no options")?;
+    if let (Some(user), Some(path)) = (&args.server_user, &args.server_password_file) {
+        map.insert("user".to_owned(), user.as_str().into());
+        map.insert("pass".to_owned(), std::fs::read_to_string(path)?.trim_end().into());
+    }
+    Ok(options.to_string())
 }
 
 fn login(args: &Args) -> Result<Login, Failure> {
@@ -151,6 +163,43 @@ fn frame(number: usize, request: &Premade) -> Vec<u8> {
         format!("HPUB $SYS.REQ.USER.AUTH _INBOX.bench.{number} {} {total}\r\n", head.len())
     };
     [verb.as_bytes(), head.as_bytes(), &request.payload, b"\r\n"].concat()
+}
+
+/// Requests on one connection, and their answers.
+struct Exchange<'a> {
+    reader: Reader,
+    writer: Writer,
+    premade: &'a [Premade],
+}
+
+/// When each request was sent, and what came back.
+struct Exchanged {
+    started: Instant,
+    sent: Vec<Instant>,
+    answers: Vec<Answered>,
+}
+
+impl Exchange<'_> {
+    async fn run(mut self, args: &Args) -> Result<Exchanged, Failure> {
+        let frames: Vec<Vec<u8>> =
+            self.premade.iter().enumerate().map(|(n, request)| frame(n, request)).collect();
+        self.writer.write(b"SUB _INBOX.bench.* 1\r\n").await?;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let slots = Arc::new(Semaphore::new(args.depth.max(1)));
+        let done = Arc::new(Done {
+            answered: AtomicUsize::new(0),
+            all: frames.len(),
+            notify: Notify::new(),
+        });
+        let reading =
+            tokio::spawn(read(self.reader, sender, Arc::clone(&slots), Arc::clone(&done)));
+        let started = Instant::now();
+        let sent = send(&mut self.writer, &frames, args, &slots).await?;
+        let _ = timeout_at(Instant::now() + PATIENCE, done.wait()).await;
+        reading.abort();
+        let _ = reading.await;
+        Ok(Exchanged { started, sent, answers: collect(receiver) })
+    }
 }
 
 struct Done {
@@ -228,37 +277,37 @@ fn collect(mut receiver: mpsc::UnboundedReceiver<Answered>) -> Vec<Answered> {
     answers
 }
 
-/// Checks every answer, after the clock has stopped.
-fn summarise(
-    target: &Target,
-    premade: &[Premade],
-    servers: &[MadeUpServer],
-    sent: &[Instant],
-    answers: Vec<Answered>,
-    started: Instant,
-) -> Result<Outcome, Failure> {
-    let judge = Judge::new(target.clone())?;
-    let mut outcome = Outcome { kind: "flood", requests: premade.len(), ..Outcome::default() };
-    let mut latencies = Vec::with_capacity(answers.len());
-    let last = answers.iter().map(|answer| answer.at).max().unwrap_or(started);
-    outcome.unanswered = premade.len().saturating_sub(answers.len());
-    for answer in &answers {
-        let (Some(request), Some(at)) = (premade.get(answer.number), sent.get(answer.number))
-        else {
-            continue;
-        };
-        latencies.push(answer.at.saturating_duration_since(*at));
-        let server = servers.get(request.server).ok_or("a server is missing")?;
-        match judge.judge(request, server, &answer.payload) {
-            Ok(Said::Admitted) => outcome.admitted += 1,
-            Ok(Said::Refused) => outcome.refused += 1,
-            Err(error) => {
-                outcome.bad += 1;
-                outcome.complaint.get_or_insert(error.to_string());
+impl Exchanged {
+    /// Checks every answer, and adds what they say.
+    fn judge(
+        self,
+        target: &Target,
+        premade: &[Premade],
+        servers: &[MadeUpServer],
+        outcome: &mut Outcome,
+    ) -> Result<(), Failure> {
+        let judge = Judge::new(target.clone())?;
+        let last = self.answers.iter().map(|answer| answer.at).max().unwrap_or(self.started);
+        outcome.requests += premade.len();
+        outcome.unanswered += premade.len().saturating_sub(self.answers.len());
+        outcome.seconds += last.saturating_duration_since(self.started).as_secs_f64();
+        for answer in &self.answers {
+            let (Some(request), Some(at)) =
+                (premade.get(answer.number), self.sent.get(answer.number))
+            else {
+                continue;
+            };
+            outcome.latencies.push(answer.at.saturating_duration_since(*at));
+            let server = servers.get(request.server).ok_or("a server is missing")?;
+            match judge.judge(request, server, &answer.payload) {
+                Ok(Said::Admitted) => outcome.admitted += 1,
+                Ok(Said::Refused) => outcome.refused += 1,
+                Err(error) => {
+                    outcome.bad += 1;
+                    outcome.complaint.get_or_insert(error.to_string());
+                }
             }
         }
+        Ok(())
     }
-    outcome.seconds = last.saturating_duration_since(started).as_secs_f64();
-    outcome.per_second = answers.len() as f64 / outcome.seconds.max(1e-9);
-    Ok(outcome.with_latencies(latencies))
 }

@@ -27,12 +27,18 @@ pub(crate) struct Outcome {
     pub(crate) server_cpu: Option<f64>,
     /// The responder's peak resident memory, in MiB.
     pub(crate) responder_peak_mib: Option<f64>,
+    /// The responder's resident memory at the end, in MiB.
+    pub(crate) responder_mib: Option<f64>,
+    #[serde(skip)]
+    pub(crate) latencies: Vec<Duration>,
 }
 
 impl Outcome {
-    /// Fills in the quantiles.
-    pub(crate) fn with_latencies(mut self, mut latencies: Vec<Duration>) -> Self {
+    /// Fills in the quantiles and the throughput.
+    pub(crate) fn finish(mut self) -> Self {
+        let mut latencies = std::mem::take(&mut self.latencies);
         latencies.sort_unstable();
+        self.per_second = latencies.len() as f64 / self.seconds.max(1e-9);
         let quantile = |per_mille: usize| {
             let index = (latencies.len() * per_mille / 1000).min(latencies.len().saturating_sub(1));
             latencies.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1e6)
@@ -70,6 +76,7 @@ impl Outcome {
         println!("responder CPU    {}", optional(self.responder_cpu, "µs each"));
         println!("server CPU       {}", optional(self.server_cpu, "µs each"));
         println!("responder memory {}", optional(self.responder_peak_mib, "MiB at most"));
+        println!("          at end {}", optional(self.responder_mib, "MiB"));
         Ok(())
     }
 }

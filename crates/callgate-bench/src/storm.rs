@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{
     Failure,
-    cpu::{Usage, usage},
+    cpu::Meter,
     outcome::Outcome,
     wire::{Reader, Received, Writer, connect},
 };
@@ -60,7 +60,9 @@ enum Ended {
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let options = options(&args)?;
     let patience = Duration::from_secs(args.patience_seconds);
-    let before = (args.responder_pid.and_then(usage), args.server_pid.and_then(usage));
+    let (mut responder, mut server) = (Meter::new(args.responder_pid), Meter::new(args.server_pid));
+    responder.start();
+    server.start();
     let started = Instant::now();
     let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(
         args.at_a_time.unwrap_or(args.clients).max(1),
@@ -80,12 +82,12 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         });
     }
     let mut outcome = Outcome { kind: "storm", requests: args.clients, ..Outcome::default() };
-    let (mut latencies, mut kept, mut last) = (Vec::new(), Vec::new(), started);
+    let (mut kept, mut last) = (Vec::new(), started);
     while let Some(ended) = clients.join_next().await {
         match ended? {
             Ended::Admitted(took, connection) => {
                 outcome.admitted += 1;
-                latencies.push(took);
+                outcome.latencies.push(took);
                 kept.push(connection);
                 last = Instant::now();
             }
@@ -93,18 +95,15 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             Ended::TimedOut => outcome.unanswered += 1,
         }
     }
-    let after = (args.responder_pid.and_then(usage), args.server_pid.and_then(usage));
-    let each = |before: Option<Usage>, after: Option<Usage>| {
-        let spent = after?.cpu.checked_sub(before?.cpu)?;
-        Some(spent.as_secs_f64() * 1e6 / args.clients.max(1) as f64)
-    };
-    outcome.responder_cpu = each(before.0, after.0);
-    outcome.server_cpu = each(before.1, after.1);
-    outcome.responder_peak_mib = after.0.map(|usage| usage.peak as f64 / (1024.0 * 1024.0));
+    responder.stop();
+    server.stop();
+    outcome.responder_cpu = responder.micros_for_each(args.clients);
+    outcome.server_cpu = server.micros_for_each(args.clients);
+    outcome.responder_peak_mib = responder.peak_mib();
+    outcome.responder_mib = responder.resident_mib();
     outcome.seconds = last.duration_since(started).as_secs_f64();
-    outcome.per_second = outcome.admitted as f64 / outcome.seconds.max(1e-9);
     drop(kept);
-    outcome.with_latencies(latencies).print(args.json)
+    outcome.finish().print(args.json)
 }
 
 fn options(args: &Args) -> Result<String, Failure> {

@@ -4,7 +4,7 @@
 //! that is: CEL's `&&` looks no further. Whatever cannot be judged that way is evaluated as ever, so
 //! the index never changes an outcome, only what it costs.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use cel::{
     IdedExpr,
@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use super::{condition::Expression, inputs::Inputs};
 
 /// A comparison with a literal.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Needed {
     /// `"…" in groups`
     Group(String),
@@ -90,13 +90,20 @@ fn text(literal: &IdedExpr) -> Option<String> {
 /// Places of bindings, by what their conditions need.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    by_need: HashMap<Needed, Vec<usize>>,
+    groups: HashMap<String, Vec<usize>>,
+    users: HashMap<String, Vec<usize>>,
+    claims: HashMap<String, Compared>,
     /// Looked at always.
     others: Vec<usize>,
     /// Whether a condition that may be passed over uses the groups; and the claims.
     bounded: (bool, bool),
-    /// The claims that are compared, and the places that compare each.
-    claims: HashMap<String, Vec<usize>>,
+}
+
+/// Places of bindings that compare one claim.
+#[derive(Debug, Default)]
+struct Compared {
+    by_value: HashMap<String, Vec<usize>>,
+    all: Vec<usize>,
 }
 
 impl Index {
@@ -108,11 +115,16 @@ impl Index {
         };
         self.bounded.0 |= condition.uses_groups();
         self.bounded.1 |= condition.uses_claims();
-        for needed in needs.into_iter().collect::<HashSet<_>>() {
-            if let Needed::Claim { name, .. } = &needed {
-                self.claims.entry(name.clone()).or_default().push(place);
+        for needed in needs {
+            match needed {
+                Needed::Group(name) => self.groups.entry(name).or_default().push(place),
+                Needed::User(name) => self.users.entry(name).or_default().push(place),
+                Needed::Claim { name, value } => {
+                    let compared = self.claims.entry(name).or_default();
+                    compared.by_value.entry(value).or_default().push(place);
+                    compared.all.push(place);
+                }
             }
-            self.by_need.entry(needed).or_default().push(place);
         }
     }
 
@@ -125,23 +137,21 @@ impl Index {
         if self.bounded.1 {
             inputs.claims().ok()?;
         }
-        let mut places: BTreeSet<usize> = self.others.iter().copied().collect();
-        if self.by_need.is_empty() {
-            return Some(places);
-        }
         let identity = inputs.question.identity;
-        let mut add =
-            |needed: Needed| places.extend(self.by_need.get(&needed).into_iter().flatten());
-        add(Needed::User(inputs.user.to_owned()));
-        identity.groups.iter().for_each(|group| add(Needed::Group(group.clone())));
-        for (name, comparing) in &self.claims {
+        let mut places: BTreeSet<usize> = self.others.iter().copied().collect();
+        places.extend(self.users.get(inputs.user).into_iter().flatten());
+        if !self.groups.is_empty() {
+            places.extend(
+                identity.groups.iter().filter_map(|group| self.groups.get(group)).flatten(),
+            );
+        }
+        for (name, Compared { by_value, all }) in &self.claims {
             match identity.claims.get(name) {
                 Some(Json::String(value)) => {
-                    let needed = Needed::Claim { name: name.clone(), value: value.clone() };
-                    places.extend(self.by_need.get(&needed).into_iter().flatten());
+                    places.extend(by_value.get(value).into_iter().flatten())
                 }
                 // Absent, or of another type: that is the interpreter's to judge.
-                Some(_) | None => places.extend(comparing),
+                Some(_) | None => places.extend(all),
             }
         }
         Some(places)

@@ -1,0 +1,215 @@
+"""What the measurements share: keys, servers, responders, and the commands of callgate-bench."""
+
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "performance.json"
+sys.path.insert(0, str(ROOT / "scripts"))
+import tools  # noqa: E402
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def run(*command, **options):
+    result = subprocess.run(command, capture_output=True, text=True, **options)
+    if result.returncode != 0:
+        raise SystemExit(f"{command[0]} failed:\n{result.stderr[-3000:]}")
+    return result.stdout
+
+
+def build():
+    """The service and the bench in release, as (callgate, callgate-bench)."""
+    subprocess.run(["cargo", "build", "--release", "-p", "callgate-server", "-p", "callgate-bench"],
+                   cwd=ROOT, check=True)
+    release = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+    return release / "callgate", release / "callgate-bench"
+
+
+class Keys:
+    """The keys, passwords and tokens that all responders share, in a folder."""
+
+    def __init__(self, callgate, bench, folder, tokens=400, algorithm="RS256"):
+        self.folder = folder
+        self.issuer = run(callgate, "key", "account", "--out", folder / "issuer.nk").strip()
+        self.xkey = run(callgate, "key", "curve", "--out", folder / "xkey.xk").strip()
+        for name, text in [("password", "correct horse battery staple"), ("auth-password", "auth")]:
+            (folder / name).write_text(text + "\n")
+            (folder / name).chmod(0o600)
+        run(bench, "tokens", "--count", str(tokens), "--algorithm", algorithm, "--out-dir", folder)
+        first = (folder / "tokens").read_text().split("\n", 1)[0]
+        (folder / "one-token").write_text(first + "\n")
+
+
+def environment(keys, url, xkey):
+    """What the peers read."""
+    peer = {"NATS_URL": url.replace("nats://", "nats://auth:auth@"), "ISSUER_SEED_FILE": str(keys.folder / "issuer.nk"),
+            "PASSWORD_FILE": str(keys.folder / "password"), "KEYS_FILE": str(keys.folder / "keys.json")}
+    if xkey:
+        peer["XKEY_SEED_FILE"] = str(keys.folder / "xkey.xk")
+    return {**os.environ, **peer}
+
+
+def callgate_config(keys, url, xkey, admin=""):
+    path = keys.folder / "callgate.toml"
+    users = {"alice": {"pass": (keys.folder / "password").read_text().strip(), "account": "APP",
+                       "permissions": {"pub": ["orders.>"], "sub": ["orders.>", "_INBOX.>"]}}}
+    (keys.folder / "users.json").write_text(json.dumps(users))
+    path.write_text(f"""
+[nats]
+servers = ["{url}"]
+user = "auth"
+password = {{ file = "auth-password" }}
+[issuer]
+seed = {{ file = "issuer.nk" }}
+{'xkeys = [{ file = "xkey.xk" }]' if xkey else 'insecure_allow_plaintext = true'}
+[[authenticators]]
+name = "users"
+[authenticators.users]
+file = "users.json"
+[[authenticators]]
+name = "oidc"
+[authenticators.oidc]
+issuer = "https://issuer.test"
+audience = ["nats"]
+jwks_file = "keys.json"
+[roles.service]
+publish = ["orders.>"]
+subscribe = ["orders.>"]
+inbox = "shared"
+[[bindings]]
+authenticator = "oidc"
+account = "APP"
+roles = ["service"]
+[admin]
+listen = "{admin}"
+[log]
+level = "warn"
+""")
+    return path
+
+
+@contextlib.contextmanager
+def nats_server(folder, callout=None):
+    """A real server: plain, on which made-up servers ask, or with an auth callout for (issuer, xkey)."""
+    port = free_port()
+    accounts = "accounts { AUTH { users: [ { user: auth, password: auth } ] }, APP {} }\n"
+    block = ""
+    if callout:
+        issuer, xkey = callout
+        line = f'xkey: "{xkey}"' if xkey else ""
+        block = f'authorization {{ auth_callout {{ issuer: "{issuer}", auth_users: [ auth ], account: AUTH, {line} }} }}\n'
+    config = folder / f"nats-server-{port}.conf"
+    config.write_text(f'listen: "127.0.0.1:{port}"\n{accounts}{block}')
+    server = subprocess.Popen([tools.nats_server(), "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: answers(port), server, "nats-server")
+        yield server, port
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def answers(port):
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1) as connection:
+            return connection.recv(4) == b"INFO"
+    except OSError:
+        return False
+
+
+def wait_for(probe, process, name, seconds=30):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and process.poll() is None:
+        if probe():
+            return
+        time.sleep(0.05)
+    raise SystemExit(f"{name} does not answer")
+
+
+@contextlib.contextmanager
+def responder(command, env, probe, name):
+    """A responder that answers, stopped at the end."""
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            try:
+                wait_for(lambda: probe(process.pid), process, name)
+            except SystemExit as error:
+                log.seek(0)
+                raise SystemExit(f"{error}\n{log.read()[-3000:]}") from None
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextlib.contextmanager
+def scratch():
+    folder = pathlib.Path(tempfile.mkdtemp())
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def login(keys, work):
+    if work == "password":
+        return ["--user", "alice", "--password-file", keys.folder / "password"]
+    return ["--tokens", keys.folder / ("tokens" if work == "token, new" else "one-token")]
+
+
+def flood(bench, keys, port, work, requests, *, xkey=True, depth=32, pids=(None, None), more=()):
+    command = [bench, "flood", "--json", "--server", f"127.0.0.1:{port}", "--server-user", "auth",
+               "--server-password-file", keys.folder / "auth-password", "--issuer", keys.issuer,
+               "--requests", str(requests), "--depth", str(depth), *login(keys, work), *more]
+    if xkey:
+        command += ["--xkey", keys.xkey]
+    return json.loads(run(*command, *pid_options(pids)))
+
+
+def storm(bench, keys, port, clients, *, pids=(None, None), more=()):
+    command = [bench, "storm", "--json", "--server", f"127.0.0.1:{port}", "--clients", str(clients),
+               "--user", "alice", "--password-file", keys.folder / "password", *more]
+    return json.loads(run(*command, *pid_options(pids)))
+
+
+def pid_options(pids):
+    names = ("--responder-pid", "--server-pid")
+    return [text for name, pid in zip(names, pids) if pid for text in (name, str(pid))]
+
+
+def machine():
+    model = "unknown"
+    with contextlib.suppress(OSError):
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    version = run(tools.nats_server(), "--version").strip()
+    return {"cpu": model, "cores": os.cpu_count(), "system": platform.system(), "server": version,
+            "date": time.strftime("%Y-%m-%d")}
+
+
+def record(section, value):
+    """Puts a section into docs/performance.json."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results[section] = value
+    results["machine"] = machine()
+    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""What Callgate can do by itself: the floor, growth, latency, a storm, memory, and the start.
+
+    python3 bench/limits.py [floor] [growth] [latency] [storm] [memory] [start] [soak] [--record]
+"""
+
+import argparse
+import json
+import subprocess
+import time
+import urllib.request
+
+import common
+from common import flood, nats_server, responder, run, storm
+
+
+def serving(tools, keys, port, *, real=False, xkey=True):
+    callgate, bench = tools
+    command = [callgate, "serve", "--config", common.callgate_config(keys, f"nats://127.0.0.1:{port}", xkey)]
+
+    def answers(_pid):
+        if real:
+            return storm(bench, keys, port, 1, more=["--patience-seconds", "3"])["admitted"] == 1
+        return flood(bench, keys, port, "password", 1, xkey=xkey)["admitted"] == 1
+    return responder(command, None, answers, "callgate")
+
+
+def floor(tools, _folder, _arguments):
+    return json.loads(run(tools[1], "floor", "--json"))
+
+
+def growth(tools, _folder, _arguments):
+    curves = json.loads(run(tools[1], "growth", "--json"))
+    # The same threads on one core: that it is cores that count, and not threads.
+    pinned = json.loads(run("taskset", "-c", "0", tools[1], "growth", "--json", "--rounds", "3", "--threads", "1"))
+    return {"curves": curves, "one_core": pinned[-1]["points"][0][1]}
+
+
+def latency(tools, folder, arguments):
+    """At half of what it can do at most."""
+    keys = common.Keys(*tools, folder)
+    with nats_server(folder) as (server, port), serving(tools, keys, port) as process:
+        pids = (process.pid, server.pid)
+        most = max(flood(tools[1], keys, port, "password", 20_000, depth=64, pids=pids)["per_second"]
+                   for _ in range(arguments.rounds))
+        rate = most / 2
+        half = [flood(tools[1], keys, port, "password", int(rate * 5), pids=pids, more=["--rate", str(rate)])
+                for _ in range(arguments.rounds)]
+    return {"most": most, "half": min(half, key=lambda result: result["p99"])}
+
+
+def big_storm(tools, folder, arguments):
+    """Ten thousand clients at once, everything on the same cores."""
+    keys = common.Keys(*tools, folder)
+    results = []
+    for _ in range(arguments.rounds):
+        with nats_server(folder, (keys.issuer, keys.xkey)) as (server, port):
+            with serving(tools, keys, port, real=True) as process:
+                results.append(storm(tools[1], keys, port, arguments.clients, pids=(process.pid, server.pid)))
+    return results
+
+
+def memory(tools, folder, arguments):
+    """A million decisions for a hundred servers and a hundred thousand tokens."""
+    keys = common.Keys(*tools, folder, tokens=100_000, algorithm="ES256")
+    with nats_server(folder) as (server, port), serving(tools, keys, port) as process:
+        return flood(tools[1], keys, port, "token, new", 100_000, pids=(process.pid, server.pid),
+                     more=["--servers", "100", "--repeat", str(arguments.repeat)])
+
+
+def start(tools, folder, arguments):
+    """From the start of the process until it says that it is ready."""
+    keys = common.Keys(*tools, folder)
+    times = []
+    with nats_server(folder) as (_server, port):
+        admin = common.free_port()
+        config = common.callgate_config(keys, f"nats://127.0.0.1:{port}", True, f"127.0.0.1:{admin}")
+        for _ in range(5):
+            begun = time.monotonic()
+            process = subprocess.Popen([tools[0], "serve", "--config", config], stderr=subprocess.DEVNULL)
+            while not is_ready(admin):
+                time.sleep(0.002)
+            times.append((time.monotonic() - begun) * 1000)
+            process.terminate()
+            process.wait()
+    return {"milliseconds": sorted(times)}
+
+
+def is_ready(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def soak(tools, folder, arguments):
+    """Resident memory over ten minutes of steady load."""
+    keys = common.Keys(*tools, folder, tokens=20_000, algorithm="ES256")
+    samples, begun = [], time.monotonic()
+    with nats_server(folder) as (server, port), serving(tools, keys, port) as process:
+        while time.monotonic() - begun < arguments.seconds:
+            result = flood(tools[1], keys, port, "token, new", 20_000, pids=(process.pid, server.pid),
+                           more=["--servers", "100", "--rate", "2000"])
+            samples.append([round(time.monotonic() - begun), round(result["responder_mib"], 2)])
+            if result["admitted"] != result["requests"]:
+                raise SystemExit(f"not everybody was admitted: {result}")
+    return samples
+
+
+WHAT = {"floor": floor, "growth": growth, "latency": latency, "storm": big_storm, "memory": memory,
+        "start": start, "soak": soak}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", metavar="what", help=f"of {', '.join(WHAT)}; without any: all but soak")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clients", type=int, default=10_000)
+    parser.add_argument("--repeat", type=int, default=10, help="times a hundred thousand decisions, for memory")
+    parser.add_argument("--seconds", type=int, default=600, help="length of the soak")
+    parser.add_argument("--record", action="store_true", help="write the result into docs/performance.json")
+    arguments = parser.parse_args()
+    unknown = set(arguments.what) - set(WHAT)
+    if unknown:
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(WHAT)}")
+    tools = common.build()
+    for name in arguments.what or [name for name in WHAT if name != "soak"]:
+        with common.scratch() as folder:
+            result = WHAT[name](tools, folder, arguments)
+        print(name, json.dumps(result, indent=1))
+        if arguments.record:
+            common.record(name, result)
+
+
+if __name__ == "__main__":
+    main()

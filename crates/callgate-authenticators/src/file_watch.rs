@@ -20,7 +20,8 @@ pub struct Stamp(Option<Look>);
 struct Look {
     modified: Option<SystemTime>,
     size: u64,
-    inode: u64,
+    /// Device and inode.
+    place: (u64, u64),
 }
 
 impl Stamp {
@@ -30,19 +31,20 @@ impl Stamp {
         Self(fs::metadata(path).ok().map(|metadata| Look {
             modified: metadata.modified().ok(),
             size: metadata.len(),
-            inode: inode(&metadata),
+            place: place(&metadata),
         }))
     }
 }
 
 #[cfg(unix)]
-fn inode(metadata: &fs::Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(metadata)
+fn place(metadata: &fs::Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.dev(), metadata.ino())
 }
 
 #[cfg(not(unix))]
-fn inode(_: &fs::Metadata) -> u64 {
-    0
+fn place(_: &fs::Metadata) -> (u64, u64) {
+    (0, 0)
 }
 
 /// Looks at a file on a thread of its own until it is dropped.
@@ -104,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_file_counts_as_changed_only_after_it_has_settled() {
-        let stamp = |size| Stamp(Some(Look { modified: None, size, inode: 1 }));
+        let stamp = |size| Stamp(Some(Look { modified: None, size, place: (1, 1) }));
         let mut steady = Steady { seen: stamp(1), changing: None };
         for (now, expected) in [
             (stamp(1), false),

@@ -3,24 +3,14 @@
 //! Files are looked at, not listened to: it works for every file system, for Kubernetes' symbolic
 //! links that are swapped as a whole, and it costs a few system calls a second.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::SystemTime,
-};
+use std::path::PathBuf;
 
-/// What tells one state of a file from another.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Signature {
-    modified: Option<SystemTime>,
-    length: u64,
-    identity: (u64, u64),
-}
+use callgate_authenticators::file_watch::Stamp;
 
 /// A set of files, and how they looked.
 #[derive(Debug, Default)]
 pub(crate) struct FileWatch {
-    seen: Vec<(PathBuf, Option<Signature>)>,
+    seen: Vec<(PathBuf, Stamp)>,
     /// A change that was seen once; it counts when nothing more changes until the next look, so
     /// that a file is not read while somebody writes it.
     unsettled: bool,
@@ -28,7 +18,10 @@ pub(crate) struct FileWatch {
 
 impl FileWatch {
     pub(crate) fn new(files: Vec<PathBuf>) -> Self {
-        let seen = files.into_iter().map(|path| (signature(&path), path)).map(|(s, p)| (p, s));
+        let seen = files.into_iter().map(|path| {
+            let stamp = Stamp::of(&path);
+            (path, stamp)
+        });
         Self { seen: seen.collect(), unsettled: false }
     }
 
@@ -36,7 +29,7 @@ impl FileWatch {
     pub(crate) fn changed(&mut self) -> bool {
         let mut moved = false;
         for (path, seen) in &mut self.seen {
-            let now = signature(path);
+            let now = Stamp::of(path);
             moved |= now != *seen;
             *seen = now;
         }
@@ -46,28 +39,10 @@ impl FileWatch {
     }
 }
 
-fn signature(path: &Path) -> Option<Signature> {
-    let metadata = fs::metadata(path).ok()?;
-    Some(Signature {
-        modified: metadata.modified().ok(),
-        length: metadata.len(),
-        identity: identity(&metadata),
-    })
-}
-
-#[cfg(unix)]
-fn identity(metadata: &fs::Metadata) -> (u64, u64) {
-    use std::os::unix::fs::MetadataExt;
-    (metadata.dev(), metadata.ino())
-}
-
-#[cfg(not(unix))]
-fn identity(_: &fs::Metadata) -> (u64, u64) {
-    (0, 0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

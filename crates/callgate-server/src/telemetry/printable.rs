@@ -8,22 +8,23 @@ const LONGEST: usize = 200;
 /// `text` with everything escaped that a terminal or a log reader could take for something else,
 /// cut to a bounded length.
 pub(crate) fn printable(text: &str) -> String {
-    printable_up_to(text, LONGEST)
+    printable_up_to(text, LONGEST, |c| c != '\\')
 }
 
-/// The same for our own explanations, which name what is wrong before they say what to do.
+/// The same for our own explanations, which name what is wrong before they say what to do. What they
+/// quote is escaped already: its backslashes stay single.
 pub(crate) fn printable_detail(text: &str) -> String {
-    printable_up_to(text, 5 * LONGEST)
+    printable_up_to(text, 5 * LONGEST, |_| true)
 }
 
-fn printable_up_to(text: &str, longest: usize) -> String {
+fn printable_up_to(text: &str, longest: usize, also_plain: fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len().min(longest));
     for (index, c) in text.chars().enumerate() {
         if index == longest {
             out.push('…');
             break;
         }
-        if is_plain(c) {
+        if is_visible(c) && also_plain(c) {
             out.push(c);
         } else {
             // Writing to a String cannot fail.
@@ -33,10 +34,10 @@ fn printable_up_to(text: &str, longest: usize) -> String {
     out
 }
 
-fn is_plain(c: char) -> bool {
+fn is_visible(c: char) -> bool {
     let invisible = matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
         | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}');
-    !c.is_control() && !invisible && c != '\\'
+    !c.is_control() && !invisible
 }
 
 #[cfg(test)]
@@ -48,5 +49,11 @@ mod tests {
         assert_eq!(printable("alice"), "alice");
         assert_eq!(printable("a\nb\u{1b}[2J\u{202e}\\"), "a\\u{a}b\\u{1b}[2J\\u{202e}\\u{5c}");
         assert_eq!(printable(&"x".repeat(5000)).chars().count(), LONGEST + 1);
+    }
+
+    #[test]
+    fn what_an_explanation_has_escaped_is_not_escaped_again() {
+        let detail = format!("`{}` is no subject\n", "a\tb".escape_debug());
+        assert_eq!(printable_detail(&detail), "`a\\tb` is no subject\\u{a}");
     }
 }

@@ -17,6 +17,7 @@ mod config;
 mod files;
 mod health;
 mod nats;
+mod panics;
 mod reload;
 mod service;
 mod telemetry;

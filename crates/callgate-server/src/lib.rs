@@ -15,6 +15,8 @@ mod assemble;
 mod cli;
 mod config;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod health;
 mod nats;
 mod panics;

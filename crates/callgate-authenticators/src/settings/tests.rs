@@ -296,3 +296,12 @@ fn wrong_permissions_are_faults_with_their_path() {
         assert!(faults[0].starts_with(expected), "{faults:?}");
     }
 }
+
+#[test]
+fn a_finding_is_one_line_whatever_it_quotes() {
+    let report = Report::new();
+    report.fault("a\u{1b}[2J", "no `x\ny`");
+    report.warn("a", "\u{7}");
+    assert_eq!(report.faults()[0].to_string(), "a\\u{1b}[2J: no `x\\ny`");
+    assert_eq!(report.warnings()[0].to_string(), "a: \\u{7}");
+}

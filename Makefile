@@ -10,7 +10,7 @@ NODE_TESTS = $(if $(HAS_NODE),--features callgate-testkit/node --features callga
 GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-matrix test-kubernetes tools fmt lint ci
+.PHONY: help demo build test test-matrix test-kubernetes tools fuzz random release fmt lint ci
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -45,6 +45,16 @@ test-matrix: tools build ## Run every mode over every kind of connection at ever
 	CALLGATE_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/callgate) $(CARGO) run --quiet --package callgate-conformance \
 		$(if $(HAS_NODE),--features node) -- docs/compatibility.json
 	$(PYTHON) scripts/compatibility.py
+
+fuzz: ## Fuzz everything that reads what others wrote, five minutes for each target (SECONDS=300)
+	@$(PYTHON) scripts/fuzz.py --seconds $(or $(SECONDS),300)
+
+random: ## Play a million random requests through an optimised gate (REQUESTS=1000000)
+	CALLGATE_RANDOM_REQUESTS=$(or $(REQUESTS),1000000) $(CARGO) test --release -p callgate-authenticators \
+		--features kubernetes --test random_requests -- --nocapture
+
+release: ## Build the release binary reproducibly, with its digest and bill of materials, into dist/
+	$(PYTHON) scripts/release.py build dist
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -4,6 +4,8 @@
 //! of the configuration through [`settings`], which reports every fault at once.
 
 pub mod file_watch;
+#[cfg(all(feature = "fuzzing", feature = "kubernetes"))]
+pub mod fuzzing;
 pub mod http_client;
 pub mod jwks;
 pub mod jws;

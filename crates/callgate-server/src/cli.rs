@@ -56,6 +56,7 @@ enum Command {
 /// Returns 0 if all is well, 1 for a refusal or a failed check, 2 for wrong usage or an unusable
 /// configuration.
 pub fn run(registry: Registry) -> ExitCode {
+    crate::panics::tell_only_where();
     // Exactly one provider is in this build; a second call would only say so.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let code = match Cli::parse().command {

@@ -86,6 +86,10 @@ pub(crate) fn load(overrides: &Overrides, surroundings: &Surroundings) -> Loaded
     let base = base.filter(|base| !base.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let sources = Sources::new(base);
     let document = document(overrides, &sources, &report);
+    let open = overrides.config.as_deref().and_then(Sources::writable_by_others);
+    if let Some(warning) = open {
+        report.warn("", warning);
+    }
     let (mut overridden, mut files) = (Vec::new(), Vec::new());
     let config = document.and_then(|document| {
         let root = Table::root(&document, "", &report, &sources);

@@ -15,8 +15,11 @@ mod assemble;
 mod cli;
 mod config;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod health;
 mod nats;
+mod panics;
 mod reload;
 mod service;
 mod telemetry;

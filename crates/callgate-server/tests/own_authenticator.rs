@@ -1,4 +1,5 @@
-//! The example of the same name runs as it stands, against a real nats-server.
+//! The stock service with authenticators that it does not know: the examples run as they stand,
+//! against a real nats-server.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "test code: a panic is how a test fails")]
 
@@ -9,10 +10,10 @@ use callgate_testkit::{NatsServer, Nkey, Process, eventually, wait::PATIENCE};
 use futures_util::StreamExt;
 
 /// An example's binary, which Cargo builds beside the tests.
-fn example() -> PathBuf {
+fn example(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let folder = tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples");
-    let binary = folder.join("own_authenticator");
+    let binary = folder.join(name);
     assert!(binary.is_file(), "{binary:?} is not there: `cargo test` without `--test` builds it");
     binary
 }
@@ -30,8 +31,7 @@ fn configuration(server: &NatsServer, table: &str) -> String {
         listen = ""
         [[authenticators]]
         name = "party"
-        [authenticators.invitation]
-        {table}
+        [authenticators.{table}
         [roles.guest]
         subscribe = ["news.>"]
         [[bindings]]
@@ -41,6 +41,9 @@ fn configuration(server: &NatsServer, table: &str) -> String {
         server.url()
     )
 }
+
+/// What must not be seen anywhere.
+const SECRET: &str = "canary-password";
 
 async fn server(issuer: &Nkey) -> NatsServer {
     NatsServer::start(&format!(
@@ -54,13 +57,19 @@ async fn server(issuer: &Nkey) -> NatsServer {
     .await
 }
 
-fn run(command: &str, configuration: &str, issuer: &Nkey) -> (Process, tempfile::TempDir) {
+fn run(
+    name: &str,
+    arguments: &[&str],
+    configuration: &str,
+    issuer: &Nkey,
+) -> (Process, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("callgate.toml");
-    fs::write(&file, configuration).unwrap();
-    let process = Process::builder("own_authenticator", example())
-        .args([command, "--config"])
-        .arg(file)
+    fs::write(folder.path().join("callgate.toml"), configuration).unwrap();
+    fs::write(folder.path().join("password"), SECRET).unwrap();
+    let process = Process::builder(name, example(name))
+        .current_dir(folder.path())
+        .args(arguments)
+        .args(["--config", "callgate.toml"])
         .env("NATS_PASSWORD", "auth")
         .env("ISSUER_SEED", issuer.seed())
         .env("INVITATION", "open sesame")
@@ -72,8 +81,9 @@ fn run(command: &str, configuration: &str, issuer: &Nkey) -> (Process, tempfile:
 async fn the_stock_service_takes_one_more_kind_of_authenticator() {
     let issuer = Nkey::account();
     let server = server(&issuer).await;
-    let table = "code = { env = \"INVITATION\" }";
-    let (_service, _folder) = run("serve", &configuration(&server, table), &issuer);
+    let table = "invitation]\ncode = { env = \"INVITATION\" }";
+    let (_service, _folder) =
+        run("own_authenticator", &["serve"], &configuration(&server, table), &issuer);
     let with = |token: &str| ConnectOptions::with_token(token.to_owned()).connect(server.url());
     let guest = eventually("a guest", PATIENCE, async || with("open sesame").await.ok()).await;
     assert!(with("open barley").await.is_err());
@@ -94,13 +104,49 @@ async fn faults_in_its_table_are_told_like_those_of_any_other() {
     let issuer = Nkey::account();
     let server = server(&issuer).await;
     for (table, fault) in [
-        ("code = { env = \"INVITATION\" }\nkode = 1", "authenticators[0].invitation.kode"),
-        ("", "authenticators[0].invitation.code: is missing"),
+        (
+            "invitation]\ncode = { env = \"INVITATION\" }\nkode = 1",
+            "authenticators[0].invitation.kode",
+        ),
+        ("invitation]", "authenticators[0].invitation.code: is missing"),
     ] {
-        let (mut check, _folder) = run("check", &configuration(&server, table), &issuer);
+        let (mut check, _folder) =
+            run("own_authenticator", &["check"], &configuration(&server, table), &issuer);
         let status = check.wait_for_exit(PATIENCE).await;
         let said = check.stdout() + &check.stderr();
         assert_eq!(status.code(), Some(2), "{said}");
         assert!(said.contains(fault), "{said}");
     }
+}
+
+/// The panic's text has the password in it: in the log, and in what `explain` says, it has not.
+#[tokio::test]
+async fn a_panic_costs_one_client_and_shows_no_secret() {
+    let issuer = Nkey::account();
+    let server = server(&issuer).await;
+    let configuration = configuration(&server, "panicking]");
+    let (service, _folder) = run("panicking_authenticator", &["serve"], &configuration, &issuer);
+    let login = |user: &str| {
+        let login = ConnectOptions::with_user_and_password(user.to_owned(), SECRET.to_owned());
+        login.connect(server.url())
+    };
+    let guest = eventually("a guest", PATIENCE, async || login("guest").await.ok()).await;
+    assert!(login("boom").await.is_err());
+    assert!(login("another").await.is_ok(), "the panic hurt another client");
+    drop(guest);
+    let log = eventually("the record of the refusal", PATIENCE, async || {
+        let log = service.stderr();
+        (log.contains("it panicked") && log.contains("panicking_authenticator.rs")).then_some(log)
+    })
+    .await;
+    assert!(!log.contains(SECRET), "{log}");
+    assert!(log.contains("backend_unavailable"), "{log}");
+
+    let boom = ["explain", "--user", "boom", "--password", "@password"];
+    let (mut explain, _folder) = run("panicking_authenticator", &boom, &configuration, &issuer);
+    let status = explain.wait_for_exit(PATIENCE).await;
+    let said = explain.stdout() + &explain.stderr();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("panicking_authenticator.rs"), "where it was: {said}");
+    assert!(said.contains("it panicked") && !said.contains(SECRET), "{said}");
 }

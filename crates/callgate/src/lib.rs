@@ -115,7 +115,9 @@
 //! - Leaf nodes and unknown kinds of connection are never implied: see [`User::only_over`].
 //! - Sessions end: after an hour, unless you say otherwise.
 //! - A panic or a delay in your function refuses that one client, `temporarily unavailable`, and
-//!   hurts no other. Past the server's deadline nothing is sent.
+//!   hurts no other; so does a panic in a signer or in an observer of decisions. Past the server's
+//!   deadline nothing is sent. (The text of a panic is printed by the process's own panic hook: see
+//!   [`std::panic::set_hook`] if it may hold a secret.)
 //! - The server is told `authorization failed` or `temporarily unavailable`, never why. Why is in
 //!   the [`decision::Decision`], exactly one for each message, and never holds a secret.
 //!
@@ -141,6 +143,7 @@
 pub mod draft;
 mod envelope;
 mod gate;
+mod panics;
 mod pipeline;
 mod stock;
 mod user;

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -11,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -19,6 +18,7 @@ use crate::{
     decision::{CeilingDropped, Decision, Denial, Outcome, Reason, Stages},
     envelope::{Dropped, Message, Opened, Opener},
     mint::{Minter, Recipient},
+    panics::{guarded, guarded_future},
     policy::Grant,
     request::AuthRequest,
     stock::StockExplanation,
@@ -118,14 +118,19 @@ pub(crate) enum Handled {
 }
 
 impl Pipeline {
-    /// Takes one message from its bytes to its answer and records exactly one decision.
+    /// Takes one message from its bytes to its answer and records exactly one decision, also if
+    /// somebody's code panics on the way.
     pub(crate) async fn handle(&self, message: Message<'_>) -> Handled {
+        let work = guarded_future("working on it", self.work_on(message));
+        let (handled, decision) = work.await.unwrap_or_else(|denial| lost(denial, message.arrived));
+        self.record(&decision);
+        handled
+    }
+
+    async fn work_on(&self, message: Message<'_>) -> (Handled, Decision) {
         let opened = match self.opener.open(message) {
             Ok(opened) => opened,
-            Err(dropped) => {
-                self.record(dropped_decision(dropped, message.arrived));
-                return Handled::Silent;
-            }
+            Err(dropped) => return (Handled::Silent, dropped_decision(dropped, message.arrived)),
         };
         let opened_at = Instant::now();
         let (opened, verdict) = self.decide(opened).await;
@@ -137,26 +142,20 @@ impl Pipeline {
             answer: decided_at.elapsed(),
         };
         decision.duration = message.arrived.elapsed();
-        self.record(decision);
-        handled
+        (handled, decision)
     }
 
     /// Opens a message and refuses it, for want of room to work on it.
     #[cfg(feature = "nats")]
     pub(crate) fn refuse_overload(&self, message: Message<'_>) -> Handled {
         let denial = Denial::new(Reason::Overloaded, "more requests are in flight than allowed");
-        match self.opener.open(message) {
-            Ok(opened) => {
-                let (handled, decision) =
-                    self.answer(&opened.into(), Verdict::refused(denial), message);
-                self.record(decision);
-                handled
-            }
-            Err(dropped) => {
-                self.record(dropped_decision(dropped, message.arrived));
-                Handled::Silent
-            }
-        }
+        let work = guarded("working on it", || match self.opener.open(message) {
+            Ok(opened) => Ok(self.answer(&opened.into(), Verdict::refused(denial), message)),
+            Err(dropped) => Ok((Handled::Silent, dropped_decision(dropped, message.arrived))),
+        });
+        let (handled, decision) = work.unwrap_or_else(|denial| lost(denial, message.arrived));
+        self.record(&decision);
+        handled
     }
 
     /// Goes the same way as [`Pipeline::handle`], sends and records nothing, and tells everything.
@@ -169,7 +168,8 @@ impl Pipeline {
                 return Ok(Explained { request: None, steps: None, result: Err(denial) });
             }
         };
-        let (verdict, steps) = self.decide.explain(Arc::clone(&request)).await;
+        let work = guarded_future("the decision", self.decide.explain(Arc::clone(&request)));
+        let (verdict, steps) = work.await.unwrap_or_else(|denial| (Verdict::refused(denial), None));
         let admitted = verdict.grant.and_then(|grant| self.admit(&case, grant, message.now));
         Ok(Explained { request: Some(request), steps, result: admitted.map(|(_, grant)| grant) })
     }
@@ -181,18 +181,17 @@ impl Pipeline {
             Err(denial) => return (case, Verdict::refused(denial)),
         };
         let deadline = request.deadline();
-        let work = AssertUnwindSafe(async { self.decide.decide(Arc::clone(&request)).await });
-        let verdict = match timeout_at(deadline, work.catch_unwind()).await {
+        // The timeout is inside: dropping what was late may panic, too.
+        let work = guarded_future("the decision", async {
+            timeout_at(deadline, async { self.decide.decide(Arc::clone(&request)).await }).await
+        });
+        let verdict = match work.await {
             Ok(Ok(verdict)) => verdict,
-            // One decision hurts no other. The panic's text may hold anything: only the fact is told.
-            Ok(Err(_panic)) => Verdict::refused(Denial::new(
-                Reason::BackendUnavailable,
-                "the decision panicked; this is a bug",
-            )),
-            Err(_elapsed) => Verdict::refused(Denial::new(
+            Ok(Err(_elapsed)) => Verdict::refused(Denial::new(
                 Reason::BackendUnavailable,
                 "no decision before the server's deadline",
             )),
+            Err(panicked) => Verdict::refused(panicked),
         };
         (case, verdict)
     }
@@ -259,7 +258,7 @@ impl Pipeline {
         }
         let to =
             Recipient { user: &case.user, id: &case.ids.request, connection: case.ids.connection };
-        let jwt = self.minter.user_jwt(&grant, &to, now)?;
+        let jwt = guarded("the signer", || self.minter.user_jwt(&grant, &to, now))?;
         Ok((jwt, grant))
     }
 
@@ -293,7 +292,9 @@ impl Pipeline {
     ) -> Result<Handled, Denial> {
         let failed = |error: String| Denial::new(Reason::BackendUnavailable, error);
         let to = Addressee { server: &case.server, user: &case.user };
-        let token = self.minter.answer(answer, &to, now).map_err(|e| failed(e.to_string()))?;
+        let token = guarded("the signer", || {
+            self.minter.answer(answer, &to, now).map_err(|e| failed(e.to_string()))
+        })?;
         let bytes = case.sealer.seal(token).map_err(|e| failed(e.to_string()))?;
         Ok(Handled::Answer { bytes, not_before })
     }
@@ -317,9 +318,16 @@ impl Pipeline {
         true
     }
 
-    fn record(&self, decision: Decision) {
+    /// Tells every observer, also after one that panicked: what it does not count, others do.
+    fn record(&self, decision: &Decision) {
         for observer in &self.observers {
-            observer(&decision);
+            let told = guarded("an observer of decisions", || {
+                observer(decision);
+                Ok(())
+            });
+            if let Err(denial) = told {
+                tracing::error!(reason = %decision.reason, "{}", denial.detail);
+            }
         }
     }
 }
@@ -378,8 +386,17 @@ impl Case {
 }
 
 fn dropped_decision(dropped: Dropped, arrived: Instant) -> Decision {
+    debug_assert_eq!(dropped.denial.reason.outcome(), Outcome::Dropped);
+    silent_decision(dropped, arrived)
+}
+
+/// What was lost to a panic where nothing foreign is called: nobody is let in by it.
+fn lost(denial: Denial, arrived: Instant) -> (Handled, Decision) {
+    (Handled::Silent, silent_decision(denial.into(), arrived))
+}
+
+fn silent_decision(dropped: Dropped, arrived: Instant) -> Decision {
     let Dropped { denial, ids, clock_skew } = dropped;
-    debug_assert_eq!(denial.reason.outcome(), Outcome::Dropped);
     Decision {
         reason: denial.reason,
         detail: denial.detail,

@@ -57,6 +57,16 @@ enum Proof {
     Review { issuer: Option<String>, reviews: Reviews },
 }
 
+/// What annotations ask for, and how many subjects in them are malformed.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn asked(
+    prefix: &str,
+    annotations: &BTreeMap<String, String>,
+) -> (callgate::authn::Proposal, usize) {
+    let annotations::Asked { proposal, malformed, .. } = annotations::read(prefix, annotations);
+    (proposal, malformed)
+}
+
 /// What a proven token says.
 enum Proven {
     Remembered(Arc<Verified>),

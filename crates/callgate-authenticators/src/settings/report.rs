@@ -14,6 +14,24 @@ pub struct Fault {
     pub message: String,
 }
 
+impl Fault {
+    /// In one line: what is quoted must not rewrite the terminal of whoever reads it.
+    fn new(path: String, message: impl fmt::Display) -> Self {
+        Self { path: escaped(path), message: escaped(message.to_string()) }
+    }
+}
+
+fn escaped(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let shown = |c: char| match c.is_control() {
+        true => c.escape_debug().collect::<String>(),
+        false => c.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.trim_end_matches([':', ' ']);
@@ -44,14 +62,12 @@ impl Report {
 
     /// Something that makes the configuration unusable.
     pub fn fault(&self, path: impl Into<String>, message: impl fmt::Display) {
-        let fault = Fault { path: path.into(), message: message.to_string() };
-        self.findings().faults.push(fault);
+        self.findings().faults.push(Fault::new(path.into(), message));
     }
 
     /// Something that works and is probably not meant, or unwise.
     pub fn warn(&self, path: impl Into<String>, message: impl fmt::Display) {
-        let warning = Fault { path: path.into(), message: message.to_string() };
-        self.findings().warnings.push(warning);
+        self.findings().warnings.push(Fault::new(path.into(), message));
     }
 
     /// The faults so far, in the order in which they were found.

@@ -3,7 +3,10 @@
 use callgate::{keys::Seed, secret::Secret};
 use serde_json::Value;
 
-use super::{item::Item, sources::SourceError};
+use super::{
+    item::Item,
+    sources::{SourceError, Sources},
+};
 
 /// Where a secret stands.
 enum Place {
@@ -13,11 +16,16 @@ enum Place {
 }
 
 impl Item<'_> {
-    /// A secret. Plain text in the configuration is warned about.
+    /// A secret. Plain text in the configuration is warned about, and a file that lies open.
     pub fn secret(&self) -> Option<Secret> {
         let secret = match self.place()? {
             Place::Variable(name) => self.sources.secret_variable(&name),
-            Place::File(path) => self.sources.secret_file(&self.sources.resolve(&path)),
+            Place::File(path) => {
+                let path = self.sources.resolve(&path);
+                let open = [Sources::writable_by_others, Sources::readable_by_others];
+                open.iter().filter_map(|about| about(&path)).for_each(|warning| self.warn(warning));
+                self.sources.secret_file(&path)
+            }
             Place::Plain(secret) => Ok(secret),
         };
         self.parsed(secret)

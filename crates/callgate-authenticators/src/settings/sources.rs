@@ -209,6 +209,21 @@ impl Sources {
         Ok((seed, (mode & 0o044 != 0).then_some(readable)))
     }
 
+    /// A warning if others than its owner may write a file that decides about anything.
+    pub fn writable_by_others(path: &Path) -> Option<String> {
+        let name = path.display();
+        let text =
+            format!("`{name}` may be written by others, who then decide: `chmod go-w {name}`");
+        lax(path, 0o022).then_some(text)
+    }
+
+    /// A warning if others than its owner may read a file that holds a secret.
+    pub fn readable_by_others(path: &Path) -> Option<String> {
+        let name = path.display();
+        let text = format!("`{name}` holds a secret and others may read it: `chmod 600 {name}`");
+        lax(path, 0o044).then_some(text)
+    }
+
     /// The secret of a flag: `@FILE`, `env:NAME`, or the text itself.
     ///
     /// # Errors
@@ -247,6 +262,12 @@ impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sources").field("base", &self.base).finish_non_exhaustive()
     }
+}
+
+/// True for a file (no device, no pipe) with any of these bits. What cannot be looked at is reported
+/// by whoever reads it.
+fn lax(path: &Path, bits: u32) -> bool {
+    path.is_file() && mode_of(path).is_ok_and(|mode| mode & bits != 0)
 }
 
 #[cfg(unix)]

@@ -269,7 +269,11 @@ impl<'a> Table<'a> {
             self.fault(key, "must not be empty");
             return None;
         }
-        Some(self.sources.resolve(&text))
+        let path = self.sources.resolve(&text);
+        if let Some(warning) = Sources::writable_by_others(&path) {
+            self.warn(key, warning);
+        }
+        Some(path)
     }
 
     /// Networks such as `"10.0.0.0/8"`; a single address counts as a network of one. An empty list

@@ -127,6 +127,7 @@ fn secrets_come_from_variables_files_and_with_a_warning_from_the_text() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("word");
     fs::write(&path, " hunter2 \n").unwrap();
+    set_mode(&path, 0o600);
     let read = |text: &str| {
         let text = format!("s = {text}");
         let (secret, faults, warnings) = reading(&text, |table| table.secret("s"));
@@ -136,6 +137,41 @@ fn secrets_come_from_variables_files_and_with_a_warning_from_the_text() {
     assert_eq!(read(r#"{ env = "WORD" }"#), (good.clone(), vec![], 0));
     assert_eq!(read(&format!("{{ file = {path:?} }}")), (good.clone(), vec![], 0));
     assert_eq!(read(r#""hunter2""#), (good, vec![], 1));
+}
+
+fn set_mode(path: &std::path::Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn files_with_lax_modes_are_warned_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("word");
+    fs::write(&path, "hunter2").unwrap();
+    let (written, read) = ("may be written by others", "others may read it");
+    for (mode, secret, file) in [
+        (0o600, &[][..], &[][..]),
+        (0o400, &[], &[]),
+        (0o640, &[read], &[]),
+        (0o604, &[read], &[]),
+        (0o620, &[written], &[written]),
+        (0o666, &[written, read], &[written]),
+    ] {
+        set_mode(&path, mode);
+        let about = |warnings: Vec<String>, expected: &[&str]| {
+            assert_eq!(warnings.len(), expected.len(), "{mode:o}: {warnings:?}");
+            for (warning, words) in warnings.iter().zip(expected) {
+                assert!(warning.contains(words) && warning.contains("chmod"), "{warning}");
+            }
+        };
+        let (found, _, warnings) =
+            reading(&format!("s = {{ file = {path:?} }}"), |table| table.secret("s"));
+        assert!(found.is_some());
+        about(warnings, secret);
+        let (_, _, warnings) = reading(&format!("f = {path:?}"), |table| table.file("f"));
+        about(warnings, file);
+    }
 }
 
 #[test]
@@ -295,4 +331,13 @@ fn wrong_permissions_are_faults_with_their_path() {
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].starts_with(expected), "{faults:?}");
     }
+}
+
+#[test]
+fn a_finding_is_one_line_whatever_it_quotes() {
+    let report = Report::new();
+    report.fault("a\u{1b}[2J", "no `x\ny`");
+    report.warn("a", "\u{7}");
+    assert_eq!(report.faults()[0].to_string(), "a\\u{1b}[2J: no `x\\ny`");
+    assert_eq!(report.warnings()[0].to_string(), "a: \\u{7}");
 }

@@ -55,6 +55,7 @@ impl UserTable {
         let prefix = format!("{shown_path}: ");
         let table = Self::read(Table::root(&document, &prefix, report, &context.sources), context);
         warn_of_costs(&table, shown_path, report);
+        warn_of_modes(&table, path, shown_path, report);
         (report.fault_count() == before).then_some(table)
     }
 
@@ -142,6 +143,19 @@ fn describe(shown_path: &str, error: &DocumentError) -> String {
     match error {
         DocumentError::Syntax(what) => format!("`{shown_path}`: {what}"),
         DocumentError::Extension(_) | DocumentError::Source(_) => error.to_string(),
+    }
+}
+
+/// Clear texts are for their owner to read, and nobody else writes himself an entry.
+fn warn_of_modes(table: &UserTable, path: &Path, shown_path: &str, report: &Report) {
+    let in_clear = |entry: &Entry| {
+        let password = entry.password.as_ref();
+        password.is_some_and(|password| password.cost().is_none())
+    };
+    let secret = !table.tokens.is_empty() || table.entries().any(in_clear);
+    let readable = || Sources::readable_by_others(path).filter(|_| secret);
+    for warning in Sources::writable_by_others(path).into_iter().chain(readable()) {
+        report.warn(shown_path, warning);
     }
 }
 

@@ -39,6 +39,12 @@ impl Folder {
 
     fn write(&self, users: &str) {
         fs::write(self.path(), users).unwrap();
+        self.set_mode(0o600);
+    }
+
+    fn set_mode(&self, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(self.path(), fs::Permissions::from_mode(mode)).unwrap();
     }
 
     fn context(&self) -> BuildContext {
@@ -85,6 +91,24 @@ async fn answer(users: &UsersFile, request: AuthRequest) -> Result<Identity, Opt
 
 async fn outcome(users: &UsersFile, user: &str, word: &str) -> Result<(), Option<Reason>> {
     answer(users, password(user, word)).await.map(|identity| assert_eq!(identity.user, user))
+}
+
+#[test]
+fn a_users_file_that_lies_open_is_warned_about() {
+    let hashed = format!(r#"{{ "al": {{ "pass": "{HASH}" }} }}"#);
+    for (users, mode, words) in [
+        (NATS_BY_EXAMPLE, 0o644, Some("others may read it")),
+        (r#"{ "al": { "token": "t" } }"#, 0o640, Some("others may read it")),
+        (hashed.as_str(), 0o644, None),
+        (hashed.as_str(), 0o664, Some("may be written by others")),
+    ] {
+        let folder = Folder::with(users);
+        folder.set_mode(mode);
+        let (_, faults, warnings) = build_from(TABLE, &folder.context());
+        assert!(faults.is_empty(), "{faults:?}");
+        assert_eq!(warnings.len(), usize::from(words.is_some()), "{users} {mode:o}: {warnings:?}");
+        assert!(warnings.iter().all(|warning| words.is_some_and(|words| warning.contains(words))));
+    }
 }
 
 #[tokio::test]

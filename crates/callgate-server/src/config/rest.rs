@@ -9,7 +9,10 @@ use callgate::{
     policy::settings::SessionSettings,
     secret::Secret,
 };
-use callgate_authenticators::{kind::CacheSettings, settings::Table};
+use callgate_authenticators::{
+    kind::CacheSettings,
+    settings::{Sources, Table},
+};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
@@ -190,6 +193,9 @@ fn user_seed(table: &Table<'_>, seed: Seed) -> Option<Secret> {
 }
 
 fn creds_file(table: &Table<'_>, path: &std::path::Path) -> Option<Secret> {
+    if let Some(warning) = Sources::readable_by_others(path) {
+        table.warn("creds", warning);
+    }
     match table.sources().secret_file(path) {
         Ok(text) => Some(text),
         Err(error) => {
@@ -217,6 +223,10 @@ fn tls(table: &mut Table<'_>) -> Option<TlsSettings> {
         if let Some(Err(error)) = path.as_ref().map(|path| tls.sources().read(path)) {
             tls.fault(name, error);
         }
+    }
+    let open = identity.as_ref().and_then(|(_, key)| Sources::readable_by_others(key));
+    if let Some(warning) = open {
+        tls.warn("key", warning);
     }
     tls.finish();
     Some(TlsSettings { ca, identity, first })

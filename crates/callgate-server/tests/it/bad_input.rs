@@ -170,6 +170,43 @@ fn a_seed_that_others_may_write_is_a_fault_and_one_they_may_read_a_warning() {
     refused(&folder, &["issuer.seed", "may be written by others", "chmod 600"]);
 }
 
+const LYING_OPEN: &str = r#"
+[nats]
+servers = "nats://127.0.0.1:4222"
+creds = "creds"
+tls = { cert = "cert.pem", key = "key.pem" }
+[issuer]
+seed = { file = "issuer.nk" }
+[[authenticators]]
+[authenticators.users]
+file = "users.json"
+"#;
+
+#[test]
+fn a_configuration_and_its_files_that_lie_open_are_warned_about() {
+    let folder = good();
+    let path = |name: &str| folder.path().join(name);
+    for name in ["creds", "cert.pem", "key.pem"] {
+        write_private(&path(name), "x");
+        set_mode(&path(name), "0666");
+    }
+    fs::write(path("callgate.toml"), LYING_OPEN).unwrap();
+    set_mode(&path("callgate.toml"), "0666");
+    set_mode(&path("users.json"), "0644");
+    let ran = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
+    for (key, words) in [
+        ("", "callgate.toml` may be written by others"),
+        ("nats.creds: ", "creds` may be written by others"),
+        ("nats.creds: ", "creds` holds a secret and others may read it"),
+        ("nats.tls.key: ", "key.pem` may be written by others"),
+        ("nats.tls.key: ", "key.pem` holds a secret and others may read it"),
+        ("users.json: ", "users.json` holds a secret and others may read it"),
+    ] {
+        let line = ran.stdout.lines().find(|line| line.contains(words) && line.contains(key));
+        assert!(line.is_some_and(|line| line.starts_with("warning: ")), "{words}: {ran:?}");
+    }
+}
+
 fn set_mode(path: &Path, mode: &str) {
     use std::os::unix::fs::PermissionsExt;
     let mode = u32::from_str_radix(mode, 8).unwrap();

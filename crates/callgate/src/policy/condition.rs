@@ -29,6 +29,9 @@ use crate::clock::UnixTime;
 /// The longest expression, in bytes.
 const MAX_EXPRESSION_BYTES: usize = 4096;
 
+/// The most errors that are told of one expression.
+const MAX_ERRORS_TOLD: usize = 3;
+
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
 /// An expression that was checked.
@@ -314,7 +317,8 @@ fn parse(text: &str) -> Result<IdedExpr, String> {
     let parsed = catch_unwind(AssertUnwindSafe(|| ENV.parser().parse(text)))
         .map_err(|_panic| "the parser panicked".to_owned())?;
     parsed.map_err(|errors| {
-        let errors = errors.errors.iter().map(|error| {
+        // One slip of the pen can make an error of each character after it.
+        let errors = errors.errors.iter().take(MAX_ERRORS_TOLD).map(|error| {
             format!("line {}, column {}: {}", error.pos.0, error.pos.1, error.msg.trim())
         });
         errors.collect::<Vec<_>>().join("; ")

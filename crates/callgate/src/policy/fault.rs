@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::subject::is_invisible;
+
 /// Something in the policy that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[error("{path}: {message}")]
@@ -36,11 +38,13 @@ pub(super) struct Findings {
 
 impl Findings {
     pub(super) fn fault(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.faults.push(PolicyFault { path: path.into(), message: message.into() });
+        let (path, message) = (one_line(path.into()), one_line(message.into()));
+        self.faults.push(PolicyFault { path, message });
     }
 
     pub(super) fn warn(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.warnings.push(PolicyWarning { path: path.into(), message: message.into() });
+        let (path, message) = (one_line(path.into()), one_line(message.into()));
+        self.warnings.push(PolicyWarning { path, message });
     }
 
     /// Notes the error, if it is one.
@@ -57,6 +61,19 @@ impl Findings {
             }
         }
     }
+}
+
+/// Findings quote what was written, and whoever reads them has a terminal: a line end or an escape
+/// sequence is shown and not obeyed.
+fn one_line(text: String) -> String {
+    if !text.contains(is_invisible) {
+        return text;
+    }
+    let shown = |c: char| match is_invisible(c) {
+        true => c.escape_debug().collect::<String>(),
+        false => c.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// The known word nearest to `wrong`, if one is near enough to be meant.

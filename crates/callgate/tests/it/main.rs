@@ -22,6 +22,7 @@ mod examples;
 mod micro;
 mod operator_mode;
 mod ordinary_requests;
+mod panics;
 mod properties;
 mod refusals;
 mod replicas;

@@ -125,3 +125,20 @@ fn a_scope_needs_operator_mode_a_key_and_no_permissions() {
         scoped("reader", |r| r.publish = allow(&["a"])).unwrap_err().contains("template grants")
     );
 }
+
+/// Found by fuzzing: CEL's messages repeat what they cannot read, each character with an error of
+/// its own.
+#[test]
+fn a_fault_is_one_short_line_whatever_it_quotes() {
+    for text in ["a = \u{1b}[2J\0\0\0\0\0\0\0\0\0\0\0\0", "a\n||\n\u{202e}", "\u{7}\u{7}"] {
+        let broken = settings(|p| {
+            p.bindings.push(when(text, &["one\n"]));
+            p.roles.insert(text.into(), publisher(&[text, &format!("{{{{ {text} }}}}")]));
+        });
+        for fault in Policy::build(broken).unwrap_err() {
+            let said = fault.to_string();
+            assert!(!said.chars().any(|c| c.is_control() || c == '\u{202e}'), "{said:?}");
+            assert!(said.len() < 500, "{said}");
+        }
+    }
+}

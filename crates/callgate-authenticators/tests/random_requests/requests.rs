@@ -1,0 +1,248 @@
+//! Requests of all kinds: good ones, spoilt ones, hostile ones, noise.
+
+use std::time::Duration;
+
+use callgate_testkit::{CurveKey, Nkey, RequestBuilder, SignedRequest, requests::jwt};
+use serde_json::{Value, json};
+
+use crate::{
+    dice::Dice,
+    world::{CANARY, NOW, World},
+};
+
+/// What must become of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Expected {
+    Admitted,
+    NotAdmitted,
+    Dropped,
+    Anything,
+}
+
+/// A message, and what is needed to judge what becomes of it.
+pub(crate) struct Played {
+    pub(crate) payload: Vec<u8>,
+    pub(crate) header: Option<String>,
+    pub(crate) expected: Expected,
+    /// Absent where no server could have sent it.
+    pub(crate) request: Option<SignedRequest>,
+    pub(crate) patience: Duration,
+}
+
+/// Servers and clients.
+pub(crate) struct Players {
+    issuer: String,
+    xkey: String,
+    servers: Vec<(Nkey, CurveKey)>,
+    robot: Nkey,
+    stranger: Nkey,
+    /// Good for `svc`, and a few that are not.
+    token: String,
+    bad_tokens: Vec<String>,
+}
+
+/// Fields that may hold anything.
+const FIELDS: [&str; 26] = [
+    "/aud",
+    "/exp",
+    "/iat",
+    "/iss",
+    "/jti",
+    "/sub",
+    "/nats",
+    "/nats/server_id",
+    "/nats/server_id/name",
+    "/nats/server_id/id",
+    "/nats/server_id/xkey",
+    "/nats/server_id/tags",
+    "/nats/user_nkey",
+    "/nats/client_info",
+    "/nats/client_info/host",
+    "/nats/client_info/kind",
+    "/nats/client_info/type",
+    "/nats/client_info/nonce",
+    "/nats/client_info/name",
+    "/nats/connect_opts",
+    "/nats/connect_opts/user",
+    "/nats/connect_opts/pass",
+    "/nats/connect_opts/jwt",
+    "/nats/connect_opts/nkey",
+    "/nats/connect_opts/sig",
+    "/nats/client_tls",
+];
+
+impl Players {
+    pub(crate) fn new(world: &World) -> Self {
+        let claims = |sub: &str, ends: i64| json!({ "sub": sub, "iss": world.service.public(), "iat": NOW, "exp": NOW + ends });
+        let header = |alg: &str| jwt::Header(json!({ "typ": "JWT", "alg": alg }));
+        let sign = |alg: &str, claims: Value, key: &Nkey| jwt::sign(&header(alg), &claims, key);
+        let good = sign("EdDSA", claims("svc", 60), &world.service);
+        let stranger = Nkey::user();
+        let bad_tokens = vec![
+            sign("none", claims("svc", 60), &world.service),
+            sign("EdDSA", claims("alice", 60), &world.service),
+            sign("EdDSA", claims("svc", -60), &world.service),
+            sign("EdDSA", claims("svc", 999_999), &world.service),
+            sign("EdDSA", claims("svc", 60), &stranger),
+            good.rsplit_once('.').unwrap().0.to_owned() + ".",
+            CANARY.to_owned(),
+            ".".repeat(5_000),
+            "eyJ".repeat(9_000) + ".e30.AA",
+        ];
+        Self {
+            issuer: world.issuer.public(),
+            xkey: world.xkey.public(),
+            servers: (0..16).map(|_| (Nkey::server(), CurveKey::generate())).collect(),
+            robot: world.robot.clone(),
+            stranger,
+            token: good,
+            bad_tokens,
+        }
+    }
+
+    /// The next request.
+    pub(crate) fn request(&self, dice: &mut Dice) -> Played {
+        let (server, curve) = dice.one_of(&self.servers);
+        let builder = RequestBuilder::new(&self.issuer, NOW)
+            .server(server)
+            .server_curve(curve)
+            .sealed_for(&self.xkey);
+        match dice.below(10) {
+            0 | 1 => played(self.good(builder, dice).build(), Expected::Admitted),
+            2 => played(self.wrong(builder, dice).build(), Expected::NotAdmitted),
+            3 => self.of_nobody(builder, dice),
+            4 | 5 => spoilt(self.good(builder, dice).build(), dice),
+            6 | 7 => {
+                let changes = 1 + dice.below(3);
+                let mut builder = self.good(builder, dice);
+                for _ in 0..changes {
+                    let (field, value) = (*dice.one_of(&FIELDS), json_value(dice, 3));
+                    builder = builder.mutate(|claims| replace(claims, field, value));
+                }
+                played(builder.build(), Expected::Anything)
+            }
+            8 => played(hostile(builder, dice).build(), Expected::NotAdmitted),
+            _ => noise(dice),
+        }
+    }
+
+    fn good(&self, builder: RequestBuilder, dice: &mut Dice) -> RequestBuilder {
+        match dice.below(8) {
+            0 => builder.token(&self.token),
+            1 => builder.password("x", &self.token).client_type("mqtt"),
+            2 => builder.nonce("a-nonce-of-a-server").nkey(&self.robot),
+            3 => builder.password("hashed", "right"),
+            _ => builder.password("alice", CANARY).client_type("websocket"),
+        }
+    }
+
+    fn wrong(&self, builder: RequestBuilder, dice: &mut Dice) -> RequestBuilder {
+        let users = ["alice", "hashed", "nobody", "boom", "hang", "yield", "anonymous", "off"];
+        match dice.below(8) {
+            0 => builder,
+            1 => builder.token(dice.one_of::<String>(&self.bad_tokens)),
+            2 => builder.password("alice", CANARY).token(&self.token),
+            3 => builder.nkey(&self.stranger),
+            4 => builder.nkey(&self.robot).connect("sig", "AAAA"),
+            5 => builder.password("alice", CANARY).leaf_node(),
+            6 => builder.password(dice.one_of::<&str>(&["homeless", "badly.named"]), CANARY),
+            _ => builder.password(dice.one_of::<&str>(&users), &(CANARY.to_owned() + "!")),
+        }
+    }
+
+    /// Not from a server, not to us, or not now.
+    fn of_nobody(&self, builder: RequestBuilder, dice: &mut Dice) -> Played {
+        let builder = builder.password("alice", CANARY);
+        let (server, curve) = dice.one_of(&self.servers);
+        let in_clear = RequestBuilder::new(&self.issuer, NOW).server(server).server_curve(curve);
+        let builder = match dice.below(9) {
+            0 => builder.corrupt_signature(),
+            1 => builder.signed_by(&self.stranger),
+            2 => builder.audience("nats-authorization-response"),
+            3 => builder.subject(&self.stranger.public()),
+            4 => builder.issued_at(NOW - 4_000).expires_at(NOW - 3_998),
+            5 => builder.expires_at(NOW - 1),
+            6 => builder.xkey_header(None),
+            7 => in_clear.password("alice", CANARY),
+            _ => in_clear.sealed_for(&curve.public()).password("alice", CANARY),
+        };
+        played(builder.build(), Expected::Dropped)
+    }
+}
+
+fn played(request: SignedRequest, expected: Expected) -> Played {
+    let number = |name: &str| request.claims[name].as_i64().unwrap_or(NOW);
+    let patience = number("exp").saturating_sub(number("iat")).clamp(2, 300);
+    Played {
+        payload: request.payload.clone(),
+        header: request.xkey_header.clone(),
+        expected,
+        patience: Duration::from_secs(u64::try_from(patience).unwrap()),
+        request: Some(request),
+    }
+}
+
+/// Bytes that are no longer what a server sealed.
+fn spoilt(request: SignedRequest, dice: &mut Dice) -> Played {
+    let mut payload = request.payload.clone();
+    let place = dice.below(payload.len());
+    match dice.below(4) {
+        0 => payload[place] ^= 1 << dice.below(8),
+        1 => payload.truncate(place),
+        2 => payload.insert(place, dice.next().to_le_bytes()[0]),
+        _ => payload.extend(dice.bytes(40)),
+    }
+    let expected = match payload == request.payload {
+        true => Expected::Admitted,
+        false => Expected::Dropped,
+    };
+    Played { payload, ..played(request, expected) }
+}
+
+/// Credentials that want to be more than they are.
+fn hostile(builder: RequestBuilder, dice: &mut Dice) -> RequestBuilder {
+    let user = match dice.below(4) {
+        0 => ">".to_owned(),
+        1 => "alice\0".to_owned(),
+        2 => "a".repeat(1 << dice.below(17)),
+        _ => format!("{}x", dice.text(60)),
+    };
+    let secret = dice.text(40) + CANARY + "?";
+    match dice.below(5) {
+        0 => builder.password(&user, &secret),
+        1 => builder.token(&secret).client("name", user),
+        2 => builder.connect("nkey", user).connect("sig", secret),
+        3 => builder.jwt(&format!("eyJ{secret}.{user}.x")),
+        _ => builder.password(&user, &secret).client("host", dice.text(30)).client("type", user),
+    }
+}
+
+fn noise(dice: &mut Dice) -> Played {
+    let mut payload = dice.bytes(600);
+    if dice.below(2) == 0 {
+        payload.splice(0..0, *b"xkv1");
+    }
+    let header = (dice.below(2) == 0).then(|| dice.text(60));
+    let patience = Duration::from_secs(2);
+    Played { payload, header, expected: Expected::Dropped, request: None, patience }
+}
+
+fn replace(claims: &mut Value, field: &str, value: Value) {
+    let (parent, name) = field.rsplit_once('/').unwrap();
+    if let Some(Value::Object(parent)) = claims.pointer_mut(parent) {
+        parent.insert(name.to_owned(), value);
+    }
+}
+
+fn json_value(dice: &mut Dice, depth: usize) -> Value {
+    match dice.below(if depth == 0 { 6 } else { 8 }) {
+        0 => Value::Null,
+        1 => (dice.below(2) == 0).into(),
+        2 => dice.next().cast_signed().into(),
+        3 => json!(f64::from_bits(dice.next())),
+        4 => (NOW + i64::try_from(dice.below(400)).unwrap() - 200).into(),
+        5 => dice.text(40).into(),
+        6 => (0..dice.below(4)).map(|_| json_value(dice, depth - 1)).collect(),
+        _ => (0..dice.below(4)).map(|_| (dice.text(8), json_value(dice, depth - 1))).collect(),
+    }
+}

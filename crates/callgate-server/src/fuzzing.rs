@@ -1,0 +1,40 @@
+//! What the fuzz targets call (feature `fuzzing`). Never for a service.
+
+use std::{path::Path, sync::Arc};
+
+use callgate_authenticators::{
+    kind::{Nobody, Registry},
+    settings::Fault,
+};
+
+use crate::config::{self, Overrides, Surroundings};
+
+/// What `callgate check` finds in a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Whether `serve` would start with it.
+    pub usable: bool,
+    /// What is wrong.
+    pub faults: Vec<String>,
+    /// What is doubtful.
+    pub warnings: Vec<String>,
+}
+
+/// Loads a configuration file as `callgate check --config` does.
+pub fn check(path: &Path) -> Checked {
+    let overrides = Overrides { config: Some(path.to_owned()), ..Overrides::default() };
+    let surroundings = Surroundings {
+        registry: Registry::builtin(),
+        shared: None,
+        generation: 0,
+        background: false,
+        observer: Arc::new(Nobody),
+    };
+    let loaded = config::load(&overrides, &surroundings);
+    let texts = |list: Vec<Fault>| list.iter().map(ToString::to_string).collect();
+    Checked {
+        usable: loaded.config.is_some(),
+        faults: texts(loaded.report.faults()),
+        warnings: texts(loaded.report.warnings()),
+    }
+}

@@ -1,0 +1,161 @@
+//! What others wrote may panic: a signer, an observer, a function that decides, and what it leaves
+//! behind. One request pays for it.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use callgate::{
+    Callgate, Reply,
+    clock::UnixTime,
+    decision::{Decision, Outcome, Reason},
+    keys::{AccountKey, AccountSigner, SignError, Signer},
+};
+use callgate_testkit::{Nkey, RequestBuilder, SignedRequest};
+use data_encoding::BASE64URL_NOPAD;
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use crate::support::{Bench, NOW, signer, somebody};
+
+const SECRET: &str = "hunter2";
+
+/// Signs all but what has this word in its claims.
+#[derive(Debug)]
+struct Touchy {
+    signer: AccountSigner,
+    word: &'static str,
+}
+
+impl Signer for Touchy {
+    fn public_key(&self) -> &AccountKey {
+        self.signer.public_key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
+        let claims = message.split(|byte| *byte == b'.').nth(1).unwrap();
+        let claims = String::from_utf8(BASE64URL_NOPAD.decode(claims).unwrap()).unwrap();
+        assert!(!claims.contains(self.word), "a secret in a panic: {SECRET}");
+        self.signer.sign(message)
+    }
+}
+
+/// A gate of that signer, and its decisions.
+fn touchy(word: &'static str) -> (Callgate, Nkey, Arc<Mutex<Vec<Decision>>>) {
+    let issuer = Nkey::account();
+    let decisions = Arc::<Mutex<Vec<Decision>>>::default();
+    let record = Arc::clone(&decisions);
+    let gate = Callgate::builder(Touchy { signer: signer(&issuer), word })
+        .authorize(|_| async { Ok(somebody()) })
+        .on_decision(move |decision| record.lock().unwrap().push(decision.clone()))
+        .build()
+        .unwrap();
+    (gate, issuer, decisions)
+}
+
+fn request_of(issuer: &Nkey, user: &str) -> SignedRequest {
+    RequestBuilder::new(&issuer.public(), NOW).password(user, "x").build()
+}
+
+async fn handle(gate: &Callgate, request: &SignedRequest) -> Reply {
+    gate.handle(&request.payload, None, UnixTime::from_seconds(NOW)).await
+}
+
+fn is_told_as_a_bug(decision: &Decision, user: &str) {
+    assert_eq!(decision.reason, Reason::BackendUnavailable);
+    assert_eq!(decision.user.as_deref(), Some(user));
+    assert!(decision.ids.is_some() && decision.account.is_none(), "{decision:?}");
+    assert!(decision.detail.contains("panicked") && !decision.detail.contains(SECRET));
+}
+
+#[tokio::test]
+async fn a_signer_that_panics_refuses_that_one_and_hurts_no_other() {
+    let (gate, issuer, decisions) = touchy("boom");
+    let users = ["alice", "boom", "bob"];
+    let requests = users.map(|user| request_of(&issuer, user));
+    let replies = join_all(requests.iter().map(|request| handle(&gate, request))).await;
+    for ((user, request), reply) in users.iter().zip(&requests).zip(replies) {
+        let Reply::Answer(answer) = reply else { panic!("{user} is not answered") };
+        let response = request.open_response(&answer);
+        match *user {
+            "boom" => assert_eq!(response.error(), "temporarily unavailable"),
+            _ => assert_eq!(response.user()["name"], *user),
+        }
+    }
+    let decisions = decisions.lock().unwrap();
+    assert_eq!(decisions.len(), users.len());
+    let refused: Vec<_> = decisions.iter().filter(|d| d.outcome() == Outcome::Refused).collect();
+    assert_eq!(refused.len(), 1);
+    is_told_as_a_bug(refused[0], "boom");
+}
+
+#[tokio::test]
+async fn a_signer_that_always_panics_leaves_the_request_unanswered_and_recorded() {
+    let (gate, issuer, decisions) = touchy("");
+    let request = request_of(&issuer, "alice");
+    assert_eq!(handle(&gate, &request).await, Reply::Silent);
+    let decisions = decisions.lock().unwrap();
+    let [decision] = decisions.as_slice() else { panic!("{decisions:?}") };
+    is_told_as_a_bug(decision, "alice");
+}
+
+#[tokio::test]
+async fn an_observer_that_panics_changes_no_answer_and_silences_no_other_observer() {
+    let count = |told: &AtomicUsize| {
+        told.fetch_add(1, Ordering::Relaxed);
+    };
+    let told = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let [before, after] = told.clone();
+    let bench = Bench::new(|builder| {
+        builder
+            .on_decision(move |_| count(&before))
+            .on_decision(|decision| panic!("{SECRET} of {:?}", decision.user))
+            .on_decision(move |_| count(&after))
+    });
+    bench.admitted(bench.alice()).await;
+    bench.refused(bench.request(), Reason::NoCredential).await;
+    bench.dropped(bench.alice().corrupt_signature(), Reason::BadRequest).await;
+    assert_eq!(told.map(|count| count.load(Ordering::Relaxed)), [3, 3]);
+}
+
+/// As a guard of something in a future that was late and is thrown away.
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("{SECRET}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_panics_when_it_is_thrown_away_refuses_too() {
+    let bench = Bench::deciding(|_| async {
+        let _late = PanicsWhenDropped;
+        std::future::pending::<()>().await;
+        Ok(somebody())
+    });
+    let began = Instant::now();
+    let decision = bench.refused(bench.alice(), Reason::BackendUnavailable).await;
+    assert!(!decision.detail.contains(SECRET), "{}", decision.detail);
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn an_explanation_survives_a_panic_of_the_decision_and_of_the_signer() {
+    let (gate, issuer, _) = touchy("boom");
+    let bench = Bench::deciding(|_| async { panic!("{SECRET}") });
+    let now = UnixTime::from_seconds(NOW);
+    for (gate, request) in [
+        (&gate, request_of(&issuer, "boom")),
+        (&bench.gate, bench.request().password("alice", "x").build()),
+    ] {
+        let explained = gate.explain(&request.payload, None, now).await.unwrap();
+        let denial = explained.result.unwrap_err();
+        assert_eq!(denial.reason, Reason::BackendUnavailable);
+        assert!(!denial.detail.contains(SECRET), "{}", denial.detail);
+    }
+}

@@ -5,12 +5,14 @@ CARGO  ?= cargo
 
 # Tests with Node.js clients exist only where Node.js does: left out is not passed, and it is said.
 HAS_NODE   = $(wildcard $(or $(CALLGATE_TOOLS),.tools)/node/.stamp)
-NODE_TESTS = $(if $(HAS_NODE),--features callgate-testkit/node --features callgate-authenticators/node --features callgate-server/node --features callgate-conformance/node)
+NODE_TESTS = $(if $(HAS_NODE),--features callgate-testkit/node --features callgate-authenticators/node --features callgate-server/node --features callgate-conformance/node --features callgate-faults/node)
+# The real API server, once `make test-kubernetes` has built it; otherwise a stand-in takes its place.
+KUBERNETES = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/kubernetes/kube-apiserver),CALLGATE_TEST_KUBERNETES=real)
 # And tests of snippets in Go only where Go is.
 GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-matrix test-kubernetes tools fuzz random release fmt lint ci
+.PHONY: help demo build test test-matrix test-faults test-kubernetes tools fuzz random release fmt lint ci
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -36,6 +38,7 @@ test-kubernetes: ## Run the tests of Kubernetes on a real kube-apiserver (built 
 .PHONY: test-only
 test-only:
 	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS) $(GO_TESTS)
+	@echo "NOT RUN: the long faults (make test-faults); the quick ones were played"
 	@echo "NOT RUN: tests on a real kube-apiserver (make test-kubernetes); a stand-in took its place"
 	@$(if $(NODE_TESTS),,echo "NOT RUN: tests with Node.js clients, since there is no Node.js")
 	@$(if $(GO_TESTS),,echo "NOT RUN: tests of snippets in Go, since there is no Go")
@@ -55,6 +58,11 @@ random: ## Play a million random requests through an optimised gate (REQUESTS=10
 
 release: ## Build the release binary reproducibly, with its digest and bill of materials, into dist/
 	$(PYTHON) scripts/release.py build dist
+test-faults: tools build ## Break everything with real parts, and watch (a quarter of an hour); writes docs/reliability.md
+	$(CARGO) build --quiet --package callgate-faults --bins $(if $(HAS_NODE),--features node)
+	$(KUBERNETES) CALLGATE_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/callgate) \
+		$(or $(CARGO_TARGET_DIR),target)/debug/callgate-faults docs/reliability.json
+	$(PYTHON) scripts/reliability.py
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -6,6 +6,7 @@
     tools.py python              a Python with the libraries of scripts/python/requirements.txt
     tools.py node                Node.js with the packages of scripts/node/package-lock.json
     tools.py go                  the modules of scripts/go/go.sum, where Go is
+    tools.py faketime            a clock that can be stepped, from Debian's archive, where apt is
     tools.py cargo-deny          the dependency checker (compiled: minutes)
 
 What is there already is left alone, so that a second run costs nothing; concurrent runs wait for each
@@ -14,6 +15,7 @@ other. `CALLGATE_TOOLS` names another folder. What tests find afterwards:
     .tools/nats-server/<version>/nats-server   .tools/nats-server/default   (a link)
     .tools/python/bin/python                   .tools/node/bin/node         .tools/node/node_modules
     .tools/go/modules                          (a module cache, for GOMODCACHE)
+    .tools/faketime/libfaketimeMT.so.1
 """
 
 import fcntl
@@ -53,6 +55,7 @@ def main(arguments):
         "python": install_python,
         "node": install_node,
         "go": install_go,
+        "faketime": install_faketime,
         "cargo-deny": install_cargo_deny,
     }
     if part not in parts:
@@ -80,6 +83,11 @@ def install_all():
     except Failed as failure:
         # Go is optional in the same way.
         shout(f"{failure}\nTests of Go snippets will NOT run on this machine.")
+    try:
+        install_faketime()
+    except Failed as failure:
+        # So is a stepped clock.
+        shout(f"{failure}\nFaults of a stepped clock will NOT be played on this machine.")
 
 
 # --- nats-server ---------------------------------------------------------------------------------
@@ -268,6 +276,25 @@ def install_go():
     run(["go", "mod", "download"], "the Go modules cannot be had; is there a network?",
         cwd=home, surroundings=surroundings)
     (home / ".stamp").write_text(stamp)
+
+
+# --- libfaketime ---------------------------------------------------------------------------------
+
+
+def install_faketime():
+    library = TOOLS / "faketime" / "libfaketimeMT.so.1"
+    if library.exists():
+        return
+    say("libfaketime")
+    with scratch() as folder:
+        if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+            raise Failed("libfaketime comes from Debian's archive, and there is no apt-get here")
+        # Neither needs root: the package is only unpacked.
+        run(["apt-get", "download", "libfaketime"],
+            "libfaketime is not to be had; is there a network, and did `apt-get update` run?", cwd=folder)
+        run(["dpkg-deb", "--extract", next(folder.glob("*.deb")), folder / "root"],
+            "the package of libfaketime cannot be unpacked")
+        move_into_place(next(folder.rglob(library.name)), library)
 
 
 # --- cargo-deny ----------------------------------------------------------------------------------

@@ -94,6 +94,13 @@ pub(crate) enum Link {
 #[error("nats: {0}")]
 pub(crate) struct ConnectError(String);
 
+/// How often the server is asked whether it is there. The third question without an answer ends the
+/// connection: a frozen server, or one behind a broken link, is left for another after six seconds.
+const PING: Duration = Duration::from_secs(2);
+
+/// How long a server may take to greet us before another is tried: a frozen one still takes connections.
+const CONNECT: Duration = Duration::from_secs(3);
+
 /// Connects, and goes on trying for ever: also if no server is there yet.
 pub(crate) async fn connect(
     settings: &NatsSettings,
@@ -110,8 +117,8 @@ pub(crate) async fn connect(
         .name("callgate")
         .retry_on_initial_connect()
         .max_reconnects(None)
-        .connection_timeout(Duration::from_secs(5))
-        .ping_interval(Duration::from_secs(10))
+        .connection_timeout(CONNECT)
+        .ping_interval(PING)
         .reconnect_delay_callback(reconnect_delay(settings.servers.len()))
         .event_callback(move |event| {
             observer.note(&event);

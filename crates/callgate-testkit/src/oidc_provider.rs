@@ -75,7 +75,19 @@ impl OidcProvider {
     /// # Panics
     /// If Node.js is not installed, or the provider does not start.
     pub async fn npm() -> Self {
-        let mut front = Front::new(None);
+        Self::npm_behind(None).await
+    }
+
+    /// The same behind TLS.
+    ///
+    /// # Panics
+    /// As [`OidcProvider::npm`].
+    pub async fn npm_over_tls(tls: Arc<ServerConfig>) -> Self {
+        Self::npm_behind(Some(tls)).await
+    }
+
+    async fn npm_behind(tls: Option<Arc<ServerConfig>>) -> Self {
+        let mut front = Front::new(tls);
         let backend = Npm::start(front.origin()).await;
         front.serve(backend.upstream()).await;
         Self { front, backend: Backend::Npm(backend) }

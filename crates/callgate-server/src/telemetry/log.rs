@@ -2,12 +2,13 @@
 
 use std::{
     collections::HashMap,
-    io::IsTerminal,
-    sync::{Mutex, PoisonError},
+    io::{self, IsTerminal, Write},
+    sync::{LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 
 use callgate::decision::{CeilingDropped, Decision, Outcome, Reason, RequestIds};
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::{
@@ -29,20 +30,22 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error. A second call changes nothing.
+/// Starts logging to standard error, panics among it. A second call changes nothing.
 pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) {
+    std::panic::set_hook(Box::new(log_panic));
     // Libraries speak up only when something is wrong.
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("callgate", level)
         .with_target("callgate_authenticators", level)
         .with_target("callgate_server", level);
-    let layer = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
+    let layer =
+        tracing_subscriber::fmt::layer().with_target(false).with_writer(|| Counted(io::stderr()));
     let registry = tracing_subscriber::registry();
     // A logger that is already there (in tests) stays.
     let _ = match format {
         LogFormat::Text => {
-            let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             registry.with(layer.with_ansi(colour).with_filter(filter)).try_init()
         }
         LogFormat::Json => {
@@ -50,6 +53,35 @@ pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) {
             registry.with(layer.with_filter(filter)).try_init()
         }
     };
+}
+
+/// Records that could not be written. The log is the whole process's, and so is this.
+pub(super) static LOST: LazyLock<Counter> = LazyLock::new(Counter::default);
+
+/// Standard error. That a record cannot be written (a full disk) is counted, and stops nothing else.
+#[derive(Debug)]
+struct Counted(io::Stderr);
+
+impl Write for Counted {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        self.0.write(record).inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                LOST.inc();
+            }
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// One record, and no backtrace, whatever `RUST_BACKTRACE` says: to make one takes seconds, in which no
+/// other thread can log, so that the event loop stalls. The text may hold anything, also a secret: the
+/// place is told, which is all that a bug report needs.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    error!(place, "a panic, which is a bug; whatever it was about is refused");
 }
 
 /// Writes decisions; drops are explained once a minute for each reason.

@@ -19,6 +19,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use super::log::LOST;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DecisionLabels {
     authenticator: String,
@@ -141,6 +143,7 @@ impl Metrics {
             self.ceiling_dropped.clone(),
         );
         r.register("config_reloads", "Reloads of configuration and users", self.reloads.clone());
+        r.register("log_lost", "Records of the log that could not be written", LOST.clone());
         r.register("in_flight", "Requests being worked on", self.in_flight.clone());
         r.register("nats_connected", "1 while connected to a server", self.connected.clone());
         r.register(

@@ -3,6 +3,7 @@
 
 use std::{
     net::TcpListener,
+    os::unix::net::UnixDatagram,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -172,6 +173,28 @@ async fn a_process_that_was_stopped_goes_on_when_it_is_continued() {
     .await;
     assert!(pair.gate.process.exit_status().is_none());
     assert_eq!(pair.gate.get("/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn systemd_hears_that_the_event_loop_turns_until_the_process_is_stopped() {
+    let mut pair = Pair::of(users()).await;
+    let path = pair.path("notify");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    systemd.set_read_timeout(Some(PATIENCE)).unwrap();
+    let variables = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "400000")];
+    let folder = pair.folder.path();
+    pair.gate = Gate::start_with(folder, &["--config", "callgate.toml"], &variables).await;
+    let mut heard = [0; 32];
+    for _ in 0..3 {
+        let length = systemd.recv(&mut heard).unwrap();
+        assert_eq!(&heard[..length], b"WATCHDOG=1");
+    }
+    pair.gate.process.freeze().await;
+    systemd.set_nonblocking(true).unwrap();
+    while systemd.recv(&mut heard).is_ok() {}
+    systemd.set_nonblocking(false).unwrap();
+    systemd.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    assert!(systemd.recv(&mut heard).is_err(), "a stopped process says nothing");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -24,6 +25,10 @@ pub enum Lie {
     Answer(&'static str, String, String),
     /// A good head, then white space until the client goes away.
     Endless,
+    /// The truth, a byte a second.
+    Dripping,
+    /// Half of the truth; then we say no more, and do not go away.
+    HalfClosed,
 }
 
 /// The address of a provider.
@@ -98,6 +103,14 @@ impl Front {
         self.shared.lies.send_modify(HashMap::clear);
     }
 
+    /// Shows another certificate, to connections of after the next [`Front::come_up`].
+    ///
+    /// # Panics
+    /// If it does not speak TLS.
+    pub fn show(&mut self, tls: Arc<ServerConfig>) {
+        assert!(self.tls.replace(tls).is_some(), "this provider speaks plain HTTP");
+    }
+
     /// Stops listening: connecting is refused from now on.
     pub async fn go_down(&mut self) {
         if let Some(listener) = self.listener.take() {
@@ -158,6 +171,24 @@ impl Shared {
             Some(Lie::Answer(status, headers, body)) => {
                 stream.write_all(page(status, &headers, &body).as_bytes()).await?;
             }
+            Some(Lie::Dripping) => {
+                let mut truth = Vec::new();
+                tell(&mut truth, upstream, &path, &head, scheme).await?;
+                for byte in truth {
+                    stream.write_u8(byte).await?;
+                    stream.flush().await?;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+            Some(Lie::HalfClosed) => {
+                let mut truth = Vec::new();
+                tell(&mut truth, upstream, &path, &head, scheme).await?;
+                stream.write_all(&truth[..truth.len() / 2]).await?;
+                stream.shutdown().await?;
+                let mut rest = [0; 512];
+                while stream.read(&mut rest).await? > 0 {}
+                return Ok(());
+            }
             Some(Lie::Endless) => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await?;
                 loop {
@@ -189,7 +220,7 @@ async fn read_head(stream: &mut impl Stream) -> io::Result<String> {
 }
 
 async fn tell(
-    stream: &mut impl Stream,
+    stream: &mut (impl AsyncWrite + Unpin),
     upstream: Upstream,
     path: &str,
     head: &str,

@@ -86,6 +86,8 @@ max_lifetime = "1h"                  # also how long a removed user stays connec
 const SERVER: &str = r#"# nats-server with Callgate as its auth callout.
 
 listen: "127.0.0.1:4222"
+# A replica of Callgate that stands still keeps its share of the logins until the third of these has no answer.
+ping_interval: "5s"
 server_name: "gate-1"
 
 accounts {

@@ -1,0 +1,92 @@
+//! The Kubernetes API server goes away.
+
+use std::time::Instant;
+
+use callgate_testkit::{eventually, kube::KubeCluster};
+use futures_util::FutureExt;
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Credential, attempt},
+    fault::{Fault, NotRun},
+    probe::LONG,
+    report::Seen,
+    scene::Scene,
+    trial::{Trial, seconds},
+};
+
+const LOST: &str = "callgate_kubernetes_watch_lost_seconds";
+
+/// It is gone, and comes back.
+pub const GONE: Fault = Fault {
+    family: "Kubernetes",
+    name: "API server gone, then back",
+    how: "the API server is stopped, and with it every connection",
+    story: || gone().boxed_local(),
+};
+
+/// All of them.
+pub const ALL: [Fault; 1] = [GONE];
+
+async fn gone() -> Result<Seen, NotRun> {
+    let mut cluster = KubeCluster::start().await;
+    cluster.grant("callgate", rules()).await;
+    cluster.create_namespace("shop").await;
+    for name in ["web", "later", "old"] {
+        cluster.create_account("shop", name, json!({})).await;
+    }
+    let token = async |name: &str, audience: &str| {
+        Credential::Token(cluster.token("shop", name, audience).await)
+    };
+    let (web, later) = (token("web", "nats").await, token("later", "nats").await);
+    let wrong = vec![token("web", "somebody else").await, token("old", "nats").await];
+    cluster.delete_account("shop", "old").await;
+    let config = config(&cluster);
+    let mut scene = Scene::builder().authenticators(&config).start().await;
+    let mut clients = scene.clients();
+    (clients.right, clients.wrong) = (web, wrong);
+    let urls = clients.urls.clone();
+    let view = scene.gate().view();
+    let played_by = if cluster.is_real() { "a real kube-apiserver" } else { "a stand-in for it" };
+    let mut trial = Trial::begins(view.clone(), clients).await;
+    trial.note(format!("the API server of this run was {played_by}"));
+    cluster.stop().await;
+    view.metric_reaches(LOST, 1.0).await;
+    trial.clients_try().await;
+    // A pod that was never seen before, but whose account is known.
+    assert!(attempt(&urls, &later).await.is_in(), "no login needs the API server");
+    trial.everybody_is_in();
+    trial.ends().await;
+    cluster.resume().await;
+    let since = Instant::now();
+    cluster.delete_account("shop", "later").await;
+    eventually("a deleted account to be refused", LONG, async || {
+        (!attempt(&urls, &later).await.is_in()).then_some(())
+    })
+    .await;
+    let after = seconds(since.elapsed());
+    trial.note(format!("an account deleted when it is back is refused after {after}"));
+    trial.recovers().await;
+    trial.everybody_is_in();
+    Ok(trial.seen().await)
+}
+
+/// What the chart grants.
+fn rules() -> Value {
+    json!([
+        { "apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["get", "list", "watch"] },
+        { "nonResourceURLs": ["/.well-known/openid-configuration", "/openid/v1/jwks"],
+          "verbs": ["get"] },
+        { "apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"],
+          "verbs": ["create"] },
+    ])
+}
+
+fn config(cluster: &KubeCluster) -> String {
+    let kubeconfig = cluster.kubeconfig("callgate");
+    format!(
+        "[[authenticators]]\naccount = \"APP\"\n[authenticators.kubernetes]\n\
+         audience = [\"nats\"]\nkubeconfig = {kubeconfig:?}\n\
+         defaults = {{ publish = [\">\"], subscribe = [\">\"] }}\n"
+    )
+}

@@ -1,0 +1,101 @@
+//! A decision goes wrong in the worst ways: it panics, or stops the event loop.
+
+use std::time::Instant;
+
+use futures_util::FutureExt;
+
+use crate::{
+    client::{Came, Credential, attempt},
+    fault::{Fault, NotRun},
+    gate::{self, Gate, Launch},
+    probe::LONG,
+    report::Seen,
+    scene::{Scene, USERS},
+    trial::{Trial, seconds},
+};
+
+const FAMILY: &str = "decisions";
+
+/// An authenticator panics.
+pub const PANICS: Fault = Fault {
+    family: FAMILY,
+    name: "an authenticator panics at every request that is its own",
+    how: "the stock service with an authenticator of one's own, through the library; \
+          it stands before the users",
+    story: || panics().boxed_local(),
+};
+
+/// Authenticators stop every thread of the event loop.
+pub const BLOCKS: Fault = Fault {
+    family: FAMILY,
+    name: "authenticators block every thread of one replica's event loop",
+    how: "the same, sleeping where they must await; two replicas",
+    story: || blocks().boxed_local(),
+};
+
+/// All of them.
+pub const ALL: [Fault; 2] = [PANICS, BLOCKS];
+
+fn with(kind: &str) -> String {
+    // First in the chain: what it does not survive must not pass on to the next.
+    format!("[[authenticators]]\nname = \"faulty\"\n[authenticators.{kind}]\n{USERS}")
+}
+
+async fn panics() -> Result<Seen, NotRun> {
+    // A backtrace takes seconds, in which nobody else can write to the log: there must be none.
+    let variables = vec![("RUST_BACKTRACE".to_owned(), "1".into())];
+    let launch = Launch { binary: Some(gate::faulty_binary()), variables, ..Launch::default() };
+    // The next authenticator knows one such token: it must never be asked about it.
+    let users = r#"{ "alice": { "pass": "alice", "account": "APP" },
+                     "token": { "token": "panics-1", "account": "APP" } }"#;
+    let scene = Scene::builder().authenticators(&with("panics")).launch(launch);
+    let mut scene = scene.file("users.json", users).start().await;
+    let mut clients = scene.clients();
+    let urls = clients.urls.clone();
+    clients.wrong.push(Credential::Token("panics-1".to_owned()));
+    let mut trial = Trial::begins(scene.gate().view(), clients).await;
+    for _ in 0..10 {
+        let attempt = attempt(&urls, &Credential::Token("panics-1".to_owned())).await;
+        assert_eq!(attempt.came, Came::Refused, "a panic is an answer: {attempt:?}");
+    }
+    trial.says("backend_unavailable").await;
+    trial.clients_try().await;
+    trial.everybody_is_in();
+    trial.lasts();
+    trial.recovers().await;
+    assert!(scene.gate().process.exit_status().is_none(), "the service lives");
+    Ok(trial.seen().await)
+}
+
+async fn blocks() -> Result<Seen, NotRun> {
+    let scene = Scene::start().await;
+    let folder = scene.variant("blocks", |text| text.replace(USERS, &with("blocks")));
+    let launch = Launch { binary: Some(gate::faulty_binary()), ..Launch::default() };
+    let mut blocked = Gate::start(&folder, &launch).await;
+    blocked.ready().await;
+    let clients = scene.clients();
+    let urls = clients.urls.clone();
+    let mut trial = Trial::begins(scene.gates[0].view(), clients).await;
+    let fault = Instant::now();
+    let mut tries = tokio::task::JoinSet::new();
+    // Half of them reach the other replica, which knows no such authenticator.
+    for number in 0..16 * std::thread::available_parallelism().map_or(4, usize::from) {
+        let (urls, token) = (urls.clone(), Credential::Token(format!("blocks-{number}")));
+        tries.spawn(async move { attempt(&urls, &token).await });
+    }
+    let status = blocked.process.wait_for_exit(LONG).await;
+    assert_eq!(status.code(), Some(70), "the watchdog ends it");
+    trial.note(format!(
+        "the watchdog ends the process {} after the first",
+        seconds(fault.elapsed())
+    ));
+    let words = "the event loop has not moved for 2 s: exiting, so that others take over";
+    assert!(blocked.view().log().contains(words), "{}", blocked.view().log());
+    trial.note(format!("the log of that replica: ERROR: {words}"));
+    while let Some(attempt) = tries.join_next().await {
+        assert!(!attempt.expect("it does not panic").is_in(), "let in by a blocked authenticator");
+    }
+    trial.ends().await;
+    trial.recovers().await;
+    Ok(trial.seen().await)
+}

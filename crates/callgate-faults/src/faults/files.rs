@@ -1,0 +1,118 @@
+//! The configuration file breaks while the service runs.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    path::Path,
+};
+
+use futures_util::FutureExt;
+
+use crate::{
+    fault::{Fault, NotRun},
+    gate::{Gate, Launch},
+    report::Seen,
+    scene::Scene,
+    trial::Trial,
+};
+
+const FAMILY: &str = "configuration file";
+const RELOADED: &str = "callgate_config_reloads_total{result=\"ok\"}";
+const NOT_RELOADED: &str = "callgate_config_reloads_total{result=\"failed\"}";
+/// `nobody`: somebody whom file modes concern, as they do not concern root.
+const NOBODY: u32 = 65534;
+
+/// Cut in the middle of a table.
+pub const TRUNCATED: Fault = Fault {
+    family: FAMILY,
+    name: "truncated, then whole again",
+    how: "cut in the middle while the service runs, then SIGHUP; then written again",
+    story: || broken(truncate).boxed_local(),
+};
+
+/// Mode 000.
+pub const UNREADABLE: Fault = Fault {
+    family: FAMILY,
+    name: "unreadable, then readable again",
+    how: "the service runs as nobody; `chmod 000`, then SIGHUP; then `chmod 600`",
+    story: || broken(make_unreadable).boxed_local(),
+};
+
+/// A folder of the same name.
+pub const DIRECTORY: Fault = Fault {
+    family: FAMILY,
+    name: "replaced by a directory, then back",
+    how: "another file system object of the same name, then SIGHUP; then the file again",
+    story: || broken(replace_by_directory).boxed_local(),
+};
+
+/// All of them.
+pub const ALL: [Fault; 3] = [TRUNCATED, UNREADABLE, DIRECTORY];
+
+async fn broken(break_it: fn(&Path)) -> Result<Seen, NotRun> {
+    let mut scene = Scene::builder().gates(0).start().await;
+    let file = scene.path("callgate.toml");
+    let gate = Gate::start(scene.folder(), &as_nobody(scene.folder())).await;
+    gate.ready().await;
+    scene.gates.push(gate);
+    let whole = fs::read(&file).expect("it was written");
+    let view = scene.gate().view();
+    let (ok, failed) = (view.metric(RELOADED).await, view.metric(NOT_RELOADED).await);
+    let mut trial = Trial::begins(view.clone(), scene.clients()).await;
+    break_it(&file);
+    scene.gate().process.signal("HUP");
+    view.metric_reaches(NOT_RELOADED, failed + 1.0).await;
+    trial.says("the new configuration cannot be used; the old one stays in force").await;
+    trial.clients_try().await;
+    trial.everybody_is_in();
+    trial.ends().await;
+    mend(&file, &whole);
+    // Nobody asks for it: the service sees by itself that the file changed.
+    view.metric_reaches(RELOADED, ok + 1.0).await;
+    trial.recovers().await;
+    trial.everybody_is_in();
+    Ok(trial.seen().await)
+}
+
+/// Modes do not concern root, so that the service must be somebody else.
+fn as_nobody(folder: &Path) -> Launch {
+    if fs::metadata("/proc/self").map(|own| own.uid()).unwrap_or(0) != 0 {
+        return Launch::default();
+    }
+    for entry in fs::read_dir(folder).expect("our folder").flatten() {
+        chown(entry.path(), Some(NOBODY), None).expect("root may");
+    }
+    chown(folder, Some(NOBODY), None).expect("root may");
+    let uid = format!("--reuid={NOBODY}");
+    // The binary may lie where only root may go: the shell opens it first.
+    let command = ["setpriv", &uid, "--clear-groups", "--"].map(Into::into).to_vec();
+    Launch { before: command, binary: Some(crate::gate::copied_to(folder)), ..Launch::default() }
+}
+
+fn truncate(file: &Path) {
+    let text = fs::read_to_string(file).expect("it is there");
+    let cut = text.find("[issuer]").expect("the table is there") + 30;
+    fs::write(file, &text[..cut]).expect("it can be written");
+}
+
+fn make_unreadable(file: &Path) {
+    fs::set_permissions(file, fs::Permissions::from_mode(0o000)).expect("it is ours");
+}
+
+fn replace_by_directory(file: &Path) {
+    fs::remove_file(file).expect("it is ours");
+    fs::create_dir(file).expect("its name is free");
+}
+
+fn mend(file: &Path, whole: &[u8]) {
+    if file.is_dir() {
+        fs::remove_dir(file).expect("it is empty");
+    } else {
+        fs::remove_file(file).expect("it is ours");
+    }
+    let text = String::from_utf8(whole.to_vec()).expect("it was text");
+    crate::scene::write_private(file, &text);
+    if fs::metadata(file).expect("it is there").uid() == 0 {
+        chown(file, Some(NOBODY), None).expect("root may");
+    }
+}

@@ -1,0 +1,208 @@
+//! The identity provider goes away, hangs, or lies.
+//!
+//! In each: tokens by known keys go on, a token by a new key is neither admitted nor waited for longer
+//! than the request may last, users of another authenticator notice nothing, and when the provider is well
+//! the new key is taken up.
+
+use std::time::Instant;
+
+use callgate_testkit::{
+    OidcProvider, eventually,
+    oidc_provider::{Authority, KEYS, Lie, SigningKey},
+};
+use futures_util::FutureExt;
+use serde_json::json;
+
+use crate::{
+    client::{Credential, attempt},
+    fault::{Fault, NotRun},
+    probe::{Clients, LONG},
+    report::Seen,
+    scene::{ACCOUNT, Scene, USERS},
+    trial::{Trial, seconds},
+};
+
+const FAMILY: &str = "identity provider";
+
+/// Nobody listens.
+pub const REFUSES: Fault = Fault {
+    family: FAMILY,
+    name: "refuses connections",
+    how: "the listener before the npm package oidc-provider is closed",
+    story: || broken(Kind::Refuses).boxed_local(),
+};
+
+/// It takes the request and says nothing.
+pub const HANGS: Fault = Fault {
+    family: FAMILY,
+    name: "hangs",
+    how: "the request is taken and not answered",
+    story: || broken(Kind::Lies(Lie::Held)).boxed_local(),
+};
+
+/// A byte a second.
+pub const DRIPS: Fault = Fault {
+    family: FAMILY,
+    name: "drips a byte a second",
+    how: "the provider's own answer, a byte a second",
+    story: || broken(Kind::Lies(Lie::Dripping)).boxed_local(),
+};
+
+/// Something that is no key set.
+pub const GARBAGE: Fault = Fault {
+    family: FAMILY,
+    name: "answers garbage",
+    how: "a login page with status 200 instead of keys",
+    story: || broken(Kind::Lies(garbage())).boxed_local(),
+};
+
+/// Half of an answer.
+pub const HALF_CLOSES: Fault = Fault {
+    family: FAMILY,
+    name: "half-closes in the middle of an answer",
+    how: "half of the provider's own answer, then the sending side is closed",
+    story: || broken(Kind::Lies(Lie::HalfClosed)).boxed_local(),
+};
+
+/// A certificate of yesterday.
+pub const EXPIRED: Fault = Fault {
+    family: FAMILY,
+    name: "shows an expired certificate",
+    how: "the listener comes up again with a certificate that has ended; later with a good one",
+    story: || broken(Kind::Expired).boxed_local(),
+};
+
+/// All of them.
+pub const ALL: [Fault; 6] = [REFUSES, HANGS, DRIPS, GARBAGE, HALF_CLOSES, EXPIRED];
+
+#[derive(Debug)]
+enum Kind {
+    Refuses,
+    Lies(Lie),
+    Expired,
+}
+
+fn garbage() -> Lie {
+    Lie::Answer("200 OK", String::new(), "<!doctype html><h1>Please log in</h1>".to_owned())
+}
+
+async fn broken(kind: Kind) -> Result<Seen, NotRun> {
+    let authority = Authority::new("ours");
+    let mut provider = provider(&authority).await;
+    let scene = Scene::builder().authenticators(&config(provider.issuer()));
+    let mut scene = scene.file("ca.pem", authority.pem()).start().await;
+    let clients = clients(&scene, &provider).await;
+    let urls = clients.urls.clone();
+    let mut trial = Trial::begins(scene.gate().view(), clients).await;
+    begin(&kind, &mut provider, &authority).await;
+    provider.rotate().await;
+    let newcomer = Credential::Token(provider.mint("ES256", json!({})).await);
+    let first = attempt(&urls, &newcomer).await;
+    assert!(!first.is_in(), "in by a key that nobody could fetch");
+    trial.note(format!(
+        "a token by a new key is refused after {}, `temporarily unavailable`",
+        seconds(first.took)
+    ));
+    trial.says("backend_unavailable").await;
+    trial.clients_try().await;
+    let user = attempt(&urls, &Credential::password("alice", "alice")).await;
+    assert!(user.is_in(), "another authenticator is not concerned: {user:?}");
+    trial.everybody_is_in();
+    trial.ends().await;
+    end(&kind, &mut provider, &authority).await;
+    let since = Instant::now();
+    eventually("a client with the new key", LONG, async || {
+        attempt(&urls, &newcomer).await.is_in().then_some(())
+    })
+    .await;
+    let after = seconds(since.elapsed());
+    trial.note(format!("the new key is taken up {after} after the provider is well"));
+    trial.recovers().await;
+    trial.everybody_is_in();
+    Ok(trial.seen().await)
+}
+
+/// The real one where Node.js is; elsewhere keys and discovery of our own.
+async fn provider(authority: &Authority) -> OidcProvider {
+    if cfg!(feature = "node") {
+        OidcProvider::npm_over_tls(authority.server()).await
+    } else {
+        OidcProvider::stand_in_over_tls(authority.server()).await
+    }
+}
+
+async fn begin(kind: &Kind, provider: &mut OidcProvider, authority: &Authority) {
+    match kind {
+        Kind::Refuses => provider.front_mut().go_down().await,
+        Kind::Lies(lie) => provider.front().lie(KEYS, lie.clone()),
+        Kind::Expired => {
+            provider.front_mut().go_down().await;
+            provider.front_mut().show(authority.expired_server());
+            provider.front_mut().come_up().await;
+        }
+    }
+}
+
+async fn end(kind: &Kind, provider: &mut OidcProvider, authority: &Authority) {
+    match kind {
+        Kind::Refuses => provider.front_mut().come_up().await,
+        Kind::Lies(_) => provider.front().tell_truth(),
+        Kind::Expired => {
+            provider.front_mut().go_down().await;
+            provider.front_mut().show(authority.server());
+            provider.front_mut().come_up().await;
+        }
+    }
+}
+
+/// One with a good token; others with tokens that are expired, for somebody else, or by a stranger.
+async fn clients(scene: &Scene, provider: &OidcProvider) -> Clients {
+    let good = provider.mint("ES256", json!({})).await;
+    let stranger = SigningKey::generate(&key_of(&good), "ES256");
+    let claims = json!({ "iss": provider.issuer(), "aud": "nats", "sub": "eve",
+                         "iat": now(), "exp": now() + 600 });
+    let wrong = vec![
+        provider.mint("ES256", json!({ "iat": now() - 900, "exp": now() - 60 })).await,
+        provider.mint("ES256", json!({ "aud": "somebody else" })).await,
+        stranger.token(&claims),
+    ];
+    Clients {
+        right: Credential::Token(good),
+        wrong: wrong.into_iter().map(Credential::Token).collect(),
+        account: ACCOUNT.to_owned(),
+        ..scene.clients()
+    }
+}
+
+/// The key id in a token's header, which a forger copies.
+fn key_of(token: &str) -> String {
+    let head = token.split('.').next().expect("a header");
+    let head = data_encoding::BASE64URL_NOPAD.decode(head.as_bytes()).expect("base64url");
+    let head: serde_json::Value = serde_json::from_slice(&head).expect("JSON");
+    head["kid"].as_str().expect("a key id").to_owned()
+}
+
+fn now() -> i64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
+    i64::try_from(since.as_secs()).expect("in time")
+}
+
+fn config(issuer: &str) -> String {
+    format!(
+        r#"{USERS}
+[[authenticators]]
+name = "sso"
+[authenticators.oidc]
+issuer = "{issuer}"
+ca = "ca.pem"
+audience = ["nats"]
+[[bindings]]
+authenticator = "sso"
+account = "APP"
+roles = ["all"]
+[roles.all]
+publish = [">"]
+inbox = "shared"
+"#
+    )
+}

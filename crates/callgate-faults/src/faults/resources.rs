@@ -1,0 +1,288 @@
+//! The machine runs out of something: room for the log, descriptors, memory.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use callgate_testkit::{eventually, ports::free_port};
+use futures_util::FutureExt;
+use serde_json::Value;
+
+use crate::{
+    client::{Came, Credential},
+    fault::{Fault, NotRun},
+    gate::{self, Gate, Launch},
+    probe::LONG,
+    report::Seen,
+    scene::Scene,
+    trial::Trial,
+};
+
+const FAMILY: &str = "resources";
+
+/// No record can be written, ever.
+pub const NO_LOG: Fault = Fault {
+    family: FAMILY,
+    name: "no room for the log from the beginning",
+    how: "standard error is /dev/full",
+    story: || no_log().boxed_local(),
+};
+
+/// The log's file system fills up, and is emptied.
+pub const LOG_FILLS_UP: Fault = Fault {
+    family: FAMILY,
+    name: "disk of the log full, then emptied",
+    how: "standard error is a file on a tmpfs of 64 KiB",
+    story: || log_fills_up().boxed_local(),
+};
+
+/// Whoever reads the log hangs.
+pub const LOG_STUCK: Fault = Fault {
+    family: FAMILY,
+    name: "the reader of one replica's log hangs",
+    how: "standard error is a pipe that nobody reads; two replicas",
+    story: || log_stuck().boxed_local(),
+};
+
+/// No descriptor is free.
+pub const DESCRIPTORS: Fault = Fault {
+    family: FAMILY,
+    name: "descriptor limit reached",
+    how: "`prlimit --nofile` of the running process to what it has open; later raised",
+    story: || descriptors().boxed_local(),
+};
+
+/// No memory for the next password.
+pub const MEMORY: Fault = Fault {
+    family: FAMILY,
+    name: "memory limit set low",
+    how: "`prlimit --as` around what the service has before its first login; argon2id logins, \
+          19 MiB each; then a supervisor starts it without the limit",
+    story: || memory().boxed_local(),
+};
+
+/// All of them.
+pub const ALL: [Fault; 5] = [NO_LOG, LOG_FILLS_UP, LOG_STUCK, DESCRIPTORS, MEMORY];
+
+/// Where the log says nothing, the admin endpoint must be known.
+async fn logging_to(stderr: &Path) -> (Scene, Launch) {
+    let admin = format!("127.0.0.1:{}", free_port());
+    let launch =
+        Launch { stderr: Some(stderr.to_owned()), admin: Some(admin.clone()), ..Launch::default() };
+    (Scene::builder().gates(0).admin(&admin).start().await, launch)
+}
+
+async fn no_log() -> Result<Seen, NotRun> {
+    let (scene, launch) = logging_to(Path::new("/dev/full")).await;
+    let gate = Gate::start(scene.folder(), &launch).await;
+    gate.ready().await;
+    let mut trial = Trial::begins(gate.view(), scene.clients()).await;
+    trial.clients_try().await;
+    trial.everybody_is_in();
+    let lost = gate.view().metric("callgate_log_lost_total").await;
+    assert!(lost > 0.0, "what is lost is counted: {lost}");
+    trial.lasts();
+    trial.recovers().await;
+    Ok(trial.seen().await)
+}
+
+async fn log_fills_up() -> Result<Seen, NotRun> {
+    let disk = Disk::new("64k").map_err(NotRun)?;
+    let file = disk.path().join("log");
+    let (scene, launch) = logging_to(&file).await;
+    let gate = Gate::start(scene.folder(), &launch).await;
+    gate.ready().await;
+    let mut trial = Trial::begins(gate.view(), scene.clients()).await;
+    gate.view().metric_reaches("callgate_log_lost_total", 10.0).await;
+    trial.more_clients_try().await;
+    trial.everybody_is_in();
+    trial.ends().await;
+    // As a log rotation does that truncates: the service goes on at its place in the file.
+    fs::OpenOptions::new().write(true).open(&file).and_then(|log| log.set_len(0)).expect("emptied");
+    trial.recovers().await;
+    eventually("the log to go on", LONG, async || {
+        let log = fs::read(&file).unwrap_or_default();
+        String::from_utf8_lossy(&log).contains("\"outcome\":").then_some(())
+    })
+    .await;
+    trial.note("records of that time are lost; the log goes on when there is room");
+    Ok(trial.seen().await)
+}
+
+async fn log_stuck() -> Result<Seen, NotRun> {
+    let scene = Scene::start().await;
+    let pipe = scene.path("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|status| status.success()), "a pipe can be made");
+    // Open for reading and writing, so that nobody waits for the other end; and never read.
+    let reader = fs::OpenOptions::new().read(true).write(true).open(&pipe).expect("a pipe");
+    let admin = format!("127.0.0.1:{}", free_port());
+    let folder = scene.variant("stuck", |text| text.replace("127.0.0.1:0", &admin));
+    let launch = Launch { stderr: Some(pipe), admin: Some(admin), ..Launch::default() };
+    let mut stuck = Gate::start(&folder, &launch).await;
+    stuck.ready().await;
+    let mut clients = scene.clients();
+    clients.at_once = 4;
+    let mut trial = Trial::begins(scene.gates[0].view(), clients).await;
+    let status = stuck.process.wait_for_exit(LONG).await;
+    assert_eq!(status.code(), Some(70), "the watchdog ends it");
+    trial.note("the replica exits with 70 as soon as its event loop has stood still for 2 s");
+    drop(reader);
+    trial.ends().await;
+    trial.recovers().await;
+    Ok(trial.seen().await)
+}
+
+async fn descriptors() -> Result<Seen, NotRun> {
+    let mut scene = Scene::start().await;
+    let view = scene.gate().view();
+    let failed = view.metric("callgate_config_reloads_total{result=\"failed\"}").await;
+    let ok = view.metric("callgate_config_reloads_total{result=\"ok\"}").await;
+    let pid = scene.gate().process.pid();
+    let mut trial = Trial::begins(view.clone(), scene.clients()).await;
+    // What was just closed leaves a place free: then the limit must be lower.
+    loop {
+        limit(pid, "nofile", &first_free(pid).to_string()).map_err(NotRun)?;
+        if view.get("/livez").await.is_none() {
+            break;
+        }
+    }
+    scene.gate().process.signal("HUP");
+    trial.says("the new configuration cannot be used; the old one stays in force").await;
+    trial.clients_try().await;
+    trial.everybody_is_in();
+    trial.ends().await;
+    limit(pid, "nofile", "1024").map_err(NotRun)?;
+    trial.recovers().await;
+    // The files of the configuration are looked at again by whoever asks.
+    scene.gate().process.signal("HUP");
+    view.metric_reaches("callgate_config_reloads_total{result=\"ok\"}", ok + 1.0).await;
+    let counted = view.metric("callgate_config_reloads_total{result=\"failed\"}").await - failed;
+    trial.note(format!("failed reloads counted: {counted}; `/livez` does not answer meanwhile"));
+    Ok(trial.seen().await)
+}
+
+/// Hashed by `callgate hash-password`: 19 MiB for each login.
+async fn memory() -> Result<Seen, NotRun> {
+    let hash = gate::hash_password("alice");
+    let users = format!("{{ \"alice\": {{ \"pass\": \"{hash}\", \"account\": \"APP\" }} }}");
+    let config = format!("{}\n[cache]\npasswords = \"0s\"\n", crate::scene::USERS);
+    let scene = Scene::builder().authenticators(&config).file("users.json", &users);
+    let mut scene = scene.start().await;
+    let mut clients = scene.clients();
+    clients.wrong.retain(|wrong| matches!(wrong, Credential::Password(..)));
+    let mut trial = Trial::begins(scene.gate().view(), clients).await;
+    // Before its first login, which is when the memory is asked for.
+    let fresh = scene.one_more().await;
+    fresh.ready().await;
+    let needed = status_kib(fresh.process.pid(), "VmSize");
+    drop(fresh);
+    scene.gate().terminate().await;
+    for headroom in [-64, -16, 4, 12] {
+        let kib = needed.saturating_add_signed(headroom * 1024);
+        let note = starved(&scene, &trial, kib).await.map_err(NotRun)?;
+        trial.note(format!("{headroom:+} MiB: {note}"));
+    }
+    trial.ends().await;
+    // What a supervisor does, and nobody else.
+    let fresh = scene.one_more().await;
+    trial.watch(fresh.view());
+    scene.gates = vec![fresh];
+    trial.recovers().await;
+    Ok(trial.seen().await)
+}
+
+/// What becomes of a service that may have only so much memory.
+async fn starved(scene: &Scene, trial: &Trial, kib: u64) -> Result<String, String> {
+    let limit = format!("--as={}", kib * 1024);
+    let before = ["prlimit", &limit, "--"].map(Into::into).to_vec();
+    let mut process = gate::start(scene.folder(), &Launch { before, ..Launch::default() });
+    let began = Instant::now();
+    loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if let Some(status) = process.exit_status() {
+            let text = process.stderr();
+            if text.starts_with("prlimit: ") {
+                return Err(text);
+            }
+            let when =
+                if text.contains("ready: answering") { "at a login" } else { "at the start" };
+            return Ok(format!("the process ends {when} ({status})"));
+        }
+        let attempts = trial.probe.right_between(began, Instant::now());
+        let answered = attempts.iter().filter(|a| a.began > began && a.came == Came::Refused);
+        if answered.count() > 3 {
+            let reason = reason_for_alice(&process.stderr());
+            process.kill();
+            return Ok(format!("logins are refused (`{reason}`)"));
+        }
+        let came_in = attempts.iter().filter(|a| a.began > began && a.is_in());
+        if came_in.count() > 3 {
+            process.kill();
+            return Ok("it is enough: those who may, come in".to_owned());
+        }
+    }
+}
+
+/// Why the one who may come in was refused.
+fn reason_for_alice(log: &str) -> String {
+    let records = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut reasons = records
+        .filter(|record| record["user"] == "alice" && record["outcome"] == "refused")
+        .filter_map(|record| record["reason"].as_str().map(str::to_owned));
+    reasons.find(|reason| reason != "bad_password").unwrap_or_else(|| "bad_password".to_owned())
+}
+
+fn limit(pid: u32, what: &str, value: &str) -> Result<(), String> {
+    let set = format!("--{what}={value}:");
+    let output = Command::new("prlimit").args(["--pid", &pid.to_string(), &set]).output();
+    let output = output.map_err(|error| format!("there is no `prlimit`: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    output.status.success().then_some(()).ok_or(said)
+}
+
+/// The number that the next descriptor would have.
+fn first_free(pid: u32) -> usize {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("our own process").flatten();
+    let open: BTreeSet<usize> =
+        open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    (0..).find(|number| !open.contains(number)).expect("there is a limit")
+}
+
+fn status_kib(pid: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("our own process");
+    let line = status.lines().find(|line| line.starts_with(name)).expect("Linux has it");
+    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+}
+
+/// A small file system of its own.
+#[derive(Debug)]
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn new(size: &str) -> Result<Self, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let output = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(folder.path())
+            .output();
+        let output = output.map_err(|error| format!("there is no `mount`: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        output.status.success().then_some(Self(folder)).ok_or(said)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().to_owned()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: the service may still have its log open.
+        let _gone_already = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}

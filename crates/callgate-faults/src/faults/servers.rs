@@ -1,0 +1,147 @@
+//! nats-server goes away, freezes, comes back as another.
+
+use std::time::Instant;
+
+use futures_util::FutureExt;
+
+use crate::{
+    fault::{Fault, NotRun},
+    report::Seen,
+    scene::Scene,
+    trial::{Trial, seconds},
+};
+
+const FAMILY: &str = "nats-server";
+
+/// The server ends, and is started again later.
+pub const STOPPED: Fault = Fault {
+    family: FAMILY,
+    name: "stopped, then started",
+    how: "SIGTERM; a real nats-server, which has new keys when it starts again",
+    story: || stopped().boxed_local(),
+};
+
+/// The server stops answering, and its connections stay open.
+pub const FROZEN: Fault = Fault {
+    family: FAMILY,
+    name: "frozen, then thawed",
+    how: "SIGSTOP and SIGCONT",
+    story: || frozen(false).boxed_local(),
+};
+
+/// The same, until the gate has given it up.
+pub const FROZEN_LONG: Fault = Fault {
+    family: FAMILY,
+    name: "frozen until Callgate gives it up, then thawed",
+    how: "SIGSTOP and SIGCONT",
+    story: || frozen(true).boxed_local(),
+};
+
+/// Killed and started at once: another server id, another curve key.
+pub const NEW_KEYS: Fault = Fault {
+    family: FAMILY,
+    name: "crashed and restarted at once, with new keys",
+    how: "SIGKILL; the server id and the curve key change",
+    story: || new_keys().boxed_local(),
+};
+
+/// One of three servers dies for ever.
+pub const ONE_OF_THREE: Fault = Fault {
+    family: FAMILY,
+    name: "one of three in a cluster killed, the one that Callgate is connected to",
+    how: "SIGKILL; clients come to the other two",
+    story: || one_of_three(false).boxed_local(),
+};
+
+/// One of three servers stands still for ever.
+pub const ONE_OF_THREE_FROZEN: Fault = Fault {
+    family: FAMILY,
+    name: "one of three in a cluster frozen, the one that Callgate is connected to",
+    how: "SIGSTOP, with `ping_interval: 2s, ping_max: 1` in nats-server; clients come to the other two",
+    story: || one_of_three(true).boxed_local(),
+};
+
+/// All of them.
+pub const ALL: [Fault; 6] =
+    [STOPPED, FROZEN, FROZEN_LONG, NEW_KEYS, ONE_OF_THREE, ONE_OF_THREE_FROZEN];
+
+async fn stopped() -> Result<Seen, NotRun> {
+    let mut scene = Scene::start().await;
+    let mut trial = Trial::begins(scene.gate().view(), scene.clients()).await;
+    scene.server().stop().await;
+    trial.says("the connection to NATS is lost").await;
+    trial.is_not_ready().await;
+    trial.more_clients_try().await;
+    trial.ends().await;
+    scene.server().restart().await;
+    trial.recovers().await;
+    Ok(trial.seen().await)
+}
+
+async fn frozen(until_given_up: bool) -> Result<Seen, NotRun> {
+    let mut scene = Scene::start().await;
+    let mut trial = Trial::begins(scene.gate().view(), scene.clients()).await;
+    scene.server().freeze().await;
+    if until_given_up {
+        trial.is_not_ready().await;
+    } else {
+        trial.clients_try().await;
+    }
+    trial.ends().await;
+    scene.server().thaw();
+    trial.recovers().await;
+    Ok(trial.seen().await)
+}
+
+async fn new_keys() -> Result<Seen, NotRun> {
+    let mut scene = Scene::start().await;
+    let before = scene.gate().view().records(0);
+    let mut trial = Trial::begins(scene.gate().view(), scene.clients()).await;
+    scene.server().kill();
+    scene.server().restart().await;
+    trial.lasts();
+    trial.recovers().await;
+    // The server that asks now is another one: it made its keys when it started.
+    let ids = |records: &[serde_json::Value]| {
+        let mut ids: Vec<_> =
+            records.iter().filter_map(|r| r["server_id"].as_str().map(str::to_owned)).collect();
+        ids.dedup();
+        ids
+    };
+    let asked = ids(&scene.gate().view().records(0));
+    assert_eq!(asked.len(), 2, "two server ids have asked: {asked:?} {}", before.len());
+    Ok(trial.seen().await)
+}
+
+async fn one_of_three(frozen: bool) -> Result<Seen, NotRun> {
+    let pings = "ping_interval: \"2s\"\nping_max: 1\n";
+    let mut scene = Scene::builder().servers(3).server_config(pings).start().await;
+    let home = home(&scene).await;
+    let mut clients = scene.clients();
+    // Whoever tries a lost server first loses time there; how much is that client's business.
+    clients.urls.remove(home);
+    let mut trial = Trial::begins(scene.gate().view(), clients).await;
+    let killed = Instant::now();
+    match frozen {
+        true => scene.servers[home].freeze().await,
+        false => scene.servers[home].kill(),
+    }
+    trial.lasts();
+    trial.says("the connection to NATS is lost").await;
+    trial.says("connected to NATS").await;
+    trial.note(format!("Callgate is with another server after {}", seconds(killed.elapsed())));
+    trial.recovers().await;
+    // The others go on sending requests to where the gate was, until they give the frozen one up.
+    trial.is_quiet().await;
+    Ok(trial.seen().await)
+}
+
+/// The server that the gate is connected to.
+async fn home(scene: &Scene) -> usize {
+    for number in 0..scene.servers.len() {
+        if scene.members_at(number).await > 0 {
+            return number;
+        }
+    }
+    panic!("the gate is connected to no server");
+}

@@ -1,0 +1,152 @@
+//! Clients that come without a pause: some who may come in, and some who must not.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use callgate_testkit::eventually;
+use tokio::task::JoinHandle;
+
+use crate::client::{Attempt, Came, Credential, attempt};
+
+/// Between two attempts of one client, so that a machine's whole power does not go into attempts.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long anything is waited for; a slow machine needs it, and nothing is asserted about it.
+pub const LONG: Duration = Duration::from_secs(90);
+
+/// Who comes.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    /// One of these servers is tried.
+    pub urls: Vec<String>,
+    /// Who may come in.
+    pub right: Credential,
+    /// How many of them come at once.
+    pub at_once: usize,
+    /// Who must not.
+    pub wrong: Vec<Credential>,
+    /// The account in which all are.
+    pub account: String,
+}
+
+/// Clients that come until this ends.
+#[derive(Debug)]
+pub struct Probe {
+    clients: Clients,
+    seen: Arc<Seen>,
+    stop: Arc<AtomicBool>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    right: Mutex<Vec<Attempt>>,
+    wrong: Mutex<Vec<(Credential, Attempt)>>,
+}
+
+impl Probe {
+    /// They come from now on.
+    pub fn start(clients: Clients) -> Self {
+        let (seen, stop) = (Arc::<Seen>::default(), Arc::<AtomicBool>::default());
+        let mut workers = Vec::new();
+        for _ in 0..clients.at_once {
+            let (clients, seen, stop) = (clients.clone(), Arc::clone(&seen), Arc::clone(&stop));
+            workers.push(tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let attempt = attempt(&clients.urls, &clients.right).await;
+                    seen.right.lock().unwrap().push(attempt);
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }));
+        }
+        let (all, saw, stopped) = (clients.clone(), Arc::clone(&seen), Arc::clone(&stop));
+        workers.push(tokio::spawn(async move {
+            for wrong in all.wrong.iter().cycle() {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let attempt = attempt(&all.urls, wrong).await;
+                saw.wrong.lock().unwrap().push((wrong.clone(), attempt));
+                tokio::time::sleep(PAUSE).await;
+            }
+        }));
+        Self { clients, seen, stop, workers }
+    }
+
+    /// Those who may come in, and whose attempt was under way or began in this time.
+    pub fn right_between(&self, from: Instant, to: Instant) -> Vec<Attempt> {
+        let all = self.seen.right.lock().unwrap();
+        all.iter().filter(|a| a.ended() >= from && a.began <= to).cloned().collect()
+    }
+
+    /// The same of those who must not.
+    pub fn wrong_between(&self, from: Instant, to: Instant) -> Vec<Attempt> {
+        let all = self.seen.wrong.lock().unwrap();
+        let attempts = all.iter().map(|(_, attempt)| attempt);
+        attempts.filter(|a| a.ended() >= from && a.began <= to).cloned().collect()
+    }
+
+    /// Waits until so many of each kind began after `from` and have ended.
+    pub async fn tries(&self, from: Instant, count: usize) {
+        eventually(&format!("{count} attempts of each kind"), LONG, async || {
+            let right = self.seen.right.lock().unwrap();
+            let wrong = self.seen.wrong.lock().unwrap();
+            let enough = right.iter().filter(|a| a.began >= from).count() >= count
+                && wrong.iter().filter(|(_, a)| a.began >= from).count() >= count;
+            enough.then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until somebody whose attempt began after `from` has come in; when that was.
+    pub async fn comes_in(&self, from: Instant) -> Instant {
+        self.come_in(from, 1).await
+    }
+
+    /// Waits until so many came in whose attempts began after `from`; when the last of them was.
+    pub async fn come_in(&self, from: Instant, count: usize) -> Instant {
+        eventually(&format!("{count} clients to come in"), LONG, async || {
+            let right = self.seen.right.lock().unwrap();
+            let mut ends: Vec<_> =
+                right.iter().filter(|a| a.began >= from && a.is_in()).map(Attempt::ended).collect();
+            ends.sort();
+            ends.get(count - 1).copied()
+        })
+        .await
+    }
+
+    /// Nobody came in who must not, and nobody into another account. Returns how many tried in vain.
+    ///
+    /// # Panics
+    /// If somebody did: that is the promise, whatever else breaks.
+    pub fn nobody_wrong_is_in(&self) -> usize {
+        let wrong = self.seen.wrong.lock().unwrap();
+        for (credential, attempt) in wrong.iter() {
+            assert!(!attempt.is_in(), "FAILED OPEN: {credential:?} came in: {attempt:?}");
+        }
+        for attempt in self.seen.right.lock().unwrap().iter() {
+            if let Came::In(account) = &attempt.came {
+                assert_eq!(account, &self.clients.account, "{attempt:?}");
+            }
+        }
+        wrong.len()
+    }
+
+    /// No more clients; waits for those under way.
+    pub async fn stop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for worker in self.workers.drain(..) {
+            worker.await.expect("a client does not panic");
+        }
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.workers.iter().for_each(JoinHandle::abort);
+    }
+}

@@ -1,0 +1,126 @@
+//! Three replicas under clients that come without a pause: replaced one by one, killed, frozen.
+
+pub mod measure;
+
+use std::time::{Duration, Instant};
+
+use callgate_testkit::eventually;
+use futures_util::FutureExt;
+
+use crate::{
+    client::Attempt,
+    fault::{Fault, NotRun},
+    gate,
+    probe::LONG,
+    report::Seen,
+    scene::{Scene, USERS},
+    trial::{Trial, seconds},
+};
+
+const FAMILY: &str = "three replicas";
+/// Clients that are on their way in at any moment.
+const AT_ONCE: usize = 6;
+
+/// Each is replaced by a fresh one.
+pub const ROLLED: Fault = Fault {
+    family: FAMILY,
+    name: "replaced one by one",
+    how: "SIGTERM, and a fresh one after each; six clients at a time",
+    story: || rolled().boxed_local(),
+};
+
+/// One dies.
+pub const KILLED: Fault = Fault {
+    family: FAMILY,
+    name: "one killed",
+    how: "SIGKILL; six clients at a time, each login a hash of argon2id",
+    story: || killed().boxed_local(),
+};
+
+/// One stands still, until nats-server gives it up; then it goes on.
+pub const FROZEN: Fault = Fault {
+    family: FAMILY,
+    name: "one frozen until nats-server gives it up, then thawed",
+    how: "SIGSTOP, with `ping_interval: 1s, ping_max: 1` in nats-server; then SIGCONT",
+    story: || frozen().boxed_local(),
+};
+
+/// All of them.
+pub const ALL: [Fault; 3] = [ROLLED, KILLED, FROZEN];
+
+async fn trial(scene: &Scene) -> Trial {
+    let mut clients = scene.clients();
+    clients.at_once = AT_ONCE;
+    // That of a replica to which nothing happens.
+    Trial::begins(scene.gates[2].view(), clients).await
+}
+
+async fn rolled() -> Result<Seen, NotRun> {
+    let mut scene = Scene::builder().gates(3).start().await;
+    let mut trial = trial(&scene).await;
+    for number in 0..3 {
+        let fresh = scene.one_more().await;
+        fresh.ready().await;
+        let mut old = std::mem::replace(&mut scene.gates[number], fresh);
+        old.terminate().await;
+        trial.more_clients_try().await;
+        trial.everybody_is_in();
+    }
+    trial.watch(scene.gates[2].view());
+    trial.lasts();
+    trial.recovers().await;
+    trial.everybody_is_in();
+    Ok(trial.seen().await)
+}
+
+async fn killed() -> Result<Seen, NotRun> {
+    // Slow enough that something is in flight at any moment.
+    let hash = gate::hash_password("alice");
+    let users = format!("{{ \"alice\": {{ \"pass\": \"{hash}\", \"account\": \"APP\" }} }}");
+    let config = format!("{USERS}\n[cache]\npasswords = \"0s\"\n");
+    let scene = Scene::builder().gates(3).authenticators(&config).file("users.json", &users);
+    let mut scene = scene.start().await;
+    let mut trial = trial(&scene).await;
+    let begun = Instant::now();
+    scene.gates[0].process.kill();
+    trial.lasts();
+    trial.recovers().await;
+    // As long as a server waits for an answer, so that every loss has shown itself.
+    trial.probe.come_in(begun + Duration::from_secs(2), AT_ONCE).await;
+    let attempts = trial.probe.right_between(begun, Instant::now());
+    let lost = attempts.iter().filter(|attempt| !attempt.is_in()).count();
+    // One client waits for one answer: more than these were never in flight.
+    assert!(lost <= AT_ONCE, "{lost} lost, but only {AT_ONCE} could be in flight");
+    trial
+        .note(format!("{lost} were in flight at the killed replica, of {AT_ONCE} on their way in"));
+    Ok(trial.seen().await)
+}
+
+async fn frozen() -> Result<Seen, NotRun> {
+    let pings = "ping_interval: \"1s\"\nping_max: 1\n";
+    let mut scene = Scene::builder().gates(3).server_config(pings).start().await;
+    let mut trial = trial(&scene).await;
+    let begun = Instant::now();
+    scene.gates[0].process.freeze().await;
+    eventually("the server to give it up", LONG, async || {
+        (scene.members_at(0).await < 3).then_some(())
+    })
+    .await;
+    let given_up = Instant::now();
+    let after = seconds(given_up - begun);
+    trial.note(format!("nats-server closes the stale connection after {after}"));
+    trial.lasts();
+    trial.recovers().await;
+    // Nobody who came later was sent to it.
+    trial.probe.come_in(given_up + Duration::from_secs(2), AT_ONCE).await;
+    let attempts = trial.probe.right_between(begun, Instant::now());
+    let late = |attempt: &&Attempt| attempt.began > given_up && !attempt.is_in();
+    assert_eq!(attempts.iter().filter(late).count(), 0, "lost after the replica was given up");
+    let lost = attempts.iter().filter(|attempt| !attempt.is_in()).count();
+    trial.note(format!("until then {lost} of {} attempts were lost", attempts.len()));
+    let mark = scene.gates[0].view().mark();
+    scene.gates[0].process.signal("CONT");
+    scene.gates[0].view().says(mark, "ready: answering authorization requests").await;
+    trial.note("thawed, it connects again and takes its share");
+    Ok(trial.seen().await)
+}

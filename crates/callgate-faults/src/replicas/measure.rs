@@ -1,0 +1,169 @@
+//! What a frozen replica costs: with nats-server's settings, with a supervisor, in a cluster.
+//!
+//! NATS hands requests to every member of a queue group, also to one that does not read them, until the
+//! server closes its connection. These are measurements: nothing is asserted about their numbers.
+
+use std::time::{Duration, Instant};
+
+use callgate_testkit::eventually;
+use futures_util::future::{FutureExt, LocalBoxFuture};
+
+use crate::{
+    client::Attempt,
+    gate::View,
+    probe::{Clients, Probe},
+    report::Measured,
+    scene::Scene,
+};
+
+/// `ping_interval` and `ping_max` of nats-server.
+#[derive(Debug, Clone, Copy)]
+struct Pings(&'static str, u32);
+
+/// How long nothing may fail before a case is over.
+const QUIET: Duration = Duration::from_secs(6);
+/// Longer than a server with its own settings holds on to a dead connection.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// All cases, to be run one after another.
+pub fn all() -> Vec<LocalBoxFuture<'static, Measured>> {
+    vec![
+        killed(Pings("2m", 2)).boxed_local(),
+        frozen(Pings("1s", 1)).boxed_local(),
+        frozen(Pings("5s", 2)).boxed_local(),
+        frozen(Pings("2m", 2)).boxed_local(),
+        supervised(Pings("2m", 2)).boxed_local(),
+        one_each(Pings("5s", 2)).boxed_local(),
+    ]
+}
+
+impl Pings {
+    fn config(self) -> String {
+        format!("ping_interval: \"{}\"\nping_max: {}\n", self.0, self.1)
+    }
+
+    fn words(self) -> String {
+        format!("{}, {}", self.0, self.1)
+    }
+}
+
+async fn killed(pings: Pings) -> Measured {
+    let mut scene = Scene::builder().gates(3).server_config(&pings.config()).start().await;
+    let probe = start(scene.clients()).await;
+    let begun = Instant::now();
+    scene.gates[0].process.kill();
+    until_quiet(&probe, begun).await;
+    told(probe, begun, "SIGKILL, one of three", pings, "the end of its connection").await
+}
+
+async fn frozen(pings: Pings) -> Measured {
+    let mut scene = Scene::builder().gates(3).server_config(&pings.config()).start().await;
+    let probe = start(scene.clients()).await;
+    let begun = Instant::now();
+    scene.gates[0].process.freeze().await;
+    until_given_up(&scene, 2).await;
+    until_quiet(&probe, begun).await;
+    told(probe, begun, "SIGSTOP, one of three", pings, "nats-server: stale connection").await
+}
+
+/// A supervisor asks `/livez` as the chart has it: every two seconds, and three failures are the end.
+async fn supervised(pings: Pings) -> Measured {
+    let mut scene = Scene::builder().gates(3).server_config(&pings.config()).start().await;
+    let probe = start(scene.clients()).await;
+    let begun = Instant::now();
+    scene.gates[0].process.freeze().await;
+    until_unhealthy(&scene.gates[0].view()).await;
+    scene.gates[0].process.kill();
+    let fresh = scene.one_more().await;
+    fresh.ready().await;
+    scene.gates[0] = fresh;
+    until_quiet(&probe, begun).await;
+    let case = "SIGSTOP, one of three; a supervisor asks `/livez`";
+    told(probe, begun, case, pings, "the supervisor, after three failures; it starts another").await
+}
+
+/// A cluster of three servers with a replica at each: a server prefers members of its own.
+async fn one_each(pings: Pings) -> Measured {
+    let scene = Scene::builder().gates(0).servers(3).server_config(&pings.config());
+    let mut scene = scene.start().await;
+    for number in 0..3 {
+        let urls: Vec<String> = scene.servers.iter().map(|server| server.url()).collect();
+        let (all, own) = (format!("servers = {urls:?}"), format!("servers = [{:?}]", urls[number]));
+        let folder = scene.variant(&format!("at-{number}"), |text| text.replace(&all, &own));
+        let gate = crate::gate::Gate::start(&folder, &crate::gate::Launch::default()).await;
+        gate.ready().await;
+        scene.gates.push(gate);
+    }
+    let clients = Clients { urls: vec![scene.servers[0].url()], ..scene.clients() };
+    let probe = start(clients).await;
+    let begun = Instant::now();
+    scene.gates[0].process.freeze().await;
+    until_given_up(&scene, 0).await;
+    until_quiet(&probe, begun).await;
+    let case = "SIGSTOP of the only replica at one server of a cluster; clients of that server";
+    told(probe, begun, case, pings, "nats-server: stale connection").await
+}
+
+async fn start(clients: Clients) -> Probe {
+    let now = Instant::now();
+    let probe = Probe::start(Clients { at_once: 4, ..clients });
+    probe.come_in(now, 10).await;
+    probe
+}
+
+/// Returns when the first server has no more than so many replicas.
+async fn until_given_up(scene: &Scene, members: usize) {
+    eventually("the server to give up a frozen replica", PATIENCE, async || {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        (scene.members_at(0).await <= members).then_some(())
+    })
+    .await;
+}
+
+/// Returns when nobody has failed for a while.
+async fn until_quiet(probe: &Probe, begun: Instant) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = Instant::now();
+        let failed = last_failure(&probe.right_between(begun, now));
+        if now.duration_since(failed.unwrap_or(begun)) > QUIET {
+            return;
+        }
+    }
+}
+
+async fn until_unhealthy(view: &View) {
+    let mut failures = 0;
+    let mut turns = tokio::time::interval(Duration::from_secs(2));
+    while failures < 3 {
+        turns.tick().await;
+        failures =
+            if matches!(view.get("/livez").await, Some((200, _))) { 0 } else { failures + 1 };
+    }
+}
+
+fn last_failure(attempts: &[Attempt]) -> Option<Instant> {
+    attempts.iter().filter(|attempt| !attempt.is_in()).map(Attempt::ended).max()
+}
+
+async fn told(
+    mut probe: Probe,
+    begun: Instant,
+    case: &str,
+    pings: Pings,
+    ended_by: &str,
+) -> Measured {
+    probe.stop().await;
+    probe.nobody_wrong_is_in();
+    let attempts = probe.right_between(begun, Instant::now());
+    let last = last_failure(&attempts).unwrap_or(begun);
+    let until: Vec<_> = attempts.iter().filter(|attempt| attempt.began <= last).collect();
+    Measured {
+        case: case.to_owned(),
+        pings: pings.words(),
+        tried: until.len(),
+        failed: until.iter().filter(|attempt| !attempt.is_in()).count(),
+        lasted_ms: (last - begun).as_millis(),
+        ended_by: ended_by.to_owned(),
+    }
+}

@@ -1,0 +1,290 @@
+//! A nats-server that asks, one gate or several that answer, and clients.
+
+use std::{
+    fs,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use callgate_testkit::{CurveKey, NatsServer, Nkey};
+use tempfile::TempDir;
+
+use crate::{
+    client::Credential,
+    gate::{Gate, Launch, get},
+    probe::Clients,
+};
+
+/// Everything that a fault is played with; all of it ends with this value.
+#[derive(Debug)]
+pub struct Scene {
+    /// The servers; usually one.
+    pub servers: Vec<NatsServer>,
+    /// The gates; usually one.
+    pub gates: Vec<Gate>,
+    folder: TempDir,
+    launch: Launch,
+}
+
+/// What is special about a scene.
+#[derive(Debug)]
+pub struct SceneBuilder {
+    authenticators: String,
+    files: Vec<(String, String)>,
+    server: String,
+    servers: usize,
+    gates: usize,
+    url: Option<String>,
+    admin: String,
+    launch: Launch,
+}
+
+/// Users whose passwords are in clear, so that a login costs next to nothing.
+pub const USERS: &str = r#"
+[[authenticators]]
+name = "staff"
+timeout = "10s"
+[authenticators.users]
+file = "users.json"
+"#;
+
+/// What [`USERS`] reads.
+pub const USERS_FILE: &str = r#"{ "alice": { "pass": "alice", "account": "APP" },
+  "token": { "token": "a-good-token", "account": "APP" } }"#;
+
+/// The account of the clients.
+pub const ACCOUNT: &str = "APP";
+
+impl Scene {
+    /// With [`USERS`], and nothing special.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// A scene to configure.
+    pub fn builder() -> SceneBuilder {
+        SceneBuilder {
+            authenticators: USERS.to_owned(),
+            files: vec![("users.json".to_owned(), USERS_FILE.to_owned())],
+            server: String::new(),
+            servers: 1,
+            gates: 1,
+            url: None,
+            admin: "127.0.0.1:0".to_owned(),
+            launch: Launch::default(),
+        }
+    }
+
+    /// The only server, or the first.
+    pub fn server(&mut self) -> &mut NatsServer {
+        &mut self.servers[0]
+    }
+
+    /// The only gate, or the first.
+    pub fn gate(&mut self) -> &mut Gate {
+        &mut self.gates[0]
+    }
+
+    /// One more gate like the others, which need not be ready.
+    pub async fn one_more(&self) -> Gate {
+        Gate::start(self.folder.path(), &self.launch).await
+    }
+
+    /// The folder of the gates.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A file of the gates.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// How many gates a server has a connection of.
+    ///
+    /// # Panics
+    /// If its monitor does not answer.
+    pub async fn members_at(&self, server: usize) -> usize {
+        let address = self.servers[server].monitor_url().replace("http://", "");
+        let (_, body) = get(&address, "/connz").await.expect("the server's monitor answers");
+        body.matches("\"name\": \"callgate\"").count()
+    }
+
+    /// A folder with everything that the gates have, but a changed configuration.
+    pub fn variant(&self, name: &str, change: impl FnOnce(String) -> String) -> PathBuf {
+        let folder = self.path(name);
+        fs::create_dir(&folder).expect("a folder");
+        for entry in fs::read_dir(self.folder.path()).expect("a folder").flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                fs::copy(entry.path(), folder.join(entry.file_name())).expect("a copy");
+            }
+        }
+        let config = folder.join("callgate.toml");
+        let text = fs::read_to_string(&config).expect("it was written");
+        write_private(&config, &change(text));
+        folder
+    }
+
+    /// Alice, who may come in, and three who must not.
+    pub fn clients(&self) -> Clients {
+        let urls = self.servers.iter().map(NatsServer::url).collect();
+        Clients {
+            urls,
+            right: Credential::password("alice", "alice"),
+            at_once: 1,
+            wrong: vec![
+                Credential::password("alice", "wrong"),
+                Credential::password("mallory", "alice"),
+                Credential::Token("a-bad-token".to_owned()),
+            ],
+            account: ACCOUNT.to_owned(),
+        }
+    }
+}
+
+impl SceneBuilder {
+    /// Instead of [`USERS`].
+    pub fn authenticators(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.authenticators);
+        self
+    }
+
+    /// A file beside the configuration.
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.retain(|(other, _)| other != name);
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// More of nats-server's configuration.
+    pub fn server_config(mut self, text: &str) -> Self {
+        self.server.push_str(text);
+        self
+    }
+
+    /// A cluster of so many servers.
+    pub fn servers(mut self, count: usize) -> Self {
+        self.servers = count;
+        self
+    }
+
+    /// So many gates; 0 to start them by hand.
+    pub fn gates(mut self, count: usize) -> Self {
+        self.gates = count;
+        self
+    }
+
+    /// The server listens on every address, not only on loopback.
+    pub fn listen_everywhere(self) -> Self {
+        self.server_config("listen: \"0.0.0.0:{{port}}\"\n")
+    }
+
+    /// The gates reach the server here; `{port}` is the server's.
+    pub fn url(mut self, url: &str) -> Self {
+        self.url = Some(url.to_owned());
+        self
+    }
+
+    /// Where the gates serve `/metrics`.
+    pub fn admin(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.admin);
+        self
+    }
+
+    /// How gates are started.
+    pub fn launch(mut self, launch: Launch) -> Self {
+        self.launch = launch;
+        self
+    }
+
+    /// Starts all of it, and waits until the gates are ready.
+    pub async fn start(self) -> Scene {
+        let (issuer, xkey) = (Nkey::account(), CurveKey::generate());
+        let servers = self.start_servers(&issuer, &xkey).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        write_private(&folder.path().join("issuer.nk"), &issuer.seed());
+        write_private(&folder.path().join("xkey.xk"), &xkey.seed());
+        write_private(&folder.path().join("password"), "callgate");
+        for (name, text) in &self.files {
+            write_private(&folder.path().join(name), text);
+        }
+        let urls: Vec<String> = match &self.url {
+            None => servers.iter().map(NatsServer::url).collect(),
+            Some(url) => vec![url.replace("{port}", &servers[0].port().to_string())],
+        };
+        write_private(&folder.path().join("callgate.toml"), &self.gate_config(&urls));
+        let mut scene = Scene { servers, gates: Vec::new(), folder, launch: self.launch };
+        for _ in 0..self.gates {
+            let gate = scene.one_more().await;
+            gate.ready().await;
+            scene.gates.push(gate);
+        }
+        scene
+    }
+
+    async fn start_servers(&self, issuer: &Nkey, xkey: &CurveKey) -> Vec<NatsServer> {
+        let mut servers: Vec<NatsServer> = Vec::new();
+        for number in 0..self.servers {
+            let routes = servers
+                .first()
+                .map(|first| format!("routes: [ \"nats://127.0.0.1:{}\" ]", first.cluster_port()));
+            let cluster = match self.servers {
+                1 => String::new(),
+                _ => format!(
+                    "server_name: \"s{number}\"\ncluster {{ name: c, \
+                     listen: \"127.0.0.1:{{{{cluster_port}}}}\", {} }}\n",
+                    routes.unwrap_or_default()
+                ),
+            };
+            let config = format!("{cluster}{}", self.server_config_text(issuer, xkey));
+            servers.push(NatsServer::start(&config).await);
+        }
+        servers
+    }
+
+    fn server_config_text(&self, issuer: &Nkey, xkey: &CurveKey) -> String {
+        let (issuer, xkey, more) = (issuer.public(), xkey.public(), &self.server);
+        format!(
+            "accounts {{
+  AUTH {{ users: [ {{ user: callgate, password: callgate, permissions: {{
+    subscribe: [\"$SYS.REQ.USER.AUTH\", \"$SRV.>\", \"_INBOX.>\"]
+    publish: [\"_INBOX.>\", \"$SYS._INBOX.>\", \"$SYS.REQ.USER.INFO\", \"$SRV.INFO\"] }} }} ] }}
+  APP {{}}
+  SYS {{}}
+}}
+system_account: SYS
+http: \"127.0.0.1:{{{{monitor_port}}}}\"
+authorization {{ auth_callout {{
+  issuer: \"{issuer}\", xkey: \"{xkey}\", account: AUTH, auth_users: [ callgate ] }} }}
+{more}
+"
+        )
+    }
+
+    fn gate_config(&self, urls: &[String]) -> String {
+        let (authenticators, admin) = (&self.authenticators, &self.admin);
+        format!(
+            "default_account = \"{ACCOUNT}\"
+[nats]
+servers = {urls:?}
+user = \"callgate\"
+password = {{ file = \"password\" }}
+[issuer]
+seed = {{ file = \"issuer.nk\" }}
+xkeys = [{{ file = \"xkey.xk\" }}]
+[admin]
+listen = \"{admin}\"
+[log]
+format = \"json\"
+{authenticators}
+"
+        )
+    }
+}
+
+/// Writes a file as a careful operator would.
+pub fn write_private(path: &Path, text: &str) {
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    std::io::Write::write_all(&mut file.expect("a file"), text.as_bytes()).expect("it is written");
+}

@@ -1,0 +1,297 @@
+//! The course of a fault: clients come, it begins, it ends, all is well again.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use callgate_testkit::eventually;
+use serde_json::Value;
+
+use crate::{
+    client::{Attempt, Came},
+    gate::View,
+    probe::{Clients, LONG, Probe},
+    report::{Counts, Seen},
+};
+
+/// Attempts of each kind before a fault begins, and as many while it lasts.
+const SOME: usize = 3;
+
+/// How long nothing may fail before all is taken to be well. An unanswered attempt takes two seconds.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// A fault under way.
+#[derive(Debug)]
+pub struct Trial {
+    /// Who comes meanwhile.
+    pub probe: Probe,
+    view: View,
+    mark: usize,
+    before: Vec<(String, f64)>,
+    during: Vec<(String, f64)>,
+    began: Instant,
+    ended: Option<Instant>,
+    recovered: Option<Instant>,
+    lasts: bool,
+    notes: Vec<String>,
+}
+
+impl Trial {
+    /// Clients come, and those who may come in do. The fault begins when this returns.
+    pub async fn begins(view: View, clients: Clients) -> Self {
+        let start = Instant::now();
+        let probe = Probe::start(clients);
+        probe.come_in(start, SOME).await;
+        probe.tries(start, SOME).await;
+        let (mark, before) = (view.mark(), view.metrics().await);
+        Self {
+            probe,
+            view,
+            mark,
+            before,
+            during: Vec::new(),
+            began: Instant::now(),
+            ended: None,
+            recovered: None,
+            lasts: false,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Another process took the place of the gate: its log and metrics begin anew.
+    pub fn watch(&mut self, view: View) {
+        (self.view, self.mark, self.before) = (view, 0, Vec::new());
+    }
+
+    /// What is worth saying.
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// Waits until some more of each kind have tried since the fault began.
+    pub async fn clients_try(&self) {
+        self.probe.tries(self.began, SOME).await;
+    }
+
+    /// Waits until some more of each kind have tried from now on.
+    pub async fn more_clients_try(&self) {
+        self.probe.tries(Instant::now(), SOME).await;
+    }
+
+    /// Waits for a line in the gate's log, written since the fault began.
+    pub async fn says(&self, text: &str) -> String {
+        self.view.says(self.mark, text).await
+    }
+
+    /// Waits until `/readyz` says no, and notes how long that took.
+    pub async fn is_not_ready(&mut self) -> String {
+        let why = self.view.not_ready().await;
+        let after = seconds(self.began.elapsed());
+        self.note(format!("`/readyz` is 503 after {after}: {}", text_of(&why)));
+        why
+    }
+
+    /// Nobody comes in while the fault lasts: true of every attempt that began since it did.
+    ///
+    /// # Panics
+    /// If somebody came in.
+    pub fn nobody_is_in(&self) {
+        self.nobody_is_in_since(self.began);
+    }
+
+    /// The same of a fault that begins later.
+    ///
+    /// # Panics
+    /// If somebody came in.
+    pub fn nobody_is_in_since(&self, moment: Instant) {
+        for attempt in self.probe.right_between(moment, Instant::now()) {
+            let late = attempt.began > moment && attempt.is_in();
+            assert!(!late, "in, while nobody could be: {attempt:?}");
+        }
+    }
+
+    /// Everybody who may comes in while the fault lasts: nobody failed so far.
+    ///
+    /// # Panics
+    /// If somebody failed.
+    pub fn everybody_is_in(&self) {
+        for attempt in self.probe.right_between(self.began, Instant::now()) {
+            assert!(attempt.is_in(), "out, though nothing should have kept it out: {attempt:?}");
+        }
+    }
+
+    /// What broke is about to be mended: metrics are looked at a last time.
+    pub async fn ends(&mut self) {
+        self.during = self.view.metrics().await;
+        self.ended = Some(Instant::now());
+    }
+
+    /// What broke stays broken, and the service must get over it: recovery counts from the beginning.
+    pub fn lasts(&mut self) {
+        self.ended = Some(self.began);
+        self.lasts = true;
+    }
+
+    /// Waits until all is well again: the gate is ready, and clients come in one after another.
+    pub async fn recovers(&mut self) {
+        let ended = self.ended.expect("the fault has ended");
+        self.view.ready().await;
+        self.recovered = Some(self.probe.comes_in(ended).await);
+        eventually("clients to come in one after another", LONG, async || {
+            let all = self.probe.right_between(ended, Instant::now());
+            let last = all.iter().rev().take(5);
+            (last.len() == 5 && last.into_iter().all(Attempt::is_in)).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until nobody has failed for a while: for what hurts only some of the clients.
+    pub async fn is_quiet(&self) {
+        eventually("a while without a failure", LONG, async || {
+            let now = Instant::now();
+            let all = self.probe.right_between(self.began, now);
+            let failed = all.iter().filter(|attempt| !attempt.is_in());
+            let last = failed.map(Attempt::ended).max().unwrap_or(self.began);
+            (now.duration_since(last) > QUIET).then_some(())
+        })
+        .await;
+    }
+
+    /// The end: nobody is in who must not be, and this is what was seen.
+    pub async fn seen(mut self) -> Seen {
+        self.probe.stop().await;
+        let wrong_tried = self.probe.nobody_wrong_is_in();
+        let recovered = self.recovered.expect("it has recovered");
+        let ended = self.ended.expect("it has ended");
+        let attempts = self.probe.right_between(self.began, Instant::now());
+        // What stays broken may hurt one and spare the next: all count, and the last failure is the end.
+        let (during, recovered) = if self.lasts {
+            let failed = attempts.iter().filter(|attempt| !attempt.is_in());
+            let end = failed.map(Attempt::ended).max().unwrap_or(ended);
+            (attempts, end)
+        } else {
+            (attempts.into_iter().filter(|a| a.ended() <= recovered).collect(), recovered)
+        };
+        let counts = counts(&during);
+        let nobody_waited = during.iter().all(Attempt::is_in);
+        let recovery = recovered.saturating_duration_since(ended).as_millis();
+        if self.during.is_empty() {
+            self.during = self.view.metrics().await;
+        }
+        Seen {
+            during: counts,
+            wrong_tried,
+            wrong_admitted: 0,
+            log: complaints(&self.view.records(self.mark)),
+            metrics: moved(&self.before, &self.during),
+            recovery_ms: (!nobody_waited).then_some(recovery),
+            mended: !self.lasts,
+            notes: self.notes,
+        }
+    }
+}
+
+/// What became of some clients.
+pub fn counts(attempts: &[Attempt]) -> Counts {
+    let mut counts = Counts::default();
+    for attempt in attempts {
+        let took = attempt.took.as_millis();
+        let (number, slowest) = match attempt.came {
+            Came::In(_) => (&mut counts.admitted, &mut counts.slowest_admission_ms),
+            Came::Refused => (&mut counts.refused, &mut counts.slowest_failure_ms),
+            Came::Unanswered => (&mut counts.unanswered, &mut counts.slowest_failure_ms),
+            Came::NoServer => (&mut counts.no_server, &mut counts.slowest_failure_ms),
+        };
+        *number += 1;
+        *slowest = took.max(*slowest);
+    }
+    counts
+}
+
+/// Each warning and error once, in the order of their first appearance.
+fn complaints(records: &[Value]) -> Vec<String> {
+    let mut told = BTreeSet::new();
+    let mut lines = Vec::new();
+    for record in records {
+        if !matches!(record["level"].as_str(), Some("WARN" | "ERROR")) {
+            continue;
+        }
+        let message = record["message"].as_str().unwrap_or_default();
+        let more = ["reason", "why", "error", "fault", "what"].map(|name| record[name].as_str());
+        let more = more.into_iter().flatten().next().unwrap_or_default();
+        if told.insert((message.to_owned(), shape(more))) {
+            let more =
+                if more.is_empty() { String::new() } else { format!(" ({})", text_of(more)) };
+            lines
+                .push(format!("{}: {message}{more}", record["level"].as_str().unwrap_or_default()));
+        }
+    }
+    lines
+}
+
+/// A text without its numbers, so that two like it are told once.
+fn shape(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_ascii_digit()).take(60).collect()
+}
+
+/// A text that can stand in a table: no path of this machine, and not too long.
+fn text_of(text: &str) -> String {
+    let words = text.split(' ').map(|word| match word.find("/tmp/") {
+        Some(at) => {
+            let path = &word[at..];
+            let end = path.find(['`', '"', ':', ',', ')']).unwrap_or(path.len());
+            let name = path[..end].rsplit('/').next().unwrap_or_default();
+            format!("{}{name}{}", &word[..at], &path[end..])
+        }
+        None => word.to_owned(),
+    });
+    let text = words.collect::<Vec<_>>().join(" ");
+    let cut: String = text.chars().take(160).collect();
+    if cut.len() < text.len() { format!("{cut}…") } else { cut }
+}
+
+/// Counters and gauges that tell of the fault, and how far they moved.
+fn moved(before: &[(String, f64)], after: &[(String, f64)]) -> Vec<String> {
+    let tells = |name: &str| {
+        let refused =
+            name.starts_with("callgate_decisions_total") && !name.contains("\"admitted\"");
+        // These are about the clients that must not come in, and that come all the time.
+        let ordinary = [
+            "unknown_user",
+            "bad_password",
+            "bad_token",
+            "token_expired",
+            "wrong_audience",
+            "unknown_service_account",
+        ];
+        (refused && !ordinary.iter().any(|reason| name.contains(reason)))
+            || [
+                "dropped_total",
+                "jwks_refresh",
+                "config_reloads",
+                "nats_connected",
+                "clock_skew",
+                "watch_lost",
+                "log_lost",
+            ]
+            .iter()
+            .any(|metric| name.strip_prefix("callgate_").is_some_and(|n| n.starts_with(metric)))
+    };
+    let old = |name: &str| before.iter().find(|(other, _)| other == name).map_or(0.0, |(_, v)| *v);
+    let mut lines = Vec::new();
+    for (name, value) in after.iter().filter(|(name, _)| tells(name)) {
+        let change = value - old(name);
+        if change == 0.0 {
+            continue;
+        }
+        let gauge = ["connected", "skew", "watch_lost"].iter().any(|word| name.contains(word));
+        lines.push(if gauge { format!("`{name}` {value}") } else { format!("`{name}` +{change}") });
+    }
+    lines
+}
+
+/// `1.2 s`
+pub fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

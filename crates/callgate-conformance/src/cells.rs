@@ -51,6 +51,7 @@ fn style(mode: Mode, transport: Transport) -> Style {
         Transport::TcpPython if mode.is_operator() => Style::Token,
         Transport::Tcp
         | Transport::TcpPython
+        | Transport::TcpCommandLine
         | Transport::Tls
         | Transport::WebSocket
         | Transport::WebSocketJavaScript
@@ -288,6 +289,7 @@ impl Table {
                 vec![case("a bearer token admits", Login::token(JWT_TOKEN), trudy)]
             }
             Transport::TcpPython
+            | Transport::TcpCommandLine
             | Transport::WebSocketJavaScript
             | Transport::UserCookie
             | Transport::JwtCookie

@@ -1,6 +1,7 @@
 //! Clients that somebody else wrote, each driven to do the same: log in, send to a shut and to an
 //! open subject, leave.
 
+mod command_line;
 mod leaf;
 mod native;
 mod scripted;
@@ -66,6 +67,7 @@ pub async fn attempt(
         | Transport::TokenCookie
         | Transport::JwtCookie
         | Transport::Mqtt => scripted::attempt(environment, transport, logins).await,
+        Transport::TcpCommandLine => command_line::attempt(environment, logins).await,
         Transport::LeafNode => leaf::attempt(environment, logins).await,
     }
 }

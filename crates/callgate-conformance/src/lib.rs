@@ -28,4 +28,5 @@ pub mod report;
 pub mod run;
 pub mod scenarios;
 pub mod site;
+pub mod tool;
 pub mod transport;

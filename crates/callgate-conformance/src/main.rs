@@ -1,5 +1,8 @@
 //! Runs the whole matrix and writes what came of it:
 //! `callgate-conformance FILE`, as `make test-matrix` does.
+//!
+//! `callgate-conformance --again TIMES TEXT` runs the scenarios whose name contains TEXT
+//! many times, to see whether a cell that failed once fails now and then.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
@@ -18,18 +21,47 @@ const SIDE_BY_SIDE: usize = 4;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Some(file) = std::env::args().nth(1) else {
-        eprintln!("usage: callgate-conformance FILE");
-        return ExitCode::from(2);
-    };
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     // A failure is told where it belongs; its backtrace helps nobody.
     std::panic::set_hook(Box::new(|_| ()));
+    match arguments.as_slice() {
+        [again, times, text] if again == "--again" => match times.parse() {
+            Ok(times) => run_again(times, text).await,
+            Err(_) => usage(),
+        },
+        [file] if !file.starts_with('-') => run_all(file).await,
+        _ => usage(),
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: callgate-conformance FILE\n       callgate-conformance --again TIMES TEXT");
+    ExitCode::from(2)
+}
+
+async fn run_again(times: usize, text: &str) -> ExitCode {
+    let chosen = |says: &str| says.contains(text);
+    let rounds = stream::iter(0..times).map(|_| async {
+        let lines = plan::lines().into_iter();
+        let work = lines.map(|version| run::scenarios(&Mode::ALL, version, &chosen));
+        stream::iter(work).buffered(SIDE_BY_SIDE).flat_map(stream::iter).collect::<Vec<_>>().await
+    });
+    let cells = collected(rounds.buffered(1)).await;
+    let report = Report { scenarios: cells, ..Report::default() };
+    ended(&report, Instant::now())
+}
+
+async fn run_all(file: &str) -> ExitCode {
     let begun = Instant::now();
     let report = Report { connections: connections().await, scenarios: scenarios().await };
-    if let Err(error) = std::fs::write(&file, report.json()) {
+    if let Err(error) = std::fs::write(file, report.json()) {
         eprintln!("cannot write `{file}`: {error}");
         return ExitCode::from(2);
     }
+    ended(&report, begun)
+}
+
+fn ended(report: &Report, begun: Instant) -> ExitCode {
     let failures = report.failures();
     for cell in &failures {
         eprintln!("{cell}");
@@ -49,7 +81,8 @@ async fn connections() -> Vec<Cell> {
 }
 
 async fn scenarios() -> Vec<Cell> {
-    let work = plan::lines().into_iter().map(|version| run::scenarios(&Mode::ALL, version));
+    let work =
+        plan::lines().into_iter().map(|version| run::scenarios(&Mode::ALL, version, &|_| true));
     collected(stream::iter(work).buffered(SIDE_BY_SIDE)).await
 }
 

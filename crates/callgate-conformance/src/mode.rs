@@ -1,5 +1,7 @@
 //! The environments: how nats-server and Callgate know each other.
 
+use crate::tool::Tool;
+
 /// One column of the matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
@@ -17,11 +19,13 @@ pub enum Mode {
     OperatorSigningKeys,
     /// The same, and some users are signed by a scoped signing key.
     OperatorScopedKeys,
+    /// All of that at once, in a set that `nsc` made.
+    OperatorNsc,
 }
 
 impl Mode {
     /// All of them.
-    pub const ALL: [Mode; 7] = [
+    pub const ALL: [Mode; 8] = [
         Self::Configuration,
         Self::ConfigurationXkey,
         Self::ConfigurationAccounts,
@@ -29,6 +33,7 @@ impl Mode {
         Self::OperatorXkey,
         Self::OperatorSigningKeys,
         Self::OperatorScopedKeys,
+        Self::OperatorNsc,
     ];
 
     /// How reports call it.
@@ -41,6 +46,7 @@ impl Mode {
             Self::OperatorXkey => "operator, xkey",
             Self::OperatorSigningKeys => "operator, signing keys",
             Self::OperatorScopedKeys => "operator, scoped keys",
+            Self::OperatorNsc => "operator, a set made by nsc",
         }
     }
 
@@ -51,27 +57,48 @@ impl Mode {
             Self::Operator
             | Self::OperatorXkey
             | Self::OperatorSigningKeys
-            | Self::OperatorScopedKeys => true,
+            | Self::OperatorScopedKeys
+            | Self::OperatorNsc => true,
         }
     }
 
     /// Whether requests are encrypted.
     pub const fn has_xkey(self) -> bool {
-        matches!(self, Self::ConfigurationXkey | Self::OperatorXkey | Self::OperatorScopedKeys)
+        matches!(
+            self,
+            Self::ConfigurationXkey
+                | Self::OperatorXkey
+                | Self::OperatorScopedKeys
+                | Self::OperatorNsc
+        )
     }
 
     /// Whether users are placed in a second account, too.
     pub const fn has_several_accounts(self) -> bool {
-        matches!(self, Self::ConfigurationAccounts | Self::OperatorSigningKeys)
+        matches!(self, Self::ConfigurationAccounts | Self::OperatorSigningKeys | Self::OperatorNsc)
     }
 
     /// Whether signing keys sign, and not the accounts' own.
     pub const fn has_signing_keys(self) -> bool {
-        matches!(self, Self::OperatorSigningKeys | Self::OperatorScopedKeys)
+        matches!(self, Self::OperatorSigningKeys | Self::OperatorScopedKeys | Self::OperatorNsc)
     }
 
     /// Whether some users are signed by a scoped signing key.
     pub const fn has_scopes(self) -> bool {
-        matches!(self, Self::OperatorScopedKeys)
+        matches!(self, Self::OperatorScopedKeys | Self::OperatorNsc)
+    }
+
+    /// What must be on the machine for it, beside the servers.
+    pub const fn needs(self) -> Option<Tool> {
+        match self {
+            Self::Configuration
+            | Self::ConfigurationXkey
+            | Self::ConfigurationAccounts
+            | Self::Operator
+            | Self::OperatorXkey
+            | Self::OperatorSigningKeys
+            | Self::OperatorScopedKeys => None,
+            Self::OperatorNsc => Some(Tool::GoTools),
+        }
     }
 }

@@ -19,11 +19,11 @@ pub async fn connections(mode: Mode, version: Version) -> Vec<Cell> {
     let mut cells = Vec::new();
     let mut environment = None;
     for transport in Transport::ALL {
-        let outcome = match (transport.needs_node(), cfg!(feature = "node")) {
-            (true, false) => {
-                Outcome::NotRun { reason: "there is no Node.js on this machine".to_owned() }
-            }
-            (true | false, _) => {
+        let needed = [mode.needs(), transport.needs()].into_iter().flatten();
+        let missing = needed.filter(|tool| !tool.is_there()).next_back();
+        let outcome = match missing {
+            Some(tool) => Outcome::NotRun { reason: tool.missing().to_owned() },
+            None => {
                 let (outcome, kept) = one(mode, version, transport, environment.take()).await;
                 environment = kept;
                 outcome
@@ -61,10 +61,14 @@ async fn one(
     }
 }
 
-/// All scenarios of these modes at one server line.
-pub async fn scenarios(modes: &[Mode], version: Version) -> Vec<Cell> {
+/// The chosen scenarios of these modes at one server line.
+pub async fn scenarios(
+    modes: &[Mode],
+    version: Version,
+    chosen: &dyn Fn(&str) -> bool,
+) -> Vec<Cell> {
     let mut cells = Vec::new();
-    for scenario in scenarios::ALL {
+    for scenario in scenarios::ALL.iter().filter(|scenario| chosen(scenario.says)) {
         for mode in scenario.modes.iter().filter(|mode| modes.contains(mode)) {
             cells.push(Cell {
                 environment: mode.name().to_owned(),

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod keys;
+mod nsc;
 mod operator;
 mod users;
 
@@ -86,9 +87,15 @@ pub struct Variation {
 impl Site {
     /// New keys for an environment.
     pub fn new(mode: Mode, version: Version, variation: &Variation) -> Self {
-        match mode.is_operator() {
-            true => operator::site(mode, version, variation),
-            false => configuration::site(mode, variation),
+        match mode {
+            Mode::Configuration | Mode::ConfigurationXkey | Mode::ConfigurationAccounts => {
+                configuration::site(mode, variation)
+            }
+            Mode::Operator
+            | Mode::OperatorXkey
+            | Mode::OperatorSigningKeys
+            | Mode::OperatorScopedKeys => operator::site(mode, version, variation),
+            Mode::OperatorNsc => nsc::site(mode, version, variation),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use callgate_testkit::nats_server::Version;
 
-use crate::mode::Mode;
+use crate::{mode::Mode, tool::Tool};
 
 /// One row of the matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,6 +11,8 @@ pub enum Transport {
     Tcp,
     /// TCP, by nats-py.
     TcpPython,
+    /// TCP, by the `nats` command line.
+    TcpCommandLine,
     /// TLS with a client certificate that the server verifies, by async-nats.
     Tls,
     /// WebSocket, by async-nats.
@@ -45,9 +47,10 @@ pub enum Absence {
 
 impl Transport {
     /// All of them.
-    pub const ALL: [Transport; 10] = [
+    pub const ALL: [Transport; 11] = [
         Self::Tcp,
         Self::TcpPython,
+        Self::TcpCommandLine,
         Self::Tls,
         Self::WebSocket,
         Self::WebSocketJavaScript,
@@ -63,6 +66,7 @@ impl Transport {
         match self {
             Self::Tcp => "TCP (async-nats)",
             Self::TcpPython => "TCP (nats-py)",
+            Self::TcpCommandLine => "TCP (`nats` command line)",
             Self::Tls => "TLS, verified client certificate (async-nats)",
             Self::WebSocket => "WebSocket (async-nats)",
             Self::WebSocketJavaScript => "WebSocket (JavaScript)",
@@ -77,7 +81,7 @@ impl Transport {
     /// The kind of connection, as Callgate calls it.
     pub const fn kind(self) -> &'static str {
         match self {
-            Self::Tcp | Self::TcpPython | Self::Tls => "nats",
+            Self::Tcp | Self::TcpPython | Self::TcpCommandLine | Self::Tls => "nats",
             Self::WebSocket
             | Self::WebSocketJavaScript
             | Self::UserCookie
@@ -88,9 +92,21 @@ impl Transport {
         }
     }
 
-    /// Whether a client of Node.js is needed.
-    pub const fn needs_node(self) -> bool {
-        matches!(self, Self::WebSocketJavaScript)
+    /// What its client needs.
+    pub const fn needs(self) -> Option<Tool> {
+        match self {
+            Self::WebSocketJavaScript => Some(Tool::NodeJs),
+            Self::TcpCommandLine => Some(Tool::GoTools),
+            Self::Tcp
+            | Self::TcpPython
+            | Self::Tls
+            | Self::WebSocket
+            | Self::UserCookie
+            | Self::TokenCookie
+            | Self::JwtCookie
+            | Self::Mqtt
+            | Self::LeafNode => None,
+        }
     }
 
     /// Why there is no such cell.
@@ -110,6 +126,7 @@ impl Transport {
             }),
             Self::Tcp
             | Self::TcpPython
+            | Self::TcpCommandLine
             | Self::Tls
             | Self::WebSocket
             | Self::WebSocketJavaScript

@@ -41,3 +41,8 @@ environments! {
     every_connection_in_operator_mode_with_signing_keys: OperatorSigningKeys,
     every_connection_in_operator_mode_with_scoped_keys: OperatorScopedKeys,
 }
+
+#[cfg(feature = "go-tools")]
+environments! {
+    every_connection_in_a_set_made_by_nsc: OperatorNsc,
+}

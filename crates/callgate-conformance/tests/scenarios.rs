@@ -12,7 +12,7 @@ use callgate_testkit::nats_server::Version;
 
 async fn hold(version: Version) {
     let mut faults = Vec::new();
-    for cell in run::scenarios(&Mode::ALL, version).await {
+    for cell in run::scenarios(&Mode::ALL, version, &|_| true).await {
         println!("{cell}");
         if let Outcome::Failed { .. } = cell.outcome {
             faults.push(cell.to_string());

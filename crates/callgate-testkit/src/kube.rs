@@ -73,6 +73,17 @@ impl KubeCluster {
         self.folder.path().join(user)
     }
 
+    /// A kubeconfig for whoever holds this token, beside those of [`USERS`].
+    pub fn kubeconfig_with(&self, name: &str, token: &str) -> PathBuf {
+        let mut config: Value =
+            serde_json::from_slice(&fs::read(self.kubeconfig(ADMIN)).expect("a file"))
+                .expect("JSON");
+        config["users"][0]["user"]["token"] = json!(token);
+        let path = self.folder.path().join(name);
+        fs::write(&path, config.to_string()).expect("a file");
+        path
+    }
+
     /// What the API server's discovery document says.
     pub fn issuer(&self) -> &'static str {
         "https://kubernetes.test"

@@ -244,7 +244,7 @@ impl NatsServerBuilder {
             match launch.ready(&mut process).await {
                 Ok(()) => return NatsServer { process, launch },
                 Err(NotReady::PortTaken) => launch.take_other_ports(),
-                Err(NotReady::Ended(log)) => panic!("nats-server does not start:\n{log}"),
+                Err(NotReady::Ended(how)) => panic!("nats-server does not start: {how}"),
             }
         }
         panic!("nats-server found its ports taken {PORT_RACES} times");
@@ -313,10 +313,10 @@ impl Launch {
 }
 
 fn ended(process: &mut Process) -> Option<NotReady> {
-    process.exit_status()?;
+    let status = process.exit_status()?;
     let log = process.stderr();
     let taken = log.contains("address already in use");
-    Some(if taken { NotReady::PortTaken } else { NotReady::Ended(log) })
+    Some(if taken { NotReady::PortTaken } else { NotReady::Ended(format!("{status}\n{log}")) })
 }
 
 async fn reads_info(port: u16) -> bool {

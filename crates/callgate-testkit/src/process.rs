@@ -83,7 +83,7 @@ impl Process {
             let found = log.get(offset..).unwrap_or("").lines().find(|line| line.contains(text));
             assert!(
                 found.is_some() || ended.is_none(),
-                "{} ended before: {description}",
+                "{} ended ({ended:?}) before: {description}",
                 self.name
             );
             found.map(str::to_owned)

@@ -13,7 +13,7 @@ const MAX_TIME: i64 = 253_402_300_799;
 /// The registered claims of a token. Their types are checked, their values not yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegisteredClaims {
-    /// Whom it is about: not empty, at most [`MAX_SUBJECT`] bytes.
+    /// Whom it is about: not empty, of bounded length.
     pub subject: String,
     /// Whom it is for; `None` if it does not say.
     pub audience: Option<Vec<String>>,
@@ -35,14 +35,26 @@ pub struct TimeRules {
 }
 
 impl RegisteredClaims {
-    /// Reads them.
+    /// Reads them, with a subject of at most [`MAX_SUBJECT`] bytes.
     ///
     /// # Errors
     /// `bad_token` if `sub` or `exp` is missing or any of them is of another type. Times are whole
     /// seconds: a float, a string or a negative number is none.
     pub fn read(claims: &Map<String, Value>) -> Result<Self, Rejection> {
+        Self::read_with(claims, MAX_SUBJECT)
+    }
+
+    /// Reads them, with a subject of at most `longest` bytes: for issuers whose subjects have a form
+    /// of their own.
+    ///
+    /// # Errors
+    /// As [`RegisteredClaims::read`].
+    pub(crate) fn read_with(
+        claims: &Map<String, Value>,
+        longest: usize,
+    ) -> Result<Self, Rejection> {
         Ok(Self {
-            subject: subject(claims)?,
+            subject: subject(claims, longest)?,
             audience: audience(claims)?,
             expires: time(claims, "exp")?.ok_or_else(|| bad("`exp` is missing".to_owned()))?,
             not_before: time(claims, "nbf")?,
@@ -100,11 +112,11 @@ impl RegisteredClaims {
     }
 }
 
-fn subject(claims: &Map<String, Value>) -> Result<String, Rejection> {
+fn subject(claims: &Map<String, Value>, longest: usize) -> Result<String, Rejection> {
     match claims.get("sub") {
         Some(Value::String(subject)) if subject.is_empty() => Err(bad("`sub` is empty".to_owned())),
-        Some(Value::String(subject)) if subject.len() > MAX_SUBJECT => {
-            Err(bad(format!("`sub` is longer than {MAX_SUBJECT} bytes")))
+        Some(Value::String(subject)) if subject.len() > longest => {
+            Err(bad(format!("`sub` is longer than {longest} bytes")))
         }
         Some(Value::String(subject)) => Ok(subject.clone()),
         Some(_) => Err(bad("`sub` is not a string".to_owned())),

@@ -14,6 +14,7 @@ use tokio::{task::AbortHandle, time::Instant};
 use super::{
     accounts::{Account, Accounts, Read},
     api::{ApiError, ApiServer},
+    token::Named,
     watch,
 };
 use crate::kind::Observer;
@@ -109,22 +110,22 @@ impl Cluster {
         Self { background: !tasks.is_empty(), tasks, inner }
     }
 
-    /// The account, if it exists.
+    /// The account of that key, which is `namespace/name`, if it exists.
     ///
     /// # Errors
     /// If nobody can tell: not everything is listed yet, or the API server is not reached.
     pub(super) async fn account(
         &self,
-        namespace: &str,
-        name: &str,
+        key: &str,
+        Named { namespace, name, .. }: &Named<'_>,
     ) -> Result<Option<Arc<Account>>, Unsynced> {
         if self.background {
-            let found = self.inner.accounts.find(&format!("{namespace}/{name}"));
+            let found = self.inner.accounts.find(key);
             return if found.is_some() { Ok(found) } else { self.check().map(|()| None) };
         }
         let scope =
             self.inner.scopes.iter().find(|scope| {
-                scope.namespace.as_deref().is_none_or(|watched| watched == namespace)
+                scope.namespace.as_deref().is_none_or(|watched| watched == *namespace)
             });
         let Some(scope) = scope else { return Ok(None) };
         let found = watch::look_up(&self.inner, scope, namespace, name).await;

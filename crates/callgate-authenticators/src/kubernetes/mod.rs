@@ -7,6 +7,7 @@ mod cluster;
 mod config;
 mod keys;
 mod review;
+mod siblings;
 mod token;
 mod watch;
 
@@ -36,7 +37,8 @@ use cluster::{Cluster, WatchSettings};
 use config::{KeysFrom, Settings, Verify};
 use keys::{ApiServerKeys, Issuer};
 use review::Reviews;
-use token::{ServiceAccountClaims, looks_like_ours};
+use siblings::Siblings;
+use token::{MAX_SUBJECT, Named, ServiceAccountClaims, looks_like_ours};
 
 const TIMES: TimeRules = TimeRules { leeway: Duration::from_secs(30), max_lifetime: None };
 /// API servers write no `typ`, which counts as `JWT`.
@@ -49,12 +51,13 @@ pub struct Kubernetes {
     namespaces: Vec<String>,
     proof: Proof,
     cluster: Arc<Cluster>,
+    siblings: Arc<Siblings>,
 }
 
 /// How a token is proven.
 enum Proof {
     Keys { issuer: Arc<Issuer>, keys: Arc<KeyStore>, remembered: Arc<Remembered> },
-    Review { issuer: Option<String>, reviews: Reviews },
+    Review { issuer: Option<Arc<Issuer>>, reviews: Reviews },
 }
 
 /// What annotations ask for, and how many subjects in them are malformed.
@@ -67,10 +70,20 @@ pub(crate) fn asked(
     (proposal, malformed)
 }
 
-/// What a proven token says.
+/// What a proven token says: what every token has, and what [`ServiceAccountClaims::told`] of the rest.
 enum Proven {
     Remembered(Arc<Verified>),
     Reviewed(RegisteredClaims, Map<String, Value>),
+}
+
+impl Proof {
+    /// The issuer, if it is known or will be.
+    fn issuer(&self) -> Option<&Arc<Issuer>> {
+        match self {
+            Self::Keys { issuer, .. } => Some(issuer),
+            Self::Review { issuer, .. } => issuer.as_ref(),
+        }
+    }
 }
 
 impl Proven {
@@ -107,13 +120,21 @@ impl Kubernetes {
         let cluster = shared.obtain(&id, || Cluster::start(Arc::clone(&api), watch));
         let proof = match settings.verify {
             Verify::TokenReview => Proof::Review {
-                issuer: settings.issuer.clone(),
+                issuer: settings.issuer.as_deref().map(|issuer| Arc::new(Issuer::given(issuer))),
                 reviews: Reviews::new(api, &settings.audience, context.cache.tokens),
             },
             Verify::Jwks => keys_proof(context, &settings, &api, &id, table)?,
         };
+        // Made anew for each configuration: nothing of an older one is left in it.
+        let siblings: Arc<Siblings> =
+            shared.obtain(&context.generation.to_string(), Siblings::default);
+        siblings
+            .add(siblings::Entry::of(context, &settings, proof.issuer()))
+            .map_err(|overlap| table.fault("audience", overlap))
+            .ok()?;
         let Settings { audience, namespaces, .. } = settings;
-        Some(Self { name: Arc::clone(&context.name), audience, namespaces, proof, cluster })
+        let name = Arc::clone(&context.name);
+        Some(Self { name, audience, namespaces, proof, cluster, siblings })
     }
 
     /// Which service account the bearer of this token is.
@@ -140,6 +161,7 @@ impl Kubernetes {
                 Ok(identity)
             }
             Proof::Review { issuer, reviews } => {
+                let issuer = issuer.as_ref().and_then(|issuer| issuer.known());
                 let proven = self.review(token, issuer.as_deref(), reviews, now).await?;
                 self.judge(&proven, now).await
             }
@@ -149,6 +171,9 @@ impl Kubernetes {
     /// What becomes of a token that was verified before.
     fn recall(&self, verified: Arc<Verified>, issuer: &Issuer, keys: &KeyStore) -> Recalled {
         let mine = issuer.known().is_some_and(|known| *verified.issuer == **known);
+        if mine && self.is_for_another(&verified.registered, &verified.issuer) {
+            return Recalled::Declined(Decline::NotMine);
+        }
         if !mine || verified.authenticator != self.name {
             return Recalled::Outdated;
         }
@@ -176,8 +201,13 @@ impl Kubernetes {
         if claims.get("iss").and_then(Value::as_str) != Some(&**issuer) {
             return Err(Decline::NotMine);
         }
-        let registered = RegisteredClaims::read(&claims)?;
+        let registered = RegisteredClaims::read_with(&claims, MAX_SUBJECT)?;
+        if self.is_for_another(&registered, &issuer) {
+            return Err(Decline::NotMine);
+        }
         let key = check_signature(&compact, keys).await?;
+        self.check_audience(&registered)?;
+        let claims = ServiceAccountClaims::read(&claims)?.told();
         let (authenticator, issuer) = (Arc::clone(&self.name), Arc::from(issuer.as_str()));
         Ok(Verified { authenticator, issuer, key, registered, claims, size: token.len() })
     }
@@ -186,45 +216,71 @@ impl Kubernetes {
     async fn review(
         &self,
         token: &str,
-        issuer: Option<&str>,
+        issuer: Option<&String>,
         reviews: &Reviews,
         now: UnixTime,
     ) -> Result<Proven, Decline> {
         let (_, claims) = read(token)?;
-        let found = claims.get("iss").and_then(Value::as_str);
-        if !looks_like_ours(&claims) || issuer.is_some_and(|issuer| found != Some(issuer)) {
+        let found = claims.get("iss").and_then(Value::as_str).unwrap_or_default();
+        if !looks_like_ours(&claims) || issuer.is_some_and(|issuer| found != issuer) {
             return Err(Decline::NotMine);
         }
-        let registered = RegisteredClaims::read(&claims)?;
+        let registered = RegisteredClaims::read_with(&claims, MAX_SUBJECT)?;
+        if self.is_for_another(&registered, found) {
+            return Err(Decline::NotMine);
+        }
         self.check_registered(&registered, now)?;
-        reviews.check(token, &ServiceAccountClaims::read(&claims)?).await?;
-        Ok(Proven::Reviewed(registered, claims))
+        let account = ServiceAccountClaims::read(&claims)?;
+        reviews.check(token, &account).await?;
+        Ok(Proven::Reviewed(registered, account.told()))
     }
 
     /// Everything that depends on the time or on the cluster.
     async fn judge(&self, proven: &Proven, now: UnixTime) -> Result<Identity, Decline> {
-        let (registered, claims) = proven.parts();
+        let (registered, told) = proven.parts();
         self.check_registered(registered, now)?;
-        let claims = ServiceAccountClaims::read(claims)?;
-        let ServiceAccountClaims { namespace, name, uid, .. } = claims;
+        let Some(named) = Named::of(told) else {
+            return Err(bad("it names no service account".to_owned()).into());
+        };
+        let Named { namespace, name, uid } = named;
         let unknown = |why: String| Decline::rejected(Reason::UnknownServiceAccount, why);
         if !self.namespaces.is_empty() && self.namespaces.iter().all(|known| known != namespace) {
             return Err(unknown(format!("the namespace `{namespace}` is not one of `namespaces`")));
         }
-        let account = self.cluster.account(namespace, name).await;
+        let user = format!("{namespace}/{name}");
+        let account = self.cluster.account(&user, &named).await;
         let account = account.map_err(|error| Decline::Unavailable(error.into()))?;
         let Some(account) = account else {
             return Err(unknown(format!(
-                "there is no service account `{namespace}/{name}`, or `label_selector` leaves it out"
+                "there is no service account `{user}`, or `label_selector` leaves it out"
             )));
         };
         if *account.uid != *uid {
             return Err(unknown(format!(
-                "`{namespace}/{name}` was deleted and made again since the token was minted: its \
+                "`{user}` was deleted and made again since the token was minted: its \
                  uid is another one"
             )));
         }
-        Ok(identity(&claims, &account, registered.expires))
+        Ok(identity(user, &named, told, &account, registered.expires))
+    }
+
+    /// True if a sibling takes it. Otherwise it is ours, even if it is for nobody here: then the
+    /// first of the siblings refuses it.
+    fn is_for_another(&self, registered: &RegisteredClaims, issuer: &str) -> bool {
+        let Some(audience) = &registered.audience else { return false };
+        !registered.is_for(&self.audience)
+            && self.siblings.another_takes(&self.name, issuer, audience)
+    }
+
+    fn check_audience(&self, registered: &RegisteredClaims) -> Result<(), Decline> {
+        if registered.is_for(&self.audience) {
+            return Ok(());
+        }
+        let ours = self.audience.join("`, `");
+        Err(Decline::rejected(
+            Reason::WrongAudience,
+            format!("the token is not for this system: its `aud` has none of `{ours}`"),
+        ))
     }
 
     fn check_registered(
@@ -232,13 +288,7 @@ impl Kubernetes {
         registered: &RegisteredClaims,
         now: UnixTime,
     ) -> Result<(), Decline> {
-        if !registered.is_for(&self.audience) {
-            let ours = self.audience.join("`, `");
-            return Err(Decline::rejected(
-                Reason::WrongAudience,
-                format!("the token is not for this system: its `aud` has none of `{ours}`"),
-            ));
-        }
+        self.check_audience(registered)?;
         Ok(registered.check_times(now, &TIMES)?)
     }
 }
@@ -296,31 +346,25 @@ fn no_key(error: LookupError) -> Decline {
     }
 }
 
-fn identity(claims: &ServiceAccountClaims<'_>, account: &Account, expires: UnixTime) -> Identity {
-    let ServiceAccountClaims { namespace, name, uid, pod, node } = *claims;
-    let mut seen = Map::new();
-    let mut say = |key: &str, value: Value| drop(seen.insert(key.to_owned(), value));
-    say("namespace", namespace.into());
-    say("service_account", name.into());
-    say("uid", uid.into());
-    if let Some(pod) = pod {
-        say("pod", pod.name.into());
-        say("pod_uid", pod.uid.unwrap_or_default().into());
-    }
-    if let Some(node) = node {
-        say("node", node.name.into());
-    }
-    say("labels", Value::Object(account.labels.as_json()));
-    say("annotations", Value::Object(account.annotations.as_json()));
+fn identity(
+    user: String,
+    named: &Named<'_>,
+    told: &Map<String, Value>,
+    account: &Account,
+    expires: UnixTime,
+) -> Identity {
+    let mut claims = told.clone();
+    claims.insert("labels".to_owned(), Value::Object(account.labels.as_json()));
+    claims.insert("annotations".to_owned(), Value::Object(account.annotations.as_json()));
     // No name has an underscore, so that this stays one token and two names never become one.
     let token = |text: &str| text.replace('.', "_");
     Identity {
-        user: format!("{namespace}/{name}"),
+        user,
         groups: Vec::new(),
-        claims: seen,
+        claims,
         variables: BTreeMap::from([
-            ("namespace", token(namespace)),
-            ("service_account", token(name)),
+            ("namespace", token(named.namespace)),
+            ("service_account", token(named.name)),
         ]),
         expires_at: Some(expires),
         proposal: account.proposal(),

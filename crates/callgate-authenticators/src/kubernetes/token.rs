@@ -11,6 +11,8 @@ const SUBJECT: &str = "system:serviceaccount:";
 const MAX_LABEL: usize = 63;
 const MAX_SUBDOMAIN: usize = 253;
 const MAX_UID: usize = 128;
+/// Longest `sub`: longer than other issuers' may be.
+pub(super) const MAX_SUBJECT: usize = SUBJECT.len() + MAX_LABEL + 1 + MAX_SUBDOMAIN;
 
 /// The claims of a service account token, checked for their form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,29 @@ pub(super) struct ServiceAccountClaims<'c> {
     pub(super) pod: Option<Bound<'c>>,
     /// The node that the pod runs on (Kubernetes 1.30 and later).
     pub(super) node: Option<Bound<'c>>,
+}
+
+const NAMESPACE: &str = "namespace";
+const NAME: &str = "service_account";
+const UID: &str = "uid";
+
+/// Which account a token is of, from what [`ServiceAccountClaims::told`] made of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named<'c> {
+    pub(super) namespace: &'c str,
+    pub(super) name: &'c str,
+    pub(super) uid: &'c str,
+}
+
+impl<'c> Named<'c> {
+    /// Nothing if they were not made so.
+    pub(super) fn of(told: &'c Map<String, Value>) -> Option<Self> {
+        Some(Self {
+            namespace: text(told, NAMESPACE)?,
+            name: text(told, NAME)?,
+            uid: text(told, UID)?,
+        })
+    }
 }
 
 /// An object that a token is bound to.
@@ -72,6 +97,24 @@ impl<'c> ServiceAccountClaims<'c> {
                 "its `sub` and its `kubernetes.io` claims name different accounts".to_owned()
             )),
         }
+    }
+
+    /// What bindings see of the token. Once read, this is all that is needed of it.
+    pub(super) fn told(&self) -> Map<String, Value> {
+        let Self { namespace, name, uid, pod, node } = *self;
+        let mut told = Map::new();
+        let mut say = |key: &str, text: &str| drop(told.insert(key.to_owned(), text.into()));
+        say(NAMESPACE, namespace);
+        say(NAME, name);
+        say(UID, uid);
+        if let Some(pod) = pod {
+            say("pod", pod.name);
+            say("pod_uid", pod.uid.unwrap_or_default());
+        }
+        if let Some(node) = node {
+            say("node", node.name);
+        }
+        told
     }
 
     /// True if this is its user name in Kubernetes.

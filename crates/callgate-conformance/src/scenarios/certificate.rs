@@ -9,7 +9,10 @@ use callgate::{
 };
 use callgate_testkit::nats_server::Version;
 
-use super::library::Library;
+use super::{
+    library::{Library, by_name},
+    server,
+};
 use crate::{
     certificates::Certificates,
     clients::{Login, options, user_info},
@@ -44,6 +47,54 @@ pub(super) async fn alone(mode: Mode, version: Version) -> Outcome {
     assert!(connect(false).await.is_err(), "without it there is no credential");
     assert_eq!(gate.reasons(), [Reason::Admitted, Reason::NoCredential]);
     Outcome::passed(["with the certificate", "without it"])
+}
+
+/// A WebSocket listener has TLS settings of its own.
+pub(super) async fn over_websocket(mode: Mode, version: Version) -> Outcome {
+    let site = Site::new(mode, version, &Variation::default());
+    let certificates = Certificates::generate();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file can be written");
+        path
+    };
+    let ca = file("ca.pem", &certificates.ca);
+    let cert = file("server.pem", &certificates.server.certificate);
+    let key = file("server.key", &certificates.server.key);
+    let client_cert = file("client.pem", &certificates.client.certificate);
+    let client_key = file("client.key", &certificates.client.key);
+    let more = format!(
+        "websocket {{ listen: \"127.0.0.1:{{{{websocket_port}}}}\"\n\
+         tls {{ cert_file: {cert:?}, key_file: {key:?}, ca_file: {ca:?}, verify: true, timeout: 5 }} }}"
+    );
+    let server = server(&site, version, &more).await;
+    let url = server.websocket_url().replace("ws://", "wss://");
+    let known = certificates.client.certificate.replace('\r', "");
+    let gate = Library::start(&site, &server, move |request| {
+        let known = known.clone();
+        async move {
+            match request.credential() {
+                Credential::Certificate => by_certificate(request, known).await,
+                _ => by_name(request).await,
+            }
+        }
+    });
+    let gate = gate.await;
+    let connect = async |login: Login, certificate: bool| {
+        let mut options = options(&site, &login).add_root_certificates(ca.clone());
+        if certificate {
+            options = options.add_client_certificate(client_cert.clone(), client_key.clone());
+        }
+        options.connect(&url).await
+    };
+    let client = connect(Login::default(), true).await.expect("the certificate is known");
+    assert_eq!(user_info(&client).await.expect("an answer").user, "machine-7");
+    let client = connect(Login::password("alice", "alice"), true).await.expect("alice is in");
+    assert_eq!(user_info(&client).await.expect("an answer").user, "alice");
+    assert!(connect(Login::password("alice", "alice"), false).await.is_err());
+    assert_eq!(gate.reasons(), [Reason::Admitted, Reason::Admitted]);
+    Outcome::passed(["with the certificate alone", "with a password", "without the certificate"])
 }
 
 async fn by_certificate(request: Arc<AuthRequest>, known: String) -> Result<User, Refusal> {

@@ -88,6 +88,14 @@ pub(super) async fn by_name(request: Arc<AuthRequest>) -> Result<User, Refusal> 
     }
 }
 
+/// Whoever has a token may do everything in APP.
+pub(super) async fn by_token(request: Arc<AuthRequest>) -> Result<User, Refusal> {
+    match request.credential() {
+        Credential::Token(_) => Ok(User::in_account("APP").named("bearer").unrestricted()),
+        _ => Err(Refusal::deny("no token")),
+    }
+}
+
 pub(super) async fn server_facts(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &Variation::default());
     let more = "server_tags: [\"rack:7\", \"Blue\"]\n\

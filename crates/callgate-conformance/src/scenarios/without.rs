@@ -95,20 +95,3 @@ pub(super) async fn no_auth_user_before_connect(mode: Mode, version: Version) ->
     assert_eq!(gate.reasons().len(), 1, "it was asked");
     Outcome::passed(["it is asked about, and refused"])
 }
-
-pub(super) async fn proxy_required(mode: Mode, version: Version) -> Outcome {
-    if version.minor < 12 {
-        return Outcome::absent("`proxy_required` came with 2.12");
-    }
-    let mut site = Site::new(mode, version, &Variation::default());
-    site.server = site.server.replace(
-        "{ user: watch-APP",
-        "{ user: far, password: far, proxy_required: true }, { user: watch-APP",
-    );
-    let server = server(&site, version, "").await;
-    let gate = Library::start(&site, &server, by_name).await;
-    let far = Login::password("far", "far");
-    assert!(options(&site, &far).connect(server.url()).await.is_err());
-    assert_eq!(gate.reasons().len(), 1, "Callgate admits, and the server refuses all the same");
-    Outcome::passed(["the server's own configuration holds beside the callout"])
-}

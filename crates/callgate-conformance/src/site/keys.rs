@@ -21,6 +21,13 @@ impl Pair {
         Self { public: pair.public_key(), seed: pair.seed() }
     }
 
+    /// The key of a seed, such as another tool made.
+    pub fn from_seed(seed: &str) -> Self {
+        let key = KeyPair::from_seed(Seed::parse(seed.trim()).expect("a seed"));
+        let key = key.expect("a signing key");
+        Self { public: key.public_key(), seed: key.seed() }
+    }
+
     /// The seed's text.
     pub fn seed(&self) -> &str {
         self.seed.expose()
@@ -49,6 +56,12 @@ impl Xkey {
     /// A new key.
     pub fn generate() -> Self {
         let key = CurveKey::generate().expect("a key");
+        Self { public: key.public_key().to_string(), seed: key.seed() }
+    }
+
+    /// The key of a seed, such as another tool made.
+    pub fn from_seed(seed: &str) -> Self {
+        let key = Seed::parse(seed.trim()).and_then(CurveKey::try_from).expect("a curve seed");
         Self { public: key.public_key().to_string(), seed: key.seed() }
     }
 

@@ -16,11 +16,11 @@ use super::{ACCOUNTS, Fixed, Pair, Sentinel, Signers, Site, Variation, Xkey};
 use crate::mode::Mode;
 
 /// One account that users are placed in.
-struct Placed {
-    name: &'static str,
-    own: Pair,
-    signing: Pair,
-    reader: Pair,
+pub(super) struct Placed {
+    pub(super) name: &'static str,
+    pub(super) own: Pair,
+    pub(super) signing: Pair,
+    pub(super) reader: Pair,
 }
 
 struct Maker {
@@ -51,7 +51,7 @@ pub(super) fn site(mode: Mode, version: Version, variation: &Variation) -> Site 
     Site {
         mode,
         server: maker.server(&system, &preload, &sentinel, version),
-        gate: gate(mode, &callout, &placed),
+        gate: gate(mode, &callout.public, &placed),
         files: files(mode, &placed, &answers_with, xkey.as_ref(), &auth.file(&auth_jwt)),
         accounts: placed.iter().map(|p| (p.name, p.own.public.clone())).collect(),
         watchers,
@@ -172,7 +172,7 @@ pub(crate) fn knows_default_sentinel(version: Version) -> bool {
     (version.minor, version.patch) >= (11, 11)
 }
 
-fn files(
+pub(super) fn files(
     mode: Mode,
     placed: &[Placed],
     issuer: &Pair,
@@ -191,7 +191,7 @@ fn files(
     files
 }
 
-fn gate(mode: Mode, callout: &Pair, placed: &[Placed]) -> String {
+pub(super) fn gate(mode: Mode, callout: &str, placed: &[Placed]) -> String {
     let xkeys = if mode.has_xkey() { "xkeys = [{ file = \"xkey.xk\" }]" } else { "" };
     let accounts: BTreeMap<_, _> = placed.iter().map(|p| (p.name, p.own.public.as_str())).collect();
     let scoped = match mode.has_scopes() {
@@ -213,6 +213,6 @@ fn gate(mode: Mode, callout: &Pair, placed: &[Placed]) -> String {
     format!(
         "[issuer]\nseed = {{ file = \"issuer.nk\" }}\naccount = \"{}\"\n{xkeys}\n{app}{other}{role}\n\
          [nats]\ncreds = \"nats.creds\"\n",
-        callout.public
+        callout
     )
 }

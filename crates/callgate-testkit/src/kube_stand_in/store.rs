@@ -92,7 +92,7 @@ impl Store {
         let name = given["name"].as_str().expect("a name").to_owned();
         let mut metadata = given.clone();
         metadata["namespace"] = json!(namespace);
-        metadata["uid"] = json!(format!("uid-{}-{name}", self.version + 1));
+        metadata["uid"] = json!(format!("uid-{}", self.version + 1));
         // What real ones carry along, and nobody should keep.
         metadata["managedFields"] = json!([{"manager": "test", "fieldsV1": {"f:metadata": {}}}]);
         Some(object(&self.put((namespace.to_owned(), name), metadata)))

@@ -68,7 +68,7 @@ impl Signing {
             "kubernetes.io": {
                 "namespace": namespace,
                 "node": {"name": "node-1", "uid": "node-uid"},
-                "pod": {"name": format!("{name}-0"), "uid": "pod-uid"},
+                "pod": {"name": format!("{name:.200}-0"), "uid": "pod-uid"},
                 "serviceaccount": {"name": name, "uid": uid},
                 "warnafter": now + 3607,
             },

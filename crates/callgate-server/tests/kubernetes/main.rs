@@ -9,6 +9,10 @@
     reason = "test code: a panic is how a test fails"
 )]
 
+#[cfg(feature = "real-kubernetes")]
+mod deployed;
+mod edges;
+
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use async_nats::{Client, ConnectOptions};
@@ -50,14 +54,19 @@ impl Scene {
 
     /// Without waiting for it to be ready.
     async fn over(cluster: KubeCluster, more: &str, ceiling: &str) -> Self {
+        let kubeconfig = cluster.kubeconfig("callgate");
+        Self::with(cluster, &kubeconfig, more, ceiling).await
+    }
+
+    /// With this way into the cluster.
+    async fn with(cluster: KubeCluster, kubeconfig: &Path, more: &str, ceiling: &str) -> Self {
         let (issuer, xkey) = (Nkey::account(), CurveKey::generate());
         let server = NatsServer::start(&server_config(&issuer.public(), &xkey.public())).await;
         let folder = tempfile::tempdir().unwrap();
         write_private(&folder.path().join("issuer.nk"), &issuer.seed());
         write_private(&folder.path().join("xkey.xk"), &xkey.seed());
-        let kubeconfig = cluster.kubeconfig("callgate");
         let admin = format!("127.0.0.1:{}", free_port());
-        let config = gate_config(&server.url(), &admin, &kubeconfig, more, ceiling);
+        let config = gate_config(&server.url(), &admin, kubeconfig, more, ceiling);
         fs::write(folder.path().join("callgate.toml"), config).unwrap();
         let arguments = ["serve", "--config", "callgate.toml"];
         let mut gate = Process::builder("callgate", CALLGATE)
@@ -160,9 +169,14 @@ impl Scene {
     }
 }
 
+/// The checkout.
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
 /// The manifests that are rendered from the chart.
 fn manifests() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kubernetes/callgate.yaml");
+    let path = root().join("deploy/kubernetes/callgate.yaml");
     fs::read_to_string(path).unwrap()
 }
 

@@ -1,0 +1,37 @@
+//! Credentials that do not fit into one protocol line.
+
+use async_nats::Client;
+use callgate::decision::Reason;
+use callgate_testkit::{NatsServer, nats_server::Version};
+
+use super::{
+    library::{Library, by_token},
+    server,
+};
+use crate::{
+    clients::{Login, options},
+    mode::Mode,
+    report::Outcome,
+    site::{Site, Variation},
+};
+
+/// A bearer token with many groups.
+const TOKEN_BYTES: usize = 5_000;
+
+pub(super) async fn too_long(mode: Mode, version: Version) -> Outcome {
+    let site = Site::new(mode, version, &Variation::default());
+    let login = Login::token(&"t".repeat(TOKEN_BYTES));
+    let connect = async |server: &NatsServer| -> Option<Client> {
+        options(&site, &login).connect(server.url()).await.ok()
+    };
+    let mut narrow = server(&site, version, "").await;
+    let gate = Library::start(&site, &narrow, by_token).await;
+    assert!(connect(&narrow).await.is_none(), "4096 bytes are the default");
+    narrow.wait_for_log("maximum control line exceeded").await;
+    assert_eq!(gate.reasons(), [], "nobody was asked");
+    let wide = server(&site, version, "max_control_line: 32KB").await;
+    let gate = Library::start(&site, &wide, by_token).await;
+    assert!(connect(&wide).await.is_some());
+    assert_eq!(gate.reasons(), [Reason::Admitted]);
+    Outcome::passed(["nobody is asked, and the server's log says why", "`max_control_line` helps"])
+}

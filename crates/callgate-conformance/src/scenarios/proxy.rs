@@ -1,0 +1,50 @@
+//! Users that must come through a proxy, which are refused by the server if they do not.
+
+use callgate_testkit::nats_server::Version;
+use serde_json::json;
+
+use super::{
+    hand::Hand,
+    library::{Library, by_name},
+    server,
+};
+use crate::{
+    clients::{Login, options},
+    mode::Mode,
+    report::Outcome,
+    site::{Site, Variation},
+};
+
+pub(super) async fn in_configuration(mode: Mode, version: Version) -> Outcome {
+    if version.minor < 12 {
+        return Outcome::absent("`proxy_required` came with 2.12");
+    }
+    let mut site = Site::new(mode, version, &Variation::default());
+    site.server = site.server.replace(
+        "{ user: watch-APP",
+        "{ user: far, password: far, proxy_required: true }, { user: watch-APP",
+    );
+    let server = server(&site, version, "").await;
+    let gate = Library::start(&site, &server, by_name).await;
+    let far = Login::password("far", "far");
+    assert!(options(&site, &far).connect(server.url()).await.is_err());
+    assert_eq!(gate.reasons().len(), 1, "Callgate admits, and the server refuses all the same");
+    Outcome::passed(["the server's own configuration holds beside the callout"])
+}
+
+/// Nothing that Callgate writes; shown so that we know what the claim is worth.
+pub(super) async fn in_answer(mode: Mode, version: Version) -> Outcome {
+    let site = Site::new(mode, version, &Variation::default());
+    let mut server = server(&site, version, "").await;
+    let _hand =
+        Hand::start(&site, &server, |asked| asked.admit(&json!({ "proxy_required": true }))).await;
+    let login = Login::password("anybody", "x");
+    let connected = options(&site, &login).connect(server.url()).await;
+    if version.minor < 12 {
+        assert!(connected.is_ok(), "this server line now knows `proxy_required`: {connected:?}");
+        return Outcome::absent("this line ignores `proxy_required` in a user JWT");
+    }
+    assert!(connected.is_err(), "nats-server now ignores `proxy_required` in a user JWT");
+    server.wait_for_log("Proxy connection required").await;
+    Outcome::passed(["the client is refused", "the server's log says why"])
+}

@@ -1,0 +1,75 @@
+//! Names, annotations and rights at their limits.
+
+use callgate_testkit::{eventually, kube::KubeCluster, wait::PATIENCE};
+use serde_json::json;
+
+use super::{RECOVERY, SECOND, Scene, chart_rules};
+
+#[tokio::test]
+async fn the_longest_names_and_names_with_dots_have_subjects_of_their_own() {
+    let scene = Scene::start("", "").await;
+    let longest = ("n".repeat(63), format!("{}.{}", "a".repeat(126), "b".repeat(126)));
+    scene.cluster.create_namespace(&longest.0).await;
+    for (namespace, name) in [("shop".to_owned(), "my.service".to_owned()), longest] {
+        scene.cluster.create_account(&namespace, &name, json!({})).await;
+        let token = scene.cluster.token(&namespace, &name, "nats").await;
+        scene.becomes(&token, true, 2 * SECOND).await;
+        let own = format!("_INBOX_{namespace}_{}", name.replace('.', "_"));
+        let asked = [
+            format!("pub {namespace}.a"),
+            format!("sub {own}.>"),
+            format!("sub _INBOX_{namespace}_{name}.>"),
+            format!("sub {own}x.>"),
+        ];
+        let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+        assert_eq!(scene.refused(&token, &asked).await, Some(asked[2..].to_vec()));
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_subjects_count_and_more_than_a_user_jwt_holds_refuse() {
+    let ceiling = "ceiling = { publish = [\"orders.>\"] }";
+    let scene = Scene::start("", ceiling).await;
+    let token = scene.cluster.token("shop", "web", "nats").await;
+    let annotate = async |subjects: Vec<String>| {
+        let annotations = json!({"nats.io/allowed-pub-subjects": subjects.join(",")});
+        scene.cluster.annotate("shop", "web", annotations).await;
+    };
+    annotate((0..1000).map(|number| format!("orders.{number}")).collect()).await;
+    eventually("a thousand subjects", 2 * SECOND, async || {
+        let refused = scene.refused(&token, &["pub orders.0", "pub orders.999", "pub orders.x"]);
+        (refused.await? == ["pub orders.x"]).then_some(())
+    })
+    .await;
+    // A thousand that are too long together.
+    annotate((0..1000).map(|number| format!("orders.{number:040}")).collect()).await;
+    scene.becomes(&token, false, 2 * SECOND).await;
+    assert_eq!(scene.decision()["reason"], "grant_too_large");
+}
+
+#[tokio::test]
+async fn a_forbidden_watch_is_told_with_the_rule_that_is_missing() {
+    let cluster = KubeCluster::start().await;
+    let mut rules = chart_rules();
+    let list = rules.as_array_mut().unwrap().iter_mut();
+    for rule in list.filter(|rule| rule["resources"] == json!(["serviceaccounts"])) {
+        rule["verbs"] = json!(["list"]);
+    }
+    cluster.grant("callgate", rules).await;
+    let scene = Scene::over(cluster, "", "").await;
+    scene.ready().await;
+    // Listed, so it serves; but what changes is not known, and that is said with the remedy.
+    eventually("the missing rule", PATIENCE, async || {
+        let log = scene.gate.stderr();
+        let line =
+            log.lines().find(|line| line.contains("forbids us to watch service accounts"))?;
+        let words = ["ClusterRole", "serviceaccounts", "list", "watch", "is lost"];
+        words.iter().all(|word| line.contains(word)).then_some(())
+    })
+    .await;
+    let lost = "callgate_kubernetes_watch_lost_seconds{authenticator=\"kubernetes\"}";
+    eventually("the age", PATIENCE, async || (scene.metric(lost).await > 0.0).then_some(())).await;
+    scene.cluster.grant("callgate", chart_rules()).await;
+    eventually("the watch", RECOVERY, async || (scene.metric(lost).await == 0.0).then_some(()))
+        .await;
+}

@@ -142,6 +142,7 @@ pub mod draft;
 mod envelope;
 mod gate;
 mod pipeline;
+mod shares;
 mod stock;
 mod user;
 

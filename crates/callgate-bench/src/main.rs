@@ -5,6 +5,7 @@ mod cpu;
 mod flood;
 mod floor;
 mod outcome;
+mod overload;
 mod premade;
 mod storm;
 mod wire;
@@ -29,6 +30,8 @@ enum Command {
     Storm(storm::Args),
     /// Time the bare cryptography that a decision cannot do without, and the decision itself
     Floor(floor::Args),
+    /// Offer several times as many password logins as the cores can hash, to a service of its own
+    Overload(overload::Args),
 }
 
 /// What can go wrong while measuring.
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
             Command::Flood(args) => flood::run(args).await,
             Command::Storm(args) => storm::run(args).await,
             Command::Floor(args) => floor::run(&args).await,
+            Command::Overload(args) => overload::run(args).await,
         }
     });
     match done {

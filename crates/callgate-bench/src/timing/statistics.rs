@@ -125,13 +125,13 @@ mod tests {
     fn an_effect_is_measured_as_large_as_it_is() {
         let mut random = Random(7);
         for d in [0.0, 0.2, -0.5] {
-            let these: Vec<f64> = (0..20_000).map(|_| normal(&mut random, d)).collect();
-            let others: Vec<f64> = (0..20_000).map(|_| normal(&mut random, 0.0)).collect();
+            let these: Vec<f64> = (0..4_000).map(|_| normal(&mut random, d)).collect();
+            let others: Vec<f64> = (0..4_000).map(|_| normal(&mut random, 0.0)).collect();
             let found = Comparison::of(&these, &others, &mut random);
-            assert!((found.d - d).abs() < 0.04, "{found:?}");
-            assert!((found.median_difference - d).abs() < 0.06, "{found:?}");
-            assert!(found.interval[0] <= d + 0.04 && d - 0.04 <= found.interval[1], "{found:?}");
-            assert!((found.auc - auc_of(d)).abs() < 0.015, "{found:?}");
+            assert!((found.d - d).abs() < 0.08, "{found:?}");
+            assert!((found.median_difference - d).abs() < 0.1, "{found:?}");
+            assert!(found.interval[0] <= d + 0.08 && d - 0.08 <= found.interval[1], "{found:?}");
+            assert!((found.auc - auc_of(d)).abs() < 0.03, "{found:?}");
             assert_eq!(found.is_within(0.1), d == 0.0, "{found:?}");
         }
     }

@@ -8,13 +8,13 @@ use std::{
 
 /// What a process has used so far.
 #[derive(Debug, Clone, Copy, Default)]
-struct Usage {
+pub(crate) struct Usage {
     /// User and system time.
-    cpu: Duration,
+    pub(crate) cpu: Duration,
     /// The most memory it ever had resident, in bytes.
-    peak: u64,
+    pub(crate) peak: u64,
     /// What it has resident now, in bytes.
-    resident: u64,
+    pub(crate) resident: u64,
 }
 
 /// CPU time of this thread so far: unlike the time on a clock it does not grow while others have the
@@ -74,7 +74,7 @@ fn mib(bytes: u64) -> f64 {
 const TICKS: u64 = 100;
 
 /// Usage of a process, summed with that of its children that are still there.
-fn usage(pid: u32) -> Option<Usage> {
+pub(crate) fn usage(pid: u32) -> Option<Usage> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may contain anything; the fields begin after the last parenthesis.
     let (_, fields) = stat.rsplit_once(')')?;

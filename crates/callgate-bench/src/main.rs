@@ -9,8 +9,10 @@ mod gates;
 mod growth;
 mod logins;
 mod outcome;
+mod overload;
 mod premade;
 mod storm;
+mod timing;
 mod tokens;
 mod wire;
 
@@ -38,6 +40,10 @@ enum Command {
     Growth(growth::Args),
     /// Write bearer tokens for `flood --tokens`, and the key set that verifies them
     Tokens(tokens::Args),
+    /// Offer several times as many password logins as the cores can hash, to a service of its own
+    Overload(overload::Args),
+    /// Measure whether the time of a refusal tells who exists and what for a password he has
+    Timing(timing::Args),
 }
 
 /// What can go wrong while measuring.
@@ -55,6 +61,8 @@ fn main() -> ExitCode {
             Command::Floor(args) => decisions::run(&args).await,
             Command::Growth(args) => growth::run(&args).await,
             Command::Tokens(args) => tokens::run(&args),
+            Command::Overload(args) => overload::run(args).await,
+            Command::Timing(args) => timing::run(args).await,
         }
     });
     match done {

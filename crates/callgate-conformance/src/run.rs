@@ -19,8 +19,8 @@ pub async fn connections(mode: Mode, version: Version) -> Vec<Cell> {
     let mut cells = Vec::new();
     let mut environment = None;
     for transport in Transport::ALL {
-        let needed = [mode.needs(), transport.needs()].into_iter().flatten();
-        let missing = needed.filter(|tool| !tool.is_there()).next_back();
+        let mut needed = [mode.needs(), transport.needs()].into_iter().flatten();
+        let missing = needed.rfind(|tool| !tool.is_there());
         let outcome = match missing {
             Some(tool) => Outcome::NotRun { reason: tool.missing().to_owned() },
             None => {

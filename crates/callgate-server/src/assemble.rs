@@ -43,13 +43,14 @@ pub(crate) struct Observers {
 
 /// Assembles a gate whose decisions are logged and counted.
 pub(crate) fn assemble(config: Config, observers: Option<&Arc<Observers>>) -> Assembled {
-    let Config { nats, issuer, policy, chain, refusal, .. } = config;
+    let Config { nats, issuer, policy, chain, refusal, admission, .. } = config;
     let keys = PublicKeys {
         subject: issuer.account.clone().unwrap_or_else(|| issuer.signer.public_key().clone()),
         xkeys: issuer.xkeys.iter().map(|key| key.public_key().clone()).collect(),
         operator_mode: issuer.account.is_some(),
     };
     let mut builder = with_issuer(issuer).refusals(refusal).chain(chain.clone(), policy);
+    builder = builder.trusted_proxies(admission.trusted_proxies);
     if let Some(observers) = observers {
         for link in chain.links() {
             observers.metrics.knows(&link.name);

@@ -8,6 +8,7 @@ use crate::{decision::Reason, request::AuthRequest};
 
 mod chain;
 mod identity;
+pub(crate) mod waiting;
 
 pub use chain::{Chain, ChainAnswer, Link, Overloaded};
 pub use identity::{Identity, Origin, Proposal};
@@ -26,7 +27,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 ///   (`is_unavailable_when_its_source_is_not_there`);
 /// - nothing in an error or a `Debug` text is a secret (`never_shows_a_secret`);
 /// - it can be asked by many at once, and dropping the future leaves nothing behind
-///   (`survives_being_dropped_and_asked_again`).
+///   (`survives_being_dropped_and_asked_again`). While too many wait for it, the chain asks for
+///   what it can answer at once, and drops the future if it would wait.
 pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     /// Identifies the client of `request`, by its one credential.
     fn authenticate<'a>(

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration}
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
+use ipnet::IpNet;
 use tokio::time::Instant;
 
 use crate::{
@@ -111,6 +112,12 @@ impl Callgate {
         self.learned.callout_account.store(Some(Arc::new(name.to_owned())));
     }
 
+    /// Says how many requests are worked on at once, so that none who waits takes all places.
+    #[cfg(feature = "nats")]
+    pub(crate) fn learn_most_at_once(&self, most: u32) {
+        self.learned.most_at_once.set(most);
+    }
+
     #[cfg(feature = "nats")]
     pub(crate) fn pipeline(&self) -> Arc<Pipeline> {
         self.pipeline.load_full()
@@ -144,6 +151,7 @@ pub struct CallgateBuilder {
     style: RefusalStyle,
     stated_callout_account: Option<String>,
     share_callout_account: bool,
+    trusted_proxies: Arc<[IpNet]>,
     observers: Vec<Observer>,
 }
 
@@ -159,6 +167,7 @@ impl CallgateBuilder {
             style: RefusalStyle::default(),
             stated_callout_account: None,
             share_callout_account: false,
+            trusted_proxies: Arc::default(),
             observers: Vec::new(),
         }
     }
@@ -233,6 +242,14 @@ impl CallgateBuilder {
         self
     }
 
+    /// Addresses that many users share, such as a load balancer's. Who comes from there competes
+    /// for places by user name; everybody else by IPv4 address or IPv6 network of 64 bits.
+    #[must_use]
+    pub fn trusted_proxies(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
+        self.trusted_proxies = networks.into_iter().collect();
+        self
+    }
+
     /// Is told of each decision, on the thread that made it: it must be quick.
     #[must_use]
     pub fn on_decision(mut self, observer: impl Fn(&Decision) + Send + Sync + 'static) -> Self {
@@ -269,13 +286,20 @@ impl CallgateBuilder {
             decide: match self.decide.ok_or(BuildError::NobodyDecides)? {
                 Decider::Function(function) => function,
                 Decider::Stock(chain, policy) => {
-                    Box::new(Stock { chain, policy, learned: Arc::clone(&learned) })
+                    let trusted_proxies = Arc::clone(&self.trusted_proxies);
+                    Box::new(Stock {
+                        chain,
+                        policy,
+                        learned: Arc::clone(&learned),
+                        trusted_proxies,
+                    })
                 }
             },
             minter,
             style: self.style,
             stated_callout_account: self.stated_callout_account,
             share_callout_account: self.share_callout_account,
+            trusted_proxies: self.trusted_proxies,
             observers: self.observers,
             learned,
         })

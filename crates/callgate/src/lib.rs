@@ -145,6 +145,7 @@ mod envelope;
 mod gate;
 mod panics;
 mod pipeline;
+mod shares;
 mod stock;
 mod user;
 

@@ -11,9 +11,14 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
+use ipnet::IpNet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
+    authn::{
+        SourceKey,
+        waiting::{Crowd, MostAtOnce},
+    },
     clock::UnixTime,
     decision::{CeilingDropped, Decision, Denial, Outcome, Reason, Stages},
     envelope::{Dropped, Message, Opened, Opener},
@@ -21,6 +26,7 @@ use crate::{
     panics::{guarded, guarded_future},
     policy::Grant,
     request::AuthRequest,
+    shares::{Place, Shares},
     stock::StockExplanation,
     wire::response::{Addressee, Answer},
 };
@@ -94,6 +100,8 @@ pub(crate) type Observer = Arc<dyn Fn(&Decision) + Send + Sync>;
 pub(crate) struct Learned {
     /// The callout account, as a server told us when we connected.
     pub(crate) callout_account: ArcSwapOption<String>,
+    /// How many requests the responder works on at once.
+    pub(crate) most_at_once: MostAtOnce,
     withheld: AtomicUsize,
 }
 
@@ -104,6 +112,7 @@ pub(crate) struct Pipeline {
     pub(crate) style: RefusalStyle,
     pub(crate) stated_callout_account: Option<String>,
     pub(crate) share_callout_account: bool,
+    pub(crate) trusted_proxies: Arc<[IpNet]>,
     pub(crate) observers: Vec<Observer>,
     pub(crate) learned: Arc<Learned>,
 }
@@ -117,45 +126,70 @@ pub(crate) enum Handled {
     Silent,
 }
 
+/// Places for requests that are worked on, shared between their sources.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    pub(crate) most: u32,
+    pub(crate) taken: Arc<Shares<SourceKey>>,
+}
+
+/// A request's place, until it is dropped.
+pub(crate) type Slot = Place<SourceKey>;
+
 impl Pipeline {
     /// Takes one message from its bytes to its answer and records exactly one decision, also if
     /// somebody's code panics on the way.
     pub(crate) async fn handle(&self, message: Message<'_>) -> Handled {
-        let work = guarded_future("working on it", self.work_on(message));
-        let (handled, decision) = work.await.unwrap_or_else(|denial| lost(denial, message.arrived));
-        self.record(&decision);
-        handled
+        self.handle_among(message, None).await.0
     }
 
-    async fn work_on(&self, message: Message<'_>) -> (Handled, Decision) {
+    /// The same, if its source finds a place among `slots`; else it is refused at once. The place
+    /// is held until the answer is sent, so it comes along.
+    pub(crate) async fn handle_among(
+        &self,
+        message: Message<'_>,
+        slots: Option<&Slots>,
+    ) -> (Handled, Option<Slot>) {
+        let work = guarded_future("working on it", self.work_on(message, slots));
+        let (handled, decision, slot) = work.await.unwrap_or_else(|denial| {
+            let (handled, decision) = lost(denial, message.arrived);
+            (handled, decision, None)
+        });
+        self.record(&decision);
+        (handled, slot)
+    }
+
+    async fn work_on(
+        &self,
+        message: Message<'_>,
+        slots: Option<&Slots>,
+    ) -> (Handled, Decision, Option<Slot>) {
         let opened = match self.opener.open(message) {
             Ok(opened) => opened,
-            Err(dropped) => return (Handled::Silent, dropped_decision(dropped, message.arrived)),
+            Err(dropped) => {
+                return (Handled::Silent, dropped_decision(dropped, message.arrived), None);
+            }
         };
         let opened_at = Instant::now();
-        let (opened, verdict) = self.decide(opened).await;
+        let (case, verdict, slot) = self.decide(opened, slots).await;
         let decided_at = Instant::now();
-        let (handled, mut decision) = self.answer(&opened, verdict, message);
+        let (handled, mut decision) = self.answer(&case, verdict, message);
         decision.stages = Stages {
             open: opened_at - message.arrived,
             decide: decided_at - opened_at,
             answer: decided_at.elapsed(),
         };
         decision.duration = message.arrived.elapsed();
-        (handled, decision)
+        (handled, decision, slot)
     }
 
-    /// Opens a message and refuses it, for want of room to work on it.
+    /// Records a message that is not even opened, because that would be too late.
     #[cfg(feature = "nats")]
-    pub(crate) fn refuse_overload(&self, message: Message<'_>) -> Handled {
-        let denial = Denial::new(Reason::Overloaded, "more requests are in flight than allowed");
-        let work = guarded("working on it", || match self.opener.open(message) {
-            Ok(opened) => Ok(self.answer(&opened.into(), Verdict::refused(denial), message)),
-            Err(dropped) => Ok((Handled::Silent, dropped_decision(dropped, message.arrived))),
-        });
-        let (handled, decision) = work.unwrap_or_else(|denial| lost(denial, message.arrived));
-        self.record(&decision);
-        handled
+    pub(crate) fn pass_over(&self, arrived: Instant) {
+        let detail = "too many messages wait to be opened: the server would have given up";
+        let denial = Denial::new(Reason::DeadlinePassed, detail);
+        let dropped = Dropped { denial, ids: None, clock_skew: None };
+        self.record(&dropped_decision(dropped, arrived));
     }
 
     /// Goes the same way as [`Pipeline::handle`], sends and records nothing, and tells everything.
@@ -174,11 +208,15 @@ impl Pipeline {
         Ok(Explained { request: Some(request), steps, result: admitted.map(|(_, grant)| grant) })
     }
 
-    async fn decide(&self, opened: Opened) -> (Case, Verdict) {
+    async fn decide(&self, opened: Opened, slots: Option<&Slots>) -> (Case, Verdict, Option<Slot>) {
         let (case, request) = Case::split(opened);
         let request = match request {
             Ok(request) => Arc::new(request),
-            Err(denial) => return (case, Verdict::refused(denial)),
+            Err(denial) => return (case, Verdict::refused(denial), None),
+        };
+        let slot = match slots.map(|slots| self.slot(slots, &request)).transpose() {
+            Ok(slot) => slot,
+            Err(denial) => return (case, Verdict::refused(denial), None),
         };
         let deadline = request.deadline();
         // The timeout is inside: dropping what was late may panic, too.
@@ -193,7 +231,17 @@ impl Pipeline {
             )),
             Err(panicked) => Verdict::refused(panicked),
         };
-        (case, verdict)
+        (case, verdict, slot)
+    }
+
+    fn slot(&self, slots: &Slots, request: &AuthRequest) -> Result<Slot, Denial> {
+        let trusted_proxies = Arc::clone(&self.trusted_proxies);
+        let source = Crowd { most: slots.most, trusted_proxies }.source_of(request);
+        slots.taken.take(&source, slots.most).ok_or_else(|| {
+            let detail =
+                "more requests of this source are in flight than its share of `max_in_flight`";
+            Denial::new(Reason::Overloaded, detail)
+        })
     }
 
     fn answer(&self, case: &Case, verdict: Verdict, message: Message<'_>) -> (Handled, Decision) {
@@ -351,13 +399,6 @@ struct Case {
     clock_skew: i64,
     given_up: Instant,
     claimed_user: String,
-}
-
-#[cfg(feature = "nats")]
-impl From<Opened> for Case {
-    fn from(opened: Opened) -> Self {
-        Self::split(opened).0
-    }
 }
 
 impl Case {

@@ -19,7 +19,7 @@ use crate::{
     clock::UnixTime,
     envelope::{Message, XKEY_HEADER},
     gate::Callgate,
-    pipeline::Handled,
+    pipeline::{Handled, Slot, Slots},
 };
 
 mod account;
@@ -34,6 +34,9 @@ pub const AUTH_SUBJECT: &str = "$SYS.REQ.USER.AUTH";
 
 /// Refusals that are held back at once, for `delay`.
 const MAX_HELD_BACK: u32 = 65_536;
+/// Messages that have arrived and are not opened yet. Opening one takes a tenth of a millisecond, so
+/// that the last of so many is still in time; later ones would only fill the memory.
+const MAX_UNOPENED: u32 = 4096;
 
 /// How a gate is run.
 #[derive(Debug, Clone)]
@@ -41,6 +44,7 @@ pub struct ResponderOptions {
     /// The queue group, shared by all replicas.
     pub queue: String,
     /// Requests that are worked on at once; more are refused at once, `temporarily unavailable`.
+    /// No source of requests gets all of these places, and no authenticator that is waited for.
     pub max_in_flight: u32,
     /// The version that `nats micro` shows.
     pub version: String,
@@ -82,9 +86,10 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Responder {
     client: Client,
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
+    arrived: Arc<Semaphore>,
+    most_arrived: u32,
     held_back: Arc<Semaphore>,
-    max_in_flight: u32,
     stop: tokio::sync::watch::Sender<bool>,
     work: JoinHandle<()>,
     micro: Micro,
@@ -107,25 +112,28 @@ impl Responder {
             .queue_subscribe(AUTH_SUBJECT, options.queue.clone())
             .await
             .map_err(|error| subscribe_error(AUTH_SUBJECT, &error))?;
-        let max_in_flight = options.max_in_flight.max(1);
-        let slots = Arc::new(Semaphore::new(max_in_flight as usize));
+        let most = options.max_in_flight.max(1);
+        gate.learn_most_at_once(most);
+        let slots = Arc::new(Slots { most, taken: Arc::default() });
+        let most_arrived = most.saturating_add(MAX_UNOPENED);
+        let arrived = Arc::new(Semaphore::new(most_arrived as usize));
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let held_back = Arc::new(Semaphore::new(MAX_HELD_BACK as usize));
         let worker = Worker {
             client: client.clone(),
             gate,
             slots: Arc::clone(&slots),
+            arrived: Arc::clone(&arrived),
             held_back: Arc::clone(&held_back),
             stats,
         };
         let work = tokio::spawn(worker.run(subscription, stopped));
-        Ok(Self { client, slots, held_back, max_in_flight, stop, work, micro })
+        Ok(Self { client, slots, arrived, most_arrived, held_back, stop, work, micro })
     }
 
     /// Requests that are being worked on now.
     pub fn in_flight(&self) -> u32 {
-        let free = u32::try_from(self.slots.available_permits()).unwrap_or(u32::MAX);
-        self.max_in_flight.saturating_sub(free)
+        self.slots.taken.taken()
     }
 
     /// True until the subscription ends, by [`Responder::leave`] or with the client.
@@ -142,9 +150,9 @@ impl Responder {
         let mut work = self.work;
         let read = tokio::time::timeout_at(until, &mut work).await.is_ok();
         work.abort();
-        let slots = self.slots.acquire_many(self.max_in_flight);
+        let arrived = self.arrived.acquire_many(self.most_arrived);
         let held_back = self.held_back.acquire_many(MAX_HELD_BACK);
-        let finished = tokio::time::timeout_at(until, async { (slots.await, held_back.await) });
+        let finished = tokio::time::timeout_at(until, async { (arrived.await, held_back.await) });
         let finished = finished.await.is_ok();
         // Answers may still be on their way to the socket.
         let flushed = timeout(Duration::from_secs(1), self.client.flush()).await.is_ok();
@@ -159,7 +167,8 @@ fn subscribe_error(subject: &str, error: &dyn std::error::Error) -> ServeError {
 struct Worker {
     client: Client,
     gate: Callgate,
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
+    arrived: Arc<Semaphore>,
     held_back: Arc<Semaphore>,
     stats: Arc<Stats>,
 }
@@ -211,14 +220,15 @@ impl Worker {
             held_back: Arc::clone(&self.held_back),
             stats: Arc::clone(&self.stats),
         };
-        let slot = Arc::clone(&self.slots).try_acquire_owned().ok();
+        let Ok(place) = Arc::clone(&self.arrived).try_acquire_owned() else {
+            pipeline.pass_over(arrived);
+            return;
+        };
+        let slots = Arc::clone(&self.slots);
         tokio::spawn(async move {
             let message = Message { payload: &payload, xkey_header: xkey.as_deref(), now, arrived };
-            let handled = match &slot {
-                Some(_slot) => pipeline.handle(message).await,
-                None => pipeline.refuse_overload(message),
-            };
-            answering.send(handled, slot, arrived).await;
+            let (handled, slot) = pipeline.handle_among(message, Some(&slots)).await;
+            answering.send(handled, slot, place, arrived).await;
         });
     }
 }
@@ -231,13 +241,19 @@ struct Answering {
 }
 
 impl Answering {
-    async fn send(self, handled: Handled, slot: Option<OwnedSemaphorePermit>, arrived: Instant) {
+    async fn send(
+        self,
+        handled: Handled,
+        slot: Option<Slot>,
+        place: OwnedSemaphorePermit,
+        arrived: Instant,
+    ) {
         self.stats.count(arrived.elapsed());
         let Handled::Answer { bytes, not_before } = handled else { return };
         if let Some(moment) = not_before {
             // A refusal that is held back holds no slot; past the limit it is told at once.
-            drop(slot);
             let held = Arc::clone(&self.held_back).try_acquire_owned();
+            drop((slot, place));
             if held.is_ok() {
                 tokio::time::sleep_until(moment).await;
             }
@@ -245,7 +261,7 @@ impl Answering {
             return;
         }
         self.publish(bytes).await;
-        drop(slot);
+        drop((slot, place));
     }
 
     async fn publish(self, bytes: Vec<u8>) {
@@ -270,5 +286,46 @@ impl Callgate {
         own_account(&client).await?;
         let _ = responder.work.await;
         Err(ServeError::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::{decision::Reason, keys::AccountSigner};
+
+    #[tokio::test]
+    async fn a_message_that_would_wait_too_long_to_be_opened_is_passed_over_and_recorded() {
+        let reasons = Arc::<Mutex<Vec<Reason>>>::default();
+        let record = Arc::clone(&reasons);
+        let gate = Callgate::builder(AccountSigner::generate().unwrap())
+            .authorize(|_| async { Err(crate::Refusal::deny("nobody is known here")) })
+            .on_decision(move |decision| record.lock().unwrap().push(decision.reason))
+            .build()
+            .unwrap();
+        // It needs no server: nothing is sent.
+        let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+        let client = options.connect("127.0.0.1:1").await.unwrap();
+        let (slots, held_back) = (Arc::default(), Arc::new(Semaphore::new(1)));
+        let (arrived, stats) = (Arc::new(Semaphore::new(1)), Arc::default());
+        let worker = Worker { client, gate, slots, arrived, held_back, stats };
+        let message = || NatsMessage {
+            subject: AUTH_SUBJECT.into(),
+            reply: Some("_INBOX.1".into()),
+            payload: "not a request".into(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        };
+        // The first is worked on only when this task waits.
+        for _ in 0..3 {
+            worker.accept(message());
+        }
+        assert_eq!(*reasons.lock().unwrap(), [Reason::DeadlinePassed, Reason::DeadlinePassed]);
+        let _finished = worker.arrived.acquire().await.unwrap();
+        assert_eq!(reasons.lock().unwrap().get(2), Some(&Reason::BadRequest));
     }
 }

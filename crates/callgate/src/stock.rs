@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use ipnet::IpNet;
 
 use crate::{
-    authn::{Chain, ChainAnswer, Identity},
+    authn::{Chain, ChainAnswer, Identity, waiting::Crowd},
     pipeline::{Decide, Learned, Verdict},
     policy::{Explanation, Facts, Policy, Question},
     request::AuthRequest,
@@ -17,6 +18,7 @@ pub(crate) struct Stock {
     pub(crate) chain: Chain,
     pub(crate) policy: Arc<Policy>,
     pub(crate) learned: Arc<Learned>,
+    pub(crate) trusted_proxies: Arc<[IpNet]>,
 }
 
 /// How a decision of the stock kind came about.
@@ -32,7 +34,9 @@ pub struct StockExplanation {
 
 impl Stock {
     async fn identify(&self, request: &AuthRequest) -> ChainAnswer {
-        self.chain.identify(request).await
+        let trusted_proxies = Arc::clone(&self.trusted_proxies);
+        let crowd = Crowd { most: self.learned.most_at_once.get(), trusted_proxies };
+        self.chain.identify_among(request, &crowd).await
     }
 
     /// Hands the question to policy by `ask`, so that deciding and explaining share everything else.

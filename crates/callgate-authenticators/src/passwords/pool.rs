@@ -14,6 +14,11 @@ use super::{cost::Scratch, queue::FairQueue};
 
 /// Whatever the estimate says, no more than this many wait.
 const MOST_WAITING: usize = 4096;
+/// Between the end of the work and the deadline the answer has yet to be signed and sent, by threads
+/// that compete with these for the cores.
+const AFTERWARDS: Duration = Duration::from_millis(10);
+/// How long a piece of work is taken to last until one was measured.
+const UNMEASURED: Duration = Duration::from_millis(50);
 
 /// Why there is no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,8 +46,10 @@ impl From<PoolError> for Decline {
 
 /// A fixed number of threads, started when the first work arrives.
 ///
-/// Sources take turns. Work is refused at once if, at the pace of late, it would not begin before
-/// its deadline; it is dropped unstarted if its deadline has passed or nobody waits for it any more.
+/// Sources take turns. Work is refused at once if, at the pace of late, it would not be finished
+/// before its deadline, and refused unstarted if that turns out later: under overload every thread
+/// works on what still helps somebody. While a thread is free nothing is refused, however bad the
+/// pace: it is how a better one is learned.
 #[derive(Debug)]
 pub struct PasswordPool {
     workers: usize,
@@ -61,12 +68,17 @@ struct Inner {
     queue: FairQueue<Job>,
     busy: usize,
     /// How long one piece of work takes of late.
-    pace: Duration,
+    pace: Option<Duration>,
     closed: bool,
+    /// How many there have been.
+    numbers: u64,
 }
 
 struct Job {
+    number: u64,
     deadline: Instant,
+    /// It came while a thread was free.
+    at_once: bool,
     work: Box<dyn Work>,
 }
 
@@ -124,16 +136,28 @@ impl PasswordPool {
         }
         let (answer, result) = oneshot::channel();
         let work = Box::new(Waiting { work, answer });
-        self.state.push(source, Job { deadline: deadline.into_std(), work }, workers)?;
+        let mut ticket = self.state.push(source, deadline.into_std(), work, workers)?;
+        let result = result.await;
+        ticket.in_queue = false;
         // The sender goes away unused only with the pool itself.
-        result.await.unwrap_or(Err(Overloaded.into()))
+        result.unwrap_or(Err(Overloaded.into()))
     }
 
     /// As if each piece of work took this long of late.
     #[cfg(test)]
     pub(super) fn at_pace(self, pace: Duration) -> Self {
-        self.state.lock().pace = pace;
+        self.set_pace(pace);
         self
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_pace(&self, pace: Duration) {
+        self.state.lock().pace = Some(pace);
+    }
+
+    #[cfg(test)]
+    pub(super) fn pace(&self) -> Duration {
+        self.state.lock().pace()
     }
 
     /// How many wait for a thread.
@@ -154,18 +178,32 @@ impl State {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, source: SourceKey, job: Job, workers: usize) -> Result<(), Overloaded> {
+    fn push(
+        &self,
+        source: SourceKey,
+        deadline: Instant,
+        work: Box<dyn Work>,
+        workers: usize,
+    ) -> Result<Ticket<'_>, Overloaded> {
         let mut inner = self.lock();
-        if inner.queue.len() >= MOST_WAITING {
+        let at_once = inner.queue.len() + inner.busy < workers;
+        if !at_once && inner.end_of(&source, workers) > deadline {
             return Err(Overloaded);
         }
-        if Instant::now() + inner.wait_of(&source, workers) > job.deadline {
-            return Err(Overloaded);
-        }
-        inner.queue.push(source, job);
+        let made_room = if inner.queue.len() < MOST_WAITING {
+            None
+        } else {
+            Some(inner.queue.make_room_for(&source).ok_or(Overloaded)?)
+        };
+        inner.numbers += 1;
+        let number = inner.numbers;
+        inner.queue.push(source.clone(), Job { number, deadline, at_once, work });
         drop(inner);
         self.arrived.notify_one();
-        Ok(())
+        if let Some(job) = made_room {
+            job.work.refuse();
+        }
+        Ok(Ticket { state: self, source, number, in_queue: true })
     }
 
     /// The next job that is worth doing; `None` when the pool is gone.
@@ -182,7 +220,11 @@ impl State {
             if !job.work.is_wanted() {
                 continue;
             }
-            if job.deadline <= Instant::now() {
+            let too_late = match job.at_once {
+                true => Instant::now() >= job.deadline,
+                false => inner.end_if_begun_now() > job.deadline,
+            };
+            if too_late {
                 job.work.refuse();
                 continue;
             }
@@ -191,24 +233,54 @@ impl State {
         }
     }
 
-    fn done(&self, took: Duration) {
+    /// `took` is missing if nothing was hashed: that tells nothing of how long a hash takes.
+    fn done(&self, took: Option<Duration>) {
         let mut inner = self.lock();
         inner.busy = inner.busy.saturating_sub(1);
+        let Some(took) = took else { return };
         // Moving average over about eight; the first measurement counts whole.
-        inner.pace = match inner.pace {
-            Duration::ZERO => took,
-            pace => (pace * 7 + took) / 8,
-        };
+        inner.pace = Some(inner.pace.map_or(took, |pace| (pace * 7 + took) / 8));
     }
 }
 
 impl Inner {
-    /// How long new work of `source` would wait. Its own time does not count: otherwise one slow
-    /// measurement could refuse all work, and with it every better measurement, for ever.
-    fn wait_of(&self, source: &SourceKey, workers: usize) -> Duration {
+    /// When new work of `source` would be finished, if nobody else came.
+    fn end_of(&self, source: &SourceKey, workers: usize) -> Instant {
         let ahead = self.queue.ahead_of(source) + self.busy;
         let rounds = ahead.checked_div(workers).unwrap_or(ahead);
-        self.pace.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX))
+        let wait = self.pace().saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+        let begun_now = self.end_if_begun_now();
+        begun_now.checked_add(wait).unwrap_or(begun_now)
+    }
+
+    /// When work would be finished that begins now, with some reserve.
+    fn end_if_begun_now(&self) -> Instant {
+        Instant::now() + self.pace() + (self.pace() / 4).max(AFTERWARDS)
+    }
+
+    fn pace(&self) -> Duration {
+        self.pace.unwrap_or(UNMEASURED)
+    }
+}
+
+/// Whoever waits for work; if it goes away, the work leaves the queue.
+struct Ticket<'a> {
+    state: &'a State,
+    source: SourceKey,
+    number: u64,
+    in_queue: bool,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        if !self.in_queue {
+            return;
+        }
+        let mut inner = self.state.lock();
+        let removed = inner.queue.remove(&self.source, |job| job.number == self.number);
+        // What a job holds may be anything: it is not dropped under the lock.
+        drop(inner);
+        drop(removed);
     }
 }
 
@@ -219,9 +291,9 @@ fn start(workers: usize, state: &Arc<State>) -> usize {
         let work = move || {
             let mut scratch = Scratch::default();
             while let Some(job) = state.next() {
-                let began = Instant::now();
+                let (began, derived) = (Instant::now(), scratch.derived());
                 job.work.run(&mut scratch);
-                state.done(began.elapsed());
+                state.done((scratch.derived() != derived).then(|| began.elapsed()));
             }
         };
         let spawned = thread.spawn(work);

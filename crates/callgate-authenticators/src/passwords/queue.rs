@@ -51,6 +51,33 @@ impl<T> FairQueue<T> {
         self.length = self.length.saturating_sub(1);
         item
     }
+
+    /// Takes out what came last of whoever has most, if that is more than `source` would have with
+    /// one more: a full queue makes room at the cost of who filled it.
+    pub(super) fn make_room_for(&mut self, source: &SourceKey) -> Option<T> {
+        let mine = self.lanes.get(source).map_or(0, VecDeque::len);
+        let (longest, lane) = self.lanes.iter_mut().max_by_key(|(_, lane)| lane.len())?;
+        // With more than one a lane does not become empty.
+        if lane.len() <= mine + 1 || longest == source {
+            return None;
+        }
+        let item = lane.pop_back();
+        self.length = self.length.saturating_sub(1);
+        item
+    }
+
+    /// Takes out the latest of `source` that is `wanted`.
+    pub(super) fn remove(&mut self, source: &SourceKey, wanted: impl Fn(&T) -> bool) -> Option<T> {
+        let lane = self.lanes.get_mut(source)?;
+        let place = lane.iter().rposition(wanted)?;
+        let item = lane.remove(place);
+        if lane.is_empty() {
+            self.lanes.remove(source);
+            self.turns.retain(|turn| turn != source);
+        }
+        self.length = self.length.saturating_sub(1);
+        item
+    }
 }
 
 #[cfg(test)]
@@ -83,6 +110,40 @@ mod tests {
         queue.push(source(1), ());
         assert_eq!(queue.pop(), Some(()));
         assert_eq!(queue.pop(), None);
+        assert_eq!((queue.len(), queue.lanes.len(), queue.turns.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_full_queue_makes_room_at_the_cost_of_who_filled_it() {
+        let mut queue = FairQueue::default();
+        for number in 0..5 {
+            queue.push(source(1), (1, number));
+        }
+        queue.push(source(2), (2, 0));
+        assert_eq!(queue.make_room_for(&source(1)), None);
+        assert_eq!(queue.make_room_for(&source(2)), Some((1, 4)));
+        assert_eq!(queue.make_room_for(&source(3)), Some((1, 3)));
+        assert_eq!(queue.make_room_for(&source(3)), Some((1, 2)));
+        // One who has two gives one to who has none, and none to who would then have as many.
+        assert_eq!(queue.make_room_for(&source(2)), None);
+        assert_eq!(queue.make_room_for(&source(3)), Some((1, 1)));
+        assert_eq!(queue.make_room_for(&source(3)), None);
+        assert_eq!((queue.len(), queue.pop(), queue.pop()), (2, Some((1, 0)), Some((2, 0))));
+    }
+
+    #[test]
+    fn what_is_taken_out_leaves_no_trace() {
+        let mut queue = FairQueue::default();
+        for number in 0..3 {
+            queue.push(source(1), number);
+        }
+        queue.push(source(2), 7);
+        assert_eq!(queue.remove(&source(1), |number| *number == 1), Some(1));
+        assert_eq!(queue.remove(&source(1), |number| *number == 1), None);
+        assert_eq!(queue.remove(&source(2), |_| true), Some(7));
+        assert_eq!(queue.remove(&source(3), |_| true), None);
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(order, [0, 2]);
         assert_eq!((queue.len(), queue.lanes.len(), queue.turns.len()), (0, 0, 0));
     }
 }

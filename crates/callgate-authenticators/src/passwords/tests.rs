@@ -257,6 +257,7 @@ async fn work_that_nobody_waits_for_is_never_begun() {
     until_waiting(&pool, 1).await;
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());
+    assert_eq!(pool.waiting(), 0, "it takes no room either");
     drop(release);
     assert_eq!(pool.run(source(2), in_a_minute(), |_| 1).await, Ok(1));
     assert!(!begun.load(std::sync::atomic::Ordering::SeqCst));
@@ -273,7 +274,7 @@ async fn work_past_its_deadline_is_refused_as_overload() {
 }
 
 #[tokio::test]
-async fn what_cannot_begin_in_time_is_refused_at_once_but_only_for_whoever_floods() {
+async fn what_cannot_end_in_time_is_refused_at_once_but_only_for_whoever_floods() {
     let pace = Duration::from_secs(1);
     let pool = Arc::new(PasswordPool::new(1).at_pace(pace));
     let release = occupy(&pool).await;
@@ -290,11 +291,77 @@ async fn what_cannot_begin_in_time_is_refused_at_once_but_only_for_whoever_flood
             std::task::Poll::Pending => waiting.push(work),
         }
     }
-    // One is busy, so the twentieth to wait would begin after 20 seconds, and no later one.
-    assert_eq!((waiting.len(), refused), (19, 21));
+    // One is busy, so the nineteenth to wait would end after 20 seconds, and nothing is left for
+    // its answer.
+    assert_eq!((waiting.len(), refused), (18, 22));
     let mut other = Box::pin(pool.run(source(2), deadline, |_| ()));
     assert!(futures_util::poll!(&mut other).is_pending());
     drop(release);
+}
+
+#[tokio::test]
+async fn work_that_turns_out_too_late_is_refused_unbegun_when_its_turn_comes() {
+    let pool = Arc::new(PasswordPool::new(1).at_pace(Duration::from_millis(1)));
+    let release = occupy(&pool).await;
+    let begun = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let work = || {
+        let begun = Arc::clone(&begun);
+        move |_: &mut Scratch| begun.fetch_add(1, std::sync::atomic::Ordering::SeqCst)
+    };
+    let mut early = Box::pin(pool.run(source(1), Instant::now() + Duration::from_secs(5), work()));
+    let mut late = Box::pin(pool.run(source(1), in_a_minute(), work()));
+    assert!(futures_util::poll!(&mut early).is_pending());
+    assert!(futures_util::poll!(&mut late).is_pending());
+    // Meanwhile a hash turned out to take ten seconds.
+    pool.set_pace(Duration::from_secs(10));
+    drop(release);
+    assert_eq!(early.await, Err(PoolError::Overloaded(Overloaded)));
+    assert_eq!(late.await, Ok(0), "the first that was begun");
+}
+
+#[tokio::test]
+async fn a_bad_measurement_refuses_nothing_while_a_thread_is_free() {
+    let pool = PasswordPool::new(1).at_pace(Duration::from_secs(3600));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    assert_eq!(pool.run(source(1), deadline, |_| 1).await, Ok(1));
+}
+
+#[tokio::test]
+async fn only_hashing_tells_how_long_a_hash_takes() {
+    let pool = PasswordPool::new(1).at_pace(Duration::from_secs(1));
+    for _ in 0..10 {
+        // Somebody else's hash of the same password had come first.
+        assert_eq!(pool.run(source(1), in_a_minute(), |_| true).await, Ok(true));
+    }
+    assert_eq!(pool.pace(), Duration::from_secs(1));
+    let stored = StoredPassword::parse(HASHES[0]).unwrap();
+    let work = move |scratch: &mut Scratch| stored.verify(&Secret::new(RIGHT), scratch);
+    assert_eq!(pool.run(source(1), in_a_minute(), work).await, Ok(true));
+    // The thread measures after it has answered: a second answer says that it has.
+    assert_eq!(pool.run(source(1), in_a_minute(), |_| true).await, Ok(true));
+    assert!(pool.pace() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn whoever_fills_the_queue_makes_room_for_the_others() {
+    let pool = Arc::new(PasswordPool::new(1).at_pace(Duration::from_nanos(1)));
+    let release = occupy(&pool).await;
+    let mut flood: Vec<_> =
+        (0..5000).map(|_| Box::pin(pool.run(source(1), in_a_minute(), |_| ()))).collect();
+    let mut refused = 0;
+    for work in &mut flood {
+        refused += usize::from(futures_util::poll!(work).is_ready());
+    }
+    assert_eq!((pool.waiting(), refused), (4096, 5000 - 4096));
+    let mut honest = Box::pin(pool.run(source(2), in_a_minute(), |_| 2));
+    assert!(futures_util::poll!(&mut honest).is_pending());
+    assert_eq!(pool.waiting(), 4096, "in the place of the last of the flood");
+    assert_eq!(
+        futures_util::poll!(&mut flood[4095]),
+        std::task::Poll::Ready(Err(Overloaded.into()))
+    );
+    drop(release);
+    assert_eq!(honest.await, Ok(2));
 }
 
 proptest::proptest! {

@@ -1,11 +1,16 @@
 //! Asks authenticators in order; the first answer other than "not mine" is final.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration,
+};
 
 use futures_util::FutureExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Authenticator, Decline, Identity, Readiness};
+use super::{
+    Authenticator, Decline, Identity, Readiness,
+    waiting::{Crowd, NoRoom, Waiting},
+};
 use crate::{
     decision::{Denial, Reason},
     request::{AuthRequest, Credential},
@@ -25,9 +30,13 @@ pub struct Link {
 }
 
 /// Authenticators in the order in which they are asked.
+///
+/// Requests that wait for an authenticator have a share of the places that there are, so that one
+/// whose backend hangs does not stop the others, nor what it can itself answer at once.
 #[derive(Debug, Clone, Default)]
 pub struct Chain {
     links: Vec<Link>,
+    waiting: Arc<Waiting>,
 }
 
 /// Who answered, and what.
@@ -46,7 +55,8 @@ pub struct ChainAnswer {
 impl Chain {
     /// A chain of these links.
     pub fn new(links: Vec<Link>) -> Self {
-        Self { links }
+        let waiting = Arc::new(Waiting::of(links.len()));
+        Self { links, waiting }
     }
 
     /// The links, in order.
@@ -67,9 +77,15 @@ impl Chain {
 
     /// Asks one after the other who the client is.
     pub async fn identify(&self, request: &AuthRequest) -> ChainAnswer {
+        self.identify_among(request, &Crowd::default()).await
+    }
+
+    /// The same, among as many as may be worked on at once.
+    pub(crate) async fn identify_among(&self, request: &AuthRequest, crowd: &Crowd) -> ChainAnswer {
         for (not_mine, link) in self.links.iter().enumerate() {
             let started = Instant::now();
-            let result = match ask(link, request).await {
+            let place = || self.waiting.place(not_mine, &crowd.source_of(request), crowd.most);
+            let result = match ask(link, request, place).await {
                 Err(Decline::NotMine) => continue,
                 Ok(identity) => Ok(identity),
                 // Stop here: asking the next would send this credential to a second system.
@@ -91,11 +107,26 @@ impl Chain {
     }
 }
 
-async fn ask(link: &Link, request: &AuthRequest) -> Result<Identity, Decline> {
+async fn ask<P>(
+    link: &Link,
+    request: &AuthRequest,
+    place: impl FnOnce() -> Result<P, NoRoom>,
+) -> Result<Identity, Decline> {
     let own_end = Instant::now().checked_add(link.timeout);
     let until = own_end.map_or(request.deadline(), |end| end.min(request.deadline()));
     let answer = AssertUnwindSafe(async { link.authenticator.authenticate(request).await });
-    match timeout_at(until, answer.catch_unwind()).await {
+    let mut answer = pin!(answer.catch_unwind());
+    // What is answered at once takes no place: however many wait for a backend that hangs, those
+    // who do not need it are not refused.
+    let at_once = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
+    let answered = match at_once {
+        Poll::Ready(answered) => Ok(answered),
+        Poll::Pending => {
+            let _place = place().map_err(|no_room| Decline::Unavailable(no_room.into()))?;
+            timeout_at(until, answer).await
+        }
+    };
+    match answered {
         Ok(Ok(answer)) => answer,
         // The panic's text may hold anything, so only the fact is told.
         Ok(Err(_panic)) => Err(Decline::Unavailable("it panicked; this is a bug".into())),
@@ -111,9 +142,9 @@ async fn ask(link: &Link, request: &AuthRequest) -> Result<Identity, Decline> {
 pub struct Overloaded;
 
 fn unavailable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Denial {
-    let reason = match error.downcast_ref::<Overloaded>() {
-        Some(Overloaded) => Reason::Overloaded,
-        None => Reason::BackendUnavailable,
+    let reason = match error.is::<Overloaded>() || error.is::<NoRoom>() {
+        true => Reason::Overloaded,
+        false => Reason::BackendUnavailable,
     };
     Denial::new(reason, error.to_string())
 }

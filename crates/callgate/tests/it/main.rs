@@ -19,6 +19,7 @@ mod closures;
 mod credentials;
 mod encryption;
 mod examples;
+mod fairness;
 mod micro;
 mod operator_mode;
 mod ordinary_requests;

@@ -1,0 +1,105 @@
+//! `callgate-bench overload`: more passwords than can be hashed.
+
+use std::{path::PathBuf, thread, time::Duration};
+
+use callgate::secret::Secret;
+use callgate_authenticators::passwords::{StoredPassword, hash};
+
+mod ceiling;
+mod load;
+mod report;
+mod site;
+
+use load::{Login, Rates};
+use report::Report;
+use site::{Plan, Site};
+
+use crate::Failure;
+
+/// The right password of every user.
+const PASSWORD: &str = "the right password";
+
+/// Offer several times as many password logins as the cores can hash, to a service of its own
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Starts a nats-server and `callgate serve`. Measures the ceiling (bare hashes on as many \
+threads), tokens and remembered passwords by themselves, then all of it under a flood of passwords, half \
+of them wrong, then the ceiling again. Fails if a promise is not kept.
+
+Example:
+  callgate-bench overload --nats-server .tools/nats-server/2.15.1/nats-server --json"
+)]
+pub(crate) struct Args {
+    /// The nats-server to start
+    #[arg(long, default_value = "nats-server")]
+    nats_server: PathBuf,
+    /// The service to start; without it the one beside this program
+    #[arg(long)]
+    callgate: Option<PathBuf>,
+    /// Threads that hash, in the service and for the ceiling; without it the cores
+    #[arg(long)]
+    workers: Option<usize>,
+    /// Offered password logins, in multiples of the ceiling
+    #[arg(long, default_value_t = 4.0)]
+    times: f64,
+    /// From so many addresses the flood comes
+    #[arg(long, default_value_t = 8)]
+    sources: usize,
+    /// How long the flood lasts; requests are made before, so that it cannot last long
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(3..=20))]
+    seconds: u64,
+    /// The stored hash of every user (of the password `the right password`); without it argon2id as
+    /// `callgate hash-password` makes it
+    #[arg(long)]
+    hash: Option<String>,
+    /// Tokens, and remembered passwords, a second
+    #[arg(long, default_value_t = 50.0)]
+    others: f64,
+    /// The least part of the ceiling that must be true answers; 0 only measures
+    #[arg(long, default_value_t = 0.9)]
+    at_least: f64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let workers = args.workers.unwrap_or(cores);
+    let hash = match &args.hash {
+        Some(hash) => hash.clone(),
+        None => hash(&Secret::new(PASSWORD))?,
+    };
+    let stored = StoredPassword::parse(&hash)?;
+    let duration = Duration::from_secs(args.seconds);
+    let first = ceiling::measure(&stored, workers, duration / 2);
+    let offered = args.times * first;
+    let beside = match &args.callgate {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name("callgate"),
+    };
+    let nats_server = &args.nats_server;
+    let users = (offered * duration.as_secs_f64()) as usize + 1000;
+    let plan = Plan { nats_server, callgate: &beside, workers, users, hash: &hash };
+    let site = Site::start(&plan)?;
+    let mut next_user = 1;
+    let alone = Rates {
+        flood: 0.0,
+        honest: 1.0,
+        token: args.others,
+        remembered: args.others,
+        duration: duration / 2,
+        sources: args.sources,
+    };
+    let quiet = load::run(&site, alone, &mut next_user).await?;
+    let memory = site.memory();
+    let flooded = Rates { flood: offered, duration, honest: 2.0, ..alone };
+    let loaded = load::run(&site, flooded, &mut next_user).await?;
+    let memory_then = site.memory();
+    drop(site);
+    let second = ceiling::measure(&stored, workers, duration / 2);
+    let report = Report::new([first, second], workers, &quiet, &loaded, duration);
+    let report = report.with_memory(memory, memory_then);
+    report.print(args.json)?;
+    report.judge(args.at_least)
+}

@@ -1,0 +1,251 @@
+//! Logins of several kinds at once, sent when their time comes, whether or not others were answered.
+
+use std::time::Duration;
+
+use callgate::{
+    clock::UnixTime,
+    draft::{DraftedRequest, MadeUpServer, Presented, RequestDraft},
+    secret::Secret,
+};
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::Value;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+
+use super::site::{Site, TOKEN};
+use crate::{
+    Failure,
+    answers::{Judge, Said},
+    premade::Premade,
+    wire::{Received, connect},
+};
+
+/// As long as nats-server waits unless it is told otherwise.
+const SERVER_WAITS: Duration = Duration::from_secs(2);
+const OPTIONS: &str = r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"user":"bench","pass":"bench","name":"callgate-bench"}"#;
+
+/// Whose login it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    /// One of many with a password, of the addresses that flood.
+    Flood,
+    /// Somebody with a password, from an address of his own.
+    Honest,
+    /// A machine with a token.
+    Token,
+    /// Somebody whose password was right a moment ago.
+    Remembered,
+}
+
+/// What became of a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Admitted with the right credential, or refused with a wrong one.
+    True,
+    /// `temporarily unavailable`.
+    Overloaded,
+    /// No answer, before the server would have given up.
+    Unanswered,
+    /// Admitted or refused wrongly, or a malformed answer.
+    Wrong,
+}
+
+/// One login and its fate.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Login {
+    pub(super) who: Who,
+    /// When it was sent, since the start.
+    pub(super) sent: Duration,
+    pub(super) took: Duration,
+    pub(super) fate: Fate,
+}
+
+/// How many logins a second, of each kind, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rates {
+    pub(super) flood: f64,
+    pub(super) honest: f64,
+    pub(super) token: f64,
+    pub(super) remembered: f64,
+    pub(super) duration: Duration,
+    /// From so many addresses the flood comes.
+    pub(super) sources: usize,
+}
+
+struct Planned {
+    who: Who,
+    at: Duration,
+    good: bool,
+    request: Premade,
+    frame: Vec<u8>,
+}
+
+struct Answer {
+    number: usize,
+    payload: Vec<u8>,
+    at: Instant,
+}
+
+/// Sends all of it and judges the answers afterwards. `next_user` numbers the users that log in by
+/// password, none of them twice.
+pub(super) async fn run(
+    site: &Site,
+    rates: Rates,
+    next_user: &mut usize,
+) -> Result<Vec<Login>, Failure> {
+    let server = MadeUpServer::new()?;
+    let plan = plan(site, &server, rates, next_user)?;
+    let (mut reader, mut writer) = connect(site.address, OPTIONS).await?;
+    writer.write(b"SUB _INBOX.bench.* 1\r\nPING\r\n").await?;
+    // One for the greeting's PING, one for ours: then the subscription is there.
+    for _ in 0..2 {
+        while !matches!(reader.receive().await?, Received::Pong) {}
+    }
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let reading = tokio::spawn(async move {
+        while let Ok(received) = reader.receive().await {
+            let Received::Message(subject, payload) = received else { continue };
+            let number = subject.rsplit('.').next().and_then(|number| number.parse().ok());
+            let at = Instant::now();
+            if number.is_some_and(|number| sender.send(Answer { number, payload, at }).is_err()) {
+                return;
+            }
+        }
+    });
+    let started = Instant::now();
+    let mut sent = Vec::with_capacity(plan.len());
+    for planned in &plan {
+        sleep_until(started + planned.at).await;
+        sent.push(Instant::now());
+        writer.write(&planned.frame).await?;
+    }
+    sleep_until(Instant::now() + SERVER_WAITS).await;
+    reading.abort();
+    let mut answers = Vec::new();
+    while let Ok(answer) = receiver.try_recv() {
+        answers.push(answer);
+    }
+    judge(site, &server, &plan, &sent, &answers, started)
+}
+
+fn plan(
+    site: &Site,
+    server: &MadeUpServer,
+    rates: Rates,
+    next_user: &mut usize,
+) -> Result<Vec<Planned>, Failure> {
+    let mut times = Vec::new();
+    let kinds = [
+        (Who::Flood, rates.flood),
+        (Who::Honest, rates.honest),
+        (Who::Token, rates.token),
+        (Who::Remembered, rates.remembered),
+    ];
+    for (who, rate) in kinds {
+        let count = (rate * rates.duration.as_secs_f64()) as usize;
+        // Half a step later than the start, so that kinds do not all come at the same moment.
+        let step = |number: usize| Duration::from_secs_f64((number as f64 + 0.5) / rate);
+        times.extend((0..count).map(|number| (step(number), who, number)));
+    }
+    times.sort_by_key(|(at, _, _)| *at);
+    // Made before the clock starts, for its middle: they are fresh all the time.
+    let now = UnixTime::now().plus(rates.duration / 2);
+    let mut plan = Vec::with_capacity(times.len());
+    for (index, (at, who, number)) in times.into_iter().enumerate() {
+        let user = if matches!(who, Who::Flood | Who::Honest) { *next_user } else { 0 };
+        *next_user += usize::from(matches!(who, Who::Flood | Who::Honest));
+        let good = !matches!(who, Who::Flood | Who::Honest) || number % 2 == 0;
+        let source = match who {
+            Who::Flood => format!("10.0.{}.1", number % rates.sources.max(1)),
+            Who::Honest => "10.1.0.1".to_owned(),
+            Who::Token => "10.2.0.1".to_owned(),
+            Who::Remembered => "10.3.0.1".to_owned(),
+        };
+        let draft = RequestDraft {
+            source,
+            patience: SERVER_WAITS,
+            ..RequestDraft::new(presented(who, user, good))
+        };
+        let made = draft.sign_as(server, &site.target.issuer, site.target.xkey.as_ref(), now)?;
+        let frame = frame(index, &made);
+        let DraftedRequest { payload, xkey_header, user_nkey } = made;
+        let request = Premade { payload, header: xkey_header, user_nkey, server: 0 };
+        plan.push(Planned { who, at, good, request, frame });
+    }
+    Ok(plan)
+}
+
+fn presented(who: Who, user: usize, good: bool) -> Presented {
+    if who == Who::Token {
+        return Presented { token: Some(Secret::new(TOKEN)), ..Presented::default() };
+    }
+    let password = if good { super::PASSWORD } else { "wrong" };
+    Presented {
+        user: Some(format!("u{user}")),
+        password: Some(Secret::new(password)),
+        ..Presented::default()
+    }
+}
+
+fn frame(number: usize, made: &DraftedRequest) -> Vec<u8> {
+    let key = made.xkey_header.as_deref().unwrap_or_default();
+    let head = format!("NATS/1.0\r\nNats-Server-Xkey: {key}\r\n\r\n");
+    let total = head.len() + made.payload.len();
+    let verb = format!("HPUB $SYS.REQ.USER.AUTH _INBOX.bench.{number} {} {total}\r\n", head.len());
+    [verb.as_bytes(), head.as_bytes(), &made.payload, b"\r\n"].concat()
+}
+
+fn judge(
+    site: &Site,
+    server: &MadeUpServer,
+    plan: &[Planned],
+    sent: &[Instant],
+    answers: &[Answer],
+    started: Instant,
+) -> Result<Vec<Login>, Failure> {
+    let judge = Judge::new(site.target.clone())?;
+    let mut logins: Vec<Login> = plan
+        .iter()
+        .zip(sent)
+        .map(|(planned, sent)| Login {
+            who: planned.who,
+            sent: sent.saturating_duration_since(started),
+            took: SERVER_WAITS,
+            fate: Fate::Unanswered,
+        })
+        .collect();
+    for answer in answers {
+        let (Some(login), Some(planned), Some(sent)) =
+            (logins.get_mut(answer.number), plan.get(answer.number), sent.get(answer.number))
+        else {
+            continue;
+        };
+        login.took = answer.at.saturating_duration_since(*sent);
+        if login.took > SERVER_WAITS {
+            continue;
+        }
+        login.fate = match judge.judge(&planned.request, server, &answer.payload) {
+            Ok(Said::Admitted) if planned.good => Fate::True,
+            Ok(Said::Refused) => match refusal(site, server, &answer.payload)?.as_str() {
+                "temporarily unavailable" => Fate::Overloaded,
+                _ if planned.good => Fate::Wrong,
+                _ => Fate::True,
+            },
+            Ok(Said::Admitted) | Err(_) => Fate::Wrong,
+        };
+    }
+    Ok(logins)
+}
+
+/// The text of a refusal, whose signature was checked before.
+fn refusal(site: &Site, server: &MadeUpServer, answer: &[u8]) -> Result<String, Failure> {
+    let plain = match &site.target.xkey {
+        Some(xkey) => server.xkey().shared_with(xkey)?.open(answer)?.to_vec(),
+        None => answer.to_vec(),
+    };
+    let claims = std::str::from_utf8(&plain)?.split('.').nth(1).ok_or("the answer is no JWT")?;
+    let claims: Value = serde_json::from_slice(&BASE64URL_NOPAD.decode(claims.as_bytes())?)?;
+    Ok(claims.pointer("/nats/error").and_then(Value::as_str).unwrap_or_default().to_owned())
+}

@@ -201,16 +201,21 @@ impl Inner {
                 let verified = shared.verified_passwords();
                 // Of many logins at once with one password, the first may have done the work.
                 if verified.holds(&key, Instant::now()) {
-                    return true;
+                    return Some(true);
                 }
                 let proven = attempt.run(scratch);
+                // Every login computes the same hashes, so this tells nothing about the user.
+                if scratch.take_shortage() {
+                    return None;
+                }
                 if proven {
                     verified.remember(key, Instant::now(), duration);
                 }
-                proven
+                Some(proven)
             }
         };
-        Ok(shared.password_pool().run(source, deadline, work).await?)
+        let proven = shared.password_pool().run(source, deadline, work).await?;
+        proven.ok_or_else(|| Decline::Unavailable("no memory to hash the password with".into()))
     }
 }
 

@@ -96,7 +96,7 @@ impl Cost {
         Ok(self)
     }
 
-    /// Computes the hash. `None` if the memory for it is not there.
+    /// Computes the hash. `None` if the memory for it is not there, which the scratch then tells too.
     pub(super) fn derive(
         self,
         password: &[u8],
@@ -104,6 +104,17 @@ impl Cost {
         scratch: &mut Scratch,
     ) -> Option<Zeroizing<Vec<u8>>> {
         scratch.derived += 1;
+        let hash = self.hash(password, salt, scratch);
+        scratch.short |= hash.is_none();
+        hash
+    }
+
+    fn hash(
+        self,
+        password: &[u8],
+        salt: &[u8],
+        scratch: &mut Scratch,
+    ) -> Option<Zeroizing<Vec<u8>>> {
         match self {
             Self::Argon2id { version, memory, passes, lanes, length } => {
                 let parameters = argon2::Params::new(memory, passes, lanes, Some(length)).ok()?;
@@ -163,12 +174,19 @@ fn check(what: &'static str, good: bool, rule: &'static str) -> Result<(), Store
 pub struct Scratch {
     blocks: Vec<argon2::Block>,
     derived: u64,
+    short: bool,
 }
 
 impl Scratch {
     /// How many hashes were computed with it.
     pub fn derived(&self) -> u64 {
         self.derived
+    }
+
+    /// True, once, if memory was missing for a hash since the last question: then nobody knows whether the
+    /// password is right.
+    pub fn take_shortage(&mut self) -> bool {
+        std::mem::take(&mut self.short)
     }
 
     fn blocks(&mut self, count: usize) -> Option<&mut [argon2::Block]> {
@@ -188,5 +206,21 @@ impl Scratch {
 impl std::fmt::Debug for Scratch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Scratch({} KiB)", self.blocks.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_that_could_not_be_computed_is_told_once_and_is_no_wrong_password() {
+        let mut scratch = Scratch::default();
+        // Less memory than argon2 can work with: stands for none at all.
+        let cost = Cost::Argon2id { version: 19, memory: 1, passes: 1, lanes: 1, length: 32 };
+        assert!(cost.derive(b"right", &[1; 16], &mut scratch).is_none());
+        assert_eq!([scratch.take_shortage(), scratch.take_shortage()], [true, false]);
+        cost.pretend(b"right", &mut scratch);
+        assert!(scratch.take_shortage(), "it is told of nobody's hash too");
     }
 }

@@ -218,6 +218,8 @@ async fn starved(scene: &Scene, trial: &Trial, kib: u64) -> Result<String, Strin
         if answered.count() > 3 {
             let reason = reason_for_alice(&process.stderr());
             process.kill();
+            // Of whom nobody knows whether the password is right it must not be said that it is not.
+            assert_eq!(reason, "backend_unavailable", "of the one who may come in");
             return Ok(format!("logins are refused (`{reason}`)"));
         }
         let came_in = attempts.iter().filter(|a| a.began > began && a.is_in());

@@ -135,7 +135,9 @@ impl Cost {
             }
             Self::Bcrypt { cost } => {
                 let salt: [u8; 16] = salt.try_into().ok()?;
-                let mut key = Zeroizing::new(password.iter().copied().take(72).collect::<Vec<_>>());
+                // Large enough from the beginning, so that growing leaves no copy behind.
+                let mut key = Zeroizing::new(Vec::with_capacity(72));
+                key.extend(password.iter().copied().take(72));
                 // The key ends with a zero byte unless it fills all 72 bytes.
                 if key.len() < 72 {
                     key.push(0);

@@ -96,7 +96,11 @@ impl Template {
     pub(super) fn parse(text: &str, self_asserted: &mut Vec<&'static str>) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut rest = text;
+        let without_beginning = || format!("`{text}`: a `}}}}` without `{{{{`");
         while let Some((before, after)) = rest.split_once("{{") {
+            if before.contains("}}") {
+                return Err(without_beginning());
+            }
             if !before.is_empty() {
                 parts.push(Part::Text(before.to_owned()));
             }
@@ -118,7 +122,7 @@ impl Template {
             rest = tail.get(2..).unwrap_or_default();
         }
         if rest.contains("}}") {
-            return Err(format!("`{text}`: a `}}}}` without `{{{{`"));
+            return Err(without_beginning());
         }
         if !rest.is_empty() {
             parts.push(Part::Text(rest.to_owned()));

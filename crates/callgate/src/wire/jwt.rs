@@ -140,7 +140,9 @@ pub(crate) fn is_nats_user(text: &str) -> bool {
         kind: String,
     }
     let Some(claims) = text.split('.').nth(1) else { return false };
-    let Ok(json) = BASE64URL_NOPAD.decode(claims.as_bytes()) else { return false };
+    let Ok(json) = BASE64URL_NOPAD.decode(claims.as_bytes()).map(Zeroizing::new) else {
+        return false;
+    };
     serde_json::from_slice::<Claims>(&json).is_ok_and(|claims| claims.nats.kind == "user")
 }
 

@@ -27,6 +27,7 @@ mod panics;
 mod properties;
 mod refusals;
 mod replicas;
+mod round_trips;
 mod server;
 mod support;
 mod vectors;

@@ -166,6 +166,7 @@ fn unusable_templates_are_faults() {
     let table = [
         ("a.{{ user", "not closed"),
         ("a.user }}", "without"),
+        ("a}}.{{ user }}", "without"),
         ("a.{{ }}", "column"),
         ("a.{{ usr }}", "did you mean `user`"),
         ("a.{{ user }}{{ claims.b }}", "encode"),

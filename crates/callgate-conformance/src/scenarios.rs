@@ -77,6 +77,8 @@ scenarios! {
     "a decision that comes too late is not answered": BOTH, lifetime::late_decision;
     "an unknown or not allowed account is refused, and the server's log names it":
         BOTH, accounts::not_allowed;
+    "a key that the account's JWT does not name is refused, and both logs name it":
+        OPERATOR, accounts::unknown_key;
     "a callout for any account places users in each": OPERATOR, accounts::any;
     "nobody gets in with a sentinel alone": OPERATOR, sentinel::alone;
     "a sentinel whose key is another's gets nobody in, and the server survives":

@@ -127,6 +127,15 @@ impl Minter {
         Ok(token)
     }
 
+    /// In operator mode, who signed for which account. Whether the server knows the key, and lets users
+    /// be placed in the account, is said by its own log only: this is what to compare that with.
+    pub(crate) fn signed_by(&self, grant: &Grant) -> Option<String> {
+        let Self::Operator(minter) = self else { return None };
+        let (signer, _, account) = self.place(grant).ok()?;
+        let (signer, account, answer) = (signer.public_key(), account?, minter.issuer.public_key());
+        Some(format!("user of account {account} signed by {signer}, answer signed by {answer}"))
+    }
+
     fn place<'a>(&'a self, grant: &'a Grant) -> Result<Placement<'a>, Denial> {
         match (self, grant.access()) {
             (Self::Configuration(_), Access::Scoped(scope)) => Err(Denial::new(

@@ -132,8 +132,16 @@ impl Minter {
     pub(crate) fn signed_by(&self, grant: &Grant) -> Option<String> {
         let Self::Operator(minter) = self else { return None };
         let (signer, _, account) = self.place(grant).ok()?;
-        let (signer, account, answer) = (signer.public_key(), account?, minter.issuer.public_key());
-        Some(format!("user of account {account} signed by {signer}, answer signed by {answer}"))
+        let scope = match grant.access() {
+            Access::Scoped(scope) => format!(" for its scope `{scope}`"),
+            Access::Unrestricted | Access::Limited(_) => String::new(),
+        };
+        Some(format!(
+            "user of account {} signed by {}{scope}, answer signed by {}",
+            account?,
+            signer.public_key(),
+            minter.issuer.public_key()
+        ))
     }
 
     fn place<'a>(&'a self, grant: &'a Grant) -> Result<Placement<'a>, Denial> {

@@ -19,6 +19,7 @@
 mod document;
 mod duration;
 mod item;
+mod mode;
 mod near;
 pub mod permissions;
 mod report;

@@ -13,6 +13,7 @@ mod init;
 mod library;
 mod lifetime;
 mod proxy;
+mod scopes;
 mod sentinel;
 mod service;
 mod start;
@@ -42,6 +43,8 @@ const OPERATOR: &[Mode] = &[Mode::Operator];
 const BOTH: &[Mode] = &[Mode::Configuration, Mode::Operator];
 /// In both, encrypted.
 const ENCRYPTED: &[Mode] = &[Mode::ConfigurationXkey, Mode::OperatorXkey];
+/// With scoped keys.
+const SCOPED: &[Mode] = &[Mode::OperatorScopedKeys];
 /// In both, as they are meant to be used.
 const COMPLETE: &[Mode] = &[Mode::ConfigurationXkey, Mode::OperatorScopedKeys];
 
@@ -77,6 +80,10 @@ scenarios! {
     "a decision that comes too late is not answered": BOTH, lifetime::late_decision;
     "an unknown or not allowed account is refused, and the server's log names it":
         BOTH, accounts::not_allowed;
+    "a key that the account's JWT does not name is refused, and both logs name it":
+        OPERATOR, accounts::unknown_key;
+    "nats-server grants everything to a scoped role whose key has no scope in the account's JWT":
+        SCOPED, scopes::swapped;
     "a callout for any account places users in each": OPERATOR, accounts::any;
     "nobody gets in with a sentinel alone": OPERATOR, sentinel::alone;
     "a sentinel whose key is another's gets nobody in, and the server survives":

@@ -127,6 +127,23 @@ impl Minter {
         Ok(token)
     }
 
+    /// In operator mode, who signed for which account. Whether the server knows the key, and lets users
+    /// be placed in the account, is said by its own log only: this is what to compare that with.
+    pub(crate) fn signed_by(&self, grant: &Grant) -> Option<String> {
+        let Self::Operator(minter) = self else { return None };
+        let (signer, _, account) = self.place(grant).ok()?;
+        let scope = match grant.access() {
+            Access::Scoped(scope) => format!(" for its scope `{scope}`"),
+            Access::Unrestricted | Access::Limited(_) => String::new(),
+        };
+        Some(format!(
+            "user of account {} signed by {}{scope}, answer signed by {}",
+            account?,
+            signer.public_key(),
+            minter.issuer.public_key()
+        ))
+    }
+
     fn place<'a>(&'a self, grant: &'a Grant) -> Result<Placement<'a>, Denial> {
         match (self, grant.access()) {
             (Self::Configuration(_), Access::Scoped(scope)) => Err(Denial::new(

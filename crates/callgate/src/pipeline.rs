@@ -268,6 +268,7 @@ impl Pipeline {
                 decision.account = Some(grant.account().to_owned());
                 decision.user = Some(grant.user().to_owned());
                 decision.expires_at = grant.expires_at();
+                decision.detail = self.minter.signed_by(grant).unwrap_or_default();
                 self.seal(case, &Answer::User(jwt), message.now, None)
             }
             Err(denial) => {

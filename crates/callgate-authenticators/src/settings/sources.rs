@@ -14,6 +14,8 @@ use callgate::{
 };
 use zeroize::Zeroizing;
 
+use super::mode::{Access, Reader};
+
 /// The largest file that is read as configuration, in bytes.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
 
@@ -196,9 +198,9 @@ impl Sources {
     pub fn seed_file(&self, path: &Path) -> Result<(Seed, Option<String>), SourceError> {
         let text = self.read_text(path)?;
         let name = path.display().to_string();
-        let mode =
-            mode_of(path).map_err(|error| SourceError::Unreadable { path: name.clone(), error })?;
-        if mode & 0o022 != 0 {
+        let access = Access::of(path)
+            .map_err(|error| SourceError::Unreadable { path: name.clone(), error })?;
+        if access.writable_by_others() {
             return Err(SourceError::WritableByOthers(name));
         }
         let seed = Seed::find(&text).map_err(|error| {
@@ -206,7 +208,7 @@ impl Sources {
             SourceError::NoSeed { origin, error }
         })?;
         let readable = format!("`{name}` holds a seed and others may read it: `chmod 600 {name}`");
-        Ok((seed, (mode & 0o044 != 0).then_some(readable)))
+        Ok((seed, access.readable_by_others(Reader::this().as_ref()).then_some(readable)))
     }
 
     /// A warning if others than its owner may write a file that decides about anything.
@@ -214,14 +216,14 @@ impl Sources {
         let name = path.display();
         let text =
             format!("`{name}` may be written by others, who then decide: `chmod go-w {name}`");
-        lax(path, 0o022).then_some(text)
+        access(path)?.writable_by_others().then_some(text)
     }
 
     /// A warning if others than its owner may read a file that holds a secret.
     pub fn readable_by_others(path: &Path) -> Option<String> {
         let name = path.display();
         let text = format!("`{name}` holds a secret and others may read it: `chmod 600 {name}`");
-        lax(path, 0o044).then_some(text)
+        access(path)?.readable_by_others(Reader::this().as_ref()).then_some(text)
     }
 
     /// The secret of a flag: `@FILE`, `env:NAME`, or the text itself.
@@ -264,20 +266,8 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// True for a file (no device, no pipe) with any of these bits. What cannot be looked at is reported
-/// by whoever reads it.
-fn lax(path: &Path, bits: u32) -> bool {
-    path.is_file() && mode_of(path).is_ok_and(|mode| mode & bits != 0)
-}
-
-#[cfg(unix)]
-fn mode_of(path: &Path) -> io::Result<u32> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(fs::metadata(path)?.permissions().mode())
-}
-
-/// Elsewhere files have no such bits.
-#[cfg(not(unix))]
-fn mode_of(path: &Path) -> io::Result<u32> {
-    fs::metadata(path).map(|_| 0)
+/// Access of a file (no device, no pipe) that is there. What cannot be looked at is reported by whoever
+/// reads it.
+fn access(path: &Path) -> Option<Access> {
+    path.is_file().then(|| Access::of(path).ok()).flatten()
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callgate::{Refusal, User, decision::Reason, request::AuthRequest};
+use callgate::{Refusal, User, decision::Reason, keys::KeyKind, request::AuthRequest};
 use callgate_testkit::nats_server::Version;
 
 use super::{
@@ -13,7 +13,7 @@ use crate::{
     clients::{Login, options, user_info},
     mode::Mode,
     report::Outcome,
-    site::{Site, Variation},
+    site::{Pair, Site, Variation},
 };
 
 /// Only the server knows: Callgate admits, the client is refused, and the server's log says why.
@@ -32,12 +32,37 @@ pub(super) async fn not_allowed(mode: Mode, version: Version) -> Outcome {
     let login = Login::password("lost", "x");
     assert!(options(&site, &login).connect(server.url()).await.is_err());
     assert_eq!(gate.reasons(), [Reason::Admitted]);
+    if mode.is_operator() {
+        let detail = gate.details().pop().unwrap_or_default();
+        assert!(detail.contains(&site.accounts["APP"]), "{detail}");
+    }
     let text = match mode.is_operator() {
         true => "not permitted as valid account option for auth callout",
         false => "o valid account \"NOWHERE\" for auth callout response",
     };
     server.wait_for_log(text).await;
     Outcome::passed(["it is refused", "the server's log names the account"])
+}
+
+/// The same with a signing key, and a scoped one, that the account's JWT does not name.
+pub(super) async fn unknown_key(mode: Mode, version: Version) -> Outcome {
+    let mut site = Site::new(mode, version, &Variation::default());
+    let mut server = server(&site, version, "").await;
+    let stranger = Pair::generate(KeyKind::Account);
+    site.signers.app = stranger.clone();
+    let gate = Library::start(&site, &server, by_name).await;
+    let login = Login::password("alice", "alice");
+    assert!(options(&site, &login).connect(server.url()).await.is_err());
+    assert_eq!(gate.reasons(), [Reason::Admitted]);
+    let detail = gate.details().pop().unwrap_or_default();
+    let words = [site.accounts["APP"].as_str(), stranger.public.as_str()];
+    assert!(words.iter().all(|word| detail.contains(word)), "{detail}");
+    server.wait_for_log("is not known").await;
+    Outcome::passed([
+        "it is refused",
+        "the decision names account and key",
+        "the server's log, too",
+    ])
 }
 
 pub(super) async fn any(mode: Mode, version: Version) -> Outcome {

@@ -59,6 +59,12 @@ impl Library {
         Self { _responder: join(gate, client).await, decisions }
     }
 
+    /// More about each request so far, for people.
+    pub(super) fn details(&self) -> Vec<String> {
+        let decisions = self.decisions.lock().expect("a lock");
+        decisions.iter().map(|decision| decision.detail.clone()).collect()
+    }
+
     /// Why each request so far was decided as it was.
     pub(super) fn reasons(&self) -> Vec<Reason> {
         self.decisions.lock().expect("a lock").iter().map(|decision| decision.reason).collect()

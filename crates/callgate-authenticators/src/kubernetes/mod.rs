@@ -3,6 +3,7 @@
 mod accounts;
 mod annotations;
 mod api;
+mod asking;
 mod cluster;
 mod config;
 mod keys;

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use callgate::authn::Decline;
+use futures_util::FutureExt;
 use quick_cache::sync::Cache;
 use serde::Deserialize;
 use serde_json::json;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     api::{ApiServer, Wish},
+    asking::Asking,
     token::ServiceAccountClaims,
 };
 use crate::{
@@ -22,12 +24,17 @@ const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 /// its own token authenticator): a deleted pod's token ends within this time.
 const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 
-/// Asks the API server, and remembers its yes by the token's digest.
+/// Asks the API server, once for all who show a token at the same time, and remembers its yes by
+/// the token's digest.
 pub(super) struct Reviews {
     api: Arc<ApiServer>,
     audience: Vec<String>,
     good: Option<Cache<TokenDigest, Instant>>,
+    asking: Asking<TokenDigest, Review>,
 }
+
+/// When the API server was asked about a token, and what it says; or why it does not say.
+type Review = Result<Arc<(Instant, Status)>, Arc<str>>;
 
 #[derive(Deserialize)]
 struct Answer {
@@ -59,7 +66,7 @@ impl Reviews {
     /// Remembers at most this many tokens.
     pub(super) fn new(api: Arc<ApiServer>, audience: &[String], tokens: usize) -> Self {
         let good = (tokens > 0).then(|| Cache::new(tokens));
-        Self { api, audience: audience.to_vec(), good }
+        Self { api, audience: audience.to_vec(), good, asking: Asking::default() }
     }
 
     /// Whether the API server takes this token for one of our audiences, from this account.
@@ -75,11 +82,12 @@ impl Reviews {
         if self.remembers(&digest) {
             return Ok(());
         }
-        let asked = Instant::now();
-        let status = self.ask(token).await?;
-        self.judge(&status, claims)?;
+        let review = self.asking.ask(digest, || self.ask(token).boxed()).await;
+        let review = review.map_err(|why| Decline::Unavailable(why.to_string().into()))?;
+        let (asked, status) = &*review;
+        self.judge(status, claims)?;
         if let Some(good) = &self.good {
-            good.insert(digest, asked);
+            good.insert(digest, *asked);
         }
         Ok(())
     }
@@ -89,18 +97,23 @@ impl Reviews {
         asked.is_some_and(|asked| asked.elapsed() < REMEMBERED_FOR)
     }
 
-    async fn ask(&self, token: &str) -> Result<Status, Decline> {
+    /// The question. It outlives whoever asked it, as long as others wait.
+    fn ask(&self, token: &str) -> impl Future<Output = Review> + Send + 'static {
         let question = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": self.audience},
         });
-        let answer = self.api.post(Wish::Review, PATH, question.to_string().into_bytes()).await;
-        let answer = answer.map_err(|error| Decline::Unavailable(error.into()))?;
-        let answer: Result<Answer, _> = serde_json::from_str(&answer);
-        // The error of the parser could quote the answer, which holds the token.
-        let malformed = |_| Decline::Unavailable("the API server's review is malformed".into());
-        answer.map(|answer| answer.status).map_err(malformed)
+        let (api, question) = (Arc::clone(&self.api), question.to_string().into_bytes());
+        let asked = Instant::now();
+        async move {
+            let answer = api.post(Wish::Review, PATH, question).await;
+            let answer = answer.map_err(|error| Arc::from(error.to_string()))?;
+            let answer: Result<Answer, _> = serde_json::from_str(&answer);
+            // The error of the parser could quote the answer, which holds the token.
+            let malformed = |_| Arc::from("the API server's review is malformed");
+            answer.map(|answer| Arc::new((asked, answer.status))).map_err(malformed)
+        }
     }
 
     fn judge(&self, status: &Status, claims: &ServiceAccountClaims<'_>) -> Result<(), Decline> {

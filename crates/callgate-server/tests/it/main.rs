@@ -12,6 +12,7 @@ mod bad_input;
 mod commands;
 mod life;
 mod neighbours;
+mod overload;
 mod reload;
 mod secrets;
 mod story;

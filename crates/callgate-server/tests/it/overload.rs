@@ -1,0 +1,163 @@
+//! More passwords than can be hashed, at the real service; the test plays the server.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_nats::{Client, HeaderMap, Subscriber};
+use callgate_testkit::{RequestBuilder, Response, SignedRequest, eventually};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::support::{Pair, connect};
+
+/// Made by `callgate hash-password` of `right`: 20 milliseconds on an ordinary core.
+const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$KHwBjTp1Q9B5EH7U2Dw/NQ$NVBScOKcnRGTIJsgekWKufFwPSMjH+Mlr5pdfbKTbzo";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a client presents.
+type Say = fn(RequestBuilder) -> RequestBuilder;
+
+/// A gate with one thread for passwords, on a server that asks nobody, and who asks in its place.
+struct Asked {
+    pair: Pair,
+    client: Client,
+    answers: Subscriber,
+    inbox: String,
+    sent: HashMap<String, SignedRequest>,
+}
+
+impl Asked {
+    async fn start(users: Value) -> Self {
+        let pair = Pair::builder(users)
+            .gate_config("[admission]\npassword_workers = 1\n")
+            .without_callout()
+            .start()
+            .await;
+        let client = connect(&pair.server.url(), "watcher", "watcher").await.unwrap().client;
+        let inbox = client.new_inbox();
+        let answers = client.subscribe(format!("{inbox}.*")).await.unwrap();
+        // A subscription is there when something that was published after it has come back.
+        client.flush().await.unwrap();
+        Self { pair, client, answers, inbox, sent: HashMap::new() }
+    }
+
+    /// Sends a request under a name by which its answer is known.
+    async fn send(
+        &mut self,
+        name: &str,
+        host: &str,
+        say: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let request = RequestBuilder::new(&self.pair.issuer.public(), i64::try_from(now).unwrap());
+        let request = request.sealed_for(&self.pair.xkey.public()).host(host).auth_timeout(60);
+        let request = say(request).build();
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Server-Xkey", request.xkey_header.as_deref().unwrap());
+        let (reply, payload) = (format!("{}.{name}", self.inbox), request.payload.clone());
+        let sent = self.client.publish_with_reply_and_headers(
+            "$SYS.REQ.USER.AUTH",
+            reply,
+            headers,
+            payload.into(),
+        );
+        sent.await.unwrap();
+        self.sent.insert(name.to_owned(), request);
+    }
+
+    /// The next answer: whose it is, and what it says.
+    async fn next(&mut self) -> (String, Response) {
+        let answer = timeout(PATIENCE, self.answers.next()).await.expect("an answer in time");
+        let answer = answer.expect("the subscription lasts");
+        let name = answer.subject.rsplit('.').next().unwrap().to_owned();
+        let response = self.sent[&name].open_response(&answer.payload);
+        (name, response)
+    }
+
+    /// The answer to `name`, and how many of the others were decided by their password before it.
+    async fn answer(&mut self, name: &str) -> (Response, usize) {
+        let mut before = 0;
+        loop {
+            let (whose, response) = self.next().await;
+            if whose == name {
+                return (response, before);
+            }
+            before += usize::from(is_true(&response));
+        }
+    }
+}
+
+/// Not `temporarily unavailable`.
+fn is_true(response: &Response) -> bool {
+    match response {
+        Response::Admitted(_) => true,
+        Response::Refused(text) => text == "authorization failed",
+    }
+}
+
+fn users() -> Value {
+    json!({
+        "alice": { "password": HASH, "account": "APP" },
+        "machine": { "token": "a-token", "account": "APP" },
+    })
+}
+
+#[tokio::test]
+async fn whoever_floods_with_passwords_waits_behind_himself() {
+    let mut asked = Asked::start(users()).await;
+    const FLOOD: usize = 400;
+    for number in 0..FLOOD {
+        let user = format!("nobody-{number}");
+        asked.send(&user, "127.0.0.2", |request| request.password(&user, "wrong")).await;
+    }
+    // The flood is at work.
+    let mut answered = 1;
+    while !is_true(&asked.next().await.1) {
+        answered += 1;
+    }
+    let logins: [(&str, &str, Say); 4] = [
+        ("wrong", "127.0.0.1", |request| request.password("alice", "wrong")),
+        ("right", "127.0.0.1", |request| request.password("alice", "right")),
+        ("remembered", "127.0.0.2", |request| request.password("alice", "right")),
+        ("token", "127.0.0.2", |request| request.token("a-token")),
+    ];
+    for (name, host, say) in logins {
+        asked.send(name, host, say).await;
+        let (response, before) = asked.answer(name).await;
+        let admitted = matches!(response, Response::Admitted(_));
+        assert_eq!(admitted, name != "wrong", "{name} from {host}: {response:?}");
+        assert!(is_true(&response), "{name}: {response:?}");
+        assert!(before < 40, "{name} waited for {before} of the flood");
+        answered += before + 1;
+    }
+    assert!(answered < FLOOD, "the flood was at work all the time: {answered}");
+}
+
+#[tokio::test]
+async fn more_passwords_than_can_be_hashed_in_time_get_a_true_answer_or_a_quick_refusal() {
+    let mut asked = Asked::start(users()).await;
+    const SENT: usize = 300;
+    for number in 0..SENT {
+        let (user, host) = (format!("nobody-{number}"), format!("10.0.{}.1", number % 20));
+        let say = |request: RequestBuilder| request.password(&user, "wrong").auth_timeout(1);
+        asked.send(&user, &host, say).await;
+    }
+    let (mut decided, mut refused) = (0, 0);
+    for _ in 0..SENT {
+        let (name, response) = asked.next().await;
+        match response {
+            Response::Refused(text) if text == "authorization failed" => decided += 1,
+            Response::Refused(text) if text == "temporarily unavailable" => refused += 1,
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    assert_eq!(decided + refused, SENT, "each was answered");
+    assert!(decided > 0, "what can be done is done");
+    eventually("nothing in flight", PATIENCE, async || {
+        (asked.pair.gate.metric("callgate_in_flight").await == 0.0).then_some(())
+    })
+    .await;
+}

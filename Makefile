@@ -10,7 +10,7 @@ NODE_TESTS = $(if $(HAS_NODE),--features callgate-testkit/node --features callga
 GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-matrix test-kubernetes tools fmt lint ci
+.PHONY: help demo build test test-matrix test-kubernetes test-timing test-overload tools fmt lint ci
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -45,6 +45,15 @@ test-matrix: tools build ## Run every mode over every kind of connection at ever
 	CALLGATE_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/callgate) $(CARGO) run --quiet --package callgate-conformance \
 		$(if $(HAS_NODE),--features node) -- docs/compatibility.json
 	$(PYTHON) scripts/compatibility.py
+
+test-timing: ## Measure whether the time of a refusal tells who exists (four minutes; a quiet machine)
+	$(CARGO) run --release --package callgate-bench -- timing
+
+test-overload: ## Offer four times the passwords that the cores can hash (one minute; a quiet machine)
+	@$(PYTHON) scripts/tools.py nats-server
+	$(CARGO) build --release --package callgate-server
+	$(CARGO) run --release --package callgate-bench -- overload \
+		--nats-server $(lastword $(sort $(wildcard $(or $(CALLGATE_TOOLS),.tools)/nats-server/2.*/nats-server)))
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -8,6 +8,7 @@ mod outcome;
 mod overload;
 mod premade;
 mod storm;
+mod timing;
 mod wire;
 
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Command {
     Floor(floor::Args),
     /// Offer several times as many password logins as the cores can hash, to a service of its own
     Overload(overload::Args),
+    /// Measure whether the time of a refusal tells who exists and what for a password he has
+    Timing(timing::Args),
 }
 
 /// What can go wrong while measuring.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
             Command::Storm(args) => storm::run(args).await,
             Command::Floor(args) => floor::run(&args).await,
             Command::Overload(args) => overload::run(args).await,
+            Command::Timing(args) => timing::run(args).await,
         }
     });
     match done {

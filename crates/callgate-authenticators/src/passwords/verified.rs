@@ -50,7 +50,8 @@ impl Verified {
         match self.entries.get(key) {
             Some(end) if now < end => true,
             Some(_) => {
-                self.entries.remove(key);
+                // Only if it is still over: somebody may have verified it again just now.
+                self.entries.remove_if(key, |end| *end <= now);
                 false
             }
             None => false,

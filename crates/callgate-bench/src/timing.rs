@@ -1,0 +1,193 @@
+//! `callgate-bench timing`: does the time of a refusal tell who exists?
+
+use std::time::{Duration, Instant};
+
+use callgate::{
+    Callgate, Reply,
+    clock::UnixTime,
+    draft::{DraftedRequest, MadeUpServer, RequestDraft},
+    keys::{AccountKey, AccountSigner, CurveKey, CurvePublicKey, Signer as _},
+};
+use serde::Serialize;
+
+mod statistics;
+mod table;
+
+use statistics::{Comparison, Random, median};
+use table::{Class, Hash};
+
+use crate::Failure;
+
+/// Logins before the clock starts, of each class.
+const WARM_UP: usize = 100;
+/// Requests are made in lots of so many of each class, so that memory stays small.
+const LOT: usize = 250;
+
+/// Measure whether the time of a refusal tells who exists and what for a password he has
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Failing logins of several classes (unknown user, wrong password, disabled user, …), in random \
+order, from the bytes of the request to the bytes of the answer, without a network between. Each class is \
+compared with that of unknown users. Fails if an effect is larger than the bound.
+
+Example:
+  callgate-bench timing --samples 4000 --json"
+)]
+pub(crate) struct Args {
+    /// Logins of each class, for each kind of hash
+    #[arg(long, default_value_t = 4000)]
+    samples: usize,
+    /// Only these kinds of hashes
+    #[arg(long)]
+    hash: Vec<Hash>,
+    /// Hashes with recommended parameters, which hide everything else, in place of cheap ones
+    #[arg(long)]
+    real: bool,
+    /// The largest effect that passes, as Cohen's d; 0.2 is called small
+    #[arg(long, default_value_t = 0.1)]
+    bound: f64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One class of logins beside that of unknown users. Times are in microseconds.
+#[derive(Debug, Serialize)]
+struct Row {
+    hash: &'static str,
+    class: &'static str,
+    samples: usize,
+    median: f64,
+    #[serde(flatten)]
+    comparison: Comparison,
+}
+
+#[derive(Debug, Serialize)]
+struct Outcome {
+    samples: usize,
+    bound: f64,
+    recommended_parameters: bool,
+    rows: Vec<Row>,
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let hashes = if args.hash.is_empty() { Hash::ALL.to_vec() } else { args.hash.clone() };
+    let mut random = Random(u64::from(std::process::id()) | 1 << 40);
+    let mut rows = Vec::new();
+    for hash in hashes {
+        let times = Measured::new(hash, args.real)?.times(args.samples, &mut random).await?;
+        let mut times = times.into_iter();
+        let unknown = times.next().ok_or("no class was measured")?;
+        for (class, times) in Class::ALL.into_iter().skip(1).zip(times) {
+            rows.push(Row {
+                hash: hash.name(),
+                class: class.name(),
+                samples: times.len(),
+                median: median(&mut times.clone()),
+                comparison: Comparison::of(&times, &unknown, &mut random),
+            });
+        }
+    }
+    let (samples, bound) = (args.samples, args.bound);
+    let outcome = Outcome { samples, bound, recommended_parameters: args.real, rows };
+    print(&outcome, args.json)?;
+    let tell = |row: &&Row| !row.comparison.is_within(bound);
+    match outcome.rows.iter().find(tell) {
+        None => Ok(()),
+        Some(row) => Err(format!(
+            "{}: `{}` can be told from unknown users: the bound is d = {bound}",
+            row.hash, row.class
+        )
+        .into()),
+    }
+}
+
+/// A gate, and a server that asks it.
+struct Measured {
+    gate: Callgate,
+    server: MadeUpServer,
+    issuer: AccountKey,
+    xkey: CurvePublicKey,
+    now: UnixTime,
+    _folder: tempfile::TempDir,
+}
+
+impl Measured {
+    fn new(hash: Hash, real: bool) -> Result<Self, Failure> {
+        let folder = tempfile::tempdir()?;
+        let (signer, curve) = (AccountSigner::generate()?, CurveKey::generate()?);
+        let (issuer, xkey) = (signer.public_key().clone(), curve.public_key().clone());
+        let gate = hash.gate(folder.path(), real, signer, curve)?;
+        let (server, now) = (MadeUpServer::new()?, UnixTime::now());
+        Ok(Self { gate, server, issuer, xkey, now, _folder: folder })
+    }
+
+    /// Times of each class in microseconds, in the order of [`Class::ALL`].
+    async fn times(&self, samples: usize, random: &mut Random) -> Result<Vec<Vec<f64>>, Failure> {
+        let mut times: Vec<Vec<f64>> = Class::ALL.iter().map(|_| Vec::new()).collect();
+        self.lot(WARM_UP, random, |_, _| {}).await?;
+        let mut left = samples;
+        while left > 0 {
+            let now = left.min(LOT);
+            self.lot(now, random, |class, took| {
+                times.get_mut(class).into_iter().for_each(|times| times.push(took));
+            })
+            .await?;
+            left -= now;
+        }
+        Ok(times)
+    }
+
+    /// As many logins of each class, in random order.
+    async fn lot(
+        &self,
+        of_each: usize,
+        random: &mut Random,
+        mut note: impl FnMut(usize, f64),
+    ) -> Result<(), Failure> {
+        let mut lot = Vec::with_capacity(of_each * Class::ALL.len());
+        for (index, class) in Class::ALL.into_iter().enumerate() {
+            for _ in 0..of_each {
+                let draft = RequestDraft {
+                    patience: Duration::from_secs(240),
+                    ..RequestDraft::new(class.presented(random))
+                };
+                let (issuer, xkey) = (&self.issuer, Some(&self.xkey));
+                lot.push((index, draft.sign_as(&self.server, issuer, xkey, self.now)?));
+            }
+        }
+        random.shuffle(&mut lot);
+        for (index, request) in lot {
+            let DraftedRequest { payload, xkey_header, .. } = request;
+            let began = Instant::now();
+            let reply = self.gate.handle(&payload, xkey_header.as_deref(), self.now).await;
+            let took = began.elapsed();
+            if reply == Reply::Silent {
+                return Err("a login was not answered".into());
+            }
+            note(index, took.as_secs_f64() * 1e6);
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the result of a command-line tool")]
+fn print(outcome: &Outcome, json: bool) -> Result<(), Failure> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(outcome)?);
+        return Ok(());
+    }
+    println!(
+        "{:<10}{:<16}{:>10}{:>12}{:>22}{:>9}{:>8}",
+        "hash", "class", "median µs", "difference", "95 %", "d", "AUC"
+    );
+    for Row { hash, class, median, comparison, .. } in &outcome.rows {
+        let Comparison { median_difference, interval: [from, to], d, auc } = comparison;
+        println!(
+            "{hash:<10}{class:<16}{median:>10.1}{median_difference:>+12.2}{:>22}{d:>+9.3}{auc:>8.3}",
+            format!("{from:+.2} to {to:+.2}")
+        );
+    }
+    println!("each class beside that of unknown users; {} logins each", outcome.samples);
+    Ok(())
+}

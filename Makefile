@@ -15,7 +15,7 @@ HAS_GO_TOOLS = $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go-tools/.stamp)
 GO_TOOLS_TESTS = $(if $(HAS_GO_TOOLS),--features callgate-conformance/go-tools)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-matrix test-faults test-kubernetes tools fuzz random release fmt lint ci
+.PHONY: help demo build test test-matrix test-faults test-kubernetes test-timing test-overload tools fuzz random release fmt lint ci
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -67,11 +67,21 @@ random: ## Play a million random requests through an optimised gate (REQUESTS=10
 
 release: ## Build the release binary reproducibly, with its digest and bill of materials, into dist/
 	$(PYTHON) scripts/release.py build dist
+
 test-faults: tools build ## Break everything with real parts, and watch (a quarter of an hour); writes docs/reliability.md
 	$(CARGO) build --quiet --package callgate-faults --bins $(if $(HAS_NODE),--features node)
 	$(KUBERNETES) CALLGATE_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/callgate) \
 		$(or $(CARGO_TARGET_DIR),target)/debug/callgate-faults docs/reliability.json
 	$(PYTHON) scripts/reliability.py
+
+test-timing: ## Measure whether the time of a refusal tells who exists (four minutes; a quiet machine)
+	$(CARGO) run --release --package callgate-bench -- timing
+
+test-overload: ## Offer four times the passwords that the cores can hash (one minute; a quiet machine)
+	@$(PYTHON) scripts/tools.py nats-server
+	$(CARGO) build --release --package callgate-server
+	$(CARGO) run --release --package callgate-bench -- overload \
+		--nats-server $(lastword $(sort $(wildcard $(or $(CALLGATE_TOOLS),.tools)/nats-server/2.*/nats-server)))
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

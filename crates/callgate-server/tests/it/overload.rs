@@ -17,6 +17,9 @@ use crate::support::{Pair, connect};
 const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$KHwBjTp1Q9B5EH7U2Dw/NQ$NVBScOKcnRGTIJsgekWKufFwPSMjH+Mlr5pdfbKTbzo";
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What a client presents.
+type Say = fn(RequestBuilder) -> RequestBuilder;
+
 /// A gate with one thread for passwords, on a server that asks nobody, and who asks in its place.
 struct Asked {
     pair: Pair,
@@ -115,7 +118,7 @@ async fn whoever_floods_with_passwords_waits_behind_himself() {
     while !is_true(&asked.next().await.1) {
         answered += 1;
     }
-    let logins: [(&str, &str, fn(RequestBuilder) -> RequestBuilder); 4] = [
+    let logins: [(&str, &str, Say); 4] = [
         ("wrong", "127.0.0.1", |request| request.password("alice", "wrong")),
         ("right", "127.0.0.1", |request| request.password("alice", "right")),
         ("remembered", "127.0.0.2", |request| request.password("alice", "right")),

@@ -73,7 +73,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let stored = StoredPassword::parse(&hash)?;
     let duration = Duration::from_secs(args.seconds);
     let first = ceiling::measure(&stored, workers, duration / 2);
-    let offered = args.times * first;
+    let offered = args.times * first.rate;
     let beside = match &args.callgate {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("callgate"),
@@ -92,14 +92,15 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         sources: args.sources,
     };
     let quiet = load::run(&site, alone, &mut next_user).await?;
-    let memory = site.memory();
+    let (memory, cpu) = (site.memory(), site.cpu());
     let flooded = Rates { flood: offered, duration, honest: 2.0, ..alone };
     let loaded = load::run(&site, flooded, &mut next_user).await?;
     let memory_then = site.memory();
+    let spent = site.cpu().zip(cpu).map(|(after, before)| after - before);
     drop(site);
     let second = ceiling::measure(&stored, workers, duration / 2);
-    let report = Report::new([first, second], workers, &quiet, &loaded, duration);
-    let report = report.with_memory(memory, memory_then);
+    let report = Report::new([first.rate, second.rate], workers, &quiet, &loaded, duration);
+    let report = report.with_memory(memory, memory_then).with_cpu([first, second], spent);
     report.print(args.json)?;
     report.judge(args.at_least)
 }

@@ -145,18 +145,19 @@ impl Measured {
         random: &mut Random,
         mut note: impl FnMut(usize, f64),
     ) -> Result<(), Failure> {
-        let mut lot = Vec::with_capacity(of_each * Class::ALL.len());
-        for (index, class) in Class::ALL.into_iter().enumerate() {
-            for _ in 0..of_each {
-                let draft = RequestDraft {
-                    patience: Duration::from_secs(240),
-                    ..RequestDraft::new(class.presented(random))
-                };
-                let (issuer, xkey) = (&self.issuer, Some(&self.xkey));
-                lot.push((index, draft.sign_as(&self.server, issuer, xkey, self.now)?));
-            }
+        // Mixed before they are made: even the place in memory must not go by the class.
+        let of_each = |(index, class)| std::iter::repeat_n((index, class), of_each);
+        let mut classes: Vec<_> = Class::ALL.into_iter().enumerate().flat_map(of_each).collect();
+        random.shuffle(&mut classes);
+        let mut lot = Vec::with_capacity(classes.len());
+        for (index, class) in classes {
+            let draft = RequestDraft {
+                patience: Duration::from_secs(240),
+                ..RequestDraft::new(class.presented(random))
+            };
+            let (issuer, xkey) = (&self.issuer, Some(&self.xkey));
+            lot.push((index, draft.sign_as(&self.server, issuer, xkey, self.now)?));
         }
-        random.shuffle(&mut lot);
         for (index, request) in lot {
             let DraftedRequest { payload, xkey_header, .. } = request;
             let began = Instant::now();

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     Login,
+    ceiling::Bare,
     load::{Fate, Who},
 };
 use crate::Failure;
@@ -25,6 +26,9 @@ pub(super) struct Report {
     answered: f64,
     /// `answered` in parts of the mean ceiling.
     ratio: f64,
+    /// CPU time of bare hashes, in parts of what the service spent for as many true answers, all other
+    /// work included. Unlike `ratio` it holds on a machine that has other work too.
+    efficiency: Option<f64>,
     flood: Kind,
     /// A client with passwords of his own, from an address that does not flood.
     honest: Kind,
@@ -108,6 +112,7 @@ impl Report {
             offered,
             answered,
             ratio: answered / (ceiling.iter().sum::<f64>() / 2.0),
+            efficiency: None,
             flood: Kind::of(loaded, Who::Flood),
             honest: Kind::of(loaded, Who::Honest),
             token_alone: Kind::of(quiet, Who::Token),
@@ -129,6 +134,14 @@ impl Report {
         self
     }
 
+    /// What a bare hash costs, and what the service spent during the flood; both in milliseconds.
+    pub(super) fn with_cpu(mut self, bare: [Bare; 2], spent: Option<f64>) -> Self {
+        let hashes = (self.flood.answered + self.honest.answered) as f64;
+        let cost = bare.iter().map(|bare| bare.cpu).sum::<f64>() / 2.0;
+        self.efficiency = spent.map(|spent| hashes * cost / spent.max(1.0));
+        self
+    }
+
     #[expect(clippy::print_stdout, reason = "the result of a command-line tool")]
     pub(super) fn print(&self, json: bool) -> Result<(), Failure> {
         if json {
@@ -145,6 +158,12 @@ impl Report {
             self.answered,
             self.ratio * 100.0
         );
+        if let Some(efficiency) = self.efficiency {
+            println!(
+                "CPU time      {:.1} % of what the service spent are hashes of true answers",
+                efficiency * 100.0
+            );
+        }
         if let Some([before, after, most]) = self.memory {
             println!("memory        {before:.0} MiB before, {after:.0} after, {most:.0} at most");
         }

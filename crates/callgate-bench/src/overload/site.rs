@@ -81,6 +81,11 @@ impl Site {
         Some((resident / 1024.0, usage(pid)?.peak as f64 / (1024.0 * 1024.0)))
     }
 
+    /// CPU time that Callgate has used, in milliseconds.
+    pub(super) fn cpu(&self) -> Option<f64> {
+        Some(usage(self.callgate.0.id())?.cpu.as_secs_f64() * 1e3)
+    }
+
     fn log_of_callgate(&self) -> String {
         fs::read_to_string(self.folder.path().join("callgate.log")).unwrap_or_default()
     }

@@ -30,9 +30,8 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error, panics among it. A second call changes nothing.
+/// Starts logging to standard error. A second call changes nothing.
 pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) {
-    std::panic::set_hook(Box::new(log_panic));
     // Libraries speak up only when something is wrong.
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
@@ -74,14 +73,6 @@ impl Write for Counted {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
-}
-
-/// One record, and no backtrace, whatever `RUST_BACKTRACE` says: to make one takes seconds, in which no
-/// other thread can log, so that the event loop stalls. The text may hold anything, also a secret: the
-/// place is told, which is all that a bug report needs.
-fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
-    let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    error!(place, "a panic, which is a bug; whatever it was about is refused");
 }
 
 /// Writes decisions; drops are explained once a minute for each reason.

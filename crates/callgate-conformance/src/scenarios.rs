@@ -101,8 +101,11 @@ scenarios! {
 
 /// A plain server with the site's accounts and more configuration.
 async fn server(site: &Site, version: Version, more: &str) -> NatsServer {
-    let config = format!("server_name: scenario\n{}\n{more}\n", plain(site));
-    NatsServer::builder().version(&version.to_string()).config(&config).start().await
+    NatsServer::builder().version(&version.to_string()).config(&config(site, more)).start().await
+}
+
+fn config(site: &Site, more: &str) -> String {
+    format!("server_name: scenario\n{}\n{more}\n", plain(site))
 }
 
 /// The site's accounts for a server without JetStream.

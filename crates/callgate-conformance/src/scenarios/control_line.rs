@@ -5,6 +5,7 @@ use callgate::decision::Reason;
 use callgate_testkit::{NatsServer, nats_server::Version};
 
 use super::{
+    config,
     library::{Library, by_token},
     server,
 };
@@ -24,14 +25,16 @@ pub(super) async fn too_long(mode: Mode, version: Version) -> Outcome {
     let connect = async |server: &NatsServer| -> Option<Client> {
         options(&site, &login).connect(server.url()).await.ok()
     };
-    let mut narrow = server(&site, version, "").await;
-    let gate = Library::start(&site, &narrow, by_token).await;
-    assert!(connect(&narrow).await.is_none(), "4096 bytes are the default");
-    narrow.wait_for_log("maximum control line exceeded").await;
+    let mut server = server(&site, version, "").await;
+    let gate = Library::start(&site, &server, by_token).await;
+    assert!(connect(&server).await.is_none(), "4096 bytes are the default");
+    server.wait_for_log("maximum control line exceeded").await;
     assert_eq!(gate.reasons(), [], "nobody was asked");
-    let wide = server(&site, version, "max_control_line: 32KB").await;
-    let gate = Library::start(&site, &wide, by_token).await;
-    assert!(connect(&wide).await.is_some());
+    server.reload(&config(&site, "max_control_line: 16KB")).await;
+    assert!(connect(&server).await.is_some());
     assert_eq!(gate.reasons(), [Reason::Admitted]);
-    Outcome::passed(["nobody is asked, and the server's log says why", "`max_control_line` helps"])
+    Outcome::passed([
+        "nobody is asked, and the server's log says why",
+        "`max_control_line` helps, after a reload",
+    ])
 }

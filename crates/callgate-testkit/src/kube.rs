@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use http::Request;
@@ -134,7 +135,7 @@ impl KubeCluster {
 
     /// Makes a service account; its uid.
     pub async fn create_account(&self, namespace: &str, name: &str, annotations: Value) -> String {
-        let metadata = json!({"name": name, "annotations": annotations, "labels": {"app": name}});
+        let metadata = json!({"name": name, "annotations": annotations, "labels": {"app": format!("{name:.63}")}});
         let body = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
         let made =
             self.post(&format!("/api/v1/namespaces/{namespace}/serviceaccounts"), &body).await;
@@ -182,17 +183,19 @@ impl KubeCluster {
         made["status"]["token"].as_str().expect("a token").to_owned()
     }
 
-    /// Gives a user the rules of a ClusterRole.
+    /// Gives a user the rules of another ClusterRole.
     pub async fn grant(&self, user: &str, rules: Value) {
         let rbac = "/apis/rbac.authorization.k8s.io/v1";
-        let metadata = json!({"name": format!("test-{user}")});
+        static ROLES: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("test-{user}-{}", ROLES.fetch_add(1, Ordering::Relaxed));
+        let metadata = json!({"name": name});
         let version = "rbac.authorization.k8s.io/v1";
         let role = json!({"apiVersion": version, "kind": "ClusterRole", "metadata": metadata, "rules": rules});
         self.post(&format!("{rbac}/clusterroles"), &role).await;
         let group = "rbac.authorization.k8s.io";
         let binding = json!({
             "apiVersion": version, "kind": "ClusterRoleBinding", "metadata": metadata,
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": format!("test-{user}")},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
             "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
         });
         self.post(&format!("{rbac}/clusterrolebindings"), &binding).await;

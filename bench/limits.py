@@ -14,9 +14,11 @@ import common
 from common import flood, nats_server, responder, run, storm
 
 
-def serving(tools, keys, port, *, real=False, xkey=True):
+def serving(tools, keys, port, *, real=False, xkey=True, admin=None):
     callgate, bench = tools
-    command = [callgate, "serve", "--config", common.callgate_config(keys, f"nats://127.0.0.1:{port}", xkey)]
+    listen = f"127.0.0.1:{admin}" if admin else ""
+    config = common.callgate_config(keys, f"nats://127.0.0.1:{port}", xkey, listen)
+    command = [callgate, "serve", "--config", config]
 
     def answers(_pid):
         if real:
@@ -30,9 +32,9 @@ def floor(tools, _folder, _arguments):
 
 
 def growth(tools, _folder, _arguments):
-    curves = json.loads(run(tools[1], "growth", "--json"))
+    curves = json.loads(run(tools[1], "growth", "--json", "--rounds", "4"))
     # The same threads on one core: that it is cores that count, and not threads.
-    pinned = json.loads(run("taskset", "-c", "0", tools[1], "growth", "--json", "--rounds", "3", "--threads", "1"))
+    pinned = json.loads(run("taskset", "-c", "0", tools[1], "growth", "--json", "--rounds", "1", "--threads", "1"))
     return {"curves": curves, "one_core": pinned[-1]["points"][0][1]}
 
 
@@ -50,14 +52,26 @@ def latency(tools, folder, arguments):
 
 
 def big_storm(tools, folder, arguments):
-    """Ten thousand clients at once, everything on the same cores."""
+    """Ten thousand clients, everything on the same cores: all at once, and paced as a server can take them."""
     keys = common.Keys(*tools, folder)
-    results = []
-    for _ in range(arguments.rounds):
-        with nats_server(folder, (keys.issuer, keys.xkey)) as (server, port):
-            with serving(tools, keys, port, real=True) as process:
-                results.append(storm(tools[1], keys, port, arguments.clients, pids=(process.pid, server.pid)))
+    results = {}
+    for name, more in (("at_once", []), ("paced", ["--at-a-time", "1000"])):
+        for _ in range(arguments.rounds):
+            with nats_server(folder, (keys.issuer, keys.xkey)) as (server, port):
+                admin = common.free_port()
+                with serving(tools, keys, port, real=True, admin=admin) as process:
+                    result = storm(tools[1], keys, port, arguments.clients, pids=(process.pid, server.pid), more=more)
+                    # The first one is the probe's.
+                    result["admitted_by_callgate"] = admitted(admin) - 1
+                    results.setdefault(name, []).append(result)
     return results
+
+
+def admitted(admin):
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(int(line.split()[-1]) for line in lines
+               if line.startswith("callgate_decisions_total") and 'outcome="admitted"' in line)
 
 
 def memory(tools, folder, arguments):

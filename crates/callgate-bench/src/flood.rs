@@ -13,7 +13,7 @@ use std::{
 use callgate::{draft::MadeUpServer, keys::CurvePublicKey, secret::Secret};
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 use crate::{
@@ -242,6 +242,15 @@ async fn read(
     }
 }
 
+/// Waits for the moment of the next request. Not by the runtime's clock, whose ticks of a
+/// millisecond would send requests in bunches; the answers are read on another thread.
+fn wait_until(moment: Instant) {
+    let pause = moment.saturating_duration_since(Instant::now());
+    if !pause.is_zero() {
+        tokio::task::block_in_place(|| std::thread::sleep(pause));
+    }
+}
+
 /// Sends every frame and returns when each was sent.
 async fn send(
     writer: &mut Writer,
@@ -253,9 +262,7 @@ async fn send(
     let started = Instant::now();
     for (number, frame) in frames.iter().enumerate() {
         match args.rate {
-            Some(rate) => {
-                sleep_until(started + Duration::from_secs_f64(number as f64 / rate)).await
-            }
+            Some(rate) => wait_until(started + Duration::from_secs_f64(number as f64 / rate)),
             // A lost answer must not stop the load.
             None => {
                 if let Ok(slot) = timeout_at(Instant::now() + PATIENCE, slots.acquire()).await {

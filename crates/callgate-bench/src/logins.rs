@@ -113,7 +113,7 @@ fn service_token() -> Result<Login, Failure> {
     let lifetime = Duration::from_secs(600);
     let token = mint_service_token(seed, "billing", lifetime, None, UnixTime::now())?;
     Ok(Login {
-        name: "service token, seen".to_owned(),
+        name: "service token".to_owned(),
         toml: format!(
             "[service_tokens]\n[[service_tokens.services]]\npublic_key = \"{}\"\n\
              user = \"billing\"\naccount = \"APP\"\n\
@@ -122,7 +122,7 @@ fn service_token() -> Result<Login, Failure> {
         ),
         shown: vec![Shown::Token(token)],
         first_seen: false,
-        verifies: None,
+        verifies: Some("EdDSA"),
     })
 }
 

@@ -140,38 +140,29 @@ impl Pipeline {
     /// Takes one message from its bytes to its answer and records exactly one decision, also if
     /// somebody's code panics on the way.
     pub(crate) async fn handle(&self, message: Message<'_>) -> Handled {
-        self.handle_among(message, None).await.0
+        self.handle_among(message, None).await
     }
 
     /// The same, if its source finds a place among `slots`; else it is refused at once. The place
-    /// is held until the answer is sent, so it comes along.
+    /// is held while it is decided.
     pub(crate) async fn handle_among(
         &self,
         message: Message<'_>,
         slots: Option<&Slots>,
-    ) -> (Handled, Option<Slot>) {
+    ) -> Handled {
         let work = guarded_future("working on it", self.work_on(message, slots));
-        let (handled, decision, slot) = work.await.unwrap_or_else(|denial| {
-            let (handled, decision) = lost(denial, message.arrived);
-            (handled, decision, None)
-        });
+        let (handled, decision) = work.await.unwrap_or_else(|denial| lost(denial, message.arrived));
         self.record(&decision);
-        (handled, slot)
+        handled
     }
 
-    async fn work_on(
-        &self,
-        message: Message<'_>,
-        slots: Option<&Slots>,
-    ) -> (Handled, Decision, Option<Slot>) {
+    async fn work_on(&self, message: Message<'_>, slots: Option<&Slots>) -> (Handled, Decision) {
         let opened = match self.opener.open(message) {
             Ok(opened) => opened,
-            Err(dropped) => {
-                return (Handled::Silent, dropped_decision(dropped, message.arrived), None);
-            }
+            Err(dropped) => return (Handled::Silent, dropped_decision(dropped, message.arrived)),
         };
         let opened_at = Instant::now();
-        let (case, verdict, slot) = self.decide(opened, slots).await;
+        let (case, verdict) = self.decide(opened, slots).await;
         let decided_at = Instant::now();
         let (handled, mut decision) = self.answer(&case, verdict, message);
         decision.stages = Stages {
@@ -180,7 +171,7 @@ impl Pipeline {
             answer: decided_at.elapsed(),
         };
         decision.duration = message.arrived.elapsed();
-        (handled, decision, slot)
+        (handled, decision)
     }
 
     /// Records a message that is not even opened, because that would be too late.
@@ -208,15 +199,16 @@ impl Pipeline {
         Ok(Explained { request: Some(request), steps, result: admitted.map(|(_, grant)| grant) })
     }
 
-    async fn decide(&self, opened: Opened, slots: Option<&Slots>) -> (Case, Verdict, Option<Slot>) {
+    async fn decide(&self, opened: Opened, slots: Option<&Slots>) -> (Case, Verdict) {
         let (case, request) = Case::split(opened);
         let request = match request {
             Ok(request) => Arc::new(request),
-            Err(denial) => return (case, Verdict::refused(denial), None),
+            Err(denial) => return (case, Verdict::refused(denial)),
         };
-        let slot = match slots.map(|slots| self.slot(slots, &request)).transpose() {
+        // Not longer: an answer that waits for the socket is no load that a place could bound.
+        let _slot = match slots.map(|slots| self.slot(slots, &request)).transpose() {
             Ok(slot) => slot,
-            Err(denial) => return (case, Verdict::refused(denial), None),
+            Err(denial) => return (case, Verdict::refused(denial)),
         };
         let deadline = request.deadline();
         // The timeout is inside: dropping what was late may panic, too.
@@ -231,7 +223,7 @@ impl Pipeline {
             )),
             Err(panicked) => Verdict::refused(panicked),
         };
-        (case, verdict, slot)
+        (case, verdict)
     }
 
     fn slot(&self, slots: &Slots, request: &AuthRequest) -> Result<Slot, Denial> {

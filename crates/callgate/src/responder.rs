@@ -19,7 +19,7 @@ use crate::{
     clock::UnixTime,
     envelope::{Message, XKEY_HEADER},
     gate::Callgate,
-    pipeline::{Handled, Slot, Slots},
+    pipeline::{Handled, Slots},
 };
 
 mod account;
@@ -131,7 +131,7 @@ impl Responder {
         Ok(Self { client, slots, arrived, most_arrived, held_back, stop, work, micro })
     }
 
-    /// Requests that are being worked on now.
+    /// Requests that are being decided now.
     pub fn in_flight(&self) -> u32 {
         self.slots.taken.taken()
     }
@@ -227,8 +227,8 @@ impl Worker {
         let slots = Arc::clone(&self.slots);
         tokio::spawn(async move {
             let message = Message { payload: &payload, xkey_header: xkey.as_deref(), now, arrived };
-            let (handled, slot) = pipeline.handle_among(message, Some(&slots)).await;
-            answering.send(handled, slot, place, arrived).await;
+            let handled = pipeline.handle_among(message, Some(&slots)).await;
+            answering.send(handled, place, arrived).await;
         });
     }
 }
@@ -241,19 +241,13 @@ struct Answering {
 }
 
 impl Answering {
-    async fn send(
-        self,
-        handled: Handled,
-        slot: Option<Slot>,
-        place: OwnedSemaphorePermit,
-        arrived: Instant,
-    ) {
+    async fn send(self, handled: Handled, place: OwnedSemaphorePermit, arrived: Instant) {
         self.stats.count(arrived.elapsed());
         let Handled::Answer { bytes, not_before } = handled else { return };
         if let Some(moment) = not_before {
-            // A refusal that is held back holds no slot; past the limit it is told at once.
+            // A refusal that is held back holds no place; past the limit it is told at once.
             let held = Arc::clone(&self.held_back).try_acquire_owned();
-            drop((slot, place));
+            drop(place);
             if held.is_ok() {
                 tokio::time::sleep_until(moment).await;
             }
@@ -261,7 +255,7 @@ impl Answering {
             return;
         }
         self.publish(bytes).await;
-        drop((slot, place));
+        drop(place);
     }
 
     async fn publish(self, bytes: Vec<u8>) {

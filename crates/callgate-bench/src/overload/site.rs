@@ -129,7 +129,13 @@ fn private(path: &Path, text: &str) -> Result<(), Failure> {
 fn spawn(program: &Path, folder: &Path, arguments: &[&str]) -> Result<Process, Failure> {
     let name = program.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let log: PathBuf = folder.join(format!("{name}.log"));
-    let mut command = Command::new(program);
+    // It runs in another folder, from which a relative path would lead elsewhere; a bare name is
+    // looked for as ever.
+    let program = match program.components().count() {
+        1 => program.to_owned(),
+        _ => std::path::absolute(program)?,
+    };
+    let mut command = Command::new(&program);
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(fs::File::create(log)?);
     let child = command.spawn();

@@ -2,9 +2,10 @@
 """Builds the fuzz targets (fuzz/) once and runs each for a while. Exit code 1 if one finds something.
 
     scripts/fuzz.py [--seconds N] [--jobs N] [TARGET …]
+    scripts/fuzz.py --runs N    from the seeds alone, the same inputs each time
     scripts/fuzz.py --lock      brings fuzz/Cargo.lock to the versions of Cargo.lock
 
-New inputs are gathered in target/fuzz/corpus and survive from run to run; what is found lies in
+New inputs are gathered in target/fuzz/corpus and survive from run to run (not with --runs); what is found lies in
 target/fuzz/found, with the command that shows it again. The seeds in fuzz/corpus are read and never
 written. `cargo fuzz run TARGET` works too, where cargo-fuzz and a nightly Rust are.
 
@@ -44,15 +45,17 @@ def main():
     targets = options.targets or sorted(path.stem for path in (FUZZ / "fuzz_targets").glob("*.rs"))
     build()
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        results = list(pool.map(lambda target: run(target, options.seconds), targets))
+        results = list(pool.map(lambda target: run(target, options), targets))
     found = [target for target, good in zip(targets, results) if not good]
-    print(f"fuzz: {len(targets)} targets, {options.seconds} s each, found something: {', '.join(found) or 'none'}")
+    how_long = f"{options.runs:,} runs" if options.runs else f"{options.seconds} s"
+    print(f"fuzz: {len(targets)} targets, {how_long} each, found something: {', '.join(found) or 'none'}")
     return 1 if found else 0
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=300, help="for each target (300)")
+    parser.add_argument("--runs", type=int, help="instead: so many inputs for each target, found from a fixed start")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="targets at once (the cores)")
     parser.add_argument("--lock", action="store_true", help="bring fuzz/Cargo.lock up to date, and nothing else")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="all, if none is named")
@@ -76,12 +79,20 @@ def lock():
     return subprocess.run(command, cwd=FUZZ, stdout=subprocess.DEVNULL).returncode
 
 
-def run(target, seconds):
+def run(target, options):
     gathered, found = STATE / "corpus" / target, STATE / "found"
-    gathered.mkdir(parents=True, exist_ok=True)
     found.mkdir(parents=True, exist_ok=True)
-    command = [TARGET / "debug" / target, gathered, FUZZ / "corpus" / target, f"-max_total_time={seconds}", *LIMITS,
-               f"-artifact_prefix={found / target}-"]
+    seeds = FUZZ / "corpus" / target
+    command = [TARGET / "debug" / target, *LIMITS, f"-artifact_prefix={found / target}-"]
+    if options.runs:
+        # An empty folder in the place of what was gathered: nothing is written into the seeds.
+        shutil.rmtree(gathered.with_name(f"{target}.fixed"), ignore_errors=True)
+        gathered = gathered.with_name(f"{target}.fixed")
+        command += [f"-runs={options.runs}", "-seed=1"]
+    else:
+        command.append(f"-max_total_time={options.seconds}")
+    gathered.mkdir(parents=True, exist_ok=True)
+    command += [gathered, seeds]
     dictionary = FUZZ / "dictionaries" / f"{target}.dict"
     if dictionary.is_file():
         command.append(f"-dict={dictionary}")

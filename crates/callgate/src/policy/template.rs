@@ -149,6 +149,22 @@ impl Template {
         parts.collect()
     }
 
+    /// `orders.{user}.>` would be taken for literal text: it is more likely a template of another
+    /// system.
+    fn check_braces(&self) -> Result<(), String> {
+        let brace = self.parts.iter().find_map(|part| match part {
+            Part::Text(text) => text.chars().find(|c| matches!(c, '{' | '}')),
+            Part::Hole(_) => None,
+        });
+        match brace {
+            None => Ok(()),
+            Some(brace) => Err(format!(
+                "`{}`: a single `{brace}`; a template is written with two, as in `{{{{ user }}}}`",
+                self.text
+            )),
+        }
+    }
+
     /// Two holes in one token could be filled in two ways to the same end: `a` and `bc`, `ab` and
     /// `c`.
     fn check_neighbours(&self) -> Result<(), String> {
@@ -329,6 +345,7 @@ where
     /// Says what is wrong with the subject or with an expression in it.
     pub(super) fn parse(text: &str, self_asserted: &mut Vec<&'static str>) -> Result<Self, String> {
         let template = Template::parse(text, self_asserted)?;
+        template.check_braces()?;
         let sample: T =
             template.filled_with("x").parse().map_err(|error: SubjectError| error.to_string())?;
         if template.is_fixed() {

@@ -142,6 +142,17 @@ def wait_for(probe, process, name, seconds=30):
 
 
 @contextlib.contextmanager
+def on_cores(cores):
+    """What is started meanwhile runs on these cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
 def responder(command, env, probe, name):
     """A responder that answers, stopped at the end."""
     with tempfile.TemporaryFile("w+") as log:

@@ -5,7 +5,9 @@
 """
 
 import argparse
+import contextlib
 import json
+import os
 import subprocess
 import time
 import urllib.request
@@ -39,15 +41,29 @@ def growth(tools, _folder, _arguments):
 
 
 def latency(tools, folder, arguments):
-    """At half of what it can do at most."""
+    """At half of what it can do at most: all on the same cores, and with a core that only Callgate has."""
     keys = common.Keys(*tools, folder)
-    with nats_server(folder) as (server, port), serving(tools, keys, port) as process:
+    cores = sorted(os.sched_getaffinity(0))
+    results = {"shared": at_half(tools, keys, folder, arguments, cores, cores)}
+    if len(cores) > 1:
+        results["apart"] = at_half(tools, keys, folder, arguments, cores[:1], cores[1:2])
+    return results
+
+
+def at_half(tools, keys, folder, arguments, theirs, ours):
+    """Server and load run on the cores `theirs`, Callgate on `ours`."""
+    with contextlib.ExitStack() as running:
+        with common.on_cores(theirs):
+            server, port = running.enter_context(nats_server(folder))
+        with common.on_cores(ours):
+            process = running.enter_context(serving(tools, keys, port))
         pids = (process.pid, server.pid)
-        most = max(flood(tools[1], keys, port, "password", 20_000, depth=64, pids=pids)["per_second"]
-                   for _ in range(arguments.rounds))
-        rate = most / 2
-        half = [flood(tools[1], keys, port, "password", int(rate * 5), pids=pids, more=["--rate", str(rate)])
-                for _ in range(arguments.rounds)]
+        with common.on_cores(theirs):
+            most = max(flood(tools[1], keys, port, "password", 20_000, depth=64, pids=pids)["per_second"]
+                       for _ in range(arguments.rounds))
+            rate = most / 2
+            half = [flood(tools[1], keys, port, "password", int(rate * 5), pids=pids, more=["--rate", str(rate)])
+                    for _ in range(arguments.rounds)]
     return {"most": most, "half": min(half, key=lambda result: result["p99"])}
 
 

@@ -229,9 +229,13 @@ def cores(threads, one_core):
 def limits(results):
     rows = []
     if "latency" in results:
-        half, most = results["latency"]["half"], results["latency"]["most"]
-        rows.append(["latency at half of the maximum rate", f"{half['per_second']:,.0f} of {most:,.0f} answers/s: p50 "
-                     f"{half['p50']:.0f} µs, p99 {half['p99'] / 1000:.1f} ms, p99.9 {half['p999'] / 1000:.1f} ms"])
+        for name, where in [("shared", "everything on the same cores"),
+                            ("apart", "Callgate on a core of its own, server and load on another")]:
+            if one := results["latency"].get(name):
+                half = one["half"]
+                rows.append([f"latency at half of the maximum rate, {where}",
+                             f"{half['per_second']:,.0f} of {one['most']:,.0f} answers/s: p50 {half['p50']:.0f} µs, "
+                             f"p99 {half['p99'] / 1000:.1f} ms, p99.9 {half['p999'] / 1000:.1f} ms"])
     if "storm" in results:
         at_once, paced = results["storm"]["at_once"], results["storm"]["paced"]
         rows.append([f"{paced[0]['requests']:,} clients, 1,000 at a time, everything on the same cores, the server's default patience",

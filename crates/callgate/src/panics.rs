@@ -17,12 +17,14 @@ pub(crate) fn guarded<T>(
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_panic| Err(panicked(what)))
 }
 
-/// The same for work that waits, and for what it drops on the way.
-pub(crate) async fn guarded_future<T>(
+/// The same for work that waits, and for what it drops on the way. No `async fn`, which would keep
+/// room for `work` twice.
+pub(crate) fn guarded_future<T>(
     what: &str,
     work: impl Future<Output = T>,
-) -> Result<T, Denial> {
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|_panic| panicked(what))
+) -> impl Future<Output = Result<T, Denial>> {
+    let guarded = AssertUnwindSafe(work).catch_unwind();
+    guarded.map(move |result| result.map_err(|_panic| panicked(what)))
 }
 
 fn panicked(what: &str) -> Denial {

@@ -162,7 +162,8 @@ impl Pipeline {
             Err(dropped) => return (Handled::Silent, dropped_decision(dropped, message.arrived)),
         };
         let opened_at = Instant::now();
-        let (case, verdict) = self.decide(opened, slots).await;
+        let (case, request) = Case::split(opened);
+        let verdict = self.decide(request.map(Arc::new), slots).await;
         let decided_at = Instant::now();
         let (handled, mut decision) = self.answer(&case, verdict, message);
         decision.stages = Stages {
@@ -199,31 +200,33 @@ impl Pipeline {
         Ok(Explained { request: Some(request), steps, result: admitted.map(|(_, grant)| grant) })
     }
 
-    async fn decide(&self, opened: Opened, slots: Option<&Slots>) -> (Case, Verdict) {
-        let (case, request) = Case::split(opened);
+    async fn decide(
+        &self,
+        request: Result<Arc<AuthRequest>, Denial>,
+        slots: Option<&Slots>,
+    ) -> Verdict {
         let request = match request {
-            Ok(request) => Arc::new(request),
-            Err(denial) => return (case, Verdict::refused(denial)),
+            Ok(request) => request,
+            Err(denial) => return Verdict::refused(denial),
         };
         // Not longer: an answer that waits for the socket is no load that a place could bound.
         let _slot = match slots.map(|slots| self.slot(slots, &request)).transpose() {
             Ok(slot) => slot,
-            Err(denial) => return (case, Verdict::refused(denial)),
+            Err(denial) => return Verdict::refused(denial),
         };
         let deadline = request.deadline();
         // The timeout is inside: dropping what was late may panic, too.
         let work = guarded_future("the decision", async {
             timeout_at(deadline, async { self.decide.decide(Arc::clone(&request)).await }).await
         });
-        let verdict = match work.await {
+        match work.await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(_elapsed)) => Verdict::refused(Denial::new(
                 Reason::BackendUnavailable,
                 "no decision before the server's deadline",
             )),
             Err(panicked) => Verdict::refused(panicked),
-        };
-        (case, verdict)
+        }
     }
 
     fn slot(&self, slots: &Slots, request: &AuthRequest) -> Result<Slot, Denial> {

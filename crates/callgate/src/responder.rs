@@ -225,11 +225,12 @@ impl Worker {
             return;
         };
         let slots = Arc::clone(&self.slots);
-        tokio::spawn(async move {
+        // Boxed, because a task's future is moved again when it ends, whatever its size.
+        tokio::spawn(Box::pin(async move {
             let message = Message { payload: &payload, xkey_header: xkey.as_deref(), now, arrived };
             let handled = pipeline.handle_among(message, Some(&slots)).await;
             answering.send(handled, place, arrived).await;
-        });
+        }));
     }
 }
 

@@ -1,13 +1,13 @@
 //! The real service: the `callgate` binary with an environment's configuration.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
-};
+use std::path::Path;
 
-use callgate_testkit::{NatsServer, Process, wait::PATIENCE};
+use callgate_testkit::{
+    NatsServer, Process,
+    files::write_private,
+    gate::{self, Launch},
+    wait::PATIENCE,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -50,15 +50,12 @@ impl Gate {
              [admin]\nlisten = \"\"\n[log]\nformat = \"json\"\n",
             site.gate
         );
-        write(folder.path(), "callgate.toml", &config);
-        write(folder.path(), "users.json", &users);
+        write_private(&folder.path().join("callgate.toml"), &config);
+        write_private(&folder.path().join("users.json"), &users);
         for (name, text) in &site.files {
-            write(folder.path(), name, text);
+            write_private(&folder.path().join(name), text);
         }
-        let mut process = Process::builder("callgate", binary())
-            .args(["serve", "--config"])
-            .arg(folder.path().join("callgate.toml"))
-            .start();
+        let mut process = gate::start(folder.path(), &Launch::default());
         process.wait_for_stderr("ready: answering").await;
         Self { process, folder }
     }
@@ -88,16 +85,6 @@ impl Gate {
     }
 }
 
-fn write(folder: &Path, name: &str, text: &str) {
-    let path = folder.join(name);
-    fs::write(&path, text).expect("a file can be written");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
-    }
-}
-
 /// A line of the log, if it is a decision.
 fn logged(line: &str) -> Option<Logged> {
     let record: Value = serde_json::from_str(line).ok()?;
@@ -111,26 +98,4 @@ fn logged(line: &str) -> Option<Logged> {
         connection: text("connection"),
         detail: text("detail"),
     })
-}
-
-/// The binary of this checkout, built now unless `CALLGATE_BIN` names another.
-pub fn binary() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(build).clone()
-}
-
-fn build() -> PathBuf {
-    if let Some(named) = env::var_os("CALLGATE_BIN") {
-        return PathBuf::from(named);
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("a workspace");
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "callgate-server"])
-        .current_dir(root)
-        .status()
-        .expect("cargo starts");
-    assert!(built.success(), "callgate does not build");
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    target.join("debug").join("callgate")
 }

@@ -2,18 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use callgate::keys::KeyKind;
 use callgate_conformance::{
-    gate,
     mode::Mode,
     plan,
     site::{Pair, Site, Variation},
 };
+use callgate_testkit::gate::{binary, command, run};
 
 /// Writes what `init --operator` would use, changed, and returns exit code and output of `check`.
-fn checked(change: impl Fn(&mut String, &Path)) -> (Option<i32>, String) {
+fn checked(change: impl Fn(&mut String, &Path)) -> (i32, String) {
     let newest = *plan::lines().last().unwrap();
     let site = Site::new(Mode::OperatorScopedKeys, newest, &Variation::default());
     let folder = tempfile::tempdir().unwrap();
@@ -27,16 +27,15 @@ fn checked(change: impl Fn(&mut String, &Path)) -> (Option<i32>, String) {
         site.gate
     );
     change(&mut config, folder.path());
-    let path = folder.path().join("callgate.toml");
-    fs::write(&path, config).unwrap();
-    let output =
-        Command::new(gate::binary()).args(["check", "--config"]).arg(&path).output().unwrap();
-    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    fs::write(folder.path().join("callgate.toml"), config).unwrap();
+    let check = &mut command(binary(), folder.path(), &["check", "--config", "callgate.toml"]);
+    let ran = run(check, b"");
+    (ran.code, ran.stdout)
 }
 
 fn refused(path: &str, says: &str, change: impl Fn(&mut String, &Path)) {
     let (code, output) = checked(change);
-    assert_eq!(code, Some(2), "{output}");
+    assert_eq!(code, 2, "{output}");
     let fault = output.lines().find(|line| line.starts_with("error:") && line.contains(path));
     assert!(fault.is_some_and(|line| line.contains(says)), "{path}, {says}: {output}");
 }
@@ -44,7 +43,7 @@ fn refused(path: &str, says: &str, change: impl Fn(&mut String, &Path)) {
 #[test]
 fn the_set_itself_has_no_fault() {
     let (code, output) = checked(|_, _| ());
-    assert_eq!(code, Some(0), "{output}");
+    assert_eq!(code, 0, "{output}");
 }
 
 #[test]

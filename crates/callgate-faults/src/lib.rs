@@ -16,10 +16,10 @@
     reason = "test code: a panic is how a test fails"
 )]
 
+pub mod binary;
 pub mod client;
 pub mod fault;
 pub mod faults;
-pub mod gate;
 pub mod namespace;
 pub mod probe;
 pub mod proxy;

@@ -8,15 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callgate_testkit::eventually;
+use callgate_testkit::{eventually, wait::LONG};
 use tokio::task::JoinHandle;
 
 use crate::client::{Attempt, Came, Credential, attempt};
 
 /// Between two attempts of one client, so that a machine's whole power does not go into attempts.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long anything is waited for; a slow machine needs it, and nothing is asserted about it.
-pub const LONG: Duration = Duration::from_secs(90);
 
 /// Who comes.
 #[derive(Debug, Clone)]

@@ -4,14 +4,13 @@ pub mod measure;
 
 use std::time::{Duration, Instant};
 
-use callgate_testkit::eventually;
+use callgate_testkit::{eventually, wait::LONG};
 use futures_util::FutureExt;
 
 use crate::{
+    binary::hash_password,
     client::Attempt,
     fault::{Fault, NotRun},
-    gate,
-    probe::LONG,
     report::Seen,
     scene::{Scene, USERS},
     trial::{Trial, seconds},
@@ -75,7 +74,7 @@ async fn rolled() -> Result<Seen, NotRun> {
 
 async fn killed() -> Result<Seen, NotRun> {
     // Slow enough that something is in flight at any moment.
-    let hash = gate::hash_password("alice");
+    let hash = hash_password("alice");
     let users = format!("{{ \"alice\": {{ \"pass\": \"{hash}\", \"account\": \"APP\" }} }}");
     let config = format!("{USERS}\n[cache]\npasswords = \"0s\"\n");
     let scene = Scene::builder().gates(3).authenticators(&config).file("users.json", &users);

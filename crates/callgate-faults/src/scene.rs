@@ -2,18 +2,17 @@
 
 use std::{
     fs,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use callgate_testkit::{CurveKey, NatsServer, Nkey};
+use callgate_testkit::{
+    CurveKey, Gate, NatsServer, Nkey,
+    files::write_private,
+    gate::{Launch, http_get},
+};
 use tempfile::TempDir;
 
-use crate::{
-    client::Credential,
-    gate::{Gate, Launch, get},
-    probe::Clients,
-};
+use crate::{client::Credential, probe::Clients};
 
 /// Everything that a fault is played with; all of it ends with this value.
 #[derive(Debug)]
@@ -106,7 +105,7 @@ impl Scene {
     /// If its monitor does not answer.
     pub async fn members_at(&self, server: usize) -> usize {
         let address = self.servers[server].monitor_url().replace("http://", "");
-        let (_, body) = get(&address, "/connz").await.expect("the server's monitor answers");
+        let (_, body) = http_get(&address, "/connz").await.expect("the server's monitor answers");
         body.matches("\"name\": \"callgate\"").count()
     }
 
@@ -280,11 +279,4 @@ format = \"json\"
 "
         )
     }
-}
-
-/// Writes a file as a careful operator would.
-pub fn write_private(path: &Path, text: &str) {
-    let mut options = fs::OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-    std::io::Write::write_all(&mut file.expect("a file"), text.as_bytes()).expect("it is written");
 }

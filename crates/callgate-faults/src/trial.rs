@@ -5,13 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callgate_testkit::eventually;
+use callgate_testkit::{eventually, gate::View, wait::LONG};
 use serde_json::Value;
 
 use crate::{
     client::{Attempt, Came},
-    gate::View,
-    probe::{Clients, LONG, Probe},
+    probe::{Clients, Probe},
     report::{Counts, Seen},
 };
 

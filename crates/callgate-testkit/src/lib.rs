@@ -15,6 +15,8 @@
 )]
 
 pub mod conformance;
+pub mod files;
+pub mod gate;
 pub mod keys;
 #[cfg(feature = "kubernetes")]
 pub mod kube;
@@ -28,13 +30,16 @@ pub mod oidc_provider;
 pub mod ports;
 pub mod process;
 pub mod requests;
+pub mod session;
 pub mod tools;
 pub mod wait;
 
+pub use gate::Gate;
 pub use keys::{CurveKey, Nkey};
 pub use nats_server::NatsServer;
 #[cfg(feature = "oidc")]
 pub use oidc_provider::OidcProvider;
 pub use process::Process;
 pub use requests::{RequestBuilder, Response, SignedRequest};
+pub use session::Session;
 pub use wait::eventually;

@@ -7,6 +7,10 @@ use tokio::time::Instant;
 /// How long a test waits for something that ought to happen at once.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long it waits for what has pauses of its own, such as the ten seconds between questions for
+/// keys, or needs a machine that others slow down; nothing is asserted about it.
+pub const LONG: Duration = Duration::from_secs(90);
+
 const INTERVAL: Duration = Duration::from_millis(10);
 
 /// Asks `attempt` again and again until it gives a value; returns that.

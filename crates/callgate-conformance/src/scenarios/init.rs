@@ -3,10 +3,14 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use async_nats::ConnectOptions;
-use callgate_testkit::{NatsServer, Process, nats_server::Version};
+use callgate_testkit::{
+    NatsServer,
+    gate::{Launch, binary, start},
+    nats_server::Version,
+};
 use tempfile::TempDir;
 
-use crate::{clients::user_info, gate::binary, mode::Mode, report::Outcome};
+use crate::{clients::user_info, mode::Mode, report::Outcome};
 
 pub(super) async fn works(mode: Mode, version: Version) -> Outcome {
     let folder = written(mode);
@@ -16,8 +20,7 @@ pub(super) async fn works(mode: Mode, version: Version) -> Outcome {
     let callgate = folder.path().join("callgate.toml");
     let text = read("callgate.toml").replace("nats://127.0.0.1:4222", &server.url());
     fs::write(&callgate, format!("{text}\n[admin]\nlisten = \"\"\n")).expect("a file");
-    let mut gate =
-        Process::builder("callgate", binary()).args(["serve", "--config"]).arg(&callgate).start();
+    let mut gate = start(folder.path(), &Launch::default());
     gate.wait_for_stderr("ready: answering").await;
 
     let passwords = read("passwords.txt");

@@ -2,12 +2,11 @@
 
 use std::{ffi::OsString, fs, time::Instant};
 
-use callgate_testkit::tools;
+use callgate_testkit::{gate::Launch, tools};
 use futures_util::FutureExt;
 
 use crate::{
     fault::{Fault, NotRun},
-    gate::Launch,
     report::Seen,
     scene::Scene,
     trial::Trial,

@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use callgate_testkit::{eventually, kube::KubeCluster};
+use callgate_testkit::{eventually, kube::KubeCluster, wait::LONG};
 use futures_util::FutureExt;
 use serde_json::{Value, json};
 
 use crate::{
     client::{Credential, attempt},
     fault::{Fault, NotRun},
-    probe::LONG,
     report::Seen,
     scene::Scene,
     trial::{Trial, seconds},

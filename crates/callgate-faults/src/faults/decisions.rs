@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
+use callgate_testkit::{Gate, gate::Launch, wait::LONG};
 use futures_util::FutureExt;
 
 use crate::{
+    binary::faulty_binary,
     client::{Came, Credential, attempt},
     fault::{Fault, NotRun},
-    gate::{self, Gate, Launch},
-    probe::LONG,
     report::Seen,
     scene::{Scene, USERS},
     trial::{Trial, seconds},
@@ -44,7 +44,7 @@ fn with(kind: &str) -> String {
 async fn panics() -> Result<Seen, NotRun> {
     // A backtrace takes seconds, in which nobody else can write to the log: there must be none.
     let variables = vec![("RUST_BACKTRACE".to_owned(), "1".into())];
-    let launch = Launch { binary: Some(gate::faulty_binary()), variables, ..Launch::default() };
+    let launch = Launch { variables, ..Launch::of(faulty_binary()) };
     // The next authenticator knows one such token: it must never be asked about it.
     let users = r#"{ "alice": { "pass": "alice", "account": "APP" },
                      "token": { "token": "panics-1", "account": "APP" } }"#;
@@ -70,7 +70,7 @@ async fn panics() -> Result<Seen, NotRun> {
 async fn blocks() -> Result<Seen, NotRun> {
     let scene = Scene::start().await;
     let folder = scene.variant("blocks", |text| text.replace(USERS, &with("blocks")));
-    let launch = Launch { binary: Some(gate::faulty_binary()), ..Launch::default() };
+    let launch = Launch::of(faulty_binary());
     let mut blocked = Gate::start(&folder, &launch).await;
     blocked.ready().await;
     let clients = scene.clients();

@@ -6,11 +6,11 @@ use std::{
     path::Path,
 };
 
+use callgate_testkit::{Gate, files::write_private, gate::Launch};
 use futures_util::FutureExt;
 
 use crate::{
     fault::{Fault, NotRun},
-    gate::{Gate, Launch},
     report::Seen,
     scene::Scene,
     trial::Trial,
@@ -86,7 +86,7 @@ fn as_nobody(folder: &Path) -> Launch {
     let uid = format!("--reuid={NOBODY}");
     // The binary may lie where only root may go: the shell opens it first.
     let command = ["setpriv", &uid, "--clear-groups", "--"].map(Into::into).to_vec();
-    Launch { before: command, binary: Some(crate::gate::copied_to(folder)), ..Launch::default() }
+    Launch { before: command, binary: Some(crate::binary::copied_to(folder)), ..Launch::default() }
 }
 
 fn truncate(file: &Path) {
@@ -111,7 +111,7 @@ fn mend(file: &Path, whole: &[u8]) {
         fs::remove_file(file).expect("it is ours");
     }
     let text = String::from_utf8(whole.to_vec()).expect("it was text");
-    crate::scene::write_private(file, &text);
+    write_private(file, &text);
     if fs::metadata(file).expect("it is there").uid() == 0 {
         chown(file, Some(NOBODY), None).expect("root may");
     }

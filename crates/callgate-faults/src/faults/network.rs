@@ -1,10 +1,10 @@
 //! What lies between Callgate and nats-server breaks.
 
+use callgate_testkit::{files::write_private, gate::Launch};
 use futures_util::FutureExt;
 
 use crate::{
     fault::{Fault, NotRun},
-    gate::Launch,
     namespace::Namespace,
     proxy::Proxy,
     report::Seen,
@@ -47,7 +47,7 @@ async fn cut() -> Result<Seen, NotRun> {
     let config = scene.path("callgate.toml");
     let text = std::fs::read_to_string(&config).expect("it was written");
     let text = text.replace(&scene.server().url(), &proxy.url());
-    crate::scene::write_private(&config, &text);
+    write_private(&config, &text);
     let gate = scene.one_more().await;
     gate.ready().await;
     let mut clients = scene.clients();

@@ -9,6 +9,7 @@ use std::time::Instant;
 use callgate_testkit::{
     OidcProvider, eventually,
     oidc_provider::{Authority, KEYS, Lie, SigningKey},
+    wait::LONG,
 };
 use futures_util::FutureExt;
 use serde_json::json;
@@ -16,7 +17,7 @@ use serde_json::json;
 use crate::{
     client::{Credential, attempt},
     fault::{Fault, NotRun},
-    probe::{Clients, LONG},
+    probe::Clients,
     report::Seen,
     scene::{ACCOUNT, Scene, USERS},
     trial::{Trial, seconds},

@@ -8,15 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callgate_testkit::{eventually, ports::free_port};
+use callgate_testkit::{
+    Gate, eventually,
+    gate::{self, Launch},
+    ports::free_port,
+    wait::LONG,
+};
 use futures_util::FutureExt;
 use serde_json::Value;
 
 use crate::{
+    binary::hash_password,
     client::{Came, Credential},
     fault::{Fault, NotRun},
-    gate::{self, Gate, Launch},
-    probe::LONG,
     report::Seen,
     scene::Scene,
     trial::Trial,
@@ -147,7 +151,7 @@ async fn descriptors() -> Result<Seen, NotRun> {
     // What was just closed leaves a place free: then the limit must be lower.
     loop {
         limit(pid, "nofile", &first_free(pid).to_string()).map_err(NotRun)?;
-        if view.get("/livez").await.is_none() {
+        if view.try_get("/livez").await.is_none() {
             break;
         }
     }
@@ -168,7 +172,7 @@ async fn descriptors() -> Result<Seen, NotRun> {
 
 /// Hashed by `callgate hash-password`: 19 MiB for each login.
 async fn memory() -> Result<Seen, NotRun> {
-    let hash = gate::hash_password("alice");
+    let hash = hash_password("alice");
     let users = format!("{{ \"alice\": {{ \"pass\": \"{hash}\", \"account\": \"APP\" }} }}");
     let config = format!("{}\n[cache]\npasswords = \"0s\"\n", crate::scene::USERS);
     let scene = Scene::builder().authenticators(&config).file("users.json", &users);

@@ -5,12 +5,14 @@
 
 use std::time::{Duration, Instant};
 
-use callgate_testkit::eventually;
+use callgate_testkit::{
+    Gate, eventually,
+    gate::{Launch, View},
+};
 use futures_util::future::{FutureExt, LocalBoxFuture};
 
 use crate::{
     client::Attempt,
-    gate::View,
     probe::{Clients, Probe},
     report::Measured,
     scene::Scene,
@@ -90,7 +92,7 @@ async fn one_each(pings: Pings) -> Measured {
         let urls: Vec<String> = scene.servers.iter().map(|server| server.url()).collect();
         let (all, own) = (format!("servers = {urls:?}"), format!("servers = [{:?}]", urls[number]));
         let folder = scene.variant(&format!("at-{number}"), |text| text.replace(&all, &own));
-        let gate = crate::gate::Gate::start(&folder, &crate::gate::Launch::default()).await;
+        let gate = Gate::start(&folder, &Launch::default()).await;
         gate.ready().await;
         scene.gates.push(gate);
     }
@@ -138,7 +140,7 @@ async fn until_unhealthy(view: &View) {
     while failures < 3 {
         turns.tick().await;
         failures =
-            if matches!(view.get("/livez").await, Some((200, _))) { 0 } else { failures + 1 };
+            if matches!(view.try_get("/livez").await, Some((200, _))) { 0 } else { failures + 1 };
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, path::Path, process::Command};
 
 use callgate::keys::{AccountSigner, Signer};
-use callgate_testkit::{NatsServer, Process};
+use callgate_testkit::{
+    NatsServer,
+    gate::{self, Launch},
+};
 use serde_json::{Value, json};
 
 use crate::wire::{Wire, publish, subscribe};
@@ -123,8 +126,7 @@ async fn explain_the_table_and_the_server_agree() {
     for version in ["2.10", "2.15"] {
         let server = nats_server(version, &signer).await;
         let config = configuration(folder.path(), &server, &signer);
-        let mut service =
-            Process::builder("callgate", CALLGATE).args(["serve", "--config"]).arg(&config).start();
+        let mut service = gate::start(folder.path(), &Launch::of(CALLGATE));
         service.wait_for_stderr("ready").await;
         let users: BTreeSet<_> = golden().iter().map(|question| question.user).collect();
         for user in users {

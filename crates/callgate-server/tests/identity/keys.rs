@@ -93,7 +93,7 @@ async fn a_retired_key_ends_its_tokens_also_remembered_ones(provider: OidcProvid
     world.admits(&old).await;
     world.admits(&old).await;
     let remembered = "callgate_token_signatures_total{authenticator=\"sso\",result=\"remembered\"}";
-    assert_eq!(world.gate.metric(remembered).await, 1);
+    assert_eq!(world.gate.metric(remembered).await, 1.0);
     provider.rotate().await;
     provider.retire().await;
     // The new key tells that there is a new set.
@@ -111,9 +111,9 @@ async fn a_provider_that_is_down_at_start_is_waited_for_by_its_address(mut provi
     let world = World::of(&config).file("users.json", USERS).not_ready().start().await;
     let address = format!("{}{DISCOVERY}", provider.issuer());
     let words = ["an authenticator's source has not loaded", "sso", &address, "onnection refused"];
-    let line = world.gate.says(&words).await;
+    let line = world.gate.line(0, &words).await;
     has(&line, &["\"level\":\"WARN\""]);
-    let why = world.gate.readiness().await.unwrap_err();
+    let why = world.gate.not_ready().await;
     has(&why, &["sso", &address, "onnection refused"]);
     provider.front_mut().come_up().await;
     world.gate.ready().await;
@@ -132,14 +132,14 @@ async fn keys_that_were_fetched_serve_while_the_provider_is_down(mut provider: O
     let (reason, detail) = world.refuses(&by_new_key).await;
     assert_eq!(reason, "backend_unavailable");
     has(&detail, &["RS256-2", provider.issuer(), "onnection refused"]);
-    world.gate.says(&["keys were not refreshed", "\"old_keys_kept\":true"]).await;
+    world.gate.line(0, &["keys were not refreshed", "\"old_keys_kept\":true"]).await;
     world.server_says("temporarily unavailable").await;
     world.admits(&second).await;
     world.admits(&first).await;
     world.admits("bobs-own-token").await;
-    world.gate.readiness().await.unwrap();
+    assert_eq!(world.gate.get("/readyz").await.0, 200);
     let failed = "callgate_jwks_refresh_total{authenticator=\"sso\",result=\"failed\"}";
-    assert_eq!(world.gate.metric(failed).await, 1);
+    assert_eq!(world.gate.metric(failed).await, 1.0);
 }
 
 async fn a_slow_provider_is_bounded_by_the_deadline_and_slows_nobody_else(provider: OidcProvider) {
@@ -169,7 +169,7 @@ async fn a_slow_provider_is_bounded_by_the_deadline_and_slows_nobody_else(provid
     provider.front().tell_truth();
     world
         .gate
-        .metric_reaches("callgate_jwks_refresh_total{authenticator=\"sso\",result=\"ok\"}", 2)
+        .metric_reaches("callgate_jwks_refresh_total{authenticator=\"sso\",result=\"ok\"}", 2.0)
         .await;
     world.admits(&by_new_key).await;
     assert_eq!(provider.front().asked(KEYS), 2);
@@ -190,7 +190,7 @@ async fn all_who_wait_for_a_new_key_share_one_question() {
     let release = async {
         provider.front().asked_reaches(KEYS, 2).await;
         let at_work = "callgate_in_flight";
-        world.gate.metric_reaches(at_work, 20).await;
+        world.gate.metric_reaches(at_work, 20.0).await;
         provider.front().tell_truth();
     };
     tokio::join!(clients, release);
@@ -210,7 +210,7 @@ async fn an_optional_provider_that_is_down_holds_up_nobody_else() {
     has(&detail, &[provider.issuer()]);
     provider.front_mut().come_up().await;
     let fetched = "callgate_jwks_refresh_total{authenticator=\"sso\",result=\"ok\"}";
-    world.gate.metric_reaches(fetched, 1).await;
+    world.gate.metric_reaches(fetched, 1.0).await;
     world.admits(&token).await;
 }
 
@@ -235,7 +235,7 @@ async fn a_key_set_in_a_file_is_read_again_when_it_changes() {
     assert_eq!(world.refuses(&old.token(&claims)).await.0, "bad_token");
     // A bad file changes nothing and is told.
     world.write("keys.json", "{");
-    world.gate.says(&["keys were not refreshed", "keys.json", "\"old_keys_kept\":true"]).await;
+    world.gate.line(0, &["keys were not refreshed", "keys.json", "\"old_keys_kept\":true"]).await;
     world.admits(&new.token(&claims)).await;
     assert_eq!(provider.front().asked(KEYS) + provider.front().asked(DISCOVERY), 0);
 }

@@ -96,10 +96,10 @@ async fn a_lying_provider_is_never_ready_and_each_lie_is_told() {
     }
     let world = World::of(&format!("{config}{ALL}")).not_ready().start().await;
     for (name, words) in &told {
-        world.gate.says(&["keys were not refreshed", &format!("/{name}"), words]).await;
+        world.gate.line(0, &["keys were not refreshed", &format!("/{name}"), words]).await;
     }
     let why = eventually("what readiness waits for", PATIENCE, async || {
-        world.gate.readiness().await.err().filter(|why| why.contains("waiting for"))
+        Some(world.gate.not_ready().await).filter(|why| why.contains("waiting for"))
     })
     .await;
     for (name, words) in told {
@@ -132,5 +132,5 @@ async fn a_provider_that_begins_to_lie_loses_no_client() {
         has(&detail, &[words]);
         world.admits(&good.token(&claims)).await;
     }
-    world.gate.readiness().await.unwrap();
+    assert_eq!(world.gate.get("/readyz").await.0, 200);
 }

@@ -94,7 +94,7 @@ async fn clients_that_come_again_with_their_tokens_cost_no_second_signature_chec
     let metric = |result: &str| {
         format!("callgate_token_signatures_total{{authenticator=\"sso\",result=\"{result}\"}}")
     };
-    assert_eq!(world.gate.metric(&metric("checked")).await, TOKENS as u64);
+    assert_eq!(world.gate.metric(&metric("checked")).await, TOKENS as f64);
     for chunk in tokens.chunks(TOKENS / 5) {
         for _ in 0..ROUNDS {
             join_all(
@@ -103,7 +103,7 @@ async fn clients_that_come_again_with_their_tokens_cost_no_second_signature_chec
             .await;
         }
     }
-    assert_eq!(world.gate.metric(&metric("checked")).await, TOKENS as u64);
-    assert_eq!(world.gate.metric(&metric("remembered")).await, (TOKENS * ROUNDS) as u64);
+    assert_eq!(world.gate.metric(&metric("checked")).await, TOKENS as f64);
+    assert_eq!(world.gate.metric(&metric("remembered")).await, (TOKENS * ROUNDS) as f64);
     assert_eq!(provider.front().asked(KEYS), 1);
 }

@@ -34,7 +34,7 @@ async fn a_policy_is_swapped_whole_while_clients_connect(provider: OidcProvider)
     let clients = join_all((0..4).map(async |_| {
         while !over.load(Ordering::SeqCst) {
             let (session, _) = world.admits(&token).await;
-            let permissions = session.permissions().await.to_string();
+            let permissions = session.user_info().await["permissions"].to_string();
             let has = |word: &str| {
                 ["one", "two", "sub"]
                     .map(|part| permissions.contains(&format!("\"{word}.{part}\"")))
@@ -102,16 +102,16 @@ async fn a_bad_policy_changes_nothing_and_says_where_it_is_wrong() {
         has(&text, words);
         // The service says the same as `check`, as JSON text.
         for word in words {
-            world.gate.says(&["\"level\":\"ERROR\"", word]).await;
+            world.gate.line(0, &["\"level\":\"ERROR\"", word]).await;
         }
         let (session, _) = world.admits(&token).await;
-        let permissions = session.permissions().await.to_string();
+        let permissions = session.user_info().await["permissions"].to_string();
         has(&permissions, &["red.one", "red.two"]);
         assert!(!permissions.contains("blue"), "{permissions}");
     }
     world.reload(&sso(&provider, &policy("blue"))).await;
     let (session, _) = world.admits(&token).await;
-    has(&session.permissions().await.to_string(), &["blue.one"]);
+    has(&session.user_info().await["permissions"].to_string(), &["blue.one"]);
 }
 
 #[tokio::test]
@@ -125,14 +125,14 @@ async fn a_new_issuer_is_in_force_only_when_its_keys_are_there() {
     let config = sso(&new, &policy("blue"));
     let reload = world.reload(&config);
     let come_up = async {
-        world.gate.says(&["waits for its source", new.issuer()]).await;
+        world.gate.line(0, &["waits for its source", new.issuer()]).await;
         world.admits(&by_old).await;
-        world.gate.readiness().await.unwrap();
+        assert_eq!(world.gate.get("/readyz").await.0, 200);
         new.front_mut().come_up().await;
     };
     tokio::join!(reload, come_up);
     let (session, _) = world.admits(&by_new).await;
-    has(&session.permissions().await.to_string(), &["blue.one"]);
+    has(&session.user_info().await["permissions"].to_string(), &["blue.one"]);
     // Also the remembered token of the old issuer counts no more.
     assert_eq!(world.refuses(&by_old).await.0, "bad_token");
 }

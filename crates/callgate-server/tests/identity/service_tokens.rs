@@ -32,9 +32,9 @@ fn minted(world: &World, key: &Nkey, more: &[&str]) -> String {
     world.write("service.nk", &key.seed());
     let arguments =
         ["token", "--seed", "@service.nk", "--user", "svc:llm-api", "--audience", "nats"];
-    let output = callgate(world.folder(), &[&arguments[..], more].concat());
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    let ran = callgate(world.folder(), &[&arguments[..], more].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    ran.stdout.trim_end().to_owned()
 }
 
 /// A token of any claims.
@@ -55,7 +55,7 @@ async fn a_minted_token_opens_the_door_for_its_service() {
         let told = ["authenticator", "user", "account"].map(|name| decision[name].clone());
         assert_eq!(told, ["services", "svc:llm-api", "OTHER"]);
         session.talks_to_itself_on("jobs.1").await;
-        session.may_not_publish("other.1").await;
+        session.is_refused_to_publish("other.1").await;
     }
     // A change of keys: the new one beside the old one, then without it.
     let by_new = minted(&world, &new, &["--ttl", "15m"]);
@@ -118,6 +118,6 @@ async fn a_key_that_signs_tokens_may_not_be_one_to_log_in_with() {
     has(&text, &["robot", "nkey"]);
     // The service does not take up such a file either.
     let failed = "callgate_config_reloads_total{result=\"failed\"}";
-    world.gate.metric_reaches(failed, 1).await;
+    world.gate.metric_reaches(failed, 1.0).await;
     world.admits(&minted(&world, &key, &["--ttl", "5m"])).await;
 }

@@ -1,31 +1,33 @@
 //! What the tests share: a server that asks, a gate that answers, and clients that want in.
 
-mod clients;
-mod gate;
 mod world;
 
-pub(crate) use clients::{Session, connect};
-pub(crate) use gate::Gate;
 pub(crate) use world::World;
 
 use std::{
     path::Path,
-    process::{Command, Output},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use callgate_testkit::OidcProvider;
+use async_nats::{ConnectError, ConnectOptions};
+use callgate_testkit::{
+    OidcProvider, Session,
+    gate::{Ran, command, run},
+};
 
 /// The binary under test.
 pub(crate) const CALLGATE: &str = env!("CARGO_BIN_EXE_callgate");
 
 /// Runs the binary to its end, without variables of the developer's.
-pub(crate) fn callgate(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(CALLGATE);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CALLGATE_")) {
-        command.env_remove(name);
-    }
-    command.current_dir(folder).args(arguments).output().expect("the binary starts")
+pub(crate) fn callgate(folder: &Path, arguments: &[&str]) -> Ran {
+    run(&mut command(CALLGATE, folder, arguments), b"")
+}
+
+/// Connects with a token.
+pub(crate) async fn connect(url: &str, token: &str, name: &str) -> Result<Session, ConnectError> {
+    let options = ConnectOptions::with_token(token.to_owned());
+    let options = options.name(name).connection_timeout(Duration::from_secs(20));
+    Session::connect(url, options).await
 }
 
 /// The npm package where it is, else the stand-in: for tests that take too long to run with each.

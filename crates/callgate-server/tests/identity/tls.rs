@@ -39,7 +39,7 @@ async fn keys_come_only_from_a_server_whose_certificate_is_good() {
     let world = World::of(&config).file("ca.pem", ours.pem()).file("other.pem", theirs.pem());
     let world = world.start().await;
     let fetched = "callgate_jwks_refresh_total{authenticator=\"good\",result=\"ok\"}";
-    world.gate.metric_reaches(fetched, 1).await;
+    world.gate.metric_reaches(fetched, 1.0).await;
     let (_, decision) = world.admits(&good.mint("ES256", json!({})).await).await;
     assert_eq!(decision["authenticator"], "good");
     let bad = [(&strange, "certificate"), (&expired, "certificate"), (&public, "certificate")];
@@ -49,7 +49,7 @@ async fn keys_come_only_from_a_server_whose_certificate_is_good() {
         has(&detail, &[provider.issuer(), word]);
         assert_eq!(provider.front().asked(DISCOVERY), 0, "it was asked before it was trusted");
     }
-    world.gate.says(&["keys were not refreshed", expired.issuer(), "xpired"]).await;
+    world.gate.line(0, &["keys were not refreshed", expired.issuer(), "xpired"]).await;
 }
 
 #[tokio::test]
@@ -77,5 +77,5 @@ async fn plain_http_and_unreadable_authorities_are_faults() {
     }
     // Allowed, and warned about.
     world.reload(&format!("{}{ALL}", entry("sso", &provider, "insecure_http = true"))).await;
-    world.gate.says(&["insecure_http", "use https"]).await;
+    world.gate.line(0, &["insecure_http", "use https"]).await;
 }

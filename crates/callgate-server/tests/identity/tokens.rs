@@ -61,18 +61,18 @@ async fn a_token_of_every_algorithm_gets_what_its_claims_say(provider: OidcProvi
         let told = ["user", "authenticator", "account"].map(|name| decision[name].clone());
         assert_eq!(told, ["alice", "sso", "APP"], "{algorithm}");
         session.talks_to_itself_on("tenants.acme.orders").await;
-        session.may_not_publish("tenants.evil.orders").await;
+        session.is_refused_to_publish("tenants.evil.orders").await;
         session.client.subscribe("audit.logins").await.unwrap();
-        session.may_not_publish("audit.logins").await;
+        session.is_refused_to_publish("audit.logins").await;
     }
     // No role for the group unless the claim beside it is true.
     let token = provider.mint("ES256", claims(json!({ "email_verified": false }))).await;
     let (mut session, _) = world.admits(&token).await;
-    session.may_not_subscribe("audit.logins").await;
+    session.is_refused_to_subscribe("audit.logins").await;
     // One fetch for all of them.
     assert_eq!(provider.front().asked("/jwks"), 1);
     let checked = "callgate_token_signatures_total{authenticator=\"sso\",result=\"checked\"}";
-    assert_eq!(world.gate.metric(checked).await, 6);
+    assert_eq!(world.gate.metric(checked).await, 6.0);
 }
 
 async fn a_token_that_is_not_exactly_right_is_refused(provider: OidcProvider) {

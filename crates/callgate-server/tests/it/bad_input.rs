@@ -222,10 +222,10 @@ fn users() -> Value {
 }
 
 /// The client waits for an answer that never comes; the log says what the server needs.
-async fn drop_with(mut pair: Pair, reason: &str, words: &[&str]) {
+async fn drop_with(pair: Pair, reason: &str, words: &[&str]) {
     let mark = pair.gate.mark();
     stays_out(&pair.server.url(), "alice", "alice").await;
-    let told = pair.gate.says(mark, "dropped a request").await;
+    let told = pair.gate.record(mark, &["dropped a request"]).await;
     assert_eq!((&told["outcome"], &told["reason"]), (&json!("dropped"), &json!(reason)), "{told}");
     has(told["detail"].as_str().unwrap(), words);
     let sample = format!("callgate_dropped_total{{reason=\"{reason}\"}}");
@@ -279,9 +279,8 @@ async fn requests_in_clear_are_answered_during_a_change_over() {
 async fn a_login_that_nats_refuses_is_told() {
     let mut pair = Pair::of(users()).await;
     write(pair.folder.path(), "auth.nk", &Nkey::user().seed());
-    let mut gate =
-        crate::support::Gate::start(pair.folder.path(), &["--config", "callgate.toml"]).await;
-    let told = gate.says(0, "cannot connect to NATS").await;
+    let mut gate = crate::support::serve(pair.folder.path(), &["--config", "callgate.toml"]).await;
+    let told = gate.record(0, &["cannot connect to NATS"]).await;
     has(&told.to_string().to_lowercase(), &["authorization"]);
     assert_eq!(gate.get("/readyz").await.0, 503);
     pair.gate.terminate().await;

@@ -14,7 +14,7 @@ use std::{
 use callgate_testkit::{eventually, wait::PATIENCE};
 use serde_json::json;
 
-use crate::support::{Credential, Gate, Pair, callgate_in, connect, has, stays_out};
+use crate::support::{Credential, Pair, callgate_in, connect, has, serve, serve_with, stays_out};
 
 fn users() -> serde_json::Value {
     json!({ "alice": { "pass": "alice", "account": "APP" } })
@@ -27,7 +27,7 @@ fn alice() -> Credential {
 #[tokio::test]
 async fn a_server_that_is_down_at_the_start_is_waited_for() {
     let mut pair = Pair::builder(users()).server_down().start().await;
-    let warned = pair.gate.says(0, "cannot connect to NATS").await;
+    let warned = pair.gate.record(0, &["cannot connect to NATS"]).await;
     has(&warned.to_string(), &["not ready", "trying again until it works"]);
     assert_eq!(pair.gate.get("/livez").await.0, 200);
     let (status, why) = pair.gate.get("/readyz").await;
@@ -62,7 +62,7 @@ async fn sigterm_ends_the_process_well_with_a_server_and_without_one() {
     pair.gate.terminate().await;
     has(&pair.gate.log(), &["leaving: finishing what is in flight"]);
     for server_is in ["frozen", "gone"] {
-        pair.gate = Gate::start(pair.folder.path(), &["--config", "callgate.toml"]).await;
+        pair.gate = serve(pair.folder.path(), &["--config", "callgate.toml"]).await;
         pair.gate.ready().await;
         match server_is {
             "frozen" => pair.server.freeze().await,
@@ -126,7 +126,7 @@ async fn replicas_can_be_replaced_one_by_one_and_no_client_notices() {
     let storm = Storm::start(&pair.server.url());
     storm.lets_in_more().await;
     for _ in 0..2 {
-        let fresh = Gate::start(pair.folder.path(), &["--config", "callgate.toml"]).await;
+        let fresh = serve(pair.folder.path(), &["--config", "callgate.toml"]).await;
         fresh.ready().await;
         storm.lets_in_more().await;
         pair.gate.terminate().await;
@@ -183,7 +183,7 @@ async fn systemd_hears_that_the_event_loop_turns_until_the_process_is_stopped() 
     systemd.set_read_timeout(Some(PATIENCE)).unwrap();
     let variables = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "400000")];
     let folder = pair.folder.path();
-    pair.gate = Gate::start_with(folder, &["--config", "callgate.toml"], &variables).await;
+    pair.gate = serve_with(folder, &["--config", "callgate.toml"], &variables).await;
     let mut heard = [0; 32];
     for _ in 0..3 {
         let length = systemd.recv(&mut heard).unwrap();

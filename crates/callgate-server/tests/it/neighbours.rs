@@ -6,7 +6,7 @@ use callgate_testkit::eventually;
 use callgate_testkit::wait::PATIENCE;
 use serde_json::{Value, json};
 
-use crate::support::{Credential, Gate, Pair, connect, has};
+use crate::support::{Credential, Pair, connect, has, serve};
 
 fn users() -> Value {
     json!({ "alice": { "pass": "alice", "account": "APP" } })
@@ -17,13 +17,13 @@ async fn a_service_that_answers_in_another_queue_group_is_warned_about() {
     let pair = Pair::of(users()).await;
     let config = fs::read_to_string(pair.path("callgate.toml")).unwrap();
     pair.write("other.toml", config.replace("[issuer]", "queue = \"other\"\n[issuer]"));
-    let mut other = Gate::start(pair.folder.path(), &["--config", "other.toml"]).await;
-    let warned = other.says(0, "another service answers authorization requests").await;
+    let mut other = serve(pair.folder.path(), &["--config", "other.toml"]).await;
+    let warned = other.record(0, &["another service answers authorization requests"]).await;
     assert_eq!(warned["level"], "WARN");
     assert_eq!((&warned["service"], &warned["queue"]), (&json!("callgate"), &json!("callgate")));
     has(&warned.to_string(), &["nats.queue"]);
     // A replica in the same group is not.
-    let replica = Gate::start(pair.folder.path(), &["--config", "callgate.toml"]).await;
+    let replica = serve(pair.folder.path(), &["--config", "callgate.toml"]).await;
     replica.ready().await;
     other.terminate().await;
 }
@@ -31,8 +31,8 @@ async fn a_service_that_answers_in_another_queue_group_is_warned_about() {
 #[tokio::test]
 async fn a_callout_user_who_could_forge_requests_is_warned_about() {
     let open = Pair::builder(users()).unlimited_callout_user().without_callout();
-    let mut open = open.start().await;
-    let warned = open.gate.says(0, "may publish `$SYS.REQ.USER.AUTH`").await;
+    let open = open.start().await;
+    let warned = open.gate.record(0, &["may publish `$SYS.REQ.USER.AUTH`"]).await;
     assert_eq!(warned["level"], "WARN");
     has(&warned.to_string(), &["allow it only `_INBOX.>`, `$SYS._INBOX.>`"]);
     let limited = Pair::of(users()).await;
@@ -41,7 +41,7 @@ async fn a_callout_user_who_could_forge_requests_is_warned_about() {
 
 #[tokio::test]
 async fn a_callout_account_that_was_stated_wrongly_keeps_it_from_being_ready() {
-    let mut pair = Pair::builder(users()).never_ready().start().await;
+    let pair = Pair::builder(users()).never_ready().start().await;
     pair.gate.ready().await;
     pair.rewrite_config(|text| text.replace("[issuer]", "[issuer]\ncallout_account = \"GATE\""));
     let mark = pair.gate.mark();
@@ -53,7 +53,7 @@ async fn a_callout_account_that_was_stated_wrongly_keeps_it_from_being_ready() {
     })
     .await;
 
-    let mut fresh = Gate::start(pair.folder.path(), &["--config", "callgate.toml"]).await;
+    let fresh = serve(pair.folder.path(), &["--config", "callgate.toml"]).await;
     fresh.says(0, words).await;
     let (status, why) = fresh.get("/readyz").await;
     assert_eq!(status, 503);

@@ -34,7 +34,7 @@ async fn a_changed_users_file_is_in_force_for_the_next_connection() {
 #[tokio::test]
 async fn a_bad_users_file_keeps_the_old_one_in_force() {
     let users = json!({ "alice": { "pass": "alice", "account": "APP" } });
-    let mut pair = Pair::of(users.clone()).await;
+    let pair = Pair::of(users.clone()).await;
     let path = pair.path("users.json");
     let bad: [(&str, &dyn Fn(), &str); 6] = [
         ("broken", &|| pair.write("users.json", "{ alice"), "line 1"),
@@ -55,7 +55,7 @@ async fn a_bad_users_file_keeps_the_old_one_in_force() {
     }
     for (what, mark, words) in marks {
         pair.gate.says(mark, words).await;
-        let kept = pair.gate.says(mark, "the old users stay in force").await;
+        let kept = pair.gate.record(mark, &["the old users stay in force"]).await;
         assert_eq!(kept["level"], "ERROR", "{what}");
     }
     // And it recovers.
@@ -67,7 +67,7 @@ async fn a_bad_users_file_keeps_the_old_one_in_force() {
 
 #[tokio::test]
 async fn a_changed_configuration_swaps_authenticators() {
-    let mut pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
+    let pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
     pair.write("others.json", json!({ "t": { "token": "carol", "account": "APP" } }).to_string());
     assert_eq!(pair.refuses(&Credential::token("carol")).await, "bad_token");
     let more =
@@ -83,7 +83,7 @@ async fn a_changed_configuration_swaps_authenticators() {
 
 #[tokio::test]
 async fn a_bad_configuration_keeps_the_old_one_in_force() {
-    let mut pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
+    let pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
     let bad = [("\nnonsense = 1\n", "unknown key"), ("\n[[", "callgate.toml")];
     for (index, (text, words)) in bad.into_iter().enumerate() {
         let mark = pair.gate.mark();
@@ -127,10 +127,10 @@ async fn keys_rotate_without_an_outage_and_sighup_reads_again() {
 
 #[tokio::test]
 async fn what_needs_a_restart_is_said_and_not_done() {
-    let mut pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
+    let pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
     let mark = pair.gate.mark();
     pair.rewrite_config(|text| text.replace("[issuer]", "queue = \"other\"\n[issuer]"));
-    let told = pair.gate.says(mark, "takes effect with a restart").await;
+    let told = pair.gate.record(mark, &["takes effect with a restart"]).await;
     assert_eq!((&told["level"], &told["section"]), (&json!("WARN"), &json!("[nats]")));
     pair.gate.says(mark, "the new configuration is in force").await;
     pair.admits(&alice()).await;

@@ -7,7 +7,7 @@ use callgate_testkit::{NatsServer, Nkey, Process, tools, wait::PATIENCE};
 use serde_json::json;
 
 use crate::support::{
-    Credential, Gate, Pair, callgate_in, connect, connect_to, has, refusal, stays_out,
+    Credential, Gate, Pair, callgate_in, connect, connect_to, has, refusal, serve, stays_out,
 };
 
 const LINES: [&str; 5] = ["2.10", "2.11", "2.12", "2.14", "2.15"];
@@ -36,7 +36,7 @@ impl Written {
             .replace("name = \"users\"", "name = \"users\"\ntimeout = \"10s\"");
         let rest = "\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n";
         fs::write(&path, config + rest).unwrap();
-        let gate = Gate::start(folder.path(), &["--config", "pair/callgate.toml"]).await;
+        let gate = serve(folder.path(), &["--config", "pair/callgate.toml"]).await;
         gate.ready().await;
         Self { folder, server, gate }
     }

@@ -125,7 +125,7 @@ async fn with_the_rights_of_the_chart_and_a_token_of_its_own_the_service_serves(
     let token = cluster.token("nats", "callgate", cluster.issuer()).await;
     let kubeconfig = cluster.kubeconfig_with("mounted", &token);
     let scene = Scene::with(cluster, &kubeconfig, "defaults = { inbox = \"private\" }", "").await;
-    scene.ready().await;
+    scene.gate.ready().await;
     let token = scene.cluster.token("production", "my-service", "nats").await;
     let asked = ["pub production.a", "sub production.>", "pub staging.a", "sub _INBOX.>"];
     assert_eq!(scene.refused(&token, &asked).await, Some(asked[2..].to_vec()));
@@ -135,7 +135,7 @@ async fn with_the_rights_of_the_chart_and_a_token_of_its_own_the_service_serves(
     let delete = ["delete", "--namespace=production", "serviceaccount", "my-service"];
     done(&scene.cluster, &delete, "");
     scene.becomes(&token, false, RECOVERY).await;
-    let log = scene.gate.stderr();
+    let log = scene.gate.log();
     assert!(!log.contains("forbids us"), "{log}");
     // Without the binding it says which rule it lacks.
     done(&scene.cluster, &["delete", "clusterrolebinding", "callgate"], "");

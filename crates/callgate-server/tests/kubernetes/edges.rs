@@ -57,10 +57,10 @@ async fn a_forbidden_watch_is_told_with_the_rule_that_is_missing() {
     }
     cluster.grant("callgate", rules).await;
     let scene = Scene::over(cluster, "", "").await;
-    scene.ready().await;
+    scene.gate.ready().await;
     // Listed, so it serves; but what changes is not known, and that is said with the remedy.
     eventually("the missing rule", PATIENCE, async || {
-        let log = scene.gate.stderr();
+        let log = scene.gate.log();
         let line =
             log.lines().find(|line| line.contains("forbids us to watch service accounts"))?;
         let words = ["ClusterRole", "serviceaccounts", "list", "watch", "is lost"];
@@ -68,8 +68,11 @@ async fn a_forbidden_watch_is_told_with_the_rule_that_is_missing() {
     })
     .await;
     let lost = "callgate_kubernetes_watch_lost_seconds{authenticator=\"kubernetes\"}";
-    eventually("the age", PATIENCE, async || (scene.metric(lost).await > 0.0).then_some(())).await;
-    scene.cluster.grant("callgate", chart_rules()).await;
-    eventually("the watch", RECOVERY, async || (scene.metric(lost).await == 0.0).then_some(()))
+    eventually("the age", PATIENCE, async || (scene.gate.metric(lost).await > 0.0).then_some(()))
         .await;
+    scene.cluster.grant("callgate", chart_rules()).await;
+    eventually("the watch", RECOVERY, async || {
+        (scene.gate.metric(lost).await == 0.0).then_some(())
+    })
+    .await;
 }

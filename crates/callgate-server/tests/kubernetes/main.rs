@@ -13,19 +13,18 @@
 mod deployed;
 mod edges;
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use async_nats::{Client, ConnectOptions};
 use callgate_testkit::{
-    CurveKey, NatsServer, Nkey, Process, eventually, kube::KubeCluster, ports::free_port,
+    CurveKey, Gate, NatsServer, Nkey, eventually,
+    files::write_private,
+    gate::{Launch, command, run},
+    kube::KubeCluster,
     wait::PATIENCE,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 const CALLGATE: &str = env!("CARGO_BIN_EXE_callgate");
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,8 +35,7 @@ const RECOVERY: Duration = Duration::from_secs(25);
 struct Scene {
     cluster: KubeCluster,
     server: NatsServer,
-    gate: Process,
-    admin: String,
+    gate: Gate,
     folder: TempDir,
 }
 
@@ -48,7 +46,7 @@ impl Scene {
         cluster.create_namespace("shop").await;
         cluster.create_account("shop", "web", json!({})).await;
         let this = Self::over(cluster, more, ceiling).await;
-        this.ready().await;
+        this.gate.ready().await;
         this
     }
 
@@ -65,39 +63,10 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         write_private(&folder.path().join("issuer.nk"), &issuer.seed());
         write_private(&folder.path().join("xkey.xk"), &xkey.seed());
-        let admin = format!("127.0.0.1:{}", free_port());
-        let config = gate_config(&server.url(), &admin, kubeconfig, more, ceiling);
+        let config = gate_config(&server.url(), kubeconfig, more, ceiling);
         fs::write(folder.path().join("callgate.toml"), config).unwrap();
-        let arguments = ["serve", "--config", "callgate.toml"];
-        let mut gate = Process::builder("callgate", CALLGATE)
-            .args(arguments)
-            .current_dir(folder.path())
-            .start();
-        gate.wait_for_stderr("serving /livez").await;
-        Self { cluster, server, gate, admin, folder }
-    }
-
-    async fn ready(&self) {
-        eventually("callgate to be ready", PATIENCE, async || {
-            (self.get("/readyz").await.0 == 200).then_some(())
-        })
-        .await;
-    }
-
-    async fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.admin).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-    }
-
-    async fn metric(&self, sample: &str) -> f64 {
-        let (_, text) = self.get("/metrics").await;
-        let line = text.lines().find(|line| line.starts_with(sample));
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
+        let gate = Gate::start(folder.path(), &Launch::of(CALLGATE)).await;
+        Self { cluster, server, gate, folder }
     }
 
     async fn connect(&self, token: &str) -> Option<Client> {
@@ -144,10 +113,7 @@ impl Scene {
 
     /// The last decision in the log.
     fn decision(&self) -> Value {
-        let log = self.gate.stderr();
-        let records = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut decisions = records.filter(|record| record["outcome"].is_string());
-        decisions.next().expect("a decision")
+        self.gate.decisions(0).pop().expect("a decision")
     }
 
     async fn becomes(&self, token: &str, admitted: bool, within: Duration) {
@@ -159,13 +125,8 @@ impl Scene {
 
     /// Runs `callgate` to its end.
     fn run(&self, arguments: &[&str]) -> (i32, String) {
-        let output = Command::new(CALLGATE)
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .output()
-            .unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code().unwrap(), text(output.stdout) + &text(output.stderr))
+        let ran = run(&mut command(CALLGATE, self.folder.path(), arguments), b"");
+        (ran.code, ran.text())
     }
 }
 
@@ -212,12 +173,9 @@ async fn the_configuration_of_the_chart_is_good() {
     let config =
         config.replace("/etc/callgate/secrets/", "").replacen("kubernetes:", &kubeconfig, 1);
     fs::write(folder.path().join("callgate.yaml"), config).unwrap();
-    let output = Command::new(CALLGATE)
-        .args(["check", "--config", "callgate.yaml"])
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
+    let check = ["check", "--config", "callgate.yaml"];
+    let ran = run(&mut command(CALLGATE, folder.path(), &check), b"");
+    assert_eq!(ran.code, 0, "{ran:?}");
 }
 
 fn server_config(issuer: &str, xkey: &str) -> String {
@@ -236,7 +194,7 @@ authorization {{ auth_callout {{ issuer: \"{issuer}\", xkey: \"{xkey}\", account
     )
 }
 
-fn gate_config(url: &str, admin: &str, kubeconfig: &Path, more: &str, ceiling: &str) -> String {
+fn gate_config(url: &str, kubeconfig: &Path, more: &str, ceiling: &str) -> String {
     format!(
         "[nats]
 servers = [\"{url}\"]
@@ -259,18 +217,11 @@ kubeconfig = {kubeconfig:?}
 [roles.reader]
 subscribe = [\"news.>\"]
 [admin]
-listen = \"{admin}\"
+listen = \"127.0.0.1:0\"
 [log]
 format = \"json\"
 "
     )
-}
-
-fn write_private(path: &Path, text: &str) {
-    use std::os::unix::fs::OpenOptionsExt;
-    let file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    std::io::Write::write_all(&mut file.unwrap(), text.as_bytes()).unwrap();
 }
 
 #[tokio::test]
@@ -304,14 +255,14 @@ async fn a_pod_has_the_default_permissions_of_its_namespace() {
     let for_server = scene.cluster.token("shop", "web", scene.cluster.issuer()).await;
     assert!(scene.connect(&for_server).await.is_none());
     assert_eq!(scene.decision()["reason"], "wrong_audience");
-    assert!(scene.metric("callgate_kubernetes_service_accounts ").await >= 1.0);
+    assert!(scene.gate.metric("callgate_kubernetes_service_accounts").await >= 1.0);
     let (code, text) = scene.run(&["check", "--config", "callgate.toml"]);
     assert_eq!(code, 0, "{text}");
     for words in ["annotations of service accounts grant nothing", "prefer `defaults.inbox"] {
         assert!(text.contains(words), "{words} is not in {text}");
     }
     assert!(
-        scene.gate.stderr().contains("annotations of service accounts grant nothing"),
+        scene.gate.log().contains("annotations of service accounts grant nothing"),
         "not said at the start"
     );
 }
@@ -350,7 +301,8 @@ async fn annotations_count_as_far_as_the_ceiling_goes() {
         .await;
     }
     assert!(
-        scene.metric("callgate_ceiling_dropped_total{authenticator=\"kubernetes\"}").await >= 3.0
+        scene.gate.metric("callgate_ceiling_dropped_total{authenticator=\"kubernetes\"}").await
+            >= 3.0
     );
     let annotations = json!({"nats.io/roles": "reader, admin", "nats.io/account": "OTHER"});
     scene.cluster.annotate("shop", "web", annotations).await;
@@ -390,24 +342,28 @@ async fn deleted_accounts_restarts_and_rotated_keys_are_lived_through() {
     let new = scene.cluster.token("shop", "web", "nats").await;
     scene.becomes(&new, true, 2 * SECOND).await;
     assert!(scene.connect(&old).await.is_none());
-    assert!(scene.gate.stderr().contains("unknown_service_account"));
+    assert!(scene.gate.log().contains("unknown_service_account"));
     // The API server goes away: what is known serves, and its age shows.
     let lost = "callgate_kubernetes_watch_lost_seconds{authenticator=\"kubernetes\"}";
     scene.cluster.stop().await;
-    eventually("the lost watch", PATIENCE, async || (scene.metric(lost).await > 0.0).then_some(()))
-        .await;
+    eventually("the lost watch", PATIENCE, async || {
+        (scene.gate.metric(lost).await > 0.0).then_some(())
+    })
+    .await;
     assert!(scene.connect(&new).await.is_some());
-    assert_eq!(scene.get("/readyz").await.0, 200);
-    assert!(scene.gate.stderr().contains("the watch of service accounts is lost"));
+    assert_eq!(scene.gate.get("/readyz").await.0, 200);
+    assert!(scene.gate.log().contains("the watch of service accounts is lost"));
     scene.cluster.resume().await;
-    eventually("the watch", RECOVERY, async || (scene.metric(lost).await == 0.0).then_some(()))
-        .await;
+    eventually("the watch", RECOVERY, async || {
+        (scene.gate.metric(lost).await == 0.0).then_some(())
+    })
+    .await;
     // And with another key.
     scene.cluster.rotate_key().await;
     let newest = scene.cluster.token("shop", "web", "nats").await;
     scene.becomes(&newest, true, RECOVERY).await;
     assert!(scene.connect(&new).await.is_none());
-    assert!(!scene.gate.stderr().contains(&newest), "a token is in the log");
+    assert!(!scene.gate.log().contains(&newest), "a token is in the log");
 }
 
 #[tokio::test]
@@ -418,18 +374,18 @@ async fn nothing_is_ready_before_the_first_list_and_a_missing_rule_is_named() {
     let token = cluster.token("shop", "web", "nats").await;
     let scene = Scene::over(cluster, "", "").await;
     eventually("the reason", PATIENCE, async || {
-        let (status, why) = scene.get("/readyz").await;
+        let (status, why) = scene.gate.get("/readyz").await;
         (status == 503 && why.contains("forbids us to")).then_some(())
     })
     .await;
     assert!(scene.connect(&token).await.is_none());
     scene.cluster.grant("callgate", chart_rules()).await;
     eventually("callgate to be ready", RECOVERY, async || {
-        (scene.get("/readyz").await.0 == 200).then_some(())
+        (scene.gate.get("/readyz").await.0 == 200).then_some(())
     })
     .await;
     assert!(scene.connect(&token).await.is_some());
-    assert!(scene.gate.stderr().contains("serviceaccounts"), "the rule is not named");
+    assert!(scene.gate.log().contains("serviceaccounts"), "the rule is not named");
 }
 
 /// Resident memory of a process, in bytes.
@@ -445,24 +401,28 @@ async fn ten_thousand_accounts_need_less_than_20_megabytes() {
     let mut scene = Scene::start("", "").await;
     let token = scene.cluster.token("shop", "web", "nats").await;
     scene.becomes(&token, true, SECOND).await;
-    let before = memory_of(scene.gate.pid());
+    let before = memory_of(scene.gate.process.pid());
     scene.cluster.create_many("shop", MANY).await;
-    let known = "callgate_kubernetes_service_accounts ";
+    let known = "callgate_kubernetes_service_accounts";
     eventually("every account", PATIENCE, async || {
-        (scene.metric(known).await as usize > MANY).then_some(())
+        (scene.gate.metric(known).await as usize > MANY).then_some(())
     })
     .await;
-    let watched = memory_of(scene.gate.pid()) - before;
+    let watched = memory_of(scene.gate.process.pid()) - before;
     // Listed once more, as after a long absence: the old list serves until the new one is whole.
     let lost = "callgate_kubernetes_watch_lost_seconds{authenticator=\"kubernetes\"}";
     scene.cluster.stop().await;
-    eventually("the lost watch", PATIENCE, async || (scene.metric(lost).await > 0.0).then_some(()))
-        .await;
+    eventually("the lost watch", PATIENCE, async || {
+        (scene.gate.metric(lost).await > 0.0).then_some(())
+    })
+    .await;
     scene.cluster.forget_history();
     scene.cluster.resume().await;
-    eventually("the watch", RECOVERY, async || (scene.metric(lost).await == 0.0).then_some(()))
-        .await;
-    let listed = memory_of(scene.gate.pid()) - before;
+    eventually("the watch", RECOVERY, async || {
+        (scene.gate.metric(lost).await == 0.0).then_some(())
+    })
+    .await;
+    let listed = memory_of(scene.gate.process.pid()) - before;
     println!(
         "{MANY} accounts: {} kB watched, {} kB after another list",
         watched / 1024,

@@ -1,12 +1,19 @@
 //! A nats-server, a gate, and their folder.
 
-use std::{fs, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
-use callgate_testkit::{CurveKey, NatsServer, Nkey, eventually, wait::PATIENCE};
+use callgate_testkit::{
+    CurveKey, Gate, NatsServer, Nkey, Session, eventually, files::write_private, gate::Launch,
+    wait::PATIENCE,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Gate, Session, callgate, clients::unique_name, connect};
+use super::{CALLGATE, callgate, connect};
 
 pub(crate) const RELOADED: &str = "callgate_config_reloads_total{result=\"ok\"}";
 pub(crate) const NOT_RELOADED: &str = "callgate_config_reloads_total{result=\"failed\"}";
@@ -39,7 +46,8 @@ impl World {
     pub(crate) async fn attempt(&self, token: &str) -> (Option<Session>, Value) {
         let name = unique_name();
         let outcome = connect(&self.server.url(), token, &name).await;
-        (outcome.ok(), self.gate.decision(&name).await)
+        let client = format!("\"client_name\":\"{name}\"");
+        (outcome.ok(), self.gate.record(0, &["\"outcome\":", &client]).await)
     }
 
     /// Lets a client in, which must succeed; returns the decision too.
@@ -67,21 +75,20 @@ impl World {
     pub(crate) async fn reload(&self, config: &str) {
         let before = self.gate.metric(RELOADED).await;
         self.write("callgate.toml", &format!("{}{config}", self.head));
-        self.gate.metric_reaches(RELOADED, before + 1).await;
+        self.gate.metric_reaches(RELOADED, before + 1.0).await;
     }
 
     /// The same with a configuration that must be refused.
     pub(crate) async fn reload_fails(&self, config: &str) {
         let before = self.gate.metric(NOT_RELOADED).await;
         self.write("callgate.toml", &format!("{}{config}", self.head));
-        self.gate.metric_reaches(NOT_RELOADED, before + 1).await;
+        self.gate.metric_reaches(NOT_RELOADED, before + 1.0).await;
     }
 
     /// What `callgate check` says to the configuration as it is now, and its exit code.
     pub(crate) fn check(&self) -> (i32, String) {
-        let output = callgate(self.folder.path(), &["check", "--config", "callgate.toml"]);
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code().unwrap_or(-1), String::from_utf8(text).unwrap())
+        let ran = callgate(self.folder.path(), &["check", "--config", "callgate.toml"]);
+        (ran.code, ran.text())
     }
 
     /// Waits until the server's log has this.
@@ -131,7 +138,7 @@ impl WorldBuilder {
         let head = head(&server.url());
         let config = format!("{head}{}", self.config);
         fs::write(folder.path().join("callgate.toml"), config).unwrap();
-        let gate = Gate::start(folder.path()).await;
+        let gate = Gate::start(folder.path(), &Launch::of(CALLGATE)).await;
         if self.wait {
             gate.ready().await;
         }
@@ -153,6 +160,12 @@ authorization {{
     }
 }
 
+/// A name for each connection, by which its decision is found in the log.
+fn unique_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("client-{}.", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 fn head(url: &str) -> String {
     format!(
         "default_account = \"APP\"
@@ -168,10 +181,4 @@ listen = \"127.0.0.1:0\"
 format = \"json\"
 "
     )
-}
-
-fn write_private(path: &Path, text: &str) {
-    let mut options = fs::OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(path);
-    std::io::Write::write_all(&mut file.unwrap(), text.as_bytes()).unwrap();
 }

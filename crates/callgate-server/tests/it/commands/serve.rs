@@ -3,7 +3,7 @@
 use callgate_testkit::NatsServer;
 use serde_json::json;
 
-use crate::support::{Gate, Pair, callgate_in, command, connect, has, run};
+use crate::support::{Pair, callgate_in, command, connect, has, run, serve, serve_with};
 
 /// A pair whose gate has gone, so that another can be started by other means.
 async fn pair() -> Pair {
@@ -37,7 +37,7 @@ async fn flags_alone_are_enough() {
         "--admin-listen",
         "127.0.0.1:0",
     ];
-    let gate = Gate::start_with(pair.folder.path(), &flags, &[("PASSWORD", "watcher")]).await;
+    let gate = serve_with(pair.folder.path(), &flags, &[("PASSWORD", "watcher")]).await;
     gate.ready().await;
     lets_alice_in(&pair.server).await;
     assert!(!gate.log().contains("command line"), "{}", gate.log());
@@ -58,7 +58,7 @@ async fn variables_alone_are_enough_and_others_are_ignored() {
         ("CALLGATE_ADMIN_LISTEN", "127.0.0.1:0"),
         ("CALLGATE_SERVICE_PORT", "tcp://10.0.0.1:8280"),
     ];
-    let gate = Gate::start_with(pair.folder.path(), &[], &variables).await;
+    let gate = serve_with(pair.folder.path(), &[], &variables).await;
     gate.ready().await;
     lets_alice_in(&pair.server).await;
     assert!(!gate.log().contains(&issuer) && !gate.log().contains("SERVICE_PORT"));
@@ -77,11 +77,11 @@ async fn a_flag_goes_before_a_variable_and_both_before_the_file() {
     let flags = ["--config", "callgate.toml", "--nats-url", &pair.server.url()];
     let variables =
         [("CALLGATE_NATS_URL", "nats://127.0.0.1:2"), ("CALLGATE_XKEY_SEED", "@xkey.xk")];
-    let mut gate = Gate::start_with(pair.folder.path(), &flags, &variables).await;
+    let gate = serve_with(pair.folder.path(), &flags, &variables).await;
     gate.ready().await;
     lets_alice_in(&pair.server).await;
     for key in ["nats.servers", "issuer.xkeys"] {
-        let told = gate.says(0, &format!("\"key\":\"{key}\"")).await;
+        let told = gate.record(0, &[&format!("\"key\":\"{key}\"")]).await;
         has(&told.to_string(), &["takes the place of a key in the file"]);
     }
 }
@@ -106,7 +106,7 @@ async fn a_literal_secret_on_the_command_line_works_and_is_warned_about() {
         "--admin-listen",
         "127.0.0.1:0",
     ];
-    let gate = Gate::start(pair.folder.path(), &flags).await;
+    let gate = serve(pair.folder.path(), &flags).await;
     gate.ready().await;
     lets_alice_in(&pair.server).await;
     has(&gate.log(), &["nats.password", "issuer.seed", "use @FILE or env:NAME"]);

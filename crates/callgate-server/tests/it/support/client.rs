@@ -1,16 +1,7 @@
 //! Clients that want in.
 
-use std::time::Duration;
-
-use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event};
-use callgate_testkit::Nkey;
-use futures_util::StreamExt;
-use tokio::{
-    sync::mpsc::{UnboundedReceiver, unbounded_channel},
-    time::timeout,
-};
-
-const PATIENCE: Duration = Duration::from_secs(10);
+use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions};
+use callgate_testkit::{Nkey, Session};
 
 /// How a client says who it is.
 #[derive(Debug, Clone)]
@@ -47,13 +38,6 @@ impl Credential {
     }
 }
 
-/// A client that is in, and what its server tells it besides messages.
-#[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) client: Client,
-    events: UnboundedReceiver<String>,
-}
-
 /// Connects with a user name and a password.
 pub(crate) async fn connect(
     url: &str,
@@ -68,12 +52,7 @@ pub(crate) async fn connect_to(
     url: &str,
     credential: &Credential,
 ) -> Result<Session, ConnectError> {
-    let (sender, events) = unbounded_channel();
-    let options = credential.options().name("tester").event_callback(move |event| {
-        let _ = sender.send(describe(&event));
-        std::future::ready(())
-    });
-    Ok(Session { client: options.connect(url).await?, events })
+    Session::connect(url, credential.options().name("tester")).await
 }
 
 /// The kind of the error that kept a client out.
@@ -92,55 +71,5 @@ pub(crate) fn refusal(outcome: Result<Session, ConnectError>) -> ConnectErrorKin
 pub(crate) async fn stays_out(url: &str, user: &str, password: &str) {
     if let Ok(mut session) = connect(url, user, password).await {
         session.hears("disconnected").await;
-    }
-}
-
-fn describe(event: &Event) -> String {
-    match event {
-        Event::ServerError(error) => error.to_string(),
-        other => format!("{other:?}"),
-    }
-}
-
-impl Session {
-    /// Waits for an event whose text has this.
-    pub(crate) async fn hears(&mut self, text: &str) {
-        let heard = async {
-            while let Some(event) = self.events.recv().await {
-                if event.to_lowercase().contains(&text.to_lowercase()) {
-                    return;
-                }
-            }
-            panic!("the client ended before it heard `{text}`");
-        };
-        timeout(PATIENCE, heard).await.unwrap_or_else(|_| panic!("never heard `{text}`"));
-    }
-
-    /// Publishes, and waits for the server to say no.
-    pub(crate) async fn is_refused_to_publish(&mut self, subject: &str) {
-        self.client.publish(subject.to_owned(), "x".into()).await.unwrap();
-        self.client.flush().await.unwrap();
-        self.hears(&format!("Permissions Violation for Publish to \"{subject}\"")).await;
-    }
-
-    /// Subscribes, and waits for the server to say no.
-    pub(crate) async fn is_refused_to_subscribe(&mut self, subject: &str) {
-        let _subscription = self.client.subscribe(subject.to_owned()).await.unwrap();
-        self.hears(&format!("Permissions Violation for Subscription to \"{subject}\"")).await;
-    }
-
-    /// Subscribes to a subject, publishes there, and waits for the message.
-    pub(crate) async fn talks_to_itself_on(&self, subject: &str) {
-        let mut inbox = self.client.subscribe(subject.to_owned()).await.unwrap();
-        self.client.publish(subject.to_owned(), "hello".into()).await.unwrap();
-        let message = timeout(PATIENCE, inbox.next()).await.expect("a message in time");
-        assert_eq!(message.expect("a message").payload, "hello");
-    }
-
-    /// The account that the server placed it in.
-    pub(crate) async fn account(&self) -> String {
-        let answer = self.client.request("$SYS.REQ.USER.INFO", "".into()).await.unwrap();
-        let info: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
-        info["data"]["account"].as_str().expect("an account").to_owned()
     }
 }

@@ -1,15 +1,12 @@
 //! A nats-server that asks and a gate that answers, in a folder of their own.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use callgate_testkit::{CurveKey, NatsServer, Nkey};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Credential, Gate, Session, connect_to};
+use super::{Credential, Gate, Session, connect_to, serve, write_private};
 
 /// The server and its gate; both end with it.
 #[derive(Debug)]
@@ -191,7 +188,7 @@ impl PairBuilder {
         write_private(&folder.path().join("auth.nk"), &auth.seed());
         fs::write(folder.path().join("users.json"), &self.users).unwrap();
         fs::write(folder.path().join("callgate.toml"), self.gate_text(&server.url())).unwrap();
-        let gate = Gate::start(folder.path(), &["--config", "callgate.toml"]).await;
+        let gate = serve(folder.path(), &["--config", "callgate.toml"]).await;
         if self.wait {
             gate.ready().await;
         }
@@ -256,11 +253,3 @@ listen = \"127.0.0.1:0\"
 const PERMISSIONS: &str = "permissions: {
     subscribe: [\"$SYS.REQ.USER.AUTH\", \"$SRV.>\", \"_INBOX.>\"]
     publish: [\"_INBOX.>\", \"$SYS._INBOX.>\", \"$SYS.REQ.USER.INFO\", \"$SRV.INFO\"] }";
-
-/// Writes a file as a careful operator would.
-pub(crate) fn write_private(path: &Path, text: &str) {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = fs::OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-    std::io::Write::write_all(&mut file.unwrap(), text.as_bytes()).unwrap();
-}

@@ -5,13 +5,11 @@
     compatibility.py --check    says whether the page is what the result makes, and the result whole
 """
 
-import json
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "docs" / "compatibility.json"
-PAGE = ROOT / "docs" / "compatibility.md"
+import pages
+from pages import Faulty
+
 LINES = ["2.10", "2.11", "2.12", "2.14", "2.15"]
 
 INTRODUCTION = """\
@@ -40,25 +38,8 @@ enforces these itself: the day a server line changes, its cell fails.
 """
 
 
-class Faulty(Exception):
-    """The result is not that of a whole run."""
-
-
-def main(arguments):
-    try:
-        page = written(json.loads(RESULT.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, Faulty) as fault:
-        print(f"compatibility: {RESULT.relative_to(ROOT)}: {fault}", file=sys.stderr)
-        return 1
-    if arguments == ["--check"]:
-        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page:
-            print("compatibility: the page is not what the result makes: run scripts/compatibility.py",
-                  file=sys.stderr)
-            return 1
-        print("compatibility: the page is what the last run of the matrix makes")
-        return 0
-    PAGE.write_text(page, encoding="utf-8")
-    return 0
+def files(result):
+    return {pages.DOCS / "compatibility.md": written(result)}
 
 
 def written(result):
@@ -136,4 +117,4 @@ def version(text):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(pages.main(sys.argv[1:], "compatibility", files))

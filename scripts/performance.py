@@ -5,16 +5,14 @@
     performance.py --check    says whether they are what the measurements make
 """
 
-import json
 import re
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "docs" / "performance.json"
-PAGE = ROOT / "docs" / "performance.md"
-PLOT = ROOT / "docs" / "performance.svg"
-README = ROOT / "README.md"
+import pages
+
+PAGE = pages.DOCS / "performance.md"
+PLOT = pages.DOCS / "performance.svg"
+README = pages.ROOT / "README.md"
 PEERS = {"callgate": "Callgate", "go": "callout.go (Go)", "python": "nats-callout (Python)",
          "javascript": "official libraries (JavaScript)"}
 WORKS = {"password": "user and password", "token, seen": "RS256 token, again", "token, new": "RS256 token, new"}
@@ -125,24 +123,8 @@ answer's signatures and contents; `storm` connects real clients. `--json` prints
 """
 
 
-def main(arguments):
-    try:
-        results = json.loads(RESULT.read_text(encoding="utf-8"))
-        files = {PAGE: page(results), PLOT: plot(results["peers"]), README: with_table(results)}
-    except (OSError, ValueError, KeyError) as fault:
-        print(f"performance: {RESULT.relative_to(ROOT)}: {fault!r}", file=sys.stderr)
-        return 1
-    stale = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    if arguments == ["--check"]:
-        for path in stale:
-            print(f"performance: {path.relative_to(ROOT)} is not what the measurements make: run scripts/performance.py",
-                  file=sys.stderr)
-        if not stale:
-            print("performance: the page, the plot and the README are what the measurements make")
-        return 1 if stale else 0
-    for path in stale:
-        path.write_text(files[path], encoding="utf-8")
-    return 0
+def files(results):
+    return {PAGE: page(results), PLOT: plot(results["peers"]), README: with_table(results)}
 
 
 def page(results):
@@ -307,4 +289,4 @@ def with_table(results):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(pages.main(sys.argv[1:], "performance", files))

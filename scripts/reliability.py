@@ -5,15 +5,13 @@
     reliability.py --check    says whether the page is what the result makes, and the result whole
 """
 
-import json
 import re
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "docs" / "reliability.json"
-PAGE = ROOT / "docs" / "reliability.md"
-FAULTS = ROOT / "crates" / "callgate-faults" / "src"
+import pages
+from pages import Faulty
+
+FAULTS = pages.ROOT / "crates" / "callgate-faults" / "src"
 
 INTRODUCTION = """\
 # Reliability
@@ -68,24 +66,8 @@ What Callgate does by itself:
 """
 
 
-class Faulty(Exception):
-    """The result is not that of a whole run."""
-
-
-def main(arguments):
-    try:
-        page = written(json.loads(RESULT.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, Faulty) as fault:
-        print(f"reliability: {RESULT.relative_to(ROOT)}: {fault}", file=sys.stderr)
-        return 1
-    if arguments == ["--check"]:
-        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page:
-            print("reliability: the page is not what the result makes: run scripts/reliability.py", file=sys.stderr)
-            return 1
-        print("reliability: the page is what the last run of the faults makes")
-        return 0
-    PAGE.write_text(page, encoding="utf-8")
-    return 0
+def files(result):
+    return {pages.DOCS / "reliability.md": written(result)}
 
 
 def written(result):
@@ -184,4 +166,4 @@ def cell(text):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(pages.main(sys.argv[1:], "reliability", files))

@@ -1,0 +1,137 @@
+//! What is wrong with a users file, and what is only odd about it, is told.
+
+use super::*;
+
+#[test]
+fn a_users_file_that_lies_open_is_warned_about() {
+    let hashed = format!(r#"{{ "al": {{ "pass": "{HASH}" }} }}"#);
+    for (users, mode, words) in [
+        (NATS_BY_EXAMPLE, 0o644, Some("others may read it")),
+        (r#"{ "al": { "token": "t" } }"#, 0o640, Some("others may read it")),
+        (hashed.as_str(), 0o644, None),
+        (hashed.as_str(), 0o664, Some("may be written by others")),
+    ] {
+        let folder = Folder::with(users);
+        folder.set_mode(mode);
+        let (_, faults, warnings) = build_from(TABLE, &folder.context());
+        assert!(faults.is_empty(), "{faults:?}");
+        assert_eq!(warnings.len(), usize::from(words.is_some()), "{users} {mode:o}: {warnings:?}");
+        assert!(warnings.iter().all(|warning| words.is_some_and(|words| warning.contains(words))));
+    }
+}
+
+#[test]
+fn every_fault_of_every_entry_is_told_at_once() {
+    let key = KeyPair::generate(KeyKind::User).unwrap();
+    let (key, seed) = (key.public_key(), key.seed());
+    let seed = seed.expose();
+    let users = format!(
+        r#"{{ "a": {{}},
+             "b": {{ "pass": "" }},
+             "c": {{ "pass": "x", "password": "y" }},
+             "d": {{ "pass": "x", "password_plain": "y" }},
+             "e": {{ "pass": "$6$salt$secrethash" }},
+             "f": {{ "pass": null }},
+             "g": {{ "pass": "x", "roles": ["raeder"] }},
+             "h": {{ "pass": "x", "permisions": {{}} }},
+             "i": {{ "token": "secrettoken" }},
+             "j": {{ "token": "secrettoken" }},
+             "k": {{ "nkey": "{key}" }},
+             "l": {{ "nkey": "{key}" }},
+             "m": {{ "nkey": "{seed}" }},
+             "n": {{ "pass": "x", "expires": "tomorrow" }},
+             "o": {{ "pass": "x", "expires_after": 5 }},
+             "p": {{ "pass": "x", "permissions": {{ "pub": ["a..b"] }} }},
+             "q": {{ "pass": "x", "subs": 5 }},
+             "r": {{ "pass": 1234 }},
+             "s": "x",
+             "": {{ "pass": "x" }},
+             "t": {{ "token": "", "pass": "x" }},
+             "u": {{ "pass": "x", "account": "" }} }}"#
+    );
+    let folder = Folder::with(&users);
+    let mut context = folder.context();
+    context.roles = Arc::new(BTreeSet::from(["reader".to_owned()]));
+    let faults = build_from(TABLE, &context).1;
+    let expected = [
+        ("\"\"", "needs a name"),
+        ("a", "has no credential"),
+        ("b.pass", "must not be empty"),
+        ("c.password", "mean the same"),
+        ("d.password_plain", "another password"),
+        ("e.pass", "password_plain"),
+        ("f.pass", "must not be null"),
+        ("g.roles[0]", "there is no role `raeder`; did you mean `reader`?"),
+        ("h.permisions", "unknown key; did you mean `permissions`?"),
+        ("j.token", "`i` has the same one"),
+        ("l.nkey", "`k` has the same one"),
+        ("m.nkey", "this is a user seed"),
+        ("n.expires", "RFC 3339"),
+        ("o.expires_after", "a duration with its unit"),
+        ("p.permissions.pub[0]", "empty token"),
+        ("q.subs", "never enforces"),
+        ("r.pass", "put it between quotes"),
+        ("s", "must be a table, not text"),
+        ("t.token", "must not be empty"),
+        ("u.account", "must not be empty"),
+    ];
+    for (place, message) in expected {
+        let start = format!("users.json: {place}: ");
+        let found = faults.iter().any(|fault| fault.starts_with(&start) && fault.contains(message));
+        assert!(found, "{place}: {message}: {faults:#?}");
+    }
+    assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+    for secret in ["secrethash", "secrettoken", seed] {
+        assert!(!faults.iter().any(|fault| fault.contains(secret)));
+    }
+}
+
+#[test]
+fn a_user_who_is_there_twice_is_a_fault() {
+    let faults = faults_of(r#"{ "alice": { "pass": "x" }, "alice": { "pass": "y" } }"#);
+    assert!(faults[0].contains("`alice` is there twice"), "{faults:?}");
+}
+
+#[test]
+fn a_file_that_is_missing_empty_or_broken_is_a_fault() {
+    for users in ["", " \n", "[]", "{", "null", "\u{0}"] {
+        assert_eq!(faults_of(users).len(), 1, "{users:?}");
+    }
+    let context = Folder::with("{}").context();
+    let (_, faults, _) = build_from("file = \"nowhere.json\"", &context);
+    assert!(faults[0].starts_with("authenticators[0].users.file: cannot read"), "{faults:?}");
+    assert_eq!(build_from("file = \"users.conf\"", &context).1.len(), 1);
+    assert_eq!(build_from("", &context).1, ["authenticators[0].users: `file` is missing"]);
+    assert_eq!(
+        build_from("file = \"users.json\"\nfile_ = 1", &Folder::with("{}").context()).1.len(),
+        1
+    );
+}
+
+#[test]
+fn an_account_that_is_not_known_is_only_a_warning() {
+    let folder = Folder::with(r#"{ "alice": { "pass": "x", "account": "APPP" } }"#);
+    let mut context = folder.context();
+    context.knows_account = Arc::new(|account| account == "APP");
+    let (built, faults, warnings) = build_from(TABLE, &context);
+    assert!(built.is_some() && faults.is_empty());
+    assert!(warnings[0].starts_with("users.json: alice.account: the account `APPP` is not known"));
+}
+
+#[test]
+fn a_key_that_signs_service_tokens_cannot_log_in() {
+    let key = KeyPair::generate(KeyKind::User).unwrap().public_key();
+    let folder = Folder::with(&format!(r#"{{ "alice": {{ "nkey": "{key}" }} }}"#));
+    let mut context = folder.context();
+    context.token_keys = Arc::new(BTreeSet::from([key]));
+    let faults = build_from(TABLE, &context).1;
+    assert!(faults[0].contains("also signs service tokens"), "{faults:?}");
+}
+
+#[test]
+fn hashes_with_different_parameters_in_one_file_are_warned_about() {
+    let users = format!(r#"{{ "a": {{ "pass": "{HASH}" }}, "b": {{ "pass": "{OTHER_HASH}" }} }}"#);
+    let (built, _, warnings) = build_from(TABLE, &Folder::with(&users).context());
+    assert!(built.is_some());
+    assert!(warnings[0].contains("2 different sets of parameters"), "{warnings:?}");
+}

@@ -1,0 +1,179 @@
+//! Who gets in with what, as whom, and what is remembered of it.
+
+use super::*;
+
+#[tokio::test]
+async fn the_users_of_nats_by_example_load_as_they_are() {
+    let folder = Folder::with(NATS_BY_EXAMPLE);
+    let (built, faults, warnings) = build_from(TABLE, &folder.context());
+    assert_eq!((faults, warnings), (vec![], vec![]));
+    let users = built.unwrap();
+    let alice = answer(&users, password("alice", "alice")).await.unwrap();
+    assert_eq!(alice.proposal.account.as_deref(), Some("APP"));
+    assert!(alice.proposal.unrestricted_if_alone);
+    assert_eq!(alice.proposal.origin, callgate::authn::Origin::Operator);
+    let bob = answer(&users, password("bob", "bob")).await.unwrap();
+    assert!(!bob.proposal.unrestricted_if_alone);
+    let permissions = bob.proposal.permissions.unwrap();
+    assert_eq!(permissions.publish.allow, ["bob.>".parse().unwrap()]);
+    assert_eq!(permissions.subscribe.allow, ["bob.>".parse().unwrap()]);
+    assert_eq!(permissions.responses, Some(Responses::default()));
+    assert_eq!(outcome(&users, "bob", "alice").await, Err(Some(Reason::BadPassword)));
+    assert_eq!(outcome(&users, "mallory", "alice").await, Err(Some(Reason::UnknownUser)));
+}
+
+#[tokio::test]
+async fn only_an_entry_without_permissions_and_roles_is_unrestricted() {
+    let folder = Folder::with(
+        r#"{ "both-absent": { "pass": "x" },
+             "empty-permissions": { "pass": "x", "permissions": {} },
+             "empty-roles": { "pass": "x", "roles": [] } }"#,
+    );
+    let users = build(&folder.context());
+    let proposal = async |user| answer(&users, password(user, "x")).await.unwrap().proposal;
+    assert!(proposal("both-absent").await.unrestricted_if_alone);
+    let empty = proposal("empty-permissions").await;
+    assert!(!empty.unrestricted_if_alone);
+    assert_eq!((empty.permissions, empty.roles), (Some(Permissions::default()), None));
+    let empty = proposal("empty-roles").await;
+    assert!(!empty.unrestricted_if_alone);
+    assert_eq!((empty.permissions, empty.roles), (None, Some(vec![])));
+}
+
+#[tokio::test]
+async fn everything_an_entry_says_reaches_policy() {
+    let folder = Folder::with(
+        r#"{ "alice": { "password": "x", "account": "APP", "roles": ["reader"],
+             "source": ["10.0.0.0/8", "192.0.2.1"], "connection_types": ["nats", "LEAFNODE"],
+             "expires": "2099-01-01T02:00:00+02:00", "expires_after": "8h", "disabled": false } }"#,
+    );
+    let mut context = folder.context();
+    context.roles = Arc::new(BTreeSet::from(["reader".to_owned()]));
+    let users = build(&context);
+    let identity = answer(&users, password("alice", "x")).await.unwrap();
+    assert_eq!(identity.expires_at, Some(UnixTime::from_seconds(4_070_908_800)));
+    let proposal = identity.proposal;
+    assert_eq!(proposal.roles, Some(vec!["reader".to_owned()]));
+    assert_eq!(proposal.expires_after, Some(Duration::from_secs(8 * 3600)));
+    assert_eq!(proposal.connection_types.unwrap().to_string(), "nats, leafnode");
+    let source: Vec<_> = proposal.source.unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(source, ["10.0.0.0/8", "192.0.2.1/32"]);
+}
+
+#[tokio::test]
+async fn an_unknown_user_falls_through_only_where_the_table_says_so() {
+    let folder = Folder::with(
+        r#"{ "alice": { "pass": "x" }, "erin": { "pass": "x", "disabled": true },
+             "carol": { "token": "t" } }"#,
+    );
+    let mut context = folder.context();
+    let table = "file = \"users.json\"\nfall_through = true";
+    let faults = build_from(table, &context).1;
+    assert!(faults[0].contains("nothing to fall through to"), "{faults:?}");
+    context.passwords_taken_later = true;
+    let users = build_from(table, &context).0.unwrap();
+    assert_eq!(outcome(&users, "bob", "x").await, Err(None));
+    for (user, reason) in [
+        ("alice", Reason::BadPassword),
+        ("erin", Reason::BadPassword),
+        ("carol", Reason::BadPassword),
+    ] {
+        assert_eq!(outcome(&users, user, "wrong").await, Err(Some(reason)), "{user}");
+    }
+    assert_eq!(outcome(&users, "erin", "x").await, Err(Some(Reason::UserDisabled)));
+}
+
+#[tokio::test]
+async fn an_entry_ends_at_its_moment_and_never_before_the_password_is_proven() {
+    let folder = Folder::with(r#"{ "fred": { "pass": "x", "expires": "2026-01-01T00:00:00Z" } }"#);
+    let users = build(&folder.context());
+    let end = 1_767_225_600;
+    for (now, word, expected) in [
+        (end - 1, "x", Ok(())),
+        (end, "x", Err(Some(Reason::UserExpired))),
+        (end, "wrong", Err(Some(Reason::BadPassword))),
+    ] {
+        let request = password("fred", word).received_at(UnixTime::from_seconds(now));
+        assert_eq!(answer(&users, request).await.map(|_| ()), expected);
+    }
+}
+
+#[tokio::test]
+async fn the_other_formats_load_too() {
+    for (name, text) in [
+        ("users.toml", "[alice]\npassword = \"x\"\nexpires = 2099-01-01T00:00:00Z\n"),
+        ("users.yaml", "alice:\n  password: x\n  expires: 2099-01-01T00:00:00Z\n"),
+    ] {
+        let folder = Folder::with("{}");
+        fs::write(folder.0.path().join(name), text).unwrap();
+        let (built, faults, _) = build_from(&format!("file = \"{name}\""), &folder.context());
+        let users = built.unwrap_or_else(|| panic!("{faults:?}"));
+        let identity = answer(&users, password("alice", "x")).await.unwrap();
+        assert_eq!(identity.expires_at, Some(UnixTime::from_seconds(4_070_908_800)), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_one_text_and_no_other_way_to_write_it() {
+    let folder = Folder::with(r#"{ "alice": { "pass": "x" }, "Ren\u00e9": { "pass": "x" } }"#);
+    let users = build(&folder.context());
+    assert_eq!(outcome(&users, "Ren\u{e9}", "x").await, Ok(()));
+    for name in ["Alice", "ALICE", " alice", "alice ", "alice\0", "alice\u{200b}", "Rene\u{301}"] {
+        assert_eq!(outcome(&users, name, "x").await, Err(Some(Reason::UnknownUser)), "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_remembered_password_still_ends_with_the_entry() {
+    let users =
+        format!(r#"{{ "fred": {{ "pass": "{HASH}", "expires": "2026-01-01T00:00:00Z" }} }}"#);
+    let folder = Folder::with(&users);
+    let users = build(&folder.context());
+    let at = |seconds| password("fred", "right").received_at(UnixTime::from_seconds(seconds));
+    assert!(answer(&users, at(1_767_225_599)).await.is_ok());
+    assert_eq!(answer(&users, at(1_767_225_600)).await, Err(Some(Reason::UserExpired)));
+}
+
+/// True if the password is remembered after a good login.
+async fn remembers(context: &BuildContext, word: &str) -> bool {
+    let users = build(context);
+    let _answer = answer(&users, password("alice", word)).await;
+    let version = users.inner.users.load().version();
+    let key = VerifiedKey::new("staff", version, "alice", word);
+    context.shared.verified_passwords().holds(&key, Instant::now())
+}
+
+#[tokio::test]
+async fn only_what_was_right_is_remembered_and_only_if_wanted() {
+    let folder = Folder::with(&format!(r#"{{ "alice": {{ "pass": "{HASH}" }} }}"#));
+    let mut context = folder.context();
+    assert!(remembers(&context, "right").await);
+    assert!(!remembers(&context, "wrong").await);
+    context.cache = CacheSettings { passwords: Duration::ZERO, ..context.cache };
+    assert!(!remembers(&context, "right").await);
+}
+
+#[tokio::test]
+async fn tokens_and_remembered_passwords_never_wait_for_other_peoples_hashes() {
+    let folder = Folder::with(&format!(
+        r#"{{ "alice": {{ "pass": "{HASH}" }}, "sensor": {{ "token": "t" }} }}"#
+    ));
+    let context = folder.context();
+    let users = build(&context);
+    assert_eq!(outcome(&users, "alice", "right").await, Ok(()));
+    // The only thread is busy until `release` goes.
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let shared = Arc::clone(&context.shared);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let busy = tokio::spawn(async move {
+        let source = SourceKey::Server("flood".into());
+        let work = move |_: &mut Scratch| released.recv().is_err();
+        shared.password_pool().run(source, deadline, work).await
+    });
+    tokio::task::yield_now().await;
+    let token = Credential::Token("t".into());
+    assert!(answer(&users, AuthRequest::for_tests(token)).await.is_ok());
+    assert_eq!(outcome(&users, "alice", "right").await, Ok(()));
+    drop(release);
+    assert_eq!(busy.await.unwrap(), Ok(true));
+}

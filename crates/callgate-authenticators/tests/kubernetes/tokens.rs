@@ -1,0 +1,191 @@
+//! Whose tokens are taken, as whom, and by which entry.
+
+use super::*;
+
+#[tokio::test]
+async fn a_token_of_the_cluster_says_who_it_is() {
+    let bench = Bench::start().await;
+    let uid =
+        bench.cluster.create_account("shop", "my.service", json!({"nats.io/team": "blue"})).await;
+    let authenticator = bench.build("").await;
+    let token = bench.cluster.token("shop", "my.service", "nats").await;
+    for _ in 0..2 {
+        let identity = ask(&*authenticator, &token).await.unwrap();
+        assert_eq!(identity.user, "shop/my.service");
+        assert_eq!(identity.variables["namespace"], "shop");
+        assert_eq!(identity.variables["service_account"], "my_service");
+        let claims = Value::Object(identity.claims);
+        assert_eq!(claims["namespace"], "shop");
+        assert_eq!(claims["service_account"], "my.service");
+        assert_eq!(claims["uid"], json!(uid));
+        assert_eq!(claims["labels"], json!({"app": "my.service"}));
+        assert_eq!(claims["annotations"], json!({"nats.io/team": "blue"}));
+        assert!(identity.expires_at.unwrap() > UnixTime::now());
+        if !bench.cluster.is_real() {
+            assert_eq!(
+                (&claims["pod"], &claims["node"]),
+                (&json!("my.service-0"), &json!("node-1"))
+            );
+        }
+    }
+    let late = request(&token).received_at(UnixTime::now().plus(Duration::from_secs(3601)));
+    assert_eq!(word(&authenticator.authenticate(&late).await), "token_expired");
+}
+
+#[tokio::test]
+async fn tokens_for_others_and_of_others_are_refused() {
+    let bench = Bench::start().await;
+    bench.cluster.create_account("shop", "web", json!({})).await;
+    let authenticator = bench.build("").await;
+    let elsewhere = Bench::start().await;
+    elsewhere.cluster.create_account("shop", "web", json!({})).await;
+    let own = bench.cluster.token("shop", "web", "nats").await;
+    assert_eq!(judge(&*authenticator, &own).await, "ok");
+    // Minted for the API server itself.
+    let issuer = bench.cluster.issuer();
+    let for_server = bench.cluster.token("shop", "web", issuer).await;
+    assert_eq!(judge(&*authenticator, &for_server).await, "wrong_audience");
+    // The other cluster has the same issuer name, and another key.
+    let foreign = elsewhere.cluster.token("shop", "web", "nats").await;
+    assert_eq!(judge(&*authenticator, &foreign).await, "bad_token");
+    // Another cluster that says another name is nobody's here.
+    let keys = keys_file();
+    let settings = format!(
+        "issuer = \"https://other\"
+jwks_file = {:?}",
+        keys.path()
+    );
+    let other = bench.build(&settings).await;
+    assert_eq!(judge(&*other, &own).await, "not_mine");
+    let forged = forged(&own);
+    assert_eq!(judge(&*authenticator, &forged).await, "bad_token");
+    assert_eq!(judge(&*authenticator, "no token").await, "not_mine");
+}
+
+/// The token with another signature.
+fn forged(token: &str) -> String {
+    let (head, signature) = token.rsplit_once('.').unwrap();
+    let flipped = if signature.starts_with('A') { 'B' } else { 'A' };
+    format!("{head}.{flipped}{}", &signature[1..])
+}
+
+fn keys_file() -> tempfile::NamedTempFile {
+    // Any usable key: this issuer's tokens are never looked at.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let key = json!({"kty": "OKP", "crv": "Ed25519", "kid": "k",
+        "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+    std::fs::write(file.path(), json!({"keys": [key]}).to_string()).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn the_longest_names_that_kubernetes_gives_are_taken() {
+    let bench = Bench::start().await;
+    let namespace = "n".repeat(63);
+    let name = format!("{}.{}", "a".repeat(126), "b".repeat(126));
+    bench.cluster.create_namespace(&namespace).await;
+    bench.cluster.create_account(&namespace, &name, json!({})).await;
+    let authenticator = bench.build("").await;
+    let token = bench.cluster.token(&namespace, &name, "nats").await;
+    for _ in 0..2 {
+        let identity = ask(&*authenticator, &token).await.unwrap();
+        assert_eq!(identity.user, format!("{namespace}/{name}"));
+        assert_eq!(identity.variables["service_account"], name.replace('.', "_"));
+    }
+}
+
+#[tokio::test]
+async fn entries_of_one_cluster_route_by_audience_and_none_may_share_one() {
+    let bench = Bench::start().await;
+    bench.cluster.create_account("shop", "web", json!({})).await;
+    let kubeconfig = bench.cluster.kubeconfig("callgate");
+    let build = |name: &str, audience: &str| {
+        bench.try_build(name, true, &format!("audience = {audience}\nkubeconfig = {kubeconfig:?}"))
+    };
+    let first = build("first", "[\"nats-a\", \"nats-b\"]").unwrap();
+    let second = build("second", "[\"nats-c\"]").unwrap();
+    ready(&*first).await;
+    ready(&*second).await;
+    for (audience, of_first, of_second) in [
+        ("nats-a", "ok", "not_mine"),
+        ("nats-b", "ok", "not_mine"),
+        ("nats-c", "not_mine", "ok"),
+        // For nobody here: whoever is asked first refuses it.
+        ("nats-d", "wrong_audience", "wrong_audience"),
+    ] {
+        let token = bench.cluster.token("shop", "web", audience).await;
+        // The second time it is remembered.
+        for _ in 0..2 {
+            assert_eq!(judge(&*second, &token).await, of_second, "{audience}");
+            assert_eq!(judge(&*first, &token).await, of_first, "{audience}");
+        }
+    }
+    let fault = build("third", "[\"nats-c\"]").unwrap_err();
+    assert!(fault.contains("`nats-c` is an audience of `second` too"), "{fault}");
+}
+
+#[tokio::test]
+async fn the_api_server_judges_tokens_where_it_is_told_to() {
+    let mut bench = Bench::start().await;
+    bench.cluster.create_account("shop", "web", json!({})).await;
+    let review = "verify = \"token-review\"";
+    let token = bench.cluster.token("shop", "web", "nats").await;
+    let forbidden = bench.build(review).await;
+    let Err(Decline::Unavailable(why)) = ask(&*forbidden, &token).await else {
+        panic!("it may not")
+    };
+    assert!(why.to_string().contains("system:auth-delegator"), "{why}");
+    let rule = json!({"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]});
+    let rules = json!([least_rules()[0], rule]);
+    bench.cluster.grant("lister", rules).await;
+    let authenticator = bench.build_as("lister", true, review);
+    ready(&*authenticator).await;
+    // Real ones take a moment to notice new rules.
+    becomes(&*authenticator, &token, "ok", PATIENCE).await;
+    let for_server = bench.cluster.token("shop", "web", bench.cluster.issuer()).await;
+    assert_eq!(judge(&*authenticator, &for_server).await, "wrong_audience");
+    let forged = forged(&token);
+    assert_eq!(judge(&*authenticator, &forged).await, "bad_token");
+    // Remembered shortly: no question is asked now.
+    bench.cluster.stop().await;
+    assert_eq!(judge(&*authenticator, &token).await, "ok");
+    assert_eq!(judge(&*authenticator, &forged).await, "unavailable");
+}
+
+#[tokio::test]
+async fn kubernetes_keeps_the_promises() {
+    let bench = Bench::start().await;
+    bench.cluster.create_account("shop", "web", json!({})).await;
+    bench.cluster.create_account("shop", "gone", json!({})).await;
+    let own = bench.cluster.token("shop", "web", "nats").await;
+    let gone = bench.cluster.token("shop", "gone", "nats").await;
+    bench.cluster.delete_account("shop", "gone").await;
+    let for_server = bench.cluster.token("shop", "web", bench.cluster.issuer()).await;
+    let cut = KubeCluster::start().await;
+    let cut_off = {
+        let cut = Bench { cluster: cut, told: Arc::default(), shared: Arc::default() };
+        let built = cut.build_as(ADMIN, false, "");
+        let mut cluster = cut.cluster;
+        cluster.stop().await;
+        (built, request(&own))
+    };
+    let token = |text: &str| Credential::Token(text.into());
+    let secret = own.rsplit_once('.').unwrap().1.to_owned();
+    let candidate = Candidate {
+        authenticator: bench.build("").await,
+        good: vec![(token(&own), "shop/web")],
+        bad: vec![
+            (token(&gone), Reason::UnknownServiceAccount),
+            (token(&for_server), Reason::WrongAudience),
+        ],
+        foreign: vec![
+            token("opaque"),
+            token("e30.e30.e30"),
+            Credential::Password { user: "shop/web".to_owned(), password: own.as_str().into() },
+            Credential::Certificate,
+        ],
+        cut_off: vec![cut_off],
+        secrets: vec![secret, "callgate-token".to_owned()],
+    };
+    candidate.check_all().await;
+}

@@ -81,13 +81,6 @@ impl Probe {
         all.iter().filter(|a| a.ended() >= from && a.began <= to).cloned().collect()
     }
 
-    /// The same of those who must not.
-    pub fn wrong_between(&self, from: Instant, to: Instant) -> Vec<Attempt> {
-        let all = self.seen.wrong.lock().unwrap();
-        let attempts = all.iter().map(|(_, attempt)| attempt);
-        attempts.filter(|a| a.ended() >= from && a.began <= to).cloned().collect()
-    }
-
     /// Waits until so many of each kind began after `from` and have ended.
     pub async fn tries(&self, from: Instant, count: usize) {
         eventually(&format!("{count} attempts of each kind"), LONG, async || {

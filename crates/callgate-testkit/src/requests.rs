@@ -16,13 +16,14 @@
 //! assert!(request.xkey_header.is_some());
 //! ```
 
+mod fields;
 pub mod jwt;
 mod response;
 
 use serde_json::{Map, Value, json};
 
 use self::jwt::Header;
-pub use self::response::Response;
+pub use self::{fields::FIELDS, response::Response};
 use crate::keys::{CurveKey, Nkey};
 
 /// How long nats-server waits by default, in seconds; the request's lifetime.
@@ -239,6 +240,11 @@ impl RequestBuilder {
     pub fn mutate(mut self, change: impl FnOnce(&mut Value)) -> Self {
         change(&mut self.claims);
         self
+    }
+
+    /// Writes anything to a place such as `/nats/client_info/kind`, if its object is there ([`FIELDS`]).
+    pub fn replace(self, place: &str, value: Value) -> Self {
+        self.mutate(|claims| fields::replace(claims, place, value))
     }
 
     /// The JWT's header, such as `{"typ":"JWT","alg":"none"}`.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use callgate_testkit::{CurveKey, Nkey, RequestBuilder, SignedRequest, requests::jwt};
+use callgate_testkit::{
+    CurveKey, Nkey, RequestBuilder, SignedRequest,
+    requests::{FIELDS, jwt},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -40,36 +43,6 @@ pub(crate) struct Players {
     token: String,
     bad_tokens: Vec<String>,
 }
-
-/// Fields that may hold anything.
-const FIELDS: [&str; 26] = [
-    "/aud",
-    "/exp",
-    "/iat",
-    "/iss",
-    "/jti",
-    "/sub",
-    "/nats",
-    "/nats/server_id",
-    "/nats/server_id/name",
-    "/nats/server_id/id",
-    "/nats/server_id/xkey",
-    "/nats/server_id/tags",
-    "/nats/user_nkey",
-    "/nats/client_info",
-    "/nats/client_info/host",
-    "/nats/client_info/kind",
-    "/nats/client_info/type",
-    "/nats/client_info/nonce",
-    "/nats/client_info/name",
-    "/nats/connect_opts",
-    "/nats/connect_opts/user",
-    "/nats/connect_opts/pass",
-    "/nats/connect_opts/jwt",
-    "/nats/connect_opts/nkey",
-    "/nats/connect_opts/sig",
-    "/nats/client_tls",
-];
 
 impl Players {
     pub(crate) fn new(world: &World) -> Self {
@@ -117,7 +90,7 @@ impl Players {
                 let mut builder = self.good(builder, dice);
                 for _ in 0..changes {
                     let (field, value) = (*dice.one_of(&FIELDS), json_value(dice, 3));
-                    builder = builder.mutate(|claims| replace(claims, field, value));
+                    builder = builder.replace(field, value);
                 }
                 played(builder.build(), Expected::Anything)
             }
@@ -225,13 +198,6 @@ fn noise(dice: &mut Dice) -> Played {
     let header = (dice.below(2) == 0).then(|| dice.text(60));
     let patience = Duration::from_secs(2);
     Played { payload, header, expected: Expected::Dropped, request: None, patience }
-}
-
-fn replace(claims: &mut Value, field: &str, value: Value) {
-    let (parent, name) = field.rsplit_once('/').unwrap();
-    if let Some(Value::Object(parent)) = claims.pointer_mut(parent) {
-        parent.insert(name.to_owned(), value);
-    }
 }
 
 fn json_value(dice: &mut Dice, depth: usize) -> Value {

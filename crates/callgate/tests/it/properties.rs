@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use callgate::{Reply, decision::Outcome};
-use callgate_testkit::{CurveKey, Nkey, RequestBuilder, SignedRequest};
+use callgate_testkit::{CurveKey, Nkey, RequestBuilder, SignedRequest, requests::FIELDS};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -72,46 +72,6 @@ fn json() -> impl Strategy<Value = Value> {
     })
 }
 
-const FIELDS: [&str; 30] = [
-    "/aud",
-    "/exp",
-    "/iat",
-    "/iss",
-    "/jti",
-    "/sub",
-    "/nats/server_id",
-    "/nats/server_id/name",
-    "/nats/server_id/id",
-    "/nats/server_id/xkey",
-    "/nats/server_id/tags",
-    "/nats/user_nkey",
-    "/nats/client_info",
-    "/nats/client_info/host",
-    "/nats/client_info/id",
-    "/nats/client_info/kind",
-    "/nats/client_info/type",
-    "/nats/client_info/nonce",
-    "/nats/client_info/name",
-    "/nats/connect_opts",
-    "/nats/connect_opts/user",
-    "/nats/connect_opts/pass",
-    "/nats/connect_opts/auth_token",
-    "/nats/connect_opts/jwt",
-    "/nats/connect_opts/nkey",
-    "/nats/connect_opts/sig",
-    "/nats/client_tls",
-    "/nats/client_tls/verified_chains",
-    "/nats/type",
-    "/nats",
-];
-
-fn replace(claims: &mut Value, path: &str, value: Value) {
-    let (parent, name) = path.rsplit_once('/').unwrap();
-    if let Some(Value::Object(parent)) = claims.pointer_mut(parent) {
-        parent.insert(name.to_owned(), value);
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -152,10 +112,8 @@ proptest! {
         let request = RequestBuilder::new(&WORLD.bench.issuer.public(), NOW)
             .server(&server)
             .password("alice", "secret")
-            .mutate(|claims| {
-                replace(claims, field, value);
-                replace(claims, also, more);
-            })
+            .replace(field, value)
+            .replace(also, more)
             .build();
         let found = outcome(&request.payload, None, NOW);
         if found == Outcome::Admitted {

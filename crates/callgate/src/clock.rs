@@ -57,19 +57,3 @@ impl fmt::Display for UnixTime {
         }
     }
 }
-
-/// Tells the time: the system's clock in production, a manual one in tests.
-pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// The present moment.
-    fn now(&self) -> UnixTime;
-}
-
-/// The machine's own clock.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> UnixTime {
-        UnixTime::now()
-    }
-}

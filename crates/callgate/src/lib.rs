@@ -143,6 +143,7 @@
 pub mod draft;
 mod envelope;
 mod gate;
+mod mint;
 mod panics;
 mod pipeline;
 mod shares;
@@ -154,7 +155,6 @@ pub mod clock;
 pub mod connection;
 pub mod decision;
 pub mod keys;
-pub mod mint;
 pub mod operator;
 pub mod policy;
 pub mod request;

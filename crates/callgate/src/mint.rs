@@ -20,11 +20,11 @@ use crate::{
 };
 
 /// The largest user JWT that is sent, in bytes.
-pub const MAX_USER_JWT: usize = 32 * 1024;
+const MAX_USER_JWT: usize = 32 * 1024;
 
 /// Who signs, and for which accounts.
 #[derive(Debug)]
-pub enum Minter {
+pub(crate) enum Minter {
     /// The server has the issuer's public key in its configuration.
     Configuration(ConfigurationMinter),
     /// Accounts are JWTs of an operator.
@@ -33,20 +33,20 @@ pub enum Minter {
 
 /// Signs everything with the one issuer; accounts are names.
 #[derive(Debug)]
-pub struct ConfigurationMinter {
+pub(crate) struct ConfigurationMinter {
     /// The account nkey that nats-server has as `auth_callout.issuer`.
-    pub issuer: Arc<dyn Signer>,
+    pub(crate) issuer: Arc<dyn Signer>,
 }
 
 /// Signs each user with a key of the account it is placed in.
 #[derive(Debug)]
-pub struct OperatorMinter {
+pub(crate) struct OperatorMinter {
     /// The callout account.
-    pub callout_account: AccountKey,
+    pub(crate) callout_account: AccountKey,
     /// Its key, or one of its signing keys: signs the answers.
-    pub issuer: Arc<dyn Signer>,
+    pub(crate) issuer: Arc<dyn Signer>,
     /// Accounts that users may be placed in, by name.
-    pub accounts: BTreeMap<String, AccountKeys>,
+    pub(crate) accounts: BTreeMap<String, AccountKeys>,
 }
 
 /// The keys of one account in operator mode.
@@ -72,7 +72,7 @@ pub(crate) struct Recipient<'a> {
 
 impl Minter {
     /// `sub` of every request that is meant for this callout.
-    pub fn request_subject(&self) -> &AccountKey {
+    pub(crate) fn request_subject(&self) -> &AccountKey {
         match self {
             Self::Configuration(minter) => minter.issuer.public_key(),
             Self::Operator(minter) => &minter.callout_account,

@@ -134,7 +134,7 @@ pub(crate) struct Slots {
 }
 
 /// A request's place, until it is dropped.
-pub(crate) type Slot = Place<SourceKey>;
+type Slot = Place<SourceKey>;
 
 impl Pipeline {
     /// Takes one message from its bytes to its answer and records exactly one decision, also if

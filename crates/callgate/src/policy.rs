@@ -88,11 +88,6 @@ impl Policy {
         self.accounts.knows(name)
     }
 
-    /// True if there is a role of this name; loaders refuse others.
-    pub fn knows_role(&self, name: &str) -> bool {
-        self.roles.contains_key(name)
-    }
-
     /// The names of all roles, in order.
     pub fn role_names(&self) -> impl Iterator<Item = &str> {
         self.roles.keys().map(|name| &**name)

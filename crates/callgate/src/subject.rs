@@ -95,7 +95,7 @@ impl SubjectPattern {
     }
 
     /// The first token; a pattern always has one.
-    pub fn first_token(&self) -> &str {
+    pub(crate) fn first_token(&self) -> &str {
         self.0.split('.').next().unwrap_or_default()
     }
 
@@ -134,14 +134,14 @@ impl SubjectPattern {
 
     /// True if it can match a subject whose first token begins with `$`, `_INBOX` or `_REPLY`:
     /// the server's own space and everybody's replies.
-    pub fn reaches_reserved_space(&self) -> bool {
+    pub(crate) fn reaches_reserved_space(&self) -> bool {
         let first = self.first_token();
         first == "*" || first == ">" || is_reserved_first_token(first)
     }
 }
 
 /// True for first tokens that belong to the server or carry replies.
-pub fn is_reserved_first_token(token: &str) -> bool {
+pub(crate) fn is_reserved_first_token(token: &str) -> bool {
     token.starts_with('$') || token.starts_with("_INBOX") || token.starts_with("_REPLY")
 }
 

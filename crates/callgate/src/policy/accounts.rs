@@ -121,7 +121,7 @@ impl Accounts {
     }
 
     /// True if the account has a scoped signing key of this name.
-    pub fn has_scope(&self, account: &str, scope: &str) -> bool {
+    pub(crate) fn has_scope(&self, account: &str, scope: &str) -> bool {
         let mut listed = self.listed.iter().filter(|(pattern, _)| pattern.matches(account));
         listed.any(|(_, settings)| settings.scoped.iter().any(|key| key == scope))
     }

@@ -58,7 +58,7 @@ impl Grant {
     }
 
     /// What the ceiling dropped, for the log: the first of them, escaped and cut.
-    pub fn ceiling_dropped_texts(&self) -> &[String] {
+    pub(crate) fn ceiling_dropped_texts(&self) -> &[String] {
         &self.dropped.texts
     }
 }

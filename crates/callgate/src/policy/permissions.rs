@@ -54,7 +54,7 @@ impl std::fmt::Display for Responses {
 
 impl Responses {
     /// The narrower of both, in each respect.
-    pub fn narrowest(self, other: Self) -> Self {
+    pub(crate) fn narrowest(self, other: Self) -> Self {
         Self { max: least(self.max, other.max), ttl: least(self.ttl, other.ttl) }
     }
 }

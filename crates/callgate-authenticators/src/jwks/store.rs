@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use callgate::authn::Decline;
 use quick_cache::sync::Cache;
 use tokio::{task::AbortHandle, time::Instant};
 
@@ -15,7 +16,7 @@ use super::{
     set::printable,
     source::KeySource,
 };
-use crate::jws::Algorithm;
+use crate::jws::{Algorithm, claims::bad};
 
 /// How many unknown key ids are remembered.
 const REMEMBERED_IDS: usize = 1024;
@@ -47,6 +48,19 @@ pub enum LookupError {
     /// Trying all of them would let the token choose.
     #[error("the token names no key (`kid`), and the issuer has several for {0}")]
     Ambiguous(Algorithm),
+}
+
+/// Where nobody can tell the token is not called bad.
+impl From<LookupError> for Decline {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Unavailable(error) => Self::Unavailable(error.into()),
+            LookupError::Unknown(_)
+            | LookupError::NoneFits(_)
+            | LookupError::WrongAlgorithm(..)
+            | LookupError::Ambiguous(_) => bad(error.to_string()).into(),
+        }
+    }
 }
 
 impl LookupError {

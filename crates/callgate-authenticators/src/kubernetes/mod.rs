@@ -26,7 +26,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::{
-    jwks::{JsonWebKey, KeyStore, LookupError},
+    jwks::{JsonWebKey, KeyStore},
     jws::{Algorithm, Compact, RegisteredClaims, TimeRules, claims::bad},
     kind::{BuildContext, Kind},
     remembered::{Remembered, Verified},
@@ -331,20 +331,10 @@ async fn check_signature(
     let algorithm =
         algorithm.map_err(|_| bad("its `alg` is not one that is accepted".to_owned()))?;
     let signature = compact.signature().map_err(|error| bad(error.to_string()))?;
-    let key = keys.find(header.key_id.as_deref(), algorithm).await.map_err(no_key)?;
+    let key = keys.find(header.key_id.as_deref(), algorithm).await?;
     match key.verifies(algorithm, compact.signed(), &signature) {
         true => Ok(key),
         false => Err(bad("its signature is not good".to_owned()).into()),
-    }
-}
-
-fn no_key(error: LookupError) -> Decline {
-    match error {
-        LookupError::Unavailable(error) => Decline::Unavailable(error.into()),
-        LookupError::Unknown(_)
-        | LookupError::NoneFits(_)
-        | LookupError::WrongAlgorithm(..)
-        | LookupError::Ambiguous(_) => bad(error.to_string()).into(),
     }
 }
 

@@ -21,10 +21,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     http_client::{ClientError, HttpClient, HttpSettings},
-    jwks::{
-        DiscoverySource, FileSource, JsonWebKey, KeySource, KeyStore, LookupError, Timing,
-        UrlSource,
-    },
+    jwks::{DiscoverySource, FileSource, JsonWebKey, KeySource, KeyStore, Timing, UrlSource},
     jws::{Compact, RegisteredClaims, claims::bad},
     kind::{BuildContext, Kind, Observer},
     remembered::{Remembered, Verified},
@@ -140,8 +137,7 @@ impl Oidc {
             );
         };
         let signature = compact.signature().map_err(|error| bad(error.to_string()))?;
-        let key = self.keys.find(header.key_id.as_deref(), algorithm).await;
-        let key = key.map_err(no_key)?;
+        let key = self.keys.find(header.key_id.as_deref(), algorithm).await?;
         self.observer.signature_counted(&self.name, false);
         match key.verifies(algorithm, compact.signed(), &signature) {
             true => Ok(key),
@@ -169,16 +165,6 @@ impl Oidc {
         }
         verified.registered.check_times(now, times)?;
         Ok(rules.identity(verified)?)
-    }
-}
-
-fn no_key(error: LookupError) -> Decline {
-    match error {
-        LookupError::Unavailable(error) => Decline::Unavailable(error.into()),
-        LookupError::Unknown(_)
-        | LookupError::NoneFits(_)
-        | LookupError::WrongAlgorithm(..)
-        | LookupError::Ambiguous(_) => bad(error.to_string()).into(),
     }
 }
 

@@ -17,26 +17,31 @@ async fn lets_alice_in(server: &NatsServer) {
     connect(&server.url(), "alice", "alice").await.unwrap();
 }
 
-#[tokio::test]
-async fn flags_alone_are_enough() {
-    let pair = pair().await;
-    let url = pair.server.url();
-    let flags = [
+/// All that the service needs.
+fn flags<'a>(url: &'a str, password: &'a str, issuer: &'a str) -> [&'a str; 14] {
+    [
         "--nats-url",
-        &url,
+        url,
         "--nats-user",
         "watcher",
         "--nats-password",
-        "env:PASSWORD",
+        password,
         "--issuer-seed",
-        "@issuer.nk",
+        issuer,
         "--xkey-seed",
         "@xkey.xk",
         "--users",
         "users.json",
         "--admin-listen",
         "127.0.0.1:0",
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn flags_alone_are_enough() {
+    let pair = pair().await;
+    let url = pair.server.url();
+    let flags = flags(&url, "env:PASSWORD", "@issuer.nk");
     let gate = serve_with(pair.folder.path(), &flags, &[("PASSWORD", "watcher")]).await;
     gate.ready().await;
     lets_alice_in(&pair.server).await;
@@ -89,23 +94,8 @@ async fn a_flag_goes_before_a_variable_and_both_before_the_file() {
 #[tokio::test]
 async fn a_literal_secret_on_the_command_line_works_and_is_warned_about() {
     let pair = pair().await;
-    let url = pair.server.url();
-    let flags = [
-        "--nats-url",
-        &url,
-        "--nats-user",
-        "watcher",
-        "--nats-password",
-        "watcher",
-        "--issuer-seed",
-        &pair.issuer.seed(),
-        "--xkey-seed",
-        "@xkey.xk",
-        "--users",
-        "users.json",
-        "--admin-listen",
-        "127.0.0.1:0",
-    ];
+    let (url, issuer) = (pair.server.url(), pair.issuer.seed());
+    let flags = flags(&url, "watcher", &issuer);
     let gate = serve(pair.folder.path(), &flags).await;
     gate.ready().await;
     lets_alice_in(&pair.server).await;

@@ -2,26 +2,13 @@
 
 #![no_main]
 
-use callgate::{
-    decision::Reason,
-    policy::{
-        Policy,
-        settings::{AuthenticatorPolicy, BindingSettings, PolicySettings, RoleSettings},
-    },
-};
-use callgate_fuzz::{assert_printable, caught_panics_are_fine, first_line, identity};
+use callgate::{decision::Reason, policy::settings::RoleSettings};
+use callgate_fuzz::{assert_printable, caught_panics_are_fine, identity, policy};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(init: caught_panics_are_fine(), |data: &[u8]| {
-    let (condition, json) = first_line(data);
-    let Ok(condition) = std::str::from_utf8(condition) else { return };
-    let policy = match Policy::build(settings(condition)) {
-        Ok(policy) => policy,
-        Err(faults) => {
-            return assert_printable(&faults.iter().map(ToString::to_string).collect::<Vec<_>>());
-        }
-    };
-    let Some(identity) = identity::of(json) else { return };
+    let with = |condition| (RoleSettings::default(), Some(condition));
+    let Some((policy, identity)) = policy::and_identity(data, with) else { return };
     let (first, second, explained) = identity::asking(&identity, |question| {
         (policy.resolve(question), policy.resolve(question), policy.explain(question).0)
     });
@@ -36,20 +23,3 @@ fuzz_target!(init: caught_panics_are_fine(), |data: &[u8]| {
         }
     }
 });
-
-fn settings(condition: &str) -> PolicySettings {
-    PolicySettings {
-        roles: [("r".to_owned(), RoleSettings::default())].into(),
-        bindings: vec![BindingSettings {
-            when: Some(condition.to_owned()),
-            account: Some("APP".to_owned()),
-            roles: vec!["r".to_owned()],
-            ..BindingSettings::default()
-        }],
-        authenticators: vec![AuthenticatorPolicy {
-            name: "a".to_owned(),
-            ..AuthenticatorPolicy::default()
-        }],
-        ..PolicySettings::default()
-    }
-}

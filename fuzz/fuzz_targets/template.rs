@@ -2,27 +2,16 @@
 
 #![no_main]
 
-use std::collections::BTreeMap;
-
 use callgate::policy::{
-    Policy,
     permissions::Access,
-    settings::{AuthenticatorPolicy, BindingSettings, PolicySettings, RoleSettings, SideSettings},
+    settings::{RoleSettings, SideSettings},
 };
-use callgate_fuzz::{assert_printable, caught_panics_are_fine, first_line, identity};
+use callgate_fuzz::{caught_panics_are_fine, first_line, identity, policy};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(init: caught_panics_are_fine(), |data: &[u8]| {
-    let (template, json) = first_line(data);
-    let Ok(template) = std::str::from_utf8(template) else { return };
-    let policy = match Policy::build(settings(template)) {
-        Ok(policy) => policy,
-        Err(faults) => {
-            assert!(!faults.is_empty());
-            return assert_printable(&faults.iter().map(ToString::to_string).collect::<Vec<_>>());
-        }
-    };
-    let Some(identity) = identity::of(json) else { return };
+    let Ok(template) = std::str::from_utf8(first_line(data).0) else { return };
+    let Some((policy, identity)) = policy::and_identity(data, publishing) else { return };
     let (granted, explained) = identity::asking(&identity, |question| {
         (policy.resolve(question), policy.explain(question).0)
     });
@@ -34,24 +23,9 @@ fuzz_target!(init: caught_panics_are_fine(), |data: &[u8]| {
     }
 });
 
-fn settings(template: &str) -> PolicySettings {
-    let publish = SideSettings { allow: vec![template.to_owned()], deny: Vec::new() };
-    PolicySettings {
-        roles: BTreeMap::from([(
-            "r".to_owned(),
-            RoleSettings { publish, ..RoleSettings::default() },
-        )]),
-        bindings: vec![BindingSettings {
-            account: Some("APP".to_owned()),
-            roles: vec!["r".to_owned()],
-            ..BindingSettings::default()
-        }],
-        authenticators: vec![AuthenticatorPolicy {
-            name: "a".to_owned(),
-            ..AuthenticatorPolicy::default()
-        }],
-        ..PolicySettings::default()
-    }
+fn publishing(template: String) -> (RoleSettings, Option<String>) {
+    let publish = SideSettings { allow: vec![template], deny: Vec::new() };
+    (RoleSettings { publish, ..RoleSettings::default() }, None)
 }
 
 /// A template yields a subject of as many tokens as it has itself; those that it writes out stay,

@@ -5,6 +5,7 @@
 pub mod gate;
 pub mod identity;
 pub mod nats;
+pub mod policy;
 pub mod scratch;
 
 /// The moment of all targets.

@@ -8,7 +8,7 @@ use std::{
 use callgate_testkit::{
     CurveKey, Gate, NatsServer, Nkey,
     files::write_private,
-    gate::{Launch, http_get},
+    gate::{Launch, PERMISSIONS, http_get},
 };
 use tempfile::TempDir;
 
@@ -245,9 +245,7 @@ impl SceneBuilder {
         let (issuer, xkey, more) = (issuer.public(), xkey.public(), &self.server);
         format!(
             "accounts {{
-  AUTH {{ users: [ {{ user: callgate, password: callgate, permissions: {{
-    subscribe: [\"$SYS.REQ.USER.AUTH\", \"$SRV.>\", \"_INBOX.>\"]
-    publish: [\"_INBOX.>\", \"$SYS._INBOX.>\", \"$SYS.REQ.USER.INFO\", \"$SRV.INFO\"] }} }} ] }}
+  AUTH {{ users: [ {{ user: callgate, password: callgate, {PERMISSIONS} }} ] }}
   APP {{}}
   SYS {{}}
 }}

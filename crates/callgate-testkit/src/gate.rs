@@ -17,6 +17,11 @@ pub use binary::binary;
 pub use command::{Ran, command, run};
 pub use view::{View, http_get};
 
+/// What the service's user on the callout account needs, and no more, for nats-server's configuration.
+pub const PERMISSIONS: &str = r#"permissions: {
+    subscribe: ["$SYS.REQ.USER.AUTH", "$SRV.>", "_INBOX.>"]
+    publish: ["_INBOX.>", "$SYS._INBOX.>", "$SYS.REQ.USER.INFO", "$SRV.INFO"] }"#;
+
 /// In this time it must end when it is asked to.
 const END: Duration = Duration::from_secs(10);
 

@@ -1,6 +1,7 @@
 //! Configuration mode: everything stands in the server's configuration.
 
 use callgate::keys::KeyKind;
+use callgate_testkit::gate::PERMISSIONS;
 
 use super::{ACCOUNTS, Fixed, Pair, Signers, Site, Variation, Xkey};
 use crate::mode::Mode;
@@ -52,9 +53,7 @@ fn server(issuer: &Pair, xkey: Option<&Xkey>, auth: &Pair, variation: &Variation
         r#"
 accounts {{
   AUTH {{ users: [
-    {{ nkey: "{auth}", permissions {{
-      subscribe: ["$SYS.REQ.USER.AUTH", "$SRV.>", "_INBOX.>"]
-      publish: ["_INBOX.>", "$SYS._INBOX.>", "$SYS.REQ.USER.INFO", "$SRV.INFO"] }} }}
+    {{ nkey: "{auth}", {PERMISSIONS} }}
     {{ user: auth, password: auth }}
   ] }}
   APP {{ jetstream: enabled, users: [ {{ user: watch-APP, password: watch }} ] }}

@@ -19,7 +19,7 @@ use async_nats::{Client, ConnectOptions};
 use callgate_testkit::{
     CurveKey, Gate, NatsServer, Nkey, eventually,
     files::write_private,
-    gate::{Launch, command, run},
+    gate::{Launch, PERMISSIONS, command, run},
     kube::KubeCluster,
     wait::PATIENCE,
 };
@@ -181,9 +181,7 @@ async fn the_configuration_of_the_chart_is_good() {
 fn server_config(issuer: &str, xkey: &str) -> String {
     format!(
         "accounts {{
-  AUTH {{ users: [ {{ user: callgate, password: callgate, permissions: {{
-    subscribe: [\"$SYS.REQ.USER.AUTH\", \"$SRV.>\", \"_INBOX.>\"]
-    publish: [\"_INBOX.>\", \"$SYS._INBOX.>\", \"$SYS.REQ.USER.INFO\", \"$SRV.INFO\"] }} }} ] }}
+  AUTH {{ users: [ {{ user: callgate, password: callgate, {PERMISSIONS} }} ] }}
   APP {{}}
   OTHER {{}}
   SYS {{}}

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use callgate_testkit::{CurveKey, NatsServer, Nkey};
+use callgate_testkit::{CurveKey, NatsServer, Nkey, gate::PERMISSIONS};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -249,7 +249,3 @@ listen = \"127.0.0.1:0\"
         )
     }
 }
-
-const PERMISSIONS: &str = "permissions: {
-    subscribe: [\"$SYS.REQ.USER.AUTH\", \"$SRV.>\", \"_INBOX.>\"]
-    publish: [\"_INBOX.>\", \"$SYS._INBOX.>\", \"$SYS.REQ.USER.INFO\", \"$SRV.INFO\"] }";

@@ -119,13 +119,13 @@ impl Responder {
         let arrived = Arc::new(Semaphore::new(most_arrived as usize));
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let held_back = Arc::new(Semaphore::new(MAX_HELD_BACK as usize));
+        let answering =
+            Answering { client: client.clone(), held_back: Arc::clone(&held_back), stats };
         let worker = Worker {
-            client: client.clone(),
             gate,
             slots: Arc::clone(&slots),
             arrived: Arc::clone(&arrived),
-            held_back: Arc::clone(&held_back),
-            stats,
+            answering: Arc::new(answering),
         };
         let work = tokio::spawn(worker.run(subscription, stopped));
         Ok(Self { client, slots, arrived, most_arrived, held_back, stop, work, micro })
@@ -165,12 +165,10 @@ fn subscribe_error(subject: &str, error: &dyn std::error::Error) -> ServeError {
 }
 
 struct Worker {
-    client: Client,
     gate: Callgate,
     slots: Arc<Slots>,
     arrived: Arc<Semaphore>,
-    held_back: Arc<Semaphore>,
-    stats: Arc<Stats>,
+    answering: Arc<Answering>,
 }
 
 impl Worker {
@@ -191,7 +189,7 @@ impl Worker {
         if parting::say_goodbye(&mut subscription).await.is_err() {
             return;
         }
-        let mut the_last = pin!(parting::all_has_arrived(&self.client));
+        let mut the_last = pin!(parting::all_has_arrived(&self.answering.client));
         loop {
             tokio::select! {
                 // In this order: what has arrived is taken before the end is.
@@ -214,35 +212,34 @@ impl Worker {
         let xkey = headers.as_ref().and_then(|headers| headers.get(XKEY_HEADER));
         let xkey = xkey.map(|value| value.as_str().to_owned());
         let pipeline = self.gate.pipeline();
-        let answering = Answering {
-            client: self.client.clone(),
-            reply,
-            held_back: Arc::clone(&self.held_back),
-            stats: Arc::clone(&self.stats),
-        };
         let Ok(place) = Arc::clone(&self.arrived).try_acquire_owned() else {
             pipeline.pass_over(arrived);
             return;
         };
-        let slots = Arc::clone(&self.slots);
+        let (slots, answering) = (Arc::clone(&self.slots), Arc::clone(&self.answering));
         // Boxed, because a task's future is moved again when it ends, whatever its size.
         tokio::spawn(Box::pin(async move {
             let message = Message { payload: &payload, xkey_header: xkey.as_deref(), now, arrived };
             let handled = pipeline.handle_among(message, Some(&slots)).await;
-            answering.send(handled, place, arrived).await;
+            answering.send(reply, handled, place, arrived).await;
         }));
     }
 }
 
 struct Answering {
     client: Client,
-    reply: Subject,
     held_back: Arc<Semaphore>,
     stats: Arc<Stats>,
 }
 
 impl Answering {
-    async fn send(self, handled: Handled, place: OwnedSemaphorePermit, arrived: Instant) {
+    async fn send(
+        &self,
+        reply: Subject,
+        handled: Handled,
+        place: OwnedSemaphorePermit,
+        arrived: Instant,
+    ) {
         self.stats.count(arrived.elapsed());
         let Handled::Answer { bytes, not_before } = handled else { return };
         if let Some(moment) = not_before {
@@ -252,15 +249,15 @@ impl Answering {
             if held.is_ok() {
                 tokio::time::sleep_until(moment).await;
             }
-            self.publish(bytes).await;
+            self.publish(reply, bytes).await;
             return;
         }
-        self.publish(bytes).await;
+        self.publish(reply, bytes).await;
         drop(place);
     }
 
-    async fn publish(self, bytes: Vec<u8>) {
-        if let Err(error) = self.client.publish(self.reply, bytes.into()).await {
+    async fn publish(&self, reply: Subject, bytes: Vec<u8>) {
+        if let Err(error) = self.client.publish(reply, bytes.into()).await {
             self.stats.count_error(error.to_string());
         }
     }
@@ -303,9 +300,10 @@ mod tests {
         // It needs no server: nothing is sent.
         let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
         let client = options.connect("127.0.0.1:1").await.unwrap();
-        let (slots, held_back) = (Arc::default(), Arc::new(Semaphore::new(1)));
-        let (arrived, stats) = (Arc::new(Semaphore::new(1)), Arc::default());
-        let worker = Worker { client, gate, slots, arrived, held_back, stats };
+        let held_back = Arc::new(Semaphore::new(1));
+        let answering = Arc::new(Answering { client, held_back, stats: Arc::default() });
+        let (slots, arrived) = (Arc::default(), Arc::new(Semaphore::new(1)));
+        let worker = Worker { gate, slots, arrived, answering };
         let message = || NatsMessage {
             subject: AUTH_SUBJECT.into(),
             reply: Some("_INBOX.1".into()),

@@ -244,11 +244,14 @@ impl State {
 }
 
 impl Inner {
-    /// When new work of `source` would be finished, if nobody else came.
+    /// When new work of `source` would be finished, with a reserve of a quarter of the wait for
+    /// others who have their turn before. Without it a full queue is one where everybody is nearly
+    /// too late, and many would be refused only when their turn comes.
     fn end_of(&self, source: &SourceKey, workers: usize) -> Instant {
         let ahead = self.queue.ahead_of(source) + self.busy;
         let rounds = ahead.checked_div(workers).unwrap_or(ahead);
         let wait = self.pace().saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+        let wait = wait.saturating_add(wait / 4);
         let begun_now = self.end_if_begun_now();
         begun_now.checked_add(wait).unwrap_or(begun_now)
     }

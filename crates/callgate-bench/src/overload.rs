@@ -6,10 +6,12 @@ use callgate::secret::Secret;
 use callgate_authenticators::passwords::{StoredPassword, hash};
 
 mod ceiling;
+mod cores;
 mod load;
 mod report;
 mod site;
 
+use cores::Cores;
 use load::{Login, Rates};
 use report::Report;
 use site::{Plan, Site};
@@ -39,6 +41,10 @@ pub(crate) struct Args {
     /// Threads that hash, in the service and for the ceiling; without it the cores
     #[arg(long)]
     workers: Option<usize>,
+    /// The last core for the service, and for the ceiling, alone: what the service can do, and not what
+    /// load and server leave of it
+    #[arg(long)]
+    apart: bool,
     /// Offered password logins, in multiples of the ceiling
     #[arg(long, default_value_t = 4.0)]
     times: f64,
@@ -64,15 +70,19 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let workers = args.workers.unwrap_or(cores);
+    let cores = args.apart.then(Cores::apart).transpose()?;
+    let own = match &cores {
+        Some(cores) => cores.leave_it_alone().map(|()| 1)?,
+        None => thread::available_parallelism().map_or(1, usize::from),
+    };
+    let workers = args.workers.unwrap_or(own);
     let hash = match &args.hash {
         Some(hash) => hash.clone(),
         None => hash(&Secret::new(PASSWORD))?,
     };
     let stored = StoredPassword::parse(&hash)?;
     let duration = Duration::from_secs(args.seconds);
-    let first = ceiling::measure(&stored, workers, duration / 2);
+    let first = ceiling::measure(&stored, workers, cores.as_ref(), duration / 2)?;
     let offered = args.times * first.rate;
     let beside = match &args.callgate {
         Some(path) => path.clone(),
@@ -80,7 +90,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     };
     let nats_server = &args.nats_server;
     let users = (offered * duration.as_secs_f64()) as usize + 1000;
-    let plan = Plan { nats_server, callgate: &beside, workers, users, hash: &hash };
+    let cores = cores.as_ref();
+    let plan = Plan { nats_server, callgate: &beside, cores, workers, users, hash: &hash };
     let site = Site::start(&plan)?;
     let mut next_user = 1;
     let alone = Rates {
@@ -98,7 +109,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let memory_then = site.memory();
     let spent = site.cpu().zip(cpu).map(|(after, before)| after - before);
     drop(site);
-    let second = ceiling::measure(&stored, workers, duration / 2);
+    let second = ceiling::measure(&stored, workers, cores, duration / 2)?;
     let report = Report::new([first.rate, second.rate], workers, &quiet, &loaded, duration);
     let report = report.with_memory(memory, memory_then).with_cpu([first, second], spent);
     report.print(args.json)?;

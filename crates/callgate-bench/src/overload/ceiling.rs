@@ -9,7 +9,8 @@ use std::{
 use callgate::secret::Secret;
 use callgate_authenticators::passwords::{Scratch, StoredPassword};
 
-use crate::cpu::usage;
+use super::cores::Cores;
+use crate::{Failure, cpu::usage};
 
 /// Bare hashes.
 #[derive(Debug, Clone, Copy)]
@@ -20,25 +21,33 @@ pub(super) struct Bare {
     pub(super) cpu: f64,
 }
 
-/// Hashes on `workers` threads and does nothing else.
-pub(super) fn measure(stored: &StoredPassword, workers: usize, duration: Duration) -> Bare {
+/// Hashes on `workers` threads, on the service's core if it has one, and does nothing else.
+pub(super) fn measure(
+    stored: &StoredPassword,
+    workers: usize,
+    cores: Option<&Cores>,
+    duration: Duration,
+) -> Result<Bare, Failure> {
     let cpu = || usage(std::process::id()).unwrap_or_default().cpu;
     let cpu_before = cpu();
     let hashes = AtomicU64::new(0);
     let password = Secret::new("not the password");
     let started = Instant::now();
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                let mut scratch = Scratch::default();
-                while started.elapsed() < duration {
-                    std::hint::black_box(stored.verify(&password, &mut scratch));
-                    hashes.fetch_add(1, Ordering::Relaxed);
-                }
-            });
+    let hash = || {
+        cores.map_or(Ok(()), Cores::take_this_thread).map_err(|error| error.to_string())?;
+        let mut scratch = Scratch::default();
+        while started.elapsed() < duration {
+            std::hint::black_box(stored.verify(&password, &mut scratch));
+            hashes.fetch_add(1, Ordering::Relaxed);
         }
-    });
+        Ok::<_, String>(())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(hash)).collect();
+        let panicked = |_| Err("a hash panicked".to_owned());
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(panicked))
+    })?;
     let (hashes, took) = (hashes.load(Ordering::Relaxed) as f64, started.elapsed());
     let spent = cpu().saturating_sub(cpu_before);
-    Bare { rate: hashes / took.as_secs_f64(), cpu: spent.as_secs_f64() * 1e3 / hashes.max(1.0) }
+    Ok(Bare { rate: hashes / took.as_secs_f64(), cpu: spent.as_secs_f64() * 1e3 / hashes.max(1.0) })
 }

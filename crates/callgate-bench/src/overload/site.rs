@@ -13,6 +13,7 @@ use std::{
 use callgate::keys::{AccountSigner, CurveKey, Signer as _};
 use serde_json::json;
 
+use super::cores::Cores;
 use crate::{Failure, cpu::usage, premade::Target};
 
 /// How long a process may take to be there.
@@ -35,6 +36,8 @@ pub(super) struct Site {
 pub(super) struct Plan<'a> {
     pub(super) nats_server: &'a Path,
     pub(super) callgate: &'a Path,
+    /// If the service has a core for itself.
+    pub(super) cores: Option<&'a Cores>,
     pub(super) workers: usize,
     /// Users `u0`, `u1`, …
     pub(super) users: usize,
@@ -61,11 +64,11 @@ impl Site {
              {{ user: bench, password: bench }} ] }} }}\n"
         );
         fs::write(folder.path().join("nats-server.conf"), server_config)?;
-        let server = spawn(plan.nats_server, folder.path(), &["-c", "nats-server.conf"])?;
+        let server = spawn(plan.nats_server, None, folder.path(), &["-c", "nats-server.conf"])?;
         wait_for("nats-server", || TcpStream::connect(nats).is_ok())?;
         let target = configure(folder.path(), plan, nats, admin)?;
-        let callgate =
-            spawn(plan.callgate, folder.path(), &["serve", "--config", "callgate.toml"])?;
+        let serve = ["serve", "--config", "callgate.toml"];
+        let callgate = spawn(plan.callgate, plan.cores, folder.path(), &serve)?;
         let site = Self { callgate, _server: server, folder, address: nats, target };
         wait_for("callgate", || is_ready(admin))
             .map_err(|error| format!("{error}\n{}", site.log_of_callgate()))?;
@@ -126,7 +129,12 @@ fn private(path: &Path, text: &str) -> Result<(), Failure> {
     Ok(options.open(path)?.write_all(text.as_bytes())?)
 }
 
-fn spawn(program: &Path, folder: &Path, arguments: &[&str]) -> Result<Process, Failure> {
+fn spawn(
+    program: &Path,
+    cores: Option<&Cores>,
+    folder: &Path,
+    arguments: &[&str],
+) -> Result<Process, Failure> {
     let name = program.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let log: PathBuf = folder.join(format!("{name}.log"));
     // It runs in another folder, from which a relative path would lead elsewhere; a bare name is
@@ -135,7 +143,7 @@ fn spawn(program: &Path, folder: &Path, arguments: &[&str]) -> Result<Process, F
         1 => program.to_owned(),
         _ => std::path::absolute(program)?,
     };
-    let mut command = Command::new(&program);
+    let mut command = cores.map_or_else(|| Command::new(&program), |cores| cores.command(&program));
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(fs::File::create(log)?);
     let child = command.spawn();

@@ -1,93 +1,115 @@
-//! Tokens whose signature was checked, so that a reconnect storm costs no second check.
+//! Which key signed a token, so that a reconnect storm costs no second check of signatures.
 //!
-//! A token is found by its SHA-256. That needs no secret key: a token carries a signature that
-//! nobody can guess, so its digest tells nothing, and nobody can find two tokens of one digest.
-//! Only what a signature check proves is remembered. Everything that can change (time, keys,
-//! configuration) is judged on every hit; and a memory lives no longer than its configuration.
+//! That is all that is remembered. What a token says is read anew from the token that is shown, and
+//! judged on every hit; and a memory lives no longer than its configuration.
+//!
+//! A token is found by 128 bits of its digest under a key of this process. Half a digest is enough
+//! because of that key: somebody who has tokens of his own making signed could search a plain one of
+//! this length for two that look alike, and have the second pass for the first. Under a key that he
+//! does not know he can only show tokens and hope.
 
 use std::{fmt, sync::Arc};
 
-use aws_lc_rs::digest::{SHA256, digest};
-use quick_cache::{Weighter, sync::Cache};
-use serde_json::{Map, Value};
+use quick_cache::sync::Cache;
 
-use crate::{jwks::JsonWebKey, jws::RegisteredClaims};
+use crate::{jwks::JsonWebKey, passwords::digest};
 
-/// A larger token counts as several, so that the number bounds memory too.
-const ORDINARY_SIZE: usize = 2048;
+/// What a token is found by: only for who was told to remember it, and only in this process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct TokenDigest([u8; 16]);
 
-/// A token's SHA-256.
-pub(crate) type TokenDigest = [u8; 32];
+impl TokenDigest {
+    /// The digest of a token, for one authenticator.
+    pub(crate) fn of(authenticator: &str, token: &str) -> Self {
+        let whole = digest(&[authenticator.as_bytes(), token.as_bytes()]);
+        let mut half = [0; 16];
+        half.iter_mut().zip(whole).for_each(|(to, from)| *to = from);
+        Self(half)
+    }
+}
 
-/// A token whose signature was good when it was checked, by this key.
-#[derive(Debug)]
-pub(crate) struct Verified {
-    /// Whose answer it was.
-    pub(crate) authenticator: Arc<str>,
-    /// Its issuer.
-    pub(crate) issuer: Arc<str>,
-    /// What signed it.
-    pub(crate) key: Arc<JsonWebKey>,
-    /// What every token has.
-    pub(crate) registered: RegisteredClaims,
-    /// All that it says.
-    pub(crate) claims: Map<String, Value>,
-    /// How long the token was.
-    pub(crate) size: usize,
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenDigest([redacted])")
+    }
 }
 
 /// Tokens that were verified under one configuration, of all issuers.
 pub(crate) struct Remembered {
-    tokens: Option<Cache<TokenDigest, Arc<Verified>, BySize>>,
-}
-
-#[derive(Clone)]
-struct BySize;
-
-impl Weighter<TokenDigest, Arc<Verified>> for BySize {
-    fn weight(&self, _: &TokenDigest, verified: &Arc<Verified>) -> u64 {
-        verified.size.div_ceil(ORDINARY_SIZE).max(1) as u64
-    }
+    keys: Option<Cache<TokenDigest, Arc<JsonWebKey>>>,
 }
 
 impl Remembered {
     /// Room for this many tokens; none switches it off.
     pub(crate) fn new(tokens: usize) -> Self {
-        let cache = || Cache::with_weighter(tokens, tokens as u64, BySize);
-        Self { tokens: (tokens > 0).then(cache) }
+        Self { keys: (tokens > 0).then(|| Cache::new(tokens)) }
     }
 
-    pub(crate) fn digest(token: &str) -> TokenDigest {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-        bytes
+    /// The key that signed it, when that was checked.
+    pub(crate) fn find(&self, token: &TokenDigest) -> Option<Arc<JsonWebKey>> {
+        self.keys.as_ref()?.get(token)
     }
 
-    pub(crate) fn find(&self, digest: &TokenDigest) -> Option<Arc<Verified>> {
-        self.tokens.as_ref()?.get(digest)
-    }
-
-    pub(crate) fn remember(&self, digest: TokenDigest, verified: Arc<Verified>) {
-        if let Some(tokens) = &self.tokens {
-            tokens.insert(digest, verified);
+    pub(crate) fn remember(&self, token: TokenDigest, key: Arc<JsonWebKey>) {
+        if let Some(keys) = &self.keys {
+            keys.insert(token, key);
         }
     }
 
-    pub(crate) fn forget(&self, digest: &TokenDigest) {
-        if let Some(tokens) = &self.tokens {
-            tokens.remove(digest);
+    pub(crate) fn forget(&self, token: &TokenDigest) {
+        if let Some(keys) = &self.keys {
+            keys.remove(token);
         }
     }
 
     /// How many are remembered.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.tokens.as_ref().map_or(0, Cache::len)
+        self.keys.as_ref().map_or(0, Cache::len)
     }
 }
 
 impl fmt::Debug for Remembered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Remembered")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{jwks::Reading, jws::Algorithm, test_issuer::TestKey};
+
+    fn key() -> Arc<JsonWebKey> {
+        match JsonWebKey::read(&TestKey::new("k", Algorithm::EdDsa).jwk(), &Algorithm::ALL) {
+            Reading::Key(key) => Arc::new(key),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn filled(room: usize, tokens: usize) -> Remembered {
+        let (remembered, key) = (Remembered::new(room), key());
+        for n in 0..tokens {
+            remembered.remember(TokenDigest::of("a", &n.to_string()), Arc::clone(&key));
+        }
+        remembered
+    }
+
+    #[test]
+    fn what_one_authenticator_verified_counts_for_no_other() {
+        let of = TokenDigest::of;
+        assert_eq!(of("a", "token"), of("a", "token"));
+        for other in [of("b", "token"), of("a", "tokem"), of("at", "oken"), of("", "atoken")] {
+            assert!(other != of("a", "token"));
+        }
+    }
+
+    #[test]
+    fn remembered_tokens_are_bounded_by_number() {
+        for (room, most) in [(0, 0), (1, 1), (100, 128)] {
+            let remembered = filled(room, 1000);
+            assert!(remembered.len() <= most, "{room}: {}", remembered.len());
+            assert_eq!(remembered.len() == 0, room == 0);
+        }
     }
 }

@@ -14,7 +14,11 @@ use super::{
     asking::Asking,
     token::ServiceAccountClaims,
 };
-use crate::{jws::claims::bad, kind::BuildContext, remembered::TokenDigest};
+use crate::{
+    jws::claims::bad,
+    kind::BuildContext,
+    remembered::{TokenDigest, last_tokens},
+};
 
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 /// As long as the API server itself remembers a yes (`--authentication-token-webhook-cache…` of
@@ -63,8 +67,8 @@ struct User {
 impl Reviews {
     /// Remembers at most as many tokens as the configuration says.
     pub(super) fn new(context: &BuildContext, api: Arc<ApiServer>, audience: &[String]) -> Self {
-        let (authenticator, tokens) = (Arc::clone(&context.name), context.cache.tokens);
-        let good = (tokens > 0).then(|| Cache::new(tokens));
+        let authenticator = Arc::clone(&context.name);
+        let good = last_tokens(context.cache.tokens);
         Self { authenticator, api, audience: audience.to_vec(), good, asking: Asking::default() }
     }
 

@@ -99,7 +99,7 @@ are found through an index; others are evaluated one by one, about {each_conditi
 |---|---|---|
 | a server's shared curve key is remembered | it is stored only after the request's signature was verified and the header's key was the signed one; bounded in number | `open::` tests of the library |
 | a server's verifying key is remembered after its first good signature | every request's signature is verified all the same | `open::` tests |
-| a verified bearer token is remembered by digest | expiry, key still in the set, and entry are judged on every hit; bounded by number and size | `remembered::` and `oidc::` tests |
+| which key signed a bearer token is remembered by the token's keyed digest | all that it says is read anew and judged on every hit; the key must still be in the set; bounded by number | `remembered::` and `oidc::` tests |
 | bindings are found through an index | the outcome is that of evaluating all | `properties::bindings_that_are_passed_over_would_not_have_matched` |
 | Ed25519: `ed25519-dalek` verifies, `aws-lc-rs` signs; RSA and ECDSA: `aws-lc-rs` | run-time CPU detection, no build for one machine | Wycheproof's vectors |
 

@@ -17,6 +17,7 @@ pub mod passwords;
 mod remembered;
 pub mod service_tokens;
 pub mod settings;
+mod signatures;
 pub mod users;
 
 #[cfg(test)]

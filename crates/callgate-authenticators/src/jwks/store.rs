@@ -108,6 +108,11 @@ impl KeyStore {
         self.keeper.take(json).map(drop)
     }
 
+    /// The algorithms that its keys may be used with.
+    pub fn algorithms(&self) -> &[Algorithm] {
+        &self.keeper.algorithms
+    }
+
     /// The key for a token of this header. Asks the source if it does not know the key and the
     /// cool-down is over; all who wait share that one question.
     ///

@@ -67,6 +67,21 @@ impl RegisteredClaims {
         self.audience.iter().flatten().any(|one| accepted.contains(one))
     }
 
+    /// Judges the audience.
+    ///
+    /// # Errors
+    /// `wrong_audience` if it is for none of `accepted`.
+    pub(crate) fn check_audience(&self, accepted: &[String]) -> Result<(), Rejection> {
+        if self.is_for(accepted) {
+            return Ok(());
+        }
+        let ours = accepted.join("`, `");
+        Err(rejection(
+            Reason::WrongAudience,
+            format!("the token is not for this system: its `aud` has none of `{ours}`"),
+        ))
+    }
+
     /// Judges the times.
     ///
     /// # Errors

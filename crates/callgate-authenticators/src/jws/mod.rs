@@ -54,6 +54,7 @@ pub enum JwsError {
 /// A token taken apart by its dots; nothing in it is decoded or verified yet.
 #[derive(Clone, Copy)]
 pub struct Compact<'t> {
+    whole: &'t str,
     header: &'t str,
     claims: &'t str,
     signature: &'t str,
@@ -75,7 +76,12 @@ impl<'t> Compact<'t> {
         if parts.into_iter().any(str::is_empty) || claims.contains('.') {
             return Err(JwsError::Form);
         }
-        Ok(Self { header, claims, signature, signed })
+        Ok(Self { whole: token, header, claims, signature, signed })
+    }
+
+    /// The whole token.
+    pub fn as_str(&self) -> &'t str {
+        self.whole
     }
 
     /// The header, decoded and checked.
@@ -112,6 +118,13 @@ impl<'t> Compact<'t> {
     pub fn signed(&self) -> &'t [u8] {
         self.signed.as_bytes()
     }
+}
+
+/// A token taken apart, and its claims: nothing of it is verified.
+pub(crate) fn unverified(token: &str) -> Result<(Compact<'_>, Map<String, Value>), JwsError> {
+    let compact = Compact::split(token)?;
+    let claims = compact.claims()?;
+    Ok((compact, claims))
 }
 
 impl std::fmt::Debug for Compact<'_> {

@@ -14,7 +14,7 @@ use tokio::{task::AbortHandle, time::Instant};
 use super::{
     accounts::{Account, Accounts, Read},
     api::{ApiError, ApiServer},
-    token::Named,
+    token::ServiceAccountClaims,
     watch,
 };
 use crate::kind::Observer;
@@ -110,14 +110,14 @@ impl Cluster {
         Self { background: !tasks.is_empty(), tasks, inner }
     }
 
-    /// The account of that key, which is `namespace/name`, if it exists.
+    /// The account that a token names, if it exists; `key` is its `namespace/name`.
     ///
     /// # Errors
     /// If nobody can tell: not everything is listed yet, or the API server is not reached.
     pub(super) async fn account(
         &self,
         key: &str,
-        Named { namespace, name, .. }: &Named<'_>,
+        ServiceAccountClaims { namespace, name, .. }: &ServiceAccountClaims<'_>,
     ) -> Result<Option<Arc<Account>>, Unsynced> {
         if self.background {
             let found = self.inner.accounts.find(key);

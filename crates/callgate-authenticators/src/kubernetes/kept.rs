@@ -14,8 +14,8 @@ use crate::{
     jwks::{FileSource, KeySource, KeyStore, Timing, UrlSource},
     jws::Algorithm,
     kind::BuildContext,
-    remembered::Remembered,
     settings::Table,
+    signatures::Signatures,
 };
 
 /// The keys of the issuer. They outlive a reload that leaves their settings as they are.
@@ -65,9 +65,9 @@ pub(super) fn keys_proof(
         let fault = |error| table.fault("jwks_file", format!("the file is not usable: {error}"));
         keys.preload(&json).map_err(fault).ok()?;
     }
-    let generation = context.generation.to_string();
-    let remembered = shared.obtain(&generation, || Remembered::new(context.cache.tokens));
-    Some(Proof::Keys { issuer, keys, remembered })
+    // API servers write no `typ`, which counts as `JWT`.
+    let signatures = Signatures::new(context, keys, vec!["JWT".to_owned()]);
+    Some(Proof::Keys { issuer, signatures })
 }
 
 /// The API server is near, and its keys change without notice: it is asked every minute, and after

@@ -16,7 +16,7 @@ mod watch;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use callgate::{
-    authn::{Authenticator, Decline, Identity, Readiness},
+    authn::{Authenticator, Decline, Identity, Readiness, Rejection},
     clock::UnixTime,
     decision::Reason,
     policy::settings::RoleSettings,
@@ -26,11 +26,11 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::{
-    jwks::{JsonWebKey, KeyStore},
-    jws::{Algorithm, Compact, RegisteredClaims, TimeRules, claims::bad},
+    jwks::KeyStore,
+    jws::{Algorithm, RegisteredClaims, TimeRules, unverified},
     kind::{BuildContext, Kind},
-    remembered::{Remembered, Verified},
     settings::Table,
+    signatures::Signatures,
 };
 use accounts::Account;
 use api::ApiServer;
@@ -40,12 +40,9 @@ use kept::{identity_of_cluster, keys_proof};
 use keys::Issuer;
 use review::Reviews;
 use siblings::Siblings;
-use token::{MAX_SUBJECT, Named, ServiceAccountClaims, looks_like_ours};
+use token::{MAX_SUBJECT, ServiceAccountClaims, looks_like_ours};
 
 const TIMES: TimeRules = TimeRules { leeway: Duration::from_secs(30), max_lifetime: None };
-/// API servers write no `typ`, which counts as `JWT`.
-const TYPES: [&str; 1] = ["JWT"];
-
 /// Service account tokens of one Kubernetes cluster.
 pub struct Kubernetes {
     name: Arc<str>,
@@ -58,7 +55,7 @@ pub struct Kubernetes {
 
 /// How a token is proven.
 enum Proof {
-    Keys { issuer: Arc<Issuer>, keys: Arc<KeyStore>, remembered: Arc<Remembered> },
+    Keys { issuer: Arc<Issuer>, signatures: Signatures },
     Review { issuer: Option<Arc<Issuer>>, reviews: Reviews },
 }
 
@@ -72,12 +69,6 @@ pub(crate) fn asked(
     (proposal, malformed)
 }
 
-/// What a proven token says: what every token has, and what [`ServiceAccountClaims::told`] of the rest.
-enum Proven {
-    Remembered(Arc<Verified>),
-    Reviewed(RegisteredClaims, Map<String, Value>),
-}
-
 impl Proof {
     /// The issuer, if it is known or will be.
     fn issuer(&self) -> Option<&Arc<Issuer>> {
@@ -86,13 +77,27 @@ impl Proof {
             Self::Review { issuer, .. } => issuer.as_ref(),
         }
     }
-}
 
-impl Proven {
-    fn parts(&self) -> (&RegisteredClaims, &Map<String, Value>) {
-        match self {
-            Self::Remembered(verified) => (&verified.registered, &verified.claims),
-            Self::Reviewed(registered, claims) => (registered, claims),
+    /// The issuer that the claims name, if that is ours.
+    ///
+    /// # Errors
+    /// [`Decline::NotMine`] if it is not; unavailable if nobody can tell yet.
+    async fn issuer_of<'c>(&self, claims: &'c Map<String, Value>) -> Result<&'c str, Decline> {
+        let found = claims.get("iss").and_then(Value::as_str);
+        let known = match self {
+            Self::Keys { issuer, signatures } => match issuer.known() {
+                Some(issuer) => Some(issuer),
+                // Whose it is shows only when the issuer is known; of another kind it is never ours.
+                None if !looks_like_ours(claims) => return Err(Decline::NotMine),
+                None => Some(learn(issuer, &signatures.keys).await?),
+            },
+            // Whose the others are, the API server says.
+            Self::Review { .. } if !looks_like_ours(claims) => return Err(Decline::NotMine),
+            Self::Review { issuer, .. } => issuer.as_ref().and_then(|issuer| issuer.known()),
+        };
+        match known {
+            Some(issuer) if found != Some(&*issuer) => Err(Decline::NotMine),
+            Some(_) | None => Ok(found.unwrap_or_default()),
         }
     }
 }
@@ -123,7 +128,7 @@ impl Kubernetes {
         let proof = match settings.verify {
             Verify::TokenReview => Proof::Review {
                 issuer: settings.issuer.as_deref().map(|issuer| Arc::new(Issuer::given(issuer))),
-                reviews: Reviews::new(api, &settings.audience, context.cache.tokens),
+                reviews: Reviews::new(context, api, &settings.audience),
             },
             Verify::Jwks => keys_proof(context, &settings, &api, &id, table)?,
         };
@@ -146,111 +151,55 @@ impl Kubernetes {
     /// rejected with the reason if anything is wrong with one that is; unavailable if the API
     /// server has not told enough yet.
     pub async fn identify(&self, token: &str, now: UnixTime) -> Result<Identity, Decline> {
+        // What cannot be read names no issuer, and so is nobody's.
+        let (compact, claims) = unverified(token).map_err(|_| Decline::NotMine)?;
+        let issuer = self.proof.issuer_of(&claims).await?;
+        let registered = RegisteredClaims::read_with(&claims, MAX_SUBJECT)?;
+        if self.is_for_another(&registered, issuer) {
+            return Err(Decline::NotMine);
+        }
         match &self.proof {
-            Proof::Keys { issuer, keys, remembered } => {
-                let digest = Remembered::digest(token);
-                if let Some(verified) = remembered.find(&digest) {
-                    match self.recall(verified, issuer, keys) {
-                        Recalled::Proven(proven) => return self.judge(&proven, now).await,
-                        Recalled::Declined(decline) => return Err(decline),
-                        Recalled::Outdated => remembered.forget(&digest),
-                    }
-                }
-                let verified = Arc::new(self.verify(token, issuer, keys).await?);
-                let proven = Proven::Remembered(Arc::clone(&verified));
-                let identity = self.judge(&proven, now).await?;
-                remembered.remember(digest, verified);
+            Proof::Keys { signatures, .. } => {
+                let signed = signatures.check(&compact).await?;
+                let account = self.judge(&registered, &claims, now)?;
+                let identity = self.admit(&account, registered.expires).await?;
+                signed.remember();
                 Ok(identity)
             }
-            Proof::Review { issuer, reviews } => {
-                let issuer = issuer.as_ref().and_then(|issuer| issuer.known());
-                let proven = self.review(token, issuer.as_deref(), reviews, now).await?;
-                self.judge(&proven, now).await
+            Proof::Review { reviews, .. } => {
+                // Everything that can be told without the API server comes first.
+                let account = self.judge(&registered, &claims, now)?;
+                reviews.check(token, &account).await?;
+                self.admit(&account, registered.expires).await
             }
         }
     }
 
-    /// What becomes of a token that was verified before.
-    fn recall(&self, verified: Arc<Verified>, issuer: &Issuer, keys: &KeyStore) -> Recalled {
-        let mine = issuer.known().is_some_and(|known| *verified.issuer == **known);
-        if mine && self.is_for_another(&verified.registered, &verified.issuer) {
-            return Recalled::Declined(Decline::NotMine);
-        }
-        if !mine || verified.authenticator != self.name {
-            return Recalled::Outdated;
-        }
-        match keys.still_has(&verified.key) {
-            Ok(true) => Recalled::Proven(Proven::Remembered(verified)),
-            Ok(false) => Recalled::Outdated,
-            Err(error) => Recalled::Declined(Decline::Unavailable(error.into())),
-        }
-    }
-
-    /// Checks everything about a token that never changes, its signature last.
-    async fn verify(
+    /// Everything that the token alone can tell.
+    fn judge<'c>(
         &self,
-        token: &str,
-        issuer: &Issuer,
-        keys: &KeyStore,
-    ) -> Result<Verified, Decline> {
-        let (compact, claims) = read(token)?;
-        let issuer = match issuer.known() {
-            Some(issuer) => issuer,
-            // Whose it is shows only when the issuer is known; of another kind it is never ours.
-            None if !looks_like_ours(&claims) => return Err(Decline::NotMine),
-            None => learn(issuer, keys).await?,
-        };
-        if claims.get("iss").and_then(Value::as_str) != Some(&**issuer) {
-            return Err(Decline::NotMine);
-        }
-        let registered = RegisteredClaims::read_with(&claims, MAX_SUBJECT)?;
-        if self.is_for_another(&registered, &issuer) {
-            return Err(Decline::NotMine);
-        }
-        let key = check_signature(&compact, keys).await?;
-        self.check_audience(&registered)?;
-        let claims = ServiceAccountClaims::read(&claims)?.told();
-        let (authenticator, issuer) = (Arc::clone(&self.name), Arc::from(issuer.as_str()));
-        Ok(Verified { authenticator, issuer, key, registered, claims, size: token.len() })
-    }
-
-    /// Has the API server check a token, after everything that can be told without it.
-    async fn review(
-        &self,
-        token: &str,
-        issuer: Option<&String>,
-        reviews: &Reviews,
+        registered: &RegisteredClaims,
+        claims: &'c Map<String, Value>,
         now: UnixTime,
-    ) -> Result<Proven, Decline> {
-        let (_, claims) = read(token)?;
-        let found = claims.get("iss").and_then(Value::as_str).unwrap_or_default();
-        if !looks_like_ours(&claims) || issuer.is_some_and(|issuer| found != issuer) {
-            return Err(Decline::NotMine);
-        }
-        let registered = RegisteredClaims::read_with(&claims, MAX_SUBJECT)?;
-        if self.is_for_another(&registered, found) {
-            return Err(Decline::NotMine);
-        }
-        self.check_registered(&registered, now)?;
-        let account = ServiceAccountClaims::read(&claims)?;
-        reviews.check(token, &account).await?;
-        Ok(Proven::Reviewed(registered, account.told()))
+    ) -> Result<ServiceAccountClaims<'c>, Rejection> {
+        registered.check_audience(&self.audience)?;
+        registered.check_times(now, &TIMES)?;
+        ServiceAccountClaims::read(claims)
     }
 
-    /// Everything that depends on the time or on the cluster.
-    async fn judge(&self, proven: &Proven, now: UnixTime) -> Result<Identity, Decline> {
-        let (registered, told) = proven.parts();
-        self.check_registered(registered, now)?;
-        let Some(named) = Named::of(told) else {
-            return Err(bad("it names no service account".to_owned()).into());
-        };
-        let Named { namespace, name, uid } = named;
+    /// Everything that depends on the cluster.
+    async fn admit(
+        &self,
+        named: &ServiceAccountClaims<'_>,
+        expires: UnixTime,
+    ) -> Result<Identity, Decline> {
+        let ServiceAccountClaims { namespace, name, uid, .. } = *named;
         let unknown = |why: String| Decline::rejected(Reason::UnknownServiceAccount, why);
         if !self.namespaces.is_empty() && self.namespaces.iter().all(|known| known != namespace) {
             return Err(unknown(format!("the namespace `{namespace}` is not one of `namespaces`")));
         }
         let user = format!("{namespace}/{name}");
-        let account = self.cluster.account(&user, &named).await;
+        let account = self.cluster.account(&user, named).await;
         let account = account.map_err(|error| Decline::Unavailable(error.into()))?;
         let Some(account) = account else {
             return Err(unknown(format!(
@@ -263,7 +212,7 @@ impl Kubernetes {
                  uid is another one"
             )));
         }
-        Ok(identity(user, &named, told, &account, registered.expires))
+        Ok(identity(user, named, &account, expires))
     }
 
     /// True if a sibling takes it. Otherwise it is ours, even if it is for nobody here: then the
@@ -273,40 +222,6 @@ impl Kubernetes {
         !registered.is_for(&self.audience)
             && self.siblings.another_takes(&self.name, issuer, audience)
     }
-
-    fn check_audience(&self, registered: &RegisteredClaims) -> Result<(), Decline> {
-        if registered.is_for(&self.audience) {
-            return Ok(());
-        }
-        let ours = self.audience.join("`, `");
-        Err(Decline::rejected(
-            Reason::WrongAudience,
-            format!("the token is not for this system: its `aud` has none of `{ours}`"),
-        ))
-    }
-
-    fn check_registered(
-        &self,
-        registered: &RegisteredClaims,
-        now: UnixTime,
-    ) -> Result<(), Decline> {
-        self.check_audience(registered)?;
-        Ok(registered.check_times(now, &TIMES)?)
-    }
-}
-
-enum Recalled {
-    Proven(Proven),
-    Declined(Decline),
-    /// It must be verified anew.
-    Outdated,
-}
-
-fn read(token: &str) -> Result<(Compact<'_>, Map<String, Value>), Decline> {
-    let compact = Compact::split(token).map_err(|_| Decline::NotMine)?;
-    // What cannot be read names no issuer, and so is nobody's.
-    let claims = compact.claims().map_err(|_| Decline::NotMine)?;
-    Ok((compact, claims))
 }
 
 /// Fetching keys brings the issuer too: any lookup makes the store ask, or wait for who does.
@@ -319,33 +234,13 @@ async fn learn(issuer: &Issuer, keys: &KeyStore) -> Result<Arc<String>, Decline>
     })
 }
 
-async fn check_signature(
-    compact: &Compact<'_>,
-    keys: &KeyStore,
-) -> Result<Arc<JsonWebKey>, Decline> {
-    let header = compact.header().map_err(|error| bad(error.to_string()))?;
-    if !header.is_of_kind(&TYPES) {
-        return Err(bad("its `typ` is not `JWT`".to_owned()).into());
-    }
-    let algorithm = header.algorithm.parse::<Algorithm>();
-    let algorithm =
-        algorithm.map_err(|_| bad("its `alg` is not one that is accepted".to_owned()))?;
-    let signature = compact.signature().map_err(|error| bad(error.to_string()))?;
-    let key = keys.find(header.key_id.as_deref(), algorithm).await?;
-    match key.verifies(algorithm, compact.signed(), &signature) {
-        true => Ok(key),
-        false => Err(bad("its signature is not good".to_owned()).into()),
-    }
-}
-
 fn identity(
     user: String,
-    named: &Named<'_>,
-    told: &Map<String, Value>,
+    named: &ServiceAccountClaims<'_>,
     account: &Account,
     expires: UnixTime,
 ) -> Identity {
-    let mut claims = told.clone();
+    let mut claims = named.told();
     claims.insert("labels".to_owned(), Value::Object(account.labels.as_json()));
     claims.insert("annotations".to_owned(), Value::Object(account.annotations.as_json()));
     // No name has an underscore, so that this stays one token and two names never become one.
@@ -378,13 +273,12 @@ impl Authenticator for Kubernetes {
 
     fn readiness(&self) -> Readiness {
         let keys = match &self.proof {
-            Proof::Keys { keys, .. } => keys.check().map_err(|error| error.to_string()),
-            Proof::Review { .. } => Ok(()),
+            Proof::Keys { signatures, .. } => signatures.readiness(),
+            Proof::Review { .. } => Readiness::Ready,
         };
-        let accounts = || self.cluster.check().map_err(|error| error.to_string());
-        match keys.and_then(|()| accounts()) {
-            Ok(()) => Readiness::Ready,
-            Err(why) => Readiness::Waiting(why),
+        match (keys, self.cluster.check()) {
+            (Readiness::Ready, Err(error)) => Readiness::Waiting(error.to_string()),
+            (keys, _) => keys,
         }
     }
 }

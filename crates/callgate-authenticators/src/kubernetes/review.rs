@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     jws::claims::bad,
-    remembered::{Remembered, TokenDigest},
+    kind::BuildContext,
+    remembered::{TokenDigest, last_tokens},
 };
 
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -27,6 +28,7 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 /// Asks the API server, once for all who show a token at the same time, and remembers its yes by
 /// the token's digest.
 pub(super) struct Reviews {
+    authenticator: Arc<str>,
     api: Arc<ApiServer>,
     audience: Vec<String>,
     good: Option<Cache<TokenDigest, Instant>>,
@@ -63,10 +65,11 @@ struct User {
 }
 
 impl Reviews {
-    /// Remembers at most this many tokens.
-    pub(super) fn new(api: Arc<ApiServer>, audience: &[String], tokens: usize) -> Self {
-        let good = (tokens > 0).then(|| Cache::new(tokens));
-        Self { api, audience: audience.to_vec(), good, asking: Asking::default() }
+    /// Remembers at most as many tokens as the configuration says.
+    pub(super) fn new(context: &BuildContext, api: Arc<ApiServer>, audience: &[String]) -> Self {
+        let authenticator = Arc::clone(&context.name);
+        let good = last_tokens(context.cache.tokens);
+        Self { authenticator, api, audience: audience.to_vec(), good, asking: Asking::default() }
     }
 
     /// Whether the API server takes this token for one of our audiences, from this account.
@@ -78,7 +81,7 @@ impl Reviews {
         token: &str,
         claims: &ServiceAccountClaims<'_>,
     ) -> Result<(), Decline> {
-        let digest = Remembered::digest(token);
+        let digest = TokenDigest::of(&self.authenticator, token);
         if self.remembers(&digest) {
             return Ok(());
         }

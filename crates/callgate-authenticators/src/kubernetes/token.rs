@@ -28,29 +28,6 @@ pub(super) struct ServiceAccountClaims<'c> {
     pub(super) node: Option<Bound<'c>>,
 }
 
-const NAMESPACE: &str = "namespace";
-const NAME: &str = "service_account";
-const UID: &str = "uid";
-
-/// Which account a token is of, from what [`ServiceAccountClaims::told`] made of it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Named<'c> {
-    pub(super) namespace: &'c str,
-    pub(super) name: &'c str,
-    pub(super) uid: &'c str,
-}
-
-impl<'c> Named<'c> {
-    /// Nothing if they were not made so.
-    pub(super) fn of(told: &'c Map<String, Value>) -> Option<Self> {
-        Some(Self {
-            namespace: text(told, NAMESPACE)?,
-            name: text(told, NAME)?,
-            uid: text(told, UID)?,
-        })
-    }
-}
-
 /// An object that a token is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bound<'c> {
@@ -99,14 +76,14 @@ impl<'c> ServiceAccountClaims<'c> {
         }
     }
 
-    /// What bindings see of the token. Once read, this is all that is needed of it.
+    /// What bindings see of the token.
     pub(super) fn told(&self) -> Map<String, Value> {
         let Self { namespace, name, uid, pod, node } = *self;
         let mut told = Map::new();
         let mut say = |key: &str, text: &str| drop(told.insert(key.to_owned(), text.into()));
-        say(NAMESPACE, namespace);
-        say(NAME, name);
-        say(UID, uid);
+        say("namespace", namespace);
+        say("service_account", name);
+        say("uid", uid);
         if let Some(pod) = pod {
             say("pod", pod.name);
             say("pod_uid", pod.uid.unwrap_or_default());

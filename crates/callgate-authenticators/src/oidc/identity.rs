@@ -1,37 +1,40 @@
 //! From verified claims to an identity.
 
-use callgate::authn::{Identity, Rejection};
+use callgate::{
+    authn::{Identity, Rejection},
+    clock::UnixTime,
+};
 use serde_json::{Map, Value};
 
 use super::config::ClaimRules;
-use crate::{
-    jws::{
-        MAX_SUBJECT,
-        claims::{bad, strings},
-    },
-    remembered::Verified,
+use crate::jws::{
+    MAX_SUBJECT,
+    claims::{bad, strings},
 };
 
 /// The event that a logout token is about (OpenID Connect Back-Channel Logout 1.0 section 2.4).
 const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 impl ClaimRules {
-    /// The identity of a token whose signature, audience and times are good.
+    /// The identity of a token whose signature, audience and times are good, until it ends.
     ///
     /// # Errors
     /// `bad_token` if a required claim is not there or has another value, or the user or the
     /// groups are not what they should be.
-    pub(super) fn identity(&self, verified: &Verified) -> Result<Identity, Rejection> {
-        let claims = &verified.claims;
+    pub(super) fn identity(
+        &self,
+        claims: Map<String, Value>,
+        expires: UnixTime,
+    ) -> Result<Identity, Rejection> {
         if claims.get("events").is_some_and(|events| events.get(LOGOUT).is_some()) {
             return Err(bad("it is a logout token, which says that somebody left".to_owned()));
         }
-        self.check_required(claims)?;
+        self.check_required(&claims)?;
         Ok(Identity {
-            user: self.user(claims)?,
-            groups: self.groups(claims)?,
-            claims: claims.clone(),
-            expires_at: Some(verified.registered.expires),
+            user: self.user(&claims)?,
+            groups: self.groups(&claims)?,
+            claims,
+            expires_at: Some(expires),
             ..Identity::default()
         })
     }

@@ -13,19 +13,19 @@ use std::{fmt, sync::Arc};
 use callgate::{
     authn::{Authenticator, Decline, Identity, Readiness},
     clock::UnixTime,
-    decision::Reason,
     request::{AuthRequest, Credential},
 };
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
     http_client::{ClientError, HttpClient, HttpSettings},
-    jwks::{DiscoverySource, FileSource, JsonWebKey, KeySource, KeyStore, Timing, UrlSource},
-    jws::{Compact, RegisteredClaims, claims::bad},
-    kind::{BuildContext, Kind, Observer},
-    remembered::{Remembered, Verified},
+    jwks::{DiscoverySource, FileSource, KeySource, KeyStore, Timing, UrlSource},
+    jws::{RegisteredClaims, claims::bad, unverified},
+    kind::{BuildContext, Kind},
     settings::Table,
+    signatures::Signatures,
 };
 use issuers::Issuers;
 
@@ -34,10 +34,8 @@ pub struct Oidc {
     name: Arc<str>,
     issuer: Arc<str>,
     settings: Settings,
-    keys: Arc<KeyStore>,
+    signatures: Signatures,
     issuers: Arc<Issuers>,
-    remembered: Arc<Remembered>,
-    observer: Arc<dyn Observer>,
 }
 
 impl Oidc {
@@ -50,9 +48,9 @@ impl Oidc {
     }
 
     fn with(context: &BuildContext, settings: Settings, table: &Table<'_>) -> Option<Self> {
-        // Both are made anew for each configuration: nothing of an older one is left in them.
-        let (shared, generation) = (&context.shared, context.generation.to_string());
-        let issuers: Arc<Issuers> = shared.obtain(&generation, Issuers::default);
+        // Made anew for each configuration: nothing of an older one is left in it.
+        let issuers: Arc<Issuers> =
+            context.shared.obtain(&context.generation.to_string(), Issuers::default);
         issuers
             .add(&context.name, &settings.issuer, &settings.audience)
             .map_err(|overlap| table.fault("audience", overlap))
@@ -60,11 +58,10 @@ impl Oidc {
         let keys = key_store(context, &settings)
             .map_err(|fault| table.fault(fault.key, fault.text))
             .ok()?;
-        let remembered = shared.obtain(&generation, || Remembered::new(context.cache.tokens));
+        let signatures = Signatures::new(context, keys, settings.types.clone());
         let name = Arc::clone(&context.name);
         let issuer = Arc::from(settings.issuer.as_str());
-        let observer = Arc::clone(&context.observer);
-        Some(Self { name, issuer, settings, keys, issuers, remembered, observer })
+        Some(Self { name, issuer, settings, signatures, issuers })
     }
 
     /// Who the bearer of this token is.
@@ -73,43 +70,9 @@ impl Oidc {
     /// [`Decline::NotMine`] for a text that is no JWT, names another issuer, or is for a sibling;
     /// rejected with the reason if anything is wrong with one of ours; unavailable without keys.
     pub async fn identify(&self, token: &str, now: UnixTime) -> Result<Identity, Decline> {
-        let digest = Remembered::digest(token);
-        if let Some(verified) = self.remembered.find(&digest) {
-            match self.recall(&verified, now) {
-                Some(answer) => return answer,
-                None => self.remembered.forget(&digest),
-            }
-        }
-        let verified = Arc::new(self.verify(token).await?);
-        let identity = self.judge(&verified, now)?;
-        self.remembered.remember(digest, verified);
-        Ok(identity)
-    }
-
-    /// The answer for a token that was verified before; nothing if it must be verified anew.
-    fn recall(&self, verified: &Verified, now: UnixTime) -> Option<Result<Identity, Decline>> {
-        if verified.issuer != self.issuer || self.is_for_another(&verified.registered) {
-            return Some(Err(Decline::NotMine));
-        }
-        if verified.authenticator != self.name {
-            return None;
-        }
-        match self.keys.still_has(&verified.key) {
-            Ok(true) => {
-                self.observer.signature_counted(&self.name, true);
-                Some(self.judge(verified, now))
-            }
-            Ok(false) => None,
-            Err(error) => Some(Err(Decline::Unavailable(error.into()))),
-        }
-    }
-
-    /// Checks everything about a token that never changes, its signature last.
-    async fn verify(&self, token: &str) -> Result<Verified, Decline> {
-        let compact = Compact::split(token).map_err(|_| Decline::NotMine)?;
         // What cannot be read names no issuer, and so is nobody's.
-        let claims = compact.claims().map_err(|_| Decline::NotMine)?;
-        if claims.get("iss").and_then(|issuer| issuer.as_str()) != Some(&*self.issuer) {
+        let (token, claims) = unverified(token).map_err(|_| Decline::NotMine)?;
+        if claims.get("iss").and_then(Value::as_str) != Some(&*self.issuer) {
             return Err(Decline::NotMine);
         }
         let registered = RegisteredClaims::read(&claims)?;
@@ -119,30 +82,12 @@ impl Oidc {
         if self.is_for_another(&registered) {
             return Err(Decline::NotMine);
         }
-        let key = self.check_signature(&compact).await?;
-        let (authenticator, issuer) = (Arc::clone(&self.name), Arc::clone(&self.issuer));
-        Ok(Verified { authenticator, issuer, key, registered, claims, size: token.len() })
-    }
-
-    async fn check_signature(&self, compact: &Compact<'_>) -> Result<Arc<JsonWebKey>, Decline> {
-        let header = compact.header().map_err(|error| bad(error.to_string()))?;
-        if !header.is_of_kind(&self.settings.types) {
-            return Err(bad("its `typ` is not one of the configured `types`".to_owned()).into());
-        }
-        let algorithm = header.algorithm.parse().ok();
-        let algorithm = algorithm.filter(|one| self.settings.algorithms.contains(one));
-        let Some(algorithm) = algorithm else {
-            return Err(
-                bad("its `alg` is not one of the configured `algorithms`".to_owned()).into()
-            );
-        };
-        let signature = compact.signature().map_err(|error| bad(error.to_string()))?;
-        let key = self.keys.find(header.key_id.as_deref(), algorithm).await?;
-        self.observer.signature_counted(&self.name, false);
-        match key.verifies(algorithm, compact.signed(), &signature) {
-            true => Ok(key),
-            false => Err(bad("its signature is not good".to_owned()).into()),
-        }
+        let signed = self.signatures.check(&token).await?;
+        registered.check_audience(&self.settings.audience)?;
+        registered.check_times(now, &self.settings.times)?;
+        let identity = self.settings.rules.identity(claims, registered.expires)?;
+        signed.remember();
+        Ok(identity)
     }
 
     /// True if a sibling takes it. Otherwise it is ours, even if it is for nobody here: then the
@@ -152,25 +97,11 @@ impl Oidc {
         !registered.is_for(&self.settings.audience)
             && self.issuers.another_takes(&self.name, &self.issuer, audience)
     }
-
-    /// Everything that depends on the time or the configuration.
-    fn judge(&self, verified: &Verified, now: UnixTime) -> Result<Identity, Decline> {
-        let Settings { audience, times, rules, .. } = &self.settings;
-        if !verified.registered.is_for(audience) {
-            let ours = audience.join("`, `");
-            return Err(Decline::rejected(
-                Reason::WrongAudience,
-                format!("the token is not for this system: its `aud` has none of `{ours}`"),
-            ));
-        }
-        verified.registered.check_times(now, times)?;
-        Ok(rules.identity(verified)?)
-    }
 }
 
 impl fmt::Debug for Oidc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Oidc({}, {}, {:?})", self.name, self.issuer, self.keys)
+        write!(f, "Oidc({}, {}, {:?})", self.name, self.issuer, self.signatures.keys)
     }
 }
 
@@ -188,10 +119,7 @@ impl Authenticator for Oidc {
     }
 
     fn readiness(&self) -> Readiness {
-        match self.keys.check() {
-            Ok(()) => Readiness::Ready,
-            Err(error) => Readiness::Waiting(error.to_string()),
-        }
+        self.signatures.readiness()
     }
 }
 

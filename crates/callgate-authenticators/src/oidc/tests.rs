@@ -1,4 +1,7 @@
-use std::{fs, sync::LazyLock};
+use std::{
+    fs,
+    sync::{LazyLock, Mutex},
+};
 
 use aws_lc_rs::hmac;
 use callgate::authn::Identity;
@@ -9,7 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     jws::Algorithm,
-    kind::Shared,
+    kind::{Observer, Shared},
     settings::{Document, Format, Report, Sources},
     test_issuer::{TestKey, key_set},
     test_server::{Reply, TestServer},
@@ -28,14 +31,29 @@ static RSA: LazyLock<TestKey> = LazyLock::new(|| TestKey::new("rsa", Algorithm::
 struct Bench {
     folder: TempDir,
     shared: Arc<Shared>,
+    counted: Arc<Counted>,
+}
+
+/// Which signatures counted: checked, or remembered (`true`).
+#[derive(Debug, Default)]
+struct Counted(Mutex<Vec<bool>>);
+
+impl Observer for Counted {
+    fn signature_counted(&self, _authenticator: &str, remembered: bool) {
+        self.0.lock().unwrap().push(remembered);
+    }
 }
 
 impl Bench {
     fn new() -> Self {
-        let bench =
-            Self { folder: tempfile::tempdir().unwrap(), shared: Arc::new(Shared::default()) };
+        let (shared, counted) = (Arc::default(), Arc::default());
+        let bench = Self { folder: tempfile::tempdir().unwrap(), shared, counted };
         bench.keys(&[&EC, &RSA]);
         bench
+    }
+
+    fn counted(&self) -> Vec<bool> {
+        self.counted.0.lock().unwrap().clone()
     }
 
     fn keys(&self, keys: &[&TestKey]) {
@@ -47,6 +65,7 @@ impl Bench {
         let (report, sources) = (Report::new(), Sources::new(self.folder.path()));
         let context = BuildContext {
             generation,
+            observer: Arc::clone(&self.counted) as _,
             ..BuildContext::new(name, sources.clone(), Arc::clone(&self.shared))
         };
         let built = Oidc::build(&context, Table::root(&document, "", &report, &sources));
@@ -187,7 +206,7 @@ async fn forged_headers_and_signatures_are_refused() {
         assert_eq!(judge(&oidc, &token).await, "bad_token", "{name}, again");
     }
     assert_eq!(judge(&oidc, &million).await, "not_mine");
-    assert_eq!(oidc.remembered.len(), 0);
+    assert_eq!(oidc.signatures.remembered.len(), 0);
 }
 
 /// Attacks on the claims; header and signature are all right.

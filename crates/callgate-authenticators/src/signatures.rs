@@ -1,0 +1,110 @@
+//! Whether a key of its issuer signed a token: checked once, remembered as long as the key counts.
+
+use std::sync::Arc;
+
+use callgate::authn::{Decline, Readiness};
+
+use crate::{
+    jwks::{JsonWebKey, KeyStore, KeysUnavailable},
+    jws::{Compact, claims::bad},
+    kind::{BuildContext, Observer},
+    remembered::{Remembered, TokenDigest},
+};
+
+/// Judges the signatures of the tokens that one authenticator is shown.
+pub(crate) struct Signatures {
+    authenticator: Arc<str>,
+    pub(crate) keys: Arc<KeyStore>,
+    types: Vec<String>,
+    pub(crate) remembered: Arc<Remembered>,
+    observer: Arc<dyn Observer>,
+}
+
+/// A token whose signature is good.
+#[must_use = "it is remembered when all the rest is good too"]
+pub(crate) struct Signed<'s> {
+    remembered: &'s Remembered,
+    /// Nothing if it is remembered already.
+    news: Option<(TokenDigest, Arc<JsonWebKey>)>,
+}
+
+impl Signatures {
+    /// For tokens of one of `types`, signed by one of `keys`.
+    pub(crate) fn new(context: &BuildContext, keys: Arc<KeyStore>, types: Vec<String>) -> Self {
+        // Made anew for each configuration: nothing of an older one is left in it.
+        let generation = context.generation.to_string();
+        let remembered =
+            context.shared.obtain(&generation, || Remembered::new(context.cache.tokens));
+        let authenticator = Arc::clone(&context.name);
+        let observer = Arc::clone(&context.observer);
+        Self { authenticator, keys, types, remembered, observer }
+    }
+
+    /// Checks the signature, or recalls that it was checked.
+    ///
+    /// # Errors
+    /// Rejected if it is not good or not of a kind that is accepted; unavailable without keys.
+    pub(crate) async fn check(&self, token: &Compact<'_>) -> Result<Signed<'_>, Decline> {
+        let digest = TokenDigest::of(&self.authenticator, token.as_str());
+        let recalled = self.recalls(&digest);
+        if recalled.map_err(|error| Decline::Unavailable(error.into()))? {
+            self.observer.signature_counted(&self.authenticator, true);
+            return Ok(Signed { remembered: &self.remembered, news: None });
+        }
+        let key = self.verify(token).await?;
+        Ok(Signed { remembered: &self.remembered, news: Some((digest, key)) })
+    }
+
+    /// True if it was signed by a key that still counts.
+    fn recalls(&self, token: &TokenDigest) -> Result<bool, KeysUnavailable> {
+        let Some(key) = self.remembered.find(token) else { return Ok(false) };
+        let counts = self.keys.still_has(&key)?;
+        if !counts {
+            self.remembered.forget(token);
+        }
+        Ok(counts)
+    }
+
+    async fn verify(&self, token: &Compact<'_>) -> Result<Arc<JsonWebKey>, Decline> {
+        let header = token.header().map_err(|error| bad(error.to_string()))?;
+        if !header.is_of_kind(&self.types) {
+            return Err(none_of("typ", &self.types));
+        }
+        let accepted = self.keys.algorithms();
+        let algorithm = header.algorithm.parse().ok().filter(|one| accepted.contains(one));
+        let Some(algorithm) = algorithm else {
+            let accepted: Vec<_> = accepted.iter().map(|one| one.as_str()).collect();
+            return Err(none_of("alg", &accepted));
+        };
+        let signature = token.signature().map_err(|error| bad(error.to_string()))?;
+        let key = self.keys.find(header.key_id.as_deref(), algorithm).await?;
+        self.observer.signature_counted(&self.authenticator, false);
+        match key.verifies(algorithm, token.signed(), &signature) {
+            true => Ok(key),
+            false => Err(bad("its signature is not good".to_owned()).into()),
+        }
+    }
+
+    /// Whether there are keys to judge by.
+    pub(crate) fn readiness(&self) -> Readiness {
+        match self.keys.check() {
+            Ok(()) => Readiness::Ready,
+            Err(error) => Readiness::Waiting(error.to_string()),
+        }
+    }
+}
+
+impl Signed<'_> {
+    /// Spares the token's next bearer the check. Only for a token that is good in all: others would take
+    /// room.
+    pub(crate) fn remember(self) {
+        if let Some((token, key)) = self.news {
+            self.remembered.remember(token, key);
+        }
+    }
+}
+
+fn none_of<T: AsRef<str>>(name: &str, accepted: &[T]) -> Decline {
+    let accepted: Vec<_> = accepted.iter().map(AsRef::as_ref).collect();
+    bad(format!("its `{name}` is none of `{}`", accepted.join("`, `"))).into()
+}

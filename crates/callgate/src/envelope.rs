@@ -5,11 +5,10 @@
 //! callout, and is fresh. Everything else is dropped without an answer, because an answer would
 //! have to be signed for somebody who may not be a server.
 
-use std::time::Duration;
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use crate::{
     clock::UnixTime,
@@ -17,15 +16,18 @@ use crate::{
     decision::{Denial, Reason, RequestIds},
     keys::{
         AccountKey, BoxError, CurveKey, CurvePublicKey, ServerKey, SharedKey, UserKey,
-        VerifyingKey, is_sealed,
+        VerifyingKeys, is_sealed,
     },
     request::{
         AuthRequest, Certificate, Client, Server,
         credential::{self, Mode},
     },
+    secret::Wiped,
     wire::{
         jwt::Parts,
-        request::{AUDIENCE, ClientInformation, ClientTls, RequestClaims, ServerId},
+        request::{
+            AUDIENCE, ClientInformation, ClientTls, ConnectOptions, RequestClaims, ServerId,
+        },
     },
 };
 
@@ -42,6 +44,9 @@ const MARGIN: Duration = Duration::from_millis(100);
 const MAX_PATIENCE: Duration = Duration::from_secs(300);
 /// Servers whose shared keys are remembered, for each of our keys.
 const REMEMBERED_SERVERS: usize = 1024;
+/// Clients' nkeys that are remembered, some 300 bytes each. Not among those of the servers: anybody
+/// can make up nkeys and sign with them.
+const REMEMBERED_CLIENTS: usize = 4096;
 
 /// Why a request was dropped, with what is known of it.
 #[derive(Debug)]
@@ -74,7 +79,7 @@ pub(crate) struct Message<'a> {
 /// client's credential is none, the refusal.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) request: Result<AuthRequest, Denial>,
+    pub(crate) request: Result<Arc<AuthRequest>, Denial>,
     pub(crate) ids: RequestIds,
     pub(crate) server: ServerKey,
     pub(crate) user: UserKey,
@@ -96,8 +101,8 @@ pub(crate) struct Opener {
     mode: Mode,
     /// Shared keys with servers, by our key's place and theirs.
     shared: Cache<(usize, [u8; 32]), SharedKey>,
-    /// Servers' keys, ready to verify with.
-    servers: Cache<[u8; 32], VerifyingKey>,
+    servers: VerifyingKeys,
+    clients: VerifyingKeys,
 }
 
 impl Opener {
@@ -108,8 +113,9 @@ impl Opener {
         allow_plaintext: bool,
     ) -> Self {
         let shared = Cache::new(REMEMBERED_SERVERS * xkeys.len().max(1));
-        let servers = Cache::new(REMEMBERED_SERVERS);
-        Self { xkeys, allow_plaintext, subject, mode, shared, servers }
+        let servers = VerifyingKeys::new(REMEMBERED_SERVERS);
+        let clients = VerifyingKeys::new(REMEMBERED_CLIENTS);
+        Self { xkeys, allow_plaintext, subject, mode, shared, servers, clients }
     }
 
     /// Decrypts, verifies and checks a request.
@@ -124,7 +130,7 @@ impl Opener {
         let (plain, peer) = self.decrypt(message)?;
         let parts =
             Parts::split(plain.as_ref()).map_err(|e| drop_as(Reason::BadRequest, e.to_string()))?;
-        let claims: RequestClaims =
+        let claims: RequestClaims<'_> =
             parts.claims().map_err(|e| drop_as(Reason::BadRequest, e.to_string()))?;
         let server = self.signed_by_its_server(&parts, &claims)?;
         let ids = ids(&claims);
@@ -139,7 +145,7 @@ impl Opener {
         let sealer = self.sealer(peer, &claims).map_err(dropped)?;
         let given_up = message.arrived + patience;
         // Not client_info.user: 2.10 puts a token there in clear.
-        let claimed_user = claims.nats.connect_opts.user.clone();
+        let claimed_user = claims.nats.connect_opts.user.to_string();
         let request = self.request(claims, message, &server, &user, given_up);
         Ok(Opened { request, ids, server, user, sealer, clock_skew: skew, given_up, claimed_user })
     }
@@ -149,7 +155,7 @@ impl Opener {
         let bad = |error: String| Denial::new(Reason::BadRequest, error);
         let (plain, _) = self.decrypt(message).map_err(|dropped| dropped.denial)?;
         let parts = Parts::split(plain.as_ref()).map_err(|error| bad(error.to_string()))?;
-        let claims: RequestClaims = parts.claims().map_err(|error| bad(error.to_string()))?;
+        let claims: RequestClaims<'_> = parts.claims().map_err(|error| bad(error.to_string()))?;
         Ok(UnixTime::from_seconds(claims.iat))
     }
 
@@ -208,7 +214,7 @@ impl Opener {
         ))
     }
 
-    fn meant_for_us(&self, claims: &RequestClaims) -> Result<(), Denial> {
+    fn meant_for_us(&self, claims: &RequestClaims<'_>) -> Result<(), Denial> {
         if claims.aud != AUDIENCE {
             return Err(Denial::new(
                 Reason::WrongAudienceRequest,
@@ -237,7 +243,7 @@ impl Opener {
     fn signed_by_its_server(
         &self,
         parts: &Parts<'_>,
-        claims: &RequestClaims,
+        claims: &RequestClaims<'_>,
     ) -> Result<ServerKey, Dropped> {
         let bad = |detail: &str| drop_as(Reason::BadRequest, detail);
         if claims.iss != claims.nats.server_id.id {
@@ -245,24 +251,17 @@ impl Opener {
         }
         let server: ServerKey =
             claims.iss.parse().map_err(|error| bad(&format!("its issuer: {error}")))?;
-        let remembered = self.servers.get(server.bytes());
-        let is_new = remembered.is_none();
-        let key = match remembered {
-            Some(key) => key,
-            None => server.verifying().map_err(|error| bad(&format!("its issuer: {error}")))?,
-        };
-        if !parts.is_signed_by(&key) {
-            return Err(bad("its signature is not the server's"));
+        let (signed, signature) = parts.signed();
+        match self.servers.verified(&server, signed, signature) {
+            Ok(true) => Ok(server),
+            Ok(false) => Err(bad("its signature is not the server's")),
+            Err(error) => Err(bad(&format!("its issuer: {error}"))),
         }
-        if is_new {
-            self.servers.insert(*server.bytes(), key);
-        }
-        Ok(server)
     }
 
     /// The key in the header must be the one that the server signed: else somebody else would be
     /// sent the answer.
-    fn sealer(&self, peer: Option<Peer>, claims: &RequestClaims) -> Result<Sealer, Denial> {
+    fn sealer(&self, peer: Option<Peer>, claims: &RequestClaims<'_>) -> Result<Sealer, Denial> {
         let Some(peer) = peer else { return Ok(Sealer(None)) };
         if claims.nats.server_id.xkey != peer.public.as_str() {
             return Err(Denial::new(
@@ -279,33 +278,34 @@ impl Opener {
 
     fn request(
         &self,
-        claims: RequestClaims,
+        claims: RequestClaims<'_>,
         message: Message<'_>,
         server: &ServerKey,
         user: &UserKey,
         given_up: Instant,
-    ) -> Result<AuthRequest, Denial> {
+    ) -> Result<Arc<AuthRequest>, Denial> {
         let RequestClaims { jti, iss: _, sub: _, aud: _, iat: _, exp: _, nats } = claims;
         let certificate = nats.client_tls.and_then(certificate);
         let options = nats.connect_opts;
-        let client = client(nats.client_info, &options.lang, &options.version, &options.name);
-        let credential = credential::choose(options, &client.1, certificate.as_ref(), self.mode)?;
-        Ok(AuthRequest {
-            id: jti,
+        let (client, nonce) = client(nats.client_info, &options);
+        let credential =
+            credential::choose(options, &nonce, certificate.as_ref(), self.mode, &self.clients)?;
+        Ok(Arc::new(AuthRequest {
+            id: jti.into_owned(),
             server: server_of(nats.server_id, server.clone()),
             user_nkey: user.clone(),
-            client: client.0,
+            client,
             credential,
             certificate,
             received: message.now,
             deadline: given_up.checked_sub(MARGIN).unwrap_or(given_up),
-        })
+        }))
     }
 }
 
 enum Plain<'a> {
     AsItCame(&'a [u8]),
-    Decrypted(Zeroizing<Vec<u8>>),
+    Decrypted(Wiped),
 }
 
 impl AsRef<[u8]> for Plain<'_> {
@@ -339,7 +339,7 @@ impl Sealer {
 }
 
 /// How long the server waits for the answer.
-fn fresh(claims: &RequestClaims, now: UnixTime) -> Result<Duration, Denial> {
+fn fresh(claims: &RequestClaims<'_>, now: UnixTime) -> Result<Duration, Denial> {
     let (iat, exp) = (UnixTime::from_seconds(claims.iat), UnixTime::from_seconds(claims.exp));
     let Some(patience) = u64::try_from(exp.seconds_since(iat)).ok().filter(|seconds| *seconds > 0)
     else {
@@ -359,53 +359,60 @@ fn fresh(claims: &RequestClaims, now: UnixTime) -> Result<Duration, Denial> {
     Ok(Duration::from_secs(patience).min(MAX_PATIENCE))
 }
 
-fn ids(claims: &RequestClaims) -> RequestIds {
+fn ids(claims: &RequestClaims<'_>) -> RequestIds {
     let info = &claims.nats.client_info;
     let name = if info.name.is_empty() { &claims.nats.connect_opts.name } else { &info.name };
     RequestIds {
-        request: claims.jti.clone(),
-        server_id: claims.nats.server_id.id.clone(),
-        server_name: claims.nats.server_id.name.clone(),
+        request: claims.jti.to_string(),
+        server_id: claims.nats.server_id.id.to_string(),
+        server_name: claims.nats.server_id.name.to_string(),
         client_id: info.id,
-        user_nkey: claims.nats.user_nkey.clone(),
-        client_host: info.host.clone(),
+        user_nkey: claims.nats.user_nkey.to_string(),
+        client_host: info.host.to_string(),
         connection: Some(ConnectionKind::from_wire(&info.kind, &info.kind_of_client)),
-        client_name: name.clone(),
+        client_name: name.to_string(),
     }
 }
 
-fn server_of(id: ServerId, key: ServerKey) -> Server {
+fn server_of(id: ServerId<'_>, key: ServerKey) -> Server {
     let ServerId { id: _, name, host, version, cluster, tags, xkey: _ } = id;
-    Server { id: key, name, host, version, cluster, tags }
+    Server {
+        id: key,
+        name: name.into_owned(),
+        host: host.into_owned(),
+        version: version.into_owned(),
+        cluster: cluster.into_owned(),
+        tags,
+    }
 }
 
 /// The client and the nonce that it was given to sign.
-fn client(info: ClientInformation, lang: &str, version: &str, name: &str) -> (Client, String) {
+fn client<'a>(info: ClientInformation<'a>, options: &ConnectOptions<'_>) -> (Client, Cow<'a, str>) {
     let connection = ConnectionKind::from_wire(&info.kind, &info.kind_of_client);
     let ClientInformation { host, id, name: seen, kind, kind_of_client, mqtt_id, nonce } = info;
     let client = Client {
         ip: host.parse().ok(),
-        host,
+        host: host.into_owned(),
         id,
         connection,
-        kind,
-        kind_of_client,
-        name: if seen.is_empty() { name.to_owned() } else { seen },
-        lang: lang.to_owned(),
-        version: version.to_owned(),
-        mqtt_id,
+        kind: kind.into_owned(),
+        kind_of_client: kind_of_client.into_owned(),
+        name: if seen.is_empty() { options.name.to_string() } else { seen.into_owned() },
+        lang: options.lang.to_string(),
+        version: options.version.to_string(),
+        mqtt_id: mqtt_id.into_owned(),
     };
     (client, nonce)
 }
 
 /// The certificate, if the server verified it. What it did not verify proves nothing.
-fn certificate(tls: ClientTls) -> Option<Certificate> {
+fn certificate(tls: ClientTls<'_>) -> Option<Certificate> {
     let ClientTls { version, cipher, verified_chains } = tls;
     let verified_chains: Vec<_> =
         verified_chains.into_iter().filter(|chain| !chain.is_empty()).collect();
     (!verified_chains.is_empty()).then_some(Certificate {
         verified_chains,
-        tls_version: version,
-        cipher,
+        tls_version: version.into_owned(),
+        cipher: cipher.into_owned(),
     })
 }

@@ -3,7 +3,7 @@
 //! The text form is base32 without padding of a prefix byte, 32 key bytes and a CRC-16
 //! (nats-io/nkeys `strkey.go`). Seeds carry two prefix bytes.
 
-use std::{fmt, marker::PhantomData, str::FromStr};
+use std::{fmt, marker::PhantomData, str::FromStr, sync::Arc};
 
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
 use zeroize::Zeroizing;
@@ -12,10 +12,13 @@ use crate::secret::Secret;
 
 mod curve;
 mod signing;
+mod verifying;
 
 pub(crate) use curve::is_sealed;
 pub use curve::{BoxError, CurveKey, SharedKey};
 pub use signing::{AccountSigner, KeyPair, SignError, Signer};
+pub(crate) use verifying::VerifyingKeys;
+pub use verifying::{Ed25519Key, VerifyingKey};
 
 const PREFIX_SEED: u8 = 18 << 3;
 
@@ -155,13 +158,13 @@ enum Decoded {
     Seed(KeyKind, Zeroizing<[u8; 32]>),
 }
 
+/// The longest form, a seed: two prefix bytes, the key, the checksum.
+const MAX_BYTES: usize = 36;
+
 fn decode(text: &str, example: &str) -> Result<Decoded, KeyError> {
     let not_an_nkey = || KeyError::NotAnNkey(example.to_owned());
-    // The longest form, a seed, has 58 characters.
-    if text.len() > 58 {
-        return Err(not_an_nkey());
-    }
-    let raw = Zeroizing::new(BASE32_NOPAD.decode(text.as_bytes()).map_err(|_| not_an_nkey())?);
+    let mut raw = Zeroizing::new([0; MAX_BYTES]);
+    let raw = from_base32(text, &mut raw).ok_or_else(not_an_nkey)?;
     let Some((body, checksum)) = raw.split_last_chunk::<2>() else { return Err(not_an_nkey()) };
     if crc16(body) != u16::from_le_bytes(*checksum) {
         return Err(if matches!(body.len(), 33 | 34) { KeyError::Checksum } else { not_an_nkey() });
@@ -178,6 +181,14 @@ fn decode(text: &str, example: &str) -> Result<Decoded, KeyError> {
         }
         _ => Err(not_an_nkey()),
     }
+}
+
+/// Decodes into `raw`, without another copy of what may be a seed.
+fn from_base32<'a>(text: &str, raw: &'a mut [u8; MAX_BYTES]) -> Option<&'a [u8]> {
+    let length = BASE32_NOPAD.decode_len(text.len()).ok()?;
+    let raw = raw.get_mut(..length)?;
+    BASE32_NOPAD.decode_mut(text.as_bytes(), raw).ok()?;
+    Some(raw)
 }
 
 fn encode_public(kind: KeyKind, key: &[u8; 32]) -> String {
@@ -287,7 +298,7 @@ pub mod role {
 /// The public half of an nkey with role `R`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PublicKey<R: Role> {
-    text: Box<str>,
+    text: Arc<str>,
     bytes: [u8; 32],
     role: PhantomData<R>,
 }
@@ -323,9 +334,10 @@ impl<R: Role> FromStr for PublicKey<R> {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let example = R::KIND.letter().to_string();
+        let mut letter = [0; 4];
+        let example = R::KIND.letter().encode_utf8(&mut letter);
         let wrong = |found| KeyError::WrongKind { found, wanted: describe(R::KIND, false) };
-        match decode(text, &example)? {
+        match decode(text, example)? {
             Decoded::Public(kind, bytes) if kind == R::KIND => {
                 Ok(Self { text: text.into(), bytes, role: PhantomData })
             }
@@ -357,7 +369,7 @@ pub fn parse_public(text: &str, allowed: &[KeyKind]) -> Result<VerifyingKey, Key
     let example = allowed.first().map_or('U', |kind| kind.letter()).to_string();
     match decode(text, &example)? {
         Decoded::Public(kind, bytes) if allowed.contains(&kind) => {
-            VerifyingKey::new(encode_public(kind, &bytes), &bytes)
+            VerifyingKey::new(encode_public(kind, &bytes).into(), &bytes)
         }
         Decoded::Public(kind, _) => {
             Err(KeyError::WrongKind { found: describe(kind, false), wanted: wanted() })
@@ -367,58 +379,6 @@ pub fn parse_public(text: &str, allowed: &[KeyKind]) -> Result<VerifyingKey, Key
         }
     }
 }
-
-/// A public key made ready to check signatures with, so that it is decompressed once.
-#[derive(Clone)]
-pub struct VerifyingKey {
-    text: Box<str>,
-    key: ed25519_dalek::VerifyingKey,
-}
-
-impl VerifyingKey {
-    fn new(text: String, bytes: &[u8; 32]) -> Result<Self, KeyError> {
-        let key =
-            ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAPoint)?;
-        // RFC 8032 leaves it open; a key of small order verifies what nobody signed.
-        if key.is_weak() {
-            return Err(KeyError::NotAPoint);
-        }
-        Ok(Self { text: text.into(), key })
-    }
-
-    /// The text form of the key.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// True if `signature` (64 bytes) over `message` was made by this key, strictly (RFC 8032
-    /// section 5.1.7, with small-order and non-canonical values refused).
-    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let Ok(signature) = ed25519_dalek::Signature::from_slice(signature) else { return false };
-        self.key.verify_strict(message, &signature).is_ok()
-    }
-}
-
-impl fmt::Debug for VerifyingKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-macro_rules! verifying {
-    ($($role:ty),*) => { $(
-        impl PublicKey<$role> {
-            /// Makes the key ready to check signatures with.
-            ///
-            /// # Errors
-            /// If its bytes are no point of the curve, or one of small order.
-            pub fn verifying(&self) -> Result<VerifyingKey, KeyError> {
-                VerifyingKey::new(self.text.to_string(), &self.bytes)
-            }
-        }
-    )* };
-}
-verifying!(role::Account, role::User, role::Server, role::Operator);
 
 /// Decodes a signature of 64 bytes, base64url or standard base64, with or without padding:
 /// clients differ (nats-server `auth.go` accepts both).

@@ -163,9 +163,10 @@ impl Pipeline {
         };
         let opened_at = Instant::now();
         let (case, request) = Case::split(opened);
-        let verdict = self.decide(request.map(Arc::new), slots).await;
+        let verdict = self.decide(request, slots).await;
         let decided_at = Instant::now();
         let (handled, mut decision) = self.answer(&case, verdict, message);
+        decision.ids = Some(case.ids);
         decision.stages = Stages {
             open: opened_at - message.arrived,
             decide: decided_at - opened_at,
@@ -189,7 +190,7 @@ impl Pipeline {
         let opened = self.opener.open(message).map_err(|dropped| dropped.denial)?;
         let (case, request) = Case::split(opened);
         let request = match request {
-            Ok(request) => Arc::new(request),
+            Ok(request) => request,
             Err(denial) => {
                 return Ok(Explained { request: None, steps: None, result: Err(denial) });
             }
@@ -398,17 +399,18 @@ struct Case {
 }
 
 impl Case {
-    fn split(opened: Opened) -> (Self, Result<AuthRequest, Denial>) {
+    fn split(opened: Opened) -> (Self, Result<Arc<AuthRequest>, Denial>) {
         let Opened { request, ids, server, user, sealer, clock_skew, given_up, claimed_user } =
             opened;
         (Self { ids, server, user, sealer, clock_skew, given_up, claimed_user }, request)
     }
 
+    /// The record to be, without the ids: they are moved there in the end.
     fn decision(&self, arrived: Instant) -> Decision {
         Decision {
             reason: Reason::Admitted,
             detail: String::new(),
-            ids: Some(self.ids.clone()),
+            ids: None,
             authenticator: None,
             user: None,
             account: None,

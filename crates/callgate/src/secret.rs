@@ -1,6 +1,6 @@
 //! A secret text that cannot be printed by accident and is wiped when it is dropped.
 
-use std::fmt;
+use std::{fmt, mem, ops::Deref};
 
 use data_encoding::BASE32_NOPAD;
 use subtle::ConstantTimeEq;
@@ -9,7 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::keys::KeyError;
 
 /// A password, token or seed. `Debug` shows `[redacted]`; there is no `Display`.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
@@ -44,6 +44,20 @@ impl Secret {
     }
 }
 
+impl Zeroize for Secret {
+    fn zeroize(&mut self) {
+        wipe(&mut mem::take(&mut self.0).into_bytes());
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for Secret {}
+
 impl From<String> for Secret {
     fn from(text: String) -> Self {
         Self(text)
@@ -54,6 +68,51 @@ impl From<&str> for Secret {
     fn from(text: &str) -> Self {
         Self(text.to_owned())
     }
+}
+
+/// Bytes with secrets among them, wiped when they are dropped. `Debug` shows nothing of them.
+pub struct Wiped(Vec<u8>);
+
+impl From<Vec<u8>> for Wiped {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for Wiped {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+impl ZeroizeOnDrop for Wiped {}
+
+impl fmt::Debug for Wiped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Overwrites all that was allocated. `Zeroize` does so byte by byte, which for a request takes as
+/// long as to decrypt it; this is one `memset` that the compiler may not leave out.
+fn wipe(bytes: &mut Vec<u8>) {
+    bytes.clear();
+    bytes.resize(bytes.capacity(), 0);
+    zeroize::optimization_barrier(bytes.as_slice());
 }
 
 impl fmt::Debug for Secret {
@@ -69,6 +128,20 @@ mod tests {
     #[test]
     fn debug_never_shows_the_secret() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "[redacted]");
+    }
+
+    #[test]
+    fn what_is_wiped_is_wiped_to_the_end_of_its_memory() {
+        let mut bytes = Vec::with_capacity(100);
+        bytes.extend_from_slice(&[7; 64]);
+        bytes.truncate(3);
+        let place = bytes.as_ptr();
+        wipe(&mut bytes);
+        assert_eq!((bytes.as_ptr(), bytes.len()), (place, bytes.capacity()), "it stays in place");
+        assert!(bytes.iter().all(|byte| *byte == 0));
+        let mut secret = Secret::new("hunter2");
+        secret.zeroize();
+        assert!(secret.is_empty());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use dryoc::classic::{crypto_box, crypto_core::crypto_scalarmult_base};
 use zeroize::Zeroizing;
 
 use super::{CurvePublicKey, KeyError, KeyKind, Seed, encode_seed};
-use crate::secret::Secret;
+use crate::secret::{Secret, Wiped};
 
 const VERSION: &[u8; 4] = b"xkv1";
 const NONCE_BYTES: usize = 24;
@@ -112,14 +112,14 @@ impl SharedKey {
     ///
     /// # Errors
     /// If it is no box, or not one for this key.
-    pub fn open(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, BoxError> {
+    pub fn open(&self, message: &[u8]) -> Result<Wiped, BoxError> {
         let sealed = message.strip_prefix(VERSION).ok_or(BoxError::NotABox)?;
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(BoxError::NotABox)?;
         let length = sealed.len().checked_sub(MAC_BYTES).ok_or(BoxError::NotABox)?;
-        let mut plain = Zeroizing::new(vec![0; length]);
+        let mut plain = vec![0; length];
         crypto_box::crypto_box_open_easy_afternm(&mut plain, sealed, nonce, &self.0)
             .map_err(|_| BoxError::DoesNotOpen)?;
-        Ok(plain)
+        Ok(plain.into())
     }
 
     /// Seals a message with a fresh random nonce.

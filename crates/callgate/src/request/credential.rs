@@ -1,9 +1,11 @@
 //! Which of the things that a client sent is its credential: one, or the client is refused.
 
+use std::borrow::Cow;
+
 use super::{Certificate, Credential};
 use crate::{
     decision::{Denial, Reason},
-    keys::{UserKey, decode_signature},
+    keys::{KeyError, UserKey, VerifyingKeys, decode_signature},
     secret::Secret,
     wire::{
         jwt::{is_nats_user, looks_like_jwt},
@@ -29,12 +31,12 @@ pub(crate) enum Mode {
 }
 
 /// What is left of CONNECT after copies and the sentinel are gone.
-struct Present {
-    nkey: Option<(String, String)>,
+struct Present<'a> {
+    nkey: Option<(Cow<'a, str>, Cow<'a, str>)>,
     token: Option<Secret>,
     pass: Option<Secret>,
     jwt: Option<Secret>,
-    user: String,
+    user: Cow<'a, str>,
 }
 
 /// Chooses the one credential that counts.
@@ -43,23 +45,25 @@ struct Present {
 /// No credential, several kinds at once, an nkey without a good signature, or one that is too long
 /// or comes with a user name that cannot be one.
 pub(crate) fn choose(
-    options: ConnectOptions,
+    options: ConnectOptions<'_>,
     nonce: &str,
     certificate: Option<&Certificate>,
     mode: Mode,
+    known: &VerifyingKeys,
 ) -> Result<Credential, Denial> {
     let present = present(options, mode);
     check_lengths(&present)?;
     let mut found = Vec::with_capacity(2);
     if let Some((nkey, sig)) = &present.nkey {
-        found.push(Credential::Nkey(proven_nkey(nkey, sig, nonce)?));
+        found.push(Credential::Nkey(proven_nkey(nkey, sig, nonce, known)?));
     }
     found.extend(present.token.map(Credential::Token));
     match present.pass {
         Some(pass) if looks_like_jwt(pass.expose()) => found.push(Credential::Token(pass)),
         Some(password) if !present.user.is_empty() => {
             check_name(&present.user)?;
-            found.push(Credential::Password { user: present.user, password });
+            let user = present.user.into_owned();
+            found.push(Credential::Password { user, password });
         }
         Some(_) | None => {}
     }
@@ -80,7 +84,7 @@ pub(crate) fn choose(
     }
 }
 
-fn present(options: ConnectOptions, mode: Mode) -> Present {
+fn present(options: ConnectOptions<'_>, mode: Mode) -> Present<'_> {
     let ConnectOptions { jwt, nkey, sig, auth_token, user, pass, name: _, lang: _, version: _ } =
         options;
     // nats-server copies an MQTT password into auth_token, 2.10 also into jwt (mqtt.go).
@@ -99,7 +103,7 @@ fn present(options: ConnectOptions, mode: Mode) -> Present {
     }
 }
 
-fn check_lengths(present: &Present) -> Result<(), Denial> {
+fn check_lengths(present: &Present<'_>) -> Result<(), Denial> {
     let longer = |secret: &Option<Secret>, limit: usize| {
         secret.as_ref().is_some_and(|secret| secret.expose().len() > limit)
     };
@@ -129,7 +133,12 @@ fn check_name(user: &str) -> Result<(), Denial> {
     }
 }
 
-fn proven_nkey(nkey: &str, sig: &str, nonce: &str) -> Result<UserKey, Denial> {
+fn proven_nkey(
+    nkey: &str,
+    sig: &str,
+    nonce: &str,
+    known: &VerifyingKeys,
+) -> Result<UserKey, Denial> {
     let bad = |detail: String| Denial::new(Reason::BadSignature, detail);
     if nonce.len() < MIN_NONCE {
         // A signature of nothing could be replayed for ever.
@@ -139,12 +148,12 @@ fn proven_nkey(nkey: &str, sig: &str, nonce: &str) -> Result<UserKey, Denial> {
                 .to_owned(),
         ));
     }
-    let key: UserKey = nkey.parse().map_err(|error| bad(format!("the client's nkey: {error}")))?;
-    let verifying = key.verifying().map_err(|error| bad(format!("the client's nkey: {error}")))?;
+    let bad_key = |error: KeyError| bad(format!("the client's nkey: {error}"));
+    let key: UserKey = nkey.parse().map_err(bad_key)?;
     let Some(signature) = decode_signature(sig) else {
         return Err(bad("the nkey's signature is missing or not 64 bytes of base64".to_owned()));
     };
-    match verifying.verifies(nonce.as_bytes(), &signature) {
+    match known.verified(&key, nonce.as_bytes(), &signature).map_err(bad_key)? {
         true => Ok(key),
         false => Err(bad("the nkey did not sign the server's nonce".to_owned())),
     }

@@ -35,6 +35,20 @@ pub fn deserialize_strict<'de, D: Deserializer<'de>>(
     Strict { depth_left: max_depth }.deserialize(reader)
 }
 
+/// Appends a text as a JSON string. One that needs no escapes, as tokens and keys do, is found to be so
+/// in one pass and copied.
+pub(super) fn push_text(json: &mut String, text: &str) {
+    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    // Not `all`, which stops at the first and so goes byte by byte.
+    if text.bytes().fold(true, |so_far, byte| so_far & plain(byte)) {
+        json.push('"');
+        json.push_str(text);
+        json.push('"');
+    } else {
+        json.push_str(&Value::from(text).to_string());
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Strict {
     depth_left: usize,

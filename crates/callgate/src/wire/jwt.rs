@@ -1,14 +1,21 @@
 //! The outer form of a NATS JWT: three parts, and an Ed25519 signature by an nkey.
 
+use std::borrow::Cow;
+
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
-use crate::keys::{SignError, Signer, VerifyingKey};
+use crate::{
+    keys::{SignError, Signer},
+    secret::Wiped,
+};
 
 /// `{"typ":"JWT","alg":"ed25519-nkey"}`
 const HEADER: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ";
 const ALGORITHM: &str = "ed25519-nkey";
+/// Room for the claims of a user with a few permissions, in bytes. Little enough for glibc to have it
+/// at hand (1,032 bytes at most).
+const USUAL_CLAIMS: usize = 1000;
 
 /// Why a text is not a NATS JWT. Never contains the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,35 +40,38 @@ struct Header {
 /// A JWT taken apart; nothing in it is verified yet.
 pub(crate) struct Parts<'a> {
     signed: &'a [u8],
-    claims: Zeroizing<Vec<u8>>,
+    claims: Wiped,
     signature: Vec<u8>,
 }
 
 impl<'a> Parts<'a> {
     /// Takes a token apart and checks that its header is that of an nkey-signed JWT.
     pub(crate) fn split(token: &'a [u8]) -> Result<Self, JwtError> {
-        let mut parts = token.split(|byte| *byte == b'.');
-        let (Some(header), Some(claims), Some(signature), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
+        // From both ends, because the claims are long; a dot in them is no base64url.
+        let first = token.iter().position(|byte| *byte == b'.').ok_or(JwtError::Form)?;
+        let last = token.iter().rposition(|byte| *byte == b'.').ok_or(JwtError::Form)?;
+        let (header, signed) = (token.get(..first), token.get(..last));
+        let (claims, signature) = (token.get(first + 1..last), token.get(last + 1..));
+        let (Some(header), Some(signed), Some(claims), Some(signature)) =
+            (header, signed, claims, signature)
         else {
             return Err(JwtError::Form);
         };
-        let signed = token.get(..header.len() + 1 + claims.len()).ok_or(JwtError::Form)?;
         if header != HEADER.as_bytes() {
             check_header(header)?;
         }
         let decode = |part: &[u8]| BASE64URL_NOPAD.decode(part).map_err(|_| JwtError::Form);
-        Ok(Self { signed, claims: Zeroizing::new(decode(claims)?), signature: decode(signature)? })
+        Ok(Self { signed, claims: decode(claims)?.into(), signature: decode(signature)? })
     }
 
     /// The claims' JSON, of whatever type the caller names.
-    pub(crate) fn claims<T: for<'de> Deserialize<'de>>(&self) -> Result<T, JwtError> {
+    pub(crate) fn claims<'de, T: Deserialize<'de>>(&'de self) -> Result<T, JwtError> {
         serde_json::from_slice(&self.claims).map_err(|error| JwtError::Claims(position(&error)))
     }
 
-    /// True if `key` signed it.
-    pub(crate) fn is_signed_by(&self, key: &VerifyingKey) -> bool {
-        key.verifies(self.signed, &self.signature)
+    /// What is signed, and the signature.
+    pub(crate) fn signed(&self) -> (&[u8], &[u8]) {
+        (self.signed, &self.signature)
     }
 }
 
@@ -98,11 +108,20 @@ pub(crate) fn sign_with(
     claims: &impl Serialize,
     sign: impl FnOnce(&[u8]) -> Result<[u8; 64], SignError>,
 ) -> Result<String, SignJwtError> {
-    let json = serde_json::to_vec(claims)?;
+    let mut json = Vec::with_capacity(USUAL_CLAIMS);
+    serde_json::to_writer(&mut json, claims)?;
+    sign_json(&json, sign)
+}
+
+/// The same with claims that are JSON already.
+pub(super) fn sign_json(
+    json: &[u8],
+    sign: impl FnOnce(&[u8]) -> Result<[u8; 64], SignError>,
+) -> Result<String, SignJwtError> {
     let mut token = String::with_capacity(HEADER.len() + json.len() * 4 / 3 + 96);
     token.push_str(HEADER);
     token.push('.');
-    BASE64URL_NOPAD.encode_append(&json, &mut token);
+    BASE64URL_NOPAD.encode_append(json, &mut token);
     let signature = sign(token.as_bytes())?;
     token.push('.');
     BASE64URL_NOPAD.encode_append(&signature, &mut token);
@@ -131,36 +150,52 @@ pub fn looks_like_jwt(text: &str) -> bool {
 /// such a text is no credential for a callout (the sentinel in operator mode is one).
 pub(crate) fn is_nats_user(text: &str) -> bool {
     #[derive(Deserialize)]
-    struct Claims {
-        nats: Nats,
+    struct Claims<'a> {
+        #[serde(borrow)]
+        nats: Nats<'a>,
     }
     #[derive(Deserialize)]
-    struct Nats {
-        #[serde(rename = "type")]
-        kind: String,
+    struct Nats<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
     }
     let Some(claims) = text.split('.').nth(1) else { return false };
-    let Ok(json) = BASE64URL_NOPAD.decode(claims.as_bytes()).map(Zeroizing::new) else {
+    let Ok(json) = BASE64URL_NOPAD.decode(claims.as_bytes()).map(Wiped::from) else {
         return false;
     };
-    serde_json::from_slice::<Claims>(&json).is_ok_and(|claims| claims.nats.kind == "user")
+    may_have_nats_member(&json)
+        && serde_json::from_slice::<Claims<'_>>(&json).is_ok_and(|c| c.nats.kind == "user")
+}
+
+/// False if no member of this JSON can be called `nats`, which is seen sooner than the JSON is parsed.
+/// With an escape in it, or what is no text, there is no telling.
+fn may_have_nats_member(json: &[u8]) -> bool {
+    let Ok(json) = std::str::from_utf8(json) else { return true };
+    let is_name = |rest: &str| rest.trim_ascii_start().starts_with(':');
+    json.contains('\\') || json.split("\"nats\"").skip(1).any(is_name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::{AccountSigner, KeyKind, parse_public};
+    use crate::keys::{AccountSigner, KeyKind, VerifyingKey, parse_public};
 
     #[test]
     fn what_is_signed_is_verified_and_nothing_else() {
         let signer = AccountSigner::generate().unwrap();
         let key = parse_public(signer.public_key().as_str(), &[KeyKind::Account]).unwrap();
         let token = sign(&serde_json::json!({"a": 1}), &signer).unwrap();
-        assert!(Parts::split(token.as_bytes()).unwrap().is_signed_by(&key));
+        assert!(is_signed_by(&token, &key));
         let other = sign(&serde_json::json!({"a": 2}), &signer).unwrap();
         let mixed =
             format!("{}.{}", other.rsplit_once('.').unwrap().0, token.rsplit_once('.').unwrap().1);
-        assert!(!Parts::split(mixed.as_bytes()).unwrap().is_signed_by(&key));
+        assert!(!is_signed_by(&mixed, &key));
+    }
+
+    fn is_signed_by(token: &str, key: &VerifyingKey) -> bool {
+        let parts = Parts::split(token.as_bytes()).unwrap();
+        let (signed, signature) = parts.signed();
+        key.verifies(signed, signature)
     }
 
     #[test]
@@ -175,8 +210,42 @@ mod tests {
         ] {
             assert!(Parts::split(format!("{header}.e30.AAAA").as_bytes()).is_err());
         }
-        for form in ["", "a", "a.b", "a.b.c.d", &format!("{HEADER}.e30=.AAAA")] {
+        for form in [
+            "",
+            "a",
+            "a.b",
+            "a.b.c.d",
+            HEADER,
+            &format!("{HEADER}.e30"),
+            &format!("{HEADER}.e30=.AAAA"),
+            &format!("{HEADER}.e30.AAAA.AAAA"),
+            &format!("{HEADER}..e30.AAAA"),
+        ] {
             assert!(Parts::split(form.as_bytes()).is_err(), "{form}");
+        }
+    }
+
+    #[test]
+    fn a_nats_user_is_recognised_by_its_claims_however_they_are_spelt() {
+        let token = |json: &str| format!("x.{}.y", BASE64URL_NOPAD.encode(json.as_bytes()));
+        for json in [
+            r#"{"nats":{"type":"user"}}"#,
+            r#"{ "aud" : "nats" , "nats" : { "type" : "user" } }"#,
+            "{\"nats\"\n\t\r :{\"type\":\"user\"}}",
+            r#"{"n\u0061ts":{"type":"\u0075ser"}}"#,
+        ] {
+            assert!(is_nats_user(&token(json)), "{json}");
+        }
+        let no_text = BASE64URL_NOPAD.encode(b"{\"x\":\"\xff\",\"nats\":{\"type\":\"user\"}}");
+        assert!(is_nats_user(&format!("x.{no_text}.y")));
+        for json in [
+            r#"{"aud":"nats"}"#,
+            r#"{"nats":{"type":"account"}}"#,
+            r#"{"x":{"nats":{"type":"user"}}}"#,
+            r#"{"a\"nats":{"type":"user"}}"#,
+            "",
+        ] {
+            assert!(!is_nats_user(&token(json)), "{json}");
         }
     }
 

@@ -1,7 +1,9 @@
 //! The authorization request, as nats-server writes it (nats-io/jwt v2 `authorization_claims.go`).
 //!
 //! Nearly every field is optional, `null` means absent, and unknown fields are passed over: a new
-//! server version must not stop a callout.
+//! server version must not stop a callout. Texts are borrowed from the request: most are looked at once.
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
 
@@ -16,99 +18,113 @@ fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     Ok(Option::deserialize(reader)?.unwrap_or_default())
 }
 
+/// A text, borrowed unless escapes make it another than the one that is there.
+fn text<'de, D: Deserializer<'de>>(reader: D) -> Result<Cow<'de, str>, D::Error> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    Ok(Option::<Text<'de>>::deserialize(reader)?.map(|Text(text)| text).unwrap_or_default())
+}
+
 fn secret<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<Secret>, D::Error> {
-    let text = Option::<String>::deserialize(reader)?;
-    Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
+    let text = text(reader)?;
+    Ok((!text.is_empty()).then(|| Secret::new(text)))
 }
 
 #[derive(Deserialize)]
-pub(crate) struct RequestClaims {
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) jti: String,
-    pub(crate) iss: String,
-    pub(crate) sub: String,
-    pub(crate) aud: String,
+pub(crate) struct RequestClaims<'a> {
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) jti: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) iss: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) sub: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) aud: Cow<'a, str>,
     pub(crate) iat: i64,
     pub(crate) exp: i64,
-    pub(crate) nats: Request,
+    #[serde(borrow)]
+    pub(crate) nats: Request<'a>,
 }
 
 #[derive(Deserialize)]
-pub(crate) struct Request {
-    pub(crate) server_id: ServerId,
-    pub(crate) user_nkey: String,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) client_info: ClientInformation,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) connect_opts: ConnectOptions,
-    #[serde(default)]
-    pub(crate) client_tls: Option<ClientTls>,
+pub(crate) struct Request<'a> {
+    #[serde(borrow)]
+    pub(crate) server_id: ServerId<'a>,
+    #[serde(borrow)]
+    pub(crate) user_nkey: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub(crate) client_info: ClientInformation<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub(crate) connect_opts: ConnectOptions<'a>,
+    #[serde(borrow, default)]
+    pub(crate) client_tls: Option<ClientTls<'a>>,
 }
 
 #[derive(Deserialize)]
-pub(crate) struct ServerId {
-    pub(crate) id: String,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) name: String,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) host: String,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) version: String,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) cluster: String,
+pub(crate) struct ServerId<'a> {
+    #[serde(borrow)]
+    pub(crate) id: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) name: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) host: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) version: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) cluster: Cow<'a, str>,
     #[serde(default, deserialize_with = "nullable")]
     pub(crate) tags: Vec<String>,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) xkey: String,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) xkey: Cow<'a, str>,
 }
 
 #[derive(Deserialize, Default)]
-pub(crate) struct ClientInformation {
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) host: String,
+pub(crate) struct ClientInformation<'a> {
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) host: Cow<'a, str>,
     #[serde(default, deserialize_with = "nullable")]
     pub(crate) id: u64,
     // `user` is left out on purpose: unproven, and in 2.10 a token in clear.
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) name: String,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) kind: String,
-    #[serde(default, deserialize_with = "nullable", rename = "type")]
-    pub(crate) kind_of_client: String,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) mqtt_id: String,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) nonce: String,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) name: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) kind: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text", rename = "type")]
+    pub(crate) kind_of_client: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) mqtt_id: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) nonce: Cow<'a, str>,
 }
 
 #[derive(Deserialize, Default)]
-pub(crate) struct ConnectOptions {
+pub(crate) struct ConnectOptions<'a> {
     #[serde(default, deserialize_with = "secret")]
     pub(crate) jwt: Option<Secret>,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) nkey: String,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) sig: String,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) nkey: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) sig: Cow<'a, str>,
     #[serde(default, deserialize_with = "secret")]
     pub(crate) auth_token: Option<Secret>,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) user: String,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) user: Cow<'a, str>,
     #[serde(default, deserialize_with = "secret")]
     pub(crate) pass: Option<Secret>,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) name: String,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) lang: String,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) version: String,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) name: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) lang: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) version: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
-pub(crate) struct ClientTls {
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) version: String,
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) cipher: String,
+pub(crate) struct ClientTls<'a> {
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) version: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(crate) cipher: Cow<'a, str>,
     #[serde(default, deserialize_with = "nullable")]
     pub(crate) verified_chains: Vec<Vec<String>>,
 }

@@ -1,34 +1,16 @@
 //! The answer to an authorization request (nats-io/jwt v2 `authorization_claims.go`).
 
-use serde::Serialize;
-
-use super::jwt::{self, SignJwtError};
+use super::{
+    json::push_text,
+    jwt::{self, SignJwtError},
+};
 use crate::{
     clock::UnixTime,
     keys::{AccountKey, ServerKey, Signer, UserKey},
 };
 
-#[derive(Serialize)]
-struct ResponseClaims<'a> {
-    iat: i64,
-    iss: &'a str,
-    sub: &'a str,
-    aud: &'a str,
-    nats: Response<'a>,
-}
-
-#[derive(Serialize)]
-struct Response<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    jwt: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    issuer_account: Option<&'a str>,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    version: u8,
-}
+/// Room for everything but what is said, in bytes.
+const ROOM: usize = 384;
 
 /// What an answer says: exactly one of the two.
 pub(crate) enum Answer<'a> {
@@ -52,23 +34,77 @@ pub(crate) fn sign(
     signer: &dyn Signer,
     issuer_account: Option<&AccountKey>,
 ) -> Result<String, SignJwtError> {
-    let (jwt, error) = match answer {
-        Answer::User(jwt) => (Some(*jwt), None),
-        Answer::Error(text) => (None, Some(*text)),
+    let json = claims(answer, to, now, signer.public_key(), issuer_account);
+    jwt::sign_json(json.as_bytes(), |message| signer.sign(message))
+}
+
+/// Written by hand: the user JWT is most of it, and needs no look at each of its bytes.
+fn claims(
+    answer: &Answer<'_>,
+    to: &Addressee<'_>,
+    now: UnixTime,
+    issuer: &AccountKey,
+    issuer_account: Option<&AccountKey>,
+) -> String {
+    let (name, said) = match answer {
+        Answer::User(jwt) => ("jwt", *jwt),
+        Answer::Error(text) => ("error", *text),
     };
-    let nats = Response {
-        jwt,
-        error,
-        issuer_account: issuer_account.map(AccountKey::as_str),
-        kind: "authorization_response",
-        version: 2,
-    };
-    let claims = ResponseClaims {
-        iat: now.seconds(),
-        iss: signer.public_key().as_str(),
-        sub: to.user.as_str(),
-        aud: to.server.as_str(),
-        nats,
-    };
-    jwt::sign(&claims, signer)
+    let mut json = String::with_capacity(ROOM + said.len());
+    json.push_str("{\"iat\":");
+    json.push_str(&now.seconds().to_string());
+    push_member(&mut json, ",\"iss\":", issuer.as_str());
+    push_member(&mut json, ",\"sub\":", to.user.as_str());
+    push_member(&mut json, ",\"aud\":", to.server.as_str());
+    json.push_str(",\"nats\":{\"");
+    json.push_str(name);
+    push_member(&mut json, "\":", said);
+    if let Some(account) = issuer_account {
+        push_member(&mut json, ",\"issuer_account\":", account.as_str());
+    }
+    json.push_str(",\"type\":\"authorization_response\",\"version\":2}}");
+    json
+}
+
+fn push_member(json: &mut String, name: &str, text: &str) {
+    json.push_str(name);
+    push_text(json, text);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::keys::{AccountSigner, KeyKind, KeyPair};
+
+    #[test]
+    fn an_answer_is_the_json_that_a_serializer_would_write() {
+        let public = |kind| KeyPair::generate(kind).unwrap().public_key();
+        let (server, user) = (
+            public(KeyKind::Server).parse::<ServerKey>().unwrap(),
+            public(KeyKind::User).parse::<UserKey>().unwrap(),
+        );
+        let to = Addressee { server: &server, user: &user };
+        let issuer = AccountSigner::generate().unwrap().public_key().clone();
+        let now = UnixTime::from_seconds(1_700_000_000);
+        for (answer, account, said) in [
+            (Answer::User("a.b-_.c"), None, json!({ "jwt": "a.b-_.c" })),
+            (Answer::User("\"\\\n\u{1}é"), None, json!({ "jwt": "\"\\\n\u{1}é" })),
+            (
+                Answer::Error("authorization failed"),
+                Some(&issuer),
+                json!({ "error": "authorization failed", "issuer_account": issuer.as_str() }),
+            ),
+        ] {
+            let mut nats = json!({ "type": "authorization_response", "version": 2 });
+            nats.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+            let expected = json!({
+                "iat": 1_700_000_000, "iss": issuer.as_str(), "sub": user.as_str(),
+                "aud": server.as_str(), "nats": nats,
+            });
+            let written = claims(&answer, &to, now, &issuer, account);
+            assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), expected);
+        }
+    }
 }

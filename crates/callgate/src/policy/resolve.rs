@@ -3,7 +3,7 @@
 mod roles;
 mod union;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::{
     AuthenticatorRules, Policy,
@@ -222,25 +222,25 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         &mut self,
         bindings: &[Arc<Binding>],
     ) -> Result<Option<(String, Origin)>, Denial> {
-        let mut named: Vec<(String, Origin, String)> = Vec::new();
+        let mut named: Vec<(String, Origin, NamedBy)> = Vec::new();
         if let Some(account) = &self.proposal().account {
             let origin = self.proposal().origin;
-            named.push((account.clone(), origin, "the identity's source".to_owned()));
+            named.push((account.clone(), origin, NamedBy::Source));
         }
         for binding in bindings {
-            let from = || format!("bindings[{}].account", binding.index);
+            let from = NamedBy::AccountOfBinding(binding.index);
             match &binding.account {
                 None => {}
                 Some(BindingAccount::Literal(account)) => {
-                    named.push((account.clone(), Origin::Operator, from()));
+                    named.push((account.clone(), Origin::Operator, from));
                 }
                 Some(BindingAccount::Template(template)) => {
-                    named.push((self.account_of(template, &from())?, Origin::Outside, from()));
+                    named.push((self.account_of(template, from)?, Origin::Outside, from));
                 }
             }
         }
         for (account, origin, from) in &named {
-            self.check_account(account, *origin, from)?;
+            self.check_account(account, *origin, *from)?;
         }
         let mut named = named.into_iter();
         let Some((account, origin, from)) = named.next() else { return Ok(None) };
@@ -251,7 +251,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         Ok(Some((account, origin)))
     }
 
-    fn account_of(&self, template: &Template, from: &str) -> Result<String, Denial> {
+    fn account_of(&self, template: &Template, from: NamedBy) -> Result<String, Denial> {
         let filled =
             template.fill(self.inputs, Rule::Text).map_err(|error| refused(from, error))?;
         match <[String; 1]>::try_from(filled) {
@@ -263,8 +263,13 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         }
     }
 
-    fn check_account(&mut self, account: &str, origin: Origin, from: &str) -> Result<(), Denial> {
-        self.trace.note(|| Step::Account { name: account.to_owned(), from: from.to_owned() });
+    fn check_account(
+        &mut self,
+        account: &str,
+        origin: Origin,
+        from: NamedBy,
+    ) -> Result<(), Denial> {
+        self.trace.note(|| Step::Account { name: account.to_owned(), from: from.to_string() });
         let in_ceiling = |name: &str| self.rules.ceiling.allows_account(name, self.inputs);
         self.policy
             .accounts
@@ -275,8 +280,9 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
     fn default_account(&mut self) -> Result<(String, Origin), Denial> {
         let policy = self.policy;
         let of_authenticator =
-            self.rules.account.as_deref().map(|name| (name, "the authenticator"));
-        let default = || policy.accounts.default_account().map(|name| (name, "default_account"));
+            self.rules.account.as_deref().map(|name| (name, NamedBy::Authenticator));
+        let default =
+            || policy.accounts.default_account().map(|name| (name, NamedBy::DefaultAccount));
         let Some((account, from)) = of_authenticator.or_else(default) else {
             let detail = "nothing names an account: not the identity's source, no binding, not the \
                           authenticator, and there is no default_account";
@@ -287,11 +293,37 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
     }
 }
 
+/// Who names an account or a role; written out only if somebody is told.
+#[derive(Clone, Copy)]
+enum NamedBy {
+    Source,
+    Entry,
+    Authenticator,
+    Defaults,
+    DefaultAccount,
+    Binding(usize),
+    AccountOfBinding(usize),
+}
+
+impl fmt::Display for NamedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source => f.write_str("the identity's source"),
+            Self::Entry => f.write_str("the entry"),
+            Self::Authenticator => f.write_str("the authenticator"),
+            Self::Defaults => f.write_str("the authenticator's defaults"),
+            Self::DefaultAccount => f.write_str("default_account"),
+            Self::Binding(index) => write!(f, "bindings[{index}]"),
+            Self::AccountOfBinding(index) => write!(f, "bindings[{index}].account"),
+        }
+    }
+}
+
 fn unsafe_value(why: String) -> Denial {
     Denial::new(Reason::UnsafeTemplateValue, why)
 }
 
-fn refused(whose: &str, error: TemplateError) -> Denial {
+fn refused(whose: impl fmt::Display, error: TemplateError) -> Denial {
     match error {
         TemplateError::Unsafe(why) => unsafe_value(format!("{whose}: {why}")),
         TemplateError::Failed(why) => Denial::new(Reason::PolicyError, format!("{whose}: {why}")),

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Found, Resolver, refused};
+use super::{Found, NamedBy, Resolver, refused};
 use crate::{
     authn::{Origin, Proposal},
     clock::UnixTime,
@@ -100,10 +100,10 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         &mut self,
         bindings: &[Arc<Binding>],
         dropped: &mut Dropped,
-    ) -> Result<Vec<(Arc<Role>, String)>, Denial> {
-        let mut roles: Vec<(Arc<Role>, String)> = Vec::new();
+    ) -> Result<Vec<(Arc<Role>, NamedBy)>, Denial> {
+        let mut roles: Vec<(Arc<Role>, NamedBy)> = Vec::new();
         if let Some(defaults) = &self.rules.defaults {
-            roles.push((Arc::clone(defaults), "the authenticator's defaults".to_owned()));
+            roles.push((Arc::clone(defaults), NamedBy::Defaults));
         }
         let (policy, proposal) = (self.policy, &self.question.identity.proposal);
         for name in proposal.roles.iter().flatten() {
@@ -113,22 +113,21 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
                         let detail = format!("there is no role `{}`", shown(name));
                         return Err(Denial::new(Reason::PolicyError, detail));
                     };
-                    roles.push((Arc::clone(role), "the entry".to_owned()));
+                    roles.push((Arc::clone(role), NamedBy::Entry));
                 }
                 Origin::Outside => {
-                    let from = "the identity's source";
-                    roles.extend(self.outside_role(name, from, dropped));
+                    roles.extend(self.outside_role(name, NamedBy::Source, dropped));
                 }
             }
         }
         for binding in bindings {
-            let from = format!("bindings[{}]", binding.index);
+            let from = NamedBy::Binding(binding.index);
             for role in &binding.roles {
                 match role {
-                    BindingRole::Literal(role) => roles.push((Arc::clone(role), from.clone())),
+                    BindingRole::Literal(role) => roles.push((Arc::clone(role), from)),
                     BindingRole::Template(template) => {
-                        for name in self.role_names(template, &from)? {
-                            roles.extend(self.outside_role(&name, &from, dropped));
+                        for name in self.role_names(template, from)? {
+                            roles.extend(self.outside_role(&name, from, dropped));
                         }
                     }
                 }
@@ -140,7 +139,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
     }
 
     /// The names that a template gives. Outside data without a usable name gives no role.
-    fn role_names(&mut self, template: &Template, from: &str) -> Result<Vec<String>, Denial> {
+    fn role_names(&mut self, template: &Template, from: NamedBy) -> Result<Vec<String>, Denial> {
         match template.fill(self.inputs, Rule::Name) {
             Ok(names) => Ok(names),
             Err(TemplateError::Unsafe(why)) => {
@@ -154,20 +153,20 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
     fn outside_role(
         &mut self,
         name: &str,
-        from: &str,
+        from: NamedBy,
         dropped: &mut Dropped,
-    ) -> Option<(Arc<Role>, String)> {
+    ) -> Option<(Arc<Role>, NamedBy)> {
         let role = self.policy.roles.get(name).filter(|_| self.rules.ceiling.allows_role(name));
         if role.is_none() {
             dropped.note("role", name);
             let verdict = RoleVerdict::Dropped;
-            self.trace.note(|| Step::Role { name: shown(name), from: from.to_owned(), verdict });
+            self.trace.note(|| Step::Role { name: shown(name), from: from.to_string(), verdict });
         }
-        role.map(|role| (Arc::clone(role), from.to_owned()))
+        role.map(|role| (Arc::clone(role), from))
     }
 
     /// Takes the role if its conditions hold.
-    fn weigh(&mut self, role: &Arc<Role>, from: String, found: &mut Found) {
+    fn weigh(&mut self, role: &Arc<Role>, from: NamedBy, found: &mut Found) {
         let counts = role.counts(&self.question.facts, self.question.now);
         let name = || role.name.to_string();
         let verdict = match counts {
@@ -182,7 +181,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
                 RoleVerdict::Contributes
             }
         };
-        self.trace.note(|| Step::Role { name: name(), from, verdict });
+        self.trace.note(|| Step::Role { name: name(), from: from.to_string(), verdict });
     }
 
     fn end_with(&mut self, role: &Role, window_end: Option<UnixTime>) {

@@ -75,13 +75,13 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         for pattern in patterns {
             let filled = pattern
                 .fill(self.inputs)
-                .map_err(|error| refused(&format!("role `{}`", role.name), error))?;
+                .map_err(|error| refused(format!("role `{}`", role.name), error))?;
             for rule in filled {
                 self.tell(side, kind, &rule, || format!("role `{}`", role.name));
                 into.insert(rule);
             }
             if into.len() > MAX_SUBJECTS {
-                return Err(refused(&format!("role `{}`", role.name), TemplateError::TooMany));
+                return Err(refused(format!("role `{}`", role.name), TemplateError::TooMany));
             }
         }
         Ok(())
@@ -187,7 +187,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
             for template in &role.tags {
                 let filled = template
                     .fill(self.inputs, Rule::Text)
-                    .map_err(|error| refused(&format!("tags of role `{}`", role.name), error))?;
+                    .map_err(|error| refused(format!("tags of role `{}`", role.name), error))?;
                 tags.extend(filled);
             }
         }

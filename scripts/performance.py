@@ -108,8 +108,7 @@ are found through an index; others are evaluated one by one, about {each_conditi
 | Ed25519: `ed25519-dalek` verifies, `aws-lc-rs` signs; RSA and ECDSA: `aws-lc-rs` | run-time CPU detection, no build for one machine | Wycheproof's vectors |
 
 Tried, and left out: other allocators (mimalloc, jemalloc: no difference in CPU, more memory), one worker
-thread instead of one per core (no difference in CPU), `lto = "fat"` with one codegen unit (1 to 2 % of CPU, a
-third more time to build).
+thread instead of one per core (no difference in CPU).
 
 ## For your own deployment
 

@@ -5,6 +5,7 @@ use std::fmt;
 use aws_lc_rs::signature::{
     self, EcdsaVerificationAlgorithm, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents,
 };
+use callgate::keys::Ed25519Key;
 
 use super::{Algorithm, roca::is_roca};
 
@@ -42,7 +43,7 @@ pub struct Verifier {
 
 enum Key {
     Parsed(Box<ParsedPublicKey>),
-    Ed25519(Box<ed25519_dalek::VerifyingKey>),
+    Ed25519(Box<Ed25519Key>),
 }
 
 impl Verifier {
@@ -80,10 +81,7 @@ impl Verifier {
     /// signed.
     pub fn ed25519(x: &[u8]) -> Result<Self, BadKey> {
         let bytes = x.try_into().map_err(|_| BadKey::Point)?;
-        let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| BadKey::Point)?;
-        if key.is_weak() {
-            return Err(BadKey::Point);
-        }
+        let key = Ed25519Key::from_bytes(bytes).map_err(|_| BadKey::Point)?;
         Ok(Self { algorithm: Algorithm::EdDsa, key: Key::Ed25519(Box::new(key)) })
     }
 
@@ -97,8 +95,7 @@ impl Verifier {
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.key {
             Key::Parsed(key) => key.verify_sig(message, signature).is_ok(),
-            Key::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
-                .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
+            Key::Ed25519(key) => key.verifies(message, signature),
         }
     }
 }

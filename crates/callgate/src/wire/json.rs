@@ -6,7 +6,7 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, map::Entry};
 
 /// Why a text was not accepted as JSON: what and where, never the contents.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,10 +126,13 @@ impl<'de> Visitor<'de> for Strict {
         let inner = self.deeper()?;
         let mut map = Map::new();
         while let Some(name) = members.next_key::<String>()? {
-            if map.contains_key(&name) {
-                return Err(A::Error::custom(format!("`{}` is there twice", name.escape_debug())));
+            match map.entry(name) {
+                Entry::Vacant(place) => drop(place.insert(members.next_value_seed(inner)?)),
+                Entry::Occupied(member) => {
+                    let name = member.key().escape_debug();
+                    return Err(A::Error::custom(format!("`{name}` is there twice")));
+                }
             }
-            map.insert(name, members.next_value_seed(inner)?);
         }
         Ok(map.into())
     }

@@ -61,8 +61,8 @@ test-matrix-only:
 fuzz: ## Fuzz everything that reads what others wrote, five minutes for each target (SECONDS=300)
 	@$(PYTHON) scripts/fuzz.py --seconds $(or $(SECONDS),300)
 
-random: ## Play a million random requests through an optimised gate (REQUESTS=1000000)
-	CALLGATE_RANDOM_REQUESTS=$(or $(REQUESTS),1000000) $(CARGO) test --release -p callgate-authenticators \
+random: ## Play a million random requests through a gate built with overflow checks, ten minutes (REQUESTS=1000000)
+	CALLGATE_RANDOM_REQUESTS=$(or $(REQUESTS),1000000) $(CARGO) test -p callgate-authenticators \
 		--features kubernetes --test random_requests -- --nocapture
 
 release: ## Build the release binary reproducibly, with its digest and bill of materials, into dist/
@@ -77,10 +77,10 @@ test-faults: tools build ## Break everything with real parts, and watch (a quart
 test-timing: ## Measure whether the time of a refusal tells who exists (four minutes; a quiet machine)
 	$(CARGO) run --release --package callgate-bench -- timing
 
-test-overload: ## Offer four times the passwords that the cores can hash (one minute; a quiet machine)
+test-overload: ## Offer four times the passwords that a core can hash (one minute; two cores, a quiet machine)
 	@$(PYTHON) scripts/tools.py nats-server
 	$(CARGO) build --release --package callgate-server
-	$(CARGO) run --release --package callgate-bench -- overload \
+	$(CARGO) run --release --package callgate-bench -- overload --apart \
 		--nats-server $(lastword $(sort $(wildcard $(or $(CALLGATE_TOOLS),.tools)/nats-server/2.*/nats-server)))
 
 fmt: ## Format the code

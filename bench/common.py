@@ -152,6 +152,29 @@ def on_cores(cores):
         os.sched_setaffinity(0, before)
 
 
+STALLS = """
+import sys, time
+now = time.perf_counter()
+end, stalls = now + float(sys.argv[1]), []
+while now < end:
+    before, now = now, time.perf_counter()
+    if now - before > 0.001:
+        stalls.append(now - before)
+print(sum(stalls), max(stalls, default=0))
+"""
+
+
+def stalls(cores, seconds=5):
+    """How long a machine whose cores are all busy stands still by itself for more than a millisecond: the part of
+    the time, and the longest (in seconds). No latency can be better."""
+    loops = []
+    for core in cores:
+        with on_cores([core]):
+            loops.append(subprocess.Popen([sys.executable, "-c", STALLS, str(seconds)], stdout=subprocess.PIPE, text=True))
+    told = [[float(word) for word in loop.communicate()[0].split()] for loop in loops]
+    return {"part": max(lost for lost, _ in told) / seconds, "longest": max(longest for _, longest in told)}
+
+
 @contextlib.contextmanager
 def responder(command, env, probe, name):
     """A responder that answers, stopped at the end."""

@@ -30,7 +30,7 @@ def serving(tools, keys, port, *, real=False, xkey=True, admin=None):
 
 
 def floor(tools, _folder, _arguments):
-    return json.loads(run(tools[1], "floor", "--json"))
+    return json.loads(run(tools[1], "floor", "--json", "--rounds", "40"))
 
 
 def growth(tools, _folder, _arguments):
@@ -44,7 +44,7 @@ def latency(tools, folder, arguments):
     """At half of what it can do at most: all on the same cores, and with a core that only Callgate has."""
     keys = common.Keys(*tools, folder)
     cores = sorted(os.sched_getaffinity(0))
-    results = {"shared": at_half(tools, keys, folder, arguments, cores, cores)}
+    results = {"stalls": common.stalls(cores), "shared": at_half(tools, keys, folder, arguments, cores, cores)}
     if len(cores) > 1:
         results["apart"] = at_half(tools, keys, folder, arguments, cores[:1], cores[1:2])
     return results

@@ -222,6 +222,9 @@ def limits(results):
                 rows.append([f"latency at half of the maximum rate, {where}",
                              f"{half['per_second']:,.0f} of {one['most']:,.0f} answers/s: p50 {half['p50']:.0f} µs, "
                              f"p99 {half['p99'] / 1000:.1f} ms, p99.9 {half['p999'] / 1000:.1f} ms"])
+        if stalls := results["latency"].get("stalls"):
+            rows.append(["the machine itself, all its cores busy with nothing but looking at the clock",
+                         f"stood still {stalls['part']:.1%} of the time, in pieces of 1 to {stalls['longest'] * 1000:.0f} ms"])
     if "storm" in results:
         at_once, paced = results["storm"]["at_once"], results["storm"]["paced"]
         rows.append([f"{paced[0]['requests']:,} clients, 1,000 at a time, everything on the same cores, the server's default patience",

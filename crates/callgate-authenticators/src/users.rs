@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    hint::black_box,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -20,7 +21,7 @@ use futures_util::future::BoxFuture;
 use crate::{
     file_watch::{FileWatch, INTERVAL, Stamp},
     kind::{BuildContext, Kind},
-    passwords::{Attempt, Enrolment, Scratch, VerifiedKey},
+    passwords::{Attempt, Enrolment, Scratch, StoredPassword, VerifiedKey},
     settings::Table,
 };
 
@@ -157,10 +158,15 @@ impl Inner {
         if entry.is_none() && self.fall_through {
             return Err(Decline::NotMine);
         }
+        let stored = entry.and_then(|entry| entry.password.clone());
+        if entry.is_none() {
+            let stand_in = users.stand_in(user);
+            black_box(stand_in.and_then(|entry| entry.password.clone()));
+        }
         let name = &self.context.name;
         let key = VerifiedKey::new(name, users.version(), user, password.expose());
         let proven = self.context.shared.verified_passwords().holds(&key, Instant::now())
-            || self.compute(request, user, entry, password, key).await?;
+            || self.compute(request, user, stored, password, key).await?;
         match entry {
             Some(entry) if proven => Ok(entry),
             Some(_) => Err(Decline::rejected(
@@ -179,16 +185,13 @@ impl Inner {
         &self,
         request: &AuthRequest,
         user: &str,
-        entry: Option<&Entry>,
+        stored: Option<StoredPassword>,
         password: &Secret,
         key: VerifiedKey,
     ) -> Result<bool, Decline> {
         let (context, shared) = (&self.context, Arc::clone(&self.context.shared));
-        let attempt = Attempt {
-            stored: entry.and_then(|entry| entry.password.clone()),
-            password: password.clone(),
-            costs: shared.password_costs().all(),
-        };
+        let costs = shared.password_costs().all();
+        let attempt = Attempt { stored, password: password.clone(), costs };
         if attempt.is_cheap() {
             return Ok(attempt.run(&mut Scratch::default()));
         }

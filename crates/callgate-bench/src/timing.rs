@@ -23,12 +23,17 @@ const WARM_UP: usize = 100;
 /// Requests are made in lots of so many of each class, so that memory stays small.
 const LOT: usize = 250;
 
+/// A difference of medians, in microseconds, that is told and passes: the way through sockets and
+/// nats-server alone varies by hundreds of times as much.
+const UNSEEN: f64 = 0.2;
+
 /// Measure whether the time of a refusal tells who exists and what for a password he has
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Failing logins of several classes (unknown user, wrong password, disabled user, …), in random \
 order, from the bytes of the request to the bytes of the answer, without a network between. Each class is \
-compared with that of unknown users. Fails if an effect is larger than the bound.
+compared with that of unknown users. Fails if an effect is larger than the bound, unless it is a fifth of a \
+microsecond at most.
 
 Example:
   callgate-bench timing --samples 4000 --json"
@@ -91,7 +96,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let (samples, bound) = (args.samples, args.bound);
     let outcome = Outcome { samples, bound, recommended_parameters: args.real, rows };
     print(&outcome, args.json)?;
-    let tell = |row: &&Row| !row.comparison.is_within(bound);
+    let tell = |row: &&Row| {
+        !row.comparison.is_within(bound) && row.comparison.median_difference.abs() > UNSEEN
+    };
     match outcome.rows.iter().find(tell) {
         None => Ok(()),
         Some(row) => Err(format!(

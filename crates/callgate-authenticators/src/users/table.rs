@@ -31,6 +31,8 @@ pub(super) struct UserTable {
     users: HashMap<Box<str>, Arc<Entry>>,
     tokens: HashMap<[u8; 32], Arc<Entry>>,
     nkeys: HashMap<UserKey, Arc<Entry>>,
+    /// The entries of `users` again, to be picked from.
+    stand_ins: Vec<Arc<Entry>>,
     costs: Costs,
 }
 
@@ -65,6 +67,7 @@ impl UserTable {
             users: HashMap::new(),
             tokens: HashMap::new(),
             nkeys: HashMap::new(),
+            stand_ins: Vec::new(),
             costs: Costs::new(),
         };
         for (user, entry) in root.entries() {
@@ -92,6 +95,7 @@ impl UserTable {
             fault("nkey", also(&other));
         }
         self.costs.extend(entry.password.as_ref().and_then(StoredPassword::cost));
+        self.stand_ins.push(Arc::clone(&entry));
         self.users.insert(entry.user.as_str().into(), entry);
     }
 
@@ -108,6 +112,15 @@ impl UserTable {
     /// The entry of exactly this name.
     pub(super) fn by_name(&self, user: &str) -> Option<&Entry> {
         self.users.get(user).map(AsRef::as_ref)
+    }
+
+    /// An entry to be looked at, and no more, where nobody has this name: what an entry costs, a tenth of
+    /// a microsecond, would tell who exists.
+    pub(super) fn stand_in(&self, user: &str) -> Option<&Entry> {
+        // Not a good hash of the name, but one that costs next to nothing.
+        let ends = [user.bytes().next()?, user.bytes().next_back()?].map(usize::from);
+        let number = user.len() + ends[0] + (ends[1] << 8);
+        self.stand_ins.get(number.checked_rem(self.stand_ins.len())?).map(AsRef::as_ref)
     }
 
     /// The entry with this token, found by digest and so without an early exit.

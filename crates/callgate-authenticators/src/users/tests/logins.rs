@@ -23,6 +23,22 @@ async fn the_users_of_nats_by_example_load_as_they_are() {
 }
 
 #[tokio::test]
+async fn nobody_gets_in_by_the_password_of_the_entry_that_stands_in_for_him() {
+    // There is one user only, so that it is the one that is looked at for everybody else.
+    for stored in ["right", HASH] {
+        let folder = Folder::with(&serde_json::json!({"alice": {"password": stored}}).to_string());
+        let users = build(&folder.context());
+        for _ in 0..2 {
+            let refused = outcome(&users, "mallory", "right").await;
+            assert_eq!(refused, Err(Some(Reason::UnknownUser)));
+        }
+        assert_eq!(outcome(&users, "alice", "right").await, Ok(()));
+    }
+    let users = build(&Folder::with("{}").context());
+    assert_eq!(outcome(&users, "mallory", "right").await, Err(Some(Reason::UnknownUser)));
+}
+
+#[tokio::test]
 async fn only_an_entry_without_permissions_and_roles_is_unrestricted() {
     let folder = Folder::with(
         r#"{ "both-absent": { "pass": "x" },

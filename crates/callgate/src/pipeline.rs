@@ -250,10 +250,7 @@ impl Pipeline {
         // An empty name would leave the one that the client typed.
         let admitted = grant.and_then(|grant| self.admit(case, grant, message.now));
         if Instant::now() > case.given_up {
-            // Nobody reads it any more; an answer would only add to the load that made it late.
-            decision.reason = Reason::DeadlinePassed;
-            decision.detail = "the server has given up waiting".to_owned();
-            return (Handled::Silent, decision);
+            return too_late(decision);
         }
         let handled = match &admitted {
             Ok((jwt, grant)) => {
@@ -275,6 +272,8 @@ impl Pipeline {
             }
         };
         match handled {
+            // Signing, or a machine that stood still meanwhile, may have taken the rest of the time.
+            Ok(_) if Instant::now() > case.given_up => too_late(decision),
             Ok(handled) => (handled, decision),
             Err(denial) => {
                 decision.reason = denial.reason;
@@ -422,6 +421,19 @@ impl Case {
             clock_skew: Some(self.clock_skew),
         }
     }
+}
+
+/// Nobody reads the answer any more; it would only add to the load that made it late.
+fn too_late(decision: Decision) -> (Handled, Decision) {
+    let decision = Decision {
+        reason: Reason::DeadlinePassed,
+        detail: "the server has given up waiting".to_owned(),
+        account: None,
+        expires_at: None,
+        ceiling_dropped: CeilingDropped::default(),
+        ..decision
+    };
+    (Handled::Silent, decision)
 }
 
 fn dropped_decision(dropped: Dropped, arrived: Instant) -> Decision {

@@ -2,25 +2,26 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use callgate::{
-    Refusal, Reply, User,
+    Callgate, Refusal, Reply, User,
     clock::UnixTime,
     connection::ConnectionKind,
-    decision::{Outcome, Reason},
+    decision::{Decision, Outcome, Reason},
+    keys::{AccountKey, AccountSigner, SignError, Signer},
     request::{AuthRequest, Credential},
 };
-use callgate_testkit::Nkey;
+use callgate_testkit::{Nkey, RequestBuilder};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{Bench, NOW, somebody};
+use crate::support::{Bench, NOW, signer, somebody};
 
 fn user_of(request: &AuthRequest) -> &str {
     match request.credential() {
@@ -207,4 +208,38 @@ async fn a_replaced_gate_decides_anew_in_all_its_clones() {
     // A builder that cannot be built changes nothing.
     let nobody = callgate::Callgate::builder(crate::support::signer(&bench.issuer));
     assert!(bench.gate.replace(nobody).is_err());
+}
+
+/// Signs in its own time.
+#[derive(Debug)]
+struct Slow(AccountSigner);
+
+impl Signer for Slow {
+    fn public_key(&self) -> &AccountKey {
+        self.0.public_key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
+        std::thread::sleep(Duration::from_millis(600));
+        self.0.sign(message)
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_signing_takes_the_rest_of_the_time_is_not_sent() {
+    let issuer = Nkey::account();
+    let decisions = Arc::<Mutex<Vec<Decision>>>::default();
+    let record = Arc::clone(&decisions);
+    let gate = Callgate::builder(Slow(signer(&issuer)))
+        .authorize(|_| async { Ok(somebody()) })
+        .on_decision(move |decision| record.lock().unwrap().push(decision.clone()))
+        .build()
+        .unwrap();
+    // The user JWT is signed within the second, and the answer around it after that.
+    let request = RequestBuilder::new(&issuer.public(), NOW).password("alice", "x").auth_timeout(1);
+    let now = UnixTime::from_seconds(NOW);
+    assert_eq!(gate.handle(&request.build().payload, None, now).await, Reply::Silent);
+    let decisions = decisions.lock().unwrap();
+    let [decision] = decisions.as_slice() else { panic!("{decisions:?}") };
+    assert_eq!((decision.reason, &decision.account), (Reason::DeadlinePassed, &None));
 }

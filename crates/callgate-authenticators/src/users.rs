@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    hint::black_box,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -21,7 +20,7 @@ use futures_util::future::BoxFuture;
 use crate::{
     file_watch::{FileWatch, INTERVAL, Stamp},
     kind::{BuildContext, Kind},
-    passwords::{Attempt, Enrolment, Scratch, StoredPassword, VerifiedKey},
+    passwords::{Attempt, Enrolment, Scratch, VerifiedKey},
     settings::Table,
 };
 
@@ -158,15 +157,10 @@ impl Inner {
         if entry.is_none() && self.fall_through {
             return Err(Decline::NotMine);
         }
-        let stored = entry.and_then(|entry| entry.password.clone());
-        if entry.is_none() {
-            let stand_in = users.stand_in(user);
-            black_box(stand_in.and_then(|entry| entry.password.clone()));
-        }
         let name = &self.context.name;
         let key = VerifiedKey::new(name, users.version(), user, password.expose());
         let proven = self.context.shared.verified_passwords().holds(&key, Instant::now())
-            || self.compute(request, user, stored, password, key).await?;
+            || self.compute(users, request, user, entry, password, key).await?;
         match entry {
             Some(entry) if proven => Ok(entry),
             Some(_) => Err(Decline::rejected(
@@ -183,14 +177,16 @@ impl Inner {
     /// Pays for the hash, whether there is such a user or not.
     async fn compute(
         &self,
+        users: &UserTable,
         request: &AuthRequest,
         user: &str,
-        stored: Option<StoredPassword>,
+        entry: Option<&Entry>,
         password: &Secret,
         key: VerifiedKey,
     ) -> Result<bool, Decline> {
         let (context, shared) = (&self.context, Arc::clone(&self.context.shared));
         let costs = shared.password_costs().all();
+        let stored = users.stored_password(user, entry);
         let attempt = Attempt { stored, password: password.clone(), costs };
         if attempt.is_cheap() {
             return Ok(attempt.run(&mut Scratch::default()));

@@ -29,6 +29,9 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// - it can be asked by many at once, and dropping the future leaves nothing behind
 ///   (`survives_being_dropped_and_asked_again`). While too many wait for it, the chain asks for
 ///   what it can answer at once, and drops the future if it would wait.
+///
+/// It should not hold up its thread either: requests that arrive together are decided in turn, and
+/// work of more than a millisecond belongs into [`tokio::task::spawn_blocking`].
 pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     /// Identifies the client of `request`, by its one credential.
     fn authenticate<'a>(

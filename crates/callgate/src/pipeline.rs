@@ -38,6 +38,11 @@ const MAX_DELAY: Duration = Duration::from_secs(3600);
 pub(crate) trait Decide: fmt::Debug + Send + Sync + 'static {
     fn decide(&self, request: Arc<AuthRequest>) -> BoxFuture<'_, Verdict>;
 
+    /// Whether it never holds up its thread for long, so that others may wait for it to return.
+    fn in_turn(&self) -> bool {
+        false
+    }
+
     /// The same, and how it came about, where that is known.
     fn explain(
         &self,

@@ -8,8 +8,9 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use async_nats::{Client, Message as NatsMessage, Subject, Subscriber};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::{
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinHandle,
     time::{Instant, timeout},
@@ -25,9 +26,11 @@ use crate::{
 mod account;
 mod micro;
 mod parting;
+mod turns;
 
 pub use account::{OwnAccount, other_responders, own_account};
 use micro::{Micro, Stats};
+use turns::Undecided;
 
 /// Where nats-server asks.
 pub const AUTH_SUBJECT: &str = "$SYS.REQ.USER.AUTH";
@@ -123,6 +126,7 @@ impl Responder {
             Answering { client: client.clone(), held_back: Arc::clone(&held_back), stats };
         let worker = Worker {
             gate,
+            workers: Handle::current().metrics().num_workers(),
             slots: Arc::clone(&slots),
             arrived: Arc::clone(&arrived),
             answering: Arc::new(answering),
@@ -166,6 +170,8 @@ fn subscribe_error(subject: &str, error: &dyn std::error::Error) -> ServeError {
 
 struct Worker {
     gate: Callgate,
+    /// Threads of the runtime.
+    workers: usize,
     slots: Arc<Slots>,
     arrived: Arc<Semaphore>,
     answering: Arc<Answering>,
@@ -180,7 +186,7 @@ impl Worker {
         loop {
             tokio::select! {
                 message = subscription.next() => match message {
-                    Some(message) => self.accept(message),
+                    Some(message) => self.accept(message, &mut subscription),
                     None => return,
                 },
                 _ = stopped.changed() => break,
@@ -195,7 +201,7 @@ impl Worker {
                 // In this order: what has arrived is taken before the end is.
                 biased;
                 message = subscription.next() => match message {
-                    Some(message) => self.accept(message),
+                    Some(message) => self.accept(message, &mut subscription),
                     None => return,
                 },
                 () = &mut the_last => return,
@@ -203,27 +209,48 @@ impl Worker {
         }
     }
 
-    fn accept(&self, message: NatsMessage) {
+    /// Works on `first` and on what has arrived with it.
+    fn accept(&self, first: NatsMessage, subscription: &mut Subscriber) {
+        let mut together: Vec<_> = self.undecided(first).into_iter().collect();
+        while together.len() < turns::MOST_TOGETHER {
+            // The end of the subscription is told again when it is asked the next time.
+            let Some(Some(message)) = subscription.next().now_or_never() else { break };
+            together.extend(self.undecided(message));
+        }
+        turns::decide(&self.answering, together, self.workers);
+    }
+
+    /// The decision about `message`, if somebody waits for an answer and it would not come too late.
+    fn undecided(&self, message: NatsMessage) -> Option<Undecided> {
         let arrived = Instant::now();
         let now = UnixTime::now();
         let NatsMessage { reply, payload, headers, .. } = message;
         // Without a reply subject nobody waits for an answer.
-        let Some(reply) = reply else { return };
+        let reply = reply?;
         let xkey = headers.as_ref().and_then(|headers| headers.get(XKEY_HEADER));
         let xkey = xkey.map(|value| value.as_str().to_owned());
         let pipeline = self.gate.pipeline();
         let Ok(place) = Arc::clone(&self.arrived).try_acquire_owned() else {
             pipeline.pass_over(arrived);
-            return;
+            return None;
         };
-        let (slots, answering) = (Arc::clone(&self.slots), Arc::clone(&self.answering));
-        // Boxed, because a task's future is moved again when it ends, whatever its size.
-        tokio::spawn(Box::pin(async move {
+        let slots = Arc::clone(&self.slots);
+        let in_turn = pipeline.decide.in_turn();
+        let deciding = Box::pin(async move {
             let message = Message { payload: &payload, xkey_header: xkey.as_deref(), now, arrived };
             let handled = pipeline.handle_among(message, Some(&slots)).await;
-            answering.send(reply, handled, place, arrived).await;
-        }));
+            Decided { reply, handled, place, arrived }
+        });
+        Some(Undecided { deciding, in_turn })
     }
+}
+
+/// A decision that was taken, with what is needed to answer it.
+struct Decided {
+    reply: Subject,
+    handled: Handled,
+    place: OwnedSemaphorePermit,
+    arrived: Instant,
 }
 
 struct Answering {
@@ -233,27 +260,26 @@ struct Answering {
 }
 
 impl Answering {
-    async fn send(
-        &self,
-        reply: Subject,
-        handled: Handled,
-        place: OwnedSemaphorePermit,
-        arrived: Instant,
-    ) {
+    /// Sends the answer now, or has it sent when its moment comes.
+    async fn send(self: &Arc<Self>, decided: Decided) {
+        let Decided { reply, handled, place, arrived } = decided;
         self.stats.count(arrived.elapsed());
         let Handled::Answer { bytes, not_before } = handled else { return };
-        if let Some(moment) = not_before {
-            // A refusal that is held back holds no place; past the limit it is told at once.
-            let held = Arc::clone(&self.held_back).try_acquire_owned();
-            drop(place);
-            if held.is_ok() {
-                tokio::time::sleep_until(moment).await;
-            }
+        // A refusal that is held back holds no place; past the limit it is told at once.
+        let held = not_before.and_then(|moment| {
+            Some((moment, Arc::clone(&self.held_back).try_acquire_owned().ok()?))
+        });
+        let Some((moment, held)) = held else {
             self.publish(reply, bytes).await;
+            drop(place);
             return;
-        }
-        self.publish(reply, bytes).await;
-        drop(place);
+        };
+        let answering = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(moment).await;
+            answering.publish(reply, bytes).await;
+            drop(held);
+        });
     }
 
     async fn publish(&self, reply: Subject, bytes: Vec<u8>) {
@@ -303,7 +329,7 @@ mod tests {
         let held_back = Arc::new(Semaphore::new(1));
         let answering = Arc::new(Answering { client, held_back, stats: Arc::default() });
         let (slots, arrived) = (Arc::default(), Arc::new(Semaphore::new(1)));
-        let worker = Worker { gate, slots, arrived, answering };
+        let worker = Worker { gate, workers: 1, slots, arrived, answering };
         let message = || NatsMessage {
             subject: AUTH_SUBJECT.into(),
             reply: Some("_INBOX.1".into()),
@@ -314,9 +340,8 @@ mod tests {
             length: 0,
         };
         // The first is worked on only when this task waits.
-        for _ in 0..3 {
-            worker.accept(message());
-        }
+        let taken: Vec<_> = (0..3).filter_map(|_| worker.undecided(message())).collect();
+        turns::decide(&worker.answering, taken, worker.workers);
         assert_eq!(*reasons.lock().unwrap(), [Reason::DeadlinePassed, Reason::DeadlinePassed]);
         let _finished = worker.arrived.acquire().await.unwrap();
         assert_eq!(reasons.lock().unwrap().get(2), Some(&Reason::BadRequest));

@@ -87,6 +87,10 @@ impl Decide for Stock {
         })
     }
 
+    fn in_turn(&self) -> bool {
+        true
+    }
+
     fn explain(
         &self,
         request: Arc<AuthRequest>,

@@ -15,7 +15,7 @@ pub(super) const MOST_TOGETHER: usize = 64;
 /// So many are decided in turn at most: the first waits a millisecond for the last.
 const MOST_IN_TURN: usize = 16;
 /// Fewer are not worth another thread: to wake it takes as long as a part of a decision.
-const LEAST_IN_TURN: usize = 4;
+const LEAST_IN_TURN: usize = 8;
 /// Whoever holds up a thread for longer is not waited for by the others.
 const TOO_LONG: Duration = Duration::from_millis(2);
 
@@ -129,10 +129,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_arrived_together_is_decided_in_turn_by_as_many_tasks_as_workers() {
         let mut bench = Bench::new().await;
-        let arrived = (0..12).map(|_| bench.undecided(true, NONE)).collect();
+        let arrived = (0..20).map(|_| bench.undecided(true, NONE)).collect();
         decide(&bench.answering, arrived, 2);
-        let tasks = bench.tasks::<12>().await;
-        let (first, second) = tasks.split_at(6);
+        let tasks = bench.tasks::<20>().await;
+        let (first, second) = tasks.split_at(10);
         assert!(first.iter().all(|task| task == first.first().unwrap()), "{tasks:?}");
         assert!(second.iter().all(|task| task == second.first().unwrap()), "{tasks:?}");
         assert_ne!(first.first(), second.first());

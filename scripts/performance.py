@@ -213,6 +213,14 @@ def cores(threads, one_core):
             f"({one_core:,.0f} when pinned to one core): {threads[most] / threads[1]:.2f} × with {most} cores.")
 
 
+def all_rounds(one):
+    p99s = one.get("p99s", [])
+    if not p99s:
+        return ""
+    return (f" (the best of {len(p99s)} rounds; the median's p99 {p99s[len(p99s) // 2] / 1000:.1f} ms, "
+            f"the worst's {p99s[-1] / 1000:.1f} ms)")
+
+
 def limits(results):
     rows = []
     if "latency" in results:
@@ -222,7 +230,7 @@ def limits(results):
                 half = one["half"]
                 rows.append([f"latency at half of the maximum rate, {where}",
                              f"{half['per_second']:,.0f} of {one['most']:,.0f} answers/s: p50 {half['p50']:.0f} µs, "
-                             f"p99 {half['p99'] / 1000:.1f} ms, p99.9 {half['p999'] / 1000:.1f} ms"])
+                             f"p99 {half['p99'] / 1000:.1f} ms, p99.9 {half['p999'] / 1000:.1f} ms{all_rounds(one)}"])
         if stalls := results["latency"].get("stalls"):
             rows.append(["the machine itself, all its cores busy with nothing but looking at the clock",
                          f"stood still {stalls['part']:.1%} of the time, in pieces of 1 to {stalls['longest'] * 1000:.0f} ms"])

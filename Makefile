@@ -14,6 +14,10 @@ GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--feature
 HAS_GO_TOOLS = $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go-tools/.stamp)
 GO_TOOLS_TESTS = $(if $(HAS_GO_TOOLS),--features callgate-conformance/go-tools)
 
+# Both at once: built one by one, their dependencies have other features, and are built twice.
+BUILD_BENCH = $(CARGO) build --release --package callgate-server --package callgate-bench
+RELEASE     = $(or $(CARGO_TARGET_DIR),target)/release
+
 .DEFAULT_GOAL := help
 .PHONY: help demo build test test-matrix test-faults test-kubernetes test-timing test-overload tools fuzz random release fmt lint ci
 
@@ -75,12 +79,13 @@ test-faults: tools build ## Break everything with real parts, and watch (a quart
 	$(PYTHON) scripts/reliability.py
 
 test-timing: ## Measure whether the time of a refusal tells who exists (four minutes; a quiet machine)
-	$(CARGO) run --release --package callgate-bench -- timing
+	$(BUILD_BENCH)
+	$(RELEASE)/callgate-bench timing
 
 test-overload: ## Offer four times the passwords that a core can hash (one minute; two cores, a quiet machine)
 	@$(PYTHON) scripts/tools.py nats-server
-	$(CARGO) build --release --package callgate-server
-	$(CARGO) run --release --package callgate-bench -- overload --apart \
+	$(BUILD_BENCH)
+	$(RELEASE)/callgate-bench overload --apart \
 		--nats-server $(lastword $(sort $(wildcard $(or $(CALLGATE_TOOLS),.tools)/nats-server/2.*/nats-server)))
 
 fmt: ## Format the code

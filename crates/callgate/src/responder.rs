@@ -20,7 +20,7 @@ use crate::{
     clock::UnixTime,
     envelope::{Message, XKEY_HEADER},
     gate::Callgate,
-    pipeline::{Handled, Slots},
+    pipeline::{Handled, Pipeline, Slots},
 };
 
 mod account;
@@ -30,7 +30,7 @@ mod turns;
 
 pub use account::{OwnAccount, other_responders, own_account};
 use micro::{Micro, Stats};
-use turns::Undecided;
+use turns::Deciding;
 
 /// Where nats-server asks.
 pub const AUTH_SUBJECT: &str = "$SYS.REQ.USER.AUTH";
@@ -211,17 +211,18 @@ impl Worker {
 
     /// Works on `first` and on what has arrived with it.
     fn accept(&self, first: NatsMessage, subscription: &mut Subscriber) {
-        let mut together: Vec<_> = self.undecided(first).into_iter().collect();
+        let pipeline = self.gate.pipeline();
+        let mut together: Vec<_> = self.undecided(first, &pipeline).into_iter().collect();
         while together.len() < turns::MOST_TOGETHER {
             // The end of the subscription is told again when it is asked the next time.
             let Some(Some(message)) = subscription.next().now_or_never() else { break };
-            together.extend(self.undecided(message));
+            together.extend(self.undecided(message, &pipeline));
         }
-        turns::decide(&self.answering, together, self.workers);
+        turns::decide(&self.answering, together, pipeline.decide.in_turn(), self.workers);
     }
 
     /// The decision about `message`, if somebody waits for an answer and it would not come too late.
-    fn undecided(&self, message: NatsMessage) -> Option<Undecided> {
+    fn undecided(&self, message: NatsMessage, pipeline: &Arc<Pipeline>) -> Option<Deciding> {
         let arrived = Instant::now();
         let now = UnixTime::now();
         let NatsMessage { reply, payload, headers, .. } = message;
@@ -229,19 +230,16 @@ impl Worker {
         let reply = reply?;
         let xkey = headers.as_ref().and_then(|headers| headers.get(XKEY_HEADER));
         let xkey = xkey.map(|value| value.as_str().to_owned());
-        let pipeline = self.gate.pipeline();
         let Ok(place) = Arc::clone(&self.arrived).try_acquire_owned() else {
             pipeline.pass_over(arrived);
             return None;
         };
-        let slots = Arc::clone(&self.slots);
-        let in_turn = pipeline.decide.in_turn();
-        let deciding = Box::pin(async move {
+        let (pipeline, slots) = (Arc::clone(pipeline), Arc::clone(&self.slots));
+        Some(Box::pin(async move {
             let message = Message { payload: &payload, xkey_header: xkey.as_deref(), now, arrived };
             let handled = pipeline.handle_among(message, Some(&slots)).await;
             Decided { reply, handled, place, arrived }
-        });
-        Some(Undecided { deciding, in_turn })
+        }))
     }
 }
 
@@ -260,6 +258,15 @@ struct Answering {
 }
 
 impl Answering {
+    /// Without a server: nothing is sent.
+    #[cfg(test)]
+    async fn to_nobody() -> Arc<Self> {
+        let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+        let client = options.connect("127.0.0.1:1").await.unwrap();
+        let held_back = Arc::new(Semaphore::new(1));
+        Arc::new(Self { client, held_back, stats: Arc::default() })
+    }
+
     /// Sends the answer now, or has it sent when its moment comes.
     async fn send(self: &Arc<Self>, decided: Decided) {
         let Decided { reply, handled, place, arrived } = decided;
@@ -323,11 +330,7 @@ mod tests {
             .on_decision(move |decision| record.lock().unwrap().push(decision.reason))
             .build()
             .unwrap();
-        // It needs no server: nothing is sent.
-        let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
-        let client = options.connect("127.0.0.1:1").await.unwrap();
-        let held_back = Arc::new(Semaphore::new(1));
-        let answering = Arc::new(Answering { client, held_back, stats: Arc::default() });
+        let answering = Answering::to_nobody().await;
         let (slots, arrived) = (Arc::default(), Arc::new(Semaphore::new(1)));
         let worker = Worker { gate, workers: 1, slots, arrived, answering };
         let message = || NatsMessage {
@@ -340,8 +343,9 @@ mod tests {
             length: 0,
         };
         // The first is worked on only when this task waits.
-        let taken: Vec<_> = (0..3).filter_map(|_| worker.undecided(message())).collect();
-        turns::decide(&worker.answering, taken, worker.workers);
+        let pipeline = worker.gate.pipeline();
+        let taken = (0..3).filter_map(|_| worker.undecided(message(), &pipeline)).collect();
+        turns::decide(&worker.answering, taken, true, worker.workers);
         assert_eq!(*reasons.lock().unwrap(), [Reason::DeadlinePassed, Reason::DeadlinePassed]);
         let _finished = worker.arrived.acquire().await.unwrap();
         assert_eq!(reasons.lock().unwrap().get(2), Some(&Reason::BadRequest));

@@ -20,47 +20,48 @@ const LEAST_IN_TURN: usize = 8;
 const TOO_LONG: Duration = Duration::from_millis(2);
 
 /// A decision that is not taken yet.
-pub(super) struct Undecided {
-    pub(super) deciding: BoxFuture<'static, Decided>,
-    /// False for a function of somebody's own, which may hold up its thread.
-    pub(super) in_turn: bool,
+pub(super) type Deciding = BoxFuture<'static, Decided>;
+
+/// Has all of them decided and answered: in turn, by as many tasks as there are `workers`, or each by
+/// a task of its own, if they may hold up their threads.
+pub(super) fn decide(
+    answering: &Arc<Answering>,
+    mut undecided: Vec<Deciding>,
+    in_turn: bool,
+    workers: usize,
+) {
+    if !in_turn {
+        undecided.into_iter().for_each(|deciding| alone(answering, deciding));
+        return;
+    }
+    let most = undecided.len().div_ceil(workers.max(1)).clamp(LEAST_IN_TURN, MOST_IN_TURN);
+    while !undecided.is_empty() {
+        let rest = undecided.split_off(most.min(undecided.len()));
+        tokio::spawn(one_after_another(Arc::clone(answering), undecided));
+        undecided = rest;
+    }
 }
 
-/// Has all of them decided and answered, by as many threads as there are `workers`.
-pub(super) fn decide(answering: &Arc<Answering>, arrived: Vec<Undecided>, workers: usize) {
-    let (mut in_turn, apart): (Vec<_>, Vec<_>) =
-        arrived.into_iter().partition(|undecided| undecided.in_turn);
-    for undecided in apart {
-        alone(answering, undecided.deciding);
-    }
-    let most = in_turn.len().div_ceil(workers.max(1)).clamp(LEAST_IN_TURN, MOST_IN_TURN);
-    while !in_turn.is_empty() {
-        let rest = in_turn.split_off(most.min(in_turn.len()));
-        tokio::spawn(one_after_another(Arc::clone(answering), in_turn));
-        in_turn = rest;
-    }
-}
-
-fn alone(answering: &Arc<Answering>, deciding: BoxFuture<'static, Decided>) {
+fn alone(answering: &Arc<Answering>, deciding: Deciding) {
     let answering = Arc::clone(answering);
     tokio::spawn(async move { answering.send(deciding.await).await });
 }
 
-async fn one_after_another(answering: Arc<Answering>, undecided: Vec<Undecided>) {
+async fn one_after_another(answering: Arc<Answering>, undecided: Vec<Deciding>) {
     let mut decided = Vec::with_capacity(undecided.len());
     let mut undecided = undecided.into_iter();
-    for mut next in undecided.by_ref() {
+    for mut deciding in undecided.by_ref() {
         let begun = Instant::now();
-        match futures_util::poll!(&mut next.deciding) {
+        match futures_util::poll!(&mut deciding) {
             Poll::Ready(done) => decided.push(done),
-            Poll::Pending => alone(&answering, next.deciding),
+            Poll::Pending => alone(&answering, deciding),
         }
         if begun.elapsed() > TOO_LONG {
             break;
         }
     }
-    for rest in undecided {
-        alone(&answering, rest.deciding);
+    for deciding in undecided {
+        alone(&answering, deciding);
     }
     for done in decided {
         answering.send(done).await;
@@ -88,23 +89,18 @@ mod tests {
 
     impl Bench {
         async fn new() -> Self {
-            // It needs no server: nothing is sent.
-            let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
-            let client = options.connect("127.0.0.1:1").await.unwrap();
-            let held_back = Arc::new(Semaphore::new(1));
-            let answering = Arc::new(Answering { client, held_back, stats: Arc::default() });
+            let answering = Answering::to_nobody().await;
             let (told, tasks) = mpsc::unbounded_channel();
             Self { answering, told, tasks }
         }
 
-        fn undecided(&self, in_turn: bool, thinking: Duration) -> Undecided {
+        fn undecided(&self, thinking: Duration) -> Deciding {
             let told = self.told.clone();
-            let deciding = Box::pin(async move {
+            Box::pin(async move {
                 thread::sleep(thinking);
                 told.send(task::id()).unwrap();
                 decided().await
-            });
-            Undecided { deciding, in_turn }
+            })
         }
 
         async fn tasks<const N: usize>(&mut self) -> [task::Id; N] {
@@ -129,8 +125,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_arrived_together_is_decided_in_turn_by_as_many_tasks_as_workers() {
         let mut bench = Bench::new().await;
-        let arrived = (0..20).map(|_| bench.undecided(true, NONE)).collect();
-        decide(&bench.answering, arrived, 2);
+        let arrived = (0..20).map(|_| bench.undecided(NONE)).collect();
+        decide(&bench.answering, arrived, true, 2);
         let tasks = bench.tasks::<20>().await;
         let (first, second) = tasks.split_at(10);
         assert!(first.iter().all(|task| task == first.first().unwrap()), "{tasks:?}");
@@ -141,10 +137,9 @@ mod tests {
     #[tokio::test]
     async fn a_decision_that_waits_is_not_waited_for() {
         let mut bench = Bench::new().await;
-        let deciding = Box::pin(async { pending().await });
-        let waiting = Undecided { deciding, in_turn: true };
-        let arrived = vec![waiting, bench.undecided(true, NONE)];
-        decide(&bench.answering, arrived, 1);
+        let waiting: Deciding = Box::pin(pending());
+        let arrived = vec![waiting, bench.undecided(NONE)];
+        decide(&bench.answering, arrived, true, 1);
         bench.tasks::<1>().await;
     }
 
@@ -158,7 +153,7 @@ mod tests {
             finish.send(()).unwrap();
             decided().await
         });
-        decide(&bench.answering, vec![Undecided { deciding, in_turn: true }], 1);
+        decide(&bench.answering, vec![deciding], true, 1);
         // It was asked once before, and waits in a task of its own.
         task::yield_now().await;
         go.send(()).unwrap();
@@ -168,18 +163,17 @@ mod tests {
     #[tokio::test]
     async fn after_one_that_held_up_its_thread_the_rest_have_tasks_of_their_own() {
         let mut bench = Bench::new().await;
-        let slow = bench.undecided(true, TOO_LONG * 2);
-        let arrived = vec![slow, bench.undecided(true, NONE), bench.undecided(true, NONE)];
-        decide(&bench.answering, arrived, 1);
+        let slow = bench.undecided(TOO_LONG * 2);
+        let arrived = vec![slow, bench.undecided(NONE), bench.undecided(NONE)];
+        decide(&bench.answering, arrived, true, 1);
         let [slow, second, third] = bench.tasks().await;
         assert!(slow != second && second != third && slow != third);
     }
-
     #[tokio::test]
     async fn what_may_hold_up_its_thread_has_a_task_of_its_own() {
         let mut bench = Bench::new().await;
-        let arrived = (0..3).map(|_| bench.undecided(false, NONE)).collect();
-        decide(&bench.answering, arrived, 1);
+        let arrived = (0..3).map(|_| bench.undecided(NONE)).collect();
+        decide(&bench.answering, arrived, false, 1);
         let [first, second, third] = bench.tasks().await;
         assert!(first != second && second != third && first != third);
     }

@@ -116,13 +116,6 @@ async fn service_tokens_keeps_the_promises() {
     // It has no source that could be away, and waits for nothing.
 }
 
-/// The token with a signature that differs in one character, whatever that character is.
-fn forged(token: &str) -> String {
-    let (head, signature) = token.rsplit_once('.').unwrap();
-    let other = if signature.starts_with('A') { 'B' } else { 'A' };
-    format!("{head}.{other}{}", &signature[1..])
-}
-
 fn oidc() -> (tempfile::TempDir, Candidate) {
     let folder = tempfile::tempdir().unwrap();
     let key = Ed25519KeyPair::generate().unwrap();
@@ -143,7 +136,7 @@ fn oidc() -> (tempfile::TempDir, Candidate) {
         format!("{signed}.{}", BASE64URL_NOPAD.encode(signature.as_ref()))
     };
     let good = token(json!({}));
-    let forged = forged(&good);
+    let forged = conformance::forged(&good);
     // Port 1 is nobody's: the keys cannot be had.
     let without_keys = with("jwks_url = \"http://127.0.0.1:1/\"\ninsecure_http = true");
     let bearer = |token: &str| Credential::Token(token.into());
@@ -182,7 +175,7 @@ fn service_tokens() -> Candidate {
         mint_service_token(seed, user, ttl, Some(audience), now).unwrap()
     };
     let good = mint(&key, "svc", 600, "nats");
-    let forged = forged(&good);
+    let forged = conformance::forged(&good);
     let foreign = mint(&KeyPair::generate(KeyKind::User).unwrap(), "svc", 600, "nats");
     let bearer = |token: &str| Credential::Token(token.into());
     Candidate {

@@ -63,6 +63,14 @@ impl Candidate {
     }
 }
 
+/// The JWT with a signature that differs from its own in one character.
+pub fn forged(token: &str) -> String {
+    let (head, signature) = token.rsplit_once('.').expect("a JWT");
+    // Whatever that character is: a fixed one would be the right one at times.
+    let other = if signature.starts_with('A') { 'B' } else { 'A' };
+    format!("{head}.{other}{}", &signature[1..])
+}
+
 /// A proven credential gives the identity that it proves, every time.
 pub async fn admits_a_proven_credential(candidate: &Candidate) {
     for (credential, user) in &candidate.good {

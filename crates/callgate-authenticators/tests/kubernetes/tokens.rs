@@ -1,5 +1,7 @@
 //! Whose tokens are taken, as whom, and by which entry.
 
+use callgate_testkit::conformance;
+
 use super::*;
 
 #[tokio::test]
@@ -57,16 +59,9 @@ jwks_file = {:?}",
     );
     let other = bench.build(&settings).await;
     assert_eq!(judge(&*other, &own).await, "not_mine");
-    let forged = forged(&own);
+    let forged = conformance::forged(&own);
     assert_eq!(judge(&*authenticator, &forged).await, "bad_token");
     assert_eq!(judge(&*authenticator, "no token").await, "not_mine");
-}
-
-/// The token with another signature.
-fn forged(token: &str) -> String {
-    let (head, signature) = token.rsplit_once('.').unwrap();
-    let flipped = if signature.starts_with('A') { 'B' } else { 'A' };
-    format!("{head}.{flipped}{}", &signature[1..])
 }
 
 fn keys_file() -> tempfile::NamedTempFile {
@@ -144,7 +139,7 @@ async fn the_api_server_judges_tokens_where_it_is_told_to() {
     becomes(&*authenticator, &token, "ok", PATIENCE).await;
     let for_server = bench.cluster.token("shop", "web", bench.cluster.issuer()).await;
     assert_eq!(judge(&*authenticator, &for_server).await, "wrong_audience");
-    let forged = forged(&token);
+    let forged = conformance::forged(&token);
     assert_eq!(judge(&*authenticator, &forged).await, "bad_token");
     // Remembered shortly: no question is asked now.
     bench.cluster.stop().await;

@@ -70,8 +70,8 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 32)]
     depth: usize,
     /// Open loop: this many requests a second, whether or not they are answered
-    #[arg(long)]
-    rate: Option<f64>,
+    #[arg(long, value_parser = pause)]
+    rate: Option<Duration>,
     /// The responder's process, to measure its CPU time and memory
     #[arg(long)]
     responder_pid: Option<u32>,
@@ -81,6 +81,14 @@ pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// The time between two requests at this many a second.
+fn pause(rate: &str) -> Result<Duration, String> {
+    let a_second = rate.parse::<f64>().ok().filter(|rate| *rate > 0.0);
+    a_second
+        .and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok())
+        .ok_or_else(|| "must be a number above 0: requests a second".to_owned())
 }
 
 /// After the last request, answers are waited for this long.
@@ -242,12 +250,32 @@ async fn read(
     }
 }
 
-/// Waits for the moment of the next request. Not by the runtime's clock, whose ticks of a
-/// millisecond would send requests in bunches; the answers are read on another thread.
-fn wait_until(moment: Instant) {
-    let pause = moment.saturating_duration_since(Instant::now());
-    if !pause.is_zero() {
-        tokio::task::block_in_place(|| std::thread::sleep(pause));
+/// When the next request of an open loop is due.
+struct Pace {
+    every: Duration,
+    next: Instant,
+}
+
+/// Whoever sleeps for longer than asked for by this was not scheduled.
+const OVERSLEPT: Duration = Duration::from_millis(1);
+
+impl Pace {
+    /// Waits for the moment of the next request. Not by the runtime's clock, whose ticks of a
+    /// millisecond would send requests in bunches; the answers are read on another thread.
+    fn wait(&mut self) {
+        let pause = self.next.saturating_duration_since(Instant::now());
+        if !pause.is_zero() {
+            tokio::task::block_in_place(|| std::thread::sleep(pause));
+        }
+        self.next = self.after(Instant::now(), !pause.is_zero());
+    }
+
+    /// The request after the one that is sent `now`. If the sender overslept, all that follow are so
+    /// much later: a machine that stood still is no burst of requests. Whatever else held it up, a
+    /// server that takes nothing above all, is made up for.
+    fn after(&self, now: Instant, slept: bool) -> Instant {
+        let overslept = slept && now.saturating_duration_since(self.next) > OVERSLEPT;
+        (if overslept { now } else { self.next }) + self.every
     }
 }
 
@@ -259,10 +287,10 @@ async fn send(
     slots: &Semaphore,
 ) -> Result<Vec<Instant>, Failure> {
     let mut sent = Vec::with_capacity(frames.len());
-    let started = Instant::now();
-    for (number, frame) in frames.iter().enumerate() {
-        match args.rate {
-            Some(rate) => wait_until(started + Duration::from_secs_f64(number as f64 / rate)),
+    let mut pace = args.rate.map(|every| Pace { every, next: Instant::now() });
+    for frame in frames {
+        match &mut pace {
+            Some(pace) => pace.wait(),
             // A lost answer must not stop the load.
             None => {
                 if let Ok(slot) = timeout_at(Instant::now() + PATIENCE, slots.acquire()).await {
@@ -316,5 +344,33 @@ impl Exchanged {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_rate_is_a_number_above_zero() {
+        assert_eq!(pause("1000"), Ok(MILLISECOND));
+        assert_eq!(pause("0.5"), Ok(Duration::from_secs(2)));
+        for wrong in ["0", "-1", "NaN", "1e-300", "many", ""] {
+            assert!(pause(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_sender_that_overslept_sends_no_burst_and_one_that_was_held_up_makes_up_for_it() {
+        let begun = Instant::now();
+        let pace = Pace { every: MILLISECOND, next: begun };
+        assert_eq!(pace.after(begun, true), begun + MILLISECOND);
+        let a_little = begun + MILLISECOND / 2;
+        assert_eq!(pace.after(a_little, true), begun + MILLISECOND);
+        let late = begun + 8 * MILLISECOND;
+        assert_eq!(pace.after(late, true), late + MILLISECOND);
+        assert_eq!(pace.after(late, false), begun + MILLISECOND);
     }
 }

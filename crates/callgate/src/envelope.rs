@@ -87,6 +87,8 @@ pub(crate) struct Opened {
     pub(crate) clock_skew: i64,
     /// When the server stops waiting.
     pub(crate) given_up: Instant,
+    /// The last moment at which an answer is begun.
+    pub(crate) deadline: Instant,
     /// The user name that the client typed, for the record only.
     pub(crate) claimed_user: String,
 }
@@ -144,10 +146,22 @@ impl Opener {
         })?;
         let sealer = self.sealer(peer, &claims).map_err(dropped)?;
         let given_up = message.arrived + patience;
+        let deadline = given_up.checked_sub(MARGIN).unwrap_or(given_up);
         // Not client_info.user: 2.10 puts a token there in clear.
         let claimed_user = claims.nats.connect_opts.user.to_string();
-        let request = self.request(claims, message, &server, &user, given_up);
-        Ok(Opened { request, ids, server, user, sealer, clock_skew: skew, given_up, claimed_user })
+        let request = self.request(claims, message, &server, &user, deadline);
+        let clock_skew = skew;
+        Ok(Opened {
+            request,
+            ids,
+            server,
+            user,
+            sealer,
+            clock_skew,
+            given_up,
+            deadline,
+            claimed_user,
+        })
     }
 
     /// When a request was made, whether or not it is still fresh.
@@ -282,7 +296,7 @@ impl Opener {
         message: Message<'_>,
         server: &ServerKey,
         user: &UserKey,
-        given_up: Instant,
+        deadline: Instant,
     ) -> Result<Arc<AuthRequest>, Denial> {
         let RequestClaims { jti, iss: _, sub: _, aud: _, iat: _, exp: _, nats } = claims;
         let certificate = nats.client_tls.and_then(certificate);
@@ -298,7 +312,7 @@ impl Opener {
             credential,
             certificate,
             received: message.now,
-            deadline: given_up.checked_sub(MARGIN).unwrap_or(given_up),
+            deadline,
         }))
     }
 }

@@ -31,9 +31,6 @@ use crate::{
     wire::response::{Addressee, Answer},
 };
 
-/// Nobody waits for an answer longer than this; it also keeps the sum of times within its bounds.
-const MAX_DELAY: Duration = Duration::from_secs(3600);
-
 /// Decides about an opened request: a function of somebody's own, or chain and policy.
 pub(crate) trait Decide: fmt::Debug + Send + Sync + 'static {
     fn decide(&self, request: Arc<AuthRequest>) -> BoxFuture<'_, Verdict>;
@@ -76,7 +73,8 @@ impl Verdict {
 pub struct RefusalStyle {
     /// `Some(n)`: wrong credentials are not answered, at most `n` at once.
     pub silent_max: Option<usize>,
-    /// Refusals go out this long after the request arrived, not earlier.
+    /// Refusals go out this long after the request arrived, or at the server's deadline if that is
+    /// earlier: nobody would read them later.
     pub delay: Duration,
 }
 
@@ -327,8 +325,11 @@ impl Pipeline {
         if silent || self.withholds(reason, case.given_up) {
             return Ok(Handled::Silent);
         }
-        let delay = self.style.delay.min(MAX_DELAY);
-        let not_before = (!delay.is_zero()).then(|| message.arrived + delay);
+        let delay = self.style.delay;
+        let not_before = (!delay.is_zero()).then(|| {
+            let held = message.arrived.checked_add(delay);
+            held.map_or(case.deadline, |moment| moment.min(case.deadline))
+        });
         self.seal(case, &Answer::Error(reason.public_text()), message.now, not_before)
     }
 
@@ -399,14 +400,24 @@ struct Case {
     sealer: crate::envelope::Sealer,
     clock_skew: i64,
     given_up: Instant,
+    deadline: Instant,
     claimed_user: String,
 }
 
 impl Case {
     fn split(opened: Opened) -> (Self, Result<Arc<AuthRequest>, Denial>) {
-        let Opened { request, ids, server, user, sealer, clock_skew, given_up, claimed_user } =
-            opened;
-        (Self { ids, server, user, sealer, clock_skew, given_up, claimed_user }, request)
+        let Opened {
+            request,
+            ids,
+            server,
+            user,
+            sealer,
+            clock_skew,
+            given_up,
+            deadline,
+            claimed_user,
+        } = opened;
+        (Self { ids, server, user, sealer, clock_skew, given_up, deadline, claimed_user }, request)
     }
 
     /// The record to be, without the ids: they are moved there in the end.

@@ -266,6 +266,12 @@ pub(super) fn session(root: &mut Table<'_>) -> SessionSettings {
     settings
 }
 
+/// How long nats-server waits for an answer unless its `authorization.timeout` says otherwise
+/// (server/const.go, `AUTH_TIMEOUT`).
+const SERVERS_PATIENCE: Duration = Duration::from_secs(2);
+const LONG_DELAY: &str = "servers wait 2 s unless their authorization.timeout says otherwise, and \
+    no refusal is held back longer than its server waits";
+
 pub(super) fn refusal(root: &mut Table<'_>) -> RefusalStyle {
     let mut style = RefusalStyle::default();
     let Some(mut table) = root.table("refusal") else { return style };
@@ -279,6 +285,8 @@ pub(super) fn refusal(root: &mut Table<'_>) -> RefusalStyle {
     if let Some(delay) = table.duration("delay") {
         if delay > Duration::from_secs(60) {
             table.fault("delay", "must be at most \"60s\"; servers wait 2 s by default");
+        } else if delay >= SERVERS_PATIENCE {
+            table.warn("delay", LONG_DELAY);
         }
         style.delay = delay;
     }

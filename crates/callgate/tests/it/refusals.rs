@@ -81,6 +81,20 @@ async fn a_delay_counts_from_arrival_and_holds_back_refusals_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_delay_holds_a_refusal_back_until_its_server_has_given_up() {
+    for delay in [Duration::from_secs(4), Duration::MAX] {
+        let bench = styled(RefusalStyle { silent_max: None, delay });
+        let request = bench.request().password("mallory", "guess").build();
+        let patience = Duration::from_secs(2);
+        let began = Instant::now();
+        let (response, _) = bench.answer(&request).await;
+        assert_eq!(response.error(), "authorization failed");
+        let held = began.elapsed();
+        assert!(held > patience / 2 && held < patience, "{delay:?}: {held:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn delayed_refusals_wait_side_by_side() {
     let delay = Duration::from_millis(700);
     let bench = styled(RefusalStyle { silent_max: None, delay });

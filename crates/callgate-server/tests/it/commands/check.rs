@@ -90,6 +90,17 @@ fn warnings_alone_are_exit_code_zero() {
 }
 
 #[test]
+fn a_refusal_held_back_for_longer_than_servers_wait_is_a_warning() {
+    for (delay, warned) in [("1900ms", false), ("2s", true), ("4s", true)] {
+        let folder = configuration(|text| format!("{text}\n[refusal]\ndelay = \"{delay}\"\n"));
+        let ran = callgate_in(folder.path(), &CHECK);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let warning = "warning: refusal.delay: servers wait 2 s";
+        assert_eq!(ran.stdout.contains(warning), warned, "{delay}: {ran:?}");
+    }
+}
+
+#[test]
 fn a_secret_in_plain_text_is_a_warning_and_an_unset_one_a_fault() {
     let secret = |password: &str| {
         let line = format!("user = \"auth\"\npassword = {password}");

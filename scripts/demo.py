@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Shows Callgate at work: builds it, starts it beside a real nats-server, and lets four people try.
 
-Everything runs on free ports of this machine and is stopped at the end, also on Ctrl-C. The pair of
-configuration files stays in demo/, for trying things by hand.
+Everything runs on free ports of this machine and is stopped at the end, also on Ctrl-C or when the
+terminal goes away. The pair of configuration files stays in demo/, for trying things by hand.
 """
 
 import json
@@ -35,6 +35,33 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+class Ending:
+    """Hears the signals that end the demo: the first one raises, unless it is held; more change nothing.
+
+    So nothing comes between starting a program and knowing that it must be stopped, nor between
+    stopping one and stopping the other, nor into the midst of writing the files.
+    """
+
+    def __init__(self):
+        self.heard = self.held = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                signal.signal(number, self.hear)
+
+    def hear(self, *_):
+        first, self.heard = not self.heard, True
+        if first and not self.held:
+            raise SystemExit(130)
+
+    def hold(self):
+        self.held = True
+
+    def release(self):
+        self.held = False
+        if self.heard:
+            raise SystemExit(130)
 
 
 class Refused(Exception):
@@ -207,25 +234,46 @@ def tell(story):
         client.close()
 
 
+class Running:
+    """The programs of the demo, in the order in which they were started; stopped where its block ends."""
+
+    def __init__(self, ending):
+        self.ending, self.processes = ending, []
+
+    def start(self, name, *command):
+        self.ending.hold()
+        self.processes.append(Process(name, *command))
+        self.ending.release()
+        return self.processes[-1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in reversed(self.processes):
+            process.stop()
+
+
 def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    ending = Ending()
     server_binary = tools.nats_server()
     callgate = build()
     port, admin = free_port(), free_port()
+    ending.hold()
     configure(callgate, port, admin)
-    server = gate = None
-    try:
-        server = Process("nats-server", server_binary, "-c", FOLDER / "nats-server.conf")
-        server.wait_for("Server is ready")
-        gate = Process("callgate", callgate, "serve", "--config", FOLDER / "callgate.toml")
-        gate.wait_for('"ready: answering authorization requests"')
-        say(f"nats-server listens on 127.0.0.1:{port}, callgate answers for it")
-        story = Story(gate, port)
-        tell(story)
-    finally:
-        for process in (gate, server):
-            if process:
-                process.stop()
+    ending.release()
+    with Running(ending) as running:
+        try:
+            server = running.start("nats-server", server_binary, "-c", FOLDER / "nats-server.conf")
+            server.wait_for("Server is ready")
+            gate = running.start("callgate", callgate, "serve", "--config", FOLDER / "callgate.toml")
+            gate.wait_for('"ready: answering authorization requests"')
+            say(f"nats-server listens on 127.0.0.1:{port}, callgate answers for it")
+            story = Story(gate, port)
+            tell(story)
+        finally:
+            ending.hold()
+    ending.release()
     say()
     if story.wrong:
         raise SystemExit(paint(31, f"{story.wrong} things were not as they should be"))
@@ -238,5 +286,7 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    except BrokenPipeError:
+        # Nobody reads on, as in `make demo | head`: also not what Python would still write at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None

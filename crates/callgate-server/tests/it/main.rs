@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod commands;
+mod demo;
 mod life;
 mod neighbours;
 mod overload;

@@ -1,0 +1,131 @@
+//! `make demo`: what it tells, what it leaves, and that nothing runs on however it is ended.
+
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+
+use callgate_testkit::{
+    Process, tools,
+    wait::{LONG, eventually},
+};
+use futures_util::future::join_all;
+use tempfile::TempDir;
+
+use crate::support::{CALLGATE, has};
+
+const DEMO: &str = "exec python3 scripts/demo.py";
+
+/// The demo of a checkout in which the service is built already.
+struct Demo {
+    folder: TempDir,
+    process: Process,
+}
+
+impl Demo {
+    fn start(command: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for part in ["scripts", "target/debug"] {
+            fs::create_dir_all(folder.path().join(part)).unwrap();
+        }
+        for script in ["scripts/demo.py", "scripts/tools.py"] {
+            fs::copy(root.join(script), folder.path().join(script)).unwrap();
+        }
+        symlink(CALLGATE, folder.path().join("target/debug/callgate")).unwrap();
+        let process = Process::builder("the demo", "sh")
+            .args(["-c", command])
+            .env("CARGO", "true")
+            .env("CARGO_TARGET_DIR", folder.path().join("target"))
+            .env("CALLGATE_TOOLS", tools::folder())
+            .current_dir(folder.path())
+            .start();
+        Self { folder, process }
+    }
+
+    async fn has_said(&mut self, text: &str) {
+        eventually(text, LONG, async || {
+            let ended = self.process.exit_status();
+            let said = self.process.stdout().contains(text);
+            assert!(said || ended.is_none(), "it ended before `{text}`: {}", self.process.stderr());
+            said.then_some(())
+        })
+        .await;
+    }
+
+    fn has_no_traceback(&self) {
+        let errors = self.process.stderr();
+        assert!(!errors.contains("Traceback"), "{errors}");
+    }
+
+    /// Process ids and command lines: both programs are started with files of this folder.
+    fn left_running(&self) -> Vec<String> {
+        let listed = Command::new("ps").args(["-A", "-o", "pid=,args="]).output().unwrap();
+        assert!(listed.status.success(), "{listed:?}");
+        let folder = self.folder.path().to_str().unwrap();
+        let listed = String::from_utf8_lossy(&listed.stdout);
+        listed.lines().filter(|line| line.contains(folder)).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Demo {
+    /// A test that fails leaves nothing either.
+    fn drop(&mut self) {
+        self.process.kill();
+        for line in self.left_running() {
+            let pid = line.split_whitespace().next().unwrap_or_default();
+            let _ended_already = Command::new("kill").args(["-KILL", pid]).status();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_demo_tells_its_story_leaves_the_pair_and_stops_both() {
+    let mut demo = Demo::start(DEMO);
+    demo.has_said("callgate answers for it").await;
+    assert_eq!(demo.left_running().len(), 2);
+    let status = demo.process.wait_for_exit(LONG).await;
+    let said = demo.process.stdout();
+    assert!(status.success(), "{said}{}", demo.process.stderr());
+    has(
+        &said,
+        &[
+            "as it should be: alice is in",
+            "as it should be: publishing to `test`: Permissions Violation",
+            "reason=unknown_user user=pam",
+            "reason=bad_password user=alice",
+            "as it should be: sys lists the servers",
+            "Everything was as it should be.",
+        ],
+    );
+    for file in ["callgate.toml", "users.json", "nats-server.conf"] {
+        assert!(demo.folder.path().join("demo").join(file).is_file(), "{file}");
+    }
+    assert_eq!(demo.left_running(), [""; 0]);
+}
+
+/// An impatient person presses the key again until the prompt is back, or closes the window.
+#[tokio::test]
+async fn the_demo_leaves_no_process_behind_whenever_and_however_it_is_ended() {
+    const MOMENTS: [&str; 4] =
+        ["Building callgate", "callgate answers for it", "bob connects", "sys lists the servers"];
+    for signal in ["INT", "TERM", "HUP"] {
+        let ended = MOMENTS.map(async |moment| {
+            let mut demo = Demo::start(DEMO);
+            demo.has_said(moment).await;
+            eventually("the end of the demo", LONG, async || {
+                demo.process.signal(signal);
+                demo.process.exit_status()
+            })
+            .await;
+            assert_eq!(demo.left_running(), [""; 0], "{signal} at `{moment}`");
+            demo.has_no_traceback();
+        });
+        join_all(ended).await;
+    }
+}
+
+#[tokio::test]
+async fn the_demo_ends_quietly_when_nobody_reads_on() {
+    let mut demo = Demo::start("python3 scripts/demo.py | head -n 1");
+    demo.process.wait_for_exit(LONG).await;
+    assert_eq!(demo.left_running(), [""; 0]);
+    demo.has_no_traceback();
+}

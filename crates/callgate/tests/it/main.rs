@@ -26,6 +26,7 @@ mod ordinary_requests;
 mod panics;
 mod properties;
 mod refusals;
+mod replacement;
 mod replicas;
 mod round_trips;
 mod server;

@@ -11,6 +11,8 @@ KUBERNETES = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/kubernetes/kube-apis
 # And tests of snippets in Go only where Go is.
 GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go)
 # And cells with nsc and the nats command line only where `tools.py go-tools` compiled them.
+# Vectors of others, which are not part of this checkout, only where CALLGATE_VECTORS names their folder.
+VECTOR_TESTS = $(if $(CALLGATE_VECTORS),--features callgate-authenticators/vectors)
 HAS_GO_TOOLS = $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go-tools/.stamp)
 GO_TOOLS_TESTS = $(if $(HAS_GO_TOOLS),--features callgate-conformance/go-tools)
 
@@ -44,9 +46,11 @@ test-kubernetes: ## Run the tests of Kubernetes on a real kube-apiserver (built 
 
 .PHONY: test-only
 test-only:
-	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS) $(GO_TESTS) $(GO_TOOLS_TESTS)
+	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS) $(GO_TESTS) $(GO_TOOLS_TESTS) $(VECTOR_TESTS)
 	@echo "NOT RUN: the long faults (make test-faults); the quick ones were played"
 	@echo "NOT RUN: tests on a real kube-apiserver (make test-kubernetes); a stand-in took its place"
+	@echo "NOT RUN: measurements that need a quiet machine: how long refusals take (make test-timing), overload (make test-overload)"
+	@$(if $(VECTOR_TESTS),,echo "NOT RUN: Wycheproof's vectors of web signatures and keys (CALLGATE_VECTORS names no folder)")
 	@$(if $(NODE_TESTS),,echo "NOT RUN: tests with Node.js clients, since there is no Node.js")
 	@$(if $(GO_TESTS),,echo "NOT RUN: tests of snippets in Go, since there is no Go")
 	@$(if $(GO_TOOLS_TESTS),,echo "NOT RUN: tests with nsc and the nats command line (scripts/tools.py go-tools)")

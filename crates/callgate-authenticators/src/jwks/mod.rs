@@ -20,4 +20,5 @@ pub use timing::Timing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+#[cfg(feature = "vectors")]
 mod vector_tests;

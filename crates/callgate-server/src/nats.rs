@@ -42,8 +42,11 @@ pub(crate) enum Login {
     Creds(Secret),
 }
 
+/// `[nats.tls]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TlsSettings {
+    /// True if the table is there, whatever is in it: then nothing is sent before TLS is up.
+    pub(crate) required: bool,
     pub(crate) ca: Option<PathBuf>,
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
     pub(crate) first: bool,
@@ -149,10 +152,21 @@ fn options(settings: &NatsSettings) -> Result<ConnectOptions, ConnectError> {
     if let Some((cert, key)) = &settings.tls.identity {
         options = options.add_client_certificate(cert.clone(), key.clone());
     }
+    if requires_tls(settings) {
+        options = options.require_tls(true);
+    }
     if settings.tls.first {
         options = options.tls_first();
     }
     Ok(options)
+}
+
+/// True if TLS must be up before we say who we are, whatever a server, or somebody on the way to it,
+/// says that it wants. One `tls://` asks for it on every connection, as in nats.go
+/// (`setupServerPool`): those that a server tells of have addresses without a scheme.
+fn requires_tls(settings: &NatsSettings) -> bool {
+    let asks = |server: &async_nats::ServerAddr| matches!(server.scheme(), "tls" | "wss");
+    settings.tls.required || settings.servers.iter().any(asks)
 }
 
 /// At once for the first try of each of `servers`, and quick after that, because every second
@@ -216,6 +230,25 @@ impl Observer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tls_is_required_by_a_table_or_by_one_of_the_addresses() {
+        for (servers, table, required) in [
+            (&["nats://a"][..], false, false),
+            (&["ws://a"], false, false),
+            (&["nats://a"], true, true),
+            (&["nats://a", "tls://b"], false, true),
+            (&["wss://a", "nats://b"], false, true),
+        ] {
+            let settings = NatsSettings {
+                servers: servers.iter().map(|server| server.parse().unwrap()).collect(),
+                login: Login::None,
+                tls: TlsSettings { required: table, ..TlsSettings::default() },
+                queue: String::new(),
+            };
+            assert_eq!(requires_tls(&settings), required, "{servers:?} {table}");
+        }
+    }
 
     #[test]
     fn each_server_is_tried_once_without_delay_and_then_ever_more_slowly() {

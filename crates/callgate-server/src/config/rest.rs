@@ -48,6 +48,11 @@ pub(super) fn nats(
     let login = login(&mut table, overrides, overridden, servers.as_deref());
     let tls = tls(&mut table);
     let queue = queue(&mut table);
+    if tls.as_ref().is_some_and(|tls| tls.required)
+        && servers.iter().flatten().any(|server| server.scheme() == "ws")
+    {
+        table.fault("servers", "a `ws://` server has no TLS, but `tls` is there: write `wss://`");
+    }
     table.finish();
     Some(NatsSettings { servers: servers?, login: login?, tls: tls?, queue: queue? })
 }
@@ -229,7 +234,7 @@ fn tls(table: &mut Table<'_>) -> Option<TlsSettings> {
         tls.warn("key", warning);
     }
     tls.finish();
-    Some(TlsSettings { ca, identity, first })
+    Some(TlsSettings { required: true, ca, identity, first })
 }
 
 fn queue(table: &mut Table<'_>) -> Option<String> {

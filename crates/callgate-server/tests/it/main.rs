@@ -18,5 +18,6 @@ mod reload;
 mod secrets;
 mod story;
 mod support;
+mod tls;
 mod users;
 mod wire;

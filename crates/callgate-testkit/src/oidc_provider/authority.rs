@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -43,12 +43,22 @@ impl Authority {
         self.server_until(2020)
     }
 
-    fn server_until(&self, year: i32) -> Arc<ServerConfig> {
+    /// A good certificate for 127.0.0.1 and its key, as PEM, for servers that read files.
+    pub fn server_pem(&self) -> (String, String) {
+        let (certificate, key) = self.certificate_until(2099);
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn certificate_until(&self, year: i32) -> (Certificate, KeyPair) {
         let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address");
         params.not_before = date_time_ymd(2019, 1, 1);
         params.not_after = date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        (params.signed_by(&key, &self.issuer).expect("a certificate"), key)
+    }
+
+    fn server_until(&self, year: i32) -> Arc<ServerConfig> {
+        let (certificate, key) = self.certificate_until(year);
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)

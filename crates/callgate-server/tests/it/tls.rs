@@ -1,0 +1,116 @@
+//! The connection to NATS over TLS: where it is asked for, nothing is said in clear.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+    sync::mpsc,
+    thread,
+};
+
+use callgate_testkit::{oidc_provider::Authority, wait::PATIENCE};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{Pair, callgate_in, command, has, run, serve_with, write_private};
+
+/// A server without TLS, or somebody on the way to one with it: greets in clear, and hands over what
+/// is answered.
+fn eavesdropper() -> (u16, mpsc::Receiver<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, heard) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let info = json!({ "server_id": "N", "version": "2.12.8", "proto": 1, "headers": true,
+                "max_payload": 1_048_576, "auth_required": true, "host": "127.0.0.1", "port": port });
+            let mut answer = vec![0; 4096];
+            let greeted = write!(stream, "INFO {info}\r\n").and_then(|()| stream.read(&mut answer));
+            answer.truncate(greeted.unwrap_or_default());
+            if sender.send(answer).is_err() {
+                return;
+            }
+        }
+    });
+    (port, heard)
+}
+
+/// A folder with a good configuration that has this in its `[nats]` section, and `ca.pem`.
+fn folder(nats: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(callgate_in(folder.path(), &["init", "--demo", "."]).code, 0);
+    fs::write(folder.path().join("ca.pem"), Authority::new("ours").pem()).unwrap();
+    let text = format!(
+        "[nats]\nuser = \"auth\"\npassword = {{ env = \"PASSWORD\" }}\n{nats}\n
+[issuer]
+seed = {{ file = \"issuer.nk\" }}
+xkeys = [{{ file = \"xkey.xk\" }}]
+[[authenticators]]
+[authenticators.users]
+file = \"users.json\"
+[admin]
+listen = \"127.0.0.1:0\"
+[log]
+format = \"json\"
+"
+    );
+    fs::write(folder.path().join("callgate.toml"), text).unwrap();
+    folder
+}
+
+/// `check` of such a folder.
+fn check(folder: &TempDir) -> crate::support::Ran {
+    let arguments = ["check", "--config", "callgate.toml"];
+    run(command(folder.path(), &arguments).env("PASSWORD", "x"), b"")
+}
+
+#[tokio::test]
+async fn where_tls_is_asked_for_no_password_goes_out_in_clear() {
+    for (servers, table) in [
+        ("\"nats://127.0.0.1:PORT\"", "tls = { ca = \"ca.pem\" }"),
+        ("\"nats://127.0.0.1:PORT\"", "tls = {}"),
+        ("\"nats://127.0.0.1:PORT\"", "tls = { first = true }"),
+        ("\"tls://127.0.0.1:PORT\"", ""),
+        // As the address of a server that another one tells of.
+        ("[\"tls://localhost:1\", \"nats://127.0.0.1:PORT\"]", ""),
+    ] {
+        let (port, heard) = eavesdropper();
+        let servers = servers.replace("PORT", &port.to_string());
+        let folder = folder(&format!("servers = {servers}\n{table}"));
+        let arguments = ["--config", "callgate.toml"];
+        let mut gate = serve_with(folder.path(), &arguments, &[("PASSWORD", "canary")]).await;
+        for _ in 0..2 {
+            let said = heard.recv_timeout(PATIENCE).unwrap();
+            // RFC 8446, section 5.1: a handshake record.
+            assert_eq!(said.first(), Some(&22), "{servers} {table}: {said:?}");
+        }
+        assert_eq!(gate.get("/readyz").await.0, 503);
+        gate.terminate().await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_with_tls_is_joined_by_its_authority() {
+    let (authority, files) = (Authority::new("ours"), tempfile::tempdir().unwrap());
+    let (certificate, key) = authority.server_pem();
+    let path = |name: &str| files.path().join(name).display().to_string();
+    for (name, text) in [("ca.pem", authority.pem()), ("cert.pem", &certificate), ("key.pem", &key)]
+    {
+        write_private(&files.path().join(name), text);
+    }
+    let server =
+        format!("tls {{ cert_file: \"{}\", key_file: \"{}\" }}", path("cert.pem"), path("key.pem"));
+    let gate = format!("[nats.tls]\nca = \"{}\"", path("ca.pem"));
+    let users = json!({ "alice": { "pass": "alice", "account": "APP" } });
+    let pair = Pair::builder(users).server_config(&server).gate_config(&gate).start().await;
+    assert_eq!(pair.gate.metric("callgate_nats_connected").await, 1.0);
+}
+
+#[test]
+fn a_websocket_without_tls_is_a_fault_where_tls_is_asked_for() {
+    let folder = folder("servers = [\"wss://127.0.0.1:1\", \"ws://127.0.0.1:2\"]\ntls = {}");
+    let ran = check(&folder);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    has(&ran.stdout, &["nats.servers: a `ws://` server has no TLS", "write `wss://`"]);
+}

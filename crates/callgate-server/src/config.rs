@@ -20,6 +20,7 @@ use callgate::{
     policy::{Policy, settings::PolicySettings},
 };
 use callgate_authenticators::{
+    file_watch::Stamp,
     kind::{CacheSettings, Observer, Registry, Shared},
     settings::{Document, DocumentError, Report, Sources, Table},
 };
@@ -52,8 +53,9 @@ pub(crate) struct Loaded {
     /// Absent if there is a fault.
     pub(crate) config: Option<Config>,
     pub(crate) report: Report,
-    /// Every file that was looked at before the authenticators were built, which watch their own.
-    pub(crate) files: Vec<PathBuf>,
+    /// Every file that was read, and how it looked before; but not what authenticators watch
+    /// themselves.
+    pub(crate) files: Vec<(PathBuf, Stamp)>,
     /// What the flags and variables replaced in the file.
     pub(crate) overridden: Vec<String>,
 }
@@ -90,16 +92,13 @@ pub(crate) fn load(overrides: &Overrides, surroundings: &Surroundings) -> Loaded
     if let Some(warning) = open {
         report.warn("", warning);
     }
-    let (mut overridden, mut files) = (Vec::new(), Vec::new());
+    let mut overridden = Vec::new();
     let config = document.and_then(|document| {
         let root = Table::root(&document, "", &report, &sources);
-        read(root, overrides, surroundings, &sources, &mut overridden, &mut files)
+        read(root, overrides, surroundings, &sources, &mut overridden)
     });
-    if files.is_empty() {
-        files = sources.files_read();
-    }
     let config = config.filter(|_| report.is_faultless());
-    Loaded { config, report, files, overridden }
+    Loaded { config, report, files: sources.files_read(), overridden }
 }
 
 fn document(overrides: &Overrides, sources: &Sources, report: &Report) -> Option<Document> {
@@ -136,7 +135,6 @@ fn read(
     surroundings: &Surroundings,
     sources: &Sources,
     overridden: &mut Vec<String>,
-    files: &mut Vec<PathBuf>,
 ) -> Option<Config> {
     let nats = rest::nats(&mut root, overrides, overridden);
     let (issuer, accounts) = issuer::read(&mut root, overrides, overridden);
@@ -151,7 +149,6 @@ fn read(
     let bindings = policy::bindings(&mut root, entries.len());
     let report = root.report();
     root.finish();
-    *files = sources.files_read();
 
     let settings = PolicySettings {
         roles,

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use callgate::authn::Chain;
+use callgate_authenticators::file_watch::Stamp;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
@@ -72,7 +73,7 @@ impl Reloader {
         config: &Config,
         overrides: Overrides,
         surroundings: Surroundings,
-        files: Vec<PathBuf>,
+        files: Vec<(PathBuf, Stamp)>,
         observers: &Arc<Observers>,
     ) -> Self {
         let surroundings =

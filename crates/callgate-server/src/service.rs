@@ -1,7 +1,7 @@
 //! The life of the service: connect, join the queue group when everything has loaded, stay
 //! confirmed, change configuration, leave without losing a request.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::Client;
 use callgate::{
@@ -9,6 +9,7 @@ use callgate::{
     authn::Chain,
     responder::{OwnAccount, Responder, ResponderOptions, other_responders, own_account},
 };
+use callgate_authenticators::file_watch::Stamp;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -52,7 +53,7 @@ pub(crate) async fn run(
     overrides: Overrides,
     surroundings: Surroundings,
     observers: Arc<Observers>,
-    files: Vec<std::path::PathBuf>,
+    files: Vec<(PathBuf, Stamp)>,
 ) -> Result<(), StartError> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

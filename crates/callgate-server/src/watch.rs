@@ -17,12 +17,9 @@ pub(crate) struct FileWatch {
 }
 
 impl FileWatch {
-    pub(crate) fn new(files: Vec<PathBuf>) -> Self {
-        let seen = files.into_iter().map(|path| {
-            let stamp = Stamp::of(&path);
-            (path, stamp)
-        });
-        Self { seen: seen.collect(), unsettled: false }
+    /// With how each file looked before it was read: what changed since then is a change.
+    pub(crate) fn new(read: Vec<(PathBuf, Stamp)>) -> Self {
+        Self { seen: read, unsettled: false }
     }
 
     /// True once for each change, when the files have come to rest.
@@ -50,7 +47,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         fs::write(&path, "1").unwrap();
-        let mut watch = FileWatch::new(vec![path.clone()]);
+        let mut watch = FileWatch::new(vec![(path.clone(), Stamp::of(&path))]);
         assert!(!watch.changed());
         fs::write(&path, "22").unwrap();
         assert!(!watch.changed());
@@ -59,6 +56,18 @@ mod tests {
         assert!(watch.changed());
         assert!(!watch.changed());
         fs::remove_file(&path).unwrap();
+        assert!(!watch.changed());
+        assert!(watch.changed());
+    }
+
+    #[test]
+    fn what_changed_after_the_reading_and_before_the_watch_is_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "1").unwrap();
+        let read = vec![(path.clone(), Stamp::of(&path))];
+        fs::write(&path, "22").unwrap();
+        let mut watch = FileWatch::new(read);
         assert!(!watch.changed());
         assert!(watch.changed());
     }

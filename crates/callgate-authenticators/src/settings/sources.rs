@@ -1,7 +1,7 @@
-//! The only reader of environment and files; remembers which files were read.
+//! The only reader of environment and files; remembers which files were read, and how they looked.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fmt, fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -15,6 +15,7 @@ use callgate::{
 use zeroize::Zeroizing;
 
 use super::mode::{Access, Reader};
+use crate::file_watch::Stamp;
 
 /// The largest file that is read as configuration, in bytes.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
@@ -68,7 +69,7 @@ type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub struct Sources {
     base: PathBuf,
     environment: Lookup,
-    read: Arc<Mutex<BTreeSet<PathBuf>>>,
+    read: Arc<Mutex<BTreeMap<PathBuf, Stamp>>>,
 }
 
 /// A secret from a command-line flag or its variable.
@@ -120,9 +121,11 @@ impl Sources {
         (self.environment)(name)
     }
 
-    /// Every file that was asked for so far, also in vain: what a watcher has to look at.
-    pub fn files_read(&self) -> Vec<PathBuf> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    /// Every file that was asked for so far, also in vain, and how each looked before it was first
+    /// read: what a watcher has to look at, and compare with.
+    pub fn files_read(&self) -> Vec<(PathBuf, Stamp)> {
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.iter().map(|(path, stamp)| (path.clone(), stamp.clone())).collect()
     }
 
     /// Reads a file through symbolic links, and remembers its name.
@@ -130,7 +133,9 @@ impl Sources {
     /// # Errors
     /// If it cannot be read or is absurdly large.
     pub fn read(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.entry(path.to_owned()).or_insert_with(|| Stamp::of(path));
+        drop(read);
         Self::read_aside(path)
     }
 

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use callgate_testkit::CurveKey;
+use callgate_testkit::{CurveKey, eventually, oidc_provider::Authority, wait::PATIENCE};
 use serde_json::json;
 
-use crate::support::{Credential, Pair, has};
+use crate::support::{Credential, Pair, connect, has};
 
 const OK: &str = "callgate_config_reloads_total{result=\"ok\"}";
 const FAILED: &str = "callgate_config_reloads_total{result=\"failed\"}";
@@ -94,6 +94,47 @@ async fn a_bad_configuration_keeps_the_old_one_in_force() {
         pair.admits(&alice()).await;
     }
     assert_eq!(pair.gate.get("/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_change_while_another_is_taken_up_is_not_lost() {
+    let pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
+    let url = pair.server.url();
+    let mut in_force = "users.json".to_owned();
+    for round in 0..3 {
+        let name = |which: &str| format!("{which}{round}.json");
+        for (which, user) in [("first", "bob"), ("second", "carol")] {
+            let user = format!("{user}{round}");
+            let entry = json!({ user: { "pass": "pass", "account": "APP" } });
+            pair.write(&name(which), entry.to_string());
+        }
+        let mark = pair.gate.mark();
+        pair.rewrite_config(|text| text.replace(&in_force, &name("first")));
+        pair.gate.says(mark, "a configuration file changed; reading it again").await;
+        pair.rewrite_config(|text| text.replace(&name("first"), &name("second")));
+        eventually("the second change in force", PATIENCE, async || {
+            connect(&url, &format!("carol{round}"), "pass").await.ok()
+        })
+        .await;
+        in_force = name("second");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_an_authenticator_read_is_watched_too() {
+    let pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
+    let authority = Authority::new("ours");
+    pair.write("ca.pem", authority.pem());
+    let more = "[[authenticators]]\nname = \"sso\"\nrequired = false\n[authenticators.oidc]\n\
+                issuer = \"https://127.0.0.1:1\"\naudience = [\"nats\"]\nca = \"ca.pem\"\n";
+    pair.rewrite_config(|text| text + more);
+    pair.gate.metric_reaches(OK, 1.0).await;
+    let mark = pair.gate.mark();
+    pair.write("ca.pem", "nonsense");
+    pair.gate.metric_reaches(FAILED, 1.0).await;
+    pair.gate.says(mark, "authenticators[1].oidc.ca").await;
+    pair.write("ca.pem", authority.pem());
+    pair.gate.metric_reaches(OK, 2.0).await;
 }
 
 #[tokio::test]

@@ -98,5 +98,5 @@ fn the_file_is_not_watched_twice() {
     let folder = Folder::with("{}");
     let context = folder.context();
     let _users = build(&context);
-    assert_eq!(context.sources.files_read(), Vec::<std::path::PathBuf>::new());
+    assert!(context.sources.files_read().is_empty());
 }

@@ -24,7 +24,7 @@ pub enum KeySetError {
     #[error("it has more than {MAX_KEYS} keys")]
     TooMany,
     /// Which of the two is meant would be a guess.
-    #[error("the key id `{0}` is there twice")]
+    #[error("the key id `{0}` is there twice: each signing key needs its own")]
     DuplicateId(String),
     /// Nothing in it can verify a token.
     #[error("it has no usable signature key{0}")]
@@ -54,7 +54,7 @@ impl KeySet {
     /// Reads a set; keys that cannot verify tokens of `allowed` algorithms are left out.
     ///
     /// # Errors
-    /// If it is no set, if an id is there twice, or if no key is left.
+    /// If it is no set, if an id is there twice (keys for encryption aside), or if no key is left.
     pub fn parse(json: &[u8], allowed: &[Algorithm]) -> Result<Self, KeySetError> {
         let Value::Object(mut members) = parse_strict(json, MAX_DEPTH)? else {
             return Err(KeySetError::Form);
@@ -70,9 +70,10 @@ impl KeySet {
         for (index, jwk) in keys.iter().enumerate() {
             let reading = JsonWebKey::read(jwk, allowed);
             let id = jwk.get("kid").and_then(Value::as_str);
-            // A refused key still occupies its id: it shows that the provider means it for signing.
-            let occupies = !matches!(reading, Reading::Skipped(_));
-            if let Some(id) = id.filter(|id| occupies && !ids.insert(*id)) {
+            // A key that is left out occupies its id all the same: with two of one id, of whatever
+            // kinds, it is a guess which of them a token means. One for encryption signs nothing.
+            let signs = jwk.get("use").and_then(Value::as_str) != Some("enc");
+            if let Some(id) = id.filter(|id| signs && !ids.insert(*id)) {
                 return Err(KeySetError::DuplicateId(printable(id)));
             }
             set.add(index, id, reading);

@@ -43,7 +43,23 @@ fn a_set_with_one_id_for_two_keys_is_refused() {
     // One that cannot be trusted was meant for signing all the same.
     let private = with(b.jwk(), json!({"d": "AAAA"}));
     assert_eq!(parse(&json!([a.jwk(), private])).unwrap_err(), expected);
-    // For encryption it is another matter, and symmetric keys are none of ours.
+    // Nor does it help that the other one is left out, whatever for.
+    for other in [
+        json!({"kty": "oct", "k": "AAAA", "kid": "same"}),
+        json!({"kty": "unheard-of", "kid": "same"}),
+        json!({"kid": "same"}),
+        with(b.jwk(), json!({"crv": "P-521"})),
+        with(b.jwk(), json!({"alg": "HS256"})),
+        with(b.jwk(), json!({"key_ops": ["encrypt"]})),
+        with(b.jwk(), json!({"use": "other"})),
+        with(b.jwk(), json!({"use": 1})),
+    ] {
+        assert_eq!(parse(&json!([a.jwk(), other])).unwrap_err(), expected, "{other}");
+        assert_eq!(parse(&json!([other, a.jwk()])).unwrap_err(), expected, "{other}");
+    }
+    let (ours, set) = ([Algorithm::EdDsa], json!({"keys": [a.jwk(), b.jwk()]}).to_string());
+    assert_eq!(KeySet::parse(set.as_bytes(), &ours).unwrap_err(), expected);
+    // A key for encryption is another matter.
     let encrypts = with(b.jwk(), json!({"use": "enc"}));
     assert_eq!(parse(&json!([a.jwk(), encrypts])).unwrap().len(), 1);
 }

@@ -75,7 +75,7 @@ impl LookupError {
 
 /// The keys of one issuer.
 pub struct KeyStore {
-    keeper: Arc<Keeper>,
+    pub(super) keeper: Arc<Keeper>,
     next_question: Mutex<Option<Instant>>,
     unknown: Cache<Box<str>, Instant>,
     background: Option<AbortHandle>,
@@ -134,12 +134,14 @@ impl KeyStore {
         if second.is_ok() {
             return second;
         }
-        let asked = self.ask();
+        let cool_again = self.ask();
         // Whoever was just too late to ask waits for the one who did.
         self.keeper.attempts_in_flight().await;
         let last = self.judge_miss(id, self.look_up(id, algorithm));
-        if let (true, Err(LookupError::Unknown(_)), Some(id)) = (asked, &last, id) {
-            self.unknown.insert(id.into(), Instant::now() + self.keeper.timing.unknown_for);
+        // No longer than nobody may ask again: an id that was tried before it was published would
+        // otherwise stay refused, and anybody can try an id.
+        if let (Some(until), Err(LookupError::Unknown(_)), Some(id)) = (cool_again, &last, id) {
+            self.unknown.insert(id.into(), until);
         }
         last
     }
@@ -200,15 +202,18 @@ impl KeyStore {
     /// is fetched and whatever comes of it, so that neither many at once nor a failing source get
     /// more; and the attempt has started before anybody can see that it is taken, so that nobody
     /// finds neither a free question nor an attempt to wait for.
-    fn ask(&self) -> bool {
+    ///
+    /// Tells when the next question will be free, if it asked.
+    fn ask(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut next = self.next_question.lock().unwrap_or_else(PoisonError::into_inner);
         if next.is_some_and(|next| now < next) {
-            return false;
+            return None;
         }
-        *next = Some(now + self.keeper.timing.cool_down);
+        let free_again = now + self.keeper.timing.cool_down;
+        *next = Some(free_again);
         self.keeper.spawn_attempt();
-        true
+        Some(free_again)
     }
 }
 

@@ -324,19 +324,41 @@ async fn a_storm_cannot_starve_the_schedule() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_id_is_remembered_for_a_while_and_not_for_ever() {
+async fn an_id_that_was_asked_for_too_early_is_found_after_the_cool_down() {
     let (a, b) = (key("a"), key("b"));
+    let script = Script::of(&[Ok(key_set(&[&a]))]);
+    let store = store(&script, false);
+    assert!(store.find(Some("a"), ED).await.is_ok());
+    let cool_down = Timing::default().cool_down;
+    // Again and again: somebody who wants to keep it out asks whenever it is possible.
+    for round in 0..5 {
+        advance(cool_down).await;
+        assert!(store.find(Some("b"), ED).await.is_err());
+        assert_eq!(script.asked(), round + 2);
+    }
+    script.then(Ok(key_set(&[&a, &b])));
+    advance(cool_down - Duration::from_millis(1)).await;
+    assert!(store.find(Some("b"), ED).await.is_err());
+    assert_eq!(script.asked(), 6);
+    advance(Duration::from_millis(1)).await;
+    assert!(store.find(Some("b"), ED).await.is_ok());
+    assert_eq!(script.asked(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_id_waits_for_no_source_again_within_the_cool_down() {
+    let a = key("a");
     let script = Script::of(&[Ok(key_set(&[&a]))]);
     let store = store(&script, false);
     assert!(store.find(Some("a"), ED).await.is_ok());
     advance(Timing::default().cool_down).await;
     assert!(store.find(Some("b"), ED).await.is_err());
-    script.then(Ok(key_set(&[&a, &b])));
-    advance(Timing::default().cool_down).await;
-    assert!(store.find(Some("b"), ED).await.is_err());
-    assert_eq!(script.asked(), 2);
-    advance(Timing::default().unknown_for).await;
-    assert!(store.find(Some("b"), ED).await.is_ok());
+    // The schedule's own attempt hangs.
+    script.slow.store(true, Ordering::SeqCst);
+    store.keeper.spawn_attempt();
+    let began = tokio::time::Instant::now();
+    assert!(matches!(store.find(Some("b"), ED).await, Err(LookupError::Unknown(_))));
+    assert_eq!(began.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,10 +14,8 @@ pub struct Timing {
     pub refresh_min: Duration,
     /// Not later than this.
     pub refresh_max: Duration,
-    /// Least time between two fetches for unknown key ids.
+    /// Least time between two fetches that tokens cause; so long is an unknown key id remembered.
     pub cool_down: Duration,
-    /// For how long a key id that was not there is known not to be there.
-    pub unknown_for: Duration,
     /// Longest pause between attempts after a failure; the first is a second.
     pub retry_max: Duration,
     /// For how long keys serve that could not be refreshed.
@@ -31,7 +29,6 @@ impl Default for Timing {
             refresh_min: Duration::from_secs(5 * 60),
             refresh_max: Duration::from_secs(15 * 60),
             cool_down: Duration::from_secs(10),
-            unknown_for: Duration::from_secs(60),
             retry_max: Duration::from_secs(60),
             keep: Duration::from_secs(24 * 3600),
         }

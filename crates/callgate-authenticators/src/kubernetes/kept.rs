@@ -80,7 +80,6 @@ fn timing(keys: &KeysFrom) -> Timing {
             refresh_min: minute,
             refresh_max: minute,
             cool_down: Duration::from_secs(2),
-            unknown_for: Duration::from_secs(5),
             retry_max: Duration::from_secs(10),
             ..Timing::default()
         },

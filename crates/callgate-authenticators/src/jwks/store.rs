@@ -63,16 +63,6 @@ impl From<LookupError> for Decline {
     }
 }
 
-impl LookupError {
-    /// True if newer keys might help.
-    fn may_be_cured(&self) -> bool {
-        match self {
-            Self::Unavailable(_) | Self::Unknown(_) | Self::NoneFits(_) => true,
-            Self::WrongAlgorithm(..) | Self::Ambiguous(_) => false,
-        }
-    }
-}
-
 /// The keys of one issuer.
 pub struct KeyStore {
     pub(super) keeper: Arc<Keeper>,
@@ -113,7 +103,7 @@ impl KeyStore {
         &self.keeper.algorithms
     }
 
-    /// The key for a token of this header. Asks the source if it does not know the key and the
+    /// The key for a token of this header. Asks the source if it has none that fits and the
     /// cool-down is over; all who wait share that one question.
     ///
     /// # Errors
@@ -124,8 +114,7 @@ impl KeyStore {
         algorithm: Algorithm,
     ) -> Result<Arc<JsonWebKey>, LookupError> {
         let first = self.look_up(id, algorithm);
-        let curable = first.as_ref().err().is_some_and(LookupError::may_be_cured);
-        if !curable || id.is_some_and(|id| self.is_known_to_be_unknown(id)) {
+        if first.is_ok() || id.is_some_and(|id| self.is_known_to_be_unknown(id)) {
             return first;
         }
         // Somebody else's question, or the schedule's, may bring it.
@@ -144,6 +133,31 @@ impl KeyStore {
             self.unknown.insert(id.into(), until);
         }
         last
+    }
+
+    /// The key for a token of this header after `tried` turned out not to be the one that signed it:
+    /// the issuer may have put another one in its place, under the same id or without one. Nothing
+    /// if it has not. Asks the source as [`KeyStore::find`] does, with the same one question: made-up
+    /// signatures cause no more fetches than made-up ids, and once it is answered nobody waits until
+    /// the cool-down is over.
+    ///
+    /// # Errors
+    /// If in a newer set no key fits, or the set is too old.
+    pub async fn find_successor(
+        &self,
+        tried: &Arc<JsonWebKey>,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<Option<Arc<JsonWebKey>>, LookupError> {
+        self.keeper.attempts_in_flight().await;
+        let found = self.look_up(id, algorithm)?;
+        if !found.is_same(tried) {
+            return Ok(Some(found));
+        }
+        self.ask();
+        self.keeper.attempts_in_flight().await;
+        let found = self.look_up(id, algorithm)?;
+        Ok((!found.is_same(tried)).then_some(found))
     }
 
     /// Whether this very key still counts: it is in the set in force.
@@ -198,12 +212,10 @@ impl KeyStore {
         self.unknown.get(id).is_some_and(|until| Instant::now() < until)
     }
 
-    /// Asks the source, if this cool-down's one question is still free. It is taken before anything
+    /// Asks the source, if this cool-down's one question is still free; tells when the next will be. It is taken before anything
     /// is fetched and whatever comes of it, so that neither many at once nor a failing source get
     /// more; and the attempt has started before anybody can see that it is taken, so that nobody
     /// finds neither a free question nor an attempt to wait for.
-    ///
-    /// Tells when the next question will be free, if it asked.
     fn ask(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut next = self.next_question.lock().unwrap_or_else(PoisonError::into_inner);

@@ -290,6 +290,70 @@ async fn a_rotation_is_noticed_by_the_first_token_that_needs_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_that_took_the_place_of_another_is_noticed_by_the_first_token_it_signed() {
+    for (id, named) in [("same", Some("same")), ("", None)] {
+        let unnamed = |key: &TestKey| {
+            let mut jwk = key.jwk();
+            named.is_none().then(|| jwk.as_object_mut().unwrap().remove("kid"));
+            json!({ "keys": [jwk] }).to_string()
+        };
+        let (old, new) = (key(id), key(id));
+        let script = Script::of(&[Ok(unnamed(&old)), Ok(unnamed(&new))]);
+        let store = store(&script, false);
+        let tried = store.find(named, ED).await.unwrap();
+        advance(Timing::default().cool_down).await;
+        let clients = (0..100).map(|_| store.find_successor(&tried, named, ED));
+        let found = join_all(clients).await;
+        let message = b"signed by the new one";
+        let signature = new.sign(ED, message);
+        for successor in found {
+            assert!(successor.unwrap().unwrap().verifies(ED, message, &signature), "{named:?}");
+        }
+        assert_eq!(script.asked(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_another_kind_under_an_old_id_is_noticed_as_well() {
+    let (old, new) = (key("same"), TestKey::new("same", Algorithm::Es256));
+    let script = Script::of(&[Ok(key_set(&[&old])), Ok(key_set(&[&new]))]);
+    let store = store(&script, false);
+    let tried = store.find(Some("same"), ED).await.unwrap();
+    advance(Timing::default().cool_down).await;
+    assert!(store.find(Some("same"), Algorithm::Es256).await.is_ok());
+    // Who comes with the old one is told what the new set says.
+    let gone = LookupError::WrongAlgorithm("same".into(), ED);
+    assert_eq!(store.find_successor(&tried, Some("same"), ED).await.unwrap_err(), gone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_bad_signatures_asks_once_per_cool_down_and_waits_no_longer_than_that() {
+    let (a, b) = (key("a"), key("b"));
+    let script = Script::of(&[Ok(key_set(&[&a]))]);
+    let store = store(&script, false);
+    let found = store.find(Some("a"), ED).await.unwrap();
+    advance(Timing::default().cool_down).await;
+    script.slow.store(true, Ordering::SeqCst);
+    let began = tokio::time::Instant::now();
+    let storm = || (0..500).map(|_| store.find_successor(&found, Some("a"), ED));
+    assert!(join_all(storm()).await.into_iter().all(|answer| matches!(answer, Ok(None))));
+    assert_eq!((script.asked(), began.elapsed()), (2, Duration::from_secs(3)));
+    assert!(join_all(storm()).await.into_iter().all(|answer| matches!(answer, Ok(None))));
+    assert_eq!((script.asked(), began.elapsed()), (2, Duration::from_secs(3)));
+    // It takes the questions, and so brings the rotation itself.
+    script.then(Ok(key_set(&[&a, &b])));
+    advance(Timing::default().cool_down).await;
+    assert!(matches!(store.find_successor(&found, Some("a"), ED).await, Ok(None)));
+    assert!(store.find(Some("b"), ED).await.is_ok());
+    assert_eq!(script.asked(), 3);
+    // A source that fails changes nothing: the keys in force judge.
+    script.then(Err("connection refused"));
+    advance(Timing::default().cool_down).await;
+    assert!(matches!(store.find_successor(&found, Some("a"), ED).await, Ok(None)));
+    assert!(store.find(Some("a"), ED).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_with_an_old_id_is_another_key() {
     let (a, other) = (key("a"), key("a"));
     let script = Script::of(&[Ok(key_set(&[&a]))]);

@@ -57,6 +57,18 @@ async fn a_key_that_is_taken_back_ends_what_it_signed() {
 }
 
 #[tokio::test]
+async fn a_new_key_under_an_old_id_serves_at_once_and_ends_the_old_one() {
+    let bench = Bench::new();
+    let oidc = bench.build("a", "audience = \"nats\"");
+    let old = EC.token(&claims(json!({})));
+    assert_eq!(judge(&oidc, &old).await, "ok");
+    let successor = TestKey::new("ec", Algorithm::Es256);
+    bench.keys(&[&successor]);
+    assert_eq!(judge(&oidc, &successor.token(&claims(json!({})))).await, "ok");
+    assert_eq!(judge(&oidc, &old).await, "bad_token");
+}
+
+#[tokio::test]
 async fn a_reload_keeps_the_keys_and_forgets_the_tokens() {
     let bench = Bench::new();
     let toml = format!("issuer = \"{ISSUER}\"\njwks_file = \"keys.json\"\naudience = \"nats\"");

@@ -40,17 +40,19 @@ pub enum SubjectError {
     TooManyWords(String),
 }
 
-/// True for characters that must never stand in a subject, whoever wrote it.
+/// True for characters that must never stand in a subject or in the name of a user, whoever wrote it.
 ///
-/// Controls, and what Unicode calls format characters: zero-width, bidirectional overrides, the
-/// byte-order mark, the replacement character that stands for undecodable bytes.
-pub(crate) fn is_invisible(c: char) -> bool {
+/// Controls, separators of lines, and what Unicode calls format characters: zero-width, bidirectional
+/// overrides, the byte-order mark, the replacement character that stands for undecodable bytes. With
+/// them two names that look the same are two, and a text shows what is not in it.
+pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
-            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
+            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
             | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}'
-            | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFD}' | '\u{E0000}'..='\u{E0FFF}')
+            | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFD}' | '\u{1BCA0}'..='\u{1BCA3}'
+            | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
 fn check_characters(text: &str) -> Result<(), SubjectError> {
@@ -332,6 +334,11 @@ mod tests {
             "foo*",
             "a.b>",
             "a.\u{200b}",
+            "a.\u{202e}b",
+            "a.\u{2028}b",
+            "a.\u{2029}b",
+            "a.\u{feff}b",
+            "a.\u{fffd}b",
         ] {
             assert!(
                 text.parse::<SubjectPattern>().is_err(),

@@ -3,6 +3,7 @@
 use callgate::{
     authn::{Identity, Rejection},
     clock::UnixTime,
+    subject::is_invisible,
 };
 use serde_json::{Map, Value};
 
@@ -70,7 +71,7 @@ impl ClaimRules {
             Some(Value::String(user)) if is_usable(user) => Ok(user.clone()),
             Some(Value::String(_)) => Err(bad(format!(
                 "the user in `{path}` is empty, longer than {MAX_SUBJECT} bytes, or has control \
-                 characters"
+                 or invisible characters"
             ))),
             Some(_) => Err(bad(format!("the user in `{path}` is not a string"))),
             None => Err(bad(format!("there is no `{path}`, which names the user"))),
@@ -93,7 +94,7 @@ impl ClaimRules {
 }
 
 fn is_usable(user: &str) -> bool {
-    !user.is_empty() && user.len() <= MAX_SUBJECT && !user.chars().any(char::is_control)
+    !user.is_empty() && user.len() <= MAX_SUBJECT && !user.chars().any(is_invisible)
 }
 
 /// One `@`, with something before and behind it: a condition that looks at the end of the text then

@@ -258,6 +258,14 @@ async fn claims_that_are_missing_mistyped_or_not_ours_are_refused() {
         (json!({"sub": "ali\u{0}ce"}), "bad_token"),
         (json!({"sub": "alice\n"}), "bad_token"),
         (json!({"sub": "alice\u{85}"}), "bad_token"),
+        // S3: a name that looks like another, or shows what is not in it.
+        (json!({"sub": "ali\u{200b}ce"}), "bad_token"),
+        (json!({"sub": "ali\u{202e}ce"}), "bad_token"),
+        (json!({"sub": "\u{feff}alice"}), "bad_token"),
+        (json!({"sub": "a\u{fffd}b"}), "bad_token"),
+        (json!({"sub": "a\u{2028}b"}), "bad_token"),
+        (json!({"sub": "a\u{2029}b"}), "bad_token"),
+        (json!({"sub": "Ana María|7"}), "ok"),
         // J11: a logout token that says `typ: JWT`.
         (
             json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}),

@@ -9,6 +9,7 @@ use std::{
 use callgate::{
     authn::{Origin, Proposal},
     keys::{KeyError, KeyKind, VerifyingKey, parse_public},
+    subject::is_invisible,
 };
 
 use crate::{
@@ -81,8 +82,8 @@ fn read_service(
 ) {
     let keys = keys(&mut table);
     let user = table.required_string("user");
-    if user.as_deref().is_some_and(|user| user.chars().any(char::is_control)) {
-        table.fault("user", "must not have control characters");
+    if user.as_deref().is_some_and(|user| user.chars().any(is_invisible)) {
+        table.fault("user", "must not have control or invisible characters");
     }
     let proposal = proposal(context, &mut table);
     let service = user.map(|user| Arc::new(Service { user, proposal }));

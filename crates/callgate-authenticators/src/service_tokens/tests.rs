@@ -223,6 +223,11 @@ fn faults_name_the_key_and_what_to_write() {
         ),
         (service(&format!("public_key = \"{key}\"\nuser = \"a\"")), "services[0]", "`roles` or"),
         (
+            service(&format!("public_key = \"{key}\"\nuser = \"a\\u200b\"\nroles = []")),
+            "services[0].user",
+            "invisible",
+        ),
+        (
             service("public_key = \"UABC\"\nuser = \"a\"\nroles = []"),
             "services[0].public_key",
             "nkey",

@@ -5,6 +5,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use callgate::subject::is_invisible;
+
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -22,10 +24,10 @@ impl Fault {
 }
 
 fn escaped(text: String) -> String {
-    if !text.contains(char::is_control) {
+    if !text.contains(is_invisible) {
         return text;
     }
-    let shown = |c: char| match c.is_control() {
+    let shown = |c: char| match is_invisible(c) {
         true => c.escape_debug().collect::<String>(),
         false => c.to_string(),
     };

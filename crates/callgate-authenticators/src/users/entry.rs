@@ -4,6 +4,7 @@ use callgate::{
     authn::{Origin, Proposal},
     clock::UnixTime,
     keys::UserKey,
+    subject::is_invisible,
     wire::looks_like_jwt,
 };
 use zeroize::Zeroizing;
@@ -56,8 +57,8 @@ fn check_name(user: &str, table: &Table<'_>) {
     if user.is_empty() {
         table.fault_here("a user needs a name");
     }
-    if user.chars().any(char::is_control) {
-        table.fault_here("a user's name must not contain control characters");
+    if user.chars().any(is_invisible) {
+        table.fault_here("a user's name must not contain control or invisible characters");
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use callgate::subject::is_invisible;
+
 /// Longest text from outside that is logged, in characters.
 const LONGEST: usize = 200;
 
@@ -24,7 +26,7 @@ fn printable_up_to(text: &str, longest: usize, also_plain: fn(char) -> bool) -> 
             out.push('…');
             break;
         }
-        if is_visible(c) && also_plain(c) {
+        if !is_invisible(c) && also_plain(c) {
             out.push(c);
         } else {
             // Writing to a String cannot fail.
@@ -32,12 +34,6 @@ fn printable_up_to(text: &str, longest: usize, also_plain: fn(char) -> bool) -> 
         }
     }
     out
-}
-
-fn is_visible(c: char) -> bool {
-    let invisible = matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
-        | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}');
-    !c.is_control() && !invisible
 }
 
 #[cfg(test)]

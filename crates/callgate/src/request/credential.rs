@@ -7,6 +7,7 @@ use crate::{
     decision::{Denial, Reason},
     keys::{KeyError, UserKey, VerifyingKeys, decode_signature},
     secret::Secret,
+    subject::is_invisible,
     wire::{
         jwt::{is_nats_user, looks_like_jwt},
         request::ConnectOptions,
@@ -125,10 +126,11 @@ fn check_lengths(present: &Present<'_>) -> Result<(), Denial> {
 }
 
 /// A name with a line break or a NUL in it could mean something to whatever it is shown to: a
-/// directory's protocol, a header, a log.
+/// directory's protocol, a header, a log. One with characters that nobody sees looks like another.
 fn check_name(user: &str) -> Result<(), Denial> {
-    match user.chars().any(char::is_control) {
-        true => Err(Denial::new(Reason::UnknownUser, "the user name has control characters")),
+    let detail = "the user name has control or invisible characters";
+    match user.chars().any(is_invisible) {
+        true => Err(Denial::new(Reason::UnknownUser, detail)),
         false => Ok(()),
     }
 }

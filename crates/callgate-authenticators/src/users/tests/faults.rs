@@ -46,6 +46,7 @@ fn every_fault_of_every_entry_is_told_at_once() {
              "r": {{ "pass": 1234 }},
              "s": "x",
              "": {{ "pass": "x" }},
+             "li\u200bsa": {{ "pass": "x" }},
              "t": {{ "token": "", "pass": "x" }},
              "u": {{ "pass": "x", "account": "" }} }}"#
     );
@@ -55,6 +56,7 @@ fn every_fault_of_every_entry_is_told_at_once() {
     let faults = build_from(TABLE, &context).1;
     let expected = [
         ("\"\"", "needs a name"),
+        ("\"li\\u{200b}sa\"", "control or invisible"),
         ("a", "has no credential"),
         ("b.pass", "must not be empty"),
         ("c.password", "mean the same"),

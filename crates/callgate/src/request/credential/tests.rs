@@ -146,8 +146,20 @@ fn oversized_credentials_are_refused_before_anybody_works_on_them() {
 }
 
 #[test]
-fn a_name_with_control_characters_reaches_nobody() {
-    for name in ["a\0", "a\r\nb", "\tb", "\u{7f}", "\u{85}", "\u{1b}[2J"] {
+fn a_name_with_characters_that_nobody_sees_reaches_nobody() {
+    for name in [
+        "a\0",
+        "a\r\nb",
+        "\tb",
+        "\u{7f}",
+        "\u{85}",
+        "\u{1b}[2J",
+        "ali\u{200b}ce",
+        "\u{202e}ecila",
+        "\u{feff}alice",
+        "alice\u{2028}",
+        "a\u{fffd}",
+    ] {
         let fields = [("user", name), ("pass", "p")];
         assert_eq!(chosen(&fields), Err(Reason::UnknownUser), "{name:?}");
     }

@@ -126,6 +126,9 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// A changed file was read again; `loaded` if it took effect.
     fn file_reloaded(&self, _authenticator: &str, _loaded: bool) {}
 
+    /// It judges bearer tokens by keys that it gets: what is counted of these begins at zero.
+    fn has_signing_keys(&self, _authenticator: &str) {}
+
     /// Signing keys were fetched, or not.
     fn keys_refreshed(&self, _authenticator: &str, _fetched: bool) {}
 

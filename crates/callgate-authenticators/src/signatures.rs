@@ -5,7 +5,7 @@ use std::sync::Arc;
 use callgate::authn::{Decline, Readiness};
 
 use crate::{
-    jwks::{JsonWebKey, KeyStore, KeysUnavailable},
+    jwks::{JsonWebKey, KeyStore, KeysUnavailable, RefreshObserver},
     jws::{Compact, claims::bad},
     kind::{BuildContext, Observer},
     remembered::{Remembered, TokenDigest},
@@ -18,6 +18,13 @@ pub(crate) struct Signatures {
     types: Vec<String>,
     pub(crate) remembered: Arc<Remembered>,
     observer: Arc<dyn Observer>,
+}
+
+/// Counts what comes of the attempts to get an authenticator's keys.
+pub(crate) fn refreshes(context: &BuildContext) -> RefreshObserver {
+    let (observer, name) = (Arc::clone(&context.observer), Arc::clone(&context.name));
+    observer.has_signing_keys(&name);
+    Arc::new(move |fetched| observer.keys_refreshed(&name, fetched))
 }
 
 /// A token whose signature is good.

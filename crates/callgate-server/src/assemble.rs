@@ -110,6 +110,10 @@ impl Observer for Metrics {
         self.reloaded(loaded);
     }
 
+    fn has_signing_keys(&self, authenticator: &str) {
+        self.knows_keys_of(authenticator);
+    }
+
     fn keys_refreshed(&self, authenticator: &str, fetched: bool) {
         self.jwks_refreshed(authenticator, fetched);
     }

@@ -1,6 +1,12 @@
 //! Fetches keys, one attempt at a time, and keeps what the last good one brought.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
 use sha2::{Digest, Sha256};
@@ -18,6 +24,10 @@ pub(super) struct Keeper {
     pub(super) timing: Timing,
     observer: RefreshObserver,
     loaded: ArcSwapOption<Loaded>,
+    /// Held while a set is taken, so that of two who bring the same set one brings news.
+    taking: Mutex<()>,
+    /// Keys came into force that no attempt brought: the next one tells of them.
+    untold: AtomicBool,
     one_at_a_time: tokio::sync::Mutex<()>,
     progress: watch::Sender<Progress>,
 }
@@ -40,6 +50,7 @@ struct Progress {
 
 /// What a good attempt brought.
 struct Refreshed {
+    /// The keys are others than those that were told of.
     changed: bool,
     max_age: Option<Duration>,
 }
@@ -57,6 +68,8 @@ impl Keeper {
             timing,
             observer,
             loaded: ArcSwapOption::empty(),
+            taking: Mutex::default(),
+            untold: AtomicBool::new(false),
             one_at_a_time: tokio::sync::Mutex::default(),
             progress: watch::Sender::new(Progress::default()),
         }
@@ -86,8 +99,16 @@ impl Keeper {
         self.progress.borrow().error.clone()
     }
 
+    /// Takes a set into force that was read elsewhere.
+    pub(super) fn preload(&self, json: &[u8]) -> Result<(), KeySetError> {
+        let changed = self.take(json)?;
+        self.untold.fetch_or(changed, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Takes a set into force. True if it is another one than before.
-    pub(super) fn take(&self, json: &[u8]) -> Result<bool, KeySetError> {
+    fn take(&self, json: &[u8]) -> Result<bool, KeySetError> {
+        let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
         let (digest, at) = (Sha256::digest(json).into(), Instant::now());
         let before = self.loaded.load_full().filter(|before| before.digest == digest);
         let changed = before.is_none();
@@ -133,7 +154,8 @@ impl Keeper {
         let changed = self
             .take(&fetched.body)
             .map_err(|error| format!("{} is not usable: {error}", self.source.describe()))?;
-        Ok(Refreshed { changed, max_age: fetched.max_age })
+        let untold = self.untold.swap(false, Ordering::Relaxed);
+        Ok(Refreshed { changed: changed || untold, max_age: fetched.max_age })
     }
 
     fn tell(&self, result: &Result<Refreshed, Arc<str>>) {

@@ -95,7 +95,7 @@ impl KeyStore {
     /// # Errors
     /// If the text is no usable key set.
     pub fn preload(&self, json: &[u8]) -> Result<(), KeySetError> {
-        self.keeper.take(json).map(drop)
+        self.keeper.preload(json)
     }
 
     /// The algorithms that its keys may be used with.

@@ -15,7 +15,7 @@ use crate::{
     jws::Algorithm,
     kind::BuildContext,
     settings::Table,
-    signatures::Signatures,
+    signatures::{Signatures, refreshes},
 };
 
 /// The keys of the issuer. They outlive a reload that leaves their settings as they are.
@@ -56,8 +56,7 @@ pub(super) fn keys_proof(
             Arc::new(source)
         }
     };
-    let (observer, name) = (Arc::clone(&context.observer), Arc::clone(&context.name));
-    let observer = Arc::new(move |fetched| observer.keys_refreshed(&name, fetched));
+    let observer = refreshes(context);
     let keys = shared.obtain(&id, || {
         KeyStore::new(source, &Algorithm::ALL, timing(&settings.keys), observer, context.background)
     });

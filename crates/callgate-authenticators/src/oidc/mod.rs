@@ -25,7 +25,7 @@ use crate::{
     jws::{RegisteredClaims, claims::bad, unverified},
     kind::{BuildContext, Kind},
     settings::Table,
-    signatures::Signatures,
+    signatures::{Signatures, refreshes},
 };
 use issuers::Issuers;
 
@@ -171,8 +171,7 @@ fn key_store(context: &BuildContext, settings: &Settings) -> Result<Arc<KeyStore
             Arc::new(source)
         }
     };
-    let (observer, name) = (Arc::clone(&context.observer), Arc::clone(&context.name));
-    let observer = Arc::new(move |fetched| observer.keys_refreshed(&name, fetched));
+    let observer = refreshes(context);
     let algorithms = &settings.algorithms;
     let store = context.shared.obtain(&identity_of_keys(context, settings), || {
         KeyStore::new(source, algorithms, Timing::default(), observer, context.background)

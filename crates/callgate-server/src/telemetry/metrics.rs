@@ -182,6 +182,17 @@ impl Metrics {
         self.ceiling_dropped.get_or_create(&labels).inc_by(0);
     }
 
+    /// And for an authenticator that has signing keys.
+    pub(crate) fn knows_keys_of(&self, authenticator: &str) {
+        let labels = |result| ResultLabels { authenticator: authenticator.to_owned(), result };
+        for result in ["ok", "failed"] {
+            self.jwks_refreshes.get_or_create(&labels(result)).inc_by(0);
+        }
+        for result in ["checked", "remembered"] {
+            self.token_signatures.get_or_create(&labels(result)).inc_by(0);
+        }
+    }
+
     /// Counts a decision.
     pub(crate) fn record(&self, decision: &Decision) {
         let reason = decision.reason.as_str();

@@ -222,6 +222,11 @@ async fn a_key_set_in_a_file_is_read_again_when_it_changes() {
     let config = config(&provider, "", "jwks_file = \"keys.json\"");
     let world = World::of(&config).file("users.json", USERS).file("keys.json", &set(&old));
     let world = world.start().await;
+    let refresh = "callgate_jwks_refresh_total{authenticator=\"sso\",result=";
+    let signatures = "callgate_token_signatures_total{authenticator=\"sso\",result=";
+    world.gate.metric_reaches(&format!("{refresh}\"ok\"}}"), 1.0).await;
+    let (_, metrics) = world.gate.get("/metrics").await;
+    has(&metrics, &[&format!("{refresh}\"failed\"}} 0"), &format!("{signatures}\"checked\"}} 0")]);
     let claims = json!({
         "iss": provider.issuer(), "aud": "nats", "sub": "a", "exp": now() + 600,
     });
@@ -237,5 +242,6 @@ async fn a_key_set_in_a_file_is_read_again_when_it_changes() {
     world.write("keys.json", "{");
     world.gate.line(0, &["keys were not refreshed", "keys.json", "\"old_keys_kept\":true"]).await;
     world.admits(&new.token(&claims)).await;
+    assert_eq!(world.gate.metric(&format!("{refresh}\"ok\"}}")).await, 2.0);
     assert_eq!(provider.front().asked(KEYS) + provider.front().asked(DISCOVERY), 0);
 }

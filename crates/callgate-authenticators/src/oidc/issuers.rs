@@ -53,4 +53,11 @@ impl Issuers {
             .filter(|entry| &*entry.name != name && entry.issuer == issuer)
             .any(|entry| entry.audience.iter().any(|one| audience.contains(one)))
     }
+
+    /// True if an entry for the same issuer comes after `name`.
+    pub(crate) fn another_follows(&self, name: &str, issuer: &str) -> bool {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut after = entries.iter().skip_while(|entry| &*entry.name != name).skip(1);
+        after.any(|entry| entry.issuer == issuer)
+    }
 }

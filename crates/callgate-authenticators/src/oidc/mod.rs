@@ -82,7 +82,12 @@ impl Oidc {
         if self.is_for_another(&registered) {
             return Err(Decline::NotMine);
         }
-        let signed = self.signatures.check(&token).await?;
+        let signed = match self.signatures.check(&token).await {
+            Err(Decline::Rejected(_)) if self.may_be_judged_later(&registered) => {
+                return Err(Decline::NotMine);
+            }
+            checked => checked?,
+        };
         registered.check_audience(&self.settings.audience)?;
         registered.check_times(now, &self.settings.times)?;
         let identity = self.settings.rules.identity(claims, registered.expires)?;
@@ -90,12 +95,19 @@ impl Oidc {
         Ok(identity)
     }
 
-    /// True if a sibling takes it. Otherwise it is ours, even if it is for nobody here: then the
-    /// first of the siblings refuses it.
+    /// True if a sibling takes it. Otherwise it is ours, even if it is for nobody here.
     fn is_for_another(&self, registered: &RegisteredClaims) -> bool {
         let Some(audience) = &registered.audience else { return false };
         !registered.is_for(&self.settings.audience)
             && self.issuers.another_takes(&self.name, &self.issuer, audience)
+    }
+
+    /// True for a token that is for nobody here, if a sibling follows: siblings may have keys of their
+    /// own, and that it is for nobody is told only by who knows that the issuer signed it. Each of them
+    /// refuses it, at last.
+    fn may_be_judged_later(&self, registered: &RegisteredClaims) -> bool {
+        !registered.is_for(&self.settings.audience)
+            && self.issuers.another_follows(&self.name, &self.issuer)
     }
 }
 

@@ -399,6 +399,34 @@ async fn entries_of_one_issuer_route_by_audience() {
 }
 
 #[tokio::test]
+async fn a_token_for_nobody_is_told_so_by_the_entry_whose_key_signed_it() {
+    let bench = Bench::new();
+    let theirs_key = TestKey::new("theirs", Algorithm::Es256);
+    fs::write(bench.folder.path().join("theirs.json"), key_set(&[&theirs_key])).unwrap();
+    let first = bench.build("first", "audience = \"one\"");
+    let toml = format!("issuer = \"{ISSUER}\"\njwks_file = \"theirs.json\"\naudience = \"two\"");
+    let second = bench.try_build("second", 0, &toml).unwrap();
+    let other = toml.replace(ISSUER, "https://other.example");
+    let _other = bench.try_build("other", 0, &other).unwrap();
+    let nobodys = TestKey::new("nobodys", Algorithm::Es256);
+    let forged = TestKey::new("theirs", Algorithm::Es256);
+    for (key, audience, at_first, at_second) in [
+        (&*EC, "three", "wrong_audience", "bad_token"),
+        (&theirs_key, "three", "not_mine", "wrong_audience"),
+        // Whoever signs with no key of the issuer does not learn who is known here.
+        (&nobodys, "three", "not_mine", "bad_token"),
+        (&forged, "three", "not_mine", "bad_token"),
+        // A token for one of them is that one's, whoever signed it.
+        (&theirs_key, "one", "bad_token", "not_mine"),
+        (&*EC, "two", "not_mine", "bad_token"),
+    ] {
+        let token = key.token(&claims(json!({"aud": audience})));
+        assert_eq!(judge(&first, &token).await, at_first, "{} {audience}", key.id);
+        assert_eq!(judge(&second, &token).await, at_second, "{} {audience}", key.id);
+    }
+}
+
+#[tokio::test]
 async fn issuers_share_neither_keys_nor_answers() {
     let bench = Bench::new();
     let ours = bench.build("ours", "audience = \"nats\"");

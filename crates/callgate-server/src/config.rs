@@ -9,9 +9,11 @@ mod rest;
 mod roles;
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use callgate::{
@@ -28,7 +30,7 @@ use ipnet::IpNet;
 
 pub(crate) use flags::{Flag, Overrides};
 pub(crate) use issuer::IssuerSettings;
-use policy::AuthenticatorEntry;
+use policy::{AuthenticatorEntry, Make};
 pub(crate) use rest::LogSettings;
 
 use crate::nats::NatsSettings;
@@ -157,25 +159,28 @@ fn read(
         accounts,
         session,
     };
-    let policy = policy::build(settings, report)?;
+    let known = Known::of(&settings);
+    let policy = policy::build(settings, report);
     let shared = surroundings
         .shared
         .clone()
         .unwrap_or_else(|| Arc::new(Shared::new(admission.password_workers)));
     let builder = ChainBuilder {
+        // What is unusable anyway starts nothing; it is built only to find all that is wrong.
+        background: surroundings.background && report.is_faultless(),
         surroundings,
         sources,
-        policy: &policy,
+        known: known.with_accounts_of(policy.as_ref()),
         shared: &shared,
         cache,
         trusted_proxies: admission.trusted_proxies.as_slice().into(),
     };
-    let chain = builder.build(entries)?;
+    let chain = builder.build(entries);
     Some(Config {
         nats: nats?,
         issuer: issuer?,
-        policy,
-        chain,
+        policy: policy?,
+        chain: chain?,
         refusal,
         admission,
         admin,
@@ -184,28 +189,57 @@ fn read(
     })
 }
 
+/// What entries of an authenticator may name.
+#[derive(Clone)]
+struct Known {
+    roles: Arc<BTreeSet<String>>,
+    account: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+}
+
+impl Known {
+    /// The roles, which are known however faulty they are. Every account is.
+    fn of(settings: &PolicySettings) -> Self {
+        let roles = Arc::new(settings.roles.keys().cloned().collect());
+        Self { roles, account: Arc::new(|_| true) }
+    }
+
+    /// Without a policy nothing is said about accounts.
+    fn with_accounts_of(self, policy: Option<&Arc<Policy>>) -> Self {
+        let Some(policy) = policy.map(Arc::clone) else { return self };
+        Self { account: Arc::new(move |name| policy.knows_account(name)), ..self }
+    }
+}
+
 struct ChainBuilder<'a> {
+    background: bool,
     surroundings: &'a Surroundings,
     sources: &'a Sources,
-    policy: &'a Arc<Policy>,
+    known: Known,
     shared: &'a Arc<Shared>,
     cache: CacheSettings,
     trusted_proxies: Arc<[IpNet]>,
 }
 
 impl ChainBuilder<'_> {
+    /// The chain, unless one of the authenticators cannot be built; each says what is wrong with it.
     fn build(&self, entries: Vec<AuthenticatorEntry<'_>>) -> Option<Chain> {
-        let passwords: Vec<bool> =
-            entries.iter().map(|entry| entry.kind.takes_passwords()).collect();
-        let token_keys: std::collections::BTreeSet<String> =
-            entries.iter().flat_map(|entry| entry.kind.token_keys(&entry.raw)).collect();
-        let token_keys = Arc::new(token_keys);
+        let makes = || entries.iter().filter_map(|entry| entry.make.as_ref());
+        // What an unknown kind takes is not known: it is no further fault.
+        let takes_passwords = |entry: &AuthenticatorEntry<'_>| {
+            entry.make.as_ref().is_none_or(|make| make.kind.takes_passwords())
+        };
+        let passwords: Vec<bool> = entries.iter().map(takes_passwords).collect();
+        let token_keys = makes().flat_map(|make| make.kind.token_keys(&make.raw)).collect();
+        let token_keys: Arc<BTreeSet<String>> = Arc::new(token_keys);
         let mut links = Vec::new();
         let mut complete = true;
-        for (index, entry) in entries.into_iter().enumerate() {
+        for (index, AuthenticatorEntry { policy, make }) in entries.into_iter().enumerate() {
+            let Some(Make { timeout, required, kind, table, raw: _ }) = make else {
+                complete = false;
+                continue;
+            };
             let later = passwords.iter().skip(index + 1).any(|takes| *takes);
-            let context = self.context(&entry, later, Arc::clone(&token_keys));
-            let AuthenticatorEntry { policy, timeout, required, kind, table, raw: _ } = entry;
+            let context = self.context(&policy.name, timeout, later, Arc::clone(&token_keys));
             match kind.build(&context, table) {
                 Some(authenticator) => {
                     links.push(Link { name: policy.name.into(), authenticator, timeout, required });
@@ -218,24 +252,24 @@ impl ChainBuilder<'_> {
 
     fn context(
         &self,
-        entry: &AuthenticatorEntry<'_>,
+        name: &str,
+        timeout: Duration,
         passwords_taken_later: bool,
-        token_keys: Arc<std::collections::BTreeSet<String>>,
+        token_keys: Arc<BTreeSet<String>>,
     ) -> callgate_authenticators::kind::BuildContext {
-        let policy = Arc::clone(self.policy);
         callgate_authenticators::kind::BuildContext {
-            name: entry.policy.name.as_str().into(),
-            timeout: entry.timeout,
+            name: name.into(),
+            timeout,
             sources: self.sources.clone(),
-            roles: Arc::new(self.policy.role_names().map(str::to_owned).collect()),
-            knows_account: Arc::new(move |name| policy.knows_account(name)),
+            roles: Arc::clone(&self.known.roles),
+            knows_account: Arc::clone(&self.known.account),
             shared: Arc::clone(self.shared),
             cache: self.cache,
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             generation: self.surroundings.generation,
             passwords_taken_later,
             token_keys,
-            background: self.surroundings.background,
+            background: self.background,
             observer: Arc::clone(&self.surroundings.observer),
         }
     }

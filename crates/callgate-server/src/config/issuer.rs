@@ -178,9 +178,6 @@ fn accounts(root: &mut Table<'_>, settings: &mut AccountsSettings) -> Option<Vec
             signing = None;
             continue;
         };
-        if settings.accounts.iter().any(|account| account.name == name) {
-            table.fault("name", format!("the account `{}` is there twice", name.escape_debug()));
-        }
         if !settings.operator_mode {
             for key in ["id", "seed", "scoped"] {
                 table.refuse(key, "belongs to operator mode: set issuer.account, or leave it out");

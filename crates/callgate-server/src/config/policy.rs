@@ -16,9 +16,15 @@ use callgate_authenticators::{
 
 use super::roles;
 
-/// One of `[[authenticators]]`, read as far as all kinds are alike.
+/// One of `[[authenticators]]`: what policy has to know of it, and how to build it, unless its kind
+/// is unknown.
 pub(super) struct AuthenticatorEntry<'a> {
     pub(super) policy: AuthenticatorPolicy,
+    pub(super) make: Option<Make<'a>>,
+}
+
+/// What an authenticator is built from.
+pub(super) struct Make<'a> {
     pub(super) timeout: Duration,
     pub(super) required: bool,
     pub(super) kind: Arc<dyn Kind>,
@@ -40,22 +46,10 @@ pub(super) fn authenticators<'a>(
              simplest, see --users)",
         );
     }
-    let mut entries: Vec<AuthenticatorEntry<'a>> = Vec::new();
-    for table in tables {
-        let path = table.path_of("name");
-        let report = table.report();
-        let Some(entry) = authenticator(table, registry) else { continue };
-        let name = &entry.policy.name;
-        if entries.iter().any(|other| other.policy.name == *name) {
-            let shown = name.escape_debug();
-            report.fault(path, format!("the name `{shown}` is there twice: give each its own"));
-        }
-        entries.push(entry);
-    }
-    entries
+    tables.into_iter().map(|table| authenticator(table, registry)).collect()
 }
 
-fn authenticator<'a>(mut table: Table<'a>, registry: &Registry) -> Option<AuthenticatorEntry<'a>> {
+fn authenticator<'a>(mut table: Table<'a>, registry: &Registry) -> AuthenticatorEntry<'a> {
     let name = table.string("name");
     let timeout = table.duration("timeout").unwrap_or(Duration::from_secs(1));
     if timeout.is_zero() {
@@ -66,18 +60,31 @@ fn authenticator<'a>(mut table: Table<'a>, registry: &Registry) -> Option<Authen
     let expires_after = table.duration("expires_after");
     let user_prefix = table.string("user_prefix").unwrap_or_default();
     let ceiling = table.table("ceiling").map(ceiling).unwrap_or_default();
-    let (kind, mut own) = registry.kind_of(&mut table)?;
-    let kind = Arc::clone(kind);
+    let path = table.path().to_owned();
+    let make = registry.kind_of(&mut table).map(|(kind, own)| Make {
+        timeout,
+        required,
+        kind: Arc::clone(kind),
+        raw: serde_json::Value::Object(own.map().clone()),
+        table: own,
+    });
     table.finish();
-    let defaults = kind.defaults().map(|base| defaults(&mut own, base));
-    let name = name.unwrap_or_else(|| kind.name().to_owned());
-    if name.is_empty() || name == "*" || name == "none" {
-        own.fault_here("its authenticator's name must not be empty, `*` or `none`");
-    }
-    let raw = serde_json::Value::Object(own.map().clone());
-    let policy =
-        AuthenticatorPolicy { name, account, expires_after, user_prefix, ceiling, defaults };
-    Some(AuthenticatorEntry { policy, timeout, required, kind, table: own, raw })
+    let mut policy = AuthenticatorPolicy {
+        name: name.unwrap_or_else(|| make.as_ref().map_or(path, |make| make.kind.name().into())),
+        account,
+        expires_after,
+        user_prefix,
+        ceiling,
+        defaults: None,
+    };
+    let make = make.map(|mut make| {
+        policy.defaults = make.kind.defaults().map(|base| defaults(&mut make.table, base));
+        if ["", "*", "none"].contains(&policy.name.as_str()) {
+            make.table.fault_here("its authenticator's name must not be empty, `*` or `none`");
+        }
+        make
+    });
+    AuthenticatorEntry { policy, make }
 }
 
 fn ceiling(mut table: Table<'_>) -> CeilingSettings {

@@ -213,7 +213,7 @@ impl Accounts {
                     fault(path, "operator mode needs every account by its name".to_owned());
                 }
                 Ok(pattern) if listed.iter().any(|(known, _)| *known == pattern) => {
-                    fault(path, format!("`{}` is listed twice", account.name));
+                    fault(path, format!("the account `{}` is there twice", account.name));
                 }
                 Ok(pattern) => listed.push((pattern, account)),
             }

@@ -162,7 +162,10 @@ fn all_authenticators(
         }
         let rules = AuthenticatorRules { account, expires_after, user_prefix, ceiling, defaults };
         if all.insert(Arc::from(name.as_str()), rules).is_some() {
-            found.fault(format!("{path}.name"), format!("`{name}` is there twice"));
+            found.fault(
+                format!("{path}.name"),
+                format!("the name `{name}` is there twice: give each its own"),
+            );
         }
     }
     all

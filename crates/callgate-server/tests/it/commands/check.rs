@@ -78,6 +78,44 @@ fn faults_of_the_users_file_are_reported_with_the_user_and_the_key() {
     );
 }
 
+/// What is wrong in one place hides nothing of what is wrong in another.
+#[test]
+fn faults_of_the_policy_are_reported_with_those_of_every_authenticator() {
+    let policy = [
+        ("[roles.r]\npublish = [\"a..b\"]\n", "error: roles.r.publish"),
+        (
+            "[[accounts]]\nname = \"A\"\n[[accounts]]\nname = \"A\"\n",
+            "error: accounts[1].name: the account `A` is there twice",
+        ),
+        ("[[bindings]]\nroles = [\"nobody\"]\n", "error: bindings[0].roles[0]: there is no role"),
+        ("[[bindings]]\nwhen = \"(((\"\naccount = \"A\"\n", "error: bindings[0].when"),
+        (
+            "[[authenticators]]\nname = \"t\"\n[authenticators.ldp]\n",
+            "authenticators[1].ldp: unknown",
+        ),
+        (
+            "[[authenticators]]\nname = \"users\"\n[authenticators.service_tokens]\n",
+            "is there twice",
+        ),
+    ];
+    let more = "[[authenticators]]\nname = \"last\"\naccount = \"A\"\nexpires_after = \"0s\"\n[authenticators.service_tokens]\nservices = []\n";
+    for (fault, words) in policy {
+        let folder = configuration(|text| text + fault + more);
+        fs::write(folder.path().join("users.json"), r#"{"al":{"pas":"x"},"bo":{"pass":""}}"#)
+            .unwrap();
+        let ran = callgate_in(folder.path(), &CHECK);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        has(&ran.stdout, &[words, "users.json: al.pas: unknown", "users.json: bo.pass: must not"]);
+        let last = 1 + fault.matches("[[authenticators]]").count();
+        let last = |key: &str| format!("error: authenticators[{last}].{key}: ");
+        has(&ran.stdout, &[&last("expires_after"), &last("service_tokens")]);
+        assert_eq!(
+            ran.stdout.matches("is there twice").count(),
+            usize::from(words.contains("twice"))
+        );
+    }
+}
+
 #[test]
 fn warnings_alone_are_exit_code_zero() {
     let folder = configuration(|text| text.replace("xkeys = ", "# xkeys = "));

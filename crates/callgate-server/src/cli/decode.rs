@@ -1,15 +1,15 @@
 //! `callgate decode`
 
+mod checks;
+
 use std::io::Read;
 
-use callgate::{
-    clock::UnixTime,
-    keys::{CurveKey, CurvePublicKey, KeyKind, parse_public},
-};
+use callgate::keys::{CurveKey, CurvePublicKey};
 use callgate_authenticators::settings::Sources;
 use data_encoding::BASE64URL_NOPAD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use self::checks::{Check, checks};
 use super::{
     GOOD, REFUSED,
     output::{complain, say, unusable},
@@ -24,9 +24,9 @@ const SECRETS: [&str; 4] = ["pass", "auth_token", "sig", "jwt"];
   callgate decode < token.jwt
   callgate decode --xkey-seed @xkey.xk --server-xkey XA… < request.bin
 
-Says which checks pass; exits with 1 if one fails.")]
+Says which checks pass (ok), fail (FAILED) or cannot be made here (-); exits with 1 if one fails.")]
 pub(super) struct Args {
-    /// The token; without it standard input is read
+    /// The token; without it, or for `-`, standard input is read
     token: Option<String>,
     /// The seed of our curve key, to decrypt with
     #[arg(long, value_name = "@FILE|env:NAME", requires = "server_xkey")]
@@ -37,6 +37,9 @@ pub(super) struct Args {
     /// Show passwords and tokens, too
     #[arg(long)]
     show_secrets: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(args: &Args) -> u8 {
@@ -56,15 +59,19 @@ pub(super) fn run(args: &Args) -> u8 {
             );
         }
     };
-    match show(token, args.show_secrets, args.server_xkey.as_ref()) {
-        Ok(true) => GOOD,
-        Ok(false) => REFUSED,
-        Err(error) => unusable(error),
+    let shown = match Shown::of(token, args.show_secrets, args.server_xkey.as_ref()) {
+        Ok(shown) => shown,
+        Err(error) => return unusable(error),
+    };
+    match args.json {
+        true => say(shown.to_json()),
+        false => say(&shown),
     }
+    if shown.is_good() { GOOD } else { REFUSED }
 }
 
 fn input(args: &Args) -> Result<Vec<u8>, String> {
-    if let Some(token) = &args.token {
+    if let Some(token) = args.token.as_ref().filter(|token| *token != "-") {
         return Ok(token.clone().into_bytes());
     }
     let mut bytes = Vec::new();
@@ -114,36 +121,66 @@ fn decode(token: &str) -> Result<Decoded, String> {
     })
 }
 
-fn show(token: &str, secrets: bool, server_xkey: Option<&CurvePublicKey>) -> Result<bool, String> {
-    let decoded = decode(token)?;
-    let mut claims = decoded.claims.clone();
-    let inner = claims.pointer("/nats/jwt").and_then(Value::as_str).map(str::to_owned);
-    if !secrets {
-        redact_copies_of_the_token(&mut claims);
-        redact(&mut claims);
-    }
-    say(pretty(&decoded.header));
-    say(pretty(&claims));
-    let mut good = true;
-    for (name, verdict) in checks(&decoded, server_xkey) {
-        let (mark, text) = match verdict {
-            Ok(text) => ("ok", text),
-            Err(text) => {
-                good = false;
-                ("FAILED", text)
-            }
-        };
-        say(format_args!("{mark:<7} {name}: {text}"));
-    }
-    if let Some(inner) = inner {
-        say("\nthe user JWT in it:");
-        good &= show(&inner, secrets, None)?;
-    }
-    Ok(good)
+/// A JWT with what was found, and the one in it.
+struct Shown {
+    header: Value,
+    claims: Value,
+    checks: Vec<Check>,
+    user_jwt: Option<Box<Shown>>,
 }
 
-fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
+impl Shown {
+    fn of(
+        token: &str,
+        secrets: bool,
+        server_xkey: Option<&CurvePublicKey>,
+    ) -> Result<Self, String> {
+        let decoded = decode(token)?;
+        let mut checks = checks(&decoded, server_xkey);
+        let Decoded { header, mut claims, .. } = decoded;
+        let inner = claims.pointer("/nats/jwt").and_then(Value::as_str);
+        let inner = match inner.map(|inner| Self::of(inner, secrets, None)).transpose() {
+            Ok(inner) => inner.map(Box::new),
+            Err(error) => {
+                checks.push(Check::not_a_user_jwt(&error));
+                None
+            }
+        };
+        if !secrets {
+            redact_copies_of_the_token(&mut claims);
+            redact(&mut claims);
+        }
+        Ok(Self { header, claims, checks, user_jwt: inner })
+    }
+
+    fn is_good(&self) -> bool {
+        let inner = self.user_jwt.as_ref().is_none_or(|inner| inner.is_good());
+        inner && !self.checks.iter().any(Check::failed)
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "ok": self.is_good(),
+            "header": self.header,
+            "claims": self.claims,
+            "checks": self.checks.iter().map(Check::to_json).collect::<Vec<_>>(),
+            "user_jwt": self.user_jwt.as_ref().map(|inner| inner.to_json()),
+        })
+    }
+}
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
+        write!(f, "{}\n{}", pretty(&self.header), pretty(&self.claims))?;
+        for check in &self.checks {
+            write!(f, "\n{check}")?;
+        }
+        match &self.user_jwt {
+            Some(inner) => write!(f, "\n\nthe user JWT in it:\n{inner}"),
+            None => Ok(()),
+        }
+    }
 }
 
 const REDACTED: &str = "[redacted; --show-secrets shows it]";
@@ -171,65 +208,5 @@ fn redact(value: &mut Value) {
         }
         Value::Array(list) => list.iter_mut().for_each(redact),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-type Check = (&'static str, Result<String, String>);
-
-fn checks(decoded: &Decoded, server_xkey: Option<&CurvePublicKey>) -> Vec<Check> {
-    let claims = &decoded.claims;
-    let text = |pointer: &str| claims.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let mut checks = vec![("signature", signature(decoded)), ("times", times(claims))];
-    if text("/nats/type") == "authorization_request" {
-        let same = text("/iss") == text("/nats/server_id/id");
-        checks.push((
-            "issuer",
-            verdict(same, "is the server that asks", "is not the server that asks"),
-        ));
-        let aud = text("/aud") == "nats-authorization-request";
-        checks.push(("audience", verdict(aud, "is that of a request", "is not that of a request")));
-        if let Some(key) = server_xkey {
-            let same = text("/nats/server_id/xkey") == key.as_str();
-            checks.push((
-                "xkey",
-                verdict(same, "is the one that was signed", "is not the one that was signed"),
-            ));
-        }
-    }
-    checks
-}
-
-fn verdict(good: bool, yes: &str, no: &str) -> Result<String, String> {
-    if good { Ok(yes.to_owned()) } else { Err(no.to_owned()) }
-}
-
-fn signature(decoded: &Decoded) -> Result<String, String> {
-    let text = |name: &str, value: &Value| {
-        value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
-    let (algorithm, issuer) = (text("alg", &decoded.header), text("iss", &decoded.claims));
-    let kinds = [KeyKind::Server, KeyKind::Account, KeyKind::User, KeyKind::Operator];
-    match parse_public(&issuer, &kinds) {
-        Ok(key) if matches!(algorithm.as_str(), "ed25519-nkey" | "EdDSA") => {
-            let good = key.verifies(decoded.signed.as_bytes(), &decoded.signature);
-            verdict(good, "is the issuer's", "is not the issuer's")
-        }
-        Ok(_) | Err(_) => Ok(format!(
-            "not checked here: {algorithm} by another kind of issuer (`callgate explain --token` \
-             checks it with the configured keys)"
-        )),
-    }
-}
-
-fn times(claims: &Value) -> Result<String, String> {
-    let now = UnixTime::now();
-    let time = |name: &str| claims.get(name).and_then(Value::as_i64).map(UnixTime::from_seconds);
-    if let Some(start) = time("nbf").filter(|start| *start > now) {
-        return Err(format!("not good before {start}"));
-    }
-    match time("exp") {
-        Some(end) if end < now => Err(format!("expired at {end}, it is {now}")),
-        Some(end) => Ok(format!("good until {end}")),
-        None => Ok("no end".to_owned()),
     }
 }

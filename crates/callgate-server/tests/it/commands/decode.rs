@@ -2,8 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use callgate_testkit::{CurveKey, Nkey, RequestBuilder, requests::jwt::sign_as_issuer};
-use serde_json::json;
+use callgate_testkit::{
+    CurveKey, Nkey, RequestBuilder,
+    requests::jwt::{base64url, sign_as_issuer},
+};
+use serde_json::{Value, json};
 
 use crate::support::{callgate, command, has, run, write_private};
 
@@ -100,14 +103,99 @@ fn what_is_no_token_is_wrong_usage() {
     }
 }
 
+/// A JWT of these parts.
+fn bearer(header: &Value, claims: &Value, signature: &str) -> String {
+    let part = |value: &Value| base64url(value.to_string().as_bytes());
+    format!("{}.{}.{signature}", part(header), part(claims))
+}
+
 #[test]
 fn a_bearer_token_of_another_issuer_is_shown_and_said_to_be_unchecked() {
-    let part = |value: serde_json::Value| {
-        callgate_testkit::requests::jwt::base64url(value.to_string().as_bytes())
+    let claims = json!({ "iss": "https://issuer.example", "sub": "bob", "exp": now() + 60 });
+    for algorithm in ["RS256", "HS256"] {
+        let token = bearer(&json!({ "alg": algorithm, "typ": "JWT" }), &claims, "c2ln");
+        let ran = callgate(&["decode", &token]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        has(&ran.stdout, &["https://issuer.example", "-       signature: not checked", algorithm]);
+        assert!(!ran.stdout.contains("ok      signature"), "{ran:?}");
+        let json = callgate(&["decode", "--json", &token]).json();
+        assert_eq!(json["checks"][0]["result"], "unchecked");
+    }
+}
+
+#[test]
+fn a_signature_that_is_none_fails_and_so_does_one_that_no_nkey_makes() {
+    let (claims, nkey) = (json!({ "iss": "i", "exp": now() + 60 }), Nkey::user().public());
+    let cases = [
+        (json!({ "alg": "none" }), claims.clone(), "", "there is none"),
+        (json!({ "alg": "NonE" }), claims.clone(), "c2ln", "there is none"),
+        (json!({ "alg": "RS256" }), claims.clone(), "", "there is none"),
+        (json!({ "typ": "JWT" }), claims, "c2ln", "names no algorithm"),
+        (json!({ "alg": "HS256" }), json!({ "iss": nkey }), "c2ln", "the issuer is an nkey"),
+    ];
+    for (header, claims, signature, words) in cases {
+        let ran = callgate(&["decode", &bearer(&header, &claims, signature)]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        has(&ran.stdout, &["FAILED  signature: ", words]);
+    }
+}
+
+#[test]
+fn times_that_are_no_whole_numbers_fail() {
+    for (name, value) in [
+        ("exp", json!(1.5e9)),
+        ("exp", json!("tomorrow")),
+        ("exp", json!(null)),
+        ("nbf", json!(1.0)),
+        ("nbf", json!(u64::MAX)),
+    ] {
+        let nkey = Nkey::user();
+        let token = sign_as_issuer(&json!({ "sub": "x", name: value }), &nkey);
+        let ran = callgate(&["decode", &token]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        has(&ran.stdout, &["FAILED  times: ", &format!("`{name}` is no whole number of seconds")]);
+    }
+    let without = callgate(&["decode", &sign_as_issuer(&json!({ "sub": "x" }), &Nkey::user())]);
+    assert_eq!(without.code, 0, "{without:?}");
+    has(&without.stdout, &["ok      times: no end"]);
+}
+
+#[test]
+fn json_is_one_document_with_the_checks_and_without_secrets() {
+    let token = request().token("canary-token").corrupt_signature().build().token;
+    let ran = callgate(&["decode", "--json", &token]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(!ran.text().contains("canary"), "{ran:?}");
+    let json = ran.json();
+    assert_eq!((&json["ok"], &json["user_jwt"]), (&json!(false), &json!(null)));
+    assert_eq!(json["header"]["alg"], "ed25519-nkey");
+    assert_eq!(json["claims"]["nats"]["connect_opts"]["user"], "bob");
+    let of = |name: &str| {
+        let checks = json["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["check"] == name).unwrap()["result"].clone()
     };
-    let header = part(json!({ "alg": "RS256", "typ": "JWT" }));
-    let claims = part(json!({ "iss": "https://issuer.example", "sub": "bob", "exp": now() + 60 }));
-    let ran = callgate(&["decode", &format!("{header}.{claims}.c2ln")]);
+    assert_eq!(["signature", "times", "audience"].map(of), ["failed", "ok", "ok"]);
+}
+
+#[test]
+fn the_user_jwt_in_a_response_is_part_of_the_json() {
+    let issuer = Nkey::account();
+    let response = |jwt: &str| {
+        let nats = json!({ "type": "authorization_response", "version": 2, "jwt": jwt });
+        sign_as_issuer(&json!({ "sub": "U", "aud": "NSERVER", "nats": nats }), &issuer)
+    };
+    let inner = sign_as_issuer(&json!({ "name": "bob", "exp": 1 }), &issuer);
+    let ran = callgate(&["decode", "--json", &response(&inner)]);
+    assert_eq!((ran.code, ran.json()["ok"].clone()), (1, json!(false)), "{ran:?}");
+    assert_eq!(ran.json()["user_jwt"]["claims"]["name"], "bob");
+    let broken = callgate(&["decode", &response("garbage")]);
+    assert_eq!(broken.code, 1, "{broken:?}");
+    has(&broken.stdout, &["\"authorization_response\"", "FAILED  user_jwt: this is not a JWT"]);
+}
+
+#[test]
+fn a_dash_is_standard_input() {
+    let token = request().build().token;
+    let ran = run(&mut command(".".as_ref(), &["decode", "-"]), token.as_bytes());
     assert_eq!(ran.code, 0, "{ran:?}");
-    has(&ran.stdout, &["https://issuer.example", "not checked here", "RS256"]);
 }

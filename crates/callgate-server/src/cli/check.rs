@@ -1,11 +1,10 @@
 //! `callgate check`
 
 use callgate_authenticators::kind::Registry;
-use serde_json::json;
 
 use super::{
     GOOD, UNUSABLE,
-    output::{say, unusable},
+    output::{findings, say, unusable},
     source::{Source, surroundings},
 };
 use crate::config;
@@ -33,11 +32,7 @@ pub(super) fn run(args: &Args, registry: Registry) -> u8 {
     let (faults, warnings) = (loaded.report.faults(), loaded.report.warnings());
     let code = if loaded.config.is_some() { GOOD } else { UNUSABLE };
     if args.json {
-        let list = |findings: &[callgate_authenticators::settings::Fault]| -> Vec<_> {
-            let entry = |finding: &callgate_authenticators::settings::Fault| json!({ "path": finding.path, "message": finding.message });
-            findings.iter().map(entry).collect()
-        };
-        say(json!({ "ok": code == GOOD, "faults": list(&faults), "warnings": list(&warnings) }));
+        say(findings(&loaded.report));
         return code;
     }
     for fault in &faults {

@@ -9,19 +9,20 @@ use callgate::{
     Callgate, Explained,
     clock::UnixTime,
     connection::ConnectionKind,
+    decision::Denial,
     draft::{DraftedRequest, Presented, RequestDraft},
     keys::{KeyKind, KeyPair},
     secret::Secret,
 };
 use callgate_authenticators::{
     kind::Registry,
-    settings::{FlagSecret, Sources},
+    settings::{FlagSecret, Report, Sources},
 };
 
 use self::can::Question;
 use super::{
     GOOD, REFUSED, UNUSABLE,
-    output::{complain, say, unusable},
+    output::{complain, findings, say, unusable},
     source::{Source, surroundings},
 };
 use crate::{
@@ -87,9 +88,7 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
         // In the background, so that keys are fetched as the service would fetch them.
         let loaded = config::load(&overrides, &surroundings(registry, true));
         let Some(config) = loaded.config else {
-            for fault in loaded.report.faults() {
-                complain(format_args!("error: {fault}"));
-            }
+            tell_faults(&args, &loaded.report);
             return UNUSABLE;
         };
         let Assembled { builder, chain, keys, .. } = assemble(config, None);
@@ -99,11 +98,7 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
         };
         wait_until_loaded(&chain).await;
         match explain(&args, &gate, &keys).await {
-            Ok(Ok(explained)) => tell(&args, &gate, &explained),
-            Ok(Err(dropped)) => {
-                say(format_args!("dropped without an answer: {dropped}"));
-                REFUSED
-            }
+            Ok(explained) => tell(&args, &gate, &explained),
             Err(error) => unusable(error),
         }
     });
@@ -121,9 +116,7 @@ async fn wait_until_loaded(chain: &callgate::authn::Chain) {
     }
 }
 
-type Answer = Result<Explained, callgate::decision::Denial>;
-
-async fn explain(args: &Args, gate: &Callgate, keys: &PublicKeys) -> Result<Answer, String> {
+async fn explain(args: &Args, gate: &Callgate, keys: &PublicKeys) -> Result<Explained, String> {
     let (payload, xkey_header) = match &args.request {
         Some(path) => {
             let payload = std::fs::read(path)
@@ -141,11 +134,16 @@ async fn explain(args: &Args, gate: &Callgate, keys: &PublicKeys) -> Result<Answ
     let now = match &args.request {
         Some(_) => match gate.request_time(&payload, header) {
             Ok(made) => made,
-            Err(denial) => return Ok(Err(denial)),
+            Err(denial) => return Ok(dropped(denial)),
         },
         None => UnixTime::now(),
     };
-    Ok(gate.explain(&payload, header, now).await)
+    Ok(gate.explain(&payload, header, now).await.unwrap_or_else(dropped))
+}
+
+/// A request that nobody answers: nothing more is known of it.
+fn dropped(denial: Denial) -> Explained {
+    Explained { request: None, steps: None, result: Err(denial) }
 }
 
 fn draft(args: &Args, keys: &PublicKeys) -> Result<DraftedRequest, String> {
@@ -195,6 +193,16 @@ fn nkey(sources: &Sources, text: &str) -> Result<KeyPair, String> {
          one only if its own configuration knows at least one nkey user",
     );
     KeyPair::from_seed(seed).map_err(|error| format!("--nkey-seed: {error}"))
+}
+
+/// As `check` tells them, warnings too for those who asked for JSON.
+fn tell_faults(args: &Args, report: &Report) {
+    if args.json {
+        return say(findings(report));
+    }
+    for fault in report.faults() {
+        complain(format_args!("error: {fault}"));
+    }
 }
 
 fn tell(args: &Args, gate: &Callgate, explained: &Explained) -> u8 {

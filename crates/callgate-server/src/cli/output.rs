@@ -2,6 +2,9 @@
 
 use std::io::Write;
 
+use callgate_authenticators::settings::{Fault, Report};
+use serde_json::{Value, json};
+
 /// Prints a line to standard output. A reader that went away is no failure of ours.
 pub(super) fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
@@ -16,4 +19,15 @@ pub(super) fn complain(line: impl std::fmt::Display) {
 pub(super) fn unusable(error: impl std::fmt::Display) -> u8 {
     complain(format_args!("error: {error}"));
     super::UNUSABLE
+}
+
+/// What was found in a configuration, as JSON.
+pub(super) fn findings(report: &Report) -> Value {
+    let entry = |found: &Fault| json!({ "path": found.path, "message": found.message });
+    let list = |found: Vec<Fault>| -> Vec<Value> { found.iter().map(entry).collect() };
+    json!({
+        "ok": report.is_faultless(),
+        "faults": list(report.faults()),
+        "warnings": list(report.warnings()),
+    })
 }

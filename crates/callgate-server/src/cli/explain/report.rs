@@ -6,6 +6,7 @@ use callgate::{
     Explained,
     authn::Identity,
     clock::UnixTime,
+    decision::Outcome,
     policy::{BindingVerdict, Enforcer, Grant, RoleVerdict, Step, permissions::Access},
 };
 use serde_json::{Value, json};
@@ -34,6 +35,13 @@ impl<'a> Report<'a> {
         self.explained.result.as_ref().ok()
     }
 
+    fn outcome(&self) -> Outcome {
+        match &self.explained.result {
+            Ok(_) => Outcome::Admitted,
+            Err(denial) => denial.reason.outcome(),
+        }
+    }
+
     fn identity(&self) -> Option<&Identity> {
         self.explained.steps.as_ref()?.identity.as_ref()
     }
@@ -57,7 +65,7 @@ impl<'a> Report<'a> {
         let asked = self.explained.steps.iter().flat_map(|steps| &steps.asked);
         let access = self.grant().map(Grant::access);
         json!({
-            "outcome": if self.grant().is_some() { "admitted" } else { "refused" },
+            "outcome": self.outcome().as_str(),
             "reason": reason,
             "detail": detail,
             "credential": self.explained.request.as_ref().map(|r| r.credential().kind()),
@@ -84,7 +92,10 @@ impl<'a> Report<'a> {
                 let verdict = question.ask(grant.access());
                 (question.to_string(), verdict.allowed, verdict.rule)
             }
-            None => (question.to_string(), false, "the client is refused".to_owned()),
+            None => {
+                let rule = format!("the client is {}", self.outcome().as_str());
+                (question.to_string(), false, rule)
+            }
         })
     }
 
@@ -140,7 +151,11 @@ impl<'a> Report<'a> {
             let answer = if allowed { "yes" } else { "no" };
             line(f, "can", format_args!("{question}  {answer}, {rule}"))?;
         }
-        let verdict = if self.grant().is_some() { "admitted" } else { "refused" };
+        let verdict = match self.outcome() {
+            Outcome::Admitted => "admitted",
+            Outcome::Refused => "refused",
+            Outcome::Dropped => "dropped without an answer",
+        };
         line(f, "decision", verdict)
     }
 }

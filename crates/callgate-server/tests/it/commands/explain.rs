@@ -167,8 +167,33 @@ fn a_request_of_a_server_is_explained_from_its_file() {
     fs::write(folder.path().join("clear"), &request.token).unwrap();
     let clear = explain(folder.path(), &["--request", "clear"]);
     assert_eq!(clear.code, 1, "{clear:?}");
-    has(&clear.text(), &["dropped", "not_encrypted"]);
+    has(
+        &clear.stdout,
+        &["reason          not_encrypted: ", "decision        dropped without an answer"],
+    );
+    let json = explain(folder.path(), &["--request", "clear", "--json", "--can", "pub:a"]);
+    assert_eq!(json.code, 1, "{json:?}");
+    let json = json.json();
+    assert_eq!((&json["outcome"], &json["reason"]), (&json!("dropped"), &json!("not_encrypted")));
+    assert_eq!((&json["can"][0]["allowed"], &json["account"]), (&json!(false), &json!(null)));
     let missing = explain(folder.path(), &["--request", "nowhere"]);
     assert_eq!(missing.code, 2, "{missing:?}");
     has(&missing.stderr, &["cannot read `nowhere`"]);
+}
+
+#[test]
+fn faults_of_the_configuration_are_json_if_that_is_asked_for() {
+    let folder = folder();
+    let path = folder.path().join("callgate.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("max_lifetime", "max_lifetme").replace("xkeys", "# xkeys"))
+        .unwrap();
+    let text = explain(folder.path(), &BOB);
+    assert_eq!((text.code, text.stdout.as_str()), (2, ""), "{text:?}");
+    has(&text.stderr, &["error: session.max_lifetme: unknown key"]);
+    let json = explain(folder.path(), &[&BOB[..], &["--json"]].concat());
+    assert_eq!((json.code, json.stderr.as_str()), (2, ""), "{json:?}");
+    assert_eq!(json.json()["ok"], false);
+    assert_eq!(json.json()["faults"][0]["path"], "session.max_lifetme");
+    assert_eq!(json.json()["warnings"][0]["path"], "issuer.xkeys");
 }

@@ -1,5 +1,6 @@
 //! Logs and metrics. Both are made from [`callgate::decision::Decision`] and nothing else.
 
+mod drops;
 mod log;
 mod metrics;
 mod printable;

@@ -1,10 +1,8 @@
 //! The log: one record per decision, on standard error.
 
 use std::{
-    collections::HashMap,
     io::{self, IsTerminal, Write},
     sync::{LazyLock, Mutex, PoisonError},
-    time::Duration,
 };
 
 use callgate::decision::{CeilingDropped, Decision, Outcome, Reason, RequestIds};
@@ -18,7 +16,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use super::{printable, printable_detail};
+use super::{drops::Drops, printable, printable_detail};
 
 /// How log records are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,19 +73,12 @@ impl Write for Counted {
     }
 }
 
-/// Writes decisions; drops are explained once a minute for each reason.
+/// Writes decisions; each cause of a drop is explained once a minute.
 #[derive(Debug, Default)]
 pub(crate) struct DecisionLog {
-    drops: Mutex<HashMap<Reason, Recent>>,
+    drops: Mutex<Drops>,
 }
 
-#[derive(Debug)]
-struct Recent {
-    told: Instant,
-    since: u64,
-}
-
-const MINUTE: Duration = Duration::from_secs(60);
 /// From here on a clock is worth an error, in seconds.
 const SKEW: u64 = 30;
 
@@ -101,20 +92,12 @@ impl DecisionLog {
 
     fn write_drop(&self, decision: &Decision) {
         let mut drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = Recent { told: Instant::now(), since: 0 };
-        let since = match drops.get_mut(&decision.reason) {
-            Some(recent) if recent.told.elapsed() < MINUTE => {
-                recent.since += 1;
-                debug!(reason = %decision.reason, "dropped a request");
-                return;
-            }
-            Some(recent) => std::mem::replace(recent, fresh).since,
-            None => {
-                drops.insert(decision.reason, fresh);
-                0
-            }
-        };
+        let told = drops.tell(decision.reason, &decision.detail, Instant::now());
         drop(drops);
+        let Some(since) = told else {
+            debug!(reason = %decision.reason, "dropped a request");
+            return;
+        };
         let empty = RequestIds::default();
         let ids = decision.ids.as_ref().unwrap_or(&empty);
         let detail = printable_detail(&decision.detail);

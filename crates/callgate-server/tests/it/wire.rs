@@ -40,6 +40,18 @@ impl Asked {
         answer.await.expect("an answer in time")
     }
 
+    /// Without waiting for an answer.
+    async fn send(&self, request: &SignedRequest) {
+        let (headers, payload) = (headers(request), request.payload.clone());
+        let sent = self.client.publish_with_reply_and_headers(
+            SUBJECT,
+            "_INBOX.unread",
+            headers,
+            payload.into(),
+        );
+        sent.await.unwrap();
+    }
+
     async fn publish(&self, payload: &[u8], xkey: Option<&str>) -> Option<Vec<u8>> {
         let mut headers = HeaderMap::new();
         if let Some(xkey) = xkey {
@@ -111,6 +123,34 @@ async fn an_admission_is_sealed_and_carries_an_end_and_no_start() {
     assert!(user["exp"].as_i64().unwrap() > now());
     assert!(user.get("nbf").is_none() && user["nats"].get("issuer_account").is_none());
     assert_eq!(user["iss"], asked.pair.issuer.public());
+}
+
+/// The second cause is not hidden by the first one's minute, nor told again within its own.
+#[tokio::test]
+async fn each_cause_of_a_drop_is_explained() {
+    let asked = Asked::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
+    let stranger = || Nkey::account().public();
+    let needed = format!("`issuer: {}`", asked.pair.issuer.public());
+    let causes = [
+        (asked.request().audience("nats-something"), "its audience is not"),
+        (asked.request().subject(&stranger()), needed.as_str()),
+        (asked.request().corrupt_signature(), "its signature is not the server's"),
+        (asked.request().expires_at(now() - 5), "it expires before it was made"),
+        (asked.request().user_nkey("garbage"), "its user_nkey: "),
+    ];
+    for (request, words) in causes {
+        let mark = asked.pair.gate.mark();
+        asked.send(&request.build()).await;
+        let told = asked.pair.gate.record(mark, &["dropped a request", words]).await;
+        assert_eq!(told["outcome"], "dropped");
+    }
+    let (mark, reason) = (asked.pair.gate.mark(), "wrong_audience_request");
+    asked.send(&asked.request().subject(&stranger()).build()).await;
+    asked.pair.gate.metric_reaches(&sample(reason), 3.0).await;
+    asked.ask(&asked.request().password("u", "u").build()).await;
+    asked.pair.gate.record(mark, &["admitted"]).await;
+    let warnings = asked.pair.gate.records(mark);
+    assert!(warnings.iter().all(|record| record["level"] != "WARN"), "{warnings:?}");
 }
 
 /// Dropped, counted, and never answered; what the server would send next is answered as ever.

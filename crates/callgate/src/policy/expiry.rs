@@ -41,7 +41,12 @@ impl Expiry {
 
     /// The end, up to the fraction `jitter` of the remaining time earlier, so that not all
     /// sessions that began together end together. Never later, and never before the next second.
-    pub(super) fn spread(self, jitter: f64, user_nkey: &[u8; 32]) -> Option<UnixTime> {
+    pub(super) fn spread<T: Trace>(
+        self,
+        jitter: f64,
+        user_nkey: &[u8; 32],
+        trace: &mut T,
+    ) -> Option<UnixTime> {
         let end = self.earliest?;
         let next = UnixTime::from_seconds(self.now.seconds().saturating_add(1));
         let remaining = end.seconds_since(self.now).max(0);
@@ -52,7 +57,12 @@ impl Expiry {
         )]
         let earlier = (remaining as f64 * jitter.clamp(0.0, 1.0) * fraction_of(user_nkey)) as i64;
         let spread = end.seconds().saturating_sub(earlier.clamp(0, remaining));
-        Some(UnixTime::from_seconds(spread).max(next))
+        let spread = UnixTime::from_seconds(spread).max(next);
+        if spread < end {
+            let because = || format!("session.jitter = {jitter}: ends are spread so much earlier");
+            trace.note(|| Step::Ends { at: spread.seconds(), because: because() });
+        }
+        Some(spread)
     }
 }
 
@@ -79,7 +89,7 @@ mod tests {
         let mut expiry = Expiry::new(now);
         let end = UnixTime::from_seconds(1_000_000 + remaining);
         expiry.at(Some(end), &mut Silent, String::new);
-        expiry.spread(jitter, &[key; 32]).unwrap().seconds_since(now)
+        expiry.spread(jitter, &[key; 32], &mut Silent).unwrap().seconds_since(now)
     }
 
     #[test]
@@ -96,6 +106,6 @@ mod tests {
 
     #[test]
     fn without_an_end_there_is_none() {
-        assert_eq!(Expiry::new(UnixTime::from_seconds(5)).spread(0.1, &[0; 32]), None);
+        assert_eq!(Expiry::new(UnixTime::from_seconds(5)).spread(0.1, &[0; 32], &mut Silent), None);
     }
 }

@@ -88,6 +88,17 @@ pub enum Step {
         /// Which role, or the entry.
         from: String,
     },
+    /// What narrows the connection: from where, how, and when.
+    Limit {
+        /// `source`, `connection_types` or `times`.
+        limit: &'static str,
+        /// What is open.
+        value: String,
+        /// Whose limit it is.
+        from: String,
+        /// Who enforces it.
+        enforced_by: Enforcer,
+    },
     /// Who enforces what.
     Enforced {
         /// What.

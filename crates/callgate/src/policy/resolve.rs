@@ -1,5 +1,6 @@
 //! From an identity to a grant: the order of the steps is the security argument.
 
+mod limits;
 mod roles;
 mod union;
 
@@ -18,6 +19,8 @@ use super::{
     role::{Role, check_kind, check_source},
     template::{MAX_SUBJECTS, Rule, Template, TemplateError},
 };
+use limits::{Limits, listed};
+
 use crate::{
     authn::{Origin, Proposal},
     connection::ConnectionKind,
@@ -60,10 +63,10 @@ fn granted<T: Trace>(
     let rules = policy.authenticators.get(question.authenticator).unwrap_or(NO_RULES);
     let user = format!("{}{}", rules.user_prefix, question.identity.user);
     let inputs = Inputs::new(&user, question);
-    let mut expiry = Expiry::new(question.now);
+    let (mut expiry, mut limits) = (Expiry::new(question.now), Limits::default());
 
-    check_entry(question, &mut expiry, trace)?;
-    let mut resolver = Resolver { policy, rules, question, inputs: &inputs, trace, expiry };
+    check_entry(question, &mut expiry, &mut limits, trace)?;
+    let mut resolver = Resolver { policy, rules, question, inputs: &inputs, trace, expiry, limits };
     let bindings = resolver.matching_bindings()?;
     let named = resolver.named_account(&bindings)?;
     let found = resolver.contributions(&bindings, dropped)?;
@@ -76,12 +79,12 @@ fn granted<T: Trace>(
     if let Access::Scoped(scope) = &access {
         resolver.check_scoped(scope, &account, &tags)?;
     }
-    let Resolver { trace, mut expiry, .. } = resolver;
+    let Resolver { trace, mut expiry, limits, .. } = resolver;
     expiry.after(rules.expires_after, trace, || "the authenticator's expires_after".to_owned());
     expiry.after(policy.session.max_lifetime, trace, || "session.max_lifetime".to_owned());
-    tell_enforcement(trace, &access);
+    let expires_at = expiry.spread(policy.session.jitter, question.facts.user_nkey, trace);
+    tell_enforcement(trace, &access, &limits);
     let roles = found.roles.iter().map(|role| role.name.to_string()).collect();
-    let expires_at = expiry.spread(policy.session.jitter, question.facts.user_nkey);
     Ok(Grant {
         account,
         account_origin,
@@ -98,6 +101,7 @@ fn granted<T: Trace>(
 fn check_entry<T: Trace>(
     question: &Question<'_>,
     expiry: &mut Expiry,
+    limits: &mut Limits,
     trace: &mut T,
 ) -> Result<(), Denial> {
     let Question { identity, facts, now, .. } = question;
@@ -115,7 +119,12 @@ fn check_entry<T: Trace>(
         return Err(Denial::new(Reason::TokenExpired, format!("the credential ended at {end}")));
     }
     let Proposal { source, connection_types, expires_after, .. } = &identity.proposal;
+    let from = || "the entry".to_owned();
+    if let Some(networks) = source {
+        limits.tell(trace, "source", || listed(networks), from);
+    }
     if let Some(kinds) = connection_types {
+        limits.tell(trace, "connection_types", || kinds.to_string(), from);
         check_kind(*kinds, facts, &identity.user)?;
     }
     check_source(source.as_deref(), facts, &identity.user)?;
@@ -131,6 +140,7 @@ struct Resolver<'p, 'q, 'i, T> {
     inputs: &'i Inputs<'q>,
     trace: &'q mut T,
     expiry: Expiry,
+    limits: Limits,
 }
 
 /// What an identity has.
@@ -335,7 +345,7 @@ fn refused(whose: impl fmt::Display, error: TemplateError) -> Denial {
 }
 
 /// Who sees to what (facts about nats-server 2.10 to 2.15).
-fn tell_enforcement<T: Trace>(trace: &mut T, access: &Access) {
+fn tell_enforcement<T: Trace>(trace: &mut T, access: &Access, limits: &Limits) {
     let by_server: &[&'static str] = match access {
         Access::Unrestricted => &["account", "expiry"],
         Access::Limited(permissions) if permissions.responses.is_none() => {
@@ -347,7 +357,7 @@ fn tell_enforcement<T: Trace>(trace: &mut T, access: &Access) {
     for what in by_server {
         trace.note(|| Step::Enforced { what, by: Enforcer::NatsServer });
     }
-    for what in ["source", "connection_types", "times"] {
+    for what in limits.kinds() {
         trace.note(|| Step::Enforced { what, by: Enforcer::Callgate });
     }
 }

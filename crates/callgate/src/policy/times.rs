@@ -1,5 +1,7 @@
 //! Times of day at which a role counts.
 
+use std::fmt;
+
 use jiff::{
     Timestamp,
     civil::{Date, Time},
@@ -40,6 +42,16 @@ impl Windows {
         }
         let later = ambiguous.later().ok()?.timestamp().as_second();
         (later > now.seconds()).then(|| UnixTime::from_seconds(later))
+    }
+}
+
+impl fmt::Display for Windows {
+    /// As in `08:00:00-18:00:00 Europe/Berlin`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for TimeWindow { start, end } in &self.windows {
+            write!(f, "{start}-{end} ")?;
+        }
+        f.write_str(self.zone.iana_name().unwrap_or("in its own time zone"))
     }
 }
 

@@ -51,6 +51,17 @@ impl<'a> Report<'a> {
         policy.map(|policy| policy.steps.as_slice()).unwrap_or_default()
     }
 
+    /// From where, how and when the client may connect, and who enforces it.
+    fn limits(&self) -> Vec<Value> {
+        let limits = self.steps().iter().filter_map(|step| match step {
+            Step::Limit { limit, value, from, enforced_by } => Some(json!({
+                "limit": limit, "value": value, "from": from, "enforced_by": enforced_by,
+            })),
+            _ => None,
+        });
+        limits.collect()
+    }
+
     /// Who vouches for the identity: the last one that was asked.
     fn authenticator(&self) -> Option<&str> {
         let asked = &self.explained.steps.as_ref()?.asked;
@@ -77,6 +88,7 @@ impl<'a> Report<'a> {
             "account": self.grant().map(Grant::account),
             "roles": self.grant().map(Grant::roles),
             "permissions": access.map(permissions_json),
+            "limits": self.limits(),
             "expires": self.grant().and_then(Grant::expires_at).map(|end| end.to_string()),
             "expires_at": self.grant().and_then(Grant::expires_at).map(UnixTime::seconds),
             "steps": self.steps(),
@@ -124,11 +136,22 @@ impl<'a> Report<'a> {
         }
     }
 
+    fn write_limits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps().iter().try_for_each(|step| match step {
+            Step::Limit { limit, value, from, enforced_by } => {
+                let by = enforcer(*enforced_by);
+                line(f, "limits", format_args!("{limit} {value} (of {from}): by {by}"))
+            }
+            _ => Ok(()),
+        })
+    }
+
     fn write_result(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.explained.result {
             Ok(grant) => {
                 line(f, "account", printable(grant.account()))?;
                 write_access(f, grant.access())?;
+                self.write_limits(f)?;
                 match grant.expires_at() {
                     Some(end) => line(f, "session ends", end)?,
                     None => line(f, "session ends", "never by itself")?,
@@ -141,11 +164,11 @@ impl<'a> Report<'a> {
                     )?;
                 }
             }
-            Err(denial) => line(
-                f,
-                "reason",
-                format_args!("{}: {}", denial.reason, printable_detail(&denial.detail)),
-            )?,
+            Err(denial) => {
+                self.write_limits(f)?;
+                let detail = printable_detail(&denial.detail);
+                line(f, "reason", format_args!("{}: {detail}", denial.reason))?;
+            }
         }
         for (question, allowed, rule) in self.answers() {
             let answer = if allowed { "yes" } else { "no" };
@@ -199,16 +222,21 @@ fn write_step(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
         Step::Permission { side, kind, rule, from } => {
             line(f, side, format_args!("{kind} {} (from {from})", printable(rule)))
         }
+        // Told with the result.
+        Step::Limit { .. } => Ok(()),
         Step::Enforced { what, by } => {
-            let by = match by {
-                Enforcer::NatsServer => "nats-server, for as long as the session lasts",
-                Enforcer::Callgate => "Callgate, at this moment",
-            };
-            line(f, "enforced", format_args!("{what}: by {by}"))
+            line(f, "enforced", format_args!("{what}: by {}", enforcer(*by)))
         }
         Step::Remark { text } => line(f, "note", printable_detail(text)),
         // The list may grow; what is not known here is in the JSON.
         _ => Ok(()),
+    }
+}
+
+fn enforcer(by: Enforcer) -> &'static str {
+    match by {
+        Enforcer::NatsServer => "nats-server, for as long as the session lasts",
+        Enforcer::Callgate => "Callgate, at this moment",
     }
 }
 
@@ -248,7 +276,7 @@ fn write_access(f: &mut fmt::Formatter<'_>, access: &Access) -> fmt::Result {
         Access::Limited(permissions) => permissions,
     };
     let list =
-        |rules: Vec<String>| if rules.is_empty() { "nothing".to_owned() } else { rules.join(" ") };
+        |rules: Vec<String>| if rules.is_empty() { "nothing".to_owned() } else { rules.join(", ") };
     let texts = |rules: &[callgate::subject::SubjectPattern]| {
         rules.iter().map(ToString::to_string).collect()
     };

@@ -41,7 +41,8 @@ fn an_admission_is_explained_step_by_step() {
             "max 1, ttl 120s",
             "session ends",
             "publish: by nats-server",
-            "source: by Callgate",
+            "limits          connection_types nats, websocket, mqtt (of the default)",
+            "connection_types: by Callgate",
             "decision        admitted",
         ],
     );
@@ -119,6 +120,35 @@ fn where_and_how_the_client_connects_counts() {
         assert_eq!(ran.code, i32::from(reason.is_some()), "{how:?} {ran:?}");
         has(&ran.stdout, &[reason.unwrap_or("admitted")]);
     }
+}
+
+/// Nothing is said of limits that nobody set.
+#[test]
+fn limits_are_printed_with_their_values_and_who_enforces_them() {
+    let folder = folder();
+    let users = json!({
+        "bob": { "pass": "bob", "account": "APP" },
+        "far": { "pass": "bob", "account": "APP", "source": ["127.0.0.0/8", "10.0.0.0/8"],
+                 "connection_types": ["mqtt", "nats"] },
+    });
+    fs::write(folder.path().join("users.json"), users.to_string()).unwrap();
+    let bob = explain(folder.path(), &BOB);
+    assert!(!bob.stdout.contains("source:") && !bob.stdout.contains("times:"), "{bob:?}");
+    let far = ["--user", "far", "--password", "env:BOB"];
+    let ran = explain(folder.path(), &far);
+    has(
+        &ran.stdout,
+        &[
+            "limits          source 127.0.0.0/8, 10.0.0.0/8 (of the entry)",
+            "limits          connection_types nats, mqtt (of the entry)",
+            "enforced        source: by Callgate, at this moment",
+        ],
+    );
+    let json = explain(folder.path(), &[&far[..], &["--json"]].concat()).json();
+    let source = json!({ "limit": "source", "value": "127.0.0.0/8, 10.0.0.0/8",
+        "from": "the entry", "enforced_by": "callgate" });
+    assert_eq!(json["limits"][0], source);
+    assert_eq!(json["limits"].as_array().unwrap().len(), 2);
 }
 
 #[test]

@@ -33,7 +33,8 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         let alone =
             roles.is_empty() && bindings.is_empty() && own_roles.is_none() && permissions.is_none();
         if alone && *unrestricted_if_alone && *origin == Origin::Operator {
-            check_kind(self.implied_kinds(), &self.question.facts, self.inputs.user)?;
+            let kinds = self.implied_kinds();
+            check_kind(kinds, &self.question.facts, self.inputs.user)?;
             self.trace.note(|| Step::Unrestricted);
             return Ok(Found { unrestricted: true, ..found });
         }
@@ -63,10 +64,16 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
 
     /// Kinds of connection that an entry is open to without a role: leaf nodes only if the
     /// operator says so.
-    fn implied_kinds(&self) -> ConnectionKinds {
+    fn implied_kinds(&mut self) -> ConnectionKinds {
         match (self.proposal().origin, self.proposal().connection_types) {
             (Origin::Operator, Some(kinds)) => kinds,
-            (Origin::Outside, _) | (Origin::Operator, None) => ConnectionKinds::default(),
+            (Origin::Outside, _) | (Origin::Operator, None) => {
+                let kinds = ConnectionKinds::default();
+                let value = || kinds.to_string();
+                let from = || "the default".to_owned();
+                self.limits.tell(self.trace, "connection_types", value, from);
+                kinds
+            }
         }
     }
 
@@ -80,7 +87,8 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
                 (clipped.permissions, clipped.nothing_left)
             }
         };
-        let verdict = match check_kind(self.implied_kinds(), &question.facts, self.inputs.user) {
+        let kinds = self.implied_kinds();
+        let verdict = match check_kind(kinds, &question.facts, self.inputs.user) {
             Err(denial) => {
                 let verdict = fails(&denial);
                 found.failed.get_or_insert(denial);
@@ -168,6 +176,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
     /// Takes the role if its conditions hold.
     fn weigh(&mut self, role: &Arc<Role>, from: NamedBy, found: &mut Found) {
         let counts = role.counts(&self.question.facts, self.question.now);
+        self.limits.tell_of_role(self.trace, role);
         let name = || role.name.to_string();
         let verdict = match counts {
             Err(denial) => {

@@ -1,7 +1,7 @@
 //! What `explain` tells.
 
 use super::*;
-use crate::policy::{BindingVerdict, Enforcer, RoleVerdict, Step};
+use crate::policy::{BindingVerdict, Enforcer, RoleVerdict, Step, settings::TimeWindow};
 
 fn explained() -> (Result<Grant, Denial>, Vec<Step>) {
     let policy = policy(|p| {
@@ -80,6 +80,73 @@ fn roles_permissions_account_end_and_enforcers_are_told() {
     has(Step::Ends { at: NOON.seconds() + 3600, because: "session.max_lifetime".into() });
     has(Step::Enforced { what: "expiry", by: Enforcer::NatsServer });
     has(Step::Enforced { what: "source", by: Enforcer::Callgate });
+    let limit = |limit, value: &str, from: &str| Step::Limit {
+        limit,
+        value: value.into(),
+        from: from.into(),
+        enforced_by: Enforcer::Callgate,
+    };
+    has(limit("source", "192.0.2.0/24", "role `shut`"));
+    has(limit("connection_types", "nats, websocket, mqtt", "role `one`"));
+}
+
+#[test]
+fn only_limits_that_apply_are_told_and_each_with_its_value() {
+    let policy = policy(|p| {
+        let window =
+            TimeWindow { start: "08:00:00".parse().unwrap(), end: "18:00:00".parse().unwrap() };
+        let role = RoleSettings {
+            times: Some(vec![window]),
+            timezone: Some(jiff::tz::TimeZone::get("Europe/Berlin").unwrap()),
+            ..publisher(&["a"])
+        };
+        p.roles.insert("day".into(), role);
+    });
+    let told = |roles: Option<Vec<String>>| {
+        let proposal = Proposal {
+            account: Some("APP".into()),
+            origin: Origin::Operator,
+            unrestricted_if_alone: true,
+            source: roles.is_some().then(|| vec!["0.0.0.0/0".parse().unwrap()]),
+            roles,
+            ..Proposal::default()
+        };
+        let identity = Identity { proposal, ..user("u") };
+        let (_, explanation) = policy.explain(&Scene::new().question("idp", &identity));
+        let limit = |step: &Step| match step {
+            Step::Limit { limit, value, from, .. } => Some(format!("{limit} {value} of {from}")),
+            Step::Enforced { what, by: Enforcer::Callgate } => Some((*what).to_owned()),
+            _ => None,
+        };
+        explanation.steps.iter().filter_map(limit).collect::<Vec<_>>()
+    };
+    let kinds = "connection_types nats, websocket, mqtt of";
+    assert_eq!(told(None), [&format!("{kinds} the default"), "connection_types"]);
+    let all = [
+        "source 0.0.0.0/0 of the entry",
+        &format!("{kinds} role `day`"),
+        "times 08:00:00-18:00:00 Europe/Berlin of role `day`",
+        "connection_types",
+        "source",
+        "times",
+    ];
+    assert_eq!(told(Some(texts(&["day"]))), all);
+}
+
+#[test]
+fn an_end_that_the_jitter_brings_forward_is_told() {
+    let policy = policy(|p| {
+        p.session.max_lifetime = minutes(60);
+        p.session.jitter = 0.5;
+        p.roles.insert("one".into(), publisher(&["a"]));
+        p.bindings.push(bind(&["one"]));
+    });
+    let (scene, identity) = (Scene::new(), user("u"));
+    let (grant, explanation) = policy.explain(&scene.question("idp", &identity));
+    let ends = grant.unwrap().expires_at().unwrap().seconds();
+    assert!(ends < NOON.seconds() + 3600);
+    let told = |step: &Step| matches!(step, Step::Ends { at, because } if *at == ends && because.starts_with("session.jitter"));
+    assert!(explanation.steps.iter().any(told), "{explanation:?}");
 }
 
 #[test]

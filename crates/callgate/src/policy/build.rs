@@ -1,5 +1,6 @@
 //! Checks and precompiles what the operator wrote, and collects every fault.
 
+mod responses;
 mod roles;
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
@@ -47,6 +48,7 @@ pub(super) fn build(settings: PolicySettings) -> Result<Policy, Vec<PolicyFault>
     let authenticators = all_authenticators(authenticators, &roles, &mut accounts, &mut found);
     let bindings = all_bindings(bindings, &names, &roles, &mut accounts, &mut found);
     check_outside_bindings(&bindings, &authenticators, &mut found);
+    responses::warn_of_bindings(&bindings, &authenticators, &mut found);
     check_literals(&accounts, &mut found);
 
     let Findings { mut faults, mut warnings } = found;

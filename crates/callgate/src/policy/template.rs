@@ -9,7 +9,7 @@ use super::{
     inputs::Inputs,
     lint::Place,
 };
-use crate::subject::{SubjectError, is_invisible, is_reserved_first_token};
+use crate::subject::{SubjectError, SubjectPattern, is_invisible, is_reserved_first_token};
 
 /// The longest value.
 const MAX_VALUE_BYTES: usize = 128;
@@ -210,12 +210,12 @@ impl Template {
         Ok(filled)
     }
 
-    /// The literal text before the first hole, if the hole is in the first token.
-    fn prefix_of_first_token(&self) -> Option<&str> {
+    /// The first token, or what stands in it before the first hole.
+    fn start(&self) -> Start<'_> {
         match self.parts.as_slice() {
-            [Part::Hole(_), ..] => Some(""),
-            [Part::Text(text), Part::Hole(_), ..] if !text.contains('.') => Some(text),
-            _ => None,
+            [Part::Text(text), Part::Hole(_), ..] if !text.contains('.') => Start::Part(text),
+            [Part::Text(text), ..] => Start::Token(text.split('.').next().unwrap_or_default()),
+            [Part::Hole(_), ..] | [] => Start::Part(""),
         }
     }
 }
@@ -389,12 +389,31 @@ where
     }
 }
 
+impl Pattern<SubjectPattern> {
+    /// What its first token is, as far as that can be told beforehand.
+    pub(super) fn start(&self) -> Start<'_> {
+        match self {
+            Self::Fixed(pattern) => Start::Token(pattern.first_token()),
+            Self::Filled(template) => template.start(),
+        }
+    }
+}
+
+/// The first token of a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start<'a> {
+    /// The whole of it.
+    Token(&'a str),
+    /// What stands before a value in it.
+    Part(&'a str),
+}
+
 fn parse_filled<T>(template: &Template, text: &str) -> Result<T, TemplateError>
 where
     T: FromStr<Err = SubjectError>,
 {
     // `_{{ user }}` and the user `INBOX`: judged by what comes of it, not by its parts.
-    if let Some(prefix) = template.prefix_of_first_token()
+    if let Start::Part(prefix) = template.start()
         && !is_reserved_first_token(prefix)
         && is_reserved_first_token(text.split('.').next().unwrap_or_default())
     {

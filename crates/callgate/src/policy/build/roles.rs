@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use super::{check_duration, pattern, patterns, template};
+use super::{check_duration, pattern, patterns, responses, template};
 use crate::{
     connection::ConnectionKinds,
     policy::{
@@ -14,7 +14,7 @@ use crate::{
         template::Pattern,
         times::Windows,
     },
-    subject::{SubjectError, SubjectPattern, SubscribePattern},
+    subject::{SubjectError, SubjectPattern},
 };
 
 fn side<T>(path: &str, settings: &SideSettings, found: &mut Findings) -> Side<T>
@@ -200,11 +200,7 @@ fn warn_about(path: &str, role: &Role, found: &mut Findings) {
             found.warn(path, message);
         }
     }
-    if role.responses.is_some() && answers_to_itself(role) {
-        let message = "the role may publish to what it may subscribe to, so it can choose the \
-                       reply subject that opens: `responses` is no boundary";
-        found.warn(format!("{path}.responses"), message);
-    }
+    responses::warn_of_role(path, role, found);
     for (index, allow) in role.subscribe.allow.iter().enumerate() {
         let Some(widest) = allow.widest() else { continue };
         if let Some(prefix) = widest.subject().as_str().strip_suffix(".*") {
@@ -215,16 +211,6 @@ fn warn_about(path: &str, role: &Role, found: &mut Findings) {
             found.warn(format!("{path}.subscribe.allow[{index}]"), message);
         }
     }
-}
-
-fn answers_to_itself(role: &Role) -> bool {
-    let mut hears: Vec<SubscribePattern> =
-        role.subscribe.allow.iter().filter_map(Pattern::widest).collect();
-    if role.inbox == Inbox::Shared {
-        hears.extend("_INBOX.>".parse::<SubscribePattern>());
-    }
-    let mut says = role.publish.allow.iter().filter_map(Pattern::widest);
-    says.any(|own| hears.iter().any(|other| other.subject().overlaps(&own)))
 }
 
 pub(super) fn warn_shared_inbox(path: &str, role: &Role, found: &mut Findings) {

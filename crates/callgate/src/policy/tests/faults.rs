@@ -1,7 +1,10 @@
 //! What is said about settings that cannot be used, or mean something else.
 
 use super::*;
-use crate::{connection::ConnectionKinds, policy::settings::TimeWindow};
+use crate::{
+    connection::ConnectionKinds,
+    policy::{PolicyWarning, settings::TimeWindow},
+};
 
 #[test]
 fn all_faults_are_told_at_once_each_with_its_key() {
@@ -90,6 +93,76 @@ fn what_means_something_else_than_it_seems_is_warned_about() {
         "roles.loop.subscribe.allow[1]",
     ];
     assert_eq!(found, expected);
+}
+
+fn answering(publish: &[&str], subscribe: &[&str], inbox: Inbox) -> RoleSettings {
+    let (publish, subscribe) = (allow(publish), allow(subscribe));
+    let responses = Some(Responses::default());
+    RoleSettings { publish, subscribe, inbox, responses, ..RoleSettings::default() }
+}
+
+#[test]
+fn responses_are_no_boundary_where_a_role_may_publish_to_its_own_inbox() {
+    use Inbox::{None as No, Private, Shared};
+    for (publish, inbox, warned) in [
+        (">", Private, true),
+        (">", Shared, true),
+        (">", No, false),
+        ("*.>", Private, true),
+        ("*", Private, false),
+        ("_INBOX_alice.>", Private, true),
+        ("_INBOX_{{ encode(user) }}.>", Private, true),
+        ("_INBOX{{ claims.x }}.a", Private, true),
+        ("_INBOX_alice", Private, false),
+        ("_INBOX.>", Private, false),
+        ("_INBOX.>", Shared, true),
+        ("_INBOX.{{ user }}", Shared, true),
+        ("_INBOX_alice.>", Shared, false),
+        ("{{ claims.tenant }}.>", Private, false),
+        ("{{ claims.tenant }}.>", Shared, false),
+        ("orders.{{ user }}.>", Private, false),
+    ] {
+        let policy =
+            policy(|p| drop(p.roles.insert("one".into(), answering(&[publish], &[], inbox))));
+        let found = policy.warnings().iter().any(|w| w.path == "roles.one.responses");
+        assert_eq!(found, warned, "{publish}, {inbox:?}");
+    }
+}
+
+#[test]
+fn responses_are_no_boundary_where_roles_that_come_together_reach_each_other() {
+    let warned = |change: fn(&mut PolicySettings)| {
+        let policy = policy(|p| {
+            p.roles.insert("says".into(), publisher(&["a.>"]));
+            p.roles.insert("hears".into(), answering(&[], &["a.b"], Inbox::None));
+            p.roles.insert("inbox".into(), answering(&[], &[], Inbox::Private));
+            p.roles.insert("all".into(), publisher(&[">"]));
+            p.roles.insert("own".into(), answering(&["a"], &["a"], Inbox::None));
+            change(p);
+        });
+        let about = |w: &&PolicyWarning| w.message.contains("together");
+        policy.warnings().iter().filter(about).map(|w| w.path.clone()).collect::<Vec<_>>()
+    };
+    let of_first = ["bindings[0].roles".to_owned()];
+    assert_eq!(warned(|p| p.bindings = vec![bind(&["says", "hears"])]), of_first);
+    assert_eq!(warned(|p| p.bindings = vec![bind(&["all", "inbox"])]), of_first);
+    assert!(warned(|p| p.bindings = vec![bind(&["says", "inbox"])]).is_empty());
+    assert!(warned(|p| p.bindings = vec![bind(&["says", "all"])]).is_empty());
+    // What one does by itself is said of that one.
+    assert!(warned(|p| p.bindings = vec![bind(&["says", "own"])]).is_empty());
+    let with_common = |p: &mut PolicySettings| {
+        p.bindings = vec![when("user == 'x'", &["says"]), bind(&["hears"])];
+    };
+    assert_eq!(warned(with_common), of_first);
+    let apart = |p: &mut PolicySettings| {
+        p.bindings = vec![when("user == 'x'", &["says"]), when("user == 'y'", &["hears"])];
+    };
+    assert!(warned(apart).is_empty());
+    let with_defaults = |p: &mut PolicySettings| {
+        p.authenticators[0].defaults = Some(answering(&[], &["a.b"], Inbox::None));
+        p.bindings = vec![bind(&["says"])];
+    };
+    assert_eq!(warned(with_defaults), of_first);
 }
 
 #[test]

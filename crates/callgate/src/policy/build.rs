@@ -100,10 +100,17 @@ fn check_literals(accounts: &Accounts, found: &mut Findings) {
     }
 }
 
-/// Notes the fields of `client` that are only what the client says.
-fn warn_self_asserted(path: &str, fields: &[&'static str], found: &mut Findings) {
-    for field in fields {
-        let message = format!("`client.{field}` is only what the client says of itself");
+/// Notes what is only what the client says.
+fn warn_self_asserted(path: &str, names: &[&'static str], found: &mut Findings) {
+    for name in names {
+        let message = match *name {
+            "client" => {
+                "which field of `client` is used cannot be told here: `name`, `lang`, `version` and \
+                 `mqtt_id` are only what the client says of itself"
+                    .to_owned()
+            }
+            field => format!("`{field}` is only what the client says of itself"),
+        };
         found.warn(path, message);
     }
 }

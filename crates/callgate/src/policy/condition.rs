@@ -95,7 +95,7 @@ pub(super) struct Compiled {
     pub(super) expression: Expression,
     /// It was written `encode(…)`, and `expression` is what stood inside.
     pub(super) encoded: bool,
-    /// Fields of `client` in it that are only what the client says.
+    /// What in it is only what the client says: `client.name`, or all of `client`.
     pub(super) self_asserted: Vec<&'static str>,
 }
 

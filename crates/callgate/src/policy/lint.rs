@@ -18,7 +18,14 @@ const TEMPLATE_VARIABLES: [&str; 2] = [NAMESPACE, "service_account"];
 const CLIENT: [&str; 7] = ["host", "type", "kind", "name", "lang", "version", "mqtt_id"];
 const SERVER: [&str; 3] = ["name", "cluster", "tags"];
 /// What a client says of itself and nobody checks.
-const SELF_ASSERTED: [&str; 4] = ["name", "lang", "version", "mqtt_id"];
+const SELF_ASSERTED: [(&str, &str); 4] = [
+    ("name", "client.name"),
+    ("lang", "client.lang"),
+    ("version", "client.version"),
+    ("mqtt_id", "client.mqtt_id"),
+];
+/// All of it: which field is meant cannot be told.
+const WHOLE_CLIENT: &str = "client";
 /// The standard functions (cel 0.15, `Env::stdlib`).
 const FUNCTIONS: [&str; 26] = [
     "size",
@@ -63,7 +70,7 @@ pub(super) enum Place {
 pub(super) struct Lint {
     pub(super) groups: bool,
     pub(super) claims: bool,
-    /// Fields that are only what the client says.
+    /// What is only what the client says: `client.name`, or `client` if it may be any field.
     pub(super) self_asserted: BTreeSet<&'static str>,
     /// Regular expressions, to be tried once.
     pub(super) patterns: Vec<String>,
@@ -83,13 +90,11 @@ impl Lint {
     fn walk(&mut self, expr: &IdedExpr, place: Place) {
         match &expr.expr {
             Expr::Unspecified | Expr::Literal(_) => {}
-            Expr::Ident(name) => self.variable(name, place),
-            Expr::Select(select) => {
-                self.walk(&select.operand, place);
-                if let Expr::Ident(root) = &select.operand.expr {
-                    self.member(root, &select.field);
-                }
-            }
+            Expr::Ident(name) => self.whole_variable(name, place),
+            Expr::Select(select) => match &select.operand.expr {
+                Expr::Ident(root) => self.member(root, &select.field, place),
+                _ => self.walk(&select.operand, place),
+            },
             Expr::Call(call) => self.call(call, place),
             Expr::Comprehension(loops) => self.comprehension(loops, place),
             Expr::List(list) => list.elements.iter().for_each(|e| self.walk(e, place)),
@@ -110,12 +115,25 @@ impl Lint {
         }
     }
 
+    /// True if a loop names this its own. A leading dot says "not a loop's variable".
+    fn is_bound(&self, name: &str) -> bool {
+        // The parser's own names begin with `@`.
+        name.starts_with('@') || self.bound.iter().any(|bound| bound == name)
+    }
+
+    /// A variable from which anything may be taken, by whatever way.
+    fn whole_variable(&mut self, name: &str, place: Place) {
+        if !self.is_bound(name) && name.trim_start_matches('.') == WHOLE_CLIENT {
+            self.self_asserted.insert(WHOLE_CLIENT);
+        }
+        self.variable(name, place);
+    }
+
     fn variable(&mut self, name: &str, place: Place) {
-        // The parser's own names begin with `@`; a leading dot only says "not a loop's variable".
-        let name = name.trim_start_matches('.');
-        if name.starts_with('@') || self.bound.iter().any(|bound| bound == name) {
+        if self.is_bound(name) {
             return;
         }
+        let name = name.trim_start_matches('.');
         self.groups |= name == "groups";
         self.claims |= name == "claims";
         let known = VARIABLES.contains(&name)
@@ -134,10 +152,12 @@ impl Lint {
         ));
     }
 
-    fn member(&mut self, root: &str, field: &str) {
-        if self.bound.iter().any(|bound| bound == root) {
+    fn member(&mut self, root: &str, field: &str, place: Place) {
+        self.variable(root, place);
+        if self.is_bound(root) {
             return;
         }
+        let root = root.trim_start_matches('.');
         let known: &[&'static str] = match root {
             "client" => &CLIENT,
             "server" => &SERVER,
@@ -147,25 +167,25 @@ impl Lint {
             let hint = did_you_mean(field, known.iter().copied());
             self.faults.push(format!("`{root}` has no `{field}`{hint}"));
         }
-        if root == "client"
-            && let Some(field) = SELF_ASSERTED.into_iter().find(|known| *known == field)
-        {
-            self.self_asserted.insert(field);
+        if root == "client" {
+            let said = SELF_ASSERTED.into_iter().filter(|(known, _)| *known == field);
+            self.self_asserted.extend(said.map(|(_, shown)| shown));
         }
     }
 
     fn call(&mut self, call: &CallExpr, place: Place) {
-        if let Some(target) = &call.target {
-            self.walk(target, place);
-        }
-        call.args.iter().for_each(|argument| self.walk(argument, place));
         let name = call.func_name.as_str();
         if name == operators::INDEX
             && let [root, field] = call.args.as_slice()
             && let (Expr::Ident(root), Some(field)) = (&root.expr, literal(field))
         {
-            self.member(root, &field);
+            self.member(root, &field, place);
+            return;
         }
+        if let Some(target) = &call.target {
+            self.walk(target, place);
+        }
+        call.args.iter().for_each(|argument| self.walk(argument, place));
         if name == "matches" {
             self.regular_expression(call);
         }

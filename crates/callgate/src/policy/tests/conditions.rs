@@ -145,7 +145,24 @@ fn what_only_the_client_says_is_warned_about() {
     for (condition, warned) in [
         ("client.name == 'x'", true),
         ("client['mqtt_id'] == 'x'", true),
+        (".client.name == 'x'", true),
+        ("has(client.name)", true),
+        ("dyn(client).name == 'x'", true),
+        ("dyn(client)['name'] == 'x'", true),
+        ("client['na' + 'me'] == 'x'", true),
+        ("client[user] == 'x'", true),
+        ("[client][0].name == 'x'", true),
+        ("{'a': client}.a.name == 'x'", true),
+        ("[client].exists(c, c.name == 'x')", true),
+        ("client.exists(k, k == 'name')", true),
+        ("'name' in client", true),
+        ("client == {'name': 'x'}", true),
+        ("[1].exists(c, .client.name == 'x')", true),
+        ("[1].exists(client, client == 1 && .client.name == 'x')", true),
         ("client.host == 'x'", false),
+        ("client['host'] == 'x' && client.type != client.kind", false),
+        ("groups.exists(client, client == 'x')", false),
+        ("claims.client.name == 'x'", false),
     ] {
         let policy = policy(|p| {
             p.roles.insert("one".into(), publisher(&["a"]));
@@ -155,4 +172,18 @@ fn what_only_the_client_says_is_warned_about() {
             policy.warnings().iter().any(|w| w.message.contains("only what the client says"));
         assert_eq!(found, warned, "{condition}");
     }
+}
+
+#[test]
+fn a_warning_names_the_field_that_the_client_says_where_it_can_be_told() {
+    let said = |condition: &str| {
+        let policy = policy(|p| {
+            p.roles.insert("one".into(), publisher(&["a"]));
+            p.bindings.push(when(condition, &["one"]));
+        });
+        policy.warnings()[0].message.clone()
+    };
+    assert!(said("client.lang == 'x'").starts_with("`client.lang` is only"));
+    let whole = said("[client].exists(c, c.lang == 'x')");
+    assert!(whole.contains("`lang`") && whole.contains("`mqtt_id`"), "{whole}");
 }

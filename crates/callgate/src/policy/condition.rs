@@ -22,7 +22,7 @@ use serde_json::Value as Json;
 use super::{
     index::{Needed, needs},
     inputs::{Inputs, MAX_BYTES, MAX_ELEMENTS, TooLarge},
-    lint::{Lint, NAMESPACE, Place, lint},
+    lint::{Lint, NAMESPACE, Place, UsedClaims, lint},
 };
 use crate::clock::UnixTime;
 
@@ -39,7 +39,7 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 pub(super) struct Expression {
     root: IdedExpr,
     groups: bool,
-    claims: bool,
+    claims: UsedClaims,
     path: Option<Path>,
 }
 
@@ -141,9 +141,9 @@ impl Expression {
         self.groups
     }
 
-    /// True if there is no value where the claims are too large.
-    pub(super) fn uses_claims(&self) -> bool {
-        self.claims
+    /// There is no value where these are too large.
+    pub(super) fn uses_claims(&self) -> &UsedClaims {
+        &self.claims
     }
 
     /// The value of a condition.
@@ -170,12 +170,10 @@ impl Expression {
         if self.groups {
             inputs.groups().map_err(too_large)?;
         }
-        if self.claims {
-            inputs.claims().map_err(too_large)?;
-        }
+        let seen = inputs.seen_by(&self.claims).map_err(too_large)?;
         let run = || {
             let mut context = Context::with_env(Arc::clone(&ENV));
-            context.set_variable_resolver(inputs);
+            context.set_variable_resolver(&seen);
             Value::resolve(&self.root, &context)
         };
         match catch_unwind(AssertUnwindSafe(run)) {
@@ -187,7 +185,9 @@ impl Expression {
     /// Messages name functions and types, never values: those come from outside.
     fn classify(&self, error: &ExecutionError) -> EvalError {
         match error {
-            ExecutionError::NoSuchKey(key) if self.claims => EvalError::Absent(key.to_string()),
+            ExecutionError::NoSuchKey(key) if self.claims != UsedClaims::None => {
+                EvalError::Absent(key.to_string())
+            }
             // The names were checked at load: what is undeclared is a variable of another kind of
             // identity.
             ExecutionError::UndeclaredReference(name) => EvalError::Absent(name.to_string()),

@@ -12,7 +12,7 @@ use cel::{
 };
 use serde_json::Value as Json;
 
-use super::{condition::Expression, inputs::Inputs};
+use super::{condition::Expression, inputs::Inputs, lint::UsedClaims};
 
 /// A comparison with a literal.
 #[derive(Debug, PartialEq, Eq)]
@@ -95,8 +95,10 @@ pub(super) struct Index {
     claims: HashMap<String, Compared>,
     /// Looked at always.
     others: Vec<usize>,
-    /// Whether a condition that may be passed over uses the groups; and the claims.
-    bounded: (bool, bool),
+    /// Whether a condition that may be passed over uses the groups.
+    uses_groups: bool,
+    /// The claims that conditions use which may be passed over.
+    uses_claims: UsedClaims,
 }
 
 /// Places of bindings that compare one claim.
@@ -113,8 +115,8 @@ impl Index {
         else {
             return self.others.push(place);
         };
-        self.bounded.0 |= condition.uses_groups();
-        self.bounded.1 |= condition.uses_claims();
+        self.uses_groups |= condition.uses_groups();
+        self.uses_claims.add(condition.uses_claims().clone());
         for needed in needs {
             match needed {
                 Needed::Group(name) => self.groups.entry(name).or_default().push(place),
@@ -131,12 +133,10 @@ impl Index {
     /// The places to look at, in order; `None` for all of them, since an input is beyond its bounds
     /// and every condition that uses it must say so.
     pub(super) fn candidates(&self, inputs: &Inputs<'_>) -> Option<BTreeSet<usize>> {
-        if self.bounded.0 {
+        if self.uses_groups {
             inputs.groups().ok()?;
         }
-        if self.bounded.1 {
-            inputs.claims().ok()?;
-        }
+        inputs.seen_by(&self.uses_claims).ok()?;
         let identity = inputs.question.identity;
         let mut places: BTreeSet<usize> = self.others.iter().copied().collect();
         places.extend(self.users.get(inputs.user).into_iter().flatten());

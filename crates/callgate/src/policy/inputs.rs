@@ -4,7 +4,10 @@
 //! an error, and refuses. Values are made when an expression first asks for them, once per
 //! decision.
 
-use std::{collections::HashMap, sync::OnceLock};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::OnceLock,
+};
 
 use cel::{
     common::{
@@ -17,7 +20,11 @@ use cel::{
 };
 use serde_json::Value as Json;
 
-use super::{condition::timestamp, facts::Question, lint::NAMESPACE};
+use super::{
+    condition::timestamp,
+    facts::Question,
+    lint::{NAMESPACE, UsedClaims},
+};
 
 /// The longest list or map that an expression may see.
 pub(super) const MAX_ELEMENTS: usize = 1000;
@@ -72,12 +79,33 @@ impl<'a> Inputs<'a> {
         groups.as_ref().map(AsRef::as_ref).map_err(|too_large| *too_large)
     }
 
-    /// The claims, or that they are too large.
-    pub(super) fn claims(&self) -> Result<&(dyn Val + 'a), TooLarge> {
+    /// All claims, or that they are too large.
+    fn claims(&self) -> Result<&(dyn Val + 'a), TooLarge> {
         let claims = self
             .claims
             .get_or_init(|| Budget::new("claims").map(&self.question.identity.claims, MAX_DEPTH));
         claims.as_ref().map(AsRef::as_ref).map_err(|too_large| *too_large)
+    }
+
+    /// What an expression sees that uses these claims; or that they are too large.
+    pub(super) fn seen_by(&self, used: &UsedClaims) -> Result<Seen<'_, 'a>, TooLarge> {
+        let apart = match used {
+            UsedClaims::None => None,
+            UsedClaims::All => self.claims().map(|_| None)?,
+            // Somebody in a thousand groups: conditions that look at other claims still hold.
+            UsedClaims::Named(names) => match self.claims() {
+                Ok(_) => None,
+                Err(TooLarge(_)) => Some(self.named_claims(names)?),
+            },
+        };
+        Ok(Seen { inputs: self, apart })
+    }
+
+    fn named_claims(&self, names: &BTreeSet<String>) -> Result<Boxed<'a>, TooLarge> {
+        let claims = &self.question.identity.claims;
+        let mut budget = Budget::new("claims");
+        let there = names.iter().filter_map(|name| claims.get_key_value(name));
+        budget.entries(there, names.len(), MAX_DEPTH)
     }
 
     fn client(&self) -> &(dyn Val + 'a) {
@@ -114,6 +142,22 @@ impl<'a> Inputs<'a> {
 
     fn now(&self) -> Option<&(dyn Val + 'a)> {
         self.now.get_or_init(|| timestamp(self.question.now)).as_deref()
+    }
+}
+
+/// The variables of one expression.
+pub(super) struct Seen<'s, 'a> {
+    inputs: &'s Inputs<'a>,
+    /// The claims that it uses, where all together are too large.
+    apart: Option<Boxed<'a>>,
+}
+
+impl VariableResolver for Seen<'_, '_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        match (&self.apart, variable) {
+            (Some(claims), "claims") => Some(CowVal::Borrowed(claims.as_ref())),
+            (Some(_) | None, _) => self.inputs.resolve(variable),
+        }
     }
 }
 
@@ -176,9 +220,18 @@ impl Budget {
         map: &'a serde_json::Map<String, Json>,
         depth: usize,
     ) -> Result<Boxed<'a>, TooLarge> {
-        self.list(map.len())?;
-        let mut entries = HashMap::with_capacity(map.len());
-        for (key, value) in map {
+        self.entries(map.iter(), map.len(), depth)
+    }
+
+    fn entries<'a>(
+        &mut self,
+        all: impl Iterator<Item = (&'a String, &'a Json)>,
+        count: usize,
+        depth: usize,
+    ) -> Result<Boxed<'a>, TooLarge> {
+        self.list(count)?;
+        let mut entries = HashMap::with_capacity(count);
+        for (key, value) in all {
             self.spend(key.len().saturating_add(1))?;
             entries.insert(CelMapKey::from(key.as_str()), self.value(value, depth)?);
         }

@@ -69,7 +69,7 @@ pub(super) enum Place {
 #[derive(Debug, Default)]
 pub(super) struct Lint {
     pub(super) groups: bool,
-    pub(super) claims: bool,
+    pub(super) claims: UsedClaims,
     /// What is only what the client says: `client.name`, or `client` if it may be any field.
     pub(super) self_asserted: BTreeSet<&'static str>,
     /// Regular expressions, to be tried once.
@@ -77,6 +77,32 @@ pub(super) struct Lint {
     pub(super) faults: Vec<String>,
     bound: Vec<String>,
     in_loop: bool,
+}
+
+/// The claims that an expression can look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum UsedClaims {
+    /// None of them.
+    #[default]
+    None,
+    /// Those of these names.
+    Named(BTreeSet<String>),
+    /// Any of them: which cannot be told.
+    All,
+}
+
+impl UsedClaims {
+    fn one(name: &str) -> Self {
+        Self::Named(BTreeSet::from([name.to_owned()]))
+    }
+
+    pub(super) fn add(&mut self, more: Self) {
+        match (&mut *self, more) {
+            (_, Self::None) | (Self::All, _) => {}
+            (Self::Named(names), Self::Named(more)) => names.extend(more),
+            (Self::None, more) | (Self::Named(_), more @ Self::All) => *self = more,
+        }
+    }
 }
 
 /// Looks `root` over.
@@ -123,8 +149,11 @@ impl Lint {
 
     /// A variable from which anything may be taken, by whatever way.
     fn whole_variable(&mut self, name: &str, place: Place) {
-        if !self.is_bound(name) && name.trim_start_matches('.') == WHOLE_CLIENT {
-            self.self_asserted.insert(WHOLE_CLIENT);
+        match name.trim_start_matches('.') {
+            _ if self.is_bound(name) => return,
+            WHOLE_CLIENT => drop(self.self_asserted.insert(WHOLE_CLIENT)),
+            "claims" => self.claims.add(UsedClaims::All),
+            _ => {}
         }
         self.variable(name, place);
     }
@@ -135,7 +164,6 @@ impl Lint {
         }
         let name = name.trim_start_matches('.');
         self.groups |= name == "groups";
-        self.claims |= name == "claims";
         let known = VARIABLES.contains(&name)
             || (place == Place::Template && TEMPLATE_VARIABLES.contains(&name));
         if known {
@@ -161,6 +189,7 @@ impl Lint {
         let known: &[&'static str] = match root {
             "client" => &CLIENT,
             "server" => &SERVER,
+            "claims" => return self.claims.add(UsedClaims::one(field)),
             _ => return,
         };
         if !known.contains(&field) {
@@ -175,12 +204,8 @@ impl Lint {
 
     fn call(&mut self, call: &CallExpr, place: Place) {
         let name = call.func_name.as_str();
-        if name == operators::INDEX
-            && let [root, field] = call.args.as_slice()
-            && let (Expr::Ident(root), Some(field)) = (&root.expr, literal(field))
-        {
-            self.member(root, &field, place);
-            return;
+        if let Some((root, field)) = named_member(call) {
+            return self.member(root, &field, place);
         }
         if let Some(target) = &call.target {
             self.walk(target, place);
@@ -228,6 +253,16 @@ impl Lint {
         }
         self.in_loop = false;
         self.bound.truncate(before);
+    }
+}
+
+/// `claims["x"]`; and `"x" in claims`, which looks at no more.
+fn named_member(call: &CallExpr) -> Option<(&str, String)> {
+    let [left, right] = call.args.as_slice() else { return None };
+    match (call.func_name.as_str(), &left.expr, &right.expr) {
+        (operators::INDEX, Expr::Ident(root), _) => Some((root, literal(right)?)),
+        (operators::IN, _, Expr::Ident(root)) if root == "claims" => Some((root, literal(left)?)),
+        _ => None,
     }
 }
 

@@ -84,6 +84,8 @@ scenarios! {
         OPERATOR, accounts::unknown_key;
     "nats-server grants everything to a scoped role whose key has no scope in the account's JWT":
         SCOPED, scopes::swapped;
+    "a tag fills the template of a scoped key, and one that would widen it is refused":
+        SCOPED, scopes::tags;
     "a callout for any account places users in each": OPERATOR, accounts::any;
     "nobody gets in with a sentinel alone": OPERATOR, sentinel::alone;
     "a sentinel whose key is another's gets nobody in, and the server survives":

@@ -82,6 +82,8 @@ pub struct Variation {
     /// The server may place users in these accounts only (configuration mode), or in any account
     /// (operator mode, `["*"]`).
     pub allowed_accounts: Option<Vec<&'static str>>,
+    /// What the scoped key `reader` may subscribe to beside inboxes (operator mode).
+    pub reader_hears: Option<&'static str>,
 }
 
 impl Site {

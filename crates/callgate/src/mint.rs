@@ -10,8 +10,11 @@ use crate::{
     connection::ConnectionKind,
     decision::{Denial, Reason},
     keys::{AccountKey, Signer, UserKey},
-    policy::{Grant, permissions::Access},
-    subject::{SubjectToken, is_reserved_first_token},
+    policy::{
+        Grant,
+        permissions::Access,
+        scope::{literal_name, literal_tag},
+    },
     wire::{
         jwt::{self, SignJwtError},
         response::{self, Addressee, Answer},
@@ -199,29 +202,17 @@ impl Minter {
     }
 }
 
-/// Checks what the server puts into the templates of a scoped key, `{{name()}}` and `{{tag(x)}}`: it
-/// does so after no more than a syntax check, and a name `>` would be a wildcard (auth.go,
-/// `processUserPermissionsTemplate`).
+/// The server puts them into the templates of the scoped key as they are.
 fn literal_under_scope(scope: &str, grant: &Grant) -> Result<(), Denial> {
-    let unsafe_value = |what: &str, text: &str, why: &str| {
-        let text: String = text.chars().take(128).flat_map(char::escape_debug).collect();
-        let detail = format!("scope `{scope}`: the {what} `{text}` {why}");
-        Err(Denial::new(Reason::UnsafeTemplateValue, detail))
+    let literal = |what: &str, text: &str, checked: Result<(), &'static str>| {
+        checked.map_err(|why| {
+            let text: String = text.chars().take(128).flat_map(char::escape_debug).collect();
+            let detail = format!("scope `{scope}`: the {what} `{text}` {why}");
+            Denial::new(Reason::UnsafeTemplateValue, detail)
+        })
     };
-    let user = std::iter::once(("user name", grant.user()));
-    for (what, text) in user.chain(grant.tags().iter().map(|tag| ("tag", tag.as_str()))) {
-        if text.parse::<SubjectToken>().is_err() || text.contains(['{', '}']) {
-            return unsafe_value(what, text, "is not one literal subject token");
-        }
-        if is_reserved_first_token(text) {
-            return unsafe_value(what, text, "would open subjects that are reserved");
-        }
-    }
-    // nats-io/jwt `TagList` lower-cases: `Red` would have what is meant for `red`.
-    match grant.tags().iter().find(|tag| tag.chars().any(char::is_uppercase)) {
-        Some(tag) => unsafe_value("tag", tag, "has capitals, which the server would lower"),
-        None => Ok(()),
-    }
+    literal("user name", grant.user(), literal_name(grant.user()))?;
+    grant.tags().iter().try_for_each(|tag| literal("tag", tag, literal_tag(tag)))
 }
 
 /// Signer, `aud` and `issuer_account`.

@@ -24,6 +24,7 @@ mod jetstream;
 mod lint;
 mod resolve;
 mod role;
+pub(crate) mod scope;
 mod template;
 mod times;
 

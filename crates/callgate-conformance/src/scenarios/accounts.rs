@@ -19,7 +19,7 @@ use crate::{
 /// Only the server knows: Callgate admits, the client is refused, and the server's log says why.
 pub(super) async fn not_allowed(mode: Mode, version: Version) -> Outcome {
     let variation = match mode.is_operator() {
-        true => Variation { allowed_accounts: Some(vec!["OTHER"]) },
+        true => Variation { allowed_accounts: Some(vec!["OTHER"]), ..Variation::default() },
         false => Variation::default(),
     };
     let account = if mode.is_operator() { "APP" } else { "NOWHERE" };
@@ -66,7 +66,7 @@ pub(super) async fn unknown_key(mode: Mode, version: Version) -> Outcome {
 }
 
 pub(super) async fn any(mode: Mode, version: Version) -> Outcome {
-    let variation = Variation { allowed_accounts: Some(vec!["*"]) };
+    let variation = Variation { allowed_accounts: Some(vec!["*"]), ..Variation::default() };
     let site = Site::new(mode, version, &variation);
     let server = server(&site, version, "").await;
     let _gate = Library::start(&site, &server, by_name).await;

@@ -108,6 +108,14 @@ impl Asked {
         self.sealed(&self.answer(&self.signed(&self.user(more))))
     }
 
+    /// Admits under the scoped key `reader`, with these tags.
+    pub(super) fn admit_reader(&self, tags: &[&str]) -> String {
+        let mut user = self.user(&json!({ "tags": tags }));
+        let nats = user["nats"].as_object_mut().expect("an object");
+        nats.retain(|claim, _| !["subs", "data", "payload"].contains(&claim.as_str()));
+        self.sealed(&self.answer(&sign_as_issuer(&user, &self.site.signers.reader.nkey())))
+    }
+
     /// The user name that the client sent.
     pub(super) fn user_name(&self) -> &str {
         self.claims["nats"]["connect_opts"]["user"].as_str().unwrap_or_default()

@@ -1,6 +1,7 @@
 //! The library as a callout of one's own, with the keys of a site.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     sync::{Arc, Mutex},
 };
@@ -9,7 +10,7 @@ use async_nats::Client;
 use callgate::{
     AccountKeys, Callgate, Refusal, User,
     decision::{Decision, Reason},
-    keys::AccountSigner,
+    keys::{AccountSigner, Signer},
     request::{AuthRequest, Credential},
     responder::{Responder, ResponderOptions, own_account},
     secret::Secret,
@@ -49,7 +50,9 @@ impl Library {
         if let Some(callout) = &site.signers.callout_account {
             let id = site.accounts["APP"].parse().expect("an account key");
             let app = Arc::new(signer(&site.signers.app));
-            let keys = AccountKeys { id, signer: app, scoped: Default::default() };
+            let reader = Arc::new(signer(&site.signers.reader)) as Arc<dyn Signer>;
+            let scoped = BTreeMap::from([("reader".to_owned(), reader)]);
+            let keys = AccountKeys { id, signer: app, scoped };
             builder = builder
                 .operator_mode(callout.parse().expect("an account key"))
                 .account("APP", keys);

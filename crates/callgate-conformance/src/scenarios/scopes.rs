@@ -1,8 +1,16 @@
-//! Scoped signing keys that stand in the wrong place, which only the server can know.
+//! Scoped signing keys: what fills their templates, and what only the server can know of them.
 
+use std::sync::Arc;
+
+use async_nats::Client;
+use callgate::{
+    Refusal, User,
+    decision::Reason,
+    request::{AuthRequest, Credential},
+};
 use callgate_testkit::nats_server::Version;
 
-use super::server;
+use super::{hand::Hand, library::Library, server};
 use crate::{
     clients::{Login, options, user_info},
     gate::Gate,
@@ -40,4 +48,54 @@ pub(super) async fn swapped(mode: Mode, version: Version) -> Outcome {
         "the decision names key and scope",
         "a scoped key in the place of a plain one is refused",
     ])
+}
+
+/// The server would put the text behind the colon into the template whatever it is.
+pub(super) async fn tags(mode: Mode, version: Version) -> Outcome {
+    let variation = Variation { reader_hears: Some("{{tag(team)}}.>"), ..Variation::default() };
+    let site = Site::new(mode, version, &variation);
+    let login = |team: &str| options(&site, &Login::password(team, "x"));
+    let by_hand = server(&site, version, "").await;
+    let _hand = Hand::start(&site, &by_hand, |asked| {
+        asked.admit_reader(&[&format!("team:{}", asked.user_name())])
+    })
+    .await;
+    let widened = login("$js").connect(by_hand.url()).await.expect("the server has no objection");
+    assert_eq!(hears(&widened).await, ["$js.>", "_INBOX.>"], "nats-server now looks at it");
+
+    let server = server(&site, version, "").await;
+    let gate = Library::start(&site, &server, async |request: Arc<AuthRequest>| {
+        match request.credential() {
+            Credential::Password { user, .. } => {
+                Ok(User::in_account("APP").scoped("reader").named("u").tag(user))
+            }
+            _ => Err(Refusal::deny("no password")),
+        }
+    })
+    .await;
+    let connect = async |tag: &str| login(tag).connect(server.url()).await;
+    let red = connect("team:red").await.expect("one literal token");
+    assert_eq!(hears(&red).await, ["_INBOX.>", "red.>"]);
+    let widening =
+        ["team:$js", "team:$SYS", "team:_INBOX", "team:>", "team:*", "team:a.b", "team:"];
+    for tag in widening {
+        assert!(connect(tag).await.is_err(), "{tag}");
+    }
+    let mut expected = vec![Reason::Admitted];
+    expected.extend(widening.map(|_| Reason::UnsafeTemplateValue));
+    assert_eq!(gate.reasons(), expected);
+    Outcome::passed([
+        "the server puts any text after the colon into the template",
+        "a literal token is the one subject that is granted",
+        "wildcards, several tokens and reserved names are refused",
+    ])
+}
+
+async fn hears(client: &Client) -> Vec<String> {
+    let info = user_info(client).await.expect("an answer");
+    let allow = info.permissions["subscribe"]["allow"].as_array().cloned().unwrap_or_default();
+    let mut allow: Vec<String> =
+        allow.iter().filter_map(|subject| Some(subject.as_str()?.to_owned())).collect();
+    allow.sort();
+    allow
 }

@@ -37,7 +37,7 @@ pub(super) async fn allowed_accounts(mode: Mode, version: Version) -> Outcome {
     if version.minor < 11 {
         return Outcome::absent("`auth_callout.allowed_accounts` came with 2.11");
     }
-    let variation = Variation { allowed_accounts: Some(vec!["APP"]) };
+    let variation = Variation { allowed_accounts: Some(vec!["APP"]), ..Variation::default() };
     let mut site = Site::new(mode, version, &variation);
     // A user of the server's own in an account that the callout has no say in, and one where it has.
     site.server = site

@@ -42,7 +42,7 @@ pub(super) fn site(mode: Mode, version: Version, variation: &Variation) -> Site 
     let sentinel = Sentinel { credentials: sentinel_key.file(&sentinel_jwt), jwt: sentinel_jwt };
     let mut preload = vec![(callout.public.clone(), callout_jwt)];
     preload.push((system.public.clone(), maker.account(&Account::new("SYS", system.id()))));
-    preload.extend(placed.iter().map(|p| (p.own.public.clone(), maker.application(p))));
+    preload.extend(placed.iter().map(|p| (p.own.public.clone(), maker.application(p, variation))));
     let auth_jwt = FixedUser::new("callgate", auth.public.parse().expect("a key"))
         .sign(&callout.key(), maker.now)
         .expect("a JWT");
@@ -116,9 +116,9 @@ impl Maker {
         self.account(&Account { signing_keys, external_authorization, ..account })
     }
 
-    fn application(&self, placed: &Placed) -> String {
-        let template =
-            Rights::new(["probe.open.>", "$SYS.REQ.USER.INFO"], ["{{name()}}.>", "_INBOX.>"]);
+    fn application(&self, placed: &Placed, variation: &Variation) -> String {
+        let hears = variation.reader_hears.unwrap_or("{{name()}}.>");
+        let template = Rights::new(["probe.open.>", "$SYS.REQ.USER.INFO"], [hears, "_INBOX.>"]);
         let reader = Scope { role: "reader".to_owned(), key: placed.reader.id(), template };
         self.account(&Account {
             signing_keys: vec![placed.signing.id()],

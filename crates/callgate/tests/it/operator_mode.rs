@@ -131,6 +131,19 @@ async fn what_a_scoped_key_would_expand_must_be_one_literal_token() {
     bench.refused(operator.request(), Reason::UnsafeTemplateValue).await;
 }
 
+/// `{{tag(team)}}` is what follows the colon, and a template may name more than one.
+#[tokio::test]
+async fn what_a_scoped_key_would_take_out_of_a_tag_is_checked_as_well() {
+    let operator = Operator::new();
+    let scoped = |tag: &str| User::in_account("APP").scoped("reader").tag(tag);
+    for value in ["$js", "$SYS", "_INBOX", "_r_", "", "x:$js", "x:y:_inbox"] {
+        let bench = operator.gate(&operator.callout, scoped(&format!("team:{value}")));
+        bench.refused(operator.request(), Reason::UnsafeTemplateValue).await;
+    }
+    let bench = operator.gate(&operator.callout, scoped("team:red:a$"));
+    assert_eq!(bench.admitted(operator.request()).await["nats"]["tags"], json!(["team:red:a$"]));
+}
+
 #[tokio::test]
 async fn an_account_or_scope_without_a_key_is_refused() {
     let operator = Operator::new();

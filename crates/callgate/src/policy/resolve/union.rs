@@ -11,6 +11,7 @@ use crate::{
         grant::shown,
         permissions::{Access, Permissions, Responses, Rules},
         role::Role,
+        scope::{literal_name, literal_tag},
         settings::Inbox,
         template::{MAX_SUBJECTS, Pattern, Rule, TemplateError, encode},
     },
@@ -206,19 +207,13 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
             let detail = format!("account `{account}` has no scoped signing key `{scope}`");
             return Err(Denial::new(Reason::PolicyError, detail));
         }
-        for text in std::iter::once(self.inputs.user).chain(tags.iter().map(String::as_str)) {
-            let literal = text.parse::<SubjectToken>().is_ok() && !text.contains(['{', '}']);
-            if !literal {
-                let why = format!("scope `{scope}`: `{}` is not one literal token", shown(text));
-                return Err(unsafe_value(why));
-            }
-        }
-        // nats-io/jwt `TagList` lower-cases: `Red` would have what is meant for `red`.
-        if let Some(tag) = tags.iter().find(|tag| tag.chars().any(char::is_uppercase)) {
-            let why = format!("scope `{scope}`: the tag `{}` has capitals", shown(tag));
-            return Err(unsafe_value(why));
-        }
-        Ok(())
+        let literal = |what: &str, text: &str, checked: Result<(), &'static str>| {
+            checked.map_err(|why| {
+                unsafe_value(format!("scope `{scope}`: the {what} `{}` {why}", shown(text)))
+            })
+        };
+        literal("user name", self.inputs.user, literal_name(self.inputs.user))?;
+        tags.iter().try_for_each(|tag| literal("tag", tag, literal_tag(tag)))
     }
 }
 

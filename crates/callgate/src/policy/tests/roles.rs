@@ -184,7 +184,7 @@ fn a_scoped_role_stands_alone_and_its_name_and_tags_are_tokens() {
     for name in [">", "*", "a.b", "a b", "", "{{x}}", "a\u{200b}"] {
         assert_refused(Scene::new().resolve(&policy, &red(name)), Reason::UnsafeTemplateValue);
     }
-    for team in ["a.b", ">x.y", "a b", "Red", "{{name()}}"] {
+    for team in ["a.b", ">x.y", "a b", "Red", "{{name()}}", "$js", "x:$js", "_INBOX", "x:"] {
         let identity = claims("u", json!({ "team": team }));
         assert_refused(Scene::new().resolve(&policy, &identity), Reason::UnsafeTemplateValue);
     }

@@ -41,6 +41,14 @@ impl Gate {
     /// # Panics
     /// If it does not become ready.
     pub async fn start(site: &Site, servers: &[&NatsServer]) -> Self {
+        Self::start_and_hear(site, servers, "ready: answering").await
+    }
+
+    /// The same, and waits until its log says this.
+    ///
+    /// # Panics
+    /// If it does not say so.
+    pub async fn start_and_hear(site: &Site, servers: &[&NatsServer], says: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("callgate-gate-").tempdir().expect("a folder");
         let (users, roles) = users(site.mode);
         let urls: Vec<String> = servers.iter().map(|server| server.url()).collect();
@@ -56,7 +64,7 @@ impl Gate {
             write_private(&folder.path().join(name), text);
         }
         let mut process = gate::start(folder.path(), &Launch::default());
-        process.wait_for_stderr("ready: answering").await;
+        process.wait_for_stderr(says).await;
         Self { process, folder }
     }
 

@@ -74,6 +74,8 @@ scenarios! {
     "the server's log learns one of two texts": BOTH, library::refusal_texts;
     "an answer in clear to an encrypted request is taken": ENCRYPTED, answers::in_clear;
     "a wrong xkey drops the request, and the service says so": ENCRYPTED, service::wrong_xkey;
+    "the service is not ready in another account than the one that is stated":
+        OPERATOR, service::stated_account;
     "answers for others, from the past or by strangers are refused": BOTH, answers::misdirected;
     "logins and refusals are told in the system account": BOTH, events::told;
     "a session ends with its user JWT": BOTH, lifetime::session_ends;

@@ -70,6 +70,21 @@ fn a_key_of_another_account_is_named() {
 }
 
 #[test]
+fn a_callout_account_that_is_certainly_another_is_named() {
+    let stated = |account: &str| {
+        let line = format!("callout_account = \"{account}\"\n");
+        move |config: &mut String, _: &Path| {
+            *config = config.replacen("[[accounts]]", &format!("{line}[[accounts]]"), 1);
+        }
+    };
+    refused("issuer.callout_account", "is the account `APP`", stated("APP"));
+    let other = Pair::generate(KeyKind::Account).public;
+    refused("issuer.callout_account", "another key than issuer.account", stated(&other));
+    let (code, output) = checked(stated("AUTH"));
+    assert_eq!(code, 0, "{output}");
+}
+
+#[test]
 fn a_seed_of_another_kind_is_named() {
     refused("issuer.seed", "this is a user seed", |_, folder| {
         fs::write(folder.join("issuer.nk"), Pair::generate(KeyKind::User).seed()).unwrap();

@@ -7,7 +7,9 @@ use async_nats::Client;
 use callgate::{
     Callgate,
     authn::Chain,
-    responder::{OwnAccount, Responder, ResponderOptions, other_responders, own_account},
+    responder::{
+        OwnAccount, Responder, ResponderOptions, other_responders, own_account as ask_who_we_are,
+    },
 };
 use callgate_authenticators::file_watch::Stamp;
 use tokio::{
@@ -23,6 +25,7 @@ use crate::{
     config::{Config, Overrides, Surroundings},
     health::Health,
     nats::{self, Link, NatsSettings},
+    own_account::{self, Checked},
     reload::Reloader,
     watchdog,
 };
@@ -91,6 +94,7 @@ pub(crate) async fn run(
         membership: Membership::Outside,
         retry_at: Instant::now(),
         told_waiting: None,
+        told_unverified: None,
     };
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -149,6 +153,8 @@ struct Service {
     membership: Membership,
     retry_at: Instant,
     told_waiting: Option<String>,
+    /// The `issuer.callout_account` that was said to be beyond comparison.
+    told_unverified: Option<String>,
 }
 
 impl Service {
@@ -190,14 +196,14 @@ impl Service {
     }
 
     async fn become_ready(&mut self, connection: u64) -> Result<(), String> {
-        let own = own_account(&self.client).await.map_err(|error| error.to_string())?;
+        let own = ask_who_we_are(&self.client).await.map_err(|error| error.to_string())?;
         self.check_own_account(&own)?;
         self.gate.learn_callout_account(&own.account);
         if matches!(self.membership, Membership::Outside) {
             self.join().await?;
         }
         // Asked after the subscription on the same connection: the answer confirms it.
-        own_account(&self.client).await.map_err(|error| error.to_string())?;
+        ask_who_we_are(&self.client).await.map_err(|error| error.to_string())?;
         if let Membership::Inside { confirmed_on, .. } = &mut self.membership {
             *confirmed_on = Some(connection);
         }
@@ -217,22 +223,21 @@ impl Service {
         Ok(())
     }
 
-    fn check_own_account(&self, own: &OwnAccount) -> Result<(), String> {
-        if self.keys.operator_mode && own.account != self.keys.subject.as_str() {
-            return Err(format!(
-                "we are in the account {}, but issuer.account is {}: use credentials of the \
-                 callout account",
-                own.account, self.keys.subject
-            ));
+    /// The gate's own account is the one that the configuration says, as far as the server tells.
+    fn check_own_account(&mut self, own: &OwnAccount) -> Result<(), String> {
+        let stated = self.gate.stated_callout_account();
+        match own_account::check(own, &self.keys, stated.as_deref())? {
+            Checked::AsStated => {}
+            Checked::NameNotTold if self.told_unverified == stated => {}
+            Checked::NameNotTold => {
+                warn!(
+                    "issuer.callout_account cannot be compared: this server tells accounts by their \
+                     keys only; write the key that issuer.account has, or leave it out"
+                );
+                self.told_unverified = stated;
+            }
         }
-        match self.gate.stated_callout_account() {
-            Some(stated) if stated != own.account && !self.keys.operator_mode => Err(format!(
-                "we are in the account `{}`, but issuer.callout_account says `{stated}`: correct \
-                 one of them",
-                own.account
-            )),
-            Some(_) | None => Ok(()),
-        }
+        Ok(())
     }
 
     async fn join(&mut self) -> Result<(), String> {

@@ -25,3 +25,32 @@ pub(super) async fn wrong_xkey(mode: Mode, version: Version) -> Outcome {
     assert_eq!(decision.reason, "cannot_decrypt", "{decision:?}");
     Outcome::passed(["the request is dropped", "the log says `cannot_decrypt`"])
 }
+
+/// Accounts are keys in operator mode, and not every server line tells their names.
+pub(super) async fn stated_account(mode: Mode, version: Version) -> Outcome {
+    let site = Site::new(mode, version, &Variation::default());
+    let server = server(&site, version, "").await;
+    let stating = async |account: &str, says: &str| {
+        let mut site = site.clone();
+        let line = format!("[issuer]\ncallout_account = \"{account}\"");
+        site.gate = site.gate.replacen("[issuer]", &line, 1);
+        Gate::start_and_hear(&site, &[&server], says).await
+    };
+    let own = site.signers.callout_account.as_deref().expect("operator mode");
+    stating(own, "ready: answering").await;
+    stating("AUTH", "ready: answering").await;
+    if version.minor < 12 {
+        let gate = stating("GATE", "ready: answering").await;
+        assert_eq!(gate.log().matches("cannot be compared").count(), 1, "{}", gate.log());
+        return Outcome::passed([
+            "the account's key and its name are taken",
+            "this line does not tell the name: the log says that nothing was compared",
+        ]);
+    }
+    let gate = stating("GATE", "but issuer.callout_account says `GATE`").await;
+    assert!(!gate.log().contains("ready: answering"), "{}", gate.log());
+    Outcome::passed([
+        "the account's key and its name are taken",
+        "with another name it is not ready, and says why",
+    ])
+}

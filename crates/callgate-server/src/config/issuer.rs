@@ -65,7 +65,8 @@ pub(super) fn read(
 
     let accounts = accounts(root, &mut settings);
     if let (Some(callout), Some(accounts)) = (&account, &accounts) {
-        let keys = operator::Keys { callout, issuer: signer.as_ref(), accounts };
+        let stated = callout_account.as_deref();
+        let keys = operator::Keys { callout, stated, issuer: signer.as_ref(), accounts };
         operator::check(&keys, share, root.report());
     }
     let assemble = || {

@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub struct OwnAccount {
     /// The account: a name in configuration mode, a public key in operator mode.
     pub account: String,
+    /// In operator mode its name, from servers that say it: 2.12 and later do.
+    pub account_name: Option<String>,
     /// Whether we may ourselves publish requests, and so make them up.
     pub may_forge_requests: bool,
 }
@@ -29,6 +31,8 @@ struct Info {
 #[derive(Deserialize)]
 struct Data {
     account: String,
+    #[serde(default)]
+    account_name: Option<String>,
     #[serde(default)]
     permissions: Option<Permissions>,
 }
@@ -60,8 +64,9 @@ pub async fn own_account(client: &Client) -> Result<OwnAccount, ServeError> {
         .map_err(|error| not_confirmed(error.to_string()))?;
     let info: Info = serde_json::from_slice(&answer.payload)
         .map_err(|_| not_confirmed("the answer is not the JSON that servers send".to_owned()))?;
-    let may_forge_requests = info.data.permissions.as_ref().is_none_or(may_publish_requests);
-    Ok(OwnAccount { account: info.data.account, may_forge_requests })
+    let Data { account, account_name, permissions } = info.data;
+    let may_forge_requests = permissions.as_ref().is_none_or(may_publish_requests);
+    Ok(OwnAccount { account, account_name, may_forge_requests })
 }
 
 fn may_publish_requests(permissions: &Permissions) -> bool {

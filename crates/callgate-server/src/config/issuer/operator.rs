@@ -11,6 +11,8 @@ use super::SigningAccount;
 pub(super) struct Keys<'a> {
     /// `issuer.account`.
     pub(super) callout: &'a AccountKey,
+    /// `issuer.callout_account`: its name, or its key again.
+    pub(super) stated: Option<&'a str>,
     /// `issuer.seed`.
     pub(super) issuer: Option<&'a AccountSigner>,
     /// `[[accounts]]`.
@@ -44,6 +46,11 @@ pub(super) fn check(keys: &Keys<'_>, shares_callout_account: bool, report: &Repo
              account that users may be placed in (name, id, seed)",
         );
     }
+    if let Some(stated) = keys.stated
+        && let Some(message) = another_account(keys, stated)
+    {
+        report.fault("issuer.callout_account", message);
+    }
     let uses = uses(keys);
     for (index, later) in uses.iter().enumerate() {
         let Some(earlier) = uses.iter().take(index).find(|earlier| earlier.key == later.key) else {
@@ -57,6 +64,21 @@ pub(super) fn check(keys: &Keys<'_>, shares_callout_account: bool, report: &Repo
             report.fault(later.path.clone(), message);
         }
     }
+}
+
+/// Why the account that is stated is certainly not the callout account.
+fn another_account(keys: &Keys<'_>, stated: &str) -> Option<String> {
+    let id = keys.callout.as_str();
+    let mut others = keys.accounts.iter().filter(|account| account.id.as_str() != id);
+    if let Some(other) = others.find(|other| stated == other.name || stated == other.id.as_str()) {
+        return Some(format!(
+            "is the account `{}` of [[accounts]], whose id is not issuer.account: users are placed \
+             there; write the name of the callout account, or leave it out",
+            other.name.escape_debug()
+        ));
+    }
+    let another_key = stated != id && stated.parse::<AccountKey>().is_ok();
+    another_key.then(|| "is another key than issuer.account: leave it out".to_owned())
 }
 
 fn uses<'a>(keys: &Keys<'a>) -> Vec<Use<'a>> {

@@ -100,7 +100,7 @@ impl UsersFile {
     fn start(context: BuildContext, settings: Settings) -> Self {
         let Settings { path, shown_path, fall_through, stamp, users } = settings;
         let costs = context.shared.password_costs().enrol();
-        costs.set(users.costs().clone());
+        put_in_force(&context, &costs, &users);
         reload::tell_unrestricted(&context.name, &users);
         let (background, watched) = (context.background, path.clone());
         let users = ArcSwap::from_pointee(users);
@@ -203,7 +203,6 @@ impl Inner {
                     return Some(true);
                 }
                 let proven = attempt.run(scratch);
-                // Every login computes the same hashes, so this tells nothing about the user.
                 if scratch.take_shortage() {
                     return None;
                 }
@@ -251,6 +250,14 @@ impl std::fmt::Debug for Inner {
 
 /// Distinct sets of hash parameters.
 type Costs = BTreeSet<crate::passwords::Cost>;
+
+/// From now on every login lasts as long as the dearest of these hashes, too.
+fn put_in_force(context: &BuildContext, place: &Enrolment, users: &UserTable) {
+    place.set(users.costs().clone());
+    if context.background {
+        context.shared.measure_passwords();
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -49,6 +49,15 @@ impl Shared {
         &self.password_costs
     }
 
+    /// Measures what the sets of hash parameters in force take, on the pool's threads while nobody
+    /// waits there. Call it after they have changed.
+    pub fn measure_passwords(&self) {
+        if self.password_costs.all().len() > 1 {
+            let costs = Arc::clone(&self.password_costs);
+            self.password_pool.when_idle(move |scratch| costs.measure_one(scratch));
+        }
+    }
+
     /// The thing of type `T` under `key`, made now if nobody holds one.
     ///
     /// `make` runs under a lock: it should only create, not load.

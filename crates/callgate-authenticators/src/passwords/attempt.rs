@@ -1,11 +1,17 @@
 //! One verification, at a cost that does not depend on who is asked for.
 
-use std::{hint::black_box, sync::Arc};
+use std::{
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use callgate::secret::Secret;
 
 use super::{
     cost::{Cost, Scratch},
+    durations::burn,
+    force::{Costs, Fill, Measured},
     stored::StoredPassword,
 };
 
@@ -16,8 +22,8 @@ pub struct Attempt {
     pub stored: Option<StoredPassword>,
     /// What the client sent.
     pub password: Secret,
-    /// Every set of parameters in force.
-    pub costs: Arc<Vec<Cost>>,
+    /// The sets of parameters in force.
+    pub costs: Arc<Costs>,
 }
 
 impl Attempt {
@@ -26,21 +32,59 @@ impl Attempt {
         self.costs.is_empty() && self.own_cost().is_none()
     }
 
-    /// Computes every set of parameters in force once, and one digest as for clear text. True if the
-    /// password is right.
+    /// Computes one hash, and one digest as for clear text, and lasts as long as the dearest set of
+    /// parameters in force. True if the password is right.
+    ///
+    /// The hash is the user's own; whoever has none pays for one of the dearest set. If the user's
+    /// takes less, what is missing is burnt.
     pub fn run(&self, scratch: &mut Scratch) -> bool {
-        let own = self.own_cost();
-        for cost in self.costs.iter().filter(|cost| Some(**cost) != own) {
-            cost.pretend(self.password.expose().as_bytes(), scratch);
-        }
+        let began = Instant::now();
         // Clear text is compared as a digest, which takes a microsecond: nobody is spared it.
         if !matches!(self.stored, Some(StoredPassword::Clear(_))) {
             black_box(StoredPassword::clear(self.password.expose()));
         }
+        let Some(own) = self.own_cost() else {
+            let dearest = self.costs.dearest();
+            if let Some(dearest) = dearest {
+                dearest.cost.pretend(self.password.expose().as_bytes(), scratch);
+            }
+            let right = self.verify(scratch);
+            note(dearest, began.elapsed(), scratch);
+            return right;
+        };
+        let right = self.verify(scratch);
+        let took = began.elapsed();
+        self.fill(own, began, took, scratch);
+        note(self.costs.find(own), took, scratch);
+        right
+    }
+
+    fn verify(&self, scratch: &mut Scratch) -> bool {
         self.stored.as_ref().is_some_and(|stored| stored.verify(&self.password, scratch))
+    }
+
+    /// `own` was computed in `took`; what does the dearest take more?
+    fn fill(&self, own: Cost, began: Instant, took: Duration, scratch: &mut Scratch) {
+        match self.costs.fill(own) {
+            Fill::Nothing => {}
+            Fill::Until(end) => burn(end, || began.elapsed()),
+            Fill::More(more) => burn(took + more, || began.elapsed()),
+            Fill::Hash(dearest) => {
+                let began = Instant::now();
+                dearest.cost.pretend(self.password.expose().as_bytes(), scratch);
+                note(Some(dearest), began.elapsed(), scratch);
+            }
+        }
     }
 
     fn own_cost(&self) -> Option<Cost> {
         self.stored.as_ref().and_then(StoredPassword::cost)
+    }
+}
+
+/// Without memory nothing was computed, and so nothing measured.
+fn note(set: Option<&Measured>, took: Duration, scratch: &Scratch) {
+    if let Some(set) = set.filter(|_| !scratch.is_short()) {
+        set.durations.record(took);
     }
 }

@@ -1,5 +1,8 @@
 //! The parameters of a hash: what it costs, and the bounds within which it may cost that.
 
+use std::{num::NonZeroU32, time::Duration};
+
+use aws_lc_rs::pbkdf2;
 use zeroize::Zeroizing;
 
 use super::stored::StoredError;
@@ -148,14 +151,11 @@ impl Cost {
             }
             Self::Pbkdf2 { digest, rounds, length } => {
                 let mut out = Zeroizing::new(vec![0; length]);
-                match digest {
-                    Digest::Sha256 => {
-                        pbkdf2::pbkdf2_hmac::<sha2::Sha256>(password, salt, rounds, &mut out);
-                    }
-                    Digest::Sha512 => {
-                        pbkdf2::pbkdf2_hmac::<sha2::Sha512>(password, salt, rounds, &mut out);
-                    }
-                }
+                let algorithm = match digest {
+                    Digest::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
+                    Digest::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
+                };
+                pbkdf2::derive(algorithm, NonZeroU32::new(rounds)?, salt, password, &mut out);
                 Some(out)
             }
         }
@@ -164,6 +164,33 @@ impl Cost {
     /// Costs what a real hash would, for nobody.
     pub(super) fn pretend(self, password: &[u8], scratch: &mut Scratch) {
         std::hint::black_box(self.derive(password, &[0x5A; 16], scratch));
+    }
+
+    /// The same outside any login, and so counted nowhere. False if there is no memory for it.
+    pub(super) fn try_out(self, scratch: &mut Scratch) -> bool {
+        std::hint::black_box(self.hash(b"a password", &[0x5A; 16], scratch)).is_some()
+    }
+
+    /// About how long it takes on one core of a server of these years.
+    pub fn estimate(self) -> Duration {
+        let nanoseconds = match self {
+            Self::Argon2id { version: _, memory, passes, lanes: _, length: _ } => {
+                700 * u64::from(memory) * u64::from(passes)
+            }
+            Self::Scrypt { log_n, r, p, length: _ } => {
+                330 * (1 << log_n) * u64::from(r) * u64::from(p)
+            }
+            Self::Bcrypt { cost } => 50_000 * (1 << cost),
+            Self::Pbkdf2 { digest, rounds, length } => {
+                // Each piece of the output as long as the digest takes all rounds.
+                let (round, piece) = match digest {
+                    Digest::Sha256 => (200, 32),
+                    Digest::Sha512 => (600, 64),
+                };
+                round * u64::from(rounds) * if length > piece { 2 } else { 1 }
+            }
+        };
+        Duration::from_nanos(nanoseconds)
     }
 }
 
@@ -191,6 +218,11 @@ impl Scratch {
         std::mem::take(&mut self.short)
     }
 
+    /// True if memory was missing and nobody was told yet.
+    pub(super) fn is_short(&self) -> bool {
+        self.short
+    }
+
     fn blocks(&mut self, count: usize) -> Option<&mut [argon2::Block]> {
         let missing = count.saturating_sub(self.blocks.len());
         self.blocks.try_reserve_exact(missing).ok()?;
@@ -214,6 +246,25 @@ impl std::fmt::Debug for Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn estimates_are_of_the_right_size() {
+        let length = 32;
+        for (cost, milliseconds) in [
+            (
+                Cost::Argon2id { version: 19, memory: 19 * 1024, passes: 2, lanes: 1, length },
+                10..60,
+            ),
+            (Cost::Scrypt { log_n: 17, r: 8, p: 1, length }, 150..700),
+            (Cost::Bcrypt { cost: 12 }, 100..500),
+            (Cost::Bcrypt { cost: 16 }, 1_600..8_000),
+            (Cost::Pbkdf2 { digest: Digest::Sha256, rounds: 600_000, length }, 50..600),
+            (Cost::Pbkdf2 { digest: Digest::Sha512, rounds: 210_000, length: 64 }, 50..600),
+        ] {
+            let estimate = cost.estimate().as_millis();
+            assert!(milliseconds.contains(&estimate), "{cost:?}: {estimate} ms");
+        }
+    }
 
     #[test]
     fn a_hash_that_could_not_be_computed_is_told_once_and_is_no_wrong_password() {

@@ -72,6 +72,18 @@ struct Inner {
     closed: bool,
     /// How many there have been.
     numbers: u64,
+    /// What is done while nobody waits, and whether a thread is at it.
+    pastime: Option<Pastime>,
+    passing: bool,
+}
+
+/// Work in pieces; false says that it is done.
+type Pastime = Arc<dyn Fn(&mut Scratch) -> bool + Send + Sync>;
+
+/// What a thread does next.
+enum Turn {
+    Job(Job),
+    Pastime(Pastime),
 }
 
 struct Job {
@@ -143,6 +155,14 @@ impl PasswordPool {
         result.unwrap_or(Err(Overloaded.into()))
     }
 
+    /// Does `work` while nobody waits, again and again until it says false, on one thread at a time.
+    /// It takes the place of what was given here before.
+    pub fn when_idle(&self, work: impl Fn(&mut Scratch) -> bool + Send + Sync + 'static) {
+        self.state.lock().pastime = Some(Arc::new(work));
+        self.started.get_or_init(|| start(self.workers, &self.state));
+        self.state.arrived.notify_one();
+    }
+
     /// As if each piece of work took this long of late.
     #[cfg(test)]
     pub(super) fn at_pace(self, pace: Duration) -> Self {
@@ -206,14 +226,17 @@ impl State {
         Ok(Ticket { state: self, source, number, in_queue: true })
     }
 
-    /// The next job that is worth doing; `None` when the pool is gone.
-    fn next(&self) -> Option<Job> {
+    /// The next job that is worth doing, or else the pastime; `None` when the pool is gone.
+    fn next(&self) -> Option<Turn> {
         let mut inner = self.lock();
         loop {
             if inner.closed {
                 return None;
             }
             let Some(job) = inner.queue.pop() else {
+                if let Some(pastime) = inner.begin_pastime() {
+                    return Some(Turn::Pastime(pastime));
+                }
                 inner = self.arrived.wait(inner).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
@@ -229,7 +252,21 @@ impl State {
                 continue;
             }
             inner.busy += 1;
-            return Some(job);
+            return Some(Turn::Job(job));
+        }
+    }
+
+    fn pass_time(&self, pastime: &Pastime, scratch: &mut Scratch) {
+        let goes_on =
+            catch_unwind(AssertUnwindSafe(|| pastime(scratch))).unwrap_or_else(|_panic| {
+                *scratch = Scratch::default();
+                false
+            });
+        let mut inner = self.lock();
+        inner.busy = inner.busy.saturating_sub(1);
+        inner.passing = false;
+        if !goes_on && inner.pastime.as_ref().is_some_and(|now| Arc::ptr_eq(now, pastime)) {
+            inner.pastime = None;
         }
     }
 
@@ -244,6 +281,13 @@ impl State {
 }
 
 impl Inner {
+    fn begin_pastime(&mut self) -> Option<Pastime> {
+        let pastime = self.pastime.clone().filter(|_| !self.passing)?;
+        self.passing = true;
+        self.busy += 1;
+        Some(pastime)
+    }
+
     /// When new work of `source` would be finished, with a reserve of a quarter of the wait for
     /// others who have their turn before. Without it a full queue is one where everybody is nearly
     /// too late, and many would be refused only when their turn comes.
@@ -293,7 +337,14 @@ fn start(workers: usize, state: &Arc<State>) -> usize {
         let thread = thread::Builder::new().name(format!("password-{number}"));
         let work = move || {
             let mut scratch = Scratch::default();
-            while let Some(job) = state.next() {
+            while let Some(turn) = state.next() {
+                let job = match turn {
+                    Turn::Job(job) => job,
+                    Turn::Pastime(pastime) => {
+                        state.pass_time(&pastime, &mut scratch);
+                        continue;
+                    }
+                };
                 let (began, derived) = (Instant::now(), scratch.derived());
                 job.work.run(&mut scratch);
                 state.done((scratch.derived() != derived).then(|| began.elapsed()));

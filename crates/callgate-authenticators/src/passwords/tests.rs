@@ -12,7 +12,7 @@ use callgate::{
 };
 use tokio::time::Instant;
 
-use super::*;
+use super::{force::Fill, *};
 
 const RIGHT: &str = "correct horse";
 
@@ -154,23 +154,98 @@ fn derived(stored: Option<&str>, costs: &Arc<CostsInForce>) -> u64 {
     scratch.derived()
 }
 
+/// As many hashes as the pool computes while nobody waits; how many those were.
+fn measured(costs: &CostsInForce) -> usize {
+    let mut scratch = Scratch::default();
+    let hashes = std::iter::repeat_with(|| costs.measure_one(&mut scratch));
+    let number = hashes.take_while(|measured| *measured).count();
+    assert_eq!(scratch.derived(), 0, "no login's time is told by it");
+    number
+}
+
 #[test]
-fn every_attempt_computes_each_set_in_force_once_whoever_it_is_for() {
+fn every_attempt_computes_one_hash_whoever_it_is_for() {
     let costs = Arc::new(CostsInForce::default());
     let (first, second) = (costs.enrol(), costs.enrol());
     assert_eq!(derived(None, &costs), 0);
     assert_eq!(derived(Some("clear"), &costs), 0);
     first.set(costs_of(&HASHES[..1]));
     second.set(costs_of(&[HASHES[0], "clear"]));
+    assert_eq!(measured(&costs), 0, "one set needs no measurement");
     for who in [None, Some("clear"), Some(HASHES[0])] {
         assert_eq!(derived(who, &costs), 1);
     }
-    second.set(costs_of(&[HASHES[0], HASHES[2], HASHES[3], HASHES[6], HASHES[8]]));
-    for who in [None, Some("clear"), Some(HASHES[0]), Some(HASHES[3]), Some(HASHES[8])] {
-        assert_eq!(derived(who, &costs), 3);
+    second.set(costs_of(&HASHES));
+    let sets = costs.all().len();
+    assert_eq!(sets, 6);
+    assert!(measured(&costs) >= sets);
+    for who in [None, Some("clear")].into_iter().chain(HASHES.map(Some)) {
+        assert_eq!(derived(who, &costs), 1, "{who:?}");
     }
     drop(second);
-    assert_eq!(derived(None, &costs), 1);
+    assert_eq!((costs.all().len(), derived(None, &costs)), (1, 1));
+}
+
+#[test]
+fn until_the_dearest_hash_was_measured_it_is_computed_beside_a_cheaper_one() {
+    let costs = Arc::new(CostsInForce::default());
+    let place = costs.enrol();
+    let (cheap, dear) = (HASHES[6], HASHES[2]);
+    place.set(costs_of(&[cheap, dear]));
+    assert_eq!(costs.all().dearest().unwrap().cost, Cost::Bcrypt { cost: 4 }, "as estimated");
+    assert_eq!([derived(Some(cheap), &costs), derived(Some(cheap), &costs)], [2, 1]);
+    // What was measured stays known while the set is in force.
+    place.set(costs_of(&[cheap, dear, HASHES[0]]));
+    assert_eq!(derived(Some(cheap), &costs), 1);
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Two sets, the first of which takes `own` and the second, dearer one `dear`, as measured thrice.
+fn two_sets(own: Duration, dear: Duration) -> (Arc<Costs>, Cost, Cost) {
+    let costs = Arc::new(CostsInForce::default());
+    let of = |hash| StoredPassword::parse(hash).unwrap().cost().unwrap();
+    let (cheap, expensive) = (of(HASHES[6]), of(HASHES[2]));
+    let place = costs.enrol();
+    place.set([cheap, expensive].into());
+    let sets = costs.all();
+    for (cost, took) in [(cheap, own), (expensive, dear)] {
+        (0..3).for_each(|_| sets.find(cost).unwrap().durations.record(took));
+    }
+    (sets, cheap, expensive)
+}
+
+#[test]
+fn a_cheaper_hash_is_filled_up_to_what_the_dearest_took() {
+    for (own, dear, expected) in [
+        (MS, MS * 80, "Until(80ms)"),
+        (MS * 70, MS * 80, "Until(80ms)"),
+        // The longer of two that are nearly alike would be longer than either.
+        (MS * 71, MS * 80, "More(9ms)"),
+        (MS * 79, MS * 80, "More(1ms)"),
+    ] {
+        let (sets, cheap, expensive) = two_sets(own, dear);
+        assert_eq!(format!("{:?}", sets.fill(cheap)), expected);
+        assert!(matches!(sets.fill(expensive), Fill::Nothing));
+        // One that a reload took out of force is filled up, too.
+        let gone = Cost::Bcrypt { cost: 5 };
+        assert!(matches!(sets.fill(gone), Fill::Until(end) if end == dear));
+    }
+    // What was measured counts, not what was estimated.
+    let (sets, estimated_cheaper, _) = two_sets(MS * 80, MS);
+    assert_eq!(sets.dearest().unwrap().cost, estimated_cheaper);
+}
+
+#[test]
+fn an_attempt_lasts_as_long_as_the_dearest_hash_and_a_right_password_no_shorter() {
+    let (costs, _, _) = two_sets(MS, MS * 50);
+    for word in [RIGHT, "wrong"] {
+        let stored = Some(StoredPassword::parse(HASHES[6]).unwrap());
+        let attempt = Attempt { stored, password: Secret::new(word), costs: Arc::clone(&costs) };
+        let began = std::time::Instant::now();
+        assert_eq!(attempt.run(&mut Scratch::default()), word == RIGHT);
+        assert!(began.elapsed() >= MS * 50, "{word}");
+    }
 }
 
 fn source(number: u8) -> SourceKey {
@@ -340,6 +415,27 @@ async fn only_hashing_tells_how_long_a_hash_takes() {
     // The thread measures after it has answered: a second answer says that it has.
     assert_eq!(pool.run(source(1), in_a_minute(), |_| true).await, Ok(true));
     assert!(pool.pace() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn what_is_done_while_nobody_waits_goes_on_until_it_is_done_and_lets_logins_pass() {
+    let pool = PasswordPool::new(1);
+    let (told, pieces) = mpsc::sync_channel(0);
+    pool.when_idle(move |_| told.send(()).is_ok());
+    // The thread is at it, and a login is served between two pieces.
+    pieces.recv().unwrap();
+    let mut login = Box::pin(pool.run(source(1), in_a_minute(), |_| 1));
+    assert!(futures_util::poll!(&mut login).is_pending());
+    pieces.recv().unwrap();
+    assert_eq!(login.await, Ok(1));
+    assert_eq!(
+        pool.pace(),
+        PasswordPool::new(1).pace(),
+        "it tells nothing of how long a login takes"
+    );
+    drop(pieces);
+    pool.when_idle(|_| panic!("on purpose"));
+    assert_eq!(pool.run(source(1), in_a_minute(), |_| 2).await, Ok(2));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Inner, entry::Entry, table::UserTable};
+use super::{Inner, entry::Entry, put_in_force, table::UserTable};
 use crate::settings::Report;
 
 /// How many names a line of the log shows.
@@ -26,7 +26,7 @@ impl Inner {
             return;
         };
         tell_unrestricted(name, &users);
-        self.costs.set(users.costs().clone());
+        put_in_force(&self.context, &self.costs, &users);
         let old = self.users.swap(Arc::new(users));
         tell_revoked(name, &old, &self.users.load());
     }

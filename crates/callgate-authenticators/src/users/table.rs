@@ -57,7 +57,6 @@ impl UserTable {
         };
         let prefix = format!("{shown_path}: ");
         let table = Self::read(Table::root(&document, &prefix, report, &context.sources), context);
-        warn_of_costs(&table, shown_path, report);
         warn_of_modes(&table, path, shown_path, report);
         (report.fault_count() == before).then_some(table)
     }
@@ -183,18 +182,5 @@ fn warn_of_modes(table: &UserTable, path: &Path, shown_path: &str, report: &Repo
     let readable = || Sources::readable_by_others(path).filter(|_| secret);
     for warning in Sources::writable_by_others(path).into_iter().chain(readable()) {
         report.warn(shown_path, warning);
-    }
-}
-
-fn warn_of_costs(table: &UserTable, shown_path: &str, report: &Report) {
-    let sets = table.costs.len();
-    if sets > 1 {
-        report.warn(
-            shown_path,
-            format!(
-                "hashes have {sets} different sets of parameters, and every password login pays \
-                 for one of each, so that its time tells nothing: hash all with the same"
-            ),
-        );
     }
 }

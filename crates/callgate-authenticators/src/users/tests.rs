@@ -30,6 +30,11 @@ const HASH: &str = "$argon2id$v=19$m=64,t=2,p=1$e6/13tu7V6o15jwnpJRyTg$kf0QnvWVm
 /// Of `right`, with other parameters.
 const OTHER_HASH: &str = "$argon2id$v=19$m=64,t=1,p=1$rTWG8D4HgDDmnPO+F+Jcyw$vgKQSViUovo5Kgj27Q/csdbrn+kuZRWYE0GTomc70kg";
 
+/// Of `right`, by Python's bcrypt and by passlib, as cheap as can be.
+const BCRYPT: &str = "$2b$04$ieAKwI9B3Zv9OuCNxR52Ne.Pg1CrXCQzT95ldDFWjM7AnHe9Z5gFq";
+const PBKDF2: &str =
+    "$pbkdf2-sha256$100$RiillFLqHcOY03rvHUMIAQ$R3PDX82fZy.rtqtw4XzqY/O2svS0Sil0IAt.xKlODC4";
+
 struct Folder(tempfile::TempDir);
 
 impl Folder {

@@ -129,11 +129,3 @@ fn a_key_that_signs_service_tokens_cannot_log_in() {
     let faults = build_from(TABLE, &context).1;
     assert!(faults[0].contains("also signs service tokens"), "{faults:?}");
 }
-
-#[test]
-fn hashes_with_different_parameters_in_one_file_are_warned_about() {
-    let users = format!(r#"{{ "a": {{ "pass": "{HASH}" }}, "b": {{ "pass": "{OTHER_HASH}" }} }}"#);
-    let (built, _, warnings) = build_from(TABLE, &Folder::with(&users).context());
-    assert!(built.is_some());
-    assert!(warnings[0].contains("2 different sets of parameters"), "{warnings:?}");
-}

@@ -150,6 +150,31 @@ async fn a_remembered_password_still_ends_with_the_entry() {
     assert_eq!(answer(&users, at(1_767_225_600)).await, Err(Some(Reason::UserExpired)));
 }
 
+#[tokio::test]
+async fn users_of_one_file_may_have_hashes_of_different_kinds() {
+    let users = serde_json::json!({
+        "argon2id": {"pass": HASH},
+        "another": {"pass": OTHER_HASH},
+        "bcrypt": {"pass": BCRYPT},
+        "pbkdf2": {"pass": PBKDF2},
+        "clear": {"pass": "right"},
+        "sensor": {"token": "t"},
+    });
+    let folder = Folder::with(&users.to_string());
+    let mut context = folder.context();
+    context.cache = CacheSettings { passwords: Duration::ZERO, ..context.cache };
+    let (built, faults, warnings) = build_from(TABLE, &context);
+    assert_eq!((faults, warnings), (vec![], vec![]));
+    let file = built.unwrap();
+    for user in ["argon2id", "another", "bcrypt", "pbkdf2", "clear"] {
+        assert_eq!(outcome(&file, user, "right").await, Ok(()), "{user}");
+        let wrong = outcome(&file, user, "wrong").await;
+        assert_eq!(wrong, Err(Some(Reason::BadPassword)), "{user}");
+    }
+    assert_eq!(outcome(&file, "sensor", "right").await, Err(Some(Reason::BadPassword)));
+    assert_eq!(outcome(&file, "nobody", "right").await, Err(Some(Reason::UnknownUser)));
+}
+
 /// True if the password is remembered after a good login.
 async fn remembers(context: &BuildContext, word: &str) -> bool {
     let users = build(context);

@@ -262,14 +262,21 @@ impl<'a> Table<'a> {
         self.raw(key)?.seed()
     }
 
-    /// A file name, made absolute or relative to the base folder. The file is not looked at.
-    pub fn file(&mut self, key: &str) -> Option<PathBuf> {
+    /// A file name, made absolute or relative to the base folder. The file is not looked at: that is
+    /// for whoever reads it.
+    pub fn file_name(&mut self, key: &str) -> Option<PathBuf> {
         let text = self.string(key)?;
         if text.is_empty() {
             self.fault(key, "must not be empty");
             return None;
         }
-        let path = self.sources.resolve(&text);
+        Some(self.sources.resolve(&text))
+    }
+
+    /// The same for a file that is not as private as a seed: if others may write it, that is a
+    /// warning.
+    pub fn file(&mut self, key: &str) -> Option<PathBuf> {
+        let path = self.file_name(key)?;
         if let Some(warning) = Sources::writable_by_others(&path) {
             self.warn(key, warning);
         }

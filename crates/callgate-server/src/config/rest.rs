@@ -123,10 +123,10 @@ fn login(
         None => table.secret("password"),
     };
     let token = table.secret("token");
-    let nkey = table.seed("nkey").and_then(|seed| user_seed(table, seed));
+    let nkey = table.seed("nkey").and_then(|seed| user_seed(table, "nkey", seed));
     let creds = match &overrides.nats_creds {
         Some(path) => creds_file(table, path),
-        None => table.file("creds").and_then(|path| creds_file(table, &path)),
+        None => table.file_name("creds").and_then(|path| creds_file(table, &path)),
     };
     if table.report().fault_count() > before {
         return None;
@@ -181,7 +181,7 @@ fn login_in_url(servers: &[ServerAddr]) -> Option<Login> {
     Some(Login::Password { user, password: Secret::new(password) })
 }
 
-fn user_seed(table: &Table<'_>, seed: Seed) -> Option<Secret> {
+fn user_seed(table: &Table<'_>, key: &str, seed: Seed) -> Option<Secret> {
     let kind = seed.kind();
     let pair = match kind {
         KeyKind::User => KeyPair::from_seed(seed),
@@ -194,20 +194,16 @@ fn user_seed(table: &Table<'_>, seed: Seed) -> Option<Secret> {
             Err(KeyError::WrongKind { found, wanted })
         }
     };
-    pair.map(|pair| pair.seed()).map_err(|error| table.fault("nkey", error)).ok()
+    pair.map(|pair| pair.seed()).map_err(|error| table.fault(key, error)).ok()
 }
 
+/// The text of a credentials file, which holds a seed and is as private as one.
 fn creds_file(table: &Table<'_>, path: &std::path::Path) -> Option<Secret> {
-    if let Some(warning) = Sources::readable_by_others(path) {
-        table.warn("creds", warning);
-    }
-    match table.sources().secret_file(path) {
-        Ok(text) => Some(text),
-        Err(error) => {
-            table.fault("creds", error);
-            None
-        }
-    }
+    let told = |error| table.fault("creds", error);
+    let (seed, warning) = table.sources().seed_file(path).map_err(told).ok()?;
+    warning.into_iter().for_each(|warning| table.warn("creds", warning));
+    user_seed(table, "creds", seed)?;
+    table.sources().secret_file(path).map_err(told).ok()
 }
 
 fn tls(table: &mut Table<'_>) -> Option<TlsSettings> {

@@ -170,10 +170,41 @@ fn a_seed_that_others_may_write_is_a_fault_and_one_they_may_read_a_warning() {
     refused(&folder, &["issuer.seed", "may be written by others", "chmod 600"]);
 }
 
+#[test]
+fn a_credentials_file_is_as_private_as_the_seed_in_it() {
+    let folder = good();
+    let path = folder.path().join("nats.creds");
+    let seed = Nkey::user().seed();
+    write_private(&path, &format!("-----BEGIN USER NKEY SEED-----\n{seed}\n------END------\n"));
+    edit(folder.path(), |text| {
+        text.replace("nkey = { file = \"auth.nk\" }", "creds = \"nats.creds\"")
+    });
+    let check = ["check", "--config", "callgate.toml"];
+    let flag = [&check[..], &["--nats-creds", "nats.creds"]].concat();
+    for arguments in [&check[..], &flag] {
+        let with_mode = |mode| {
+            set_mode(&path, mode);
+            callgate_in(folder.path(), arguments)
+        };
+        for open in ["0666", "0622", "0660"] {
+            let ran = with_mode(open);
+            assert_eq!(ran.code, 2, "{open}: {ran:?}");
+            has(&ran.stdout, &["error: nats.creds: ", "may be written by others", "chmod 600"]);
+        }
+        let ran = with_mode("0644");
+        has(&ran.stdout, &["warning: nats.creds: ", "others may read it", "chmod 600"]);
+        assert!(!ran.text().contains("may be written"), "{ran:?}");
+        assert!(!with_mode("0600").stdout.contains("others may"), "{ran:?}");
+    }
+    write_private(&path, &Nkey::account().seed());
+    refused(&folder, &["nats.creds", "account", "a user seed (SU…)"]);
+}
+
 const LYING_OPEN: &str = r#"
 [nats]
 servers = "nats://127.0.0.1:4222"
-creds = "creds"
+user = "auth"
+password = { env = "PASSWORD" }
 tls = { cert = "cert.pem", key = "key.pem" }
 [issuer]
 seed = { file = "issuer.nk" }
@@ -186,7 +217,7 @@ file = "users.json"
 fn a_configuration_and_its_files_that_lie_open_are_warned_about() {
     let folder = good();
     let path = |name: &str| folder.path().join(name);
-    for name in ["creds", "cert.pem", "key.pem"] {
+    for name in ["cert.pem", "key.pem"] {
         write_private(&path(name), "x");
         set_mode(&path(name), "0666");
     }
@@ -196,8 +227,6 @@ fn a_configuration_and_its_files_that_lie_open_are_warned_about() {
     let ran = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
     for (key, words) in [
         ("", "callgate.toml` may be written by others"),
-        ("nats.creds: ", "creds` may be written by others"),
-        ("nats.creds: ", "creds` holds a secret and others may read it"),
         ("nats.tls.key: ", "key.pem` may be written by others"),
         ("nats.tls.key: ", "key.pem` holds a secret and others may read it"),
         ("users.json: ", "users.json` holds a secret and others may read it"),

@@ -89,6 +89,10 @@ pub(crate) fn load(overrides: &Overrides, surroundings: &Surroundings) -> Loaded
     let base = overrides.config.as_deref().and_then(Path::parent);
     let base = base.filter(|base| !base.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let sources = Sources::new(base);
+    let sources = match &overrides.config {
+        Some(path) => sources.for_document(path),
+        None => sources,
+    };
     let document = document(overrides, &sources, &report);
     let open = overrides.config.as_deref().and_then(Sources::writable_by_others);
     if let Some(warning) = open {

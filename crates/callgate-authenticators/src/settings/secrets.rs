@@ -31,8 +31,8 @@ impl Item<'_> {
         self.parsed(secret)
     }
 
-    /// A seed, written as a secret. A file that others may write is a fault, one that they may
-    /// read a warning.
+    /// A seed, written as a secret. A file that others may write is a fault, also if it is the
+    /// configuration itself; one that they may read is a warning.
     pub fn seed(&self) -> Option<Seed> {
         let found = match self.place()? {
             Place::File(path) => self.sources.seed_file(&self.sources.resolve(&path)),
@@ -40,7 +40,7 @@ impl Item<'_> {
                 .sources
                 .secret_variable(&name)
                 .and_then(|secret| find(&secret, format!("the environment variable `{name}`"))),
-            Place::Plain(secret) => find(&secret, "the value".to_owned()),
+            Place::Plain(secret) => self.sources.own_seed(&secret).map(|seed| (seed, None)),
         };
         let (seed, warning) = self.parsed(found)?;
         warning.into_iter().for_each(|warning| self.warn(warning));

@@ -68,6 +68,7 @@ type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 #[derive(Clone)]
 pub struct Sources {
     base: PathBuf,
+    document: Option<PathBuf>,
     environment: Lookup,
     read: Arc<Mutex<BTreeMap<PathBuf, Stamp>>>,
 }
@@ -86,6 +87,7 @@ impl Sources {
     pub fn new(base: impl Into<PathBuf>) -> Self {
         Self {
             base: base.into(),
+            document: None,
             environment: Arc::new(|name| std::env::var(name).ok()),
             read: Arc::default(),
         }
@@ -98,6 +100,12 @@ impl Sources {
         lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
         Self { environment: Arc::new(lookup), ..self }
+    }
+
+    /// For the values of this file: a seed that is written in it makes it a seed file.
+    #[must_use]
+    pub fn for_document(self, path: impl Into<PathBuf>) -> Self {
+        Self { document: Some(path.into()), ..self }
     }
 
     /// The same, with paths relative to the working folder: those of a command line.
@@ -214,6 +222,19 @@ impl Sources {
         })?;
         let readable = format!("`{name}` holds a seed and others may read it: `chmod 600 {name}`");
         Ok((seed, access.readable_by_others(Reader::this().as_ref()).then_some(readable)))
+    }
+
+    /// The seed that is written in the document itself.
+    ///
+    /// # Errors
+    /// If it is none, or others may write the document.
+    pub fn own_seed(&self, text: &Secret) -> Result<Seed, SourceError> {
+        let document = self.document.as_deref();
+        if let Some(path) = document.filter(|path| Self::writable_by_others(path).is_some()) {
+            return Err(SourceError::WritableByOthers(path.display().to_string()));
+        }
+        Seed::find(text.expose())
+            .map_err(|error| SourceError::NoSeed { origin: "the value".to_owned(), error })
     }
 
     /// A warning if others than its owner may write a file that decides about anything.

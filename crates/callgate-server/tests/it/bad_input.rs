@@ -200,6 +200,47 @@ fn a_credentials_file_is_as_private_as_the_seed_in_it() {
     refused(&folder, &["nats.creds", "account", "a user seed (SU…)"]);
 }
 
+#[test]
+fn a_seed_in_a_configuration_that_others_may_write_is_a_fault() {
+    let folder = good();
+    let path = folder.path().join("callgate.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let curve = CurveKey::generate().seed();
+    let (user, account) = (Nkey::user().seed(), Nkey::account().seed());
+    let plain = |seed: &str| format!("\"{seed}\"");
+    let cases = [
+        ("{ file = \"issuer.nk\" }", plain(&account), "issuer.seed"),
+        ("[{ file = \"xkey.xk\" }]", plain(&curve), "issuer.xkeys"),
+        (
+            "[{ file = \"xkey.xk\" }]",
+            format!("[{{ file = \"xkey.xk\" }}, {}]", plain(&curve)),
+            "issuer.xkeys[1]",
+        ),
+        ("{ file = \"auth.nk\" }", plain(&user), "nats.nkey"),
+    ];
+    for (before, seed, key) in cases {
+        assert!(text.contains(before), "{text}");
+        fs::write(&path, text.replace(before, &seed)).unwrap();
+        for (mode, code, words) in [
+            ("0666", 2, "callgate.toml` holds a seed and may be written by others"),
+            ("0620", 2, "callgate.toml` holds a seed and may be written by others"),
+            ("0600", 0, "a secret in the configuration itself"),
+        ] {
+            set_mode(&path, mode);
+            let ran = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
+            assert_eq!(ran.code, code, "{key} {mode}: {ran:?}");
+            let line = ran.stdout.lines().find(|line| line.contains(words));
+            assert!(line.is_some_and(|line| line.contains(&format!(" {key}: "))), "{ran:?}");
+        }
+    }
+    // Without a seed in it, it is warned about as ever.
+    fs::write(&path, &text).unwrap();
+    set_mode(&path, "0666");
+    let ran = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    has(&ran.stdout, &["warning: ", "callgate.toml` may be written by others, who then decide"]);
+}
+
 const LYING_OPEN: &str = r#"
 [nats]
 servers = "nats://127.0.0.1:4222"

@@ -7,6 +7,7 @@ mod issuer;
 mod policy;
 mod rest;
 mod roles;
+mod tls;
 
 use std::{
     collections::BTreeSet,

@@ -141,9 +141,7 @@ fn options(settings: &NatsSettings) -> Result<ConnectOptions, ConnectError> {
         Login::Token(token) => options.token(token.expose().to_owned()),
         Login::Nkey(seed) => options.nkey(seed.expose().to_owned()),
         Login::Creds(text) => {
-            // Secrets are trimmed, but the parser wants the end of the last line.
-            let text = Zeroizing::new(format!("{}\n", text.expose()));
-            options.credentials(&text).map_err(|error| ConnectError(error.to_string()))?
+            with_credentials(text).map_err(|error| ConnectError(error.to_string()))?
         }
     };
     if let Some(ca) = &settings.tls.ca {
@@ -159,6 +157,16 @@ fn options(settings: &NatsSettings) -> Result<ConnectOptions, ConnectError> {
         options = options.tls_first();
     }
     Ok(options)
+}
+
+/// Options with the login of a credentials file.
+///
+/// # Errors
+/// If it is none.
+pub(crate) fn with_credentials(text: &Secret) -> std::io::Result<ConnectOptions> {
+    // Secrets are trimmed, but the parser wants the end of the last line.
+    let text = Zeroizing::new(format!("{}\n", text.expose()));
+    ConnectOptions::new().credentials(&text)
 }
 
 /// True if TLS must be up before we say who we are, whatever a server, or somebody on the way to it,

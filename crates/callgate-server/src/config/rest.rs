@@ -9,18 +9,16 @@ use callgate::{
     policy::settings::SessionSettings,
     secret::Secret,
 };
-use callgate_authenticators::{
-    kind::CacheSettings,
-    settings::{Sources, Table},
-};
+use callgate_authenticators::{kind::CacheSettings, settings::Table};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
     Admission,
     flags::{self, Overrides},
+    tls,
 };
 use crate::{
-    nats::{Login, NatsSettings, TlsSettings},
+    nats::{self, Login, NatsSettings},
     telemetry::LogFormat,
 };
 
@@ -46,7 +44,7 @@ pub(super) fn nats(
     let mut table = if there { root.table("nats")? } else { root.empty("nats") };
     let servers = servers(&mut table, overrides, overridden);
     let login = login(&mut table, overrides, overridden, servers.as_deref());
-    let tls = tls(&mut table);
+    let tls = tls::read(&mut table);
     let queue = queue(&mut table);
     if tls.as_ref().is_some_and(|tls| tls.required)
         && servers.iter().flatten().any(|server| server.scheme() == "ws")
@@ -88,7 +86,12 @@ fn servers(
         .map(|text| {
             // The text may hold a password, so it is not repeated.
             let wrong = "is no server address: write such as \"nats://127.0.0.1:4222\"";
-            text.parse().map_err(|_| table.fault("servers", wrong)).ok()
+            let reachable = |server: &ServerAddr| !server.host().is_empty() && server.port() != 0;
+            let server = text.parse().ok().filter(reachable);
+            server.or_else(|| {
+                table.fault("servers", wrong);
+                None
+            })
         })
         .collect();
     servers.into_iter().collect()
@@ -118,6 +121,9 @@ fn login(
     }
     let before = table.report().fault_count();
     let user = overrides.nats_user.clone().or_else(|| table.string("user"));
+    if user.as_deref() == Some("") {
+        table.fault("user", "must not be empty");
+    }
     let password = match &overrides.nats_password {
         Some(flag) => flags::secret(flag, "password", table),
         None => table.secret("password"),
@@ -203,34 +209,16 @@ fn creds_file(table: &Table<'_>, path: &std::path::Path) -> Option<Secret> {
     let (seed, warning) = table.sources().seed_file(path).map_err(told).ok()?;
     warning.into_iter().for_each(|warning| table.warn("creds", warning));
     user_seed(table, "creds", seed)?;
-    table.sources().secret_file(path).map_err(told).ok()
-}
-
-fn tls(table: &mut Table<'_>) -> Option<TlsSettings> {
-    let Some(mut tls) = table.table("tls") else {
-        return (!table.has("tls")).then(TlsSettings::default);
-    };
-    let (ca, cert, key) = (tls.file("ca"), tls.file("cert"), tls.file("key"));
-    let first = tls.boolean("first").unwrap_or_default();
-    let identity = match (cert, key) {
-        (Some(cert), Some(key)) => Some((cert, key)),
-        (None, None) => None,
-        (Some(_), None) | (None, Some(_)) => {
-            tls.fault_here("`cert` and `key` belong together");
-            None
-        }
-    };
-    for (name, path) in [("ca", &ca), ("cert", &identity.as_ref().map(|pair| pair.0.clone()))] {
-        if let Some(Err(error)) = path.as_ref().map(|path| tls.sources().read(path)) {
-            tls.fault(name, error);
-        }
+    let text = table.sources().secret_file(path).map_err(told).ok()?;
+    if let Err(error) = nats::with_credentials(&text) {
+        let path = path.display();
+        table.fault(
+            "creds",
+            format!("`{path}` is no credentials file as `nsc generate creds` writes it: {error}"),
+        );
+        return None;
     }
-    let open = identity.as_ref().and_then(|(_, key)| Sources::readable_by_others(key));
-    if let Some(warning) = open {
-        tls.warn("key", warning);
-    }
-    tls.finish();
-    Some(TlsSettings { required: true, ca, identity, first })
+    Some(text)
 }
 
 fn queue(table: &mut Table<'_>) -> Option<String> {

@@ -175,7 +175,11 @@ fn a_credentials_file_is_as_private_as_the_seed_in_it() {
     let folder = good();
     let path = folder.path().join("nats.creds");
     let seed = Nkey::user().seed();
-    write_private(&path, &format!("-----BEGIN USER NKEY SEED-----\n{seed}\n------END------\n"));
+    let text = format!(
+        "-----BEGIN NATS USER JWT-----\nx.y.z\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    );
+    write_private(&path, &text);
     edit(folder.path(), |text| {
         text.replace("nkey = { file = \"auth.nk\" }", "creds = \"nats.creds\"")
     });
@@ -239,6 +243,35 @@ fn a_seed_in_a_configuration_that_others_may_write_is_a_fault() {
     let ran = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     has(&ran.stdout, &["warning: ", "callgate.toml` may be written by others, who then decide"]);
+}
+
+#[test]
+fn a_login_or_an_address_that_can_never_work_is_a_fault() {
+    let seed = Nkey::user().seed();
+    let seed = format!("-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n");
+    let nkey = "nkey = { file = \"auth.nk\" }";
+    for (before, after, words) in [
+        (nkey, "creds = \"nats.creds\"", "nats.creds: "),
+        (nkey, "creds = \"users.json\"", "nats.creds: "),
+        (nkey, "creds = \"auth.nk\"", "nats.creds: "),
+        (nkey, "user = \"\"\npassword = \"x\"", "nats.user: must not be empty"),
+        ("\"nats://127.0.0.1:4222\"", "\"\"", "nats.servers: is no server address"),
+        ("\"nats://127.0.0.1:4222\"", "\"nats://\"", "nats.servers: is no server address"),
+        ("\"nats://127.0.0.1:4222\"", "\"nats://:4222\"", "nats.servers: is no server address"),
+        (
+            "\"nats://127.0.0.1:4222\"",
+            "\"nats://127.0.0.1:0\"",
+            "nats.servers: is no server address",
+        ),
+    ] {
+        let folder = good();
+        write_private(&folder.path().join("nats.creds"), &seed);
+        edit(folder.path(), |text| {
+            assert!(text.contains(before), "{text}");
+            text.replace(before, after)
+        });
+        refused(&folder, &[words]);
+    }
 }
 
 const LYING_OPEN: &str = r#"

@@ -107,6 +107,44 @@ async fn a_server_with_tls_is_joined_by_its_authority() {
     assert_eq!(pair.gate.metric("callgate_nats_connected").await, 1.0);
 }
 
+/// What TLS could never be spoken with is told before a server is asked.
+#[test]
+fn files_that_are_of_no_use_for_tls_are_faults() {
+    let (authority, other) = (Authority::new("ours"), Authority::new("theirs"));
+    let ((certificate, key), (_, other_key)) = (authority.server_pem(), other.server_pem());
+    let cases = [
+        ("ca = \"absent.pem\"", "nats.tls.ca: cannot read"),
+        ("ca = \"garbage\"", "nats.tls.ca: "),
+        ("ca = \"key.pem\"", "nats.tls.ca: "),
+        ("ca = \"broken.pem\"", "nats.tls.ca: "),
+        ("cert = \"cert.pem\"", "nats.tls: `cert` and `key` belong together"),
+        ("cert = \"cert.pem\"\nkey = \"absent.pem\"", "nats.tls.key: cannot read"),
+        ("cert = \"cert.pem\"\nkey = \"garbage\"", "nats.tls.key: "),
+        ("cert = \"cert.pem\"\nkey = \"cert.pem\"", "nats.tls.key: "),
+        ("cert = \"cert.pem\"\nkey = \"other.pem\"", "does not go with the certificate"),
+        ("cert = \"garbage\"\nkey = \"key.pem\"", "nats.tls.cert: "),
+    ];
+    for (table, words) in cases {
+        let folder = folder(&format!("servers = \"nats://127.0.0.1:1\"\n[nats.tls]\n{table}"));
+        for (name, text) in [
+            ("garbage", "hello\n"),
+            ("broken.pem", "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n"),
+            ("cert.pem", &certificate),
+            ("key.pem", &key),
+            ("other.pem", &other_key),
+        ] {
+            write_private(&folder.path().join(name), text);
+        }
+        let ran = check(&folder);
+        assert_eq!(ran.code, 2, "{table}: {ran:?}");
+        has(&ran.stdout, &[words, "1 fault"]);
+        let good = "ca = \"ca.pem\"\ncert = \"cert.pem\"\nkey = \"key.pem\"";
+        let path = folder.path().join("callgate.toml");
+        fs::write(&path, fs::read_to_string(&path).unwrap().replace(table, good)).unwrap();
+        assert_eq!(check(&folder).code, 0);
+    }
+}
+
 #[test]
 fn a_websocket_without_tls_is_a_fault_where_tls_is_asked_for() {
     let folder = folder("servers = [\"wss://127.0.0.1:1\", \"ws://127.0.0.1:2\"]\ntls = {}");

@@ -1,0 +1,93 @@
+//! `[nats.tls]`: every file is one that TLS can be spoken with, before a server is asked.
+
+use std::path::Path;
+
+use callgate_authenticators::settings::{Sources, Table};
+use rustls::{
+    RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
+};
+
+use crate::nats::TlsSettings;
+
+type Chain = Vec<CertificateDer<'static>>;
+
+/// Reads the table, and the files that it names.
+pub(super) fn read(nats: &mut Table<'_>) -> Option<TlsSettings> {
+    let Some(mut table) = nats.table("tls") else {
+        return (!nats.has("tls")).then(TlsSettings::default);
+    };
+    let (ca, cert, key) = (table.file("ca"), table.file("cert"), table.file("key"));
+    let first = table.boolean("first").unwrap_or_default();
+    if let Some(ca) = &ca {
+        authorities(&table, ca);
+    }
+    let identity = match (cert, key) {
+        (Some(cert), Some(key)) => {
+            check_identity(&table, &cert, &key);
+            Some((cert, key))
+        }
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            table.fault_here("`cert` and `key` belong together");
+            None
+        }
+    };
+    table.finish();
+    Some(TlsSettings { required: true, ca, identity, first })
+}
+
+fn authorities(table: &Table<'_>, path: &Path) {
+    let mut store = RootCertStore::empty();
+    for certificate in certificates(table, "ca", path).unwrap_or_default() {
+        if let Err(error) = store.add(certificate) {
+            let path = path.display();
+            table
+                .fault("ca", format!("`{path}` holds a certificate that is no authority: {error}"));
+        }
+    }
+}
+
+fn check_identity(table: &Table<'_>, cert: &Path, key: &Path) {
+    if let Some(warning) = Sources::readable_by_others(key) {
+        table.warn("key", warning);
+    }
+    let (chain, private) = (certificates(table, "cert", cert), private_key(table, key));
+    let (Some(chain), Some(private)) = (chain, private) else { return };
+    if let Err(error) = CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider()) {
+        let (cert, key) = (cert.display(), key.display());
+        table.fault("key", format!("`{key}` does not go with the certificate `{cert}`: {error}"));
+    }
+}
+
+/// The certificates of a file, of which there is at least one.
+fn certificates(table: &Table<'_>, key: &str, path: &Path) -> Option<Chain> {
+    let pem = table.sources().read(path).map_err(|error| table.fault(key, error)).ok()?;
+    let chain: Result<Chain, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Some(chain),
+        Ok(_) | Err(_) => {
+            let path = path.display();
+            table.fault(
+                key,
+                format!("`{path}` holds no certificate as PEM (-----BEGIN CERTIFICATE-----)"),
+            );
+            None
+        }
+    }
+}
+
+fn private_key(table: &Table<'_>, path: &Path) -> Option<PrivateKeyDer<'static>> {
+    let pem = table.sources().read(path).map_err(|error| table.fault("key", error)).ok()?;
+    let key = PrivateKeyDer::from_pem_slice(&pem);
+    key.map_err(|_| {
+        let path = path.display();
+        table.fault(
+            "key",
+            format!("`{path}` holds no private key as PEM (none with a passphrase can be used)"),
+        );
+    })
+    .ok()
+}

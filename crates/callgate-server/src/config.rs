@@ -4,6 +4,7 @@
 
 mod flags;
 mod issuer;
+mod login;
 mod policy;
 mod rest;
 mod roles;

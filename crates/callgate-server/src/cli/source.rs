@@ -51,7 +51,7 @@ impl Source {
         let path = |flag: &Option<PathBuf>, name| {
             flag.clone().or_else(|| variable(name).map(PathBuf::from))
         };
-        let overrides = Overrides {
+        let mut overrides = Overrides {
             config: self.config.clone(),
             nats_url: text(&self.nats_url, "CALLGATE_NATS_URL"),
             nats_user: text(&self.nats_user, "CALLGATE_NATS_USER"),
@@ -62,6 +62,12 @@ impl Source {
             users: path(&self.users, "CALLGATE_USERS"),
             admin_listen: text(&self.admin_listen, "CALLGATE_ADMIN_LISTEN"),
         };
+        // A login by flags replaces one of another kind by variables, as both replace the file's.
+        match (self.nats_user.is_some() || self.nats_password.is_some(), &self.nats_creds) {
+            (true, None) => overrides.nats_creds = None,
+            (false, Some(_)) => (overrides.nats_user, overrides.nats_password) = (None, None),
+            (true, Some(_)) | (false, None) => {}
+        }
         if overrides.config.is_some() && overrides.users.is_some() {
             return Err("--users (or CALLGATE_USERS) does not go with --config: name the users \
                         file in the configuration, as [authenticators.users] file"

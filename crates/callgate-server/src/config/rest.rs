@@ -3,24 +3,12 @@
 use std::{net::SocketAddr, time::Duration};
 
 use async_nats::ServerAddr;
-use callgate::{
-    RefusalStyle,
-    keys::{KeyError, KeyKind, KeyPair, Seed},
-    policy::settings::SessionSettings,
-    secret::Secret,
-};
+use callgate::{RefusalStyle, policy::settings::SessionSettings};
 use callgate_authenticators::{kind::CacheSettings, settings::Table};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::{
-    Admission,
-    flags::{self, Overrides},
-    tls,
-};
-use crate::{
-    nats::{self, Login, NatsSettings},
-    telemetry::LogFormat,
-};
+use super::{Admission, flags::Overrides, login, tls};
+use crate::{nats::NatsSettings, telemetry::LogFormat};
 
 /// `[log]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +31,7 @@ pub(super) fn nats(
     let there = root.has("nats");
     let mut table = if there { root.table("nats")? } else { root.empty("nats") };
     let servers = servers(&mut table, overrides, overridden);
-    let login = login(&mut table, overrides, overridden, servers.as_deref());
+    let login = login::read(&mut table, overrides, overridden, servers.as_deref());
     let tls = tls::read(&mut table);
     let queue = queue(&mut table);
     if tls.as_ref().is_some_and(|tls| tls.required)
@@ -95,130 +83,6 @@ fn servers(
         })
         .collect();
     servers.into_iter().collect()
-}
-
-fn login(
-    table: &mut Table<'_>,
-    overrides: &Overrides,
-    overridden: &mut Vec<String>,
-    servers: Option<&[ServerAddr]>,
-) -> Option<Login> {
-    let from_flags = overrides.nats_user.is_some()
-        || overrides.nats_password.is_some()
-        || overrides.nats_creds.is_some();
-    if from_flags {
-        // The file's password may go with the flag's user, and the other way round.
-        let replaced = [
-            ("user", overrides.nats_user.is_some()),
-            ("password", overrides.nats_password.is_some()),
-            ("creds", overrides.nats_creds.is_some()),
-        ];
-        for (key, flag) in replaced {
-            if flag && table.has(key) {
-                overridden.push(format!("nats.{key}"));
-            }
-        }
-    }
-    let before = table.report().fault_count();
-    let user = overrides.nats_user.clone().or_else(|| table.string("user"));
-    if user.as_deref() == Some("") {
-        table.fault("user", "must not be empty");
-    }
-    let password = match &overrides.nats_password {
-        Some(flag) => flags::secret(flag, "password", table),
-        None => table.secret("password"),
-    };
-    let token = table.secret("token");
-    let nkey = table.seed("nkey").and_then(|seed| user_seed(table, "nkey", seed));
-    let creds = match &overrides.nats_creds {
-        Some(path) => creds_file(table, path),
-        None => table.file_name("creds").and_then(|path| creds_file(table, &path)),
-    };
-    if table.report().fault_count() > before {
-        return None;
-    }
-    let ways = [
-        match (user, password) {
-            (Some(user), Some(password)) => Some(Login::Password { user, password }),
-            (None, None) => None,
-            (Some(_), None) => {
-                table.fault("password", "is missing: it belongs to `user` (or --nats-password)");
-                return None;
-            }
-            (None, Some(_)) => {
-                table.fault("user", "is missing: it belongs to `password` (or --nats-user)");
-                return None;
-            }
-        },
-        token.map(Login::Token),
-        nkey.map(Login::Nkey),
-        creds.map(Login::Creds),
-    ];
-    let mut ways = ways.into_iter().flatten();
-    match (ways.next(), ways.next()) {
-        (Some(login), None) => Some(login),
-        (Some(_), Some(_)) => {
-            table.fault_here(
-                "has several logins: keep one of user and password, token, nkey, creds",
-            );
-            None
-        }
-        (None, _) => {
-            if let Some(login) = servers.and_then(login_in_url) {
-                table.warn("servers", "a password in a URL: use user and password, as a secret");
-                return Some(login);
-            }
-            if !table.has("tls") {
-                table.fault_here(
-                    "says not who Callgate is: give user and password, token, nkey or creds of a \
-                     user in auth_callout.auth_users",
-                );
-                return None;
-            }
-            Some(Login::None)
-        }
-    }
-}
-
-/// `nats://user:password@host`: the client itself does not use it.
-fn login_in_url(servers: &[ServerAddr]) -> Option<Login> {
-    let server = servers.iter().find(|server| server.has_user_pass())?;
-    let (user, password) = (server.username()?.to_owned(), server.password().unwrap_or_default());
-    Some(Login::Password { user, password: Secret::new(password) })
-}
-
-fn user_seed(table: &Table<'_>, key: &str, seed: Seed) -> Option<Secret> {
-    let kind = seed.kind();
-    let pair = match kind {
-        KeyKind::User => KeyPair::from_seed(seed),
-        KeyKind::Operator
-        | KeyKind::Account
-        | KeyKind::Server
-        | KeyKind::Cluster
-        | KeyKind::Curve => {
-            let (found, wanted) = (format!("the seed of {kind}"), "a user seed (SU…)".to_owned());
-            Err(KeyError::WrongKind { found, wanted })
-        }
-    };
-    pair.map(|pair| pair.seed()).map_err(|error| table.fault(key, error)).ok()
-}
-
-/// The text of a credentials file, which holds a seed and is as private as one.
-fn creds_file(table: &Table<'_>, path: &std::path::Path) -> Option<Secret> {
-    let told = |error| table.fault("creds", error);
-    let (seed, warning) = table.sources().seed_file(path).map_err(told).ok()?;
-    warning.into_iter().for_each(|warning| table.warn("creds", warning));
-    user_seed(table, "creds", seed)?;
-    let text = table.sources().secret_file(path).map_err(told).ok()?;
-    if let Err(error) = nats::with_credentials(&text) {
-        let path = path.display();
-        table.fault(
-            "creds",
-            format!("`{path}` is no credentials file as `nsc generate creds` writes it: {error}"),
-        );
-        return None;
-    }
-    Some(text)
 }
 
 fn queue(table: &mut Table<'_>) -> Option<String> {

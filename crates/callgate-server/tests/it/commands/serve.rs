@@ -1,9 +1,11 @@
 //! `callgate serve` from flags and variables, over a file and without one.
 
-use callgate_testkit::NatsServer;
-use serde_json::json;
+use callgate_testkit::{NatsServer, Nkey};
+use serde_json::{Value, json};
 
-use crate::support::{Pair, callgate_in, command, connect, has, run, serve, serve_with};
+use crate::support::{
+    Pair, callgate_in, command, connect, has, run, serve, serve_with, write_private,
+};
 
 /// A pair whose gate has gone, so that another can be started by other means.
 async fn pair() -> Pair {
@@ -89,6 +91,71 @@ async fn a_flag_goes_before_a_variable_and_both_before_the_file() {
         let told = gate.record(0, &[&format!("\"key\":\"{key}\"")]).await;
         has(&told.to_string(), &["takes the place of a key in the file"]);
     }
+}
+
+/// What is named above the file, and which keys of the file it replaces.
+#[tokio::test]
+async fn a_login_by_flag_or_variable_replaces_one_of_another_kind_in_the_file() {
+    let pair = pair().await;
+    let (url, seed) = (pair.server.url(), Nkey::user().seed());
+    let creds = format!(
+        "-----BEGIN NATS USER JWT-----\nx.y.z\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    );
+    write_private(&pair.path("nats.creds"), &creds);
+    let nkey = "nkey = { file = \"auth.nk\" }";
+    let with_user = url.replace("nats://", "nats://watcher:watcher@");
+    let both = ["--nats-user", "watcher", "--nats-password", "env:PASSWORD"];
+    let variables = [("CALLGATE_NATS_USER", "watcher"), ("CALLGATE_NATS_PASSWORD", "watcher")];
+    let cases: [(&str, &[&str], &[(&str, &str)], &[&str]); 6] = [
+        (nkey, &both, &[], &["nats.nkey"]),
+        ("creds = \"absent.creds\"", &both, &[], &["nats.creds"]),
+        ("token = { env = \"UNSET\" }", &[], &variables, &["nats.token"]),
+        ("user = \"watcher\"\npassword = \"other\"", &both[2..], &[], &["nats.password"]),
+        (nkey, &["--nats-url", &with_user], &[], &["nats.nkey", "nats.servers"]),
+        // A flag goes before a variable, also if it names another kind.
+        (nkey, &both, &[("CALLGATE_NATS_CREDS", "nats.creds")], &["nats.nkey"]),
+    ];
+    let before = std::fs::read_to_string(pair.path("callgate.toml")).unwrap();
+    for (login, flags, variables, replaced) in cases {
+        pair.write("callgate.toml", before.replace(nkey, login));
+        let flags = [&["--config", "callgate.toml"], flags].concat();
+        let variables = [&[("PASSWORD", "watcher")], variables].concat();
+        let mut gate = serve_with(pair.folder.path(), &flags, &variables).await;
+        gate.ready().await;
+        let told = gate.records(0).iter().filter(|it| has_override(it)).count();
+        assert_eq!(told, replaced.len(), "{login}: {}", gate.log());
+        for key in replaced {
+            gate.record(0, &[&format!("\"key\":\"{key}\""), "takes the place"]).await;
+        }
+        gate.terminate().await;
+    }
+    let password = "user = \"watcher\"\npassword = \"watcher\"";
+    pair.write("callgate.toml", before.replace(nkey, password));
+    let check = |flags: &[&str], variables: &[(&str, &str)]| {
+        let arguments = [&["check", "--config", "callgate.toml"], flags].concat();
+        let mut check = command(pair.folder.path(), &arguments);
+        run(check.env("PASSWORD", "x").envs(variables.iter().copied()), b"")
+    };
+    let creds = ["--nats-creds", "nats.creds"];
+    for (flags, variables) in [(&creds[..], &[][..]), (&creds, &variables)] {
+        let ran = check(flags, variables);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    // Two on one level are one too many, and hide nothing.
+    let ran = check(&[&both[..], &["--nats-creds", "absent.creds"]].concat(), &[]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    has(&ran.stdout, &["nats: has several logins", "nats.creds: cannot read"]);
+    let ran = check(&["--nats-user", "watcher"], &[]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    pair.write("callgate.toml", &before);
+    let ran = check(&["--nats-user", "watcher"], &[]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    has(&ran.stdout, &["nats.password: is missing: it belongs to `user` (or --nats-password)"]);
+}
+
+fn has_override(record: &Value) -> bool {
+    record["message"].as_str().is_some_and(|message| message.contains("takes the place"))
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use crate::{decision::Reason, request::AuthRequest};
 
 mod chain;
 mod identity;
+mod stranger;
 pub(crate) mod waiting;
 
 pub use chain::{Chain, ChainAnswer, Link, Overloaded};
@@ -42,6 +43,12 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     /// Whether its source has loaded at least once.
     fn readiness(&self) -> Readiness {
         Readiness::Ready
+    }
+
+    /// The issuer whose tokens it takes, where tokens name theirs. It decides nothing: a token that
+    /// nobody took is explained with it, to the operator.
+    fn issuer(&self) -> Option<String> {
+        None
     }
 
     /// Ends background work; called when a newer configuration took its place.

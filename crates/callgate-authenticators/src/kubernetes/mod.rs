@@ -281,6 +281,10 @@ impl Authenticator for Kubernetes {
             (keys, _) => keys,
         }
     }
+
+    fn issuer(&self) -> Option<String> {
+        self.proof.issuer()?.known().map(|issuer| issuer.to_string())
+    }
 }
 
 impl fmt::Debug for Kubernetes {

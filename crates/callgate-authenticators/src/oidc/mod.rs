@@ -133,6 +133,10 @@ impl Authenticator for Oidc {
     fn readiness(&self) -> Readiness {
         self.signatures.readiness()
     }
+
+    fn issuer(&self) -> Option<String> {
+        Some(self.issuer.to_string())
+    }
 }
 
 /// The kind `oidc`.

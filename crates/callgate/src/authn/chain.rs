@@ -9,11 +9,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Authenticator, Decline, Identity, Readiness,
+    stranger::nobody_knows,
     waiting::{Crowd, NoRoom, Waiting},
 };
 use crate::{
     decision::{Denial, Reason},
-    request::{AuthRequest, Credential},
+    request::AuthRequest,
 };
 
 /// One authenticator in its place in the chain.
@@ -102,7 +103,7 @@ impl Chain {
             authenticator: None,
             not_mine: self.links.len(),
             took: Duration::ZERO,
-            result: Err(nobody_knows(request.credential())),
+            result: Err(nobody_knows(request.credential(), &self.links)),
         }
     }
 }
@@ -147,19 +148,4 @@ fn unavailable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Denia
         false => Reason::BackendUnavailable,
     };
     Denial::new(reason, error.to_string())
-}
-
-fn nobody_knows(credential: &Credential) -> Denial {
-    match credential {
-        Credential::Token(_) => Denial::new(Reason::BadToken, "no authenticator knows this token"),
-        Credential::Nkey(key) => {
-            Denial::new(Reason::BadSignature, format!("no authenticator knows the nkey {key}"))
-        }
-        Credential::Password { .. } => {
-            Denial::new(Reason::UnknownUser, "no authenticator takes passwords")
-        }
-        Credential::Certificate => {
-            Denial::new(Reason::UnknownUser, "no authenticator takes client certificates")
-        }
-    }
 }

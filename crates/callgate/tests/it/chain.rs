@@ -18,7 +18,9 @@ use callgate::{
     request::AuthRequest,
 };
 use callgate_testkit::Nkey;
+use data_encoding::BASE64URL_NOPAD;
 use futures_util::{FutureExt, future::BoxFuture};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::Bench;
@@ -157,6 +159,81 @@ async fn when_nobody_knows_it_the_kind_of_credential_is_the_reason() {
         let decision = bench.refused(request, reason).await;
         assert_eq!(decision.authenticator, None);
         assert_eq!(counts(&asked), [n + 1, n + 1]);
+    }
+}
+
+/// Takes tokens of this issuer; none of the tests has one.
+#[derive(Debug)]
+struct TokensOf(&'static str);
+
+impl Authenticator for TokensOf {
+    fn authenticate<'a>(
+        &'a self,
+        _request: &'a AuthRequest,
+    ) -> BoxFuture<'a, Result<Identity, Decline>> {
+        std::future::ready(Err(Decline::NotMine)).boxed()
+    }
+
+    fn issuer(&self) -> Option<String> {
+        Some(self.0.to_owned())
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_nobody_took_is_explained_by_its_issuer() {
+    let claims = |claims: &str| {
+        let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+        format!("{}.{}.AAAA", encode(r#"{"alg":"ES256"}"#), encode(claims))
+    };
+    let of = |issuer: &str| claims(&json!({ "iss": issuer }).to_string());
+    let unknown = "no authenticator knows this token";
+    let all = ["https://a.example/", "https://b.example/x", "https://c.example", "d"];
+    for (known, token, told) in [
+        (
+            &all[..1],
+            of("https://a.example"),
+            ": its issuer is `https://a.example`, known are \
+            `https://a.example/` (`step0`)",
+        ),
+        (
+            &all,
+            of("http://B.example/x"),
+            ": its issuer is `http://B.example/x`, known are \
+            `https://b.example/x` (`step1`)",
+        ),
+        (
+            &all[1..3],
+            of("https://e.example"),
+            ": its issuer is `https://e.example`, known are \
+            `https://b.example/x` (`step0`), `https://c.example` (`step1`)",
+        ),
+        (
+            &all,
+            of("e"),
+            ": its issuer is `e`, known are `https://a.example/` (`step0`), \
+            `https://b.example/x` (`step1`), `https://c.example` (`step2`) and others",
+        ),
+        (&[], of("e"), ": its issuer is `e`"),
+        // It comes from outside: short, and in one line.
+        (&[], of("a\n\u{202e}`b"), ": its issuer is `a\\n\\u{202e}`b`"),
+        (&[], of(&"x".repeat(101)), &format!(": its issuer is `{}…`", "x".repeat(100))),
+        // What names nobody, or cannot be read in one way only.
+        (&all, claims("{}"), ""),
+        (&all, claims(r#"{"iss":["https://a.example"]}"#), ""),
+        (&all, claims(r#"{"iss":"a","iss":"b"}"#), ""),
+        (&all, claims("no json"), ""),
+        (&all, "opaque".to_owned(), ""),
+    ] {
+        let link = |(place, issuer): (usize, &&'static str)| Link {
+            name: format!("step{place}").into(),
+            authenticator: Arc::new(TokensOf(issuer)),
+            timeout: TIMEOUT,
+            required: true,
+        };
+        let links: Vec<_> = known.iter().enumerate().map(link).collect();
+        let bench = Bench::new(|builder| builder.chain(Chain::new(links), policy(known.len())));
+        let decision = bench.refused(bench.request().token(&token), Reason::BadToken).await;
+        assert_eq!(decision.detail, format!("{unknown}{told}"));
     }
 }
 

@@ -11,6 +11,7 @@ use reqwest::{Certificate, Method, StatusCode, header};
 
 mod url;
 
+pub(crate) use url::shown;
 pub use url::{HttpUrl, UrlError};
 
 /// Longest answer that is read, in bytes.

@@ -21,6 +21,9 @@ pub enum UrlError {
     /// Something else than HTTP.
     #[error("the scheme of `{0}` is not https")]
     Scheme(String),
+    /// No issuer has these (OpenID Connect Core 1.0 section 2), and no document is found by them.
+    #[error("`{0}` has a query or a fragment, which no issuer has: write the text of `iss`")]
+    NoIssuer(String),
     /// A password in an address ends in a log.
     #[error("a URL must not contain a user or a password")]
     UserInfo,
@@ -54,6 +57,11 @@ impl HttpUrl {
         self.0.host_str().unwrap_or_default()
     }
 
+    /// The port, written or usual.
+    pub fn port(&self) -> Option<u16> {
+        self.0.port_or_known_default()
+    }
+
     /// The whole address.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
@@ -65,8 +73,9 @@ impl HttpUrl {
     }
 }
 
-// A mistyped address may hold a password before its `@`; what follows is what helps.
-fn shown(text: &str) -> String {
+/// An address as it was written, for a message. A mistyped one may hold a password before its `@`; what
+/// follows is what helps.
+pub(crate) fn shown(text: &str) -> String {
     let text = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
     text.chars().take(200).flat_map(char::escape_debug).collect()
 }

@@ -10,8 +10,11 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::source::{BoxSourceError, Fetched, KeySource};
-use crate::http_client::{HttpClient, HttpUrl, UrlError};
+use super::{
+    KeyHost,
+    source::{BoxSourceError, Fetched, KeySource},
+};
+use crate::http_client::{HttpClient, HttpUrl, UrlError, shown};
 
 const MAX_DEPTH: usize = 16;
 /// How long the address of the keys is believed before the document is asked again.
@@ -55,7 +58,7 @@ pub struct Discovery {
     /// The issuer, exactly.
     pub issuer: String,
     /// Hosts other than the issuer's that may serve its keys.
-    pub extra_hosts: Vec<String>,
+    pub extra_hosts: Vec<KeyHost>,
     /// Whether plain http is accepted.
     pub insecure_http: bool,
 }
@@ -65,8 +68,11 @@ impl Discovery {
     /// Discovery 1.0 section 4.1, which removes a slash at the issuer's end first).
     ///
     /// # Errors
-    /// If the issuer is no URL that may be fetched.
+    /// If the issuer is no URL that may be fetched, or has more than a path.
     pub fn document_url(&self) -> Result<HttpUrl, UrlError> {
+        if self.issuer.contains(['?', '#']) {
+            return Err(UrlError::NoIssuer(shown(&self.issuer)));
+        }
         let base = self.issuer.strip_suffix('/').unwrap_or(&self.issuer);
         HttpUrl::parse(&format!("{base}/.well-known/openid-configuration"), self.insecure_http)
     }
@@ -88,11 +94,16 @@ impl Discovery {
         let keys = keys.ok_or_else(|| DiscoveryError::NoKeys(url.clone()))?;
         let keys = HttpUrl::parse(keys, self.insecure_http)
             .map_err(|error| DiscoveryError::Url(url.clone(), error))?;
-        let listed = |host: &String| host.eq_ignore_ascii_case(keys.host());
-        match keys.host() == url.host() || self.extra_hosts.iter().any(listed) {
-            true => Ok(keys),
-            false => Err(DiscoveryError::OtherHost(url.clone(), keys.host().to_owned())),
+        if keys.host() == url.host() || self.extra_hosts.iter().any(|host| host.serves(&keys)) {
+            return Ok(keys);
         }
+        // One that is listed with another port: this one is missing.
+        let port = keys.port().filter(|_| self.extra_hosts.iter().any(|one| one.is_host_of(&keys)));
+        let host = match port {
+            Some(port) => format!("{}:{port}", keys.host()),
+            None => keys.host().to_owned(),
+        };
+        Err(DiscoveryError::OtherHost(url.clone(), host))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod discovery;
 mod file;
+mod host;
 mod keeper;
 mod key;
 mod set;
@@ -11,6 +12,7 @@ mod timing;
 
 pub use discovery::{Discovery, DiscoveryError, DiscoverySource};
 pub use file::{FileError, FileSource};
+pub use host::{HostError, KeyHost};
 pub use key::{JsonWebKey, Reading};
 pub use set::{KeySet, KeySetError, NoKey};
 pub use source::{BoxSourceError, Fetched, KeySource, UrlSource};

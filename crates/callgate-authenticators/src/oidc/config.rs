@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::path::ClaimPath;
 use crate::{
     http_client::HttpUrl,
-    jwks::Discovery,
+    jwks::{Discovery, KeyHost},
     jws::{Algorithm, TimeRules},
     settings::{Item, Table},
 };
@@ -92,7 +92,7 @@ impl KeysFrom {
     fn read(table: &mut Table<'_>, issuer: Option<&str>, insecure_http: bool) -> Option<Self> {
         let url = table.string("jwks_url");
         let file = table.file("jwks_file");
-        let extra_hosts = table.strings("jwks_hosts");
+        let extra_hosts: Option<Vec<KeyHost>> = table.parsed_list("jwks_hosts");
         if url.is_some() && file.is_some() {
             table.fault("jwks_file", "`jwks_url` is there too: the keys come from one place");
             return None;

@@ -13,6 +13,9 @@ async fn faults_name_the_key_and_what_to_write() {
         ("issuer = \"https://a\"\naudience = [\"\"]", "audience", "must not be empty"),
         ("issuer = \"http://a\"\naudience = \"n\"", "issuer", "insecure_http"),
         ("issuer = \"a\"\naudience = \"n\"", "issuer", "not a URL"),
+        ("issuer = \"https://a/?b=c\"\naudience = \"n\"", "issuer", "query or a fragment"),
+        ("issuer = \"https://a/#b\"\naudience = \"n\"", "issuer", "query or a fragment"),
+        ("jwks_hosts = [\"b\", \"https://c/\"]", "jwks_hosts[1]", "not a host"),
         ("jwks_url = \"http://a\"", "jwks_url", "insecure_http"),
         ("jwks_url = \"https://u:p@a\"", "jwks_url", "user or a password"),
         ("jwks_url = \"https://a\"\njwks_file = \"keys.json\"", "jwks_file", "one place"),
@@ -60,10 +63,15 @@ async fn keys_are_discovered_where_the_issuer_says_and_nowhere_else() {
     let keys = server.url("/keys");
     let elsewhere = keys.replace("127.0.0.1", "localhost");
     let hosts = "jwks_hosts = [\"LocalHost\"]";
+    let place = elsewhere.split('/').nth(2).unwrap();
+    let with_port = format!("jwks_hosts = \"{place}\"");
+    let names_port = format!("is on the host `{place}`");
     for (number, (reply, more, expected)) in [
         (metadata(&issuer, &keys), "", "ok"),
         (metadata(&issuer, &elsewhere), "", "is on the host `localhost`"),
         (metadata(&issuer, &elsewhere), hosts, "ok"),
+        (metadata(&issuer, &elsewhere), &with_port, "ok"),
+        (metadata(&issuer, &elsewhere), "jwks_hosts = [\"localhost:1\"]", &names_port),
         (metadata(&format!("{issuer}/"), &keys), "", "not for"),
         (metadata("https://evil.example", &keys), "", "not for"),
         (metadata(&issuer, "file:///etc/passwd"), "", "scheme"),

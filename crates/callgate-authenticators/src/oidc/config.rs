@@ -121,12 +121,25 @@ impl KeysFrom {
 impl ClaimRules {
     fn read(table: &mut Table<'_>) -> Option<Self> {
         let user = match table.has("user_claim") {
-            true => table.parse("user_claim"),
+            true => path(table, "user_claim"),
             false => "sub".parse().ok(),
         };
-        let groups = table.parse("groups_claim");
+        let groups = path(table, "groups_claim");
         let required = table.table("required_claims").map(required).unwrap_or_default();
         Some(Self { user: user?, groups, required })
+    }
+}
+
+fn path(table: &mut Table<'_>, key: &str) -> Option<ClaimPath> {
+    let path = table.parse(key)?;
+    warn_of_url(table, key, &path);
+    Some(path)
+}
+
+fn warn_of_url(table: &Table<'_>, key: &str, path: &ClaimPath) {
+    if let Some(meant) = path.meant() {
+        let what = "is read as member names joined by dots";
+        table.warn(key, format!("`{path}` {what}: the claim of that name is `{meant}`"));
     }
 }
 
@@ -136,6 +149,7 @@ fn required(mut table: Table<'_>) -> Vec<(ClaimPath, Vec<Value>)> {
         let path = key.parse().map_err(|error: super::path::PathError| table.fault(key, error));
         let values = table.raw(key).and_then(|item| wanted_values(&item));
         if let (Ok(path), Some(values)) = (path, values) {
+            warn_of_url(&table, key, &path);
             rules.push((path, values));
         }
     }

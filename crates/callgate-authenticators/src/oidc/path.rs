@@ -27,6 +27,14 @@ impl ClaimPath {
         rest.iter().try_fold(claims.get(first)?, |value, member| value.get(member))
     }
 
+    /// What to write instead if this is most likely the name of one claim, a URL as some issuers
+    /// require, whose dots were taken apart.
+    pub fn meant(&self) -> Option<String> {
+        let taken_apart = !self.text.starts_with('/') && self.members.len() > 1;
+        (taken_apart && self.text.contains('/'))
+            .then(|| format!("/{}", self.text.replace('~', "~0").replace('/', "~1")))
+    }
+
     /// True if this is the claim of that name at the top.
     pub fn is(&self, name: &str) -> bool {
         matches!(self.members.as_slice(), [only] if only == name)
@@ -98,6 +106,22 @@ mod tests {
         ] {
             let found = path.parse::<ClaimPath>().unwrap();
             assert_eq!(found.find(claims), expected.as_ref(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_was_taken_apart_has_a_pointer_that_finds_it() {
+        for name in ["https://example.com/roles", "example.com/a~b/roles"] {
+            let claims = json!({ name: "found" });
+            let claims = claims.as_object().unwrap();
+            let path: ClaimPath = name.parse().unwrap();
+            assert_eq!(path.find(claims), None);
+            let meant: ClaimPath = path.meant().unwrap().parse().unwrap();
+            assert_eq!(meant.find(claims), Some(&json!("found")), "{meant}");
+            assert_eq!(meant.meant(), None);
+        }
+        for path in ["sub", "realm_access.roles", "team/roles", "/kubernetes.io/namespace"] {
+            assert_eq!(path.parse::<ClaimPath>().unwrap().meant(), None, "{path}");
         }
     }
 

@@ -77,6 +77,16 @@ impl Bench {
         }
     }
 
+    /// What a configuration without faults is warned about.
+    fn warnings(&self, toml: &str) -> Vec<String> {
+        let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
+        let (report, sources) = (Report::new(), Sources::new(self.folder.path()));
+        let context = BuildContext::new("a", sources.clone(), Arc::clone(&self.shared));
+        let built = Oidc::build(&context, Table::root(&document, "", &report, &sources));
+        assert!(built.is_some(), "{:?}", report.faults());
+        report.warnings().iter().map(ToString::to_string).collect()
+    }
+
     fn build(&self, name: &str, more: &str) -> Oidc {
         let toml = format!("issuer = \"{ISSUER}\"\njwks_file = \"keys.json\"\n{more}");
         self.try_build(name, 0, &toml).unwrap()

@@ -46,6 +46,30 @@ async fn faults_name_the_key_and_what_to_write() {
     }
 }
 
+#[test]
+fn a_claim_named_by_a_url_is_warned_about_with_what_to_write() {
+    let bench = Bench::new();
+    let (url, pointer) = ("https://acme.com/roles", "`/https:~1~1acme.com~1roles`");
+    for (more, path) in [
+        (format!("groups_claim = \"{url}\""), Some("groups_claim")),
+        (format!("user_claim = \"{url}\""), Some("user_claim")),
+        (format!("required_claims = {{ \"{url}\" = true }}"), Some("required_claims")),
+        ("groups_claim = \"/https:~1~1acme.com~1roles\"".to_owned(), None),
+        ("groups_claim = \"realm_access.roles\"".to_owned(), None),
+    ] {
+        let toml =
+            format!("issuer = \"{ISSUER}\"\naudience = \"n\"\njwks_file = \"keys.json\"\n{more}");
+        let warnings = bench.warnings(&toml);
+        match path {
+            Some(path) => {
+                assert!(warnings[0].starts_with(path), "{warnings:?}");
+                assert!(warnings[0].contains(pointer), "{warnings:?}");
+            }
+            None => assert!(warnings.is_empty(), "{warnings:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn keys_are_discovered_where_the_issuer_says_and_nowhere_else() {
     let bench = Bench::new();

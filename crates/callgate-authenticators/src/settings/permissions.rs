@@ -57,6 +57,23 @@ impl RawPermissions {
         }
     }
 
+    /// Tells the report of `table`, which they were read from, where everything stands that others
+    /// know as `usual.publish.allow[0]` and so on.
+    pub fn tell_paths(&self, usual: &str, table: &Table<'_>) {
+        let sides = [
+            ("publish", PUBLISH, self.publish.as_ref()),
+            ("subscribe", SUBSCRIBE, self.subscribe.as_ref()),
+            ("responses", RESPONSES, None),
+        ];
+        for (key, spellings, side) in sides {
+            let written = spellings.iter().find(|spelling| table.map().contains_key(**spelling));
+            let Some(written) = written else { continue };
+            let usual = format!("{usual}.{key}");
+            table.report().written_as(&usual, table.path_of(written));
+            side.iter().for_each(|side| side.tell_paths(&usual, table.report()));
+        }
+    }
+
     /// The permissions, where no templates are allowed. Subjects that are none go into `report`,
     /// and are left out of the result.
     pub fn literal(&self, report: &Report) -> Permissions {
@@ -104,6 +121,14 @@ impl RawRules {
             | Value::Number(_)
             | Value::String(_)
             | Value::Array(_) => Self { allow: Some(written(item)), deny: None },
+        }
+    }
+
+    fn tell_paths(&self, usual: &str, report: &Report) {
+        for (key, list) in [("allow", &self.allow), ("deny", &self.deny)] {
+            for (index, text) in list.iter().flatten().enumerate() {
+                report.written_as(format!("{usual}.{key}[{index}]"), &text.path);
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Everything that is wrong or doubtful in a configuration, gathered in one run.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -54,6 +55,23 @@ pub struct Report {
 struct Findings {
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
+    /// Where a key stands, by the path of its usual spelling.
+    written: BTreeMap<String, String>,
+}
+
+impl Findings {
+    /// The path as its reader will find it in the file.
+    fn found(&self, path: String, message: impl fmt::Display) -> Fault {
+        let mut rest = Some(path.as_str());
+        while let Some(usual) = rest {
+            if let Some(written) = self.written.get(usual) {
+                let tail = path.strip_prefix(usual).unwrap_or_default();
+                return Fault::new(format!("{written}{tail}"), message);
+            }
+            rest = usual.rfind(['.', '[']).and_then(|end| usual.get(..end));
+        }
+        Fault::new(path, message)
+    }
 }
 
 impl Report {
@@ -64,12 +82,25 @@ impl Report {
 
     /// Something that makes the configuration unusable.
     pub fn fault(&self, path: impl Into<String>, message: impl fmt::Display) {
-        self.findings().faults.push(Fault::new(path.into(), message));
+        let mut findings = self.findings();
+        let fault = findings.found(path.into(), message);
+        findings.faults.push(fault);
     }
 
     /// Something that works and is probably not meant, or unwise.
     pub fn warn(&self, path: impl Into<String>, message: impl fmt::Display) {
-        self.findings().warnings.push(Fault::new(path.into(), message));
+        let mut findings = self.findings();
+        let warning = findings.found(path.into(), message);
+        findings.warnings.push(warning);
+    }
+
+    /// What is found at `usual`, or below it, stands at `written` in the file: whoever finds it may
+    /// know only the key's usual spelling.
+    pub fn written_as(&self, usual: impl Into<String>, written: impl Into<String>) {
+        let (usual, written) = (usual.into(), written.into());
+        if usual != written {
+            self.findings().written.insert(usual, written);
+        }
     }
 
     /// The faults so far, in the order in which they were found.

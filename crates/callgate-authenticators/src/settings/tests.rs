@@ -355,3 +355,27 @@ fn a_finding_is_one_line_whatever_it_quotes() {
     assert_eq!(report.faults()[0].to_string(), "a\\u{1b}[2J: no `x\\ny`");
     assert_eq!(report.warnings()[0].to_string(), "a: \\u{7}");
 }
+
+#[test]
+fn findings_tell_the_key_as_it_was_written() {
+    let report = Report::new();
+    report.written_as("roles.a b", "roles.\"a b\"");
+    report.written_as("roles.a b.publish", "roles.\"a b\".pub");
+    report.written_as("roles.a b.publish.allow[1]", "roles.\"a b\".pub[1]");
+    report.written_as("same", "same");
+    for (usual, written) in [
+        ("roles.a b.publish.allow[1]", "roles.\"a b\".pub[1]"),
+        ("roles.a b.publish", "roles.\"a b\".pub"),
+        ("roles.a b.publish.deny[0]", "roles.\"a b\".pub.deny[0]"),
+        ("roles.a b.times[0].end", "roles.\"a b\".times[0].end"),
+        ("roles.a bc.publish", "roles.a bc.publish"),
+        ("same.x", "same.x"),
+        ("", ""),
+    ] {
+        report.fault(usual, "x");
+        report.warn(usual, "x");
+        let last = |list: Vec<Fault>| list.last().unwrap().path.clone();
+        assert_eq!(last(report.faults()), written);
+        assert_eq!(last(report.warnings()), written);
+    }
+}

@@ -11,7 +11,10 @@ use callgate::policy::{
 };
 use callgate_authenticators::{
     kind::{Kind, Registry},
-    settings::{Report, Table, permissions},
+    settings::{
+        Report, Table,
+        permissions::{RawPermissions, RawRules},
+    },
 };
 
 use super::roles;
@@ -90,10 +93,23 @@ fn authenticator<'a>(mut table: Table<'a>, registry: &Registry) -> Authenticator
 fn ceiling(mut table: Table<'_>) -> CeilingSettings {
     let mut list = |key| table.strings(key).unwrap_or_default();
     let (accounts, roles) = (list("accounts"), list("roles"));
-    let (publish, subscribe) = (list("publish"), list("subscribe"));
-    let responses = table.raw("responses").as_ref().and_then(permissions::responses);
+    let RawPermissions { publish, subscribe, responses } = RawPermissions::read(&mut table);
+    let (publish, subscribe) =
+        (bound("publish", publish, &table), bound("subscribe", subscribe, &table));
     table.finish();
     CeilingSettings { accounts, roles, publish, subscribe, responses }
+}
+
+/// One side of a ceiling: nothing is denied there, since what is not listed is dropped.
+fn bound(key: &str, rules: Option<RawRules>, table: &Table<'_>) -> Vec<String> {
+    let RawRules { allow, deny } = rules.unwrap_or_default();
+    if let Some(denied) = deny.iter().flatten().next() {
+        table.report().fault(&denied.path, "a ceiling denies nothing: list what may be asked for");
+    }
+    for (index, text) in allow.iter().flatten().enumerate() {
+        table.report().written_as(format!("{}[{index}]", table.path_of(key)), &text.path);
+    }
+    roles::texts(allow)
 }
 
 pub(super) fn bindings(root: &mut Table<'_>, authenticators: usize) -> Vec<BindingSettings> {
@@ -151,7 +167,8 @@ fn defaults(own: &mut Table<'_>, base: RoleSettings) -> RoleSettings {
     let subscribe = has(&["subscribe", "sub"]);
     let responses = has(&["responses", "resp", "allow_responses"]);
     let inbox = has(&["inbox"]);
-    let role = roles::role(table);
+    let usual = table.path().to_owned();
+    let role = roles::role(table, &usual);
     RoleSettings {
         publish: if publish { role.publish } else { base.publish },
         subscribe: if subscribe { role.subscribe } else { base.subscribe },

@@ -8,19 +8,24 @@ use callgate::policy::settings::{
 };
 use callgate_authenticators::settings::{
     Table,
-    permissions::{RawPermissions, RawRules, Written, refuse_limits},
+    permissions::{RawPermissions, RawRules, Written},
 };
 use jiff::tz::TimeZone;
 
 pub(super) fn read(root: &mut Table<'_>) -> BTreeMap<String, RoleSettings> {
-    let roles = root.map_of_tables("roles");
-    roles.into_iter().map(|(name, table)| (name.to_owned(), role(table))).collect()
+    let roles = root.map_of_tables("roles").into_iter().map(|(name, table)| {
+        let usual = format!("roles.{name}");
+        table.report().written_as(&usual, table.path());
+        (name.to_owned(), role(table, &usual))
+    });
+    roles.collect()
 }
 
-/// One role.
-pub(super) fn role(mut table: Table<'_>) -> RoleSettings {
-    let RawPermissions { publish, subscribe, responses } = RawPermissions::read(&mut table);
-    refuse_limits(&mut table);
+/// One role, which policy knows by the path `usual`.
+pub(super) fn role(mut table: Table<'_>, usual: &str) -> RoleSettings {
+    let permissions = RawPermissions::read(&mut table);
+    permissions.tell_paths(usual, &table);
+    let RawPermissions { publish, subscribe, responses } = permissions;
     let settings = RoleSettings {
         publish: publish.map(side).unwrap_or_default(),
         subscribe: subscribe.map(side).unwrap_or_default(),
@@ -42,10 +47,12 @@ pub(super) fn role(mut table: Table<'_>) -> RoleSettings {
 }
 
 fn side(rules: RawRules) -> SideSettings {
-    let texts = |list: Option<Vec<Written>>| {
-        list.unwrap_or_default().into_iter().map(|written| written.text).collect()
-    };
     SideSettings { allow: texts(rules.allow), deny: texts(rules.deny) }
+}
+
+/// The texts of a list that may be absent.
+pub(super) fn texts(list: Option<Vec<Written>>) -> Vec<String> {
+    list.unwrap_or_default().into_iter().map(|written| written.text).collect()
 }
 
 /// One of a few words; anything else is a fault that lists them.

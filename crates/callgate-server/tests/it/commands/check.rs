@@ -54,6 +54,34 @@ fn all_faults_are_reported_at_once_with_their_key_paths_and_the_nearest_right_ke
     }
 }
 
+/// The same fault, however permissions are spelled.
+#[test]
+fn a_fault_in_permissions_has_the_path_that_was_written() {
+    for (written, path) in [
+        ("[roles.r]\npub = { allow = [\"a\", \"a..b\"] }", "roles.r.pub.allow[1]"),
+        ("[roles.r]\nsub = { deny = [\"a..b\"] }", "roles.r.sub.deny[0]"),
+        ("[roles.r]\npublish = [\"a..b\"]", "roles.r.publish[0]"),
+        ("[roles.r]\nsubscribe = \"a..b\"", "roles.r.subscribe"),
+        ("[roles.r]\nsubscribe = { allow = [\"a..b\"] }", "roles.r.subscribe.allow[0]"),
+        ("[roles.\"r s\"]\npub = [\"a..b\"]", "roles.\"r s\".pub[0]"),
+        ("[roles.\"r s\"]\ntags = [\"{{ x }}\"]", "roles.\"r s\".tags[0]"),
+        ("[authenticators.ceiling]\npub = [\"a..b\"]", "authenticators[0].ceiling.pub[0]"),
+        (
+            "[authenticators.ceiling]\nsub = { allow = [\"a..b\"] }",
+            "authenticators[0].ceiling.sub.allow[0]",
+        ),
+        ("[authenticators.ceiling]\npublish = \"a..b\"", "authenticators[0].ceiling.publish"),
+        (
+            "[authenticators.ceiling]\npub = { deny = [\"a\"] }",
+            "authenticators[0].ceiling.pub.deny[0]",
+        ),
+    ] {
+        let folder = configuration(|text| text + "\n" + written + "\n");
+        let ran = callgate_in(folder.path(), &CHECK);
+        has(&ran.stdout, &[&format!("error: {path}: ")]);
+    }
+}
+
 #[test]
 fn faults_of_the_users_file_are_reported_with_the_user_and_the_key() {
     let folder = configuration(|text| text);

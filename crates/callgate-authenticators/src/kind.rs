@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
-use callgate::{authn::Authenticator, policy::settings::RoleSettings};
+use callgate::{
+    authn::{Authenticator, Proposal},
+    policy::settings::RoleSettings,
+};
 use ipnet::IpNet;
 
 use crate::settings::{Sources, Table, nearest};
@@ -42,6 +45,9 @@ pub trait Kind: fmt::Debug + Send + Sync {
     fn build(&self, context: &BuildContext, table: Table<'_>) -> Option<Arc<dyn Authenticator>>;
 }
 
+/// Looks at one entry: its user and what it proposes.
+pub type ScopeMistakes = Arc<dyn Fn(&str, &Proposal) -> Vec<String> + Send + Sync>;
+
 /// Everything that building an authenticator may depend on, beside its own table.
 ///
 /// It may be kept: a source that is read again later is judged by the same context.
@@ -57,6 +63,8 @@ pub struct BuildContext {
     pub roles: Arc<BTreeSet<String>>,
     /// Whether users may be placed in an account of this name.
     pub knows_account: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Why an entry of the operator's would always be refused because of a role with a scope.
+    pub scope_mistakes: ScopeMistakes,
     /// What lives longer than one configuration: pools, caches, key stores.
     pub shared: Arc<Shared>,
     /// `[cache]`.
@@ -84,6 +92,7 @@ impl BuildContext {
             sources,
             roles: Arc::default(),
             knows_account: Arc::new(|_| true),
+            scope_mistakes: Arc::new(|_, _| Vec::new()),
             shared,
             cache: CacheSettings::default(),
             trusted_proxies: Arc::from([]),

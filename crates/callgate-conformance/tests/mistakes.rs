@@ -85,6 +85,35 @@ fn a_callout_account_that_is_certainly_another_is_named() {
 }
 
 #[test]
+fn a_users_entry_that_a_scope_refuses_each_time_is_warned_about() {
+    let (code, output) = checked(|config, folder| {
+        config.push_str("[roles.plain]\npublish = [\"a\"]\n");
+        let users = r#"{
+            "good": { "pass": "x", "account": "APP", "roles": ["reader"] },
+            "a.b": { "pass": "x", "account": "APP", "roles": ["reader"] },
+            "both": { "pass": "x", "account": "APP", "roles": ["reader", "plain"] },
+            "own": { "pass": "x", "account": "APP", "roles": ["reader"], "permissions": {} },
+            ">": { "pass": "x", "account": "APP", "roles": ["plain"] }
+        }"#;
+        fs::write(folder.join("users.json"), users).unwrap();
+    });
+    assert_eq!(code, 0, "{output}");
+    let warned: Vec<&str> = output.lines().filter(|line| line.contains("has a scope")).collect();
+    for (entry, why) in [
+        ("\"a.b\"", "is not one literal subject token: always refused"),
+        ("both", "combines with nothing, but here with role `plain`"),
+        ("own", "combines with nothing, but here with `permissions`"),
+    ] {
+        let about = |line: &&&str| line.contains(&format!("users.json: {entry}: "));
+        assert!(warned.iter().find(about).is_some_and(|line| line.contains(why)), "{output}");
+    }
+    assert_eq!(warned.len(), 3, "{output}");
+    refused("roles.reader.tags[0]", "everybody would be refused", |config, _| {
+        *config = config.replace("scope = \"reader\"", "scope = \"reader\"\ntags = [\"team:>\"]");
+    });
+}
+
+#[test]
 fn a_seed_of_another_kind_is_named() {
     refused("issuer.seed", "this is a user seed", |_, folder| {
         fs::write(folder.join("issuer.nk"), Pair::generate(KeyKind::User).seed()).unwrap();

@@ -25,7 +25,7 @@ use callgate::{
 };
 use callgate_authenticators::{
     file_watch::Stamp,
-    kind::{CacheSettings, Observer, Registry, Shared},
+    kind::{CacheSettings, Observer, Registry, ScopeMistakes, Shared},
     settings::{Document, DocumentError, Report, Sources, Table},
 };
 use ipnet::IpNet;
@@ -200,19 +200,29 @@ fn read(
 struct Known {
     roles: Arc<BTreeSet<String>>,
     account: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    policy: Option<Arc<Policy>>,
 }
 
 impl Known {
     /// The roles, which are known however faulty they are. Every account is.
     fn of(settings: &PolicySettings) -> Self {
         let roles = Arc::new(settings.roles.keys().cloned().collect());
-        Self { roles, account: Arc::new(|_| true) }
+        Self { roles, account: Arc::new(|_| true), policy: None }
     }
 
     /// Without a policy nothing is said about accounts.
     fn with_accounts_of(self, policy: Option<&Arc<Policy>>) -> Self {
         let Some(policy) = policy.map(Arc::clone) else { return self };
-        Self { account: Arc::new(move |name| policy.knows_account(name)), ..self }
+        let accounts = Arc::clone(&policy);
+        let account = Arc::new(move |name: &str| accounts.knows_account(name));
+        Self { account, policy: Some(policy), ..self }
+    }
+
+    /// Nor about scopes.
+    fn scope_mistakes(&self, authenticator: &str) -> ScopeMistakes {
+        let Some(policy) = self.policy.clone() else { return Arc::new(|_, _| Vec::new()) };
+        let authenticator = authenticator.to_owned();
+        Arc::new(move |user, proposal| policy.scope_mistakes(&authenticator, user, proposal))
     }
 }
 
@@ -269,6 +279,7 @@ impl ChainBuilder<'_> {
             sources: self.sources.clone(),
             roles: Arc::clone(&self.known.roles),
             knows_account: Arc::clone(&self.known.account),
+            scope_mistakes: self.known.scope_mistakes(name),
             shared: Arc::clone(self.shared),
             cache: self.cache,
             trusted_proxies: Arc::clone(&self.trusted_proxies),

@@ -92,6 +92,11 @@ impl ConnectionKinds {
         self.0 & kind.bit() != 0
     }
 
+    /// True if every kind of this set is in `other`, too.
+    pub(crate) const fn is_within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
     /// The set with `kind` in it.
     #[must_use]
     pub const fn with(self, kind: ConnectionKind) -> Self {

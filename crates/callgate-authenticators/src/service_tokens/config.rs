@@ -86,6 +86,9 @@ fn read_service(
         table.fault("user", "must not have control or invisible characters");
     }
     let proposal = proposal(context, &mut table);
+    for mistake in user.iter().flat_map(|user| (context.scope_mistakes)(user, &proposal)) {
+        table.warn_here(mistake);
+    }
     let service = user.map(|user| Arc::new(Service { user, proposal }));
     for (item, key) in keys {
         let Some(service) = &service else { continue };

@@ -122,6 +122,11 @@ impl<'a> Table<'a> {
         self.report.fault(self.path.clone(), message);
     }
 
+    /// Warns about the table as a whole.
+    pub fn warn_here(&self, message: impl Display) {
+        self.report.warn(self.path.clone(), message);
+    }
+
     /// True if `key` is there; it counts as known then.
     pub fn has(&mut self, key: &str) -> bool {
         self.known.insert(key.to_owned());

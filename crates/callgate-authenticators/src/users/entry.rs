@@ -45,6 +45,9 @@ impl Parsed {
         }
         permissions::refuse_limits(&mut table);
         let proposal = proposal(&mut table, context);
+        for mistake in (context.scope_mistakes)(user, &proposal) {
+            table.warn_here(mistake);
+        }
         let disabled = table.boolean("disabled").unwrap_or(false);
         let expires = expires(&mut table);
         table.finish();

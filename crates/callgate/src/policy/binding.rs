@@ -36,6 +36,16 @@ pub(super) enum BindingRole {
     Template(Template),
 }
 
+impl BindingRole {
+    /// The role, if it is the operator's own word.
+    pub(super) fn literal(&self) -> Option<&Role> {
+        match self {
+            Self::Literal(role) => Some(role),
+            Self::Template(_) => None,
+        }
+    }
+}
+
 /// All bindings, to be found by authenticator.
 #[derive(Debug, Default)]
 pub(super) struct Bindings {

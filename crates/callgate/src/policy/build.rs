@@ -14,6 +14,7 @@ use super::{
     fault::{Findings, PolicyFault, did_you_mean},
     lint::Place,
     role::Role,
+    scope::Together,
     settings::{
         AuthenticatorPolicy, AuthenticatorSelector, BindingSettings, CeilingSettings,
         PolicySettings, SessionSettings,
@@ -227,9 +228,21 @@ fn all_bindings(
         let path = format!("bindings[{index}]");
         let selected = selected(&path, &settings.authenticator, authenticators, found);
         let binding = Arc::new(binding(&path, index, settings, roles, accounts, found));
+        warn_of_scopes(&path, &binding, accounts, found);
         bindings.add(binding, selected);
     }
     bindings
+}
+
+fn warn_of_scopes(path: &str, binding: &Binding, accounts: &Accounts, found: &mut Findings) {
+    let account = match &binding.account {
+        Some(BindingAccount::Literal(account)) => Some(account.as_str()),
+        Some(BindingAccount::Template(_)) | None => None,
+    };
+    let roles = binding.roles.iter().filter_map(BindingRole::literal).collect();
+    for mistake in (Together { roles, account, user: None, own: None }).mistakes(accounts) {
+        found.warn(path, mistake);
+    }
 }
 
 /// The authenticators that a binding is for.

@@ -1,8 +1,15 @@
-//! What the server may put into the templates of a scoped signing key: it does so after no more than a
-//! syntax check, and a value `>` would be a wildcard (nats-server auth.go,
-//! `processUserPermissionsTemplate`).
+//! Roles with a scope: what the server may put into the templates of their keys, and which entries can never
+//! have what such a role promises.
+//!
+//! The server fills a template after no more than a syntax check, and a value `>` would be a wildcard
+//! (nats-server auth.go, `processUserPermissionsTemplate`).
 
-use crate::subject::{SubjectToken, is_reserved_first_token};
+use super::{Policy, accounts::Accounts, grant::shown, role::Role};
+use crate::{
+    authn::Proposal,
+    connection::ConnectionKinds,
+    subject::{SubjectToken, is_reserved_first_token},
+};
 
 /// The user's name fills `{{name()}}`.
 ///
@@ -27,6 +34,84 @@ pub(crate) fn literal_tag(tag: &str) -> Result<(), &'static str> {
     match tag.to_lowercase() == tag {
         true => Ok(()),
         false => Err("has capitals, which the server would lower"),
+    }
+}
+
+impl Policy {
+    /// Why an entry of the operator's own files never has what a role with a scope promises; nothing if it
+    /// may. Loaders warn about it. `user` is as the entry has it, without the authenticator's prefix.
+    pub fn scope_mistakes(
+        &self,
+        authenticator: &str,
+        user: &str,
+        proposal: &Proposal,
+    ) -> Vec<String> {
+        let names = proposal.roles.iter().flatten();
+        let rules = self.authenticators.get(authenticator);
+        let prefix = rules.map_or("", |rules| rules.user_prefix.as_str());
+        let permissions = proposal.permissions.as_ref();
+        Together {
+            roles: names
+                .filter_map(|name| self.roles.get(name.as_str()))
+                .map(AsRef::as_ref)
+                .collect(),
+            account: proposal.account.as_deref(),
+            user: Some(format!("{prefix}{user}")),
+            own: permissions.map(|_| proposal.connection_types.unwrap_or_default()),
+        }
+        .mistakes(&self.accounts)
+    }
+}
+
+/// What somebody is given at once, by an entry or a binding.
+pub(super) struct Together<'a> {
+    pub(super) roles: Vec<&'a Role>,
+    pub(super) account: Option<&'a str>,
+    pub(super) user: Option<String>,
+    /// The kinds of connection in which permissions without a role count, if there are any.
+    pub(super) own: Option<ConnectionKinds>,
+}
+
+impl Together<'_> {
+    /// Why whoever is given this is refused, as far as it is certain.
+    pub(super) fn mistakes(&self, accounts: &Accounts) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        for (role, scope) in self.roles.iter().filter_map(|role| Some((role, role.scope.as_ref()?)))
+        {
+            let found = [self.bad_name(), self.no_key(scope, accounts), self.conflict(role)];
+            let refused =
+                |why| format!("role `{}` has a scope, and {why}: always refused", role.name);
+            mistakes.extend(found.into_iter().flatten().map(refused));
+        }
+        mistakes
+    }
+
+    fn bad_name(&self) -> Option<String> {
+        let user = self.user.as_deref()?;
+        let why = literal_name(user).err()?;
+        Some(format!("the user name `{}` {why}", shown(user)))
+    }
+
+    /// An account that is not known at all is told of by itself.
+    fn no_key(&self, scope: &str, accounts: &Accounts) -> Option<String> {
+        let account = self.account.filter(|account| accounts.knows(account))?;
+        let missing = !accounts.has_scope(account, scope);
+        let account = shown(account);
+        missing.then(|| format!("account `{account}` has no scoped signing key `{scope}`"))
+    }
+
+    /// What counts whenever the scoped role does.
+    fn conflict(&self, scoped: &Role) -> Option<String> {
+        let other = self.roles.iter().find(|other| {
+            other.name != scoped.name
+                && other.source.is_none()
+                && other.times.is_none()
+                && scoped.kinds.is_within(other.kinds)
+        });
+        let other = other.map(|other| format!("role `{}`", other.name));
+        let own = self.own.filter(|kinds| scoped.kinds.is_within(*kinds));
+        let what = other.or_else(|| own.map(|_| "`permissions`".to_owned()))?;
+        Some(format!("combines with nothing, but here with {what}"))
     }
 }
 

@@ -135,6 +135,15 @@ impl Template {
         &self.text
     }
 
+    /// The text with `value` in every hole.
+    pub(super) fn with(&self, value: &str) -> String {
+        let parts = self.parts.iter().map(|part| match part {
+            Part::Text(text) => text.as_str(),
+            Part::Hole(_) => value,
+        });
+        parts.collect()
+    }
+
     /// True if there is no hole in it.
     pub(super) fn is_fixed(&self) -> bool {
         self.parts.iter().all(|part| matches!(part, Part::Text(_)))

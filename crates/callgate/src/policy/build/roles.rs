@@ -10,6 +10,7 @@ use crate::{
         fault::{Findings, did_you_mean},
         jetstream,
         role::{Role, Side},
+        scope::literal_tag,
         settings::{BucketAccess, Inbox, RoleSettings, SideSettings, StreamAccess},
         template::Pattern,
         times::Windows,
@@ -158,6 +159,14 @@ fn warn_configure(path: &str, found: &mut Findings) {
 
 pub(super) fn check_scope(path: &str, role: &Role, accounts: &Accounts, found: &mut Findings) {
     let Some(scope) = &role.scope else { return };
+    for (index, tag) in role.tags.iter().enumerate() {
+        // A value that is no literal token refuses by itself, so any that is one may stand for it.
+        if let Err(why) = literal_tag(&tag.with("x")) {
+            let message =
+                format!("`{}` {why}: with a scope everybody would be refused", tag.text());
+            found.fault(format!("{path}.tags[{index}]"), message);
+        }
+    }
     let path = format!("{path}.scope");
     if !accounts.operator_mode {
         found.fault(path, "scoped signing keys need operator mode");

@@ -199,6 +199,77 @@ fn a_scope_needs_operator_mode_a_key_and_no_permissions() {
     );
 }
 
+fn scopes(change: impl FnOnce(&mut PolicySettings)) -> PolicySettings {
+    settings(|p| {
+        p.accounts.operator_mode = true;
+        let app = AccountSettings { scoped: texts(&["reader"]), ..AccountSettings::named("APP") };
+        p.accounts.accounts = vec![app, AccountSettings::named("OTHER")];
+        let scoped = RoleSettings { scope: Some("reader".into()), ..RoleSettings::default() };
+        p.roles.insert("reader".into(), scoped.clone());
+        let kinds = Some(ConnectionKinds::NONE.with(crate::connection::ConnectionKind::LeafNode));
+        p.roles.insert("leaf".into(), RoleSettings { connection_types: kinds, ..scoped });
+        p.roles.insert("plain".into(), publisher(&["a"]));
+        let source = Some(vec!["10.0.0.0/8".parse().unwrap()]);
+        p.roles.insert("near".into(), RoleSettings { source, ..publisher(&["b"]) });
+        change(p);
+    })
+}
+
+#[test]
+fn tags_of_a_scoped_role_that_refuse_everybody_are_faults() {
+    for tag in ["team:>", "a.b", "Team:{{ claims.team }}", "team:$x", "team:", "team:_{{ user }}"] {
+        let broken = scopes(|p| p.roles.get_mut("reader").unwrap().tags = texts(&["a:b", tag]));
+        let faults = Policy::build(broken).unwrap_err();
+        assert_eq!(faults[0].path, "roles.reader.tags[1]", "{tag}: {faults:?}");
+        // Without a scope nobody fills anything with them.
+        let plain = scopes(|p| p.roles.get_mut("plain").unwrap().tags = texts(&[tag]));
+        assert!(Policy::build(plain).is_ok(), "{tag}");
+    }
+    let good = texts(&["team:red", "{{ claims.team }}", "team:{{ claims.team }}-x"]);
+    assert!(Policy::build(scopes(|p| p.roles.get_mut("reader").unwrap().tags = good)).is_ok());
+}
+
+#[test]
+fn an_entry_that_a_scoped_role_refuses_each_time_is_warned_about() {
+    let policy = Policy::build(scopes(|p| p.authenticators[0].user_prefix = "p-".into())).unwrap();
+    let mistakes = |user: &str, account: &str, roles: &[&str], own: Option<Permissions>| {
+        let proposal = Proposal {
+            account: Some(account.into()),
+            roles: Some(texts(roles)),
+            permissions: own,
+            ..Proposal::default()
+        };
+        policy.scope_mistakes("idp", user, &proposal)
+    };
+    let one = |found: Vec<String>, word: &str| {
+        assert!(matches!(found.as_slice(), [only] if only.contains(word)), "{word}: {found:?}");
+    };
+    one(mistakes("a.b", "APP", &["reader"], None), "the user name `p-a.b`");
+    one(mistakes("a", "OTHER", &["reader"], None), "account `OTHER` has no scoped signing key");
+    one(mistakes("a", "APP", &["plain", "reader"], None), "with role `plain`");
+    one(mistakes("a", "APP", &["reader"], Some(Permissions::default())), "with `permissions`");
+    for roles in [&["reader"][..], &["reader", "reader"], &["reader", "near"], &["leaf", "plain"]] {
+        assert_eq!(mistakes("$a", "APP", roles, None), [""; 0], "{roles:?}");
+    }
+    // Told of by itself.
+    assert_eq!(mistakes("a", "NOWHERE", &["reader"], None), [""; 0]);
+    assert_eq!(mistakes("a.b", "APP", &["plain"], Some(Permissions::default())), [""; 0]);
+}
+
+#[test]
+fn a_binding_that_a_scoped_role_refuses_each_time_is_warned_about() {
+    let bound = |roles: &[&str], account: Option<&str>| {
+        let account = account.map(str::to_owned);
+        let policy = scopes(|p| p.bindings = vec![BindingSettings { account, ..bind(roles) }]);
+        let policy = Policy::build(policy).unwrap();
+        policy.warnings().iter().filter(|w| w.path == "bindings[0]").count()
+    };
+    assert_eq!(bound(&["reader", "plain"], None), 1);
+    assert_eq!(bound(&["reader"], Some("OTHER")), 1);
+    assert_eq!(bound(&["reader"], Some("APP")), 0);
+    assert_eq!(bound(&["reader", "near"], None), 0);
+}
+
 /// Found by fuzzing: CEL's messages repeat what they cannot read, each character with an error of
 /// its own.
 #[test]

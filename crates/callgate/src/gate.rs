@@ -49,10 +49,16 @@ impl Callgate {
     /// Answers one message: its payload, its header [`XKEY_HEADER`](crate::XKEY_HEADER) if it has
     /// one, and the time. Needs a tokio runtime with time, and no NATS client.
     ///
+    /// In configuration mode no message tells the callout account's name, which `serve` asks the
+    /// server for: state it with [`CallgateBuilder::callout_account`], or nothing keeps users out of
+    /// it. Without it a warning is logged, once.
+    ///
     /// Records exactly one decision. If the future is dropped, nothing is recorded.
     pub async fn handle(&self, payload: &[u8], xkey_header: Option<&str>, now: UnixTime) -> Reply {
         let message = Message { payload, xkey_header, now, arrived: Instant::now() };
-        match self.pipeline.load_full().handle(message).await {
+        let pipeline = self.pipeline.load_full();
+        pipeline.warn_if_callout_account_is_open();
+        match pipeline.handle(message).await {
             Handled::Answer { bytes, not_before } => {
                 if let Some(moment) = not_before {
                     tokio::time::sleep_until(moment).await;
@@ -227,7 +233,7 @@ impl CallgateBuilder {
     }
 
     /// States the callout account's name, so that nobody is placed there even before a server has
-    /// told it.
+    /// told it. With [`Callgate::handle`] no server tells it: there it must be stated.
     #[must_use]
     pub fn callout_account(mut self, name: impl Into<String>) -> Self {
         self.stated_callout_account = Some(name.into());
@@ -357,5 +363,64 @@ fn reason_for(credential: &Credential) -> Reason {
         Credential::Token(_) => Reason::BadToken,
         Credential::Nkey(_) => Reason::BadSignature,
         Credential::Certificate => Reason::NoBinding,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing::{Event, Level, Metadata, Subscriber, span};
+
+    use super::*;
+    use crate::keys::AccountSigner;
+
+    /// Counts the warnings of this thread. No other test of this crate reaches the one in question:
+    /// whether a line of code is listened to is asked once, in the thread that comes first.
+    #[derive(Debug, Clone, Default)]
+    struct Warnings(Arc<AtomicUsize>);
+
+    impl Subscriber for Warnings {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() == Level::WARN
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    /// How often a gate warns that is built so and asked twice.
+    async fn warnings(configure: impl FnOnce(CallgateBuilder) -> CallgateBuilder) -> usize {
+        let warnings = Warnings::default();
+        let _here = tracing::subscriber::set_default(warnings.clone());
+        let builder = Callgate::builder(AccountSigner::generate().unwrap())
+            .authorize(|_| async { Err(Refusal::deny("nobody is known here")) });
+        let gate = configure(builder).build().unwrap();
+        for _ in 0..2 {
+            assert_eq!(gate.handle(b"", None, UnixTime::from_seconds(0)).await, Reply::Silent);
+        }
+        warnings.0.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn bytes_in_and_out_warn_once_if_nobody_told_the_callout_account() {
+        let account = AccountSigner::generate().unwrap().public_key().clone();
+        assert_eq!(warnings(|builder| builder).await, 1);
+        assert_eq!(warnings(|builder| builder.callout_account("AUTH")).await, 0);
+        assert_eq!(warnings(|builder| builder.insecure_share_callout_account()).await, 0);
+        assert_eq!(warnings(|builder| builder.operator_mode(account)).await, 0);
     }
 }

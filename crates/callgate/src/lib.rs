@@ -68,6 +68,7 @@
 //! let (issuer_key, xkey_key) = (issuer.public_key().clone(), xkey.public_key().clone());
 //! let gate = Callgate::builder(issuer)
 //!     .xkey(xkey)
+//!     .callout_account("AUTH")
 //!     .authorize(|_| async { Ok(User::in_account("APP").publish("orders.>")) })
 //!     .on_decision(|decision| assert_eq!(decision.reason.as_str(), "admitted"))
 //!     .build()?;
@@ -111,7 +112,9 @@
 //! - One credential counts. Your function is not asked about a client that sent several, none, or
 //!   an nkey that did not sign the server's nonce.
 //! - A [`User`] without permissions may do nothing. (NATS reads an empty list as "everything".)
-//! - Nobody is placed in the callout account, whose members could read every password.
+//! - Nobody is placed in the callout account, whose members could read every password. `serve` asks
+//!   the server for its name; for [`Callgate::handle`] state it, with
+//!   [`CallgateBuilder::callout_account`].
 //! - Leaf nodes and unknown kinds of connection are never implied: see [`User::only_over`].
 //! - Sessions end: after an hour, unless you say otherwise.
 //! - A panic or a delay in your function refuses that one client, `temporarily unavailable`, and

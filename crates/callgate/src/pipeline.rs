@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -106,6 +106,8 @@ pub(crate) struct Learned {
     /// How many requests the responder works on at once.
     pub(crate) most_at_once: MostAtOnce,
     withheld: AtomicUsize,
+    /// That nobody told the callout account is said once.
+    warned: AtomicBool,
 }
 
 pub(crate) struct Pipeline {
@@ -307,6 +309,20 @@ impl Pipeline {
             Recipient { user: &case.user, id: &case.ids.request, connection: case.ids.connection };
         let jwt = guarded("the signer", || self.minter.user_jwt(&grant, &to, now))?;
         Ok((jwt, grant))
+    }
+
+    /// Says so once if there is no telling which account is the callout account.
+    pub(crate) fn warn_if_callout_account_is_open(&self) {
+        let told = matches!(self.minter, Minter::Operator(_))
+            || self.stated_callout_account.is_some()
+            || self.learned.callout_account.load().is_some();
+        if told || self.share_callout_account || self.learned.warned.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        tracing::warn!(
+            "the callout account is not known, and users may be placed in it, where they could read \
+             every password: state it with `CallgateBuilder::callout_account`"
+        );
     }
 
     fn is_callout_account(&self, name: &str) -> bool {

@@ -14,6 +14,7 @@
     reason = "test code: a panic is how a test fails"
 )]
 
+pub mod clock;
 pub mod conformance;
 pub mod files;
 pub mod gate;
@@ -34,6 +35,7 @@ pub mod session;
 pub mod tools;
 pub mod wait;
 
+pub use clock::ManualClock;
 pub use gate::Gate;
 pub use keys::{CurveKey, Nkey};
 pub use nats_server::NatsServer;

@@ -1,5 +1,7 @@
 //! What is no request of a server to this callout is dropped: counted, explained, never answered.
 
+use std::time::Duration;
+
 use callgate::{Reply, decision::Reason};
 use callgate_testkit::{Nkey, RequestBuilder, requests::jwt};
 use serde_json::{Value, json};
@@ -140,7 +142,8 @@ async fn clocks_may_differ_by_30_s_and_no_more() {
         (-3_600, Reason::StaleRequest),
         (i64::MAX - NOW, Reason::StaleRequest),
     ] {
-        let (reply, decision) = bench.handle_at(&request.payload, None, NOW + seconds).await;
+        bench.clock.set(NOW + seconds);
+        let (reply, decision) = bench.handle(&request.payload, None).await;
         assert_eq!(decision.reason, reason, "{seconds} s after it was made");
         assert_eq!(matches!(reply, Reply::Answer(_)), reason == Reason::Admitted);
         assert_eq!(decision.clock_skew, Some(-seconds));
@@ -151,7 +154,8 @@ async fn clocks_may_differ_by_30_s_and_no_more() {
 async fn a_stale_request_tells_how_far_the_clocks_are_apart() {
     let bench = Bench::new(|builder| builder);
     let request = bench.alice().build();
-    let (_, decision) = bench.handle_at(&request.payload, None, NOW + 600).await;
+    bench.clock.advance(Duration::from_secs(600));
+    let (_, decision) = bench.handle(&request.payload, None).await;
     assert_eq!(decision.reason, Reason::StaleRequest);
     assert!(decision.detail.contains("-600 s"), "{}", decision.detail);
     assert!(decision.detail.contains("check the time"), "{}", decision.detail);

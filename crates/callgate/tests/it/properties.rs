@@ -26,12 +26,13 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     World { bench, sealed, plain, runtime }
 });
 
-/// Handles a message; the gate is shared, so one at a time. [`Bench::handle_at`] asserts that there
+/// Handles a message; the gate is shared, so one at a time. [`Bench::handle`] asserts that there
 /// is exactly one decision, and that what is dropped is not answered.
 fn outcome(payload: &[u8], header: Option<&str>, now: i64) -> Outcome {
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (reply, decision) = WORLD.runtime.block_on(WORLD.bench.handle_at(payload, header, now));
+    WORLD.bench.clock.set(now);
+    let (reply, decision) = WORLD.runtime.block_on(WORLD.bench.handle(payload, header));
     assert_eq!(reply == Reply::Silent, decision.outcome() == Outcome::Dropped);
     decision.outcome()
 }

@@ -7,16 +7,15 @@ use std::{
 
 use callgate::{
     Callgate, CallgateBuilder, Refusal, Reply, User,
-    clock::UnixTime,
     decision::{Decision, Outcome, Reason},
     keys::{AccountSigner, CurveKey},
     request::AuthRequest,
     secret::Secret,
 };
-use callgate_testkit::{Nkey, RequestBuilder, Response, SignedRequest};
+use callgate_testkit::{ManualClock, Nkey, RequestBuilder, Response, SignedRequest};
 use serde_json::Value;
 
-/// The moment of the tests over bytes.
+/// The moment of the tests over bytes, at which their clocks stand until they are moved.
 pub(crate) const NOW: i64 = 1_700_000_000;
 
 /// A gate, and what it decided.
@@ -24,6 +23,7 @@ pub(crate) const NOW: i64 = 1_700_000_000;
 pub(crate) struct Bench {
     pub(crate) gate: Callgate,
     pub(crate) issuer: Nkey,
+    pub(crate) clock: ManualClock,
     decisions: Arc<Mutex<Vec<Decision>>>,
 }
 
@@ -43,7 +43,8 @@ impl Bench {
         let builder = Callgate::builder(signer(&issuer))
             .authorize(|_| async { Ok(somebody()) })
             .on_decision(move |decision| record.lock().unwrap().push(decision.clone()));
-        Self { gate: configure(builder).build().unwrap(), issuer, decisions }
+        let clock = ManualClock::at(NOW);
+        Self { gate: configure(builder).build().unwrap(), issuer, clock, decisions }
     }
 
     /// A gate that decides with this function.
@@ -63,7 +64,7 @@ impl Bench {
 
     /// A request to this gate, without a credential.
     pub(crate) fn request(&self) -> RequestBuilder {
-        RequestBuilder::new(&self.issuer.public(), NOW)
+        RequestBuilder::new(&self.issuer.public(), self.clock.now().seconds())
     }
 
     /// A request to this gate, with a password.
@@ -73,17 +74,7 @@ impl Bench {
 
     /// What the gate makes of a message now; there must be exactly one decision about it.
     pub(crate) async fn handle(&self, payload: &[u8], header: Option<&str>) -> (Reply, Decision) {
-        self.handle_at(payload, header, NOW).await
-    }
-
-    pub(crate) async fn handle_at(
-        &self,
-        payload: &[u8],
-        header: Option<&str>,
-        now: i64,
-    ) -> (Reply, Decision) {
-        let now = UnixTime::from_seconds(now);
-        let reply = self.gate.handle(payload, header, now).await;
+        let reply = self.gate.handle(payload, header, self.clock.now()).await;
         let mut decisions = self.take_decisions();
         assert_eq!(decisions.len(), 1, "exactly one decision: {decisions:?}");
         let decision = decisions.remove(0);

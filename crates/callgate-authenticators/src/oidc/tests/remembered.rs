@@ -1,5 +1,9 @@
 //! Tokens that were verified before.
 
+use std::time::Duration;
+
+use callgate_testkit::ManualClock;
+
 use super::*;
 
 #[tokio::test]
@@ -23,6 +27,32 @@ async fn a_remembered_token_is_judged_again_each_time() {
     let mallory = BASE64URL_NOPAD.encode(claims(json!({"sub": "mallory"})).to_string().as_bytes());
     let other = format!("{header}.{mallory}.{signature}");
     assert_eq!(word(&oidc.identify(&other, at(0)).await), "bad_token");
+}
+
+#[tokio::test]
+async fn ten_thousand_who_come_again_cost_no_second_check_of_signatures() {
+    const CLIENTS: usize = 10_000;
+    let bench = Bench::new();
+    let oidc = bench.build("a", "audience = \"nats\"");
+    let clock = ManualClock::at(NOW);
+    let token = |n| EC.token(&claims(json!({ "sub": format!("client {n}") })));
+    let tokens: Vec<_> = (0..CLIENTS).map(token).collect();
+    for _ in 0..3 {
+        for (n, token) in tokens.iter().enumerate() {
+            let identity = oidc.identify(token, clock.now()).await.unwrap();
+            assert_eq!(identity.user, format!("client {n}"));
+        }
+        clock.advance(Duration::from_secs(60));
+    }
+    let counted = bench.counted();
+    let (first, later) = counted.split_at(CLIENTS);
+    assert!(first.iter().all(|remembered| !remembered), "each is checked once");
+    assert_eq!((later.len(), later.iter().all(|remembered| *remembered)), (2 * CLIENTS, true));
+    // And not one is let in past its end.
+    clock.set(NOW + 600);
+    for token in &tokens {
+        assert_eq!(word(&oidc.identify(token, clock.now()).await), "token_expired");
+    }
 }
 
 #[tokio::test]

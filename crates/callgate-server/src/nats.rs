@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_nats::{Client, ConnectOptions, Event};
-use callgate::secret::Secret;
+use callgate::{responder::AUTH_SUBJECT, secret::Secret};
 use tokio::{sync::watch, time::Instant};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
@@ -85,11 +85,16 @@ impl Login {
     }
 }
 
-/// Whether a server is connected; the number counts connections.
+/// Whether a server is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Link {
     Down,
-    Up(u64),
+    Up {
+        /// The number of the connection.
+        connection: u64,
+        /// How often a server has refused, or ended, a subscription that requests need.
+        refused: u64,
+    },
 }
 
 /// A connection that could not even be tried.
@@ -114,6 +119,7 @@ pub(crate) async fn connect(
         link: sender,
         metrics,
         connections: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
         told: Mutex::new(None),
     });
     let options = options(settings)?
@@ -196,6 +202,7 @@ struct Observer {
     link: watch::Sender<Link>,
     metrics: Arc<Metrics>,
     connections: AtomicU64,
+    refused: AtomicU64,
     /// When a failed attempt was last told: they come every two seconds.
     told: Mutex<Option<Instant>>,
 }
@@ -205,8 +212,9 @@ impl Observer {
         match event {
             Event::Connected => {
                 self.metrics.connected(true);
-                let number = self.connections.fetch_add(1, Ordering::Relaxed);
-                self.link.send_replace(Link::Up(number));
+                let connection = self.connections.fetch_add(1, Ordering::Relaxed);
+                let refused = self.refused.load(Ordering::Relaxed);
+                self.link.send_replace(Link::Up { connection, refused });
                 *self.told.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 info!("connected to NATS");
             }
@@ -220,10 +228,23 @@ impl Observer {
             Event::SlowConsumer(_) => {
                 error!("requests arrive faster than they are taken, and some were lost");
             }
-            Event::ServerError(error) => error!(%error, "the NATS server reports an error"),
+            Event::ServerError(error) => {
+                error!(%error, "the NATS server reports an error");
+                if refuses_requests(&error.to_string()) {
+                    self.note_refused();
+                }
+            }
             Event::ClientError(error) => self.note_failure(&error.to_string()),
             Event::Draining => {}
         }
+    }
+
+    fn note_refused(&self) {
+        let count = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        self.link.send_modify(|link| match link {
+            Link::Up { refused, .. } => *refused = count,
+            Link::Down => {}
+        });
     }
 
     fn note_failure(&self, error: &str) {
@@ -233,6 +254,15 @@ impl Observer {
             warn!(error, "cannot connect to NATS; not ready, and trying again until it works");
         }
     }
+}
+
+/// Whether an error of a server says that no request arrives any more. The client goes on as if it were
+/// subscribed (nats-server: `processSubEx` and `removeUnauthorizedSubs` in client.go).
+fn refuses_requests(error: &str) -> bool {
+    let error = error.to_ascii_lowercase();
+    let subject = AUTH_SUBJECT.to_ascii_lowercase();
+    (error.contains("permissions violation for subscription") && error.contains(&subject))
+        || error.contains("maximum subscriptions exceeded")
 }
 
 #[cfg(test)]
@@ -255,6 +285,23 @@ mod tests {
                 queue: String::new(),
             };
             assert_eq!(requires_tls(&settings), required, "{servers:?} {table}");
+        }
+    }
+
+    #[test]
+    fn an_error_about_another_subscription_does_not_touch_requests() {
+        for (error, expected) in [
+            (
+                r#"Permissions Violation for Subscription to "$SYS.REQ.USER.AUTH" using queue "q""#,
+                true,
+            ),
+            (r#"Permissions Violation for Subscription to "$SYS.REQ.USER.AUTH" (sid "10")"#, true),
+            ("nats: maximum subscriptions exceeded", true),
+            (r#"Permissions Violation for Subscription to "$SRV.PING""#, false),
+            (r#"Permissions Violation for Publish to "$SYS.REQ.USER.AUTH""#, false),
+            ("Stale Connection", false),
+        ] {
+            assert_eq!(refuses_requests(error), expected, "{error}");
         }
     }
 

@@ -79,6 +79,7 @@ mod tests {
                 account: account.clone(),
                 account_name: name.map(str::to_owned),
                 may_forge_requests: false,
+                may_answer_requests: true,
             };
             let found = check(&own, &keys, stated).map_err(drop);
             assert_eq!(found, expected, "{name:?} {stated:?}");
@@ -92,6 +93,7 @@ mod tests {
             account: "AUTH".to_owned(),
             account_name: account_name.map(str::to_owned),
             may_forge_requests: false,
+            may_answer_requests: true,
         };
         assert_eq!(check(&own(None), &keys, Some("AUTH")), Ok(Checked::AsStated));
         assert!(check(&own(None), &keys, Some("GATE")).is_err());

@@ -8,7 +8,8 @@ use callgate::{
     Callgate,
     authn::Chain,
     responder::{
-        OwnAccount, Responder, ResponderOptions, other_responders, own_account as ask_who_we_are,
+        OwnAccount, Responder, ResponderOptions, ServeError, other_responders,
+        own_account as ask_who_we_are,
     },
 };
 use callgate_authenticators::file_watch::Stamp;
@@ -36,6 +37,12 @@ const TICK: Duration = Duration::from_millis(250);
 const DRAIN: Duration = Duration::from_secs(8);
 /// After a server did not confirm us, before asking again.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// The client tells of a server's errors by another way than of its answers, and perhaps a little later.
+const ERRORS_BEHIND: Duration = Duration::from_millis(50);
+/// Why we are not ready when a subscription was refused.
+const REFUSED: &str = "the NATS server has ended our subscription to `$SYS.REQ.USER.AUTH`: see its \
+                       error in the log, and what the callout user may subscribe to";
 
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
@@ -136,8 +143,14 @@ fn announce(keys: &PublicKeys) {
 enum Membership {
     /// Not in the queue group.
     Outside,
-    /// In it; the number is that of the connection on which a server confirmed it.
-    Inside { responder: Box<Responder>, confirmed_on: Option<u64> },
+    /// In it, unless a server says otherwise.
+    Inside {
+        responder: Box<Responder>,
+        /// The number of the connection on which a server confirmed it.
+        confirmed_on: Option<u64>,
+        /// How often servers had refused a subscription before this one.
+        refused_before: u64,
+    },
 }
 
 struct Service {
@@ -160,13 +173,18 @@ struct Service {
 impl Service {
     /// Does the next thing that is needed to be ready, if it can be done now.
     async fn progress(&mut self) {
-        let Link::Up(connection) = *self.link.borrow_and_update() else {
+        let Link::Up { connection, refused } = *self.link.borrow_and_update() else {
             self.health.not_ready("no connection to NATS");
             return;
         };
-        if let Membership::Inside { responder, confirmed_on } = &self.membership {
+        if let Membership::Inside { responder, confirmed_on, refused_before } = &self.membership {
             self.observers.metrics.in_flight(responder.in_flight());
-            if *confirmed_on == Some(connection) && responder.is_running() {
+            if refused != *refused_before || !responder.is_running() {
+                self.step_out();
+                self.try_again(REFUSED);
+                return;
+            }
+            if *confirmed_on == Some(connection) {
                 return;
             }
         }
@@ -178,10 +196,24 @@ impl Service {
         if Instant::now() < self.retry_at {
             return;
         }
-        if let Err(why) = self.become_ready(connection).await {
-            self.health.not_ready(why.clone());
-            error!(why, "not ready; trying again");
-            self.retry_at = Instant::now() + RETRY;
+        if let Err(why) = self.become_ready(connection, refused).await {
+            self.try_again(why);
+        }
+    }
+
+    fn try_again(&mut self, why: impl Into<String>) {
+        let why = why.into();
+        error!(why, "not ready; trying again");
+        self.health.not_ready(why);
+        self.retry_at = Instant::now() + RETRY;
+    }
+
+    /// No request arrives any more: what has arrived is finished, and then we join anew.
+    fn step_out(&mut self) {
+        if let Membership::Inside { responder, .. } =
+            std::mem::replace(&mut self.membership, Membership::Outside)
+        {
+            tokio::spawn(responder.leave(DRAIN));
         }
     }
 
@@ -195,15 +227,23 @@ impl Service {
         }
     }
 
-    async fn become_ready(&mut self, connection: u64) -> Result<(), String> {
-        let own = ask_who_we_are(&self.client).await.map_err(|error| error.to_string())?;
+    async fn become_ready(&mut self, connection: u64, refused: u64) -> Result<(), String> {
+        let own = self.own_account().await?;
         self.check_own_account(&own)?;
         self.gate.learn_callout_account(&own.account);
         if matches!(self.membership, Membership::Outside) {
-            self.join().await?;
+            self.join(refused).await?;
         }
-        // Asked after the subscription on the same connection: the answer confirms it.
-        ask_who_we_are(&self.client).await.map_err(|error| error.to_string())?;
+        // Asked after the subscription on the same connection: the answer confirms it, unless the
+        // server has sent an error before.
+        self.own_account().await?;
+        tokio::time::sleep(ERRORS_BEHIND).await;
+        match *self.link.borrow() {
+            Link::Up { connection: now, refused: since }
+                if now == connection && since == refused => {}
+            Link::Up { connection: now, .. } if now == connection => return Err(REFUSED.to_owned()),
+            Link::Up { .. } | Link::Down => return Err("the connection was lost again".to_owned()),
+        }
         if let Membership::Inside { confirmed_on, .. } = &mut self.membership {
             *confirmed_on = Some(connection);
         }
@@ -240,7 +280,16 @@ impl Service {
         Ok(())
     }
 
-    async fn join(&mut self) -> Result<(), String> {
+    async fn own_account(&mut self) -> Result<OwnAccount, String> {
+        let own = ask_who_we_are(&self.client).await.map_err(|error| error.to_string())?;
+        if !own.may_answer_requests {
+            self.step_out();
+            return Err(ServeError::NotPermitted.to_string());
+        }
+        Ok(own)
+    }
+
+    async fn join(&mut self, refused_before: u64) -> Result<(), String> {
         let options = ResponderOptions {
             queue: self.settings.queue.clone(),
             max_in_flight: self.max_in_flight,
@@ -249,7 +298,7 @@ impl Service {
         let responder = Responder::join(self.client.clone(), self.gate.clone(), options).await;
         let responder = responder.map_err(|error| error.to_string())?;
         let responder = Box::new(responder);
-        self.membership = Membership::Inside { responder, confirmed_on: None };
+        self.membership = Membership::Inside { responder, confirmed_on: None, refused_before };
         Ok(())
     }
 

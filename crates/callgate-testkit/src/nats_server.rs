@@ -200,6 +200,15 @@ impl NatsServer {
         self.process.wait_for_stderr_after(seen, "Reloaded server configuration").await;
     }
 
+    /// The same, of a configuration made from the one that it has.
+    ///
+    /// # Panics
+    /// As [`NatsServer::reload`].
+    pub async fn reload_changed(&mut self, change: impl FnOnce(&str) -> String) {
+        let config = change(self.launch.config.text());
+        self.reload(&config).await;
+    }
+
     fn port_of(&self, port: Port) -> u16 {
         self.launch.config.port(port)
     }

@@ -41,6 +41,9 @@ const MAX_HELD_BACK: u32 = 65_536;
 /// that the last of so many is still in time; later ones would only fill the memory.
 const MAX_UNOPENED: u32 = 4096;
 
+/// How often it is asked whether requests still may arrive.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// How a gate is run.
 #[derive(Debug, Clone)]
 pub struct ResponderOptions {
@@ -80,6 +83,12 @@ pub enum ServeError {
          does the callout user have leave to publish it, and to subscribe `_INBOX.>`? ({0})"
     )]
     NotConfirmed(String),
+    /// The server lets us subscribe, and then gives us nothing.
+    #[error(
+        "the callout user may not subscribe to `$SYS.REQ.USER.AUTH`, so that no request arrives: \
+         allow it that in nats-server's configuration, or in its user JWT"
+    )]
+    NotPermitted,
     /// The client was closed.
     #[error("the connection to NATS was closed")]
     Closed,
@@ -100,7 +109,8 @@ pub struct Responder {
 
 impl Responder {
     /// Joins the queue group and answers from now on. Whether a server has confirmed it is told by
-    /// [`own_account`], asked afterwards on the same client: servers work in order.
+    /// [`own_account`], asked afterwards on the same client: servers work in order. A server that takes
+    /// the permission away later ends the subscription, and this does not notice.
     ///
     /// # Errors
     /// If the client cannot subscribe.
@@ -302,16 +312,28 @@ impl Callgate {
     /// First asks the server for the callout account, so that nobody is placed there.
     ///
     /// # Errors
-    /// If the server does not confirm the subscription, or when the client is closed.
+    /// If the server does not confirm the subscription, or when the client is closed; some
+    /// seconds after the permission to subscribe was taken away. It can be called again.
     pub async fn serve(&self, client: Client) -> Result<(), ServeError> {
-        let own = own_account(&client).await?;
+        let own = permitted(own_account(&client).await?)?;
         self.learn_callout_account(&own.account);
-        let responder =
+        let mut responder =
             Responder::join(client.clone(), self.clone(), ResponderOptions::default()).await?;
-        own_account(&client).await?;
-        let _ = responder.work.await;
-        Err(ServeError::Closed)
+        permitted(own_account(&client).await?)?;
+        loop {
+            if timeout(LOOK, &mut responder.work).await.is_ok() {
+                return Err(ServeError::Closed);
+            }
+            // No answer: the connection is lost, and the client comes back by itself.
+            if let Ok(own) = own_account(&client).await {
+                permitted(own)?;
+            }
+        }
     }
+}
+
+fn permitted(own: OwnAccount) -> Result<OwnAccount, ServeError> {
+    if own.may_answer_requests { Ok(own) } else { Err(ServeError::NotPermitted) }
 }
 
 #[cfg(test)]

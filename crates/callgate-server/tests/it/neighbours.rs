@@ -3,10 +3,10 @@
 use std::fs;
 
 use callgate_testkit::eventually;
-use callgate_testkit::wait::PATIENCE;
+use callgate_testkit::wait::{LONG, PATIENCE};
 use serde_json::{Value, json};
 
-use crate::support::{Credential, Pair, connect, has, serve};
+use crate::support::{Credential, Gate, Pair, connect, has, serve};
 
 fn users() -> Value {
     json!({ "alice": { "pass": "alice", "account": "APP" } })
@@ -37,6 +37,39 @@ async fn a_callout_user_who_could_forge_requests_is_warned_about() {
     has(&warned.to_string(), &["allow it only `_INBOX.>`, `$SYS._INBOX.>`"]);
     let limited = Pair::of(users()).await;
     assert!(!limited.gate.log().contains("may publish `$SYS.REQ.USER.AUTH`"));
+}
+
+/// What lets requests arrive, and two ways to keep them from us: the first a server tells when it is asked,
+/// the second (for another queue group only) by nothing but its error.
+const LEAVE: &str = r#"subscribe: ["$SYS.REQ.USER.AUTH", "#;
+const REFUSALS: [&str; 2] = ["subscribe: [", r#"subscribe: ["$SYS.REQ.USER.AUTH other", "#];
+
+#[tokio::test]
+async fn it_is_ready_only_while_the_server_lets_it_subscribe_and_comes_back_by_itself() {
+    for version in ["2.10", "2.15"] {
+        let mut pair = Pair::builder(users()).version(version).start().await;
+        for refusal in REFUSALS {
+            pair.server.reload_changed(|text| text.replacen(LEAVE, refusal, 1)).await;
+            has(&pair.gate.not_ready().await, &["subscri", "$SYS.REQ.USER.AUTH"]);
+            // One that starts now is not ready either.
+            let mut fresh = serve(pair.folder.path(), &["--config", "callgate.toml"]).await;
+            fresh.says(0, "not ready; trying again").await;
+            has(&fresh.not_ready().await, &["subscri", "$SYS.REQ.USER.AUTH"]);
+            assert!(!fresh.log().contains("ready: answering"), "{}", fresh.log());
+
+            pair.server.reload_changed(|text| text.replacen(refusal, LEAVE, 1)).await;
+            pair.gate.ready().await;
+            fresh.ready().await;
+            let marks = [pair.gate.mark(), fresh.mark()];
+            eventually("a decision by each of them", LONG, async || {
+                connect(&pair.server.url(), "alice", "alice").await.expect("an admission");
+                let decided = |gate: &Gate, mark| !gate.decisions(mark).is_empty();
+                (decided(&pair.gate, marks[0]) && decided(&fresh, marks[1])).then_some(())
+            })
+            .await;
+            fresh.terminate().await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -51,6 +51,10 @@ impl Config {
         *self.ports.get(&port).unwrap_or_else(|| panic!("the configuration has no {placeholder}"))
     }
 
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(super) fn mentions(&self, word: &str) -> bool {
         self.text.contains(word)
     }

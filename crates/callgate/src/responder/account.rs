@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{AUTH_SUBJECT, ServeError};
+use crate::subject::SubjectPattern;
 
 /// How long a server may take to say who we are.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -21,6 +22,12 @@ pub struct OwnAccount {
     pub account_name: Option<String>,
     /// Whether we may ourselves publish requests, and so make them up.
     pub may_forge_requests: bool,
+    /// Whether we may subscribe to requests. A server tells a client that it may not by an error that
+    /// only the client's event callback sees: the subscription stays open, and nothing ever arrives.
+    ///
+    /// The server does not tell for which queue groups a rule is: a deny rule for one counts as one
+    /// for all, and an allow rule too.
+    pub may_answer_requests: bool,
 }
 
 #[derive(Deserialize)]
@@ -37,12 +44,15 @@ struct Data {
     permissions: Option<Permissions>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Permissions {
     #[serde(default)]
     publish: Option<Side>,
+    #[serde(default)]
+    subscribe: Option<Side>,
 }
 
+/// One direction. nats-server reads an absent or empty `allow` as "everything".
 #[derive(Deserialize, Default)]
 struct Side {
     #[serde(default)]
@@ -52,7 +62,7 @@ struct Side {
 }
 
 /// Asks the server who we are. An answer also proves that all that this client sent before has
-/// been worked on, subscriptions among it.
+/// been worked on, subscriptions among it: accepted if [`OwnAccount::may_answer_requests`], or refused.
 ///
 /// # Errors
 /// If no server answers in time.
@@ -65,24 +75,26 @@ pub async fn own_account(client: &Client) -> Result<OwnAccount, ServeError> {
     let info: Info = serde_json::from_slice(&answer.payload)
         .map_err(|_| not_confirmed("the answer is not the JSON that servers send".to_owned()))?;
     let Data { account, account_name, permissions } = info.data;
-    let may_forge_requests = permissions.as_ref().is_none_or(may_publish_requests);
-    Ok(OwnAccount { account, account_name, may_forge_requests })
+    let Permissions { publish, subscribe } = permissions.unwrap_or_default();
+    Ok(OwnAccount {
+        account,
+        account_name,
+        may_forge_requests: reaches_requests(&publish),
+        may_answer_requests: reaches_requests(&subscribe),
+    })
 }
 
-fn may_publish_requests(permissions: &Permissions) -> bool {
-    use crate::subject::SubjectPattern;
-
-    let Some(publish) = &permissions.publish else { return true };
+fn reaches_requests(side: &Option<Side>) -> bool {
+    let Some(Side { allow, deny }) = side else { return true };
     let auth: Option<SubjectPattern> = AUTH_SUBJECT.parse().ok();
     let reaches = |list: &Option<Vec<String>>| {
-        list.as_ref().is_some_and(|list| {
-            list.iter()
-                .filter_map(|text| text.parse::<SubjectPattern>().ok())
-                .any(|pattern| auth.as_ref().is_some_and(|auth| pattern.covers(auth)))
-        })
+        list.iter()
+            .flatten()
+            .filter_map(|text| text.parse::<SubjectPattern>().ok())
+            .any(|pattern| auth.as_ref().is_some_and(|auth| pattern.covers(auth)))
     };
-    let allows = publish.allow.as_ref().is_none_or(Vec::is_empty) || reaches(&publish.allow);
-    allows && !reaches(&publish.deny)
+    let allows = allow.as_ref().is_none_or(Vec::is_empty) || reaches(allow);
+    allows && !reaches(deny)
 }
 
 #[derive(Deserialize)]

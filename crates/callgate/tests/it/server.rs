@@ -10,7 +10,10 @@ use callgate::{
     request::{AuthRequest, Credential},
     responder::{Responder, ResponderOptions, ServeError, own_account},
 };
-use callgate_testkit::{NatsServer, Nkey, eventually, wait::PATIENCE};
+use callgate_testkit::{
+    NatsServer, Nkey, eventually,
+    wait::{LONG, PATIENCE},
+};
 use futures_util::StreamExt;
 use tokio::task::JoinHandle;
 
@@ -212,4 +215,43 @@ async fn serving_ends_with_an_error_where_the_server_does_not_confirm() {
     let error = gate.serve(client).await.unwrap_err();
     assert!(matches!(error, ServeError::NotConfirmed(_)), "{error}");
     assert!(error.to_string().contains("$SYS.REQ.USER.INFO"), "{error}");
+}
+
+/// A server tells a client that it may not subscribe only by the way, and the subscription stays open.
+#[tokio::test]
+async fn serving_ends_with_an_error_where_requests_may_not_arrive() {
+    let config = |permissions: &str| {
+        format!(
+            "authorization {{ users: [ {{ user: a, password: b, permissions: {permissions} }} ] }}"
+        )
+    };
+    let allowed = config("{ subscribe: [ \"$SYS.REQ.USER.*\", \"$SRV.>\", \"_INBOX.>\" ] }");
+    let denied = [
+        config("{ subscribe: [ \"$SRV.>\", \"_INBOX.>\" ] }"),
+        config("{ subscribe: { deny: [ \"$SYS.REQ.>\" ] } }"),
+    ];
+    for version in VERSIONS {
+        let mut server = NatsServer::builder().version(version).config(&denied[0]).start().await;
+        let gate = Callgate::builder(signer(&Nkey::account())).authorize(authorize);
+        let gate = gate.build().unwrap();
+        for denied in &denied {
+            server.reload(denied).await;
+            let error = gate.serve(login(&server, "a", "b").await.unwrap()).await.unwrap_err();
+            assert!(matches!(error, ServeError::NotPermitted), "{error}");
+            assert!(error.to_string().contains("$SYS.REQ.USER.AUTH"), "{error}");
+        }
+        server.reload(&allowed).await;
+        let client = login(&server, "a", "b").await.unwrap();
+        let serving = tokio::spawn({
+            let (gate, client) = (gate.clone(), client.clone());
+            async move { gate.serve(client).await }
+        });
+        eventually("an answer of the service", PATIENCE, async || {
+            client.request("$SRV.PING.callgate", "".into()).await.ok()
+        })
+        .await;
+        server.reload(&denied[0]).await;
+        let ended = tokio::time::timeout(LONG, serving).await.expect("an end").unwrap();
+        assert!(matches!(ended, Err(ServeError::NotPermitted)), "{ended:?}");
+    }
 }

@@ -1,18 +1,25 @@
 //! The connection to NATS: options, and what the client tells about it.
 
+mod trouble;
+
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use async_nats::{Client, ConnectOptions, Event};
-use callgate::{responder::AUTH_SUBJECT, secret::Secret};
-use tokio::{sync::watch, time::Instant};
-use tracing::{error, info, warn};
+use callgate::{
+    keys::{KeyPair, Seed},
+    responder::AUTH_SUBJECT,
+    secret::Secret,
+};
+use tokio::sync::watch;
+use tracing::{debug, error, info, warn};
+use trouble::Trouble;
 use zeroize::Zeroizing;
 
 use crate::telemetry::Metrics;
@@ -63,6 +70,21 @@ impl NatsSettings {
 }
 
 impl Login {
+    /// Who we say that we are, without what proves it.
+    fn shown(&self) -> String {
+        let key = |text: &Secret| {
+            let pair = Seed::find(text.expose()).and_then(KeyPair::from_seed);
+            pair.map(|pair| pair.public_key()).unwrap_or_default()
+        };
+        match self {
+            Self::None => "a client without a login".to_owned(),
+            Self::Password { user, .. } => format!("the user `{}`", user.escape_debug()),
+            Self::Token(_) => "the token in nats.token".to_owned(),
+            Self::Nkey(seed) => format!("the nkey {}", key(seed)),
+            Self::Creds(text) => format!("the credentials of {}", key(text)),
+        }
+    }
+
     fn same_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::None, Self::None) => true,
@@ -120,8 +142,9 @@ pub(crate) async fn connect(
         metrics,
         connections: AtomicU64::new(0),
         refused: AtomicU64::new(0),
-        told: Mutex::new(None),
+        trouble: Trouble::new(settings.login.shown()),
     });
+    let looker = Arc::clone(&observer);
     let options = options(settings)?
         .name("callgate")
         .retry_on_initial_connect()
@@ -129,6 +152,11 @@ pub(crate) async fn connect(
         .connection_timeout(CONNECT)
         .ping_interval(PING)
         .reconnect_delay_callback(reconnect_delay(settings.servers.len()))
+        // Not to choose a server, but to look at those before each attempt.
+        .reconnect_to_server_callback(move |servers, _| {
+            looker.look(&servers);
+            std::future::ready(None)
+        })
         .event_callback(move |event| {
             observer.note(&event);
             std::future::ready(())
@@ -203,8 +231,7 @@ struct Observer {
     metrics: Arc<Metrics>,
     connections: AtomicU64,
     refused: AtomicU64,
-    /// When a failed attempt was last told: they come every two seconds.
-    told: Mutex<Option<Instant>>,
+    trouble: Trouble,
 }
 
 impl Observer {
@@ -215,12 +242,13 @@ impl Observer {
                 let connection = self.connections.fetch_add(1, Ordering::Relaxed);
                 let refused = self.refused.load(Ordering::Relaxed);
                 self.link.send_replace(Link::Up { connection, refused });
-                *self.told.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                self.trouble.is_over();
                 info!("connected to NATS");
             }
             Event::Disconnected | Event::Closed => {
                 self.metrics.connected(false);
-                if self.link.send_replace(Link::Down) != Link::Down {
+                let was_up = self.link.send_replace(Link::Down) != Link::Down;
+                if was_up && self.is_wanted() {
                     warn!("the connection to NATS is lost; trying again until it is back");
                 }
             }
@@ -234,7 +262,10 @@ impl Observer {
                     self.note_refused();
                 }
             }
-            Event::ClientError(error) => self.note_failure(&error.to_string()),
+            Event::ClientError(error) => {
+                debug!(%error, "an attempt to connect to NATS failed");
+                self.trouble.failed(&error.to_string());
+            }
             Event::Draining => {}
         }
     }
@@ -247,12 +278,15 @@ impl Observer {
         });
     }
 
-    fn note_failure(&self, error: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|told| told.elapsed() > Duration::from_secs(60)) {
-            *told = Some(Instant::now());
-            warn!(error, "cannot connect to NATS; not ready, and trying again until it works");
+    fn look(&self, servers: &[async_nats::Server]) {
+        if self.is_wanted() {
+            self.trouble.look(servers);
         }
+    }
+
+    /// False when the service leaves: then the connection ends because we end it.
+    fn is_wanted(&self) -> bool {
+        !self.link.is_closed()
     }
 }
 

@@ -345,6 +345,8 @@ impl Service {
 
     async fn leave(self) {
         self.health.not_ready("leaving");
+        // From here on nobody asks whether the connection is up.
+        drop(self.link);
         if let Membership::Inside { responder, .. } = self.membership
             && !responder.leave(DRAIN).await
         {

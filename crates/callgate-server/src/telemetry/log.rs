@@ -31,8 +31,11 @@ pub(crate) enum LogFormat {
 /// Starts logging to standard error. A second call changes nothing.
 pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) {
     // Libraries speak up only when something is wrong.
+    // The NATS client repeats its errors at each attempt; who listens to its events tells them.
+    let client = if level > LevelFilter::INFO { LevelFilter::WARN } else { LevelFilter::OFF };
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
+        .with_target("async_nats", client)
         .with_target("callgate", level)
         .with_target("callgate_authenticators", level)
         .with_target("callgate_server", level);

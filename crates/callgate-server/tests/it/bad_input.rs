@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use callgate_testkit::{CurveKey, Nkey};
+use callgate_testkit::{CurveKey, Nkey, eventually, wait::PATIENCE};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -381,10 +381,17 @@ async fn requests_in_clear_are_answered_during_a_change_over() {
 #[tokio::test]
 async fn a_login_that_nats_refuses_is_told() {
     let mut pair = Pair::of(users()).await;
-    write(pair.folder.path(), "auth.nk", &Nkey::user().seed());
+    let stranger = Nkey::user();
+    write(pair.folder.path(), "auth.nk", &stranger.seed());
     let mut gate = crate::support::serve(pair.folder.path(), &["--config", "callgate.toml"]).await;
-    let told = gate.record(0, &["cannot connect to NATS"]).await;
-    has(&told.to_string().to_lowercase(), &["authorization"]);
+    let told = gate.record(0, &["cannot connect to NATS"]).await.to_string();
+    has(&told.to_lowercase(), &["authorization violation"]);
+    has(&told, &["auth_callout.auth_users", &format!("the nkey {}", stranger.public())]);
+    // Once, and from nowhere else, however often it is tried.
+    let refused = || pair.server.log().matches("authentication error").count();
+    eventually("five attempts", PATIENCE, async || (refused() > 5).then_some(())).await;
+    let log = gate.log().to_lowercase();
+    assert_eq!(log.lines().filter(|line| line.contains("violation")).count(), 1, "{log}");
     assert_eq!(gate.get("/readyz").await.0, 503);
     pair.gate.terminate().await;
     gate.terminate().await;

@@ -61,6 +61,7 @@ async fn sigterm_ends_the_process_well_with_a_server_and_without_one() {
     let mut pair = Pair::of(users()).await;
     pair.gate.terminate().await;
     has(&pair.gate.log(), &["leaving: finishing what is in flight"]);
+    assert!(!pair.gate.log().contains("the connection to NATS is lost"), "{}", pair.gate.log());
     for server_is in ["frozen", "gone"] {
         pair.gate = serve(pair.folder.path(), &["--config", "callgate.toml"]).await;
         pair.gate.ready().await;

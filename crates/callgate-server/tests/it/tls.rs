@@ -107,6 +107,37 @@ async fn a_server_with_tls_is_joined_by_its_authority() {
     assert_eq!(pair.gate.metric("callgate_nats_connected").await, 1.0);
 }
 
+#[tokio::test]
+async fn why_tls_does_not_come_up_is_told_with_what_to_do() {
+    let (ours, theirs, files) =
+        (Authority::new("ours"), Authority::new("theirs"), tempfile::tempdir().unwrap());
+    let (certificate, key) = theirs.server_pem();
+    let path = |name: &str| files.path().join(name).display().to_string();
+    for (name, text) in [
+        ("ours.pem", ours.pem()),
+        ("theirs.pem", theirs.pem()),
+        ("cert.pem", &certificate),
+        ("key.pem", &key),
+    ] {
+        write_private(&files.path().join(name), text);
+    }
+    let tls = format!("cert_file: \"{}\", key_file: \"{}\"", path("cert.pem"), path("key.pem"));
+    let verified = format!("tls {{ {tls}, ca_file: \"{}\", verify: true }}", path("ours.pem"));
+    let ca = |name: &str| format!("[nats.tls]\nca = \"{}\"", path(name));
+    for (server, gate, words) in [
+        (format!("tls {{ {tls} }}"), ca("ours.pem"), ["UnknownIssuer", "nats.tls.ca"]),
+        (String::new(), ca("ours.pem"), ["InvalidContentType", "the server speaks none"]),
+        (verified, ca("theirs.pem"), ["CertificateRequired", "set nats.tls.cert"]),
+    ] {
+        let users = json!({ "alice": { "pass": "alice", "account": "APP" } });
+        let pair = Pair::builder(users).server_config(&server).gate_config(&gate).never_ready();
+        let pair = pair.start().await;
+        let told = pair.gate.record(0, &["cannot connect to NATS"]).await.to_string();
+        has(&told, &words);
+        has(&told, &[&format!("127.0.0.1:{}", pair.server.port())]);
+    }
+}
+
 /// What TLS could never be spoken with is told before a server is asked.
 #[test]
 fn files_that_are_of_no_use_for_tls_are_faults() {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fmt, fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -46,6 +47,9 @@ pub enum SourceError {
     /// The variable has nothing in it.
     #[error("the environment variable `{0}` is empty")]
     EmptyVariable(String),
+    /// The variable is not text.
+    #[error("the environment variable `{0}` is not UTF-8 text")]
+    NotTextVariable(String),
     /// Nothing was written.
     #[error("the secret is empty")]
     Empty,
@@ -62,7 +66,7 @@ pub enum SourceError {
     WritableByOthers(String),
 }
 
-type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+type Lookup = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
 
 /// Files, relative to a base folder, and environment variables.
 #[derive(Clone)]
@@ -88,7 +92,7 @@ impl Sources {
         Self {
             base: base.into(),
             document: None,
-            environment: Arc::new(|name| std::env::var(name).ok()),
+            environment: Arc::new(|name| std::env::var_os(name)),
             read: Arc::default(),
         }
     }
@@ -99,7 +103,7 @@ impl Sources {
         self,
         lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        Self { environment: Arc::new(lookup), ..self }
+        Self { environment: Arc::new(move |name| lookup(name).map(OsString::from)), ..self }
     }
 
     /// For the values of this file: a seed that is written in it makes it a seed file.
@@ -124,9 +128,9 @@ impl Sources {
         self.base.join(path)
     }
 
-    /// An environment variable, if it is set.
+    /// An environment variable, if it is set to a text.
     pub fn variable(&self, name: &str) -> Option<String> {
-        (self.environment)(name)
+        (self.environment)(name)?.into_string().ok()
     }
 
     /// Every file that was asked for so far, also in vain, and how each looked before it was first
@@ -194,10 +198,11 @@ impl Sources {
     /// The secret in an environment variable.
     ///
     /// # Errors
-    /// If it is unset or empty.
+    /// If it is unset, empty, or not text.
     pub fn secret_variable(&self, name: &str) -> Result<Secret, SourceError> {
-        let value = self.variable(name).map(Zeroizing::new);
-        let value = value.ok_or_else(|| SourceError::Unset(name.to_owned()))?;
+        let value = (self.environment)(name).ok_or_else(|| SourceError::Unset(name.to_owned()))?;
+        let not_text = |_| SourceError::NotTextVariable(name.to_owned());
+        let value = value.into_string().map(Zeroizing::new).map_err(not_text)?;
         match value.trim() {
             "" => Err(SourceError::EmptyVariable(name.to_owned())),
             trimmed => Ok(Secret::new(trimmed)),

@@ -1,6 +1,6 @@
 //! Where a configuration comes from: `--config`, or flags and variables.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{env::VarError, path::PathBuf, sync::Arc};
 
 use callgate::secret::Secret;
 use callgate_authenticators::kind::{Nobody, Registry};
@@ -45,22 +45,22 @@ impl Source {
     /// What flags and variables say together; a flag goes before its variable.
     ///
     /// # Errors
-    /// If a users file is named beside a configuration file, or nothing is named at all.
+    /// If a users file is named beside a configuration file, or nothing is named at all, or a variable
+    /// is not text.
     pub(super) fn overrides(&self) -> Result<Overrides, String> {
-        let text = |flag: &Option<String>, name| flag.clone().or_else(|| variable(name));
         let path = |flag: &Option<PathBuf>, name| {
-            flag.clone().or_else(|| variable(name).map(PathBuf::from))
+            flag.clone().or_else(|| std::env::var_os(name).map(PathBuf::from))
         };
         let mut overrides = Overrides {
             config: self.config.clone(),
-            nats_url: text(&self.nats_url, "CALLGATE_NATS_URL"),
-            nats_user: text(&self.nats_user, "CALLGATE_NATS_USER"),
-            nats_password: secret(&self.nats_password, "CALLGATE_NATS_PASSWORD"),
+            nats_url: text(&self.nats_url, "CALLGATE_NATS_URL")?,
+            nats_user: text(&self.nats_user, "CALLGATE_NATS_USER")?,
+            nats_password: secret(&self.nats_password, "CALLGATE_NATS_PASSWORD")?,
             nats_creds: path(&self.nats_creds, "CALLGATE_NATS_CREDS"),
-            issuer_seed: secret(&self.issuer_seed, "CALLGATE_ISSUER_SEED"),
-            xkey_seed: secret(&self.xkey_seed, "CALLGATE_XKEY_SEED"),
+            issuer_seed: secret(&self.issuer_seed, "CALLGATE_ISSUER_SEED")?,
+            xkey_seed: secret(&self.xkey_seed, "CALLGATE_XKEY_SEED")?,
             users: path(&self.users, "CALLGATE_USERS"),
-            admin_listen: text(&self.admin_listen, "CALLGATE_ADMIN_LISTEN"),
+            admin_listen: text(&self.admin_listen, "CALLGATE_ADMIN_LISTEN")?,
         };
         // A login by flags replaces one of another kind by variables, as both replace the file's.
         match (self.nats_user.is_some() || self.nats_password.is_some(), &self.nats_creds) {
@@ -82,14 +82,23 @@ impl Source {
     }
 }
 
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+/// A flag, or else its variable. One that is there and no text must not count as absent: what is below
+/// it would be taken in its place.
+fn text(flag: &Option<String>, name: &str) -> Result<Option<String>, String> {
+    match (flag, std::env::var(name)) {
+        (Some(text), _) => Ok(Some(text.clone())),
+        (None, Ok(text)) => Ok(Some(text)),
+        (None, Err(VarError::NotPresent)) => Ok(None),
+        (None, Err(VarError::NotUnicode(_))) => {
+            Err(format!("the environment variable `{name}` is not UTF-8 text: set or unset it"))
+        }
+    }
 }
 
-fn secret(flag: &Option<String>, name: &str) -> Option<Flag> {
-    let from = |text: String, on_command_line| Flag { text: Secret::new(text), on_command_line };
-    let given = flag.clone().map(|text| from(text, true));
-    given.or_else(|| variable(name).map(|text| from(text, false)))
+fn secret(flag: &Option<String>, name: &str) -> Result<Option<Flag>, String> {
+    let on_command_line = flag.is_some();
+    let text = text(flag, name)?;
+    Ok(text.map(|text| Flag { text: Secret::new(text), on_command_line }))
 }
 
 /// For commands that run once: nothing before them, nobody who watches.

@@ -185,6 +185,29 @@ fn a_users_flag_or_variable_beside_a_configuration_is_wrong_usage() {
     }
 }
 
+/// Were it taken for unset, what stands below it would count.
+#[test]
+fn a_variable_that_is_not_text_is_not_taken_for_unset() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(callgate_in(folder.path(), &["init", "--demo", "."]).code, 0);
+    let names =
+        ["NATS_URL", "NATS_USER", "NATS_PASSWORD", "ISSUER_SEED", "XKEY_SEED", "ADMIN_LISTEN"];
+    for name in names.map(|name| format!("CALLGATE_{name}")) {
+        for command_name in ["check", "serve"] {
+            let mut check = command(folder.path(), &[command_name, "--config", "callgate.toml"]);
+            let ran = run(check.env(&name, OsStr::from_bytes(b"canary\xff")), b"");
+            assert_eq!(ran.code, 2, "{name}: {ran:?}");
+            has(&ran.stderr, &[&format!("`{name}` is not UTF-8 text")]);
+            assert!(!ran.text().contains("canary"), "{ran:?}");
+        }
+    }
+    let arguments = ["check", "--config", "callgate.toml", "--issuer-seed", "env:SEED"];
+    let ran = run(command(folder.path(), &arguments).env("SEED", OsStr::from_bytes(b"\xff")), b"");
+    assert_eq!(ran.code, 2, "{ran:?}");
+    has(&ran.stdout, &["issuer.seed: the environment variable `SEED` is not UTF-8 text"]);
+}
+
 #[test]
 fn stdin_is_not_a_configuration() {
     let folder = tempfile::tempdir().unwrap();

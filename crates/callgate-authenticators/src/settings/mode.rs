@@ -23,6 +23,18 @@ impl Access {
         self.mode & 0o022 != 0
     }
 
+    /// Its owner, if he is neither `reader` nor root nor the owner of `document`, the configuration:
+    /// he may write it, or give himself the right, whatever its mode says.
+    pub(super) fn strange_owner(
+        self,
+        reader: Option<&Reader>,
+        document: Option<Self>,
+    ) -> Option<u32> {
+        let reader = reader?;
+        let known = [Some(reader.user), Some(0), document.map(|document| document.owner)];
+        (!known.contains(&Some(self.owner))).then_some(self.owner)
+    }
+
     /// True if others than `reader` may read it for no good reason. A file of somebody else's that
     /// `reader` can read through its group alone is given on purpose: so come the seeds of a Secret
     /// into a pod (owner root, mode 0440, `fsGroup`), or those that root gives a service.
@@ -105,6 +117,27 @@ mod tests {
         for (mode, writable) in [(0o440, false), (0o660, true), (0o642, true), (0o600, false)] {
             let access = Access { mode, owner: 0, group: 65532 };
             assert_eq!(access.writable_by_others(), writable, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn an_owner_who_is_neither_the_reader_nor_root_nor_the_configurations_is_strange() {
+        let of = |owner| Access { mode: 0o600, owner, group: 65532 };
+        let (service, root) = (Reader::parse(STATUS).unwrap(), Reader { user: 0, groups: vec![0] });
+        for (owner, reader, document, strange) in [
+            (0, Some(&service), None, false),
+            (65532, Some(&service), None, false),
+            (12345, Some(&service), None, true),
+            (12345, Some(&service), Some(of(0)), true),
+            (0, Some(&root), None, false),
+            (12345, Some(&root), Some(of(0)), true),
+            // Root looks at what a service's user owns.
+            (12345, Some(&root), Some(of(12345)), false),
+            // Nobody knows who reads.
+            (12345, None, None, false),
+        ] {
+            let found = of(owner).strange_owner(reader, document);
+            assert_eq!(found, strange.then_some(owner), "{owner} {reader:?} {document:?}");
         }
     }
 

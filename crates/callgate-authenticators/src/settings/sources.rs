@@ -209,7 +209,8 @@ impl Sources {
         }
     }
 
-    /// The seed in a file (the first line that is one), and a warning if others may read it.
+    /// The seed in a file (the first line that is one), and a warning if others may read it, or if it
+    /// belongs to somebody else. That is no fault: root may look at what the service's user owns.
     ///
     /// # Errors
     /// If it cannot be read, holds no seed, or may be written by others.
@@ -225,8 +226,18 @@ impl Sources {
             let origin = format!("`{name}`");
             SourceError::NoSeed { origin, error }
         })?;
+        let reader = Reader::this();
+        let document = self.document.as_deref().and_then(|path| Access::of(path).ok());
+        let strange = access.strange_owner(reader.as_ref(), document).map(|owner| {
+            format!(
+                "`{name}` holds a seed and belongs to the user {owner}, who may write it: right only if \
+                 Callgate runs as that user"
+            )
+        });
         let readable = format!("`{name}` holds a seed and others may read it: `chmod 600 {name}`");
-        Ok((seed, access.readable_by_others(Reader::this().as_ref()).then_some(readable)))
+        let readable = access.readable_by_others(reader.as_ref()).then_some(readable);
+        let warnings: Vec<_> = strange.into_iter().chain(readable).collect();
+        Ok((seed, (!warnings.is_empty()).then(|| warnings.join("; "))))
     }
 
     /// The seed that is written in the document itself.

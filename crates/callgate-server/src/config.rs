@@ -2,6 +2,7 @@
 //!
 //! All faults are reported at once. Nothing is connected to.
 
+mod firsts;
 mod flags;
 mod issuer;
 mod login;
@@ -30,6 +31,7 @@ use callgate_authenticators::{
 };
 use ipnet::IpNet;
 
+use firsts::{Firsts, Place};
 pub(crate) use flags::{Flag, Overrides};
 pub(crate) use issuer::IssuerSettings;
 use policy::{AuthenticatorEntry, Make};
@@ -247,17 +249,23 @@ impl ChainBuilder<'_> {
         let passwords: Vec<bool> = entries.iter().map(takes_passwords).collect();
         let token_keys = makes().flat_map(|make| make.kind.token_keys(&make.raw)).collect();
         let token_keys: Arc<BTreeSet<String>> = Arc::new(token_keys);
-        let mut links = Vec::new();
+        let (mut links, mut firsts) = (Vec::new(), Firsts::default());
         let mut complete = true;
         for (index, AuthenticatorEntry { policy, make }) in entries.into_iter().enumerate() {
-            let Some(Make { timeout, required, kind, table, raw: _ }) = make else {
+            let Some(Make { timeout, required, kind, table, raw }) = make else {
                 complete = false;
                 continue;
             };
             let later = passwords.iter().skip(index + 1).any(|takes| *takes);
             let context = self.context(&policy.name, timeout, later, Arc::clone(&token_keys));
+            let (report, path) = (table.report(), table.path().to_owned());
+            let place = Place { path, name: policy.name.clone(), kind: kind.name() };
+            firsts.keys(kind.token_keys(&raw), &place, report);
             match kind.build(&context, table) {
                 Some(authenticator) => {
+                    if let Some(issuer) = authenticator.issuer() {
+                        firsts.issuer(issuer, &place, report);
+                    }
                     links.push(Link { name: policy.name.into(), authenticator, timeout, required });
                 }
                 None => complete = false,

@@ -5,6 +5,7 @@ mod decode;
 mod explain;
 mod keys;
 mod serve;
+mod shadowed;
 
 use crate::support::{callgate, has};
 

@@ -57,6 +57,8 @@ pub struct BuildContext {
     pub name: Arc<str>,
     /// How long it may take to answer; never past the request's own deadline.
     pub timeout: Duration,
+    /// Whether the service waits for its source; otherwise the source may come later.
+    pub required: bool,
     /// Files and environment.
     pub sources: Sources,
     /// The roles that exist.
@@ -89,6 +91,7 @@ impl BuildContext {
         Self {
             name: name.into(),
             timeout: Duration::from_secs(1),
+            required: true,
             sources,
             roles: Arc::default(),
             knows_account: Arc::new(|_| true),

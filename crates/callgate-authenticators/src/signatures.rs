@@ -5,10 +5,11 @@ use std::sync::Arc;
 use callgate::authn::{Decline, Readiness};
 
 use crate::{
-    jwks::{JsonWebKey, KeyStore, KeysUnavailable, RefreshObserver},
+    jwks::{FileSource, JsonWebKey, KeyStore, KeysUnavailable, RefreshObserver},
     jws::{Compact, claims::bad},
     kind::{BuildContext, Observer},
     remembered::{Remembered, TokenDigest},
+    settings::Table,
 };
 
 /// Judges the signatures of the tokens that one authenticator is shown.
@@ -26,6 +27,54 @@ pub(crate) fn refreshes(context: &BuildContext) -> RefreshObserver {
     observer.has_signing_keys(&name);
     Arc::new(move |fetched| observer.keys_refreshed(&name, fetched))
 }
+
+/// Reads the `jwks_file` of `table`, whose fault it is if that fails. Nothing, with a warning, if there is
+/// none and nobody waits for it: until it comes, nobody can tell about a token.
+///
+/// # Errors
+/// If there should be a file, or there is one that cannot be read; the fault is reported.
+pub(crate) fn read_key_file(
+    context: &BuildContext,
+    table: &Table<'_>,
+    source: &FileSource,
+) -> Result<Option<Vec<u8>>, Reported> {
+    match source.read() {
+        Ok(json) => Ok(Some(json)),
+        Err(error) if error.is_absence() && !context.required => {
+            table.warn("jwks_file", format!("{error}: until it is there its tokens are refused"));
+            Ok(None)
+        }
+        Err(error) => {
+            table.fault("jwks_file", error);
+            Err(Reported)
+        }
+    }
+}
+
+/// Takes what [`read_key_file`] read into force.
+///
+/// # Errors
+/// If it is no usable key set; the fault is reported.
+pub(crate) fn take_key_file(
+    context: &BuildContext,
+    table: &Table<'_>,
+    keys: &KeyStore,
+    json: &[u8],
+) -> Result<(), Reported> {
+    if let Err(error) = keys.preload(json) {
+        table.fault("jwks_file", format!("the file is not usable: {error}"));
+        return Err(Reported);
+    }
+    // With a background the log tells it, now and whenever the file changes.
+    for remark in keys.remarks().iter().filter(|_| !context.background) {
+        table.warn("jwks_file", remark);
+    }
+    Ok(())
+}
+
+/// Something is wrong, and its fault is in the report.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reported;
 
 /// A token whose signature is good.
 #[must_use = "it is remembered when all the rest is good too"]

@@ -257,7 +257,8 @@ impl ChainBuilder<'_> {
                 continue;
             };
             let later = passwords.iter().skip(index + 1).any(|takes| *takes);
-            let context = self.context(&policy.name, timeout, later, Arc::clone(&token_keys));
+            let context =
+                self.context(&policy.name, timeout, required, later, Arc::clone(&token_keys));
             let (report, path) = (table.report(), table.path().to_owned());
             let place = Place { path, name: policy.name.clone(), kind: kind.name() };
             firsts.keys(kind.token_keys(&raw), &place, report);
@@ -278,12 +279,14 @@ impl ChainBuilder<'_> {
         &self,
         name: &str,
         timeout: Duration,
+        required: bool,
         passwords_taken_later: bool,
         token_keys: Arc<BTreeSet<String>>,
     ) -> callgate_authenticators::kind::BuildContext {
         callgate_authenticators::kind::BuildContext {
             name: name.into(),
             timeout,
+            required,
             sources: self.sources.clone(),
             roles: Arc::clone(&self.known.roles),
             knows_account: Arc::clone(&self.known.account),

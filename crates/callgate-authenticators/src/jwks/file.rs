@@ -59,6 +59,16 @@ impl FileSource {
     }
 }
 
+impl FileError {
+    /// True if there is no file: it may come later.
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::Read { error, .. } => error.kind() == std::io::ErrorKind::NotFound,
+            Self::TooLong { .. } => false,
+        }
+    }
+}
+
 impl KeySource for FileSource {
     fn fetch(&self) -> BoxFuture<'_, Result<Fetched, BoxSourceError>> {
         let source = self.clone();

@@ -98,6 +98,11 @@ impl KeyStore {
         self.keeper.preload(json)
     }
 
+    /// Why keys of the set in force were left out, one line each.
+    pub fn remarks(&self) -> Vec<String> {
+        self.keeper.in_force().map(|loaded| loaded.keys.remarks().to_vec()).unwrap_or_default()
+    }
+
     /// The algorithms that its keys may be used with.
     pub fn algorithms(&self) -> &[Algorithm] {
         &self.keeper.algorithms

@@ -15,7 +15,7 @@ use crate::{
     jws::Algorithm,
     kind::BuildContext,
     settings::Table,
-    signatures::{Signatures, refreshes},
+    signatures::{Signatures, read_key_file, refreshes, take_key_file},
 };
 
 /// The keys of the issuer. They outlive a reload that leaves their settings as they are.
@@ -51,8 +51,7 @@ pub(super) fn keys_proof(
         }
         KeysFrom::File(path) => {
             let source = FileSource::new(path);
-            let read = source.read().map_err(|error| table.fault("jwks_file", error)).ok()?;
-            initial = Some(read);
+            initial = read_key_file(context, table, &source).ok()?;
             Arc::new(source)
         }
     };
@@ -61,8 +60,7 @@ pub(super) fn keys_proof(
         KeyStore::new(source, &Algorithm::ALL, timing(&settings.keys), observer, context.background)
     });
     if let Some(json) = initial {
-        let fault = |error| table.fault("jwks_file", format!("the file is not usable: {error}"));
-        keys.preload(&json).map_err(fault).ok()?;
+        take_key_file(context, table, &keys, &json).ok()?;
     }
     // API servers write no `typ`, which counts as `JWT`.
     let signatures = Signatures::new(context, keys, vec!["JWT".to_owned()]);

@@ -20,12 +20,12 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    http_client::{ClientError, HttpClient, HttpSettings},
+    http_client::{HttpClient, HttpSettings},
     jwks::{DiscoverySource, FileSource, KeySource, KeyStore, Timing, UrlSource},
     jws::{RegisteredClaims, claims::bad, unverified},
     kind::{BuildContext, Kind},
     settings::Table,
-    signatures::{Signatures, refreshes},
+    signatures::{Reported, Signatures, read_key_file, refreshes, take_key_file},
 };
 use issuers::Issuers;
 
@@ -55,9 +55,7 @@ impl Oidc {
             .add(&context.name, &settings.issuer, &settings.audience)
             .map_err(|overlap| table.fault("audience", overlap))
             .ok()?;
-        let keys = key_store(context, &settings)
-            .map_err(|fault| table.fault(fault.key, fault.text))
-            .ok()?;
+        let keys = key_store(context, &settings, table).ok()?;
         let signatures = Signatures::new(context, keys, settings.types.clone());
         let name = Arc::clone(&context.name);
         let issuer = Arc::from(settings.issuer.as_str());
@@ -153,37 +151,33 @@ impl Kind for OidcKind {
     }
 }
 
-struct KeysFault {
-    key: &'static str,
-    text: String,
-}
-
-impl From<ClientError> for KeysFault {
-    fn from(error: ClientError) -> Self {
-        Self { key: "ca", text: error.to_string() }
-    }
-}
-
 /// The keys of the issuer. They outlive a reload that leaves their settings as they are, so that
 /// a reload neither asks the provider nor waits for it.
-fn key_store(context: &BuildContext, settings: &Settings) -> Result<Arc<KeyStore>, KeysFault> {
+fn key_store(
+    context: &BuildContext,
+    settings: &Settings,
+    table: &Table<'_>,
+) -> Result<Arc<KeyStore>, Reported> {
     let client = HttpSettings {
         ca: settings.ca.clone(),
         insecure_http: settings.insecure_http,
         ..HttpSettings::default()
     };
-    let client = || HttpClient::new(&client).map(Arc::new);
+    let reported = |key, error: &dyn fmt::Display| {
+        table.fault(key, error);
+        Reported
+    };
+    let client = || HttpClient::new(&client).map(Arc::new).map_err(|error| reported("ca", &error));
     let mut initial = None;
     let source: Arc<dyn KeySource> = match &settings.keys {
         KeysFrom::Url(url) => Arc::new(UrlSource::new(client()?, url.clone())),
         KeysFrom::Discovery(discovery) => Arc::new(
             DiscoverySource::new(client()?, discovery.clone())
-                .map_err(|error| KeysFault { key: "issuer", text: error.to_string() })?,
+                .map_err(|error| reported("issuer", &error))?,
         ),
         KeysFrom::File(path) => {
             let source = FileSource::new(path);
-            let fault = |text| KeysFault { key: "jwks_file", text };
-            initial = Some(source.read().map_err(|error| fault(error.to_string()))?);
+            initial = read_key_file(context, table, &source)?;
             Arc::new(source)
         }
     };
@@ -193,10 +187,7 @@ fn key_store(context: &BuildContext, settings: &Settings) -> Result<Arc<KeyStore
         KeyStore::new(source, algorithms, Timing::default(), observer, context.background)
     });
     if let Some(json) = initial {
-        store.preload(&json).map_err(|error| KeysFault {
-            key: "jwks_file",
-            text: format!("the file is not usable: {error}"),
-        })?;
+        take_key_file(context, table, &store, &json)?;
     }
     Ok(store)
 }

@@ -77,14 +77,15 @@ impl Bench {
         }
     }
 
-    /// What a configuration without faults is warned about.
-    fn warnings(&self, toml: &str) -> Vec<String> {
+    /// Built from a configuration without faults, in a context with this change; and the warnings.
+    fn build_as(&self, toml: &str, change: impl FnOnce(&mut BuildContext)) -> (Oidc, Vec<String>) {
         let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
         let (report, sources) = (Report::new(), Sources::new(self.folder.path()));
-        let context = BuildContext::new("a", sources.clone(), Arc::clone(&self.shared));
+        let mut context = BuildContext::new("a", sources.clone(), Arc::clone(&self.shared));
+        change(&mut context);
         let built = Oidc::build(&context, Table::root(&document, "", &report, &sources));
-        assert!(built.is_some(), "{:?}", report.faults());
-        report.warnings().iter().map(ToString::to_string).collect()
+        let built = built.unwrap_or_else(|| panic!("{:?}", report.faults()));
+        (built, report.warnings().iter().map(ToString::to_string).collect())
     }
 
     fn build(&self, name: &str, more: &str) -> Oidc {

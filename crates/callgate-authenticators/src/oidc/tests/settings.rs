@@ -46,6 +46,38 @@ async fn faults_name_the_key_and_what_to_write() {
     }
 }
 
+#[tokio::test]
+async fn a_key_file_that_nobody_waits_for_may_come_later() {
+    let bench = Bench::new();
+    let toml = format!("issuer = \"{ISSUER}\"\njwks_file = \"later.json\"\naudience = \"nats\"");
+    let optional = |context: &mut BuildContext| context.required = false;
+    let (oidc, warnings) = bench.build_as(&toml, optional);
+    assert!(warnings[0].starts_with("jwks_file: cannot read"), "{warnings:?}");
+    let token = EC.token(&claims(json!({})));
+    let answer = oidc.identify(&token, at(0)).await;
+    let Err(Decline::Unavailable(error)) = &answer else { panic!("{}", word(&answer)) };
+    assert!(error.to_string().contains("later.json"), "{error}");
+    fs::write(bench.folder.path().join("later.json"), key_set(&[&EC])).unwrap();
+    // As the next look at it does, every other second.
+    oidc.signatures.keys.preload(key_set(&[&EC]).as_bytes()).unwrap();
+    assert_eq!(judge(&oidc, &token).await, "ok");
+}
+
+#[test]
+fn keys_of_a_file_that_are_left_out_are_warned_about() {
+    let bench = Bench::new();
+    let (mut numeric, mut unknown) = (RSA.jwk(), RSA.jwk());
+    numeric["kid"] = json!(7);
+    unknown["alg"] = json!("RS1");
+    let set = json!({"keys": [EC.jwk(), numeric, unknown]}).to_string();
+    fs::write(bench.folder.path().join("some.json"), set).unwrap();
+    let toml = format!("issuer = \"{ISSUER}\"\njwks_file = \"some.json\"\naudience = \"nats\"");
+    let (_, warnings) = bench.build_as(&toml, |_| {});
+    let [numeric, unknown] = warnings.as_slice() else { panic!("{warnings:?}") };
+    assert!(numeric.starts_with("jwks_file: key 1 is refused: `kid`"), "{numeric}");
+    assert!(unknown.starts_with("jwks_file: key `rsa` is not used: its `alg`"), "{unknown}");
+}
+
 #[test]
 fn a_claim_named_by_a_url_is_warned_about_with_what_to_write() {
     let bench = Bench::new();
@@ -59,7 +91,7 @@ fn a_claim_named_by_a_url_is_warned_about_with_what_to_write() {
     ] {
         let toml =
             format!("issuer = \"{ISSUER}\"\naudience = \"n\"\njwks_file = \"keys.json\"\n{more}");
-        let warnings = bench.warnings(&toml);
+        let (_, warnings) = bench.build_as(&toml, |_| {});
         match path {
             Some(path) => {
                 assert!(warnings[0].starts_with(path), "{warnings:?}");

@@ -6,6 +6,7 @@ mod firsts;
 mod flags;
 mod issuer;
 mod login;
+mod places;
 mod policy;
 mod rest;
 mod roles;
@@ -89,7 +90,7 @@ pub(crate) struct Admission {
 
 /// Reads the configuration of `overrides.config`, or without one of the flags alone.
 pub(crate) fn load(overrides: &Overrides, surroundings: &Surroundings) -> Loaded {
-    let report = Report::new();
+    let report = Report::with_places(places::PLACES);
     let base = overrides.config.as_deref().and_then(Path::parent);
     let base = base.filter(|base| !base.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let sources = Sources::new(base);

@@ -3,20 +3,84 @@
 /// How alike two names must be (0 to 1) to be worth a suggestion.
 const ALIKE: f64 = 0.7;
 
+/// Letters that an abbreviation needs.
+const ABBREVIATION: usize = 3;
+
 /// The candidate that looks most like `name`, if any looks like it at all.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
-    let scored = candidates.into_iter().map(|candidate| {
-        let distance = strsim::normalized_damerau_levenshtein(&name, &candidate.to_lowercase());
-        (distance.max(strsim::jaro_winkler(&name, candidate) - 0.1), candidate)
-    });
+    let scored = candidates.into_iter().map(|candidate| (likeness(&name, candidate), candidate));
     scored
         .filter(|(score, _)| *score >= ALIKE)
         .max_by(|(left, _), (right, _)| left.total_cmp(right))
         .map(|(_, candidate)| candidate)
 }
 
-/// "; did you mean `x`?", or nothing.
-pub(crate) fn suggestion<'a>(name: &str, among: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(name, among).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+fn likeness(name: &str, candidate: &str) -> f64 {
+    let distance = strsim::normalized_damerau_levenshtein(name, &candidate.to_lowercase());
+    let alike = distance.max(strsim::jaro_winkler(name, candidate) - 0.1);
+    if abbreviates(name, candidate) { alike.max(ALIKE) } else { alike }
+}
+
+/// `lvl` for `level`: it begins alike, and all its letters are there in this order.
+fn abbreviates(name: &str, candidate: &str) -> bool {
+    let mut letters = candidate.chars();
+    name.chars().count() >= ABBREVIATION
+        && name.chars().next() == candidate.chars().next()
+        && name.chars().all(|wanted| letters.any(|letter| letter == wanted))
+}
+
+/// "; did you mean `x`?", or where such a key belongs, or nothing. `elsewhere` has keys of other
+/// tables, each with its table.
+pub(crate) fn suggestion<'a>(
+    name: &str,
+    among: impl IntoIterator<Item = &'a str>,
+    elsewhere: &[(&'static str, &'static str)],
+) -> String {
+    let belongs = |key: &str| {
+        let (key, place) = elsewhere.iter().find(|(known, _)| *known == key)?;
+        Some(format!("; `{key}` belongs to {place}"))
+    };
+    belongs(name)
+        .or_else(|| Some(format!("; did you mean `{}`?", nearest(name, among)?)))
+        .or_else(|| belongs(nearest(name, elsewhere.iter().map(|(key, _)| *key))?))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_found_and_a_strange_one_has_none() {
+        let known = ["format", "level", "password", "account", "max_lifetime"];
+        let table = [
+            ("lvl", Some("level")),
+            ("levle", Some("level")),
+            ("pwd", Some("password")),
+            ("acount", Some("account")),
+            ("maxLifetime", Some("max_lifetime")),
+            ("max-lifetime", Some("max_lifetime")),
+            ("l", None),
+            ("elv", None),
+            ("colour", None),
+        ];
+        for (name, expected) in table {
+            assert_eq!(nearest(name, known), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_table_is_told_where_it_belongs() {
+        let elsewhere = [("default_account", "the top level"), ("level", "[log]")];
+        let table = [
+            ("default_account", "; `default_account` belongs to the top level"),
+            ("default_acount", "; `default_account` belongs to the top level"),
+            ("callout_acount", "; did you mean `callout_account`?"),
+            ("strange", ""),
+        ];
+        for (name, expected) in table {
+            assert_eq!(suggestion(name, ["account", "callout_account"], &elsewhere), expected);
+        }
+    }
 }

@@ -49,6 +49,7 @@ impl fmt::Display for Fault {
 #[derive(Debug, Default)]
 pub struct Report {
     inner: Mutex<Findings>,
+    places: &'static [(&'static str, &'static str)],
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +79,17 @@ impl Report {
     /// An empty report.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty report that knows where keys belong: the name of each, and its table in words.
+    pub fn with_places(places: &'static [(&'static str, &'static str)]) -> Self {
+        Self { places, ..Self::default() }
+    }
+
+    /// Where a key of this name belongs that `path` does not take; not for other files, whose keys
+    /// have other meanings.
+    pub(super) fn places(&self, path: &str) -> &'static [(&'static str, &'static str)] {
+        if path.contains(": ") { &[] } else { self.places }
     }
 
     /// Something that makes the configuration unusable.

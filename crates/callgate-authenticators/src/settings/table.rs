@@ -322,8 +322,9 @@ impl<'a> Table<'a> {
     /// Reports every key that nobody asked for. True if nothing in this table, and nothing else
     /// since it was opened, was wrong.
     pub fn finish(self) -> bool {
+        let elsewhere = self.report.places(&self.path);
         for key in self.rest() {
-            let near = suggestion(key, self.known.iter().map(String::as_str));
+            let near = suggestion(key, self.known.iter().map(String::as_str), elsewhere);
             let known = self.known.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             self.fault(key, format!("unknown key{near} (known here: {known})"));
         }

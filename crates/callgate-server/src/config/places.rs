@@ -1,0 +1,78 @@
+//! Where keys belong that are easily written one table too deep, or too high.
+
+/// Each key that is in one place only, and that place in words.
+pub(super) const PLACES: &[(&str, &str)] = &[
+    ("nats", TOP),
+    ("issuer", TOP),
+    ("accounts", "the top level, as [[accounts]]"),
+    ("default_account", TOP),
+    ("authenticators", "the top level, as [[authenticators]]"),
+    ("bindings", "the top level, as [[bindings]]"),
+    ("session", TOP),
+    ("refusal", TOP),
+    ("admission", TOP),
+    ("cache", TOP),
+    ("admin", TOP),
+    ("log", TOP),
+    ("servers", "[nats]"),
+    ("queue", "[nats]"),
+    ("creds", "[nats]"),
+    ("xkeys", "[issuer]"),
+    ("callout_account", "[issuer]"),
+    ("system_accounts", "[issuer]"),
+    ("insecure_allow_plaintext", "[issuer]"),
+    ("insecure_share_callout_account", "[issuer]"),
+    ("user_prefix", "[[authenticators]]"),
+    ("ceiling", "[[authenticators]]"),
+    ("when", "[[bindings]]"),
+    ("otherwise", "[[bindings]]"),
+    ("max_lifetime", "[session]"),
+    ("jitter", "[session]"),
+    ("silent_max", "[refusal]"),
+    ("delay", "[refusal]"),
+    ("max_in_flight", "[admission]"),
+    ("password_workers", "[admission]"),
+    ("trusted_proxies", "[admission]"),
+    ("listen", "[admin]"),
+    ("level", "[log]"),
+];
+
+const TOP: &str = "the top level (in TOML: above the first [table])";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use callgate_authenticators::kind::{Nobody, Registry};
+
+    use super::*;
+    use crate::config::{Overrides, Surroundings, load};
+
+    #[test]
+    fn every_key_is_known_where_it_is_said_to_belong() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("callgate.toml");
+        let overrides = Overrides { config: Some(path.clone()), ..Overrides::default() };
+        let surroundings = Surroundings {
+            registry: Registry::builtin(),
+            shared: None,
+            generation: 0,
+            background: false,
+            observer: Arc::new(Nobody),
+        };
+        for (key, place) in PLACES {
+            let unknown = |table: &str| {
+                std::fs::write(&path, format!("{table}\n{key} = 7\n")).unwrap();
+                let faults = load(&overrides, &surroundings).report.faults();
+                let ours = |fault: &&callgate_authenticators::settings::Fault| {
+                    fault.path.ends_with(key) && fault.message.contains("unknown key")
+                };
+                faults.iter().find(ours).map(ToString::to_string)
+            };
+            let top = place.starts_with("the top level");
+            assert_eq!(unknown(if top { "" } else { place }), None, "{key}");
+            let told = unknown("[roles.r]").expect("a fault");
+            assert!(told.contains(&format!("`{key}` belongs to {place}")), "{told}");
+        }
+    }
+}

@@ -34,6 +34,15 @@ impl Access {
         }
     }
 
+    /// May it publish to everything that `wanted` matches? Nobody publishes to a wildcard itself.
+    pub fn can_publish_all(&self, wanted: &SubjectPattern) -> Verdict {
+        match self {
+            Self::Unrestricted => Verdict::yes("everything inside the account is open"),
+            Self::Limited(permissions) => publish_all(permissions, wanted),
+            Self::Scoped(scope) => undecided(scope),
+        }
+    }
+
     /// May it subscribe to `wanted`, a subject with or without a queue group? A yes to a wildcard
     /// that a deny overlaps says so: the server then withholds the messages denied.
     pub fn can_subscribe(&self, wanted: &SubscribePattern) -> Verdict {
@@ -62,6 +71,17 @@ fn publish(permissions: &Permissions, subject: &Subject) -> Verdict {
         (_, _, Some(_)) => Verdict::yes("by responses: when it arrives as a reply subject"),
         (_, Some(deny), None) => Verdict::no(format!("publish deny `{deny}`")),
         (None, None, None) => Verdict::no("no publish allow covers it"),
+    }
+}
+
+fn publish_all(permissions: &Permissions, wanted: &SubjectPattern) -> Verdict {
+    let Permissions { publish: rules, subscribe: _, responses: _ } = permissions;
+    if let Some(deny) = rules.deny.iter().find(|deny| deny.overlaps(wanted)) {
+        return Verdict::no(format!("publish deny `{deny}` closes some of it"));
+    }
+    match rules.allow.iter().find(|allow| allow.covers(wanted)) {
+        Some(allow) => Verdict::yes(format!("publish allow `{allow}` covers all of it")),
+        None => Verdict::no("no publish allow covers all of it"),
     }
 }
 
@@ -156,6 +176,33 @@ mod tests {
     fn rules(allow: &[&str], deny: &[&str]) -> Rules<SubscribePattern> {
         let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
         Rules { allow: parse(allow), deny: parse(deny) }
+    }
+
+    #[test]
+    fn a_wildcard_is_open_to_publish_if_every_subject_of_it_is() {
+        let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
+        let publish = Rules {
+            allow: parse(&["foo.>", "bar.*", "one.a", "one.b"]),
+            deny: parse(&["foo.secret.>", "foo.*.x"]),
+        };
+        let responses = Some(Responses::default());
+        let permissions = Permissions { publish, responses, ..Permissions::default() };
+        let table = [
+            ("foo.>", false, "deny `foo.secret.>`"),
+            ("foo.*", true, "allow `foo.>`"),
+            ("foo.a.*", false, "deny `foo.*.x`"),
+            ("foo.a.b.>", true, "allow `foo.>`"),
+            ("bar.*", true, "allow `bar.*`"),
+            ("bar.>", false, "no publish allow"),
+            ("one.*", false, "no publish allow"),
+            (">", false, "deny `foo.secret.>`"),
+        ];
+        let access = Access::Limited(permissions);
+        for (wanted, expected, rule) in table {
+            let verdict = access.can_publish_all(&wanted.parse().unwrap());
+            assert_eq!(verdict.allowed, expected, "{wanted}: {}", verdict.rule);
+            assert!(verdict.rule.contains(rule), "{wanted}: {}", verdict.rule);
+        }
     }
 
     /// The answers of nats-server 2.10.26, 2.12.8 and 2.15.1, which agree.

@@ -4,13 +4,15 @@ use std::{fmt, str::FromStr};
 
 use callgate::{
     policy::{Verdict, permissions::Access},
-    subject::{Subject, SubjectError, SubscribePattern},
+    subject::{Subject, SubjectError, SubjectPattern, SubscribePattern},
 };
 
 /// May the client do this?
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Question {
     Publish(Subject),
+    /// To everything that a wildcard matches.
+    PublishAll(SubjectPattern),
     Subscribe(SubscribePattern),
 }
 
@@ -27,6 +29,7 @@ impl Question {
     pub(super) fn ask(&self, access: &Access) -> Verdict {
         match self {
             Self::Publish(subject) => access.can_publish(subject),
+            Self::PublishAll(pattern) => access.can_publish_all(pattern),
             Self::Subscribe(pattern) => access.can_subscribe(pattern),
         }
     }
@@ -37,7 +40,10 @@ impl FromStr for Question {
 
     fn from_str(text: &str) -> Result<Self, QuestionError> {
         match text.split_once(':') {
-            Some(("pub", subject)) => Ok(Self::Publish(subject.parse()?)),
+            Some(("pub", text)) => match text.parse() {
+                Ok(subject) => Ok(Self::Publish(subject)),
+                Err(_) => Ok(Self::PublishAll(text.parse()?)),
+            },
             Some(("sub", subject)) => Ok(Self::Subscribe(subject.parse()?)),
             Some(_) | None => Err(QuestionError::Kind),
         }
@@ -48,6 +54,7 @@ impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Publish(subject) => write!(f, "pub:{subject}"),
+            Self::PublishAll(pattern) => write!(f, "pub:{pattern}"),
             Self::Subscribe(pattern) => write!(f, "sub:{pattern}"),
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use callgate_testkit::{CurveKey, Nkey, RequestBuilder};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Ran, callgate_in, command, has, run, write_private};
 
@@ -70,8 +70,20 @@ fn a_refusal_is_explained_with_its_reason() {
 #[test]
 fn questions_are_answered_with_the_rule_that_decides() {
     let folder = folder();
-    let questions =
-        ["--can", "pub:bob.x", "--can", "pub:test", "--can", "sub:bob.x", "--can", "sub:test"];
+    let questions = [
+        "--can",
+        "pub:bob.x",
+        "--can",
+        "pub:test",
+        "--can",
+        "sub:bob.x",
+        "--can",
+        "sub:test",
+        "--can",
+        "pub:bob.>",
+        "--can",
+        "pub:*.x",
+    ];
     let ran = explain(folder.path(), &[&BOB[..], &questions].concat());
     assert_eq!(ran.code, 0, "{ran:?}");
     has(
@@ -81,17 +93,22 @@ fn questions_are_answered_with_the_rule_that_decides() {
             "pub:test  yes, by responses",
             "sub:bob.x  yes, subscribe allow `bob.>`",
             "sub:test  no, ",
+            "pub:bob.>  yes, publish allow `bob.>` covers all of it",
+            "pub:*.x  no, no publish allow covers all of it",
         ],
     );
     let json = explain(folder.path(), &[&BOB[..], &questions, &["--json"]].concat()).json();
     let allowed: Vec<_> =
         json["can"].as_array().unwrap().iter().map(|answer| answer["allowed"].clone()).collect();
-    assert_eq!(allowed, [json!(true), json!(true), json!(true), json!(false)]);
+    assert_eq!(allowed, [true, true, true, false, true, false].map(Value::from));
     assert_eq!(json["account"], "APP");
     assert_eq!(json["permissions"]["publish"]["allow"], json!(["bob.>"]));
-    let wrong = explain(folder.path(), &["--can", "publish:x"]);
-    assert_eq!(wrong.code, 2, "{wrong:?}");
-    has(&wrong.stderr, &["pub:", "sub:"]);
+    for question in ["publish:x", "pub:a..b", "pub:a b", "pub:>.a", "pub:"] {
+        let wrong = explain(folder.path(), &["--can", question]);
+        assert_eq!(wrong.code, 2, "{wrong:?}");
+        has(&wrong.stderr, &["--can"]);
+    }
+    has(&explain(folder.path(), &["--can", "publish:x"]).stderr, &["pub:", "sub:"]);
 }
 
 #[test]

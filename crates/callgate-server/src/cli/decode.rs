@@ -2,8 +2,6 @@
 
 mod checks;
 
-use std::io::Read;
-
 use callgate::keys::{CurveKey, CurvePublicKey};
 use callgate_authenticators::settings::Sources;
 use data_encoding::BASE64URL_NOPAD;
@@ -12,7 +10,7 @@ use serde_json::{Value, json};
 use self::checks::{Check, checks};
 use super::{
     GOOD, REFUSED,
-    output::{complain, say, unusable},
+    output::{complain, read_stdin, say, unusable},
 };
 
 /// Members whose values are secrets, wherever they stand.
@@ -74,9 +72,7 @@ fn input(args: &Args) -> Result<Vec<u8>, String> {
     if let Some(token) = args.token.as_ref().filter(|token| *token != "-") {
         return Ok(token.clone().into_bytes());
     }
-    let mut bytes = Vec::new();
-    let read = std::io::stdin().take(4 * 1024 * 1024).read_to_end(&mut bytes);
-    read.map_err(|error| format!("standard input: {error}"))?;
+    let bytes = read_stdin().map_err(|error| format!("standard input: {error}"))?;
     match bytes.trim_ascii().is_empty() {
         true => Err("nothing to decode: give a token, or pipe one in".to_owned()),
         false => Ok(bytes),

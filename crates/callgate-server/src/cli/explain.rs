@@ -3,7 +3,10 @@
 mod can;
 mod report;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use callgate::{
     Callgate, Explained,
@@ -22,7 +25,7 @@ use callgate_authenticators::{
 use self::can::Question;
 use super::{
     GOOD, REFUSED, UNUSABLE,
-    output::{complain, findings, say, unusable},
+    output::{complain, findings, read_stdin, say, unusable},
     source::{Source, surroundings},
 };
 use crate::{
@@ -61,8 +64,9 @@ pub(super) struct Args {
     /// From which address
     #[arg(long = "source", value_name = "IP", default_value = "127.0.0.1")]
     address: std::net::IpAddr,
-    /// A request that a server made, instead of all these; it is judged as of when it was made
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "password", "token", "nkey_seed"])]
+    /// A request that a server made, instead of all these; it is judged as of when it was made. `-` is
+    /// standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "password", "token", "nkey_seed", "client_type", "address"])]
     request: Option<PathBuf>,
     /// The server's curve key (header Nats-Server-Xkey), if that request is encrypted
     #[arg(long, value_name = "KEY", requires = "request")]
@@ -98,7 +102,7 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
         };
         wait_until_loaded(&chain).await;
         match explain(&args, &gate, &keys).await {
-            Ok(explained) => tell(&args, &gate, &explained),
+            Ok(judged) => tell(&args, &gate, &judged),
             Err(error) => unusable(error),
         }
     });
@@ -116,29 +120,39 @@ async fn wait_until_loaded(chain: &callgate::authn::Chain) {
     }
 }
 
-async fn explain(args: &Args, gate: &Callgate, keys: &PublicKeys) -> Result<Explained, String> {
-    let (payload, xkey_header) = match &args.request {
-        Some(path) => {
-            let payload = std::fs::read(path)
-                .map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
-            let payload =
-                if payload.starts_with(b"ey") { payload.trim_ascii().to_vec() } else { payload };
-            (payload, args.server_xkey.clone())
-        }
-        None => {
-            let drafted = draft(args, keys)?;
-            (drafted.payload, drafted.xkey_header)
-        }
+/// What would be decided, and of a request that a server made, as of when.
+struct Judged {
+    explained: Explained,
+    as_of: Option<UnixTime>,
+}
+
+async fn explain(args: &Args, gate: &Callgate, keys: &PublicKeys) -> Result<Judged, String> {
+    let Some(path) = &args.request else {
+        let drafted = draft(args, keys)?;
+        let header = drafted.xkey_header.as_deref();
+        let explained = gate.explain(&drafted.payload, header, UnixTime::now()).await;
+        return Ok(Judged { explained: explained.unwrap_or_else(dropped), as_of: None });
     };
-    let header = xkey_header.as_deref();
-    let now = match &args.request {
-        Some(_) => match gate.request_time(&payload, header) {
-            Ok(made) => made,
-            Err(denial) => return Ok(dropped(denial)),
-        },
-        None => UnixTime::now(),
+    let payload = read_request(path)?;
+    let header = args.server_xkey.as_deref();
+    let made = match gate.request_time(&payload, header) {
+        Ok(made) => made,
+        Err(denial) => return Ok(Judged { explained: dropped(denial), as_of: None }),
     };
-    Ok(gate.explain(&payload, header, now).await.unwrap_or_else(dropped))
+    let explained = gate.explain(&payload, header, made).await.unwrap_or_else(dropped);
+    Ok(Judged { explained, as_of: Some(made) })
+}
+
+/// A request from a file, or from standard input for `-`.
+fn read_request(path: &Path) -> Result<Vec<u8>, String> {
+    let read = match path.as_os_str() == "-" {
+        true => read_stdin(),
+        false => std::fs::read(path),
+    };
+    let payload = read.map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+    // A token in clear, as an editor or a shell writes it.
+    let in_clear = payload.starts_with(b"ey");
+    Ok(if in_clear { payload.trim_ascii().to_vec() } else { payload })
 }
 
 /// A request that nobody answers: nothing more is known of it.
@@ -205,9 +219,10 @@ fn tell_faults(args: &Args, report: &Report) {
     }
 }
 
-fn tell(args: &Args, gate: &Callgate, explained: &Explained) -> u8 {
+fn tell(args: &Args, gate: &Callgate, judged: &Judged) -> u8 {
+    let Judged { explained, as_of } = judged;
     let stated = gate.stated_callout_account();
-    let report = report::Report::of(explained, &args.can, stated.as_deref());
+    let report = report::Report::of(explained, *as_of, &args.can, stated.as_deref());
     match args.json {
         true => say(report.to_json()),
         false => say(report),

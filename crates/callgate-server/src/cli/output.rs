@@ -1,6 +1,6 @@
-//! Results go to standard output, complaints to standard error.
+//! Results go to standard output, complaints to standard error; what comes in is bounded.
 
-use std::io::Write;
+use std::io::{self, Read, Write};
 
 use callgate_authenticators::settings::{Fault, Report};
 use serde_json::{Value, json};
@@ -19,6 +19,16 @@ pub(super) fn complain(line: impl std::fmt::Display) {
 pub(super) fn unusable(error: impl std::fmt::Display) -> u8 {
     complain(format_args!("error: {error}"));
     super::UNUSABLE
+}
+
+/// Longest input, in bytes: more than any request or token.
+const LONGEST_INPUT: u64 = 4 * 1024 * 1024;
+
+/// Standard input to its end.
+pub(super) fn read_stdin() -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin().take(LONGEST_INPUT).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// What was found in a configuration, as JSON.

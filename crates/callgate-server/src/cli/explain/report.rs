@@ -18,6 +18,7 @@ use crate::telemetry::{printable, printable_detail};
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     explained: &'a Explained,
+    as_of: Option<UnixTime>,
     questions: &'a [Question],
     callout_account: Option<&'a str>,
 }
@@ -25,10 +26,11 @@ pub(super) struct Report<'a> {
 impl<'a> Report<'a> {
     pub(super) fn of(
         explained: &'a Explained,
+        as_of: Option<UnixTime>,
         questions: &'a [Question],
         callout_account: Option<&'a str>,
     ) -> Self {
-        Self { explained, questions, callout_account }
+        Self { explained, as_of, questions, callout_account }
     }
 
     fn grant(&self) -> Option<&Grant> {
@@ -79,6 +81,7 @@ impl<'a> Report<'a> {
             "outcome": self.outcome().as_str(),
             "reason": reason,
             "detail": detail,
+            "as_of": self.as_of.map(|made| made.to_string()),
             "credential": self.explained.request.as_ref().map(|r| r.credential().kind()),
             "asked": asked.map(|(name, said)| json!({ "authenticator": &**name, "answer": said }))
                 .collect::<Vec<_>>(),
@@ -185,6 +188,9 @@ impl<'a> Report<'a> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(made) = self.as_of {
+            line(f, "judged", format_args!("as of {made}, when the request was made"))?;
+        }
         self.write_identity(f)?;
         for step in self.steps() {
             write_step(f, step)?;

@@ -6,6 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use callgate::clock::UnixTime;
 use callgate_testkit::{CurveKey, Nkey, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -210,6 +211,18 @@ fn a_request_of_a_server_is_explained_from_its_file() {
     let ran = explain(folder.path(), &["--request", "request", "--server-xkey", &header]);
     assert_eq!(ran.code, 0, "{ran:?}");
     has(&ran.stdout, &["identified `bob`", "decision        admitted"]);
+    let yesterday = UnixTime::from_seconds(made).to_string();
+    has(&ran.stdout, &[&format!("judged          as of {yesterday}, when the request was made")]);
+    let stdin = ["explain", "--config", "callgate.toml", "--request", "-", "--json"];
+    let stdin = [&stdin[..], &["--server-xkey", &header]].concat();
+    let piped = run(&mut command(folder.path(), &stdin), &request.payload);
+    assert_eq!((piped.code, piped.json()["as_of"].clone()), (0, json!(yesterday)), "{piped:?}");
+    // What the request says is not to be said again.
+    for other in [["--source", "10.1.2.3"], ["--client-type", "mqtt"], ["--user", "bob"]] {
+        let ran = explain(folder.path(), &[&["--request", "request"], &other[..]].concat());
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
+        has(&ran.stderr, &["--request", other[0]]);
+    }
     // In clear it would be dropped, and it is said why.
     fs::write(folder.path().join("clear"), &request.token).unwrap();
     let clear = explain(folder.path(), &["--request", "clear"]);

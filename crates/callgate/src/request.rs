@@ -15,6 +15,8 @@ pub(crate) mod credential;
 #[cfg(feature = "testing")]
 mod testing;
 
+pub use credential::MAX_PASSWORD;
+
 /// A request whose origin and form were checked. Only the opener makes one.
 #[derive(Debug)]
 pub struct AuthRequest {

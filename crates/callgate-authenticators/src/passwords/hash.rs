@@ -1,7 +1,7 @@
 //! Makes new hashes.
 
 use aws_lc_rs::rand;
-use callgate::secret::Secret;
+use callgate::{request::MAX_PASSWORD, secret::Secret};
 use data_encoding::BASE64_NOPAD;
 
 use super::cost::{Cost, Scratch};
@@ -16,6 +16,9 @@ pub enum HashError {
     /// An empty password protects nothing.
     #[error("the password is empty")]
     Empty,
+    /// Nobody could log in with it.
+    #[error("the password has more than {MAX_PASSWORD} bytes: such a login is always refused")]
+    TooLong,
     /// No randomness, or no memory.
     #[error("the system gave no randomness or no memory for a hash")]
     System,
@@ -24,10 +27,13 @@ pub enum HashError {
 /// Hashes a password with argon2id at the recommended cost, as a PHC string.
 ///
 /// # Errors
-/// If the password is empty, or the system has no randomness or memory left.
+/// If the password is empty or longer than any that is accepted, or the system has no randomness or memory left.
 pub fn hash(password: &Secret) -> Result<String, HashError> {
     if password.is_empty() {
         return Err(HashError::Empty);
+    }
+    if password.expose().len() > MAX_PASSWORD {
+        return Err(HashError::TooLong);
     }
     let mut salt = [0; 16];
     rand::fill(&mut salt).map_err(|_| HashError::System)?;

@@ -4,6 +4,7 @@ use callgate::{
     authn::{Origin, Proposal},
     clock::UnixTime,
     keys::UserKey,
+    request::MAX_PASSWORD,
     subject::is_invisible,
     wire::looks_like_jwt,
 };
@@ -85,11 +86,13 @@ fn password(table: &mut Table<'_>) -> Option<StoredPassword> {
         (Some(item), None) => {
             let text = filled(item.clone())?;
             warn_of_jwt(&item, &text);
+            warn_of_length(&item, &text);
             StoredPassword::parse(&text).map_err(|error| item.fault(error)).ok()
         }
         (None, Some(item)) => {
             let text = filled(item.clone())?;
             warn_of_jwt(&item, &text);
+            warn_of_length(&item, &text);
             Some(StoredPassword::clear(&text))
         }
         (None, None) => None,
@@ -99,6 +102,12 @@ fn password(table: &mut Table<'_>) -> Option<StoredPassword> {
 fn warn_of_jwt(item: &Item<'_>, text: &str) {
     if looks_like_jwt(text) {
         item.warn("has the form of a JWT, which counts as a token: write it as `token`");
+    }
+}
+
+fn warn_of_length(item: &Item<'_>, text: &str) {
+    if text.len() > MAX_PASSWORD {
+        item.warn(format!("has more than {MAX_PASSWORD} bytes: such a login is always refused"));
     }
 }
 

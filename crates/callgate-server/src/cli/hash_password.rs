@@ -2,8 +2,8 @@
 
 use std::io::{IsTerminal, Read};
 
-use callgate::secret::Secret;
-use callgate_authenticators::passwords::hash as hash_password;
+use callgate::{request::MAX_PASSWORD, secret::Secret};
+use callgate_authenticators::passwords::{HashError, hash as hash_password};
 use zeroize::Zeroizing;
 
 use super::{
@@ -43,10 +43,16 @@ fn password() -> Result<Secret, String> {
         let password = rpassword::read_password().map_err(|error| error.to_string())?;
         return Ok(Secret::new(password));
     }
-    let mut text = Zeroizing::new(String::new());
-    let read = std::io::stdin().take(64 * 1024).read_to_string(&mut text);
+    // One byte more than a password and its line end have, to see that it is too long.
+    let most = MAX_PASSWORD + "\r\n".len() + 1;
+    let mut text = Zeroizing::new(Vec::with_capacity(most));
+    let read = std::io::stdin().take(most as u64).read_to_end(&mut text);
     read.map_err(|error| format!("standard input: {error}"))?;
+    if text.len() == most {
+        return Err(HashError::TooLong.to_string());
+    }
+    let text = std::str::from_utf8(&text).map_err(|_| "the password is not UTF-8".to_owned())?;
     // The line end is the pipe's, not the password's.
-    let password = text.strip_suffix('\n').unwrap_or(&text);
+    let password = text.strip_suffix('\n').unwrap_or(text);
     Ok(Secret::new(password.strip_suffix('\r').unwrap_or(password)))
 }

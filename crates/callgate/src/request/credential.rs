@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Longest password that is looked at, in bytes. Hashing more is a way to burn our time.
-const MAX_PASSWORD: usize = 1024;
+pub const MAX_PASSWORD: usize = 1024;
 /// Longest token that is looked at, in bytes.
 const MAX_TOKEN: usize = 16 * 1024;
 /// Longest user name that is looked at, in bytes.

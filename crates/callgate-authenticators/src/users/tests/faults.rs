@@ -111,6 +111,23 @@ fn a_file_that_is_missing_empty_or_broken_is_a_fault() {
 }
 
 #[test]
+fn a_password_longer_than_any_that_is_accepted_is_warned_about() {
+    for (length, warned) in [(1024, 0), (1025, 1), (5000, 1)] {
+        let password = "x".repeat(length);
+        let users = format!(
+            r#"{{ "a": {{ "pass": "{password}" }}, "b": {{ "password_plain": "{password}" }} }}"#
+        );
+        let (_, faults, warnings) = build_from(TABLE, &Folder::with(&users).context());
+        assert!(faults.is_empty(), "{faults:?}");
+        let told = |user: &str| {
+            let ours = |warning: &&String| warning.contains(user) && warning.contains("1024 bytes");
+            warnings.iter().filter(ours).count()
+        };
+        assert_eq!([told("a.pass"), told("b.password_plain")], [warned; 2], "{warnings:?}");
+    }
+}
+
+#[test]
 fn an_account_that_is_not_known_is_only_a_warning() {
     let folder = Folder::with(r#"{ "alice": { "pass": "x", "account": "APPP" } }"#);
     let mut context = folder.context();

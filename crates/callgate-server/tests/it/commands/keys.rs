@@ -75,3 +75,18 @@ fn an_empty_password_is_not_hashed() {
         has(&ran.stderr, &["the password is empty"]);
     }
 }
+
+#[test]
+fn a_password_that_could_never_log_in_is_not_hashed() {
+    let hashed = |input: &[u8]| run(&mut command(".".as_ref(), &["hash-password"]), input);
+    for (length, end) in [(1025, ""), (1025, "\r\n"), (5000, "\n"), (70_000, "")] {
+        let ran = hashed(format!("{}{end}", "x".repeat(length)).as_bytes());
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{length} {end:?}");
+        has(&ran.stderr, &["more than 1024 bytes"]);
+    }
+    let longest = hashed(format!("{}\r\n", "x".repeat(1024)).as_bytes());
+    assert_eq!(longest.code, 0, "{longest:?}");
+    let binary = hashed(b"\xff\xfe");
+    assert_eq!(binary.code, 2, "{binary:?}");
+    has(&binary.stderr, &["not UTF-8"]);
+}

@@ -17,7 +17,8 @@ use crate::{
     settings::{Item, Table, permissions::permissions},
 };
 
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
+/// `max_token_lifetime`, where nothing else is written.
+pub const DEFAULT_MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// What a `service_tokens` authenticator is told.
 #[derive(Debug)]
@@ -42,7 +43,8 @@ pub struct Service {
 impl Settings {
     /// Reads the table, and reports what is wrong with it.
     pub fn read(context: &BuildContext, mut table: Table<'_>) -> Option<Self> {
-        let max_lifetime = table.duration("max_token_lifetime").unwrap_or(DEFAULT_LIFETIME);
+        let max_lifetime =
+            table.duration("max_token_lifetime").unwrap_or(DEFAULT_MAX_TOKEN_LIFETIME);
         if max_lifetime.is_zero() {
             table.fault("max_token_lifetime", "no token lives that short");
         }

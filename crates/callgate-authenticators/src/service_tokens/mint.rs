@@ -26,6 +26,9 @@ pub enum MintError {
     /// It would have ended before it began.
     #[error("the token must live for at least a second")]
     NoLifetime,
+    /// No audience. Without one the token says nothing of it.
+    #[error("the audience is empty: name it, or leave it out")]
+    NoAudience,
     /// The seed is not usable.
     #[error(transparent)]
     Key(#[from] callgate::keys::KeyError),
@@ -50,7 +53,7 @@ struct Claims<'a> {
 /// Makes a token for `user` that lives from `now` for `ttl`, signed by `seed`.
 ///
 /// # Errors
-/// If the seed is of another kind, or user or lifetime are empty.
+/// If the seed is of another kind, or user, lifetime or audience are empty.
 pub fn mint_service_token(
     seed: Seed,
     user: &str,
@@ -70,6 +73,9 @@ pub fn mint_service_token(
     }
     if ttl.as_secs() == 0 {
         return Err(MintError::NoLifetime);
+    }
+    if audience.is_some_and(str::is_empty) {
+        return Err(MintError::NoAudience);
     }
     let issuer = key.public_key();
     let (iat, exp) = (now.seconds(), now.plus(ttl).seconds());

@@ -3,7 +3,7 @@
 mod config;
 mod mint;
 
-pub use config::{Service, Settings};
+pub use config::{DEFAULT_MAX_TOKEN_LIFETIME, Service, Settings};
 pub use mint::{MintError, mint_service_token};
 
 use std::{sync::Arc, time::Duration};

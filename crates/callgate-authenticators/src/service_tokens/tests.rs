@@ -281,4 +281,7 @@ fn no_token_is_minted_that_nobody_would_accept() {
     assert!(matches!(mint(KeyKind::Server, "a", 60), MintError::Kind(KeyKind::Server)));
     assert!(matches!(mint(KeyKind::User, "", 60), MintError::NoUser));
     assert!(matches!(mint(KeyKind::User, "a", 0), MintError::NoLifetime));
+    let minute = Duration::from_secs(60);
+    let for_nobody = mint_service_token(seed(KeyKind::User), "a", minute, Some(""), at(0));
+    assert!(matches!(for_nobody, Err(MintError::NoAudience)));
 }

@@ -3,7 +3,10 @@
 mod configuration_mode;
 mod operator;
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use callgate::{keys::KeyError, operator::JwtError, secret::Secret};
 use callgate_authenticators::passwords::hash as hash_password;
@@ -33,6 +36,9 @@ pub(super) struct Args {
     /// Write a set for operator mode: an operator, accounts, credentials and a resolver
     #[arg(long)]
     operator: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Why nothing, or not everything, was written.
@@ -57,8 +63,24 @@ enum InitError {
 struct Set {
     /// Names and texts.
     files: Vec<(&'static str, String)>,
-    /// What to say when all is written.
+    passwords: Passwords,
+    /// What else to say when all is written.
     notes: Vec<String>,
+}
+
+impl Set {
+    fn to_json(&self, folder: &Path) -> Value {
+        let Self { files, passwords, notes } = self;
+        let path = |name: &str| folder.join(name).display().to_string();
+        let passwords = passwords.0.iter();
+        json!({
+            "files": files.iter().map(|(name, _)| path(name)).collect::<Vec<_>>(),
+            "passwords": passwords
+                .map(|(user, password)| ((*user).to_owned(), password.expose().into()))
+                .collect::<serde_json::Map<String, Value>>(),
+            "notes": notes,
+        })
+    }
 }
 
 /// Passwords that were made up, by whom they belong to.
@@ -110,15 +132,10 @@ pub(super) fn run(args: &Args) -> u8 {
         Ok(set) => set,
         Err(error) => return unusable(error),
     };
-    let folder = args.dir.display();
-    for (name, _) in &set.files {
-        say(format_args!("wrote {folder}/{name}"));
+    match args.json {
+        true => say(set.to_json(&args.dir)),
+        false => tell(&set, &args.dir),
     }
-    for note in &set.notes {
-        say(note);
-    }
-    say(format_args!("next:  nats-server -c {folder}/nats-server.conf"));
-    say(format_args!("       callgate serve --config {folder}/callgate.toml"));
     if args.demo {
         complain(
             "warning: the users of --demo have their names for passwords: never use this in production",
@@ -127,12 +144,21 @@ pub(super) fn run(args: &Args) -> u8 {
     GOOD
 }
 
+fn tell(set: &Set, folder: &Path) {
+    let folder = folder.display();
+    for (name, _) in &set.files {
+        say(format_args!("wrote {folder}/{name}"));
+    }
+    for note in set.passwords.notes().iter().chain(&set.notes) {
+        say(note);
+    }
+    say(format_args!("next:  nats-server -c {folder}/nats-server.conf"));
+    say(format_args!("       callgate serve --config {folder}/callgate.toml"));
+}
+
 /// Writes everything, or nothing if one of the files is there.
 fn write(args: &Args, set: &Set) -> Result<(), InitError> {
-    let wrong = |path: &std::path::Path, error| InitError::Write {
-        path: path.display().to_string(),
-        error,
-    };
+    let wrong = |path: &Path, error| InitError::Write { path: path.display().to_string(), error };
     make_folder(&args.dir).map_err(|error| wrong(&args.dir, error))?;
     for (name, _) in &set.files {
         let path = args.dir.join(name);
@@ -147,7 +173,7 @@ fn write(args: &Args, set: &Set) -> Result<(), InitError> {
     Ok(())
 }
 
-fn make_folder(path: &std::path::Path) -> io::Result<()> {
+fn make_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }

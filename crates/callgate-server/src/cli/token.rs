@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use callgate::clock::UnixTime;
 use callgate_authenticators::{
-    service_tokens::mint_service_token,
+    service_tokens::{DEFAULT_MAX_TOKEN_LIFETIME, mint_service_token},
     settings::{Sources, parse_duration},
 };
+use serde_json::json;
 
 use super::{
     GOOD,
@@ -32,6 +33,9 @@ pub(super) struct Args {
     /// Whom it is for, if the service says so
     #[arg(long, value_name = "NAME")]
     audience: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(args: &Args) -> u8 {
@@ -42,9 +46,19 @@ pub(super) fn run(args: &Args) -> u8 {
     if let Some(warning) = warning {
         complain(format_args!("warning: --seed: {warning}"));
     }
-    let minted =
-        mint_service_token(seed, &args.user, args.ttl, args.audience.as_deref(), UnixTime::now());
-    match minted {
+    if args.ttl > DEFAULT_MAX_TOKEN_LIFETIME {
+        complain(
+            "warning: --ttl: longer than the default max_token_lifetime, 1h: refused where \
+             [[authenticators]] service_tokens does not allow more",
+        );
+    }
+    let now = UnixTime::now();
+    match mint_service_token(seed, &args.user, args.ttl, args.audience.as_deref(), now) {
+        Ok(token) if args.json => {
+            let end = now.plus(args.ttl);
+            say(json!({ "token": token, "expires": end.to_string(), "expires_at": end.seconds() }));
+            GOOD
+        }
         Ok(token) => {
             say(token);
             GOOD

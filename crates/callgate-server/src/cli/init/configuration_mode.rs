@@ -35,11 +35,11 @@ pub(super) fn set(demo: bool) -> Result<Set, InitError> {
         ("auth.nk", seed_file(&auth.seed())),
         ("passwords.txt", passwords.table()),
     ];
-    let mut notes = passwords.notes();
+    let mut notes = Vec::new();
     if demo {
         notes.push("demo users: sys/sys, alice/alice, bob/bob (not for production)".to_owned());
     }
-    Ok(Set { files, notes })
+    Ok(Set { files, passwords, notes })
 }
 
 fn users(passwords: &mut Passwords) -> Result<String, InitError> {

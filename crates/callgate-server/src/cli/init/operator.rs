@@ -42,12 +42,11 @@ pub(super) fn set(demo: bool) -> Result<Set, InitError> {
         ("AUTH.nk", seed_file(&keys.callout.seed())),
         ("APP.nk", seed_file(&keys.app.seed())),
     ];
-    let mut notes = passwords.notes();
     if !passwords.is_empty() {
         files.push(("passwords.txt", passwords.table()));
     }
-    notes.extend(NOTES.lines().map(str::to_owned));
-    Ok(Set { files, notes })
+    let notes = NOTES.lines().map(str::to_owned).collect();
+    Ok(Set { files, passwords, notes })
 }
 
 /// Every key of the set.

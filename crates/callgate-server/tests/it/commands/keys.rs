@@ -90,3 +90,45 @@ fn a_password_that_could_never_log_in_is_not_hashed() {
     assert_eq!(binary.code, 2, "{binary:?}");
     has(&binary.stderr, &["not UTF-8"]);
 }
+
+#[test]
+fn a_token_is_warned_about_that_outlives_what_is_accepted_by_default() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(callgate_in(folder.path(), &["key", "user", "--out", "u.nk"]).code, 0);
+    let token = |more: &[&str]| {
+        let arguments = ["token", "--seed", "@u.nk", "--user", "svc"];
+        callgate_in(folder.path(), &[&arguments[..], more].concat())
+    };
+    for (ttl, warned) in [("1h", false), ("2h", true)] {
+        let ran = token(&["--ttl", ttl]);
+        assert_eq!((ran.code, ran.stderr.contains("max_token_lifetime")), (0, warned), "{ran:?}");
+        assert_eq!(ran.stdout.trim().matches('.').count(), 2, "{ran:?}");
+    }
+    let json = token(&["--json", "--ttl", "15m"]).json();
+    let shown = callgate(&["decode", "--json", json["token"].as_str().unwrap()]).json();
+    assert_eq!(json["expires_at"], shown["claims"]["exp"]);
+    let empty = token(&["--audience", ""]);
+    assert_eq!((empty.code, empty.stdout.as_str()), (2, ""), "{empty:?}");
+    has(&empty.stderr, &["the audience is empty"]);
+}
+
+#[test]
+fn what_init_wrote_and_made_up_is_json_if_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, arguments, made_up) in
+        [("plain", &[][..], 4), ("demo", &["--demo"], 1), ("operator", &["--operator"], 3)]
+    {
+        let ran = callgate_in(folder.path(), &[&["init", name, "--json"], arguments].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let json = ran.json();
+        let files = json["files"].as_array().unwrap();
+        let there = |file: &serde_json::Value| folder.path().join(file.as_str().unwrap()).is_file();
+        assert!(files.len() > 5 && files.iter().all(there), "{json}");
+        let passwords = json["passwords"].as_object().unwrap();
+        let kept = fs::read_to_string(folder.path().join(name).join("passwords.txt")).unwrap();
+        assert_eq!(passwords.len(), made_up, "{json}");
+        for (user, password) in passwords {
+            has(&kept, &[&format!("{user}  {}\n", password.as_str().unwrap())]);
+        }
+    }
+}

@@ -28,7 +28,7 @@ use callgate::{
 use callgate_authenticators::{
     file_watch::Stamp,
     kind::{CacheSettings, Observer, Registry, ScopeMistakes, Shared},
-    settings::{Document, DocumentError, Report, Sources, Table},
+    settings::{Document, DocumentError, Report, SourceError, Sources, Table},
 };
 use ipnet::IpNet;
 
@@ -113,19 +113,45 @@ pub(crate) fn load(overrides: &Overrides, surroundings: &Surroundings) -> Loaded
 }
 
 fn document(overrides: &Overrides, sources: &Sources, report: &Report) -> Option<Document> {
-    let document = match &overrides.config {
-        Some(path) => Document::read(path, sources),
-        None => overrides.document(),
+    let Some(path) = &overrides.config else {
+        return overrides.document().map_err(|error| report.fault("", error)).ok();
     };
-    document.map_err(|error| report.fault(named(overrides, &error), error)).ok()
+    let document = match Document::read(path, sources) {
+        Ok(document) => document,
+        Err(error) => {
+            report.fault(named(path, &error), in_full(&error));
+            return None;
+        }
+    };
+    if !document.value().is_object() {
+        let what = "holds no sections: `nats`, `issuer` and `authenticators` are needed; \
+                    `callgate init DIR` writes a configuration to start from";
+        report.fault(path.display().to_string(), what);
+        return None;
+    }
+    Some(document)
+}
+
+/// A fault, and what to do if there is no file at all.
+fn in_full(error: &DocumentError) -> String {
+    let is_missing = match error {
+        DocumentError::Source(SourceError::Unreadable { error, .. }) => {
+            error.kind() == std::io::ErrorKind::NotFound
+        }
+        DocumentError::Source(_) | DocumentError::Extension(_) | DocumentError::Syntax(_) => false,
+    };
+    match is_missing {
+        true => format!(
+            "{error}: name the file with --config; `callgate init DIR` writes one to start from"
+        ),
+        false => error.to_string(),
+    }
 }
 
 /// The file's name for a fault in it, unless the fault names it itself.
-fn named(overrides: &Overrides, error: &DocumentError) -> String {
+fn named(path: &Path, error: &DocumentError) -> String {
     match error {
-        DocumentError::Syntax(_) => {
-            overrides.config.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
-        }
+        DocumentError::Syntax(_) => path.display().to_string(),
         DocumentError::Extension(_) | DocumentError::Source(_) => String::new(),
     }
 }

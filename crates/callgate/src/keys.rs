@@ -84,6 +84,13 @@ impl fmt::Display for KeyKind {
     }
 }
 
+impl KeyKind {
+    /// What a seed of this kind is called, such as "an account seed (SA…)".
+    pub fn seed_in_words(self) -> String {
+        describe(self, true)
+    }
+}
+
 impl FromStr for KeyKind {
     type Err = KeyError;
 

@@ -80,7 +80,7 @@ impl Document {
             .map_err(|error| syntax(format!("not UTF-8 after byte {}", error.valid_up_to())))?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let value = match format {
-            Format::Json => parse_strict(text.as_bytes(), MAX_DEPTH).map_err(syntax)?,
+            Format::Json => parse_strict(text.as_bytes(), MAX_DEPTH).map_err(json_error)?,
             Format::Toml => {
                 let Strict(value) = toml::from_str(text).map_err(|e| toml_error(text, &e))?;
                 with_texts_for_datetimes(value)
@@ -136,6 +136,16 @@ impl<'de> Deserialize<'de> for Strict {
 
 fn syntax(message: impl ToString) -> DocumentError {
     DocumentError::Syntax(message.to_string())
+}
+
+fn json_error(error: callgate::wire::JsonError) -> DocumentError {
+    let text = error.to_string();
+    let cut_off = text.starts_with("EOF ");
+    let hint = match cut_off {
+        true => ": the text was cut off, or a bracket or quote is not closed; write it out again",
+        false => "",
+    };
+    syntax(text + hint)
 }
 
 fn toml_error(text: &str, error: &toml::de::Error) -> DocumentError {

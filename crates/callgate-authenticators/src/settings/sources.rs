@@ -217,6 +217,9 @@ impl Sources {
     pub fn seed_file(&self, path: &Path) -> Result<(Seed, Option<String>), SourceError> {
         let text = self.read_text(path)?;
         let name = path.display().to_string();
+        if text.trim().is_empty() {
+            return Err(SourceError::EmptyFile(name));
+        }
         let access = Access::of(path)
             .map_err(|error| SourceError::Unreadable { path: name.clone(), error })?;
         if access.writable_by_others() {

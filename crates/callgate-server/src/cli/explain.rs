@@ -198,8 +198,8 @@ fn nkey(sources: &Sources, text: &str) -> Result<KeyPair, String> {
     }
     if seed.kind() != KeyKind::User {
         return Err(format!(
-            "--nkey-seed: this is the seed of {}, but a user seed (SU…) is needed",
-            seed.kind()
+            "--nkey-seed: this is {}, but a user seed (SU…) is needed",
+            seed.kind().seed_in_words()
         ));
     }
     complain(

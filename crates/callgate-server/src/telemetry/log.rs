@@ -3,6 +3,7 @@
 use std::{
     io::{self, IsTerminal, Write},
     sync::{LazyLock, Mutex, PoisonError},
+    time::Duration,
 };
 
 use callgate::decision::{CeilingDropped, Decision, Outcome, Reason, RequestIds};
@@ -131,6 +132,11 @@ fn ceiling_dropped(decision: &Decision) -> String {
     }
 }
 
+/// To the microsecond: more is noise, and the sum of a fraction that no float has.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
 fn write_decision(decision: &Decision) {
     let empty = RequestIds::default();
     let RequestIds {
@@ -161,8 +167,23 @@ fn write_decision(decision: &Decision) {
         server_id = printable(server_id),
         user_nkey = printable(user_nkey),
         request = printable(request),
-        milliseconds = decision.duration.as_secs_f64() * 1000.0,
+        milliseconds = milliseconds(decision.duration),
         "{}",
         decision.outcome().as_str()
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_are_written_to_the_microsecond() {
+        for (nanoseconds, text) in
+            [(443_447, "0.443"), (100_000, "0.1"), (12_345_678, "12.346"), (2_000_000_000, "2000")]
+        {
+            let milliseconds = milliseconds(Duration::from_nanos(nanoseconds));
+            assert_eq!(milliseconds.to_string(), text);
+        }
+    }
 }

@@ -87,7 +87,7 @@ const KEYS: [Case; 8] = [
     (
         "an empty key file",
         |folder| write(folder, "issuer.nk", "\n"),
-        &["issuer.seed", "issuer.nk", "seed"],
+        &["issuer.seed", "issuer.nk` is empty, but a secret is needed"],
     ),
 ];
 
@@ -116,7 +116,7 @@ const USERS: [Case; 7] = [
     (
         "truncated",
         |folder| write(folder, "users.json", "{\"alice\": {\"pass\": \"al"),
-        &["authenticators[0].users.file", "`users.json`", "EOF", "line 1"],
+        &["authenticators[0].users.file", "`users.json`", "EOF", "line 1", "was cut off"],
     ),
     (
         "a duplicate user",
@@ -272,6 +272,22 @@ fn a_login_or_an_address_that_can_never_work_is_a_fault() {
         });
         refused(&folder, &[words]);
     }
+}
+
+#[test]
+fn a_configuration_that_is_none_is_named_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("a.yaml", ""), ("b.yaml", "null\n"), ("c.json", "[]"), ("d.yml", "# x")] {
+        fs::write(folder.path().join(name), text).unwrap();
+        for command in ["check", "serve"] {
+            let ran = callgate_in(folder.path(), &[command, "--config", name]);
+            assert_eq!(ran.code, 2, "{ran:?}");
+            has(&ran.text(), &[&format!("{name}: holds no sections"), "`callgate init DIR`"]);
+        }
+    }
+    let missing = callgate_in(folder.path(), &["check", "--config", "nowhere.toml"]);
+    assert_eq!(missing.code, 2, "{missing:?}");
+    has(&missing.stdout, &["cannot read `nowhere.toml`", "--config", "`callgate init DIR`"]);
 }
 
 const LYING_OPEN: &str = r#"

@@ -182,7 +182,10 @@ fn an_nkey_signs_a_nonce_and_what_a_real_server_needs_is_said() {
     has(&ran.text(), &["made-up nonce", "at least one nkey user"]);
     let account = explain(folder.path(), &["--nkey-seed", "@issuer.nk"]);
     assert_eq!(account.code, 2, "{account:?}");
-    has(&account.stderr, &["--nkey-seed", "account", "a user seed (SU…) is needed"]);
+    has(
+        &account.stderr,
+        &["--nkey-seed: this is an account seed (SA…), but a user seed (SU…) is needed"],
+    );
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn servers(
             if in_file {
                 overridden.push("nats.servers".to_owned());
             }
-            Some(url.split(',').map(|url| url.trim().to_owned()).collect())
+            Some(vec![url.clone()])
         }
         None if in_file => table.strings("servers"),
         None => {
@@ -69,8 +69,10 @@ fn servers(
         table.fault("servers", "names no server");
         return None;
     }
+    // Commas separate servers, as in the URLs of nats-server and its clients.
     let servers: Vec<Option<ServerAddr>> = texts
         .iter()
+        .flat_map(|text| text.split(',').map(str::trim))
         .map(|text| {
             // The text may hold a password, so it is not repeated.
             let wrong = "is no server address: write such as \"nats://127.0.0.1:4222\"";

@@ -220,6 +220,19 @@ authenticators:
 }
 
 #[test]
+fn servers_may_be_separated_by_commas_in_the_file_too() {
+    for (servers, code) in [
+        ("\"nats://a:1, nats://b:2\"", 0),
+        ("[\"nats://a:1,tls://b\", \"nats://c\"]", 0),
+        ("\"nats://a:1, nats://b:no-port\"", 2),
+    ] {
+        let folder = configuration(|text| text.replace("[\"nats://127.0.0.1:4222\"]", servers));
+        let ran = callgate_in(folder.path(), &CHECK);
+        assert_eq!(ran.code, code, "{servers}: {ran:?}");
+    }
+}
+
+#[test]
 fn flags_alone_are_checked_like_a_file() {
     let folder = configuration(|text| text);
     let flags = [

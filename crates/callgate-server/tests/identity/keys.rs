@@ -175,6 +175,22 @@ async fn a_slow_provider_is_bounded_by_the_deadline_and_slows_nobody_else(provid
     assert_eq!(provider.front().asked(KEYS), 2);
 }
 
+/// However long its authenticator may take: the server would not read the answer any more.
+#[tokio::test]
+async fn a_provider_slower_than_the_servers_patience_is_given_up_in_time_to_say_so() {
+    let provider = OidcProvider::stand_in().await;
+    let config = config(&provider, "timeout = \"60s\"", "");
+    let world = World::of(&config).file("users.json", USERS).start().await;
+    provider.rotate().await;
+    provider.front().lie(KEYS, Lie::Held);
+    let by_new_key = provider.mint("ES256", json!({})).await;
+    let (reason, detail) = world.refuses(&by_new_key).await;
+    assert_eq!(reason, "backend_unavailable", "answered, and not dropped as too late");
+    has(&detail, &["no answer before the server's deadline"]);
+    world.server_says("temporarily unavailable").await;
+    world.admits("bobs-own-token").await;
+}
+
 #[tokio::test]
 async fn all_who_wait_for_a_new_key_share_one_question() {
     let provider = OidcProvider::stand_in().await;

@@ -114,7 +114,8 @@ async fn ask<P>(
     place: impl FnOnce() -> Result<P, NoRoom>,
 ) -> Result<Identity, Decline> {
     let own_end = Instant::now().checked_add(link.timeout);
-    let until = own_end.map_or(request.deadline(), |end| end.min(request.deadline()));
+    let own_end = own_end.filter(|end| *end < request.deadline());
+    let until = own_end.unwrap_or(request.deadline());
     let answer = AssertUnwindSafe(async { link.authenticator.authenticate(request).await });
     let mut answer = pin!(answer.catch_unwind());
     // What is answered at once takes no place: however many wait for a backend that hangs, those
@@ -131,9 +132,10 @@ async fn ask<P>(
         Ok(Ok(answer)) => answer,
         // The panic's text may hold anything, so only the fact is told.
         Ok(Err(_panic)) => Err(Decline::Unavailable("it panicked; this is a bug".into())),
-        Err(_elapsed) => {
-            Err(Decline::Unavailable(format!("no answer within {:?}", link.timeout).into()))
-        }
+        Err(_elapsed) => Err(Decline::Unavailable(match own_end {
+            Some(_) => format!("no answer within {:?}", link.timeout).into(),
+            None => "no answer before the server's deadline".into(),
+        })),
     }
 }
 

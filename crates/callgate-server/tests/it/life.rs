@@ -11,10 +11,15 @@ use std::{
     time::Duration,
 };
 
-use callgate_testkit::{eventually, wait::PATIENCE};
+use callgate_testkit::{
+    eventually,
+    wait::{LONG, PATIENCE},
+};
 use serde_json::json;
 
-use crate::support::{Credential, Pair, callgate_in, connect, has, serve, serve_with, stays_out};
+use crate::support::{
+    Credential, Gate, Pair, callgate_in, connect, connect_to, has, serve, serve_with, stays_out,
+};
 
 fn users() -> serde_json::Value {
     json!({ "alice": { "pass": "alice", "account": "APP" } })
@@ -54,6 +59,40 @@ async fn a_restarted_server_with_its_new_keys_is_served_again() {
     pair.server.restart().await;
     pair.gate.ready().await;
     pair.admits(&alice()).await;
+}
+
+#[tokio::test]
+async fn whoever_the_server_does_not_confirm_is_connected_and_not_ready() {
+    let mut pair = Pair::of(users()).await;
+    let silent = pair.server_config.replace("\"$SYS.REQ.USER.INFO\", ", "");
+    assert_ne!(silent, pair.server_config);
+    // Whoever connects from now on gets no answer.
+    pair.server.reload(&silent).await;
+    pair.server.restart().await;
+    let why = "the server does not answer `$SYS.REQ.USER.INFO`";
+    not_ready(&pair.gate, why).await;
+    assert_eq!(pair.gate.metric("callgate_nats_connected").await, 1.0);
+
+    // Whoever starts now does not even join the queue group: nobody answers in place of the other.
+    let fresh = serve(pair.folder.path(), &["--config", "callgate.toml"]).await;
+    not_ready(&fresh, why).await;
+    pair.gate.terminate().await;
+    stays_out(&pair.server.url(), "alice", "alice").await;
+    assert_eq!(fresh.decisions(0).len(), 0, "{}", fresh.log());
+
+    pair.server.reload(&pair.server_config).await;
+    pair.server.restart().await;
+    fresh.ready().await;
+    assert!(connect_to(&pair.server.url(), &alice()).await.is_ok());
+}
+
+/// Waits until it says that it is not ready for this reason.
+async fn not_ready(gate: &Gate, reason: &str) {
+    eventually(reason, LONG, async || {
+        let (status, why) = gate.get("/readyz").await;
+        (status == 503 && why.contains(reason)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

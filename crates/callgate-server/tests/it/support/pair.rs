@@ -12,6 +12,7 @@ use super::{Credential, Gate, Session, connect_to, serve, write_private};
 #[derive(Debug)]
 pub(crate) struct Pair {
     pub(crate) server: NatsServer,
+    pub(crate) server_config: String,
     pub(crate) gate: Gate,
     pub(crate) folder: TempDir,
     pub(crate) issuer: Nkey,
@@ -192,7 +193,7 @@ impl PairBuilder {
         if self.wait {
             gate.ready().await;
         }
-        Pair { server, gate, folder, issuer, xkey }
+        Pair { server, server_config: config, gate, folder, issuer, xkey }
     }
 
     fn server_text(&self, issuer: &Nkey, xkey: &CurveKey, auth: &Nkey) -> String {

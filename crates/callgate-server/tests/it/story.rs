@@ -3,7 +3,10 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use async_nats::ConnectErrorKind;
-use callgate_testkit::{NatsServer, Nkey, Process, tools, wait::PATIENCE};
+use callgate_testkit::{
+    NatsServer, Nkey, Process, eventually, tools,
+    wait::{LONG, PATIENCE},
+};
 use serde_json::json;
 
 use crate::support::{
@@ -30,10 +33,7 @@ impl Written {
         let server = NatsServer::builder().version(version).config(&server).start().await;
         let path = folder.path().join("pair/callgate.toml");
         let config = fs::read_to_string(&path).unwrap();
-        let config = change(&config)
-            .replace("nats://127.0.0.1:4222", &server.url())
-            // All of the server's patience: a machine that builds at the same time is slow.
-            .replace("name = \"users\"", "name = \"users\"\ntimeout = \"10s\"");
+        let config = change(&config).replace("nats://127.0.0.1:4222", &server.url());
         let rest = "\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n";
         fs::write(&path, config + rest).unwrap();
         let gate = serve(folder.path(), &["--config", "pair/callgate.toml"]).await;
@@ -77,18 +77,20 @@ async fn tell(pair: &mut Written, passwords: [&str; 3]) {
     assert_eq!(answer["server"]["name"], "gate-1");
 }
 
-fn unchanged(text: &str) -> String {
-    text.to_owned()
+/// All of the server's patience: a machine that builds at the same time is slow.
+fn patient(text: &str) -> String {
+    text.replace("name = \"users\"", "name = \"users\"\ntimeout = \"10s\"")
 }
 
 /// Takes the xkey out of both files.
 fn without_xkey(text: &str) -> String {
+    let text = patient(text);
     let kept = text.lines().filter(|line| !line.trim().starts_with("xkey"));
     kept.map(|line| format!("{line}\n")).collect()
 }
 
 async fn the_story_on(version: &str) {
-    let mut sealed = Written::start(version, &["--demo"], unchanged).await;
+    let mut sealed = Written::start(version, &["--demo"], patient).await;
     tell(&mut sealed, ["alice", "bob", "sys"]).await;
     sealed.gate.terminate().await;
     // The way in when Callgate is down, for the system account.
@@ -143,12 +145,33 @@ async fn a_client_that_proves_its_nkey_is_admitted_on_every_server_and_no_other(
 
 #[tokio::test]
 async fn the_passwords_that_init_prints_work_and_are_stored_as_argon2id() {
-    let mut pair = Written::start("2.15", &[], unchanged).await;
+    let mut pair = Written::start("2.15", &[], patient).await;
     let passwords = ["alice", "bob", "sys"].map(|user| pair.password(user));
     tell(&mut pair, [&passwords[0], &passwords[1], &passwords[2]]).await;
     let users = fs::read_to_string(pair.folder.path().join("pair/users.json")).unwrap();
     assert_eq!(users.matches("$argon2id$v=19$").count(), 3);
     assert!(passwords.iter().all(|password| !users.contains(password)));
+}
+
+/// On ports of the test; nothing else is changed.
+#[tokio::test]
+async fn what_init_writes_works_as_it_is() {
+    for arguments in [&[][..], &["--demo"]] {
+        let pair = Written::start("2.15", arguments, str::to_owned).await;
+        let url = pair.server.url();
+        for (user, account) in [("alice", "APP"), ("sys", "SYS")] {
+            let password = match arguments {
+                ["--demo"] => user.to_owned(),
+                _ => pair.password(user),
+            };
+            // A slow machine may need more than the default time for a hash, and more than once.
+            let session =
+                eventually(user, LONG, async || connect(&url, user, &password).await.ok()).await;
+            assert_eq!(session.account().await, account);
+            assert!(connect(&url, user, "wrong").await.is_err());
+        }
+        stays_out(&url, "pam", "pam").await;
+    }
 }
 
 /// Names, modes and contents of everything in a folder.

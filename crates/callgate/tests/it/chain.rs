@@ -136,10 +136,9 @@ async fn every_other_answer_is_final() {
 #[tokio::test(start_paused = true)]
 async fn an_authenticator_has_its_own_timeout_within_the_requests_deadline() {
     let (bench, _) = chain(&[Says::Hangs]);
-    for (patience, expected, told) in [
-        (1, 900, "no answer before the server's deadline"),
-        (10, 1_000, "no answer within 1s"),
-    ] {
+    for (patience, expected, told) in
+        [(1, 900, "no answer before the server's deadline"), (10, 1_000, "no answer within 1s")]
+    {
         let began = Instant::now();
         let request = bench.alice().auth_timeout(patience);
         let decision = bench.refused(request, Reason::BackendUnavailable).await;

@@ -26,7 +26,7 @@ mod resolve;
 mod role;
 pub(crate) mod scope;
 mod template;
-mod times;
+pub(crate) mod times;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::{civil::Time, tz::TimeZone};
+
 use crate::{
     authn::Origin,
     clock::UnixTime,
@@ -10,9 +12,11 @@ use crate::{
     policy::{
         Grant,
         permissions::{Access, Permissions, Responses},
+        settings::TimeWindow,
+        times::Windows,
     },
     request::{AuthRequest, Credential},
-    subject::{SubjectError, SubjectPattern, SubscribePattern},
+    subject::{SubjectPattern, SubscribePattern},
 };
 
 /// How long a session lasts if nobody says otherwise.
@@ -35,7 +39,10 @@ pub struct User {
     expires_at: Option<UnixTime>,
     connection_kinds: ConnectionKinds,
     tags: Vec<String>,
-    fault: Option<SubjectError>,
+    windows: Vec<TimeWindow>,
+    time_zone: Option<TimeZone>,
+    /// What was written wrongly: it refuses the client.
+    fault: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,6 +64,8 @@ impl User {
             expires_at: None,
             connection_kinds: ConnectionKinds::default(),
             tags: Vec::new(),
+            windows: Vec::new(),
+            time_zone: None,
             fault: None,
         }
     }
@@ -74,7 +83,7 @@ impl User {
     pub fn publish(mut self, subject: &str) -> Self {
         match subject.parse::<SubjectPattern>() {
             Ok(subject) => self.permissions().publish.allow.push(subject),
-            Err(error) => self.fault = Some(error),
+            Err(error) => self.fault = Some(format!("a permission: {error}")),
         }
         self
     }
@@ -85,7 +94,7 @@ impl User {
     pub fn subscribe(mut self, subject: &str) -> Self {
         match subject.parse::<SubscribePattern>() {
             Ok(subject) => self.permissions().subscribe.allow.push(subject),
-            Err(error) => self.fault = Some(error),
+            Err(error) => self.fault = Some(format!("a permission: {error}")),
         }
         self
     }
@@ -146,6 +155,33 @@ impl User {
         self
     }
 
+    /// Only at these times of day, such as `only_during("08:00:00", "18:00:00")`; over midnight if the
+    /// end is earlier than the start. Called again, at those times, too. Outside of all of them the
+    /// client is refused, and a session ends with the window in which it began. A malformed time
+    /// refuses the client.
+    ///
+    /// Judged here and not by the server, so that it also holds for a [`User::scoped`] one, whose JWT
+    /// must not carry limits.
+    #[must_use]
+    pub fn only_during(mut self, start: &str, end: &str) -> Self {
+        match window(start, end) {
+            Ok(window) => self.windows.push(window),
+            Err(fault) => self.fault = Some(fault),
+        }
+        self
+    }
+
+    /// The time zone of [`User::only_during`], such as `"Europe/Berlin"`; without it the times are
+    /// UTC. An unknown one refuses the client.
+    #[must_use]
+    pub fn time_zone(mut self, name: &str) -> Self {
+        match TimeZone::get(name) {
+            Ok(zone) => self.time_zone = Some(zone),
+            Err(_) => self.fault = Some(format!("`{}` is no time zone", name.escape_debug())),
+        }
+        self
+    }
+
     /// A tag of the user JWT. Servers lower-case it.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
@@ -159,9 +195,21 @@ impl User {
         &mut self.permissions
     }
 
+    /// When the window closes that is open now, if there are any.
+    fn window_end(&self, now: UnixTime) -> Result<Option<UnixTime>, Denial> {
+        if self.windows.is_empty() {
+            return Ok(None);
+        }
+        let windows = Windows::new(self.windows.clone(), self.time_zone.clone());
+        let end = windows.open_until(now).ok_or_else(|| {
+            Denial::new(Reason::OutsideHours, format!("not open at this time of day ({now})"))
+        })?;
+        Ok(Some(end))
+    }
+
     pub(crate) fn into_grant(self, request: &AuthRequest) -> Result<Grant, Denial> {
         if let Some(fault) = self.fault {
-            return Err(Denial::new(Reason::PolicyError, format!("a permission: {fault}")));
+            return Err(Denial::new(Reason::PolicyError, fault));
         }
         if !self.connection_kinds.contains(request.client().connection) {
             return Err(Denial::new(
@@ -174,10 +222,9 @@ impl User {
             ));
         }
         let now = request.received();
-        let expires_at = [self.lifetime.map(|lifetime| now.plus(lifetime)), self.expires_at]
-            .into_iter()
-            .flatten()
-            .min();
+        let own_end = self.lifetime.map(|lifetime| now.plus(lifetime));
+        let ends = [own_end, self.expires_at, self.window_end(now)?];
+        let expires_at = ends.into_iter().flatten().min();
         if expires_at.is_some_and(|end| end <= now) {
             return Err(Denial::new(
                 Reason::TokenExpired,
@@ -198,6 +245,18 @@ impl User {
             roles: Vec::new(),
             dropped: Default::default(),
         })
+    }
+}
+
+fn window(start: &str, end: &str) -> Result<TimeWindow, String> {
+    let time = |text: &str| {
+        let wrong = |_| format!("`{}` is no time of day, such as 08:00:00", text.escape_debug());
+        text.parse::<Time>().map_err(wrong)
+    };
+    let window = TimeWindow { start: time(start)?, end: time(end)? };
+    match window.start == window.end {
+        true => Err(format!("the window from {start} to {end} ends when it starts")),
+        false => Ok(window),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Times of day at which a role counts.
+//! Times of day at which a role, or a user, counts.
 
 use std::fmt;
 
@@ -13,19 +13,19 @@ use crate::clock::UnixTime;
 
 /// Windows in one time zone.
 #[derive(Debug, Clone)]
-pub(super) struct Windows {
+pub(crate) struct Windows {
     windows: Vec<TimeWindow>,
     zone: TimeZone,
 }
 
 impl Windows {
-    pub(super) fn new(windows: Vec<TimeWindow>, zone: Option<TimeZone>) -> Self {
+    pub(crate) fn new(windows: Vec<TimeWindow>, zone: Option<TimeZone>) -> Self {
         Self { windows, zone: zone.unwrap_or(TimeZone::UTC) }
     }
 
     /// When the window closes that is open at `now`; `None` if none is. Of several that are open,
     /// the one that closes last.
-    pub(super) fn open_until(&self, now: UnixTime) -> Option<UnixTime> {
+    pub(crate) fn open_until(&self, now: UnixTime) -> Option<UnixTime> {
         let local = Timestamp::from_second(now.seconds()).ok()?.to_zoned(self.zone.clone());
         let (date, time) = (local.date(), local.time());
         let open = self.windows.iter().filter_map(|window| closing_date(*window, date, time));

@@ -171,6 +171,44 @@ async fn a_session_that_ends_before_it_begins_is_refused() {
     }
 }
 
+/// It is 22:13:20 UTC, and 23:13:20 in Berlin.
+#[tokio::test]
+async fn a_user_bound_to_times_of_day_is_refused_outside_and_leaves_with_the_window() {
+    let user = || User::in_account("APP").without_end();
+    let within = [
+        (user().only_during("22:00:00", "23:00:00"), 2_800),
+        (user().only_during("08:00:00", "09:00:00").only_during("22:13:20", "22:14:00"), 40),
+        (user().only_during("23:00:00", "01:00:00").time_zone("Europe/Berlin"), 6_400),
+        (user().time_zone("Europe/Berlin").only_during("23:00:00", "01:00:00"), 6_400),
+        (user().only_during("22:00:00", "23:00:00").expires_in(Duration::from_secs(60)), 60),
+    ];
+    for (user, seconds) in within {
+        let bench = Bench::giving(user);
+        assert_eq!(bench.admitted(bench.alice()).await["exp"], NOW + seconds);
+        bench.clock.advance(Duration::from_secs(4 * 3_600));
+        bench.refused(bench.alice(), Reason::OutsideHours).await;
+    }
+    for outside in [("08:00:00", "22:13:20"), ("22:13:21", "22:13:00")] {
+        let bench = Bench::giving(user().only_during(outside.0, outside.1).unrestricted());
+        bench.refused(bench.alice(), Reason::OutsideHours).await;
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_time_refuses_rather_than_vanishes() {
+    let user = || User::in_account("APP").only_during("00:00:00", "23:59:59");
+    for user in [
+        user().only_during("8 o'clock", "18:00:00"),
+        user().only_during("08:00:00", "25:00:00"),
+        user().only_during("08:00:00", "08:00:00"),
+        user().only_during("", ""),
+        user().time_zone("Middle/Earth"),
+    ] {
+        let bench = Bench::giving(user);
+        bench.refused(bench.alice(), Reason::PolicyError).await;
+    }
+}
+
 #[tokio::test]
 async fn a_user_jwt_of_32_kib_is_too_large() {
     let many = (0..2_000).fold(User::in_account("APP"), |user, n| {

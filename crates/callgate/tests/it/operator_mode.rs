@@ -102,6 +102,7 @@ async fn a_user_is_signed_by_its_account_and_says_so() {
 async fn a_user_under_a_scoped_key_carries_nothing_of_its_own() {
     let operator = Operator::new();
     let scoped = User::in_account("APP").scoped("reader").tag("red");
+    let scoped = scoped.only_during("22:00:00", "23:00:00");
     let bench = operator.gate(&operator.callout, scoped);
     let user = bench.admitted(operator.request()).await;
     assert_eq!(user["iss"], operator.reader.public());
@@ -109,7 +110,7 @@ async fn a_user_under_a_scoped_key_carries_nothing_of_its_own() {
         "issuer_account": operator.app.public(), "tags": ["red"], "type": "user", "version": 2
     });
     assert_eq!(user["nats"], expected);
-    assert_eq!(user["exp"], NOW + 3_600);
+    assert_eq!(user["exp"], NOW + 2_800, "the end of the window");
 }
 
 /// The server puts name and tags into the templates of the scoped key: a name `>` is a wildcard.

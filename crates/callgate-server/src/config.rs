@@ -28,7 +28,10 @@ use callgate::{
 use callgate_authenticators::{
     file_watch::Stamp,
     kind::{CacheSettings, Observer, Registry, ScopeMistakes, Shared},
-    settings::{Document, DocumentError, Report, SourceError, Sources, Table},
+    settings::{
+        Document, DocumentError, Report, SourceError, Sources, Table,
+        permissions::refuse_bare_limits,
+    },
 };
 use ipnet::IpNet;
 
@@ -184,6 +187,7 @@ fn read(
     let roles = roles::read(&mut root);
     let entries = policy::authenticators(&mut root, &surroundings.registry);
     let bindings = policy::bindings(&mut root, entries.len());
+    refuse_bare_limits(&mut root);
     let report = root.report();
     root.finish();
 

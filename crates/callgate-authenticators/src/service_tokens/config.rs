@@ -14,7 +14,10 @@ use callgate::{
 
 use crate::{
     kind::BuildContext,
-    settings::{Item, Table, permissions::permissions},
+    settings::{
+        Item, Table,
+        permissions::{permissions, refuse_limits},
+    },
 };
 
 /// `max_token_lifetime`, where nothing else is written.
@@ -87,6 +90,7 @@ fn read_service(
     if user.as_deref().is_some_and(|user| user.chars().any(is_invisible)) {
         table.fault("user", "must not have control or invisible characters");
     }
+    refuse_limits(&mut table);
     let proposal = proposal(context, &mut table);
     for mistake in user.iter().flat_map(|user| (context.scope_mistakes)(user, &proposal)) {
         table.warn_here(mistake);

@@ -93,17 +93,22 @@ pub fn permissions(mut table: Table<'_>) -> Permissions {
     permissions
 }
 
-/// Refuses `subs`, `payload` and `data`: nats-server never looks at them in a callout's answer
-/// (`auth_callout.go` takes the permissions of the user JWT and leaves its limits).
+/// Refuses `subs`, `payload` and `data`, there or in `limits`, wherever something is said of users.
 pub fn refuse_limits(table: &mut Table<'_>) {
+    refuse_bare_limits(table);
+    table.refuse("limits", UNENFORCED_LIMITS);
+}
+
+/// Refuses `subs`, `payload` and `data` alone: nats-server never looks at them in a callout's answer
+/// (`auth_callout.go` takes the permissions of the user JWT and leaves its limits).
+pub fn refuse_bare_limits(table: &mut Table<'_>) {
     for key in ["subs", "payload", "data"] {
-        table.refuse(
-            key,
-            "nats-server never enforces limits of single users that come from a callout: \
-             set the limits of the account instead",
-        );
+        table.refuse(key, UNENFORCED_LIMITS);
     }
 }
+
+const UNENFORCED_LIMITS: &str = "nats-server never enforces limits of single users that come from \
+                                 a callout: set the limits of the account instead";
 
 impl RawRules {
     /// Reads one side: a list, or a table of `allow` and `deny`.

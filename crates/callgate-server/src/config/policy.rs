@@ -13,7 +13,7 @@ use callgate_authenticators::{
     kind::{Kind, Registry},
     settings::{
         Report, Table,
-        permissions::{RawPermissions, RawRules},
+        permissions::{RawPermissions, RawRules, refuse_limits},
     },
 };
 
@@ -63,6 +63,7 @@ fn authenticator<'a>(mut table: Table<'a>, registry: &Registry) -> Authenticator
     let expires_after = table.duration("expires_after");
     let user_prefix = table.string("user_prefix").unwrap_or_default();
     let ceiling = table.table("ceiling").map(ceiling).unwrap_or_default();
+    refuse_limits(&mut table);
     let path = table.path().to_owned();
     let make = registry.kind_of(&mut table).map(|(kind, own)| Make {
         timeout,
@@ -135,6 +136,7 @@ fn binding(mut table: Table<'_>, authenticators: usize) -> BindingSettings {
         otherwise: table.boolean("otherwise").unwrap_or_default(),
         expires_after: table.duration("expires_after"),
     };
+    refuse_limits(&mut table);
     table.finish();
     settings
 }

@@ -83,6 +83,50 @@ fn a_fault_in_permissions_has_the_path_that_was_written() {
 }
 
 #[test]
+fn limits_of_single_users_are_explained_wherever_they_are_written() {
+    const KEY: &str = "UAZK6ZYFAAW5ZZYYBDQMEIOHA46QLGACDSU37SOOEHFEJRHLGZEUCQIN";
+    let tokens = |more: &str| {
+        format!(
+            "[[authenticators]]\n[authenticators.service_tokens]\n\
+             services = [{{ public_key = \"{KEY}\", user = \"u\", roles = [], {more} }}]"
+        )
+    };
+    let services = "authenticators[1].service_tokens.services[0]";
+    for (written, path) in [
+        ("[roles.r]\nsubs = 5".to_owned(), "roles.r.subs".to_owned()),
+        ("[roles.r]\nlimits = { payload = 5 }".to_owned(), "roles.r.limits".to_owned()),
+        ("[[bindings]]\nroles = []\ndata = 5".to_owned(), "bindings[0].data".to_owned()),
+        (
+            "[[bindings]]\nroles = []\nlimits = { data = 5 }".to_owned(),
+            "bindings[0].limits".to_owned(),
+        ),
+        (
+            "[authenticators.ceiling]\nsubs = 5".to_owned(),
+            "authenticators[0].ceiling.subs".to_owned(),
+        ),
+        ("[[authenticators]]\npayload = 5".to_owned(), "authenticators[1].payload".to_owned()),
+        (tokens("subs = 5"), format!("{services}.subs")),
+        (tokens("limits = { subs = 5 }"), format!("{services}.limits")),
+    ] {
+        let folder = configuration(|text| text + "\n" + &written + "\n");
+        let ran = callgate_in(folder.path(), &CHECK);
+        has(&ran.stdout, &[&format!("error: {path}: nats-server never enforces")]);
+    }
+    let folder = configuration(|text| format!("subs = 5\n{text}"));
+    let users = r#"{"al": {"pass": "x", "limits": {"subs": 5}}, "bo": {"pass": "x", "data": 5}}"#;
+    fs::write(folder.path().join("users.json"), users).unwrap();
+    let ran = callgate_in(folder.path(), &CHECK);
+    has(&ran.stdout, &["error: subs: nats-server never enforces"]);
+    let folder = configuration(|text| text);
+    fs::write(folder.path().join("users.json"), users).unwrap();
+    let ran = callgate_in(folder.path(), &CHECK);
+    has(
+        &ran.stdout,
+        &["al.limits: nats-server never enforces", "bo.data: nats-server never enforces"],
+    );
+}
+
+#[test]
 fn faults_of_the_users_file_are_reported_with_the_user_and_the_key() {
     let folder = configuration(|text| text);
     let users = r#"{"al":{"pass":"x","acount":"APP"},"bo":{},"cy":{"pass":null},"di":{"pass":""},

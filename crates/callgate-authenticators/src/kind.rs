@@ -8,7 +8,7 @@ use callgate::{
 };
 use ipnet::IpNet;
 
-use crate::settings::{Sources, Table, nearest};
+use crate::settings::{Item, Sources, Table, nearest, suggestion};
 
 mod shared;
 
@@ -105,6 +105,20 @@ impl BuildContext {
             background: false,
             observer: Arc::new(Nobody),
         }
+    }
+
+    /// The roles that an entry names under `roles`; one that does not exist is a fault.
+    pub(crate) fn roles_in(&self, table: &mut Table<'_>) -> Option<Vec<String>> {
+        let item = table.raw("roles")?;
+        let known = |item: &Item<'_>| {
+            let role = item.string()?;
+            if !self.roles.contains(role) {
+                let near = suggestion(role, self.roles.iter().map(String::as_str), &[]);
+                item.fault(format!("there is no role `{}`{near}", role.escape_debug()));
+            }
+            Some(role.to_owned())
+        };
+        Some(item.items().iter().filter_map(known).collect())
     }
 }
 

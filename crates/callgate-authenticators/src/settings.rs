@@ -31,6 +31,7 @@ pub use document::{Document, DocumentError, Format};
 pub use duration::{DurationError, parse_duration};
 pub use item::Item;
 pub use near::nearest;
+pub(crate) use near::suggestion;
 pub use report::{Fault, Report};
 pub use sources::{FlagSecret, SourceError, Sources};
 pub use table::Table;

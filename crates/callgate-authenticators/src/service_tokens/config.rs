@@ -141,10 +141,7 @@ fn proposal(context: &BuildContext, table: &mut Table<'_>) -> Proposal {
         table
             .warn("account", format!("`{account}` is not a known account: logins will be refused"));
     }
-    let roles = table.strings("roles");
-    for role in roles.iter().flatten().filter(|role| !context.roles.contains(*role)) {
-        table.fault("roles", format!("there is no role `{}`", role.escape_debug()));
-    }
+    let roles = context.roles_in(table);
     if !table.has("roles") && !table.has("permissions") {
         table.fault_here("needs `roles` or `permissions`: a token never opens a whole account");
     }

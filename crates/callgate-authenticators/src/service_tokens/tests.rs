@@ -244,7 +244,11 @@ fn faults_name_the_key_and_what_to_write() {
         ),
         (format!("{full}{full}"), "services[1].public_key", "twice"),
         (format!("{full}permisions = {{}}"), "services[0].permisions", "permissions"),
-        (full.replace("[]", "[\"nobody\"]"), "services[0].roles", "no role `nobody`"),
+        (
+            full.replace("[]", "[\"worker\", \"workre\"]"),
+            "services[0].roles[1]",
+            "no role `workre`; did you mean `worker`?",
+        ),
         (format!("audience = []\n{full}"), "audience", "empty"),
         (format!("max_token_lifetime = \"0s\"\n{full}"), "max_token_lifetime", "short"),
     ] {

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::{
     kind::BuildContext,
     passwords::StoredPassword,
-    settings::{Item, Table, nearest, permissions},
+    settings::{Item, Table, permissions},
 };
 
 /// A user, without the credentials by which it is found.
@@ -137,7 +137,7 @@ fn proposal(table: &mut Table<'_>, context: &BuildContext) -> Proposal {
     Proposal {
         origin: Origin::Operator,
         account: account(table, context),
-        roles: roles(table, context),
+        roles: context.roles_in(table),
         permissions: table.table("permissions").map(permissions::permissions),
         source: table.networks("source"),
         connection_types: table.connection_kinds("connection_types"),
@@ -154,20 +154,6 @@ fn account(table: &mut Table<'_>, context: &BuildContext) -> Option<String> {
         item.warn(format!("the account `{shown}` is not known here: the login will be refused"));
     }
     Some(account.to_string())
-}
-
-fn roles(table: &mut Table<'_>, context: &BuildContext) -> Option<Vec<String>> {
-    let item = table.raw("roles")?;
-    let known = |item: &Item<'_>| {
-        let role = item.string()?;
-        if !context.roles.contains(role) {
-            let near = nearest(role, context.roles.iter().map(String::as_str));
-            let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-            item.fault(format!("there is no role `{}`{near}", role.escape_debug()));
-        }
-        Some(role.to_owned())
-    };
-    Some(item.items().iter().filter_map(known).collect())
 }
 
 fn expires_after(table: &mut Table<'_>) -> Option<std::time::Duration> {

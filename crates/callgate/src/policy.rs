@@ -22,6 +22,7 @@ mod index;
 mod inputs;
 mod jetstream;
 mod lint;
+mod own;
 mod resolve;
 mod role;
 pub(crate) mod scope;
@@ -36,6 +37,7 @@ pub use explain::{BindingVerdict, Enforcer, Explanation, RoleVerdict, Step};
 pub use facts::{Facts, Question};
 pub use fault::{PolicyFault, PolicyWarning};
 pub use grant::Grant;
+pub use own::{List, PermissionTemplates, TemplateFault};
 pub use template::encode;
 
 use binding::Bindings;

@@ -14,10 +14,7 @@ use callgate::{
 
 use crate::{
     kind::BuildContext,
-    settings::{
-        Item, Table,
-        permissions::{permissions, refuse_limits},
-    },
+    settings::{Item, Table, permissions},
 };
 
 /// `max_token_lifetime`, where nothing else is written.
@@ -90,7 +87,7 @@ fn read_service(
     if user.as_deref().is_some_and(|user| user.chars().any(is_invisible)) {
         table.fault("user", "must not have control or invisible characters");
     }
-    refuse_limits(&mut table);
+    permissions::refuse_limits(&mut table);
     let proposal = proposal(context, &mut table);
     for mistake in user.iter().flat_map(|user| (context.scope_mistakes)(user, &proposal)) {
         table.warn_here(mistake);
@@ -145,11 +142,13 @@ fn proposal(context: &BuildContext, table: &mut Table<'_>) -> Proposal {
     if !table.has("roles") && !table.has("permissions") {
         table.fault_here("needs `roles` or `permissions`: a token never opens a whole account");
     }
+    let permissions = permissions::of_entry(table);
     Proposal {
         origin: Origin::Operator,
         account,
         roles,
-        permissions: table.table("permissions").map(permissions),
+        templates: permissions.as_ref().and_then(|own| own.templates.clone()),
+        permissions: permissions.map(|own| own.plain),
         ..Proposal::default()
     }
 }

@@ -182,7 +182,7 @@ fn each_key_speaks_for_its_own_service() {
     let (one, two) = (key(), key());
     let toml = format!(
         "[[services]]\npublic_key = \"{}\"\nuser = \"one\"\nroles = []\n\
-         [[services]]\npublic_key = \"{}\"\nuser = \"two\"\npermissions = {{ pub = [\"two.>\"] }}",
+         [[services]]\npublic_key = \"{}\"\nuser = \"two\"\npermissions = {{ pub = [\"two.>\", \"{{{{ user }}}}\"] }}",
         one.public_key(),
         two.public_key()
     );
@@ -199,6 +199,7 @@ fn each_key_speaks_for_its_own_service() {
     let token = mint_service_token(seed, "two", ttl, None, at(0)).unwrap();
     let proposal = services.identify(&token, at(0)).unwrap().proposal;
     assert_eq!(proposal.permissions.unwrap().publish.allow.len(), 1);
+    assert!(proposal.templates.is_some());
 }
 
 #[test]

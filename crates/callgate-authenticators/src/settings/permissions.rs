@@ -3,9 +3,12 @@
 //! `publish` (or `pub`), `subscribe` (or `sub`): a list for what is allowed, or a table of `allow`
 //! and `deny`. `responses` (or `resp`, `allow_responses`): `true`, or a table of `max` and `ttl`.
 
-use std::{fmt::Display, str::FromStr, time::Duration};
+use std::{fmt::Display, str::FromStr, sync::Arc, time::Duration};
 
-use callgate::policy::permissions::{Permissions, Responses, Rules};
+use callgate::policy::{
+    List, PermissionTemplates,
+    permissions::{Permissions, Responses},
+};
 use serde_json::Value;
 
 use super::{item::Item, report::Report, table::Table};
@@ -74,23 +77,40 @@ impl RawPermissions {
         }
     }
 
-    /// The permissions, where no templates are allowed. Subjects that are none go into `report`,
-    /// and are left out of the result.
-    pub fn literal(&self, report: &Report) -> Permissions {
+    /// The permissions of an entry. What is wrong with a subject goes into `report`, and the
+    /// subject is left out.
+    pub fn compiled(&self, report: &Report) -> EntryPermissions {
         let Self { publish, subscribe, responses } = self;
-        Permissions {
-            publish: publish.as_ref().map(|side| side.literal(report)).unwrap_or_default(),
-            subscribe: subscribe.as_ref().map(|side| side.literal(report)).unwrap_or_default(),
-            responses: *responses,
+        let mut templates = PermissionTemplates::default();
+        let mut plain = Permissions { responses: *responses, ..Permissions::default() };
+        if let Some(RawRules { allow, deny }) = publish {
+            plain.publish.allow = parsed(allow, List::PublishAllow, &mut templates, report);
+            plain.publish.deny = parsed(deny, List::PublishDeny, &mut templates, report);
         }
+        if let Some(RawRules { allow, deny }) = subscribe {
+            plain.subscribe.allow = parsed(allow, List::SubscribeAllow, &mut templates, report);
+            plain.subscribe.deny = parsed(deny, List::SubscribeDeny, &mut templates, report);
+        }
+        let templates = (!templates.is_empty()).then(|| Arc::new(templates));
+        EntryPermissions { plain, templates }
     }
 }
 
-/// Reads a `permissions` table with nothing else in it and without templates.
-pub fn permissions(mut table: Table<'_>) -> Permissions {
-    let permissions = RawPermissions::read(&mut table).literal(table.report());
+/// Permissions of one entry of the operator's.
+#[derive(Debug, Default)]
+pub struct EntryPermissions {
+    /// Those without templates.
+    pub plain: Permissions,
+    /// Those with.
+    pub templates: Option<Arc<PermissionTemplates>>,
+}
+
+/// Reads the `permissions` of an entry; `None` if there are none.
+pub fn of_entry(entry: &mut Table<'_>) -> Option<EntryPermissions> {
+    let mut table = entry.table("permissions")?;
+    let permissions = RawPermissions::read(&mut table).compiled(table.report());
     table.finish();
-    permissions
+    Some(permissions)
 }
 
 /// Refuses `subs`, `payload` and `data`, there or in `limits`, wherever something is said of users.
@@ -136,13 +156,6 @@ impl RawRules {
             }
         }
     }
-
-    fn literal<T: FromStr<Err: Display>>(&self, report: &Report) -> Rules<T> {
-        Rules {
-            allow: parsed(self.allow.as_deref(), report),
-            deny: parsed(self.deny.as_deref(), report),
-        }
-    }
 }
 
 /// A subject or a list of subjects, as they were written.
@@ -154,19 +167,27 @@ pub fn written(item: &Item<'_>) -> Vec<Written> {
     texts.collect()
 }
 
-fn parsed<T: FromStr<Err: Display>>(list: Option<&[Written]>, report: &Report) -> Vec<T> {
-    let parse = |written: &Written| {
-        if written.text.contains("{{") {
-            report.fault(
-                written.path.clone(),
-                "templates work in roles only: give the user a role, or write the subject out",
-            );
-            return None;
+fn parsed<T: FromStr<Err: Display>>(
+    texts: &Option<Vec<Written>>,
+    list: List,
+    templates: &mut PermissionTemplates,
+    report: &Report,
+) -> Vec<T> {
+    let mut plain = Vec::new();
+    for Written { path, text } in texts.iter().flatten() {
+        if text.contains(['{', '}']) {
+            match templates.add(list, text) {
+                Ok(warnings) => warnings.iter().for_each(|warning| report.warn(path, warning)),
+                Err(error) => report.fault(path, error),
+            }
+            continue;
         }
-        let parsed = written.text.parse();
-        parsed.map_err(|error| report.fault(written.path.clone(), error)).ok()
-    };
-    list.unwrap_or_default().iter().filter_map(parse).collect()
+        match text.parse() {
+            Ok(subject) => plain.push(subject),
+            Err(error) => report.fault(path, error),
+        }
+    }
+    plain
 }
 
 /// Reads the leave to answer: `true`, `false`, or a table of `max` and `ttl`.

@@ -286,8 +286,9 @@ fn networks_and_kinds_of_connection_parse_and_are_never_empty() {
 fn permissions_of(toml: &str) -> (Permissions, Vec<String>) {
     let (document, report) = (document(toml), Report::new());
     let sources = Sources::new(".");
-    let table = Table::root(&document, "permissions", &report, &sources);
-    let permissions = permissions::permissions(table);
+    let mut table = Table::root(&document, "permissions", &report, &sources);
+    let permissions = permissions::RawPermissions::read(&mut table).compiled(&report).plain;
+    table.finish();
     (permissions, report.faults().iter().map(ToString::to_string).collect())
 }
 
@@ -335,7 +336,8 @@ fn wrong_permissions_are_faults_with_their_path() {
     let table = [
         ("pub = []\npublish = []", "permissions.pub: `publish` and `pub` mean the same"),
         ("publish = { allow = [\"a\", \"b..c\"] }", "permissions.publish.allow[1]: `b..c` has an"),
-        ("publish = [\"a.{{ user }}\"]", "permissions.publish[0]: templates work in roles only"),
+        ("publish = [\"a.{{ usr }}\"]", "permissions.publish[0]: `{{ usr }}`: unknown variable"),
+        ("publish = [\"a.{user}\"]", "permissions.publish[0]: `a.{user}`: a single `{`"),
         ("publish = { alow = [] }", "permissions.publish.alow: unknown key; did you mean `allow`"),
         ("payload = 5", "permissions.payload: nats-server never enforces"),
         ("publish = [\"a q\"]", "permissions.publish[0]: `a q` contains white space"),

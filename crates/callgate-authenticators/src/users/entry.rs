@@ -134,11 +134,13 @@ fn nkey(table: &mut Table<'_>, context: &BuildContext) -> Option<UserKey> {
 
 fn proposal(table: &mut Table<'_>, context: &BuildContext) -> Proposal {
     let unrestricted_if_alone = !table.has("permissions") && !table.has("roles");
+    let permissions = permissions::of_entry(table);
     Proposal {
         origin: Origin::Operator,
         account: account(table, context),
         roles: context.roles_in(table),
-        permissions: table.table("permissions").map(permissions::permissions),
+        templates: permissions.as_ref().and_then(|own| own.templates.clone()),
+        permissions: permissions.map(|own| own.plain),
         source: table.networks("source"),
         connection_types: table.connection_kinds("connection_types"),
         expires_after: expires_after(table),

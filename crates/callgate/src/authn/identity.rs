@@ -1,11 +1,15 @@
 //! What an authenticator found out, and what its source proposes.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use crate::{clock::UnixTime, connection::ConnectionKinds, policy::permissions::Permissions};
+use crate::{
+    clock::UnixTime,
+    connection::ConnectionKinds,
+    policy::{PermissionTemplates, permissions::Permissions},
+};
 
 /// A client that somebody vouches for. The pair (authenticator, user) identifies; a bare user
 /// name does not.
@@ -54,6 +58,9 @@ pub struct Proposal {
     pub roles: Option<Vec<String>>,
     /// Permissions; `Some` of the default says "may do nothing".
     pub permissions: Option<Permissions>,
+    /// More permissions, whose subjects have templates in them. Counts only for
+    /// [`Origin::Operator`], and only beside `permissions`.
+    pub templates: Option<Arc<PermissionTemplates>>,
     /// Networks that the client must come from.
     pub source: Option<Vec<IpNet>>,
     /// Kinds of connection that are open to it.

@@ -12,7 +12,7 @@ use super::{
     ceiling::{Ceiling, CeilingAccount},
     condition::Expression,
     fault::{Findings, PolicyFault, did_you_mean},
-    lint::Place,
+    lint::{Place, self_asserted_warning},
     role::Role,
     scope::Together,
     settings::{
@@ -103,17 +103,7 @@ fn check_literals(accounts: &Accounts, found: &mut Findings) {
 
 /// Notes what is only what the client says.
 fn warn_self_asserted(path: &str, names: &[&'static str], found: &mut Findings) {
-    for name in names {
-        let message = match *name {
-            "client" => {
-                "which field of `client` is used cannot be told here: `name`, `lang`, `version` and \
-                 `mqtt_id` are only what the client says of itself"
-                    .to_owned()
-            }
-            field => format!("`{field}` is only what the client says of itself"),
-        };
-        found.warn(path, message);
-    }
+    names.iter().for_each(|name| found.warn(path, self_asserted_warning(name)));
 }
 
 fn pattern<T>(path: &str, text: &str, found: &mut Findings) -> Option<Pattern<T>>

@@ -105,6 +105,16 @@ impl UsedClaims {
     }
 }
 
+/// Says that `name`, one of [`Lint::self_asserted`], is only what the client says.
+pub(super) fn self_asserted_warning(name: &'static str) -> String {
+    match name {
+        WHOLE_CLIENT => "which field of `client` is used cannot be told here: `name`, `lang`, \
+                         `version` and `mqtt_id` are only what the client says of itself"
+            .to_owned(),
+        field => format!("`{field}` is only what the client says of itself"),
+    }
+}
+
 /// Looks `root` over.
 pub(super) fn lint(root: &IdedExpr, place: Place) -> Lint {
     let mut lint = Lint::default();

@@ -23,6 +23,21 @@ async fn the_users_of_nats_by_example_load_as_they_are() {
 }
 
 #[tokio::test]
+async fn templates_of_an_entry_come_beside_its_plain_permissions() {
+    let folder = Folder::with(
+        r#"{ "bob": { "pass": "x", "permissions": { "pub": ["a", "u.{{ user }}.>"] } },
+             "eve": { "pass": "x", "permissions": { "pub": ["a"] } } }"#,
+    );
+    let (built, faults, warnings) = build_from(TABLE, &folder.context());
+    assert_eq!((faults, warnings), (vec![], vec![]));
+    let users = built.unwrap();
+    let bob = answer(&users, password("bob", "x")).await.unwrap().proposal;
+    assert_eq!(bob.permissions.unwrap().publish.allow, ["a".parse().unwrap()]);
+    assert!(bob.templates.is_some());
+    assert!(answer(&users, password("eve", "x")).await.unwrap().proposal.templates.is_none());
+}
+
+#[tokio::test]
 async fn nobody_gets_in_by_the_password_of_the_entry_that_stands_in_for_him() {
     // There is one user only, so that it is the one that is looked at for everybody else.
     for stored in ["right", HASH] {

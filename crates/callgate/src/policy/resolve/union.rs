@@ -1,16 +1,17 @@
 //! What several roles and permissions are together.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use super::{Found, Resolver, refused, unsafe_value};
 use crate::{
+    authn::{Origin, Proposal},
     decision::{Denial, Reason},
     policy::{
         access::overlaps_itself,
         explain::{Step, Trace},
         grant::shown,
+        own::PermissionTemplates,
         permissions::{Access, Permissions, Responses, Rules},
-        role::Role,
         scope::{literal_name, literal_tag},
         settings::Inbox,
         template::{MAX_SUBJECTS, Pattern, Rule, TemplateError, encode},
@@ -41,17 +42,16 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
     fn united(&mut self, found: &Found) -> Result<Permissions, Denial> {
         let mut union = Union::default();
         for role in &found.roles {
-            self.add(&mut union.publish.allow, &role.publish.allow, ("publish", "allow"), role)?;
-            self.add(&mut union.publish.deny, &role.publish.deny, ("publish", "deny"), role)?;
-            let subscribe = &role.subscribe;
-            self.add(&mut union.subscribe.allow, &subscribe.allow, ("subscribe", "allow"), role)?;
-            self.add(&mut union.subscribe.deny, &subscribe.deny, ("subscribe", "deny"), role)?;
+            let whose = Whose::Role(&role.name);
+            self.add_allows(&mut union, &role.publish.allow, &role.subscribe.allow, whose)?;
+            self.add_denies(&mut union, &role.publish.deny, &role.subscribe.deny, whose)?;
             self.add_responses(&mut union.responses, role.responses, &role.name);
         }
         if let Some(own) = &found.own {
             self.add_own(&mut union, own);
         }
         self.add_denies_of_source(&mut union);
+        self.add_templates_of_source(&mut union, found.own.is_some())?;
         self.add_inbox(&mut union, found)?;
         let Union { publish, subscribe, responses } = union;
         let permissions =
@@ -63,26 +63,46 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         Ok(permissions)
     }
 
+    fn add_allows(
+        &mut self,
+        union: &mut Union,
+        publish: &[Pattern<SubjectPattern>],
+        subscribe: &[Pattern<SubscribePattern>],
+        whose: Whose<'_>,
+    ) -> Result<(), Denial> {
+        self.add(&mut union.publish.allow, publish, ("publish", "allow"), whose)?;
+        self.add(&mut union.subscribe.allow, subscribe, ("subscribe", "allow"), whose)
+    }
+
+    fn add_denies(
+        &mut self,
+        union: &mut Union,
+        publish: &[Pattern<SubjectPattern>],
+        subscribe: &[Pattern<SubscribePattern>],
+        whose: Whose<'_>,
+    ) -> Result<(), Denial> {
+        self.add(&mut union.publish.deny, publish, ("publish", "deny"), whose)?;
+        self.add(&mut union.subscribe.deny, subscribe, ("subscribe", "deny"), whose)
+    }
+
     fn add<P>(
         &mut self,
         into: &mut BTreeSet<P>,
         patterns: &[Pattern<P>],
         (side, kind): (&'static str, &'static str),
-        role: &Role,
+        whose: Whose<'_>,
     ) -> Result<(), Denial>
     where
         P: std::str::FromStr<Err = SubjectError> + Clone + std::fmt::Display + Ord,
     {
         for pattern in patterns {
-            let filled = pattern
-                .fill(self.inputs)
-                .map_err(|error| refused(format!("role `{}`", role.name), error))?;
+            let filled = pattern.fill(self.inputs).map_err(|error| refused(whose, error))?;
             for rule in filled {
-                self.tell(side, kind, &rule, || format!("role `{}`", role.name));
+                self.tell(side, kind, &rule, || whose.to_string());
                 into.insert(rule);
             }
             if into.len() > MAX_SUBJECTS {
-                return Err(refused(format!("role `{}`", role.name), TemplateError::TooMany));
+                return Err(refused(whose, TemplateError::TooMany));
             }
         }
         Ok(())
@@ -124,6 +144,19 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
             self.tell("subscribe", "deny", rule, from);
             union.subscribe.deny.insert(rule.clone());
         }
+    }
+
+    /// Only what the operator wrote is evaluated. Its denies count whatever became of its allows.
+    fn add_templates_of_source(&mut self, union: &mut Union, counts: bool) -> Result<(), Denial> {
+        let Proposal { origin, permissions, templates, .. } = &self.question.identity.proposal;
+        let (Origin::Operator, Some(_), Some(templates)) = (origin, permissions, templates) else {
+            return Ok(());
+        };
+        let PermissionTemplates { publish, subscribe } = &**templates;
+        if counts {
+            self.add_allows(union, &publish.allow, &subscribe.allow, Whose::Entry)?;
+        }
+        self.add_denies(union, &publish.deny, &subscribe.deny, Whose::Entry)
     }
 
     fn add_responses(&mut self, into: &mut Option<Responses>, more: Option<Responses>, from: &str) {
@@ -219,6 +252,22 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
 
 const RESPONSES_ARE_NO_BOUNDARY: &str = "responses is no boundary here: the client may publish to \
     what it may subscribe to, and so choose the reply subject that opens";
+
+/// Who gives a permission.
+#[derive(Clone, Copy)]
+enum Whose<'a> {
+    Role(&'a str),
+    Entry,
+}
+
+impl fmt::Display for Whose<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Role(name) => write!(f, "role `{name}`"),
+            Self::Entry => f.write_str("the entry"),
+        }
+    }
+}
 
 #[derive(Default)]
 struct Union {

@@ -1,13 +1,107 @@
 //! Values in subjects: one literal token, or a refusal.
 
-use super::*;
+use std::sync::Arc;
 
+use super::*;
+use crate::policy::{List, PermissionTemplates};
+
+/// What a role makes of it; an entry's own permissions make the same.
 fn filled(template: &str, identity: &Identity) -> Result<Vec<String>, Reason> {
-    let policy = policy(|p| {
+    let published = |policy: &Policy, identity: &Identity| {
+        Scene::new().resolve(policy, identity).map(|g| publishes(&g)).map_err(|d| d.reason)
+    };
+    let by_role = policy(|p| {
         p.roles.insert("one".into(), publisher(&[template]));
         p.bindings.push(bind(&["one"]));
     });
-    Scene::new().resolve(&policy, identity).map(|g| publishes(&g)).map_err(|d| d.reason)
+    let by_role = published(&by_role, identity);
+    let own = Identity { proposal: own(&[(List::PublishAllow, template)]), ..identity.clone() };
+    assert_eq!(published(&policy(|_| {}), &own), by_role, "{template}");
+    by_role
+}
+
+/// An entry of the operator's with these templates.
+fn own(templates: &[(List, &str)]) -> Proposal {
+    let mut compiled = PermissionTemplates::default();
+    for (list, text) in templates {
+        assert!(compiled.add(*list, text).unwrap().is_empty());
+    }
+    Proposal {
+        origin: Origin::Operator,
+        permissions: Some(Permissions::default()),
+        templates: Some(Arc::new(compiled)),
+        ..Proposal::default()
+    }
+}
+
+#[test]
+fn an_entry_may_have_templates_in_each_of_its_lists() {
+    let proposal = Proposal {
+        permissions: Some(permissions(&["plain"], &["plain"])),
+        ..own(&[
+            (List::PublishAllow, "a.{{ user }}"),
+            (List::PublishDeny, "b.{{ user }}"),
+            (List::SubscribeAllow, "c.{{ user }} q-{{ user }}"),
+            (List::SubscribeDeny, "d.{{ user }}"),
+        ])
+    };
+    let identity = Identity { proposal, ..user("al") };
+    let grant = Scene::new().resolve(&policy(|_| {}), &identity).unwrap();
+    assert_eq!(publishes(&grant), ["a.al", "plain"]);
+    assert_eq!(subscribes(&grant), ["c.al q-al", "plain"]);
+    let permissions = limited(&grant);
+    assert_eq!(permissions.publish.deny, ["b.al".parse().unwrap()]);
+    assert_eq!(permissions.subscribe.deny, ["d.al".parse().unwrap()]);
+    let prefixed = policy(|p| p.authenticators[0].user_prefix = "x-".into());
+    let grant = Scene::new().resolve(&prefixed, &identity).unwrap();
+    assert_eq!(publishes(&grant), ["a.x-al", "plain"]);
+}
+
+#[test]
+fn templates_of_outside_data_are_never_evaluated() {
+    let templates = [(List::PublishAllow, "a.{{ user }}"), (List::PublishDeny, "{{ user }}")];
+    let proposal = Proposal {
+        origin: Origin::Outside,
+        permissions: Some(permissions(&["plain"], &[])),
+        ..own(&templates)
+    };
+    let identity = Identity { proposal, ..user("$") };
+    let open = policy(|p| p.authenticators[0].ceiling.publish = texts(&["a.>", "plain"]));
+    let grant = Scene::new().resolve(&open, &identity).unwrap();
+    assert_eq!(publishes(&grant), ["plain"]);
+    assert!(limited(&grant).publish.deny.is_empty());
+}
+
+#[test]
+fn a_deny_of_an_entry_counts_where_its_allows_do_not() {
+    let denies = own(&[(List::PublishAllow, "no.{{ user }}"), (List::PublishDeny, "a.{{ user }}")]);
+    let proposal = Proposal { roles: Some(texts(&["one"])), ..denies };
+    let identity = Identity { proposal, ..user("al") };
+    let policy = policy(|p| {
+        let mut role = publisher(&["a.>"]);
+        role.connection_types = Some([ConnectionKind::LeafNode].into_iter().collect());
+        p.roles.insert("one".into(), role);
+    });
+    // An entry without `connection_types` is not open to leaf nodes, the role is.
+    let grant = Scene::over(ConnectionKind::LeafNode).resolve(&policy, &identity).unwrap();
+    assert_eq!(publishes(&grant), ["a.>"]);
+    assert_eq!(limited(&grant).publish.deny, ["a.al".parse().unwrap()]);
+}
+
+#[test]
+fn what_is_wrong_with_a_template_of_an_entry_is_told_when_it_is_compiled() {
+    let add = |text| PermissionTemplates::default().add(List::SubscribeAllow, text);
+    for (text, expected) in [
+        ("a.{{ usr }}", "did you mean `user`"),
+        ("a..{{ user }}", "empty token"),
+        ("a.{{ user", "not closed"),
+        ("a.{user}", "single `{`"),
+        ("a.{{ user }}{{ user }}", "encode"),
+    ] {
+        let fault = add(text).unwrap_err().to_string();
+        assert!(fault.contains(expected), "{text}: {fault}");
+    }
+    assert!(add("a.{{ client.name }}").unwrap()[0].contains("only what the client says"));
 }
 
 #[test]

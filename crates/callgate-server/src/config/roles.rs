@@ -26,6 +26,7 @@ pub(super) fn role(mut table: Table<'_>, usual: &str) -> RoleSettings {
     let permissions = RawPermissions::read(&mut table);
     permissions.tell_paths(usual, &table);
     let RawPermissions { publish, subscribe, responses } = permissions;
+    let (times, timezone) = hours(&mut table);
     let settings = RoleSettings {
         publish: publish.map(side).unwrap_or_default(),
         subscribe: subscribe.map(side).unwrap_or_default(),
@@ -34,8 +35,8 @@ pub(super) fn role(mut table: Table<'_>, usual: &str) -> RoleSettings {
         expires_after: table.duration("expires_after"),
         source: table.networks("source"),
         connection_types: table.connection_kinds("connection_types"),
-        times: times(&mut table),
-        timezone: timezone(&mut table),
+        times,
+        timezone,
         kv: buckets(&mut table, "kv"),
         streams: streams(&mut table),
         objects: buckets(&mut table, "objects"),
@@ -71,15 +72,17 @@ fn inbox(table: &mut Table<'_>) -> Inbox {
     word(table, "inbox", &words).unwrap_or_default()
 }
 
-fn times(table: &mut Table<'_>) -> Option<Vec<TimeWindow>> {
-    if !table.has("times") {
-        return None;
+/// `times` and `timezone`; neither, if one of them is faulty: what policy would say about the rest
+/// is no fault of its own.
+fn hours(table: &mut Table<'_>) -> (Option<Vec<TimeWindow>>, Option<TimeZone>) {
+    let before = table.report().fault_count();
+    let times = table.has("times").then(|| table.tables("times"));
+    let times = times.map(|windows| windows.into_iter().filter_map(window).collect());
+    let timezone = timezone(table);
+    match table.report().fault_count() == before {
+        true => (times, timezone),
+        false => (None, None),
     }
-    let windows = table.tables("times");
-    if windows.is_empty() {
-        table.fault("times", "an empty list admits nobody: leave the key out to admit at any time");
-    }
-    Some(windows.into_iter().filter_map(window).collect())
 }
 
 fn window(mut table: Table<'_>) -> Option<TimeWindow> {

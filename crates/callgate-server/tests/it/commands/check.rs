@@ -83,6 +83,34 @@ fn a_fault_in_permissions_has_the_path_that_was_written() {
 }
 
 #[test]
+fn one_slip_in_the_hours_of_a_role_is_one_fault() {
+    for (written, path) in [
+        ("times = []", "roles.r.times"),
+        ("times = 8", "roles.r.times"),
+        ("times = [{ start = \"8\", end = \"18:00:00\" }]", "roles.r.times[0].start"),
+        ("times = [{ start = \"08:00:00\" }]\ntimezone = \"UTC\"", "roles.r.times[0]"),
+        ("times = [{ start = \"08:00:00\", end = \"08:00:00\" }]", "roles.r.times[0]"),
+        (
+            "times = [{ start = \"08:00:00\", end = \"09:00:00\" }]\ntimezone = \"Berlin\"",
+            "roles.r.timezone",
+        ),
+    ] {
+        let folder = configuration(|text| text + "\n[roles.r]\n" + written + "\n");
+        let report = callgate_in(folder.path(), &[&CHECK[..], &["--json"]].concat()).json();
+        let paths = |list: &str| {
+            let all =
+                report[list].as_array().unwrap().iter().map(|one| one["path"].as_str().unwrap());
+            all.filter(|path| path.starts_with("roles")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (paths("faults"), paths("warnings")),
+            (vec![path.to_owned()], vec![]),
+            "{written}"
+        );
+    }
+}
+
+#[test]
 fn limits_of_single_users_are_explained_wherever_they_are_written() {
     const KEY: &str = "UAZK6ZYFAAW5ZZYYBDQMEIOHA46QLGACDSU37SOOEHFEJRHLGZEUCQIN";
     let tokens = |more: &str| {

@@ -67,14 +67,14 @@ impl FromStr for ConnectionKind {
     type Err = UnknownConnectionKind;
 
     /// Reads `nats`, `websocket`, `mqtt`, `leafnode`, and the names of nats-io/jwt: `STANDARD`,
-    /// `WEBSOCKET`, `MQTT`, `LEAFNODE`.
+    /// `WEBSOCKET`, `MQTT`, `LEAFNODE`; in small letters or capitals.
     fn from_str(text: &str) -> Result<Self, UnknownConnectionKind> {
-        match text {
-            "nats" | "STANDARD" => Ok(Self::Nats),
-            "websocket" | "WEBSOCKET" => Ok(Self::WebSocket),
-            "mqtt" | "MQTT" => Ok(Self::Mqtt),
-            "leafnode" | "LEAFNODE" => Ok(Self::LeafNode),
-            other => Err(UnknownConnectionKind(other.escape_debug().to_string())),
+        match text.to_ascii_lowercase().as_str() {
+            "nats" | "standard" => Ok(Self::Nats),
+            "websocket" => Ok(Self::WebSocket),
+            "mqtt" => Ok(Self::Mqtt),
+            "leafnode" => Ok(Self::LeafNode),
+            _ => Err(UnknownConnectionKind(text.escape_debug().to_string())),
         }
     }
 }
@@ -163,6 +163,23 @@ mod tests {
         ];
         for (kind, kind_of_client, expected) in table {
             assert_eq!(ConnectionKind::from_wire(kind, kind_of_client), expected);
+        }
+    }
+
+    #[test]
+    fn kinds_are_read_by_both_names_in_small_letters_or_capitals() {
+        for (text, expected) in [
+            ("nats", Some(ConnectionKind::Nats)),
+            ("NATS", Some(ConnectionKind::Nats)),
+            ("STANDARD", Some(ConnectionKind::Nats)),
+            ("WebSocket", Some(ConnectionKind::WebSocket)),
+            ("MQTT", Some(ConnectionKind::Mqtt)),
+            ("leafnode", Some(ConnectionKind::LeafNode)),
+            ("unknown", None),
+            ("tcp", None),
+            ("", None),
+        ] {
+            assert_eq!(text.parse().ok(), expected, "{text}");
         }
     }
 

@@ -268,7 +268,11 @@ impl From<SubjectPattern> for SubscribePattern {
 impl FromStr for SubscribePattern {
     type Err = SubjectError;
 
+    /// More than one blank may part the two words; one at an end says that a word was forgotten.
     fn from_str(text: &str) -> Result<Self, SubjectError> {
+        if text.starts_with(' ') || text.ends_with(' ') {
+            return Err(SubjectError::WhiteSpace(text.escape_debug().to_string()));
+        }
         let mut words = text.split(' ').filter(|word| !word.is_empty());
         let (subject, queue) = (words.next().unwrap_or_default(), words.next());
         if words.next().is_some() {
@@ -405,7 +409,9 @@ mod tests {
         assert!(rule("foo").covers(&rule("foo queue")));
         assert!(!rule("foo queue").covers(&rule("foo")));
         assert!(rule("foo *").covers(&rule("foo queue")));
-        assert!("foo a b".parse::<SubscribePattern>().is_err());
+        for text in ["foo a b", "foo ", " foo", "foo a ", " ", "foo\ta", ""] {
+            assert!(text.parse::<SubscribePattern>().is_err(), "{text:?}");
+        }
         assert_eq!(rule("jobs.*  workers").to_string(), "jobs.* workers");
     }
 }

@@ -125,8 +125,10 @@ fn binding(mut table: Table<'_>, authenticators: usize) -> BindingSettings {
             }
             AuthenticatorSelector::Only
         }
-        Some(item) if item.value() == "*" => AuthenticatorSelector::Every,
-        Some(item) => AuthenticatorSelector::Named(item.strings().unwrap_or_default()),
+        Some(item) => match item.strings() {
+            Some(names) if names != ["*"] => AuthenticatorSelector::Named(names),
+            Some(_) | None => AuthenticatorSelector::Every,
+        },
     };
     let settings = BindingSettings {
         authenticator,

@@ -111,6 +111,28 @@ fn one_slip_in_the_hours_of_a_role_is_one_fault() {
 }
 
 #[test]
+fn a_star_names_all_authenticators_in_a_list_too() {
+    for (written, fault) in [
+        ("\"*\"", None),
+        ("[\"*\"]", None),
+        ("[\"*\", \"users\"]", Some("there is no authenticator `*`")),
+        ("[]", Some("an empty list is for nobody")),
+        ("7", Some("must be text")),
+    ] {
+        let binding =
+            format!("\n[[bindings]]\nroles = [\"r\"]\nauthenticator = {written}\n[roles.r]\n");
+        let folder = configuration(|text| text + &binding);
+        let report = callgate_in(folder.path(), &[&CHECK[..], &["--json"]].concat()).json();
+        let faults = report["faults"].as_array().unwrap();
+        assert_eq!(faults.len(), usize::from(fault.is_some()), "{written}: {faults:?}");
+        assert!(
+            fault.is_none_or(|fault| faults[0]["message"].as_str().unwrap().contains(fault)),
+            "{faults:?}"
+        );
+    }
+}
+
+#[test]
 fn limits_of_single_users_are_explained_wherever_they_are_written() {
     const KEY: &str = "UAZK6ZYFAAW5ZZYYBDQMEIOHA46QLGACDSU37SOOEHFEJRHLGZEUCQIN";
     let tokens = |more: &str| {

@@ -2,6 +2,7 @@
 
 mod responses;
 mod roles;
+mod wildcards;
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 

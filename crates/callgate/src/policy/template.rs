@@ -372,6 +372,14 @@ where
         }
     }
 
+    /// One that it may become.
+    pub(super) fn sample(&self) -> Option<T> {
+        match self {
+            Self::Fixed(pattern) => Some(pattern.clone()),
+            Self::Filled(template) => template.filled_with("x").parse().ok(),
+        }
+    }
+
     /// A pattern that matches at least what any filled one does, as far as can be told beforehand.
     pub(super) fn widest(&self) -> Option<T> {
         match self {

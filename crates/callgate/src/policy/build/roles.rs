@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use super::{check_duration, pattern, patterns, responses, template};
+use super::{check_duration, pattern, patterns, responses, template, wildcards};
 use crate::{
     connection::ConnectionKinds,
     policy::{
@@ -210,16 +210,7 @@ fn warn_about(path: &str, role: &Role, found: &mut Findings) {
         }
     }
     responses::warn_of_role(path, role, found);
-    for (index, allow) in role.subscribe.allow.iter().enumerate() {
-        let Some(widest) = allow.widest() else { continue };
-        if let Some(prefix) = widest.subject().as_str().strip_suffix(".*") {
-            let message = format!(
-                "nats-server lets a subscription to `{prefix}.>` pass an allow that ends in `*`, \
-                 and delivers all of it"
-            );
-            found.warn(format!("{path}.subscribe.allow[{index}]"), message);
-        }
-    }
+    wildcards::warn_about(path, role, found);
 }
 
 pub(super) fn warn_shared_inbox(path: &str, role: &Role, found: &mut Findings) {

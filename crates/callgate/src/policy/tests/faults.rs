@@ -95,6 +95,30 @@ fn what_means_something_else_than_it_seems_is_warned_about() {
     assert_eq!(found, expected);
 }
 
+#[test]
+fn a_star_that_older_servers_forget_beside_a_longer_subject_is_warned_about() {
+    for (allows, warned) in [
+        (&["x.*", "x.b.c"][..], true),
+        (&["*", "b.b.b.d"], true),
+        (&["b.b.b.d", "*"], true),
+        (&["*.*", "*.q.c"], true),
+        (&["x.*", "x.{{ user }}.c"], true),
+        (&["t.{{ user }}.*", "t.{{ user }}.b.c"], true),
+        (&["x.*", "x.b.>"], true),
+        (&["x.*", "x.b", "x.b.c"], false),
+        (&["x.*", "x.b"], false),
+        (&["x.>", "x.b.c"], false),
+        (&["*.*", "b.*.c"], false),
+        (&["*.b", "b.b.d"], false),
+        (&["x.*", "x.*.c"], false),
+        (&["x.*", "xy.b.c"], false),
+    ] {
+        let policy = policy(|p| drop(p.roles.insert("one".into(), publisher(allows))));
+        let found = policy.warnings().iter().any(|w| w.message.contains("2.10 and 2.11 refuse"));
+        assert_eq!(found, warned, "{allows:?}");
+    }
+}
+
 fn answering(publish: &[&str], subscribe: &[&str], inbox: Inbox) -> RoleSettings {
     let (publish, subscribe) = (allow(publish), allow(subscribe));
     let responses = Some(Responses::default());

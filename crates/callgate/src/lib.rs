@@ -8,36 +8,35 @@
 //! # A callout in ten lines
 //!
 //! ```no_run
-//! use std::sync::Arc;
-//!
-//! use callgate::{
-//!     Callgate, Refusal, User,
-//!     keys::{AccountSigner, CurveKey},
-//!     request::{AuthRequest, Credential},
-//! };
-//!
-//! async fn authorize(request: Arc<AuthRequest>) -> Result<User, Refusal> {
-//!     match request.credential() {
-//!         Credential::Password { user, password }
-//!             if user == "alice" && password.matches("wonderland") =>
-//!         {
-//!             Ok(User::in_account("APP").publish("orders.>").subscribe("orders.>"))
-//!         }
-//!         _ => Err(Refusal::deny("only alice is known here")),
-//!     }
-//! }
-//!
 //! # #[cfg(feature = "nats")]
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use callgate::{
+//!     Callgate, Refusal, User,
+//!     async_nats::ConnectOptions,
+//!     keys::{AccountSigner, CurveKey},
+//!     request::Credential,
+//! };
+//!
 //! let issuer = AccountSigner::from_seed(&std::env::var("ISSUER_SEED")?.into())?;
 //! let xkey = CurveKey::from_seed(&std::env::var("XKEY_SEED")?.into())?;
-//! let gate = Callgate::builder(issuer).xkey(xkey).authorize(authorize).build()?;
-//! let login = async_nats::ConnectOptions::with_user_and_password("auth".into(), "secret".into());
+//! let login = ConnectOptions::with_user_and_password("auth".into(), "secret".into());
 //! let client = login.connect("nats://127.0.0.1:4222").await?;
-//! gate.serve(client).await?;
+//!
+//! let gate = Callgate::builder(issuer).xkey(xkey).authorize(|request| async move {
+//!     match request.credential() {
+//!         Credential::Token(token) if token.matches("let me in") => {
+//!             Ok(User::in_account("APP").publish("orders.>").subscribe("orders.>"))
+//!         }
+//!         _ => Err(Refusal::deny("not the token")),
+//!     }
+//! });
+//! gate.build()?.serve(client).await?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! `async_nats` is passed on by this crate, so that the client is always of the version that `serve`
+//! takes.
 //!
 //! The server's side of it, with the public keys of the two seeds:
 //!
@@ -167,6 +166,9 @@ pub mod secret;
 pub mod subject;
 pub mod wire;
 
+/// The NATS client, in the version that `serve` takes.
+#[cfg(feature = "nats")]
+pub use async_nats;
 pub use envelope::XKEY_HEADER;
 pub use gate::{BuildError, Callgate, CallgateBuilder, Reply};
 pub use mint::AccountKeys;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use callgate::async_nats::ConnectOptions;
 use callgate_testkit::{NatsServer, Nkey, Process, eventually, wait::PATIENCE};
 
 use crate::server::{Callout, VERSIONS, login};
@@ -19,11 +20,14 @@ async fn admits(server: &NatsServer, user: &str, password: &str) -> bool {
     login(server, user, password).await.is_ok()
 }
 
-async fn is_up(server: &NatsServer, user: &str, password: &str) {
-    eventually("the example's first admission", PATIENCE, async || {
-        admits(server, user, password).await.then_some(())
-    })
-    .await;
+async fn admits_token(server: &NatsServer, token: &str) -> bool {
+    let login = ConnectOptions::with_token(token.to_owned()).connection_timeout(PATIENCE);
+    login.connect(server.url()).await.is_ok()
+}
+
+async fn is_up(admits: impl AsyncFn() -> bool) {
+    let first = "the example's first admission";
+    eventually(first, PATIENCE, async || admits().await.then_some(())).await;
 }
 
 #[tokio::test]
@@ -36,9 +40,9 @@ async fn closure_is_a_callout_in_ten_lines() {
             .env("ISSUER_SEED", callout.issuer.seed())
             .env("XKEY_SEED", callout.xkey.as_ref().unwrap().seed())
             .start();
-        is_up(&callout.server, "alice", "wonderland").await;
-        assert!(!admits(&callout.server, "alice", "underland").await);
-        assert!(!admits(&callout.server, "bob", "wonderland").await);
+        is_up(async || admits_token(&callout.server, "let me in").await).await;
+        assert!(!admits_token(&callout.server, "let me out").await);
+        assert!(!admits(&callout.server, "alice", "let me in").await);
     }
 }
 
@@ -56,7 +60,7 @@ async fn handle_needs_no_nats_client() {
                 example = example.env("XKEY_SEED", key.seed());
             }
             let _example = example.start();
-            is_up(&callout.server, "alice", "wonderland").await;
+            is_up(async || admits(&callout.server, "alice", "wonderland").await).await;
             assert!(!admits(&callout.server, "alice", "underland").await);
         }
     }

@@ -36,6 +36,7 @@ pub(crate) trait Decide: fmt::Debug + Send + Sync + 'static {
     fn decide(&self, request: Arc<AuthRequest>) -> BoxFuture<'_, Verdict>;
 
     /// Whether it never holds up its thread for long, so that others may wait for it to return.
+    #[cfg_attr(not(feature = "nats"), expect(dead_code, reason = "only the responder asks"))]
     fn in_turn(&self) -> bool {
         false
     }

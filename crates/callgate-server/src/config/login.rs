@@ -174,7 +174,7 @@ fn user_seed(table: &Table<'_>, key: &str, seed: Seed) -> Option<Secret> {
         | KeyKind::Server
         | KeyKind::Cluster
         | KeyKind::Curve => {
-            let (found, wanted) = (format!("the seed of {kind}"), "a user seed (SU…)".to_owned());
+            let (found, wanted) = (kind.seed_in_words(), "a user seed (SU…)".to_owned());
             Err(KeyError::WrongKind { found, wanted })
         }
     };

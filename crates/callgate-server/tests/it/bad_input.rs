@@ -77,7 +77,7 @@ const KEYS: [Case; 8] = [
     (
         "an account seed where the login's belongs",
         |folder| write(folder, "auth.nk", &Nkey::account().seed()),
-        &["nats.nkey", "account", "a user seed (SU…)"],
+        &["nats.nkey: this is an account seed (SA…)", "a user seed (SU…)"],
     ),
     (
         "no key file",
@@ -201,7 +201,7 @@ fn a_credentials_file_is_as_private_as_the_seed_in_it() {
         assert!(!with_mode("0600").stdout.contains("others may"), "{ran:?}");
     }
     write_private(&path, &Nkey::account().seed());
-    refused(&folder, &["nats.creds", "account", "a user seed (SU…)"]);
+    refused(&folder, &["nats.creds: this is an account seed (SA…)", "a user seed (SU…)"]);
 }
 
 #[test]

@@ -107,7 +107,9 @@ async fn a_login_by_flag_or_variable_replaces_one_of_another_kind_in_the_file() 
     let with_user = url.replace("nats://", "nats://watcher:watcher@");
     let both = ["--nats-user", "watcher", "--nats-password", "env:PASSWORD"];
     let variables = [("CALLGATE_NATS_USER", "watcher"), ("CALLGATE_NATS_PASSWORD", "watcher")];
-    let cases: [(&str, &[&str], &[(&str, &str)], &[&str]); 6] = [
+    // The file's login, flags, variables, and the keys that they replace.
+    type Case<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+    let cases: [Case<'_>; 6] = [
         (nkey, &both, &[], &["nats.nkey"]),
         ("creds = \"absent.creds\"", &both, &[], &["nats.creds"]),
         ("token = { env = \"UNSET\" }", &[], &variables, &["nats.token"]),

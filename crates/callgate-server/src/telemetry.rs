@@ -1,10 +1,12 @@
 //! Logs and metrics. Both are made from [`callgate::decision::Decision`] and nothing else.
 
 mod drops;
+mod exposition;
 mod log;
 mod metrics;
 mod printable;
 
+pub(crate) use exposition::Exposition;
 pub(crate) use log::DecisionLog;
 pub(crate) use log::{LogFormat, start_logging};
 pub(crate) use metrics::Metrics;

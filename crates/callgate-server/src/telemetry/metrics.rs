@@ -131,12 +131,8 @@ impl Metrics {
             seconds(),
             self.authenticators.clone(),
         );
-        r.register("jwks_refresh", "Fetches of key sets", self.jwks_refreshes.clone());
-        r.register(
-            "token_signatures",
-            "Signatures of bearer tokens: checked now, or remembered from an earlier check",
-            self.token_signatures.clone(),
-        );
+        r.register("jwks_refresh", JWKS_REFRESH, self.jwks_refreshes.clone());
+        r.register("token_signatures", TOKEN_SIGNATURES, self.token_signatures.clone());
         r.register(
             "ceiling_dropped",
             "Subjects and roles that a ceiling dropped",
@@ -153,7 +149,7 @@ impl Metrics {
         );
         r.register_with_unit(
             "kubernetes_watch_lost",
-            "How old the known service accounts are while their watch is lost; 0 while it is not",
+            WATCH_LOST,
             seconds(),
             self.watch_lost.clone(),
         );
@@ -174,12 +170,23 @@ impl Metrics {
         for result in ["ok", "failed"] {
             self.reloads.get_or_create(&ResultLabel { result }).inc_by(0);
         }
+        for stage in ["open", "decide", "answer"] {
+            drop(self.stages.get_or_create(&StageLabel { stage }));
+        }
     }
 
     /// The same for what is counted of an authenticator.
     pub(crate) fn knows(&self, authenticator: &str) {
         let labels = AuthenticatorLabel { authenticator: authenticator.to_owned() };
         self.ceiling_dropped.get_or_create(&labels).inc_by(0);
+        drop(self.authenticators.get_or_create(&labels));
+        // Those that somebody waits for, or is called at night for: not one for each reason.
+        for reason in [Reason::Admitted, Reason::BackendUnavailable, Reason::Overloaded] {
+            let (outcome, reason) = (reason.outcome().as_str(), reason.as_str());
+            let authenticator = authenticator.to_owned();
+            let labels = DecisionLabels { authenticator, outcome, reason };
+            self.decisions.get_or_create(&labels).inc_by(0);
+        }
     }
 
     /// And for an authenticator that has signing keys.
@@ -291,17 +298,27 @@ impl Metrics {
     }
 }
 
-/// Counters that the encoder leaves out until they have counted something, because their labels
-/// are not known before. Whoever looks for a name finds it anyway.
-const UNTIL_COUNTED: [&str; 2] = ["callgate_decisions", "callgate_jwks_refresh"];
+const JWKS_REFRESH: &str = "Fetches of key sets";
+const TOKEN_SIGNATURES: &str =
+    "Signatures of bearer tokens: checked now, or remembered from an earlier check";
+const WATCH_LOST: &str =
+    "How old the known service accounts are while their watch is lost; 0 while it is not";
+
+/// Families that the encoder leaves out while no authenticator fills them. Whoever looks for a name finds
+/// it anyway.
+const PERHAPS_EMPTY: [(&str, &str, &str); 3] = [
+    ("callgate_jwks_refresh", "counter", JWKS_REFRESH),
+    ("callgate_token_signatures", "counter", TOKEN_SIGNATURES),
+    ("callgate_kubernetes_watch_lost_seconds", "gauge", WATCH_LOST),
+];
 
 fn with_all_names(text: String) -> String {
     const END: &str = "# EOF\n";
     let mut text = text.strip_suffix(END).map(str::to_owned).unwrap_or(text);
-    for name in UNTIL_COUNTED {
-        let line = format!("# TYPE {name} counter\n");
-        if !text.contains(&line) {
-            text.push_str(&line);
+    for (name, kind, help) in PERHAPS_EMPTY {
+        let declared = format!("# TYPE {name} {kind}\n");
+        if !text.contains(&declared) {
+            text.push_str(&format!("# HELP {name} {help}.\n{declared}"));
         }
     }
     text.push_str(END);

@@ -248,21 +248,52 @@ async fn the_admin_endpoint_serves_three_paths_and_nothing_else() {
     }
 }
 
-const METRICS: [&str; 13] = [
-    "callgate_decisions_total{",
-    "callgate_decision_duration_seconds_bucket{",
-    "callgate_stage_duration_seconds_bucket{",
-    "callgate_in_flight ",
-    "callgate_dropped_total{reason=\"not_encrypted\"} 0",
-    "callgate_authenticator_duration_seconds_bucket{",
-    "callgate_jwks_refresh",
-    "callgate_kubernetes_service_accounts ",
-    "callgate_ceiling_dropped_total{authenticator=\"staff\"} 0",
-    "callgate_config_reloads_total{result=\"failed\"} 0",
-    "callgate_nats_connected 1",
-    "callgate_clock_skew_seconds ",
-    "callgate_build_info{version=\"",
+/// Names and types as they are declared, and a sample, before the first request.
+const METRICS: [(&str, &str, &str); 13] = [
+    (
+        "callgate_decisions_total",
+        "counter",
+        "{authenticator=\"staff\",outcome=\"admitted\",reason=\"admitted\"} 0",
+    ),
+    ("callgate_decision_duration_seconds", "histogram", "_count 0"),
+    ("callgate_stage_duration_seconds", "histogram", "_count{stage=\"decide\"} 0"),
+    ("callgate_in_flight", "gauge", " 0"),
+    ("callgate_dropped_total", "counter", "{reason=\"not_encrypted\"} 0"),
+    ("callgate_authenticator_duration_seconds", "histogram", "_count{authenticator=\"staff\"} 0"),
+    ("callgate_jwks_refresh_total", "counter", ""),
+    ("callgate_kubernetes_service_accounts", "gauge", " 0"),
+    ("callgate_ceiling_dropped_total", "counter", "{authenticator=\"staff\"} 0"),
+    ("callgate_config_reloads_total", "counter", "{result=\"failed\"} 0"),
+    ("callgate_nats_connected", "gauge", " 1"),
+    ("callgate_clock_skew_seconds", "gauge", " 0"),
+    ("callgate_build_info", "gauge", "{version=\""),
 ];
+
+#[tokio::test]
+async fn metrics_are_all_declared_before_the_first_request_in_the_format_that_is_asked_for() {
+    let pair = Pair::of(users()).await;
+    let (_, text) = pair.gate.get("/metrics").await;
+    for (name, kind, sample) in METRICS {
+        let help = format!("# HELP {name} ");
+        has(&text, &[&help, &format!("# TYPE {name} {kind}\n"), &format!("{name}{sample}")]);
+    }
+    assert!(!text.contains("# EOF") && !text.contains("# UNIT"), "{text}");
+    for (accept, content_type, words) in [
+        (
+            "*/*",
+            "text/plain; version=0.0.4; charset=utf-8",
+            "# TYPE callgate_dropped_total counter",
+        ),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            "# TYPE callgate_dropped counter",
+        ),
+    ] {
+        let answer = pair.gate.get_accepting("/metrics", accept).await;
+        has(&answer, &[&format!("content-type: {content_type}\r\n"), words]);
+    }
+}
 
 #[tokio::test]
 async fn metrics_have_their_names_and_no_label_that_a_client_can_fill() {
@@ -271,7 +302,6 @@ async fn metrics_have_their_names_and_no_label_that_a_client_can_fill() {
     pair.refuses(&Credential::password("canary-user", "canary-password")).await;
     pair.refuses(&Credential::token("canary-token")).await;
     let (_, text) = pair.gate.get("/metrics").await;
-    has(&text, &METRICS);
     assert!(!text.contains("canary") && !text.contains("alice"), "{text}");
     let sample = |outcome: &str, reason: &str| {
         let authenticator = if reason == "bad_token" { "none" } else { "staff" };

@@ -52,7 +52,19 @@ impl View {
         answer.expect("an answer in time").expect("an answer")
     }
 
-    /// The same; `None` if it does not answer, and soon.
+    /// The whole answer, head and body, to a request that asks for a format.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub async fn get_accepting(&self, path: &str, accept: &str) -> String {
+        let header = format!("Accept: {accept}\r\n");
+        timeout(LONG, exchange(&self.admin, path, &header))
+            .await
+            .expect("an answer in time")
+            .expect("an answer")
+    }
+
+    /// Status and body; `None` if it does not answer, and soon.
     pub async fn try_get(&self, path: &str) -> Option<(u16, String)> {
         timeout(ANSWER, http_get(&self.admin, path)).await.ok()?
     }
@@ -151,12 +163,18 @@ fn is_of(name: &str, sample: &str) -> bool {
 
 /// Status and body of a path of an HTTP server.
 pub async fn http_get(address: &str, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(address).await.ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.ok()?;
+    let answer = exchange(address, path, "").await?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     Some((status, body.to_owned()))
+}
+
+async fn exchange(address: &str, path: &str, headers: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    Some(answer)
 }

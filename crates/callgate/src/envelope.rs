@@ -40,7 +40,8 @@ const MAX_REQUEST: usize = 256 * 1024;
 const TOLERANCE: Duration = Duration::from_secs(30);
 /// Kept back from the server's patience for signing, sealing and the way back.
 const MARGIN: Duration = Duration::from_millis(100);
-/// Longest patience that a server is believed to have.
+/// Longest patience that a server is believed to have. Whatever the request says, it can be played again no
+/// longer than this.
 const MAX_PATIENCE: Duration = Duration::from_secs(300);
 /// Servers whose shared keys are remembered, for each of our keys.
 const REMEMBERED_SERVERS: usize = 1024;
@@ -359,7 +360,7 @@ fn fresh(claims: &RequestClaims<'_>, now: UnixTime) -> Result<Duration, Denial> 
     else {
         return Err(Denial::new(Reason::BadRequest, "it expires before it was made"));
     };
-    if now > exp.plus(TOLERANCE) || iat > now.plus(TOLERANCE) {
+    if now > exp.min(iat.plus(MAX_PATIENCE)).plus(TOLERANCE) || iat > now.plus(TOLERANCE) {
         return Err(Denial::new(
             Reason::StaleRequest,
             format!(

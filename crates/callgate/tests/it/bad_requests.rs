@@ -188,13 +188,22 @@ async fn impossible_times_are_dropped() {
         };
         let request = bench.alice().mutate(change).build();
         let (_, decision) = bench.handle(&request.payload, None).await;
-        // From the beginning of time to its end: that one is "fresh", and harmless.
-        let expected = if exp == i64::MAX && iat == i64::MIN {
-            Reason::Admitted
-        } else {
-            Reason::StaleRequest
-        };
-        assert_eq!(decision.reason, expected, "{iat} to {exp}");
+        assert_eq!(decision.reason, Reason::StaleRequest, "{iat} to {exp}");
+    }
+}
+
+/// Whoever sees requests in clear must not be able to play one again as long as somebody was patient.
+#[tokio::test]
+async fn a_request_is_stale_after_five_minutes_whatever_its_lifetime() {
+    let bench = Bench::new(|builder| builder);
+    for lifetime in [301, 3_600, 31_536_000, i64::MAX - NOW] {
+        let request = bench.alice().auth_timeout(lifetime).build();
+        for (seconds, reason) in
+            [(0, Reason::Admitted), (330, Reason::Admitted), (331, Reason::StaleRequest)]
+        {
+            let (_, decision) = bench.handle_at(&request.payload, None, NOW + seconds).await;
+            assert_eq!(decision.reason, reason, "{lifetime} s, {seconds} s after it was made");
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     wire::{
         jwt::Parts,
         request::{
-            AUDIENCE, ClientInformation, ClientTls, ConnectOptions, RequestClaims, ServerId,
+            AUDIENCE, ClientInformation, ClientTls, ConnectOptions, RequestClaims, ServerId, TYPE,
         },
     },
 };
@@ -230,6 +230,9 @@ impl Opener {
     }
 
     fn meant_for_us(&self, claims: &RequestClaims<'_>) -> Result<(), Denial> {
+        if !["", TYPE].contains(&&*claims.nats.kind) {
+            return Err(Denial::new(Reason::BadRequest, format!("its type is not `{TYPE}`")));
+        }
         if claims.aud != AUDIENCE {
             return Err(Denial::new(
                 Reason::WrongAudienceRequest,

@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer};
 
 use crate::secret::Secret;
 
+/// `nats.type` of every request, where it is there.
+pub(crate) const TYPE: &str = "authorization_request";
 /// `aud` of every request.
 pub(crate) const AUDIENCE: &str = "nats-authorization-request";
 
@@ -58,6 +60,8 @@ pub(crate) struct Request<'a> {
     pub(crate) connect_opts: ConnectOptions<'a>,
     #[serde(borrow, default)]
     pub(crate) client_tls: Option<ClientTls<'a>>,
+    #[serde(borrow, default, deserialize_with = "text", rename = "type")]
+    pub(crate) kind: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]

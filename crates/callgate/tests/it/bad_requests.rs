@@ -128,6 +128,20 @@ async fn a_request_with_another_audience_is_dropped() {
 }
 
 #[tokio::test]
+async fn another_kind_of_claims_is_no_request() {
+    let bench = Bench::new(|builder| builder);
+    let request = |kind: Value| bench.alice().replace("/nats/type", kind);
+    for kind in [json!("authorization_request"), json!(""), json!(null)] {
+        bench.admitted(request(kind)).await;
+    }
+    for kind in ["user", "authorization_response", "Authorization_Request", "account"] {
+        let decision = bench.dropped(request(json!(kind)), Reason::BadRequest).await;
+        assert!(decision.detail.contains("its type"), "{}", decision.detail);
+    }
+    bench.dropped(request(json!(["authorization_request"])), Reason::BadRequest).await;
+}
+
+#[tokio::test]
 async fn clocks_may_differ_by_30_s_and_no_more() {
     let bench = Bench::new(|builder| builder);
     let request = bench.alice().build();

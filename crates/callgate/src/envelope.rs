@@ -145,7 +145,7 @@ impl Opener {
         let user: UserKey = claims.nats.user_nkey.parse().map_err(|error| {
             dropped(Denial::new(Reason::BadRequest, format!("its user_nkey: {error}")))
         })?;
-        let sealer = self.sealer(peer, &claims).map_err(dropped)?;
+        let sealer = self.sealer(peer, message.xkey_header, &claims).map_err(dropped)?;
         let given_up = message.arrived + patience;
         let deadline = given_up.checked_sub(MARGIN).unwrap_or(given_up);
         // Not client_info.user: 2.10 puts a token there in clear.
@@ -192,21 +192,18 @@ impl Opener {
                  xkey in its auth_callout block to issuer.xkeys",
             ));
         }
+        let cannot = |detail: String| drop_as(Reason::CannotDecrypt, detail);
         let Some(header) = message.xkey_header else {
-            let detail = format!("it is encrypted, but without the header {XKEY_HEADER}");
-            return Err(drop_as(Reason::BadRequest, detail));
+            return Err(cannot(format!("it is encrypted, but without the header {XKEY_HEADER}")));
         };
-        let peer: CurvePublicKey = header.parse().map_err(|error| {
-            drop_as(Reason::BadRequest, format!("its header {XKEY_HEADER}: {error}"))
-        })?;
+        let peer: CurvePublicKey =
+            header.parse().map_err(|error| cannot(format!("its header {XKEY_HEADER}: {error}")))?;
         for (index, key) in self.xkeys.iter().enumerate() {
             let remembered = self.shared.get(&(index, *peer.bytes()));
             let is_new = remembered.is_none();
             let shared = match remembered {
                 Some(shared) => shared,
-                None => key
-                    .shared_with(&peer)
-                    .map_err(|e| drop_as(Reason::BadRequest, e.to_string()))?,
+                None => key.shared_with(&peer).map_err(|error| cannot(error.to_string()))?,
             };
             match shared.open(message.payload) {
                 Ok(plain) => {
@@ -216,7 +213,12 @@ impl Opener {
                     ));
                 }
                 Err(BoxError::DoesNotOpen) => {}
-                Err(error) => return Err(drop_as(Reason::BadRequest, error.to_string())),
+                Err(BoxError::NotABox) => {
+                    return Err(cannot("it is encrypted, but was cut off on its way".to_owned()));
+                }
+                Err(error @ (BoxError::BadPeer | BoxError::NoRandomness)) => {
+                    return Err(cannot(error.to_string()));
+                }
             }
         }
         let ours: Vec<_> = self.xkeys.iter().map(|key| key.public_key().as_str()).collect();
@@ -278,15 +280,20 @@ impl Opener {
     }
 
     /// The key in the header must be the one that the server signed: else somebody else would be
-    /// sent the answer.
-    fn sealer(&self, peer: Option<Peer>, claims: &RequestClaims<'_>) -> Result<Sealer, Denial> {
-        let Some(peer) = peer else { return Ok(Sealer(None)) };
-        if claims.nats.server_id.xkey != peer.public.as_str() {
+    /// sent the answer. A server that sends in clear sets no header, and one is no less of a lie there.
+    fn sealer(
+        &self,
+        peer: Option<Peer>,
+        header: Option<&str>,
+        claims: &RequestClaims<'_>,
+    ) -> Result<Sealer, Denial> {
+        if header.is_some_and(|header| header != claims.nats.server_id.xkey) {
             return Err(Denial::new(
                 Reason::BadRequest,
                 format!("the curve key in the header {XKEY_HEADER} is not the one that was signed"),
             ));
         }
+        let Some(peer) = peer else { return Ok(Sealer(None)) };
         if peer.is_new {
             // Only after the checks: whoever can make up servers must not fill the memory first.
             self.shared.insert((peer.index, *peer.public.bytes()), peer.shared.clone());

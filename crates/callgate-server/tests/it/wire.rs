@@ -176,7 +176,7 @@ async fn what_is_no_request_for_us_is_dropped_and_counted() {
         ("flipped", flipped, "cannot_decrypt"),
         ("cut", cut, "cannot_decrypt"),
         ("in clear", clear.build(), "not_encrypted"),
-        ("no xkey header", good().xkey_header(None).build(), "bad_request"),
+        ("no xkey header", good().xkey_header(None).build(), "cannot_decrypt"),
         (
             "replayed",
             good().issued_at(now() - 120).expires_at(now() - 118).build(),

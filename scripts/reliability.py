@@ -59,8 +59,8 @@ What to do, in this order:
 What Callgate does by itself:
 
 - It leaves a server that does not answer for six seconds, and tries the next.
-- A watchdog outside of the event loop ends the process (exit code 70) when the loop has stood still for 2 s: blocked threads,
-  a log that nobody reads. Its connection ends with it, and the others take over.
+- A watchdog outside of the event loop ends the process (exit code 70) when the loop has stood still for 2 s: blocked threads.
+  Its connection ends with it, and the others take over.
 - A replica that was frozen and goes on connects again and takes its share. What it finds in its buffers is decided, but
   nobody waits for those answers any more, and nats-server drops them.
 """

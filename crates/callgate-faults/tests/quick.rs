@@ -81,7 +81,7 @@ async fn a_full_disk_of_the_log_stops_no_decision() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_whose_log_nobody_reads_gives_its_place_to_the_others() {
+async fn a_log_that_nobody_reads_stops_no_decision() {
     resources::LOG_STUCK.holds().await;
 }
 

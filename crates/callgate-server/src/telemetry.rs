@@ -5,9 +5,11 @@ mod exposition;
 mod log;
 mod metrics;
 mod printable;
+mod writer;
 
 pub(crate) use exposition::Exposition;
 pub(crate) use log::DecisionLog;
 pub(crate) use log::{LogFormat, start_logging};
 pub(crate) use metrics::Metrics;
 pub(crate) use printable::{printable, printable_detail};
+pub(crate) use writer::flush_log;

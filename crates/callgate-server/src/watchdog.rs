@@ -19,8 +19,6 @@ use tokio::time::Instant;
 const BEAT: Duration = Duration::from_millis(100);
 /// How long it may be silent.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long the log may take to say why.
-const LAST_WORDS: Duration = Duration::from_millis(200);
 /// The exit code of a stalled process.
 const STALLED: i32 = 70;
 
@@ -91,20 +89,6 @@ fn socket_to(name: &OsStr) -> std::io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// Says why, if it can be said: the loop may stand still because nobody reads the log, and then this
-/// must not wait for the log either.
-fn tell() {
-    let (told, wait) = std::sync::mpsc::channel();
-    let say = move || {
-        tracing::error!("the event loop has not moved for 2 s: exiting, so that others take over");
-        // Nobody waits any more if it took too long.
-        let _ = told.send(());
-    };
-    if std::thread::Builder::new().name("last words".to_owned()).spawn(say).is_ok() {
-        let _ = wait.recv_timeout(LAST_WORDS);
-    }
-}
-
 /// Counts its own rounds rather than the clock: a process that was stopped and continued, or a
 /// machine that slept, was not stalled.
 fn watch(beats: &AtomicU64) {
@@ -116,7 +100,10 @@ fn watch(beats: &AtomicU64) {
         silent = if now == seen { silent + 1 } else { 0 };
         seen = now;
         if silent > rounds {
-            tell();
+            tracing::error!(
+                "the event loop has not moved for 2 s: exiting, so that others take over"
+            );
+            crate::telemetry::flush_log();
             std::process::exit(STALLED);
         }
     }

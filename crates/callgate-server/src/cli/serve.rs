@@ -14,7 +14,7 @@ use crate::{
     assemble::Observers,
     config::{self, Loaded, Surroundings},
     service,
-    telemetry::start_logging,
+    telemetry::{flush_log, start_logging},
 };
 
 /// Run the service
@@ -30,7 +30,17 @@ pub(super) struct Args {
     source: Source,
 }
 
+/// Writes the rest of the log, also when a panic ends the process.
+struct LastWords;
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        flush_log();
+    }
+}
+
 pub(super) fn run(args: Args, registry: Registry) -> u8 {
+    let _last_words = LastWords;
     let overrides = match args.source.overrides() {
         Ok(overrides) => overrides,
         Err(error) => return unusable(error),
@@ -49,6 +59,7 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
         start_logging(log.format, log.level);
         let Loaded { config, report, files, overridden } = config::load(&overrides, &surroundings);
         let Some(config) = config else {
+            flush_log();
             for fault in report.faults() {
                 complain(format_args!("error: {fault}"));
             }
@@ -67,6 +78,8 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
     });
     // Work that never ends must not hold the process: what is in flight was finished above.
     runtime.shutdown_background();
+    // What is complained about below stands after the log.
+    flush_log();
     match outcome {
         Ok(()) => GOOD,
         Err(error) => unusable(error),

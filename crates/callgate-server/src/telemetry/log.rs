@@ -1,13 +1,12 @@
 //! The log: one record per decision, on standard error.
 
 use std::{
-    io::{self, IsTerminal, Write},
-    sync::{LazyLock, Mutex, PoisonError},
+    io::{self, IsTerminal},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use callgate::decision::{CeilingDropped, Decision, Outcome, Reason, RequestIds};
-use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::{
@@ -17,7 +16,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use super::{drops::Drops, printable, printable_detail};
+use super::{drops::Drops, printable, printable_detail, writer::Records};
 
 /// How log records are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,8 +39,9 @@ pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) {
         .with_target("callgate", level)
         .with_target("callgate_authenticators", level)
         .with_target("callgate_server", level);
+    let records = Records::to_standard_error();
     let layer =
-        tracing_subscriber::fmt::layer().with_target(false).with_writer(|| Counted(io::stderr()));
+        tracing_subscriber::fmt::layer().with_target(false).with_writer(move || records.clone());
     let registry = tracing_subscriber::registry();
     // A logger that is already there (in tests) stays.
     let _ = match format {
@@ -54,27 +54,6 @@ pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) {
             registry.with(layer.with_filter(filter)).try_init()
         }
     };
-}
-
-/// Records that could not be written. The log is the whole process's, and so is this.
-pub(super) static LOST: LazyLock<Counter> = LazyLock::new(Counter::default);
-
-/// Standard error. That a record cannot be written (a full disk) is counted, and stops nothing else.
-#[derive(Debug)]
-struct Counted(io::Stderr);
-
-impl Write for Counted {
-    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
-        self.0.write(record).inspect_err(|error| {
-            if error.kind() != io::ErrorKind::Interrupted {
-                LOST.inc();
-            }
-        })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
 }
 
 /// Writes decisions; each cause of a drop is explained once a minute.

@@ -1,15 +1,22 @@
 //! What goes over the wire, seen by a test that plays the server.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    process::Command,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use async_nats::{Client, HeaderMap};
 use callgate_testkit::{
-    Nkey, RequestBuilder, Response, SignedRequest, requests::jwt::verified_claims,
+    Nkey, RequestBuilder, Response, SignedRequest, eventually, gate::Launch, ports::free_port,
+    requests::jwt::verified_claims, wait::LONG,
 };
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::support::{Pair, connect};
+use crate::support::{CALLGATE, Gate, Pair, connect};
 
 const SUBJECT: &str = "$SYS.REQ.USER.AUTH";
 
@@ -302,4 +309,50 @@ async fn an_odd_credential_is_refused_with_its_reason_in_the_log() {
         let decision = asked.pair.gate.decision(mark).await;
         assert_eq!(decision["reason"], reason, "{decision}");
     }
+}
+
+/// Standard error is a pipe: nobody reads it, and later somebody does.
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_no_answer_and_what_is_lost_is_told() {
+    let mut asked = Asked::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
+    asked.pair.gate.terminate().await;
+    let pipe = asked.pair.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // Open for both, so that opening it waits for nobody.
+    let reader = File::options().read(true).write(true).open(&pipe).unwrap();
+    let admin = format!("127.0.0.1:{}", free_port());
+    let arguments = ["--config", "callgate.toml", "--admin-listen", &admin].map(str::to_owned);
+    let launch = Launch {
+        arguments: arguments.to_vec(),
+        stderr: Some(pipe),
+        admin: Some(admin.clone()),
+        ..Launch::of(CALLGATE)
+    };
+    let mut gate = Gate::start(asked.pair.folder.path(), &launch).await;
+    gate.ready().await;
+
+    let refused = asked.request().token("nobody's").client("name", "x".repeat(200)).build();
+    let lost = eventually("records to be lost", LONG, async || {
+        let together = (0..100).map(|_| asked.ask(&refused));
+        join_all(together).await;
+        Some(gate.metric("callgate_log_lost_total").await).filter(|lost| *lost > 0.0)
+    });
+    lost.await;
+    assert_eq!(gate.get("/readyz").await.0, 200);
+
+    let told = tokio::task::spawn_blocking(move || {
+        // Whole lines: none is torn, and the last says what is missing.
+        let mut lines = BufReader::new(&reader).lines().map(Result::unwrap);
+        let told = lines.find_map(|line| {
+            let record: Value = serde_json::from_str(&line).unwrap();
+            line.contains("records of the log were lost").then_some(record)
+        });
+        drop(lines);
+        // It stays open: without a reader nothing more could be written.
+        (reader, told.unwrap())
+    });
+    let (_reader, told) = timeout(LONG, told).await.expect("the log goes on").unwrap();
+    assert_eq!(told["level"], "WARN");
+    assert!(told["records"].as_u64().unwrap() > 0, "{told}");
+    gate.terminate().await;
 }

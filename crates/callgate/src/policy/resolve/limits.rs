@@ -29,9 +29,10 @@ impl Limits {
         trace.note(|| Step::Limit { limit, value: value(), from: from(), enforced_by });
     }
 
-    /// Those of a role, whether or not it counts.
-    pub(super) fn tell_of_role<T: Trace>(&mut self, trace: &mut T, role: &Role) {
-        let from = || format!("role `{}`", role.name);
+    /// Those of a role; one that does not count is told as such.
+    pub(super) fn tell_of_role<T: Trace>(&mut self, trace: &mut T, role: &Role, counts: bool) {
+        let aside = if counts { "" } else { ", which does not count" };
+        let from = || format!("role `{}`{aside}", role.name);
         if let Some(networks) = &role.source {
             self.tell(trace, "source", || listed(networks), from);
         }

@@ -176,7 +176,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
     /// Takes the role if its conditions hold.
     fn weigh(&mut self, role: &Arc<Role>, from: NamedBy, found: &mut Found) {
         let counts = role.counts(&self.question.facts, self.question.now);
-        self.limits.tell_of_role(self.trace, role);
+        self.limits.tell_of_role(self.trace, role, counts.is_ok());
         let name = || role.name.to_string();
         let verdict = match counts {
             Err(denial) => {

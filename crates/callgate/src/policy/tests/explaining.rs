@@ -86,7 +86,7 @@ fn roles_permissions_account_end_and_enforcers_are_told() {
         from: from.into(),
         enforced_by: Enforcer::Callgate,
     };
-    has(limit("source", "192.0.2.0/24", "role `shut`"));
+    has(limit("source", "192.0.2.0/24", "role `shut`, which does not count"));
     has(limit("connection_types", "nats, websocket, mqtt", "role `one`"));
 }
 

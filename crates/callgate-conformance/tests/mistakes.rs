@@ -85,6 +85,20 @@ fn a_callout_account_that_is_certainly_another_is_named() {
 }
 
 #[test]
+fn what_is_missing_is_looked_for_where_operator_mode_has_it() {
+    let (_, output) = checked(|config, _| {
+        *config = config.replace("xkeys = [{ file = \"xkey.xk\" }]", "");
+    });
+    assert!(output.contains("goes into the callout account's JWT"), "{output}");
+    refused("issuer.seed", "the callout account's key, or of one of its", |config, _| {
+        *config = config.replace("seed = { file = \"issuer.nk\" }", "");
+    });
+    refused("nats", "auth_users of the callout account's JWT", |config, _| {
+        *config = config.replace("creds = \"nats.creds\"", "");
+    });
+}
+
+#[test]
 fn a_users_entry_that_a_scope_refuses_each_time_is_warned_about() {
     let (code, output) = checked(|config, folder| {
         config.push_str("[roles.plain]\npublish = [\"a\"]\n");

@@ -180,16 +180,25 @@ impl Opener {
                 true => Ok((Plain::AsItCame(message.payload), None)),
                 false => Err(drop_as(
                     Reason::NotEncrypted,
-                    "the server sends requests in clear although an xkey is configured: give its \
-                     auth_callout block `xkey`, or set insecure_allow_plaintext for the change-over",
+                    format!(
+                        "the server sends requests in clear although an xkey is configured: {}, or \
+                         set insecure_allow_plaintext for the change-over",
+                        self.needed_xkey()
+                    ),
                 )),
             };
         }
         if self.xkeys.is_empty() {
             return Err(drop_as(
                 Reason::CannotDecrypt,
-                "the server encrypts its requests but no xkey is configured: add the seed of the \
-                 xkey in its auth_callout block to issuer.xkeys",
+                format!(
+                    "the server encrypts its requests but no xkey is configured: add the seed of the \
+                     xkey in {} to issuer.xkeys",
+                    match self.mode {
+                        Mode::Configuration => "its auth_callout block",
+                        Mode::Operator => "the callout account's JWT",
+                    }
+                ),
             ));
         }
         let cannot = |detail: String| drop_as(Reason::CannotDecrypt, detail);
@@ -221,14 +230,20 @@ impl Opener {
                 }
             }
         }
+        let detail = format!("it is encrypted for another key: {}", self.needed_xkey());
+        Err(drop_as(Reason::CannotDecrypt, detail))
+    }
+
+    /// What to do where servers have the public key from.
+    fn needed_xkey(&self) -> String {
         let ours: Vec<_> = self.xkeys.iter().map(|key| key.public_key().as_str()).collect();
-        Err(drop_as(
-            Reason::CannotDecrypt,
-            format!(
-                "it is encrypted for another key: the server's auth_callout block needs `xkey: {}`",
-                ours.join("` or `")
+        let ours = ours.join("` or `");
+        match self.mode {
+            Mode::Configuration => format!("the server's auth_callout block needs `xkey: {ours}`"),
+            Mode::Operator => format!(
+                "the callout account's JWT needs the xkey `{ours}` (`nsc edit authcallout --curve`)"
             ),
-        ))
+        }
     }
 
     fn meant_for_us(&self, claims: &RequestClaims<'_>) -> Result<(), Denial> {

@@ -59,7 +59,10 @@ pub(super) fn read(
     let share = table.boolean("insecure_share_callout_account").unwrap_or_default();
     settings.insecure_share_callout_account = share;
     let allow_plaintext = table.boolean("insecure_allow_plaintext").unwrap_or_default();
-    warn_about(&table, share, allow_plaintext, xkeys.as_deref());
+    warn_about(&table, share, allow_plaintext);
+    if xkeys.as_ref().is_some_and(Vec::is_empty) {
+        warn_of_no_xkey(&table, settings.operator_mode);
+    }
     let callout_account = settings.callout_account.clone();
     table.finish();
 
@@ -108,7 +111,15 @@ fn signer(
         None if in_file => table.seed("seed"),
         None => {
             if there {
-                table.fault("seed", "is missing: the account nkey (SA…) whose public key nats-server has as auth_callout.issuer; `callgate key account` makes one");
+                let whose = match table.has("account") {
+                    true => {
+                        "the seed (SA…) of the callout account's key, or of one of its signing keys"
+                    }
+                    false => {
+                        "the account nkey (SA…) whose public key nats-server has as auth_callout.issuer; `callgate key account` makes one"
+                    }
+                };
+                table.fault("seed", format!("is missing: {whose}"));
             }
             None
         }
@@ -149,7 +160,7 @@ fn parsed<T>(
     parse(seed?).map_err(|error| table.fault(key, error)).ok()
 }
 
-fn warn_about(table: &Table<'_>, share: bool, allow_plaintext: bool, xkeys: Option<&[CurveKey]>) {
+fn warn_about(table: &Table<'_>, share: bool, allow_plaintext: bool) {
     if share {
         table.warn(
             "insecure_share_callout_account",
@@ -163,13 +174,20 @@ fn warn_about(table: &Table<'_>, share: bool, allow_plaintext: bool, xkeys: Opti
             "requests in clear are answered: end this when every server has the xkey",
         );
     }
-    if xkeys.is_some_and(<[_]>::is_empty) {
-        table.warn(
-            "xkeys",
-            "no xkey: servers send passwords and tokens in clear; `callgate key curve` makes one, \
-             and its public key goes into auth_callout.xkey",
-        );
-    }
+}
+
+fn warn_of_no_xkey(table: &Table<'_>, operator_mode: bool) {
+    let place = match operator_mode {
+        true => "the callout account's JWT (`nsc edit authcallout --curve X…`)",
+        false => "auth_callout.xkey",
+    };
+    table.warn(
+        "xkeys",
+        format!(
+            "no xkey: servers send passwords and tokens in clear; `callgate key curve` makes one, and \
+             its public key goes into {place}"
+        ),
+    );
 }
 
 fn accounts(root: &mut Table<'_>, settings: &mut AccountsSettings) -> Option<Vec<SigningAccount>> {

@@ -151,7 +151,8 @@ fn without_keys(table: &mut Table<'_>, servers: Option<&[ServerAddr]>) -> Option
     if !table.has("tls") {
         table.fault_here(
             "says not who Callgate is: give user and password, token, nkey or creds of a user in \
-             auth_callout.auth_users",
+             auth_callout.auth_users; in operator mode, creds of one in auth_users of the callout \
+             account's JWT",
         );
         return None;
     }

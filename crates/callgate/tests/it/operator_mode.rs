@@ -7,10 +7,10 @@ use callgate::{
     decision::Reason,
     keys::{AccountKey, Signer},
 };
-use callgate_testkit::{Nkey, RequestBuilder, requests::jwt};
+use callgate_testkit::{CurveKey, Nkey, RequestBuilder, requests::jwt};
 use serde_json::{Value, json};
 
-use crate::support::{Bench, NOW, signer, somebody};
+use crate::support::{Bench, NOW, signer, somebody, xkey as xkey_of};
 
 struct Operator {
     callout: Nkey,
@@ -143,6 +143,34 @@ async fn what_a_scoped_key_would_take_out_of_a_tag_is_checked_as_well() {
     }
     let bench = operator.gate(&operator.callout, scoped("team:red:a$"));
     assert_eq!(bench.admitted(operator.request()).await["nats"]["tags"], json!(["team:red:a$"]));
+}
+
+/// There is no `auth_callout` block: the xkey is in the callout account's JWT.
+#[tokio::test]
+async fn a_drop_names_the_place_where_operator_mode_has_the_xkey() {
+    let operator = Operator::new();
+    let (ours, other) = (CurveKey::generate(), CurveKey::generate());
+    let gate = |xkey: Option<&CurveKey>| {
+        Bench::of_issuer(operator.callout.clone(), |builder| {
+            let builder = builder.operator_mode(public(&operator.callout));
+            let builder = match xkey {
+                Some(key) => builder.xkey(xkey_of(key)),
+                None => builder,
+            };
+            builder.authorize(|_| std::future::ready(Ok(somebody())))
+        })
+    };
+    let sealed = || operator.request().sealed_for(&other.public());
+    for (xkey, request, reason) in [
+        (Some(&ours), operator.request(), Reason::NotEncrypted),
+        (Some(&ours), sealed(), Reason::CannotDecrypt),
+        (None, sealed(), Reason::CannotDecrypt),
+    ] {
+        let detail = gate(xkey).dropped(request, reason).await.detail;
+        assert!(detail.contains("the callout account's JWT"), "{detail}");
+        assert!(!detail.contains("auth_callout"), "{detail}");
+        assert!(xkey.is_none() || detail.contains(&ours.public()), "{detail}");
+    }
 }
 
 #[tokio::test]

@@ -14,10 +14,11 @@ async function attempt({ url, login, sentinel, publish }) {
   if (login.token) authenticator.push(core.tokenAuthenticator(login.token));
   try {
     const client = await core.wsconnect({ servers: url, authenticator, reconnect: false, timeout: 10000 });
+    const told = await client.request("$SYS.REQ.USER.INFO", "", { timeout: 10000 });
     for (const subject of publish) client.publish(subject);
     await client.flush();
     await client.close();
-    return { connected: true };
+    return { connected: true, info: told.json().data };
   } catch (error) {
     return { connected: false, error: String(error) };
   }

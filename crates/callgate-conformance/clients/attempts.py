@@ -19,10 +19,10 @@ async def main():
 
 async def attempt(task):
     try:
-        await (over_mqtt if task["way"] == "mqtt" else over_nats)(task)
+        info = await (over_mqtt if task["way"] == "mqtt" else over_nats)(task)
     except Exception as error:  # whatever a library says of a refusal
         return {"connected": False, "error": f"{type(error).__name__}: {error}"}
-    return {"connected": True}
+    return {"connected": True, "info": info}
 
 
 async def over_nats(task):
@@ -42,10 +42,12 @@ async def over_nats(task):
                 file.write(task["sentinel"])
             options["user_credentials"] = path
         client = await nats.connect(task["url"], **options)
+    told = await client.request("$SYS.REQ.USER.INFO", b"", timeout=PATIENCE)
     for subject in task["publish"]:
         await client.publish(subject, b"")
     await client.flush()
     await client.close()
+    return json.loads(told.data)["data"]
 
 
 async def ignore(_error):

@@ -2,7 +2,7 @@
 
 use crate::{
     clients::{self, Login, Seen},
-    environment::Environment,
+    environment::{Environment, Tokens},
     mode::Mode,
     observers::Arrived,
     report::Outcome,
@@ -75,7 +75,7 @@ pub async fn run(environment: &mut Environment, transport: Transport) -> Outcome
             Outcome::absent(why)
         }
         None => {
-            let cases = cases(mode, transport);
+            let cases = cases(mode, transport, &environment.tokens);
             let logins: Vec<Login> = cases.iter().map(|case| case.login.clone()).collect();
             let seen = clients::attempt(environment, transport, &logins).await;
             let failures: Vec<String> = cases
@@ -126,7 +126,10 @@ fn wrong(
             if decision.user != *user || decision.account != *account {
                 return fault(format!("the decision must name {user} in {account}"));
             }
-            let info = seen.info.as_ref()?;
+            let Some(info) = &seen.info else {
+                let silent = "the server did not say who it is".to_owned();
+                return if transport.can_ask() { fault(silent) } else { None };
+            };
             let expected = (*user, environment.site.accounts[account].as_str());
             let told = (info.user.as_str(), info.account.as_str());
             if told != expected {
@@ -138,7 +141,7 @@ fn wrong(
     }
 }
 
-fn cases(mode: Mode, transport: Transport) -> Vec<Case> {
+fn cases(mode: Mode, transport: Transport, tokens: &Tokens) -> Vec<Case> {
     let table = Table { style: style(mode, transport) };
     let kind = transport.kind();
     let mut cases = table.common(kind);
@@ -147,7 +150,7 @@ fn cases(mode: Mode, transport: Transport) -> Vec<Case> {
         let second = admitted("dave", "OTHER", true);
         cases.push(table.case("a user of another account is placed there", "dave", second));
     }
-    if mode.has_scopes() && kind != "leafnode" {
+    if mode.has_scopes() {
         cases.push(table.case(
             "a scoped signing key grants its template",
             "rita",
@@ -159,6 +162,7 @@ fn cases(mode: Mode, transport: Transport) -> Vec<Case> {
             Expected::Refused("unsafe_template_value"),
         ));
     }
+    cases.extend(table.bearers(tokens));
     cases.extend(table.credentials(mode, transport));
     cases
 }
@@ -250,6 +254,23 @@ impl Table {
         ]
     }
 
+    /// Tokens of an identity provider, in the password's place where a client sends passwords.
+    fn bearers(&self, tokens: &Tokens) -> Vec<Case> {
+        let case = |says: &str, user: &str, token: &str, expected| {
+            let login = match self.style {
+                Style::Password => Login::password(user, token),
+                Style::Token => Login::token(token),
+            };
+            Case { says: says.to_owned(), login, expected }
+        };
+        let olga = admitted("olga", "APP", false);
+        let over = Expected::Refused("token_expired");
+        vec![
+            case("a bearer token of an identity provider admits", "olga", &tokens.good, olga),
+            case("one that is over is refused", "otto", &tokens.ended, over),
+        ]
+    }
+
     /// Credentials that only some clients can send.
     fn credentials(&self, mode: Mode, transport: Transport) -> Vec<Case> {
         let case = |says: &str, login, expected| Case { says: says.to_owned(), login, expected };
@@ -283,10 +304,14 @@ impl Table {
             }
             Transport::Mqtt => {
                 let login = Login::password("anything", JWT_TOKEN);
-                vec![case("a bearer token in the password's place admits", login, trudy)]
+                vec![case(
+                    "a token in the form of a JWT admits in the password's place",
+                    login,
+                    trudy,
+                )]
             }
             Transport::TokenCookie => {
-                vec![case("a bearer token admits", Login::token(JWT_TOKEN), trudy)]
+                vec![case("a token in the form of a JWT admits", Login::token(JWT_TOKEN), trudy)]
             }
             Transport::TcpPython
             | Transport::TcpCommandLine

@@ -2,7 +2,7 @@
 //! open subject, leave.
 
 mod command_line;
-mod leaf;
+pub(crate) mod leaf;
 mod native;
 mod scripted;
 

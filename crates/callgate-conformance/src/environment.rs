@@ -1,6 +1,10 @@
 //! A running environment: nats-server with every listener, the service, and watchers.
 
-use callgate_testkit::{NatsServer, eventually, nats_server::Version, wait::PATIENCE};
+use callgate_testkit::{
+    NatsServer, OidcProvider, eventually, nats_server::Version, oidc_provider::AUDIENCE,
+    wait::PATIENCE,
+};
+use serde_json::json;
 
 use crate::{
     certificates::Certificates,
@@ -25,7 +29,37 @@ pub struct Environment {
     pub observers: Observers,
     /// For TLS.
     pub certificates: Certificates,
+    /// Bearer tokens of an identity provider.
+    pub tokens: Tokens,
+    _provider: OidcProvider,
     next: usize,
+}
+
+/// Bearer tokens of an identity provider that the service trusts.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// Of olga, who has the role `open` in APP.
+    pub good: String,
+    /// Of otto; it is over.
+    pub ended: String,
+}
+
+impl Tokens {
+    async fn mint(provider: &OidcProvider) -> Self {
+        let good = provider.mint("ES256", json!({ "sub": "olga" })).await;
+        let past = json!({ "sub": "otto", "iat": 1_600_000_000, "exp": 1_600_000_600 });
+        Self { good, ended: provider.mint("ES256", past).await }
+    }
+}
+
+/// The service's entry for the provider.
+fn trusting(provider: &OidcProvider) -> String {
+    format!(
+        "[[authenticators]]\nname = \"idp\"\naccount = \"APP\"\n[authenticators.oidc]\n\
+         issuer = \"{}\"\naudience = [\"{AUDIENCE}\"]\ninsecure_http = true\n\
+         [[bindings]]\nauthenticator = \"idp\"\nroles = [\"open\"]\n",
+        provider.issuer()
+    )
 }
 
 impl Environment {
@@ -37,9 +71,12 @@ impl Environment {
         let site = Site::new(mode, version, &Variation::default());
         let certificates = Certificates::generate();
         let server = server(&site, version, &certificates).await;
-        let gate = Gate::start(&site, &[&server]).await;
+        let provider = OidcProvider::stand_in().await;
+        let tokens = Tokens::mint(&provider).await;
+        let gate = Gate::start_with(&site, &[&server], &trusting(&provider)).await;
         let observers = Observers::start(&site, &server).await;
-        Self { site, version, server, gate, observers, certificates, next: 0 }
+        let (_provider, next) = (provider, 0);
+        Self { site, version, server, gate, observers, certificates, tokens, _provider, next }
     }
 
     /// A number that no other attempt in this environment has.

@@ -49,12 +49,24 @@ impl Gate {
     /// # Panics
     /// If it does not say so.
     pub async fn start_and_hear(site: &Site, servers: &[&NatsServer], says: &str) -> Self {
+        Self::launch(site, servers, "", says).await
+    }
+
+    /// The same as [`Gate::start`], with more authenticators and bindings in TOML.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub async fn start_with(site: &Site, servers: &[&NatsServer], more: &str) -> Self {
+        Self::launch(site, servers, more, "ready: answering").await
+    }
+
+    async fn launch(site: &Site, servers: &[&NatsServer], more: &str, says: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("callgate-gate-").tempdir().expect("a folder");
         let (users, roles) = users(site.mode);
         let urls: Vec<String> = servers.iter().map(|server| server.url()).collect();
         let config = format!(
             "{}servers = {urls:?}\n{roles}\n[[authenticators]]\nname = \"users\"\n\
-             [authenticators.users]\nfile = \"users.json\"\n\
+             [authenticators.users]\nfile = \"users.json\"\n{more}\n\
              [admin]\nlisten = \"\"\n[log]\nformat = \"json\"\n",
             site.gate
         );

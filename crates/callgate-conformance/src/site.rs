@@ -34,6 +34,8 @@ pub struct Sentinel {
     pub jwt: String,
     /// The credentials file.
     pub credentials: String,
+    /// The JWT of one that is no bearer: its key has to be proved, as in sets that others made.
+    pub keyed: String,
 }
 
 /// The keys of a callout that answers by hand.

@@ -109,6 +109,23 @@ impl Transport {
         }
     }
 
+    /// Whether its client can ask the server who it is.
+    pub const fn can_ask(self) -> bool {
+        match self {
+            Self::Tcp
+            | Self::TcpPython
+            | Self::Tls
+            | Self::WebSocket
+            | Self::WebSocketJavaScript
+            | Self::UserCookie
+            | Self::TokenCookie
+            | Self::JwtCookie => true,
+            // A run of the command line sends one message; MQTT has no such request, and behind a leaf
+            // node one asks for the leaf node's own server.
+            Self::TcpCommandLine | Self::Mqtt | Self::LeafNode => false,
+        }
+    }
+
     /// Why there is no such cell.
     pub fn absence(self, mode: Mode, version: Version) -> Option<Absence> {
         let before = |minor| version.minor < minor;

@@ -3,55 +3,88 @@
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions};
-use callgate_testkit::{NatsServer, eventually, wait::PATIENCE};
+use callgate_testkit::{NatsServer, eventually, nats_server::Version, wait::PATIENCE};
+use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{Login, Seen};
 use crate::{
     environment::Environment,
     gate::Logged,
-    observers::{OPEN, SHUT},
+    observers::{self, Arrived, OPEN, SHUT},
+    site::Site,
 };
+
+/// What a leaf node's log says when the other server does not let it in.
+pub(crate) const REFUSED: &str = "Authorization Violation";
 
 pub(super) async fn attempt(environment: &mut Environment, logins: &[Login]) -> Vec<Seen> {
     let seen = environment.gate.decisions().len();
-    let leaf = leaf(environment, logins).await;
+    let leaf = leaf_node(&environment.site, environment.version, &environment.server, logins).await;
+    let mut decisions = Vec::new();
+    for login in logins {
+        decisions.push(decision_of(environment, seen, login).await);
+    }
+    up_as_decided(environment, &leaf, &decisions).await;
     let mut all = Vec::new();
-    for (index, login) in logins.iter().enumerate() {
-        let decision = decision_of(environment, seen, login).await;
-        if decision.reason != "admitted" {
-            all.push(Seen {
-                arrived: None,
-                info: None,
-                error: String::new(),
-                decision: Some(decision),
-            });
-            continue;
-        }
-        let number = environment.number();
-        let client = behind(&leaf, index).await;
-        // Interest reaches the leaf node a while after it is let in: until then nothing is sent on.
-        let knock = async {
-            loop {
-                for subject in [SHUT, OPEN] {
-                    let subject = format!("{subject}.{number}");
-                    client.publish(subject, "".into()).await.expect("a connection");
-                }
-                sleep(Duration::from_millis(20)).await;
-            }
+    for (index, decision) in decisions.into_iter().enumerate() {
+        let (arrived, error) = match decision.reason.as_str() {
+            "admitted" => (Some(arrived(environment, &leaf, index).await), String::new()),
+            _ => (None, REFUSED.to_owned()),
         };
-        let arrived = tokio::select! {
-            arrived = environment.observers.arrived(number) => arrived,
-            () = knock => unreachable!("it knocks for ever"),
-        };
-        all.push(Seen {
-            arrived: Some(arrived),
-            info: None,
-            error: String::new(),
-            decision: Some(decision),
-        });
+        all.push(Seen { arrived, info: None, error, decision: Some(decision) });
     }
     all
+}
+
+/// The servers tell the same as the decisions: so many are refused, and the others are up, each in its
+/// account.
+async fn up_as_decided(environment: &Environment, leaf: &NatsServer, decisions: &[Logged]) {
+    let admitted = decisions.iter().filter(|decision| decision.reason == "admitted");
+    let accounts = &environment.site.accounts;
+    let mut expected: Vec<String> =
+        admitted.map(|decision| accounts[decision.account.as_str()].clone()).collect();
+    expected.sort();
+    let refused = decisions.len() - expected.len();
+    let description = format!("{refused} leaf nodes refused, and up in {expected:?}");
+    eventually(&description, PATIENCE, async || {
+        let told = leaf.log().matches(REFUSED).count() == refused;
+        (told && up(&environment.site, &environment.server).await == expected).then_some(())
+    })
+    .await;
+}
+
+/// The accounts of the leaf nodes that a server has let in, in order.
+pub(crate) async fn up(site: &Site, server: &NatsServer) -> Vec<String> {
+    let system = observers::connect(&site.system, server).await;
+    let answer = system.request("$SYS.REQ.SERVER.PING.LEAFZ", "".into()).await;
+    let answer = answer.expect("an answer of the system account");
+    let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
+    let leafs = answer["data"]["leafs"].as_array().cloned().unwrap_or_default();
+    let account = |leaf: &Value| leaf["account"].as_str().unwrap_or_default().to_owned();
+    let mut accounts: Vec<String> = leafs.iter().map(account).collect();
+    accounts.sort();
+    accounts
+}
+
+/// Where the messages of somebody behind the leaf node arrive.
+async fn arrived(environment: &mut Environment, leaf: &NatsServer, index: usize) -> Arrived {
+    let number = environment.number();
+    let client = behind(leaf, index).await;
+    // Interest reaches the leaf node a while after it is let in: until then nothing is sent on.
+    let knock = async {
+        loop {
+            for subject in [SHUT, OPEN] {
+                let subject = format!("{subject}.{number}");
+                client.publish(subject, "".into()).await.expect("a connection");
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        arrived = environment.observers.arrived(number) => arrived,
+        () = knock => unreachable!("it knocks for ever"),
+    }
 }
 
 /// What was decided of this login: remotes connect in any order, and try again.
@@ -65,9 +98,25 @@ async fn decision_of(environment: &Environment, seen: usize, login: &Login) -> L
     .await
 }
 
-async fn leaf(environment: &Environment, logins: &[Login]) -> NatsServer {
-    let port = environment.server.leaf_port();
-    let sentinel = environment.site.sentinel.as_ref();
+/// A leaf node of `hub` for each login, with the site's sentinel.
+pub(crate) async fn leaf_node(
+    site: &Site,
+    version: Version,
+    hub: &NatsServer,
+    logins: &[Login],
+) -> NatsServer {
+    let sentinel = site.sentinel.as_ref().map(|sentinel| sentinel.credentials.as_str());
+    leaf_node_with(sentinel, version, hub, logins).await
+}
+
+/// The same with other credentials in the sentinel's place.
+pub(crate) async fn leaf_node_with(
+    sentinel: Option<&str>,
+    version: Version,
+    hub: &NatsServer,
+    logins: &[Login],
+) -> NatsServer {
+    let port = hub.leaf_port();
     let credentials = match sentinel {
         Some(_) => ", credentials: \"{{dir}}/sentinel.creds\"",
         None => "",
@@ -85,16 +134,16 @@ async fn leaf(environment: &Environment, logins: &[Login]) -> NatsServer {
         "server_name: leaf\naccounts {{ {accounts} }}\n\
          leafnodes {{ reconnect: 60, remotes: [ {remotes} ] }}"
     );
-    let file = sentinel.map(|sentinel| sentinel.credentials.clone()).unwrap_or_default();
     NatsServer::builder()
-        .version(&environment.version.to_string())
-        .file("sentinel.creds", file)
+        .version(&version.to_string())
+        .file("sentinel.creds", sentinel.unwrap_or_default())
         .config(&config)
         .start()
         .await
 }
 
-async fn behind(leaf: &NatsServer, index: usize) -> Client {
+/// A client of the leaf node's own, in the account of this login.
+pub(crate) async fn behind(leaf: &NatsServer, index: usize) -> Client {
     let options = ConnectOptions::with_user_and_password(format!("l{index}"), "l".to_owned());
     options.connect(leaf.url()).await.expect("the leaf node's own user")
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions};
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -15,13 +16,14 @@ use crate::{
 };
 
 /// What `$SYS.REQ.USER.INFO` says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Info {
     /// The user's name.
     pub user: String,
     /// The account, as the server calls it.
     pub account: String,
     /// The permissions as they came, for looking into.
+    #[serde(default)]
     pub permissions: Value,
 }
 
@@ -100,11 +102,6 @@ pub fn options(site: &Site, login: &Login) -> ConnectOptions {
 pub async fn user_info(client: &Client) -> Option<Info> {
     let question = client.request("$SYS.REQ.USER.INFO", "".into());
     let answer = timeout(Duration::from_secs(2), question).await.ok()?.ok()?;
-    let answer: Value = serde_json::from_slice(&answer.payload).ok()?;
-    let text = |name: &str| answer["data"][name].as_str().unwrap_or_default().to_owned();
-    Some(Info {
-        user: text("user"),
-        account: text("account"),
-        permissions: answer["data"]["permissions"].clone(),
-    })
+    let mut answer: Value = serde_json::from_slice(&answer.payload).ok()?;
+    serde_json::from_value(answer["data"].take()).ok()
 }

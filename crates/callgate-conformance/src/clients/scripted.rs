@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use callgate_testkit::{Process, tools};
 use serde::{Deserialize, Serialize};
 
-use super::{Login, Seen};
+use super::{Info, Login, Seen};
 use crate::{
     environment::Environment,
     observers::{OPEN, SHUT},
@@ -46,6 +46,9 @@ pub struct Outcome {
     /// What it was told otherwise.
     #[serde(default)]
     pub error: String,
+    /// What the server says of the client, from clients that can ask.
+    #[serde(default)]
+    pub info: Option<Info>,
 }
 
 pub(super) async fn attempt(
@@ -76,7 +79,8 @@ pub(super) async fn attempt(
             false => None,
         };
         let decision = decisions.get(index).cloned();
-        all.push(Seen { arrived, info: None, error: outcome.error.clone(), decision });
+        let (info, error) = (outcome.info.clone(), outcome.error.clone());
+        all.push(Seen { arrived, info, error, decision });
     }
     all
 }

@@ -26,12 +26,13 @@ pub(super) fn site(mode: Mode, version: Version, variation: &Variation) -> Site 
     let rights = ["--allow-pub", CALLOUT_PUBLISH, "--allow-sub", CALLOUT_SUBSCRIBE];
     nsc.run(&[&user[..], &["callgate"], &rights].concat());
     nsc.run(&[&user[..], &["sentinel", "--bearer", "--deny-pubsub", ">"]].concat());
+    nsc.run(&[&user[..], &["keyed", "--deny-pubsub", ">"]].concat());
     nsc.call_out(&placed, variation);
     let callout = nsc.account("AUTH");
     let xkey = Xkey::from_seed(&nsc.seed(text(&callout["nats"]["authorization"], "xkey")));
     let issuer = nsc.signing_key(&callout, None);
     let sentinel = nsc.credentials("AUTH", "sentinel");
-    let jwt = sentinel.lines().find(|line| line.starts_with("eyJ")).expect("a JWT").to_owned();
+    let (jwt, keyed) = (jwt_of(&sentinel), jwt_of(&nsc.credentials("AUTH", "keyed")));
     let own = nsc.credentials("AUTH", "callgate");
     let watchers = placed.iter().map(|placed| (placed.name, nsc.watcher(placed.name))).collect();
     let id = text(&callout, "sub");
@@ -44,7 +45,7 @@ pub(super) fn site(mode: Mode, version: Version, variation: &Variation) -> Site 
         watchers,
         system: Fixed::Credentials(nsc.credentials("SYS", "sys")),
         callout: Fixed::Credentials(own),
-        sentinel: Some(Sentinel { jwt, credentials: sentinel }),
+        sentinel: Some(Sentinel { jwt, credentials: sentinel, keyed }),
         signers: Signers {
             issuer,
             callout_account: Some(id.to_owned()),
@@ -159,6 +160,10 @@ impl Nsc {
         };
         format!("{accounts}\nauthorization {{ timeout: 5 }}\n{default_sentinel}\n")
     }
+}
+
+fn jwt_of(credentials: &str) -> String {
+    credentials.lines().find(|line| line.starts_with("eyJ")).expect("a JWT").to_owned()
 }
 
 fn text<'v>(value: &'v Value, name: &str) -> &'v str {

@@ -39,7 +39,10 @@ pub(super) fn site(mode: Mode, version: Version, variation: &Variation) -> Site 
     let auth = Pair::generate(KeyKind::User);
     let callout_jwt = maker.callout(&callout, &issuer, &auth, &placed, xkey.as_ref(), variation);
     let (sentinel_key, sentinel_jwt) = maker.user(&callout, FixedUser::sentinel);
-    let sentinel = Sentinel { credentials: sentinel_key.file(&sentinel_jwt), jwt: sentinel_jwt };
+    let (_, keyed) =
+        maker.user(&callout, |key| FixedUser { bearer: false, ..FixedUser::sentinel(key) });
+    let credentials = sentinel_key.file(&sentinel_jwt);
+    let sentinel = Sentinel { credentials, jwt: sentinel_jwt, keyed };
     let mut preload = vec![(callout.public.clone(), callout_jwt)];
     preload.push((system.public.clone(), maker.account(&Account::new("SYS", system.id()))));
     preload.extend(placed.iter().map(|p| (p.own.public.clone(), maker.application(p, variation))));
@@ -191,6 +194,10 @@ pub(super) fn files(
     files
 }
 
+/// Open to every kind of connection.
+const READER: &str = "[roles.reader]\nscope = \"reader\"\n\
+                      connection_types = [\"nats\", \"websocket\", \"mqtt\", \"leafnode\"]\n";
+
 pub(super) fn gate(mode: Mode, callout: &str, placed: &[Placed]) -> String {
     let xkeys = if mode.has_xkey() { "xkeys = [{ file = \"xkey.xk\" }]" } else { "" };
     let accounts: BTreeMap<_, _> = placed.iter().map(|p| (p.name, p.own.public.as_str())).collect();
@@ -209,7 +216,7 @@ pub(super) fn gate(mode: Mode, callout: &str, placed: &[Placed]) -> String {
         ),
         false => String::new(),
     };
-    let role = if mode.has_scopes() { "[roles.reader]\nscope = \"reader\"\n" } else { "" };
+    let role = if mode.has_scopes() { READER } else { "" };
     format!(
         "[issuer]\nseed = {{ file = \"issuer.nk\" }}\naccount = \"{}\"\n{xkeys}\n{app}{other}{role}\n\
          [nats]\ncreds = \"nats.creds\"\n",

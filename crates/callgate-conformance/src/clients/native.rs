@@ -27,6 +27,16 @@ pub struct Info {
     pub permissions: Value,
 }
 
+impl Info {
+    /// What it may subscribe to, in order; nothing if it is not held to anything.
+    pub fn hears(&self) -> Vec<&str> {
+        let allow = self.permissions["subscribe"]["allow"].as_array();
+        let mut allow: Vec<&str> = allow.into_iter().flatten().filter_map(Value::as_str).collect();
+        allow.sort_unstable();
+        allow
+    }
+}
+
 pub(super) async fn attempt(
     environment: &mut Environment,
     transport: Transport,

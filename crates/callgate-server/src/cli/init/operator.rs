@@ -36,11 +36,13 @@ pub(super) fn set(demo: bool) -> Result<Set, InitError> {
         ("issuer.nk", seed_file(&keys.issuer.seed())),
         ("APP-signing.nk", seed_file(&keys.app_signing.seed())),
         ("APP-reader.nk", seed_file(&keys.app_reader.seed())),
+        ("OPS-signing.nk", seed_file(&keys.ops_signing.seed())),
         ("xkey.xk", seed_file(&keys.xkey.seed())),
         ("operator.nk", seed_file(&keys.operator.seed())),
         ("SYS.nk", seed_file(&keys.system.seed())),
         ("AUTH.nk", seed_file(&keys.callout.seed())),
         ("APP.nk", seed_file(&keys.app.seed())),
+        ("OPS.nk", seed_file(&keys.ops.seed())),
     ];
     if !passwords.is_empty() {
         files.push(("passwords.txt", passwords.table()));
@@ -59,6 +61,8 @@ struct Keys {
     app: KeyPair,
     app_signing: KeyPair,
     app_reader: KeyPair,
+    ops: KeyPair,
+    ops_signing: KeyPair,
     xkey: CurveKey,
 }
 
@@ -73,6 +77,8 @@ impl Keys {
             app: account()?,
             app_signing: account()?,
             app_reader: account()?,
+            ops: account()?,
+            ops_signing: account()?,
             xkey: CurveKey::generate()?,
         })
     }
@@ -81,6 +87,7 @@ impl Keys {
         CALLGATE
             .replace("{callout}", &self.callout.public_key())
             .replace("{app}", &self.app.public_key())
+            .replace("{ops}", &self.ops.public_key())
     }
 
     fn server_conf(
@@ -95,6 +102,7 @@ impl Keys {
         };
         let system = Account::new("SYS", self.system.public_key().parse()?);
         let (callout, app) = (self.callout_account(callgate)?, self.app_account()?);
+        let ops = self.ops_account()?;
         Ok(SERVER
             .replace("{operator_jwt}", &operator.sign(&self.operator, now)?)
             .replace("{system}", &self.system.public_key())
@@ -103,13 +111,18 @@ impl Keys {
             .replace("{callout_jwt}", &callout.sign(&self.operator, now)?)
             .replace("{app}", &self.app.public_key())
             .replace("{app_jwt}", &app.sign(&self.operator, now)?)
+            .replace("{ops}", &self.ops.public_key())
+            .replace("{ops_jwt}", &ops.sign(&self.operator, now)?)
             .replace("{sentinel_jwt}", &sentinel.jwt))
     }
 
     fn callout_account(&self, callgate: &Login) -> Result<Account, InitError> {
         let authorization = ExternalAuthorization {
             auth_users: vec![callgate.key.public_key().parse()?],
-            allowed_accounts: AllowedAccounts::Only(vec![self.app.public_key().parse()?]),
+            allowed_accounts: AllowedAccounts::Only(vec![
+                self.app.public_key().parse()?,
+                self.ops.public_key().parse()?,
+            ]),
             xkey: Some(self.xkey.public_key().clone()),
         };
         Ok(Account {
@@ -130,6 +143,14 @@ impl Keys {
             scopes: vec![reader],
             jetstream: true,
             ..Account::new("APP", self.app.public_key().parse()?)
+        })
+    }
+
+    fn ops_account(&self) -> Result<Account, InitError> {
+        Ok(Account {
+            signing_keys: vec![self.ops_signing.public_key().parse()?],
+            jetstream: true,
+            ..Account::new("OPS", self.ops.public_key().parse()?)
         })
     }
 }
@@ -179,18 +200,22 @@ fn users(demo: bool, passwords: &mut Passwords) -> Result<String, InitError> {
     let (field, alice) = login("alice")?;
     let (_, bob) = login("bob")?;
     let (_, rita) = login("rita")?;
+    let (_, oscar) = login("oscar")?;
     let users = json!({
         "alice": { field: alice, "account": "APP" },
         "bob": { field: bob, "account": "APP", "permissions": restricted("bob") },
         "rita": { field: rita, "account": "APP", "roles": ["reader"] },
+        "oscar": { field: oscar, "account": "OPS" },
     });
     Ok(format!("{users:#}\n"))
 }
 
 const NOTES: &str = "\
 clients present sentinel.creds beside their own user and password (or token): the sentinel may do
-nothing, it only leads to Callgate. break-glass.creds is the way in when Callgate is down.
-operator.nk, SYS.nk, AUTH.nk and APP.nk are needed only to change accounts: keep them offline.";
+nothing, it only leads to Callgate. Clients that cannot send both (nats-py sends only a token beside
+a credentials file, MQTT no file) need none, once `default_sentinel` in nats-server.conf is switched
+on (nats-server 2.11.11 or newer). break-glass.creds is the way in when Callgate is down.
+operator.nk, SYS.nk, AUTH.nk, APP.nk and OPS.nk are needed only to change accounts: keep them offline.";
 
 const CALLGATE: &str = r#"# Callgate, in nats-server's operator mode.
 # `callgate check --config callgate.toml` says what is wrong with it,
@@ -211,6 +236,11 @@ name = "APP"
 id = "{app}"
 seed = { file = "APP-signing.nk" }
 scoped = { reader = { file = "APP-reader.nk" } }
+
+[[accounts]]
+name = "OPS"
+id = "{ops}"
+seed = { file = "OPS-signing.nk" }
 
 # Granted by the template of APP's scoped signing key: it has no permissions here.
 [roles.reader]
@@ -245,6 +275,8 @@ resolver_preload {
   {callout}: "{callout_jwt}"
   # APP
   {app}: "{app_jwt}"
+  # OPS
+  {ops}: "{ops_jwt}"
 }
 
 # Clients that present no credentials file get this one, which is sentinel.creds without the seed.

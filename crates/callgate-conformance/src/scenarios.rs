@@ -43,6 +43,8 @@ const OPERATOR: &[Mode] = &[Mode::Operator];
 const BOTH: &[Mode] = &[Mode::Configuration, Mode::Operator];
 /// In both, encrypted.
 const ENCRYPTED: &[Mode] = &[Mode::ConfigurationXkey, Mode::OperatorXkey];
+/// With users in several accounts.
+const SEVERAL: &[Mode] = &[Mode::OperatorSigningKeys];
 /// With scoped keys.
 const SCOPED: &[Mode] = &[Mode::OperatorScopedKeys];
 /// In both, as they are meant to be used.
@@ -66,7 +68,9 @@ scenarios! {
     "`allowed_accounts` leaves other accounts to the server": CONFIGURATION, without::allowed_accounts;
     "a client without a credential is asked about in spite of `no_auth_user`":
         CONFIGURATION, without::no_auth_user;
-    "the same if it does not begin with CONNECT": CONFIGURATION, without::no_auth_user_before_connect;
+    "one whose `no_auth_user` is in an account outside `allowed_accounts` is not":
+        CONFIGURATION, without::no_auth_user_elsewhere;
+    "it is asked about if it does not begin with CONNECT": CONFIGURATION, without::no_auth_user_before_connect;
     "a verified certificate alone is a credential": BOTH, certificate::alone;
     "the same over WebSocket, where a password over TLS is one, too": BOTH, certificate::over_websocket;
     "a CONNECT line beyond `max_control_line` never reaches Callgate": BOTH, control_line::too_long;
@@ -79,6 +83,8 @@ scenarios! {
     "answers for others, from the past or by strangers are refused": BOTH, answers::misdirected;
     "logins and refusals are told in the system account": BOTH, events::told;
     "a session ends with its user JWT": BOTH, lifetime::session_ends;
+    "the service's own sessions end as their entry says": BOTH, lifetime::entry_ends;
+    "a session that began without CONNECT ends as well": CONFIGURATION, lifetime::ends_without_connect;
     "a decision that comes too late is not answered": BOTH, lifetime::late_decision;
     "an unknown or not allowed account is refused, and the server's log names it":
         BOTH, accounts::not_allowed;
@@ -88,10 +94,11 @@ scenarios! {
         SCOPED, scopes::swapped;
     "a tag fills the template of a scoped key, and one that would widen it is refused":
         SCOPED, scopes::tags;
-    "a callout for any account places users in each": OPERATOR, accounts::any;
+    "a callout for any account places users in each": SEVERAL, accounts::any;
     "nobody gets in with a sentinel alone": OPERATOR, sentinel::alone;
     "a sentinel whose key is another's gets nobody in, and the server survives":
         OPERATOR, sentinel::mismatched;
+    "the same over a leaf node": OPERATOR, sentinel::mismatched_leaf;
     "clients without credentials get the default sentinel": OPERATOR, sentinel::by_default;
     "operator mode refuses an `auth_callout` block": OPERATOR, start::no_block_in_operator_mode;
     "configuration mode refuses JWT cookies": CONFIGURATION, start::no_jwt_cookie;

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     clients::{Login, options, user_info},
+    gate::Gate,
     mode::Mode,
     report::Outcome,
     site::{Pair, Site, Variation},
@@ -69,10 +70,12 @@ pub(super) async fn any(mode: Mode, version: Version) -> Outcome {
     let variation = Variation { allowed_accounts: Some(vec!["*"]), ..Variation::default() };
     let site = Site::new(mode, version, &variation);
     let server = server(&site, version, "").await;
-    let _gate = Library::start(&site, &server, by_name).await;
-    let login = Login::password("alice", "alice");
-    let client = options(&site, &login).connect(server.url()).await.expect("alice is in");
-    let info = user_info(&client).await.expect("an answer");
-    assert_eq!((info.user.as_str(), &info.account), ("alice", &site.accounts["APP"]));
-    Outcome::passed(["`*` in the callout account's allowed accounts"])
+    let _gate = Gate::start(&site, &[&server]).await;
+    for (user, account) in [("alice", "APP"), ("dave", "OTHER")] {
+        let login = Login::password(user, user);
+        let client = options(&site, &login).connect(server.url()).await.expect(user);
+        let info = user_info(&client).await.expect("an answer");
+        assert_eq!((info.user.as_str(), &info.account), (user, &site.accounts[account]));
+    }
+    Outcome::passed(["`*` in the callout account's allowed accounts: APP", "OTHER"])
 }

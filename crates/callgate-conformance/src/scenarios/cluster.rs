@@ -1,12 +1,11 @@
 //! A cluster of three servers, a leaf node, and three replicas of the service.
 
-use async_nats::ConnectOptions;
 use callgate_testkit::{NatsServer, eventually, nats_server::Version, wait::PATIENCE};
 use futures_util::StreamExt;
 
 use super::plain;
 use crate::{
-    clients::{Login, options, user_info},
+    clients::{Login, leaf, options, user_info},
     gate::Gate,
     mode::Mode,
     report::Outcome,
@@ -53,7 +52,18 @@ impl Cluster {
             let info = user_info(&client).await.expect("an answer");
             assert_eq!(info.account, self.site.accounts["APP"]);
             assert!(self.login(server, "late").await.is_none(), "late is over");
+            if self.site.mode.has_scopes() {
+                let client = self.login(server, "rita").await.expect("rita is in");
+                let info = user_info(&client).await.expect("an answer");
+                assert_eq!(info.hears(), ["_INBOX.>", "rita.>"], "by the scoped key's template");
+            }
         }
+    }
+
+    /// How many logins [`Cluster::holds`] makes.
+    fn logins(&self) -> usize {
+        let each = if self.site.mode.has_scopes() { 3 } else { 2 };
+        each * self.servers.len()
     }
 }
 
@@ -65,8 +75,9 @@ pub(super) async fn survives(mode: Mode, version: Version) -> Outcome {
     }
     cluster.holds().await;
     let decided: usize = gates.iter().map(|gate| gate.decisions().len()).sum();
-    assert_eq!(decided, 6, "each login is decided exactly once");
-    let leaf = leaf_of(&cluster, version).await;
+    assert_eq!(decided, cluster.logins(), "each login is decided exactly once");
+    let login = [Login::password("only-leafnode", "only-leafnode")];
+    let leaf = leaf::leaf_node(&cluster.site, version, &cluster.servers[1], &login).await;
     reaches(&cluster, &leaf).await;
     // An unrestricted leaf node also answers `$SYS.REQ.USER.INFO` for its account, with its own view.
     drop(leaf);
@@ -84,29 +95,12 @@ pub(super) async fn survives(mode: Mode, version: Version) -> Outcome {
     ])
 }
 
-async fn leaf_of(cluster: &Cluster, version: Version) -> NatsServer {
-    let sentinel = cluster.site.sentinel.as_ref().map(|sentinel| sentinel.credentials.as_str());
-    let credentials = sentinel.map(|_| ", credentials: \"{{dir}}/sentinel.creds\"");
-    let config = format!(
-        "server_name: leaf\nleafnodes {{ remotes: [ {{\n\
-         url: \"nats://only-leafnode:only-leafnode@127.0.0.1:{}\"{} }} ] }}",
-        cluster.servers[1].leaf_port(),
-        credentials.unwrap_or_default()
-    );
-    NatsServer::builder()
-        .version(&version.to_string())
-        .file("sentinel.creds", sentinel.unwrap_or_default())
-        .config(&config)
-        .start()
-        .await
-}
-
 /// From behind the leaf node to a client at another server of the cluster.
 async fn reaches(cluster: &Cluster, leaf: &NatsServer) {
     let alice = cluster.login(2, "alice").await.expect("alice is in");
     let mut inbox = alice.subscribe("from.the.leaf").await.expect("a subscription");
     alice.flush().await.expect("a connection");
-    let behind = ConnectOptions::new().connect(leaf.url()).await.expect("a plain server");
+    let behind = leaf::behind(leaf, 0).await;
     eventually("a message from behind the leaf node", PATIENCE, async || {
         behind.publish("from.the.leaf", "".into()).await.expect("a connection");
         behind.flush().await.expect("a connection");

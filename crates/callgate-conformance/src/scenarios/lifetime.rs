@@ -1,15 +1,28 @@
 //! When things end.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::Event;
 use callgate::{Refusal, User, decision::Reason, request::AuthRequest};
-use callgate_testkit::{eventually, nats_server::Version, wait::PATIENCE};
+use callgate_testkit::{NatsServer, eventually, nats_server::Version, wait::PATIENCE};
+use serde_json::json;
 use tokio::{sync::mpsc, time::timeout};
 
-use super::{library::Library, server};
+use super::{
+    hand::Hand,
+    library::Library,
+    server,
+    without::{line, pinging},
+};
 use crate::{
-    clients::{Login, options},
+    clients::{Login, options, user_info},
+    gate::Gate,
     mode::Mode,
     report::Outcome,
     site::{Site, Variation},
@@ -22,9 +35,30 @@ pub(super) async fn session_ends(mode: Mode, version: Version) -> Outcome {
         Ok(User::in_account("APP").named("short").unrestricted().expires_in(Duration::from_secs(2)))
     })
     .await;
-    let (sender, mut events) = mpsc::unbounded_channel();
     let login = Login::password("short", "x");
-    let _client = options(&site, &login)
+    told_of_the_end(&site, &server, &login).await;
+    Outcome::passed(["the client is told `User Authentication Expired`"])
+}
+
+/// By the `expires_after` of an entry of the users file.
+pub(super) async fn entry_ends(mode: Mode, version: Version) -> Outcome {
+    let site = Site::new(mode, version, &Variation::default());
+    let server = server(&site, version, "").await;
+    let _gate = Gate::start(&site, &[&server]).await;
+    let alice = options(&site, &Login::password("alice", "alice"));
+    let alice = alice.connect(server.url()).await.expect("alice is in");
+    told_of_the_end(&site, &server, &Login::password("short", "short")).await;
+    user_info(&alice).await.expect("another's session goes on");
+    Outcome::passed([
+        "the client is told `User Authentication Expired`",
+        "another's session goes on",
+    ])
+}
+
+/// Logs in, and is told that the session is over.
+async fn told_of_the_end(site: &Site, server: &NatsServer, login: &Login) {
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let _client = options(site, login)
         .event_callback(move |event| {
             let _ = sender.send(event);
             std::future::ready(())
@@ -42,7 +76,36 @@ pub(super) async fn session_ends(mode: Mode, version: Version) -> Outcome {
     };
     let told = timeout(PATIENCE, told).await.expect("the end of the session");
     assert!(told.to_lowercase().contains("user authentication expired"), "{told}");
-    Outcome::passed(["the client is told `User Authentication Expired`"])
+}
+
+/// With `no_auth_user` a client may say something else first, and is asked about by some lines.
+pub(super) async fn ends_without_connect(mode: Mode, version: Version) -> Outcome {
+    let mut site = Site::new(mode, version, &Variation::default());
+    let guest = "{ user: guest, password: g }, { user: watch-APP";
+    site.server = site.server.replace("{ user: watch-APP", guest);
+    let server = server(&site, version, "no_auth_user: guest").await;
+    let asked = Arc::new(AtomicBool::new(false));
+    let was_asked = Arc::clone(&asked);
+    let _hand = Hand::start(&site, &server, move |asked| {
+        was_asked.store(true, Ordering::SeqCst);
+        let mut user = asked.user(&json!({}));
+        user["exp"] = json!(asked.claims["iat"].as_i64().expect("a time") + 2);
+        asked.sealed(&asked.answer(&asked.signed(&user)))
+    })
+    .await;
+    let (mut stream, answer) = pinging(&server).await;
+    assert!(answer.starts_with("PONG"), "{answer}");
+    if !asked.load(Ordering::SeqCst) {
+        return Outcome::absent("this line lets such a client in as `no_auth_user` without asking");
+    }
+    let told = loop {
+        let line = line(&mut stream).await;
+        if line.is_empty() || line.starts_with("-ERR") {
+            break line;
+        }
+    };
+    assert!(told.contains("User Authentication Expired"), "{told}");
+    Outcome::passed(["it is let in", "it is told `User Authentication Expired`"])
 }
 
 pub(super) async fn late_decision(mode: Mode, version: Version) -> Outcome {

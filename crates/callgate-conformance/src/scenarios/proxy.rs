@@ -1,5 +1,6 @@
 //! Users that must come through a proxy, which are refused by the server if they do not.
 
+use callgate::decision::Reason;
 use callgate_testkit::nats_server::Version;
 use serde_json::json;
 
@@ -22,14 +23,21 @@ pub(super) async fn in_configuration(mode: Mode, version: Version) -> Outcome {
     let mut site = Site::new(mode, version, &Variation::default());
     site.server = site.server.replace(
         "{ user: watch-APP",
-        "{ user: far, password: far, proxy_required: true }, { user: watch-APP",
+        "{ user: far, password: far, proxy_required: true }, { user: near, password: n }, { user: watch-APP",
     );
-    let server = server(&site, version, "").await;
+    let mut server = server(&site, version, "").await;
     let gate = Library::start(&site, &server, by_name).await;
-    let far = Login::password("far", "far");
-    assert!(options(&site, &far).connect(server.url()).await.is_err());
-    assert_eq!(gate.reasons().len(), 1, "Callgate admits, and the server refuses all the same");
-    Outcome::passed(["the server's own configuration holds beside the callout"])
+    let connect =
+        async |user: &str| options(&site, &Login::password(user, user)).connect(server.url()).await;
+    connect("near").await.expect("one that may come without a proxy");
+    assert!(connect("far").await.is_err());
+    assert_eq!(gate.reasons(), [Reason::Admitted; 2], "the server refuses all the same");
+    server.wait_for_log("Proxy connection required").await;
+    Outcome::passed([
+        "the server's own configuration holds beside the callout",
+        "the server's log says why",
+        "another user of that configuration is let in",
+    ])
 }
 
 /// Nothing that Callgate writes; shown so that we know what the claim is worth.

@@ -2,16 +2,15 @@
 
 use async_nats::ConnectOptions;
 use callgate::{decision::Reason, keys::KeyKind, operator::credentials};
-use callgate_testkit::nats_server::Version;
+use callgate_testkit::{eventually, nats_server::Version, wait::PATIENCE};
 
 use super::{
     library::{Library, by_name},
     server,
 };
 use crate::{
-    clients::{Login, options, user_info},
+    clients::{Login, leaf, options, user_info},
     mode::Mode,
-    observers,
     report::Outcome,
     site::{Fixed, Pair, Site, Variation, knows_default_sentinel},
 };
@@ -25,24 +24,73 @@ pub(super) async fn alone(mode: Mode, version: Version) -> Outcome {
     Outcome::passed(["the sentinel is no credential"])
 }
 
-/// The JWT of the callout's own user with somebody else's key: it must neither pass nor crash.
+/// Credentials with this JWT, and a key that is not its.
+fn forged(jwt: &str) -> String {
+    credentials(jwt, &Pair::generate(KeyKind::User).key().seed()).expose().to_owned()
+}
+
+/// A sentinel that has to prove its key and cannot: it must neither lead to the callout nor crash. The
+/// same with the callout's own user, who is not asked about at all.
 pub(super) async fn mismatched(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &Variation::default());
     let server = server(&site, version, "").await;
     let gate = Library::start(&site, &server, by_name).await;
-    let Fixed::Credentials(text) = &site.callout else { panic!("operator mode has credentials") };
-    let jwt = text.lines().find(|line| line.starts_with("eyJ")).expect("a JWT");
-    let forged = credentials(jwt, &Pair::generate(KeyKind::User).key().seed());
-    let options = ConnectOptions::with_credentials(forged.expose()).expect("credentials");
-    // 2.10 pings such a client while it waits for an answer, which a client may take for a welcome.
-    let served = match options.connect(server.url()).await {
-        Ok(client) => user_info(&client).await.is_some(),
-        Err(_) => false,
+    let Fixed::Credentials(callout) = &site.callout else { panic!("operator mode has them") };
+    let own = callout.lines().find(|line| line.starts_with("eyJ")).expect("a JWT");
+    let sentinel = site.sentinel.as_ref().expect("operator mode has one");
+    let connect = async |jwt: &str| {
+        let options = ConnectOptions::with_credentials(&forged(jwt)).expect("credentials");
+        let options = options.user_and_password("alice".to_owned(), "alice".to_owned());
+        // 2.10 pings such a client while it waits for an answer, which a client may take for a welcome.
+        user_info(&options.connect(server.url()).await.ok()?).await
     };
-    assert!(!served);
-    assert!(!gate.reasons().contains(&Reason::Admitted));
-    observers::connect(&site.system, &server).await;
-    Outcome::passed(["it is refused", "the server still serves"])
+    for jwt in [&sentinel.keyed, own] {
+        assert!(connect(jwt).await.is_none());
+    }
+    assert_eq!(gate.reasons(), [], "nobody was asked");
+    let info = connect(&sentinel.jwt).await.expect("a bearer needs no key");
+    assert_eq!(info.account, site.accounts["APP"]);
+    assert_eq!(gate.reasons(), [Reason::Admitted]);
+    Outcome::passed([
+        "a sentinel that is no bearer is refused, and nobody is asked",
+        "the callout's own user, too",
+        "a bearer needs no key: what it presents beside is judged",
+        "the server still serves",
+    ])
+}
+
+/// nats-server issue 7841.
+pub(super) async fn mismatched_leaf(mode: Mode, version: Version) -> Outcome {
+    let site = Site::new(mode, version, &Variation::default());
+    let leafs = "leafnodes { listen: \"127.0.0.1:{{leaf_port}}\" }";
+    let server = server(&site, version, leafs).await;
+    let gate = Library::start(&site, &server, by_name).await;
+    let sentinel = site.sentinel.as_ref().expect("operator mode has one");
+    let login = [Login::password("alice", "alice")];
+    let present =
+        async |jwt: &str| leaf::leaf_node_with(Some(&forged(jwt)), version, &server, &login).await;
+    present(&sentinel.jwt).await.wait_for_log(leaf::REFUSED).await;
+    assert_eq!(gate.reasons(), [Reason::ConnectionTypeNotAllowed], "a bearer is asked about");
+    let mut leaf = present(&sentinel.keyed).await;
+    if version.minor < 12 {
+        eventually("the end of the server", PATIENCE, async || {
+            server.log().contains("SIGSEGV").then_some(())
+        })
+        .await;
+        assert_eq!(gate.reasons().len(), 1, "nobody was asked");
+        return Outcome::absent(
+            "this line crashes, unless the sentinel is a bearer, and Callgate is not asked (nats-server \
+             issue 7841): let no stranger reach a leaf node listener",
+        );
+    }
+    leaf.wait_for_log(leaf::REFUSED).await;
+    assert_eq!(leaf::up(&site, &server).await, [""; 0]);
+    assert_eq!(gate.reasons().len(), 1, "nobody was asked");
+    Outcome::passed([
+        "a bearer needs no key: what it presents beside is judged",
+        "a sentinel that is no bearer is refused, and nobody is asked",
+        "the server still serves",
+    ])
 }
 
 pub(super) async fn by_default(mode: Mode, version: Version) -> Outcome {

@@ -1,5 +1,6 @@
 //! Clients that the server decides about by itself, and those that it must not.
 
+use callgate::decision::Reason;
 use callgate_testkit::{NatsServer, nats_server::Version, wait::PATIENCE};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -75,15 +76,50 @@ pub(super) async fn no_auth_user(mode: Mode, version: Version) -> Outcome {
     Outcome::passed(["it is asked about, and refused"])
 }
 
+/// The account of `no_auth_user` is the server's own business.
+pub(super) async fn no_auth_user_elsewhere(mode: Mode, version: Version) -> Outcome {
+    if version.minor < 11 {
+        return Outcome::absent("`auth_callout.allowed_accounts` came with 2.11");
+    }
+    let variation = Variation { allowed_accounts: Some(vec!["APP"]), ..Variation::default() };
+    let mut site = Site::new(mode, version, &variation);
+    let guest = "{ user: guest, password: g }, { user: watch-OTHER";
+    site.server = site.server.replace("{ user: watch-OTHER", guest);
+    let server = server(&site, version, "no_auth_user: guest").await;
+    let gate = Library::start(&site, &server, by_name).await;
+    let connect = async |login: Login| options(&site, &login).connect(server.url()).await;
+    let guest = connect(Login::default()).await.expect("without a credential it is the guest");
+    assert_eq!(user_info(&guest).await.expect("an answer").account, "OTHER");
+    assert_eq!(gate.reasons(), [], "nobody was asked");
+    assert!(connect(Login::password("alice", "wrong")).await.is_err());
+    connect(Login::password("alice", "alice")).await.expect("the callout's user");
+    assert_eq!(gate.reasons(), [Reason::BadPassword, Reason::Admitted]);
+    Outcome::passed([
+        "a client without a credential is the guest",
+        "one with a credential is asked about",
+    ])
+}
+
+/// A client that sends PING before CONNECT, and what the server says to it.
+pub(super) async fn pinging(server: &NatsServer) -> (BufReader<TcpStream>, String) {
+    let stream = TcpStream::connect(("127.0.0.1", server.port())).await.expect("a server");
+    let mut stream = BufReader::new(stream);
+    line(&mut stream).await;
+    stream.write_all(b"PING\r\n").await.expect("a connection");
+    let answer = line(&mut stream).await;
+    (stream, answer)
+}
+
+/// The next line; nothing at the end.
+pub(super) async fn line(stream: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    timeout(PATIENCE, stream.read_line(&mut line)).await.expect("in time").expect("a line");
+    line
+}
+
 pub(super) async fn no_auth_user_before_connect(mode: Mode, version: Version) -> Outcome {
     let (server, gate, _site) = with_no_auth_user(mode, version).await;
-    let mut stream =
-        BufReader::new(TcpStream::connect(("127.0.0.1", server.port())).await.expect("a server"));
-    let mut line = String::new();
-    stream.read_line(&mut line).await.expect("INFO");
-    stream.write_all(b"PING\r\n").await.expect("a connection");
-    line.clear();
-    timeout(PATIENCE, stream.read_line(&mut line)).await.expect("an answer").expect("a line");
+    let (_stream, line) = pinging(&server).await;
     if line.starts_with("PONG") {
         assert_eq!(gate.reasons(), [], "let in although it was asked about");
         return Outcome::absent(

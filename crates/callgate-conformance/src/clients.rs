@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{environment::Environment, gate::Logged, observers::Arrived, transport::Transport};
 
 pub use native::{Info, options, user_info};
-pub use scripted::{Outcome, Script, run as run_script};
+pub use scripted::{Outcome, Script, Task, run as run_script};
 
 /// What a client presents.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -2,44 +2,100 @@
 //! line begins to enforce one of these, its scenario fails, and we know.
 
 use async_nats::Client;
-use callgate_testkit::{NatsServer, nats_server::Version};
+use callgate_testkit::{NatsServer, eventually, nats_server::Version, wait::PATIENCE};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use super::{hand::Hand, server};
+use super::hand::Hand;
 use crate::{
-    clients::{Login, options},
+    certificates::Certificates,
+    clients::{Login, Script, Task, leaf, options, run_script},
+    environment,
     mode::Mode,
     report::Outcome,
     site::{Site, Variation},
+    transport::Transport,
 };
 
-async fn admitted_with(mode: Mode, version: Version, more: Value) -> (Client, NatsServer, Hand) {
-    let site = Site::new(mode, version, &Variation::default());
-    let server = server(&site, version, "").await;
-    let hand = Hand::start(&site, &server, move |asked| asked.admit(&more)).await;
-    let login = Login::password("anybody", "x");
-    let connected = options(&site, &login).connect(server.url()).await;
-    let client = connected.unwrap_or_else(|error| {
-        panic!("nats-server {version} now enforces this, so Callgate could leave it: {error}")
-    });
-    (client, server, hand)
+/// A server that listens in every way, and a callout that admits with `more` in the user's claims.
+struct Admitting {
+    site: Site,
+    version: Version,
+    server: NatsServer,
+    _hand: Hand,
+}
+
+impl Admitting {
+    async fn start(mode: Mode, version: Version, more: Value) -> Self {
+        let site = Site::new(mode, version, &Variation::default());
+        let server = environment::server(&site, version, &Certificates::generate()).await;
+        let hand = Hand::start(&site, &server, move |asked| asked.admit(&more)).await;
+        Self { site, version, server, _hand: hand }
+    }
+
+    async fn native(&self, url: String) -> Client {
+        options(&self.site, &anybody()).connect(url).await.unwrap_or_else(|error| {
+            panic!("{} now enforces this, so Callgate could leave it: {error}", self.version)
+        })
+    }
+
+    /// Everybody is let in, whatever the kind of connection; says which.
+    async fn every_kind(&self) -> Vec<&'static str> {
+        self.native(self.server.url()).await;
+        self.native(self.server.websocket_url()).await;
+        let mut kinds = vec!["a client over TCP is let in", "over WebSocket"];
+        if Transport::Mqtt.absence(self.site.mode, self.version).is_none() {
+            let told = run_script(Script::Python, &[self.mqtt()]).await;
+            assert!(told[0].connected, "{} now enforces this: {told:?}", self.version);
+            kinds.push("over MQTT");
+        }
+        let leaf = leaf::leaf_node(&self.site, self.version, &self.server, &[anybody()]).await;
+        let app = [self.site.accounts["APP"].clone()];
+        let is_up = async || (leaf::up(&self.site, &self.server).await == app).then_some(());
+        eventually("a leaf node that is let in", PATIENCE, is_up).await;
+        drop(leaf);
+        kinds.push("as a leaf node");
+        kinds
+    }
+
+    fn mqtt(&self) -> Task {
+        Task {
+            way: "mqtt",
+            url: format!("127.0.0.1:{}", self.server.mqtt_port()),
+            login: anybody(),
+            sentinel: None,
+            cookies: Vec::new(),
+            publish: vec!["any.subject".to_owned()],
+        }
+    }
+}
+
+fn anybody() -> Login {
+    Login::password("anybody", "x")
 }
 
 pub(super) async fn source(mode: Mode, version: Version) -> Outcome {
     // Nobody comes from there (RFC 5737).
-    admitted_with(mode, version, json!({ "src": ["192.0.2.0/24"] })).await;
-    Outcome::passed(["a client from elsewhere is let in"])
+    let more = json!({ "src": ["192.0.2.0/24"] });
+    Outcome::passed(Admitting::start(mode, version, more).await.every_kind().await)
 }
 
 pub(super) async fn connection_types(mode: Mode, version: Version) -> Outcome {
-    admitted_with(mode, version, json!({ "allowed_connection_types": ["MQTT"] })).await;
-    Outcome::passed(["a TCP client is let in as one that may only speak MQTT"])
+    // A kind that nobody here has.
+    let more = json!({ "allowed_connection_types": ["LEAFNODE_WS"] });
+    Outcome::passed(Admitting::start(mode, version, more).await.every_kind().await)
 }
 
 pub(super) async fn limits(mode: Mode, version: Version) -> Outcome {
     let more = json!({ "subs": 1, "payload": 4, "data": 4 });
-    let (client, _server, _hand) = admitted_with(mode, version, more).await;
+    let callout = Admitting::start(mode, version, more).await;
+    for url in [callout.server.url(), callout.server.websocket_url()] {
+        is_not_limited(&callout.native(url).await).await;
+    }
+    Outcome::passed(["subscriptions", "payload", "data", "over TCP and over WebSocket"])
+}
+
+async fn is_not_limited(client: &Client) {
     let mut received = Vec::new();
     for subject in ["one", "two", "three"] {
         received.push(client.subscribe(subject).await.expect("a connection"));
@@ -48,9 +104,8 @@ pub(super) async fn limits(mode: Mode, version: Version) -> Outcome {
         client.publish(subject, "more than four bytes".into()).await.expect("a connection");
     }
     for subscriber in &mut received {
-        let message = tokio::time::timeout(callgate_testkit::wait::PATIENCE, subscriber.next());
+        let message = tokio::time::timeout(PATIENCE, subscriber.next());
         let message = message.await.expect("nats-server now enforces a limit");
         assert!(message.is_some(), "nats-server now enforces a limit");
     }
-    Outcome::passed(["subscriptions", "payload", "data"])
 }

@@ -45,7 +45,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
             let whose = Whose::Role(&role.name);
             self.add_allows(&mut union, &role.publish.allow, &role.subscribe.allow, whose)?;
             self.add_denies(&mut union, &role.publish.deny, &role.subscribe.deny, whose)?;
-            self.add_responses(&mut union.responses, role.responses, &role.name);
+            self.add_responses(&mut union.responses, role.responses, whose);
         }
         if let Some(own) = &found.own {
             self.add_own(&mut union, own);
@@ -128,7 +128,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
             self.tell("subscribe", "allow", rule, from);
             union.subscribe.allow.insert(rule.clone());
         }
-        self.add_responses(&mut union.responses, own.responses, "the entry");
+        self.add_responses(&mut union.responses, own.responses, Whose::Entry);
     }
 
     /// What an identity's own source denies stays denied, whatever became of its allows.
@@ -159,14 +159,14 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         self.add_denies(union, &publish.deny, &subscribe.deny, Whose::Entry)
     }
 
-    fn add_responses(&mut self, into: &mut Option<Responses>, more: Option<Responses>, from: &str) {
+    fn add_responses(
+        &mut self,
+        into: &mut Option<Responses>,
+        more: Option<Responses>,
+        whose: Whose<'_>,
+    ) {
         let Some(more) = more else { return };
-        self.trace.note(|| Step::Permission {
-            side: "responses",
-            kind: "allow",
-            rule: more.to_string(),
-            from: from.to_owned(),
-        });
+        self.tell("responses", "allow", &more, || whose.to_string());
         *into = Some(into.map_or(more, |known| known.narrowest(more)));
     }
 

@@ -164,4 +164,6 @@ fn responses_that_are_no_boundary_are_told() {
     let (_, explanation) = policy.explain(&scene.question("idp", &identity));
     let told = |step: &Step| matches!(step, Step::Remark { text } if text.contains("no boundary"));
     assert!(explanation.steps.iter().any(told));
+    let given = |step: &Step| matches!(step, Step::Permission { side: "responses", from, .. } if from == "role `one`");
+    assert!(explanation.steps.iter().any(given), "{explanation:?}");
 }

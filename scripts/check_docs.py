@@ -6,6 +6,7 @@
 - every relative link leads to a file, and to a heading where it names one;
 - every whole configuration (a ```toml block that begins with `# callgate.toml`) passes `callgate check`,
   with files made up for what it names (only with CALLGATE, the binary);
+- what a page says that `callgate explain` and `callgate check` print of its configuration is printed (likewise);
 - every reason has a row in docs/troubleshooting.md, every metric one in docs/operations.md, every command a section
   in docs/commands.md, and none of them has one too many.
 """
@@ -15,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import doc_outputs
 
 ROOT = Path(__file__).resolve().parent.parent
 CRATES = ROOT / "crates"
@@ -32,9 +35,11 @@ def pages():
 
 def main(arguments):
     faults = [*broken_links(), *reasons(), *metrics(), *commands()]
+    arguments = [str(Path(argument).resolve()) for argument in arguments]
     configurations = [(page, text) for page in pages() for text in TOML.findall(page.read_text())]
     if arguments:
         faults += [fault for page, text in configurations for fault in check(arguments[0], page, text)]
+        faults += [fault for page in pages() for fault in outputs(arguments[0], page)]
     for fault in faults:
         print(f"check_docs: {fault}", file=sys.stderr)
     checked = f"{len(configurations)} configurations" if arguments else "no configurations (no binary was given)"
@@ -116,12 +121,22 @@ def check(callgate, page, text):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "callgate.toml").write_text(text)
-        for name in sorted({first or second for first, second in FILE_KEY.findall(text)}):
-            make_up(callgate, folder / name, text)
+        make_up_all(callgate, folder, text)
         command = [callgate, "check", "--config", str(folder / "callgate.toml")]
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if result.returncode != 0:
             yield f"{where}: this configuration does not pass:\n{result.stdout.rstrip()}"
+
+
+def outputs(callgate, page):
+    text = page.read_text()
+    for line, what in doc_outputs.quoted(callgate, text, TOML.findall(text), make_up_all):
+        yield f"{page.relative_to(ROOT)}:{line}: {what}"
+
+
+def make_up_all(callgate, folder, text):
+    for name in sorted({first or second for first, second in FILE_KEY.findall(text)}):
+        make_up(callgate, folder / name, text)
 
 
 def make_up(callgate, path, text):

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Causes of one reason that have a minute each; what is more than these shares one. There are
 /// fewer, unless somebody makes them up.
-const CAUSES: usize = 8;
+const CAUSES: usize = 32;
 /// The words of a cause: no more, because what comes then differs from request to request.
 const WORDS: usize = 6;
 

@@ -27,6 +27,12 @@ pub trait Kind: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether, by this table, a password that it does not know is refused, so that nobody after it
+    /// is ever asked for one.
+    fn ends_passwords(&self, _table: &serde_json::Value) -> bool {
+        false
+    }
+
     /// Public nkeys that sign tokens by this table. A key that does must not be one to log in
     /// with, because logging in signs whatever the server chooses. Malformed ones are left out:
     /// [`Kind::build`] reports them.
@@ -75,8 +81,13 @@ pub struct BuildContext {
     pub trusted_proxies: Arc<[IpNet]>,
     /// Counts configurations, so that what was remembered under one never serves another.
     pub generation: u64,
+    /// Whether another authenticator follows in the list.
+    pub is_followed: bool,
     /// Whether an authenticator further down the list takes passwords.
     pub passwords_taken_later: bool,
+    /// The name of an authenticator before this one that lets no password through
+    /// ([`Kind::ends_passwords`]).
+    pub passwords_end_at: Option<Arc<str>>,
     /// Keys that sign tokens ([`Kind::token_keys`] of all authenticators).
     pub token_keys: Arc<BTreeSet<String>>,
     /// Whether to watch files and fetch keys in the background; `check` and `explain` do not.
@@ -100,7 +111,9 @@ impl BuildContext {
             cache: CacheSettings::default(),
             trusted_proxies: Arc::from([]),
             generation: 0,
+            is_followed: false,
             passwords_taken_later: false,
+            passwords_end_at: None,
             token_keys: Arc::default(),
             background: false,
             observer: Arc::new(Nobody),

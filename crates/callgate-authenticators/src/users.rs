@@ -44,6 +44,10 @@ impl Kind for Users {
         true
     }
 
+    fn ends_passwords(&self, table: &serde_json::Value) -> bool {
+        table.get("fall_through") != Some(&true.into())
+    }
+
     fn build(&self, context: &BuildContext, table: Table<'_>) -> Option<Arc<dyn Authenticator>> {
         let settings = Settings::read(context, table)?;
         Some(Arc::new(UsersFile::start(context.clone(), settings)))
@@ -63,10 +67,15 @@ impl Settings {
     fn read(context: &BuildContext, mut table: Table<'_>) -> Option<Self> {
         let shown_path = table.required_string("file");
         let fall_through = table.boolean("fall_through").unwrap_or(false);
-        if fall_through && !context.passwords_taken_later {
+        if fall_through && !context.is_followed {
             table.fault(
                 "fall_through",
-                "no later authenticator takes passwords, so there is nothing to fall through to",
+                "no authenticator follows, so there is nothing to fall through to",
+            );
+        } else if fall_through && !context.passwords_taken_later {
+            table.warn(
+                "fall_through",
+                "no later authenticator takes passwords: an unknown user name is refused all the same",
             );
         }
         let (report, key) = (table.report(), table.path_of("file"));
@@ -154,7 +163,9 @@ impl Inner {
         password: &Secret,
     ) -> Result<&'t Entry, Decline> {
         let entry = users.by_name(user);
-        if entry.is_none() && self.fall_through {
+        let passed_on = entry.is_none() && self.fall_through;
+        // Whoever takes passwords later lets the unknown pay there.
+        if passed_on && self.context.passwords_taken_later {
             return Err(Decline::NotMine);
         }
         let name = &self.context.name;
@@ -167,6 +178,7 @@ impl Inner {
                 Reason::BadPassword,
                 format!("the password of `{}` is another", user.escape_debug()),
             )),
+            None if passed_on => Err(Decline::NotMine),
             None => Err(Decline::rejected(
                 Reason::UnknownUser,
                 format!("`{}` is not in {}", user.escape_debug(), self.shown_path),

@@ -282,14 +282,22 @@ impl ChainBuilder<'_> {
         let token_keys: Arc<BTreeSet<String>> = Arc::new(token_keys);
         let (mut links, mut firsts) = (Vec::new(), Firsts::default());
         let mut complete = true;
+        let mut passwords_end_at = None;
         for (index, AuthenticatorEntry { policy, make }) in entries.into_iter().enumerate() {
             let Some(Make { timeout, required, kind, table, raw }) = make else {
                 complete = false;
                 continue;
             };
-            let later = passwords.iter().skip(index + 1).any(|takes| *takes);
-            let context =
-                self.context(&policy.name, timeout, required, later, Arc::clone(&token_keys));
+            let later = passwords.get(index + 1..).unwrap_or_default();
+            let context = callgate_authenticators::kind::BuildContext {
+                is_followed: !later.is_empty(),
+                passwords_taken_later: later.contains(&true),
+                passwords_end_at: passwords_end_at.clone(),
+                ..self.context(&policy.name, timeout, required, Arc::clone(&token_keys))
+            };
+            if kind.ends_passwords(&raw) {
+                passwords_end_at.get_or_insert_with(|| Arc::clone(&context.name));
+            }
             let (report, path) = (table.report(), table.path().to_owned());
             let place = Place { path, name: policy.name.clone(), kind: kind.name() };
             firsts.keys(kind.token_keys(&raw), &place, report);
@@ -311,7 +319,6 @@ impl ChainBuilder<'_> {
         name: &str,
         timeout: Duration,
         required: bool,
-        passwords_taken_later: bool,
         token_keys: Arc<BTreeSet<String>>,
     ) -> callgate_authenticators::kind::BuildContext {
         callgate_authenticators::kind::BuildContext {
@@ -326,10 +333,12 @@ impl ChainBuilder<'_> {
             cache: self.cache,
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             generation: self.surroundings.generation,
-            passwords_taken_later,
             token_keys,
             background: self.background,
             observer: Arc::clone(&self.surroundings.observer),
+            is_followed: false,
+            passwords_taken_later: false,
+            passwords_end_at: None,
         }
     }
 }

@@ -163,6 +163,12 @@ impl PasswordPool {
         self.state.arrived.notify_one();
     }
 
+    /// True if there was ever work for it.
+    #[cfg(test)]
+    pub(crate) fn is_started(&self) -> bool {
+        self.started.get().is_some()
+    }
+
     /// As if each piece of work took this long of late.
     #[cfg(test)]
     pub(super) fn at_pace(self, pace: Duration) -> Self {

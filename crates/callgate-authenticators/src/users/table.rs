@@ -57,6 +57,7 @@ impl UserTable {
         };
         let prefix = format!("{shown_path}: ");
         let table = Self::read(Table::root(&document, &prefix, report, &context.sources), context);
+        warn_of_unasked(&table, shown_path, context, report);
         warn_of_modes(&table, path, shown_path, report);
         (report.fault_count() == before).then_some(table)
     }
@@ -169,6 +170,21 @@ fn describe(shown_path: &str, error: &DocumentError) -> String {
     match error {
         DocumentError::Syntax(what) => format!("`{shown_path}`: {what}"),
         DocumentError::Extension(_) | DocumentError::Source(_) => error.to_string(),
+    }
+}
+
+/// Passwords that nobody ever compares.
+fn warn_of_unasked(table: &UserTable, shown_path: &str, context: &BuildContext, report: &Report) {
+    let Some(end) = &context.passwords_end_at else { return };
+    if table.entries().any(|entry| entry.password.is_some()) {
+        let end = end.escape_debug();
+        report.warn(
+            shown_path,
+            format!(
+                "its passwords are never asked for, because `{end}` before it refuses every name that it \
+                 does not know: set `fall_through = true` there"
+            ),
+        );
     }
 }
 

@@ -146,3 +146,21 @@ fn a_key_that_signs_service_tokens_cannot_log_in() {
     let faults = build_from(TABLE, &context).1;
     assert!(faults[0].contains("also signs service tokens"), "{faults:?}");
 }
+
+#[test]
+fn passwords_behind_a_table_that_passes_none_on_are_warned_about() {
+    for (users, expected) in
+        [(r#"{ "a": { "pass": "x" } }"#, 1), (r#"{ "a": { "token": "x" } }"#, 0)]
+    {
+        let folder = Folder::with(users);
+        let mut context = folder.context();
+        assert_eq!(build_from(TABLE, &context).2, Vec::<String>::new());
+        context.passwords_end_at = Some("first".into());
+        let warnings = build_from(TABLE, &context).2;
+        assert_eq!(warnings.len(), expected, "{warnings:?}");
+        assert!(warnings.iter().all(|warning| warning.contains("`first` before it refuses")));
+    }
+    let ends = |table| Users.ends_passwords(&table);
+    assert!(ends(serde_json::json!({})) && ends(serde_json::json!({"fall_through": false})));
+    assert!(!ends(serde_json::json!({"fall_through": true})));
+}

@@ -101,7 +101,7 @@ async fn an_unknown_user_falls_through_only_where_the_table_says_so() {
     let table = "file = \"users.json\"\nfall_through = true";
     let faults = build_from(table, &context).1;
     assert!(faults[0].contains("nothing to fall through to"), "{faults:?}");
-    context.passwords_taken_later = true;
+    (context.is_followed, context.passwords_taken_later) = (true, true);
     let users = build_from(table, &context).0.unwrap();
     assert_eq!(outcome(&users, "bob", "x").await, Err(None));
     for (user, reason) in [
@@ -112,6 +112,26 @@ async fn an_unknown_user_falls_through_only_where_the_table_says_so() {
         assert_eq!(outcome(&users, user, "wrong").await, Err(Some(reason)), "{user}");
     }
     assert_eq!(outcome(&users, "erin", "x").await, Err(Some(Reason::UserDisabled)));
+}
+
+#[tokio::test]
+async fn an_unknown_user_who_falls_through_to_nobody_still_costs_a_hash() {
+    let folder = Folder::with(&format!(r#"{{ "alice": {{ "pass": "{HASH}" }} }}"#));
+    let mut context = folder.context();
+    context.is_followed = true;
+    let (built, faults, warnings) = build_from(&format!("{TABLE}\nfall_through = true"), &context);
+    assert!(faults.is_empty() && warnings[0].contains("refused all the same"), "{warnings:?}");
+    let users = built.unwrap();
+    let pool = context.shared.password_pool();
+    assert!(!pool.is_started());
+    assert_eq!(outcome(&users, "bob", "right").await, Err(None));
+    assert!(pool.is_started());
+    // Where a later one takes passwords, he pays there.
+    let mut context = folder.context();
+    (context.is_followed, context.passwords_taken_later) = (true, true);
+    let users = build_from(&format!("{TABLE}\nfall_through = true"), &context).0.unwrap();
+    assert_eq!(outcome(&users, "bob", "right").await, Err(None));
+    assert!(!context.shared.password_pool().is_started());
 }
 
 #[tokio::test]

@@ -260,3 +260,25 @@ fn faults_of_the_configuration_are_json_if_that_is_asked_for() {
     assert_eq!(json.json()["faults"][0]["path"], "session.max_lifetme");
     assert_eq!(json.json()["warnings"][0]["path"], "issuer.xkeys");
 }
+
+#[test]
+fn a_users_table_may_let_unknown_names_through_to_one_that_takes_no_passwords() {
+    let folder = folder();
+    let path = folder.path().join("callgate.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let key = Nkey::user().public();
+    let services = format!(
+        "fall_through = true\n\n[[authenticators]]\nname = \"services\"\n[[authenticators.service_tokens.services]]\n\
+         public_key = \"{key}\"\nuser = \"svc\"\naccount = \"APP\"\npermissions = {{}}\n"
+    );
+    let with_services =
+        text.replace("file = \"users.json\"\n", &format!("file = \"users.json\"\n{services}"));
+    assert_ne!(text, with_services);
+    fs::write(&path, with_services).unwrap();
+    let check = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
+    assert_eq!(check.code, 0, "{check:?}");
+    has(&check.stdout, &["fall_through: no later authenticator takes passwords"]);
+    let ran = explain(folder.path(), &["--user", "pam", "--password", "env:BOB"]);
+    assert_eq!(ran.code, 1);
+    has(&ran.stdout, &["unknown_user"]);
+}

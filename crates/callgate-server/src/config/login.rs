@@ -159,11 +159,30 @@ fn without_keys(table: &mut Table<'_>, servers: Option<&[ServerAddr]>) -> Option
     Some(Login::None)
 }
 
-/// `nats://user:password@host`: the client itself does not use it.
+/// `nats://user:password@host`, or `nats://token@host`: the client itself does not use it.
 fn login_in_url(servers: &[ServerAddr]) -> Option<Login> {
     let server = servers.iter().find(|server| server.has_user_pass())?;
-    let (user, password) = (server.username()?.to_owned(), server.password().unwrap_or_default());
-    Some(Login::Password { user, password: Secret::new(password) })
+    let name = plain(server.username()?);
+    Some(match server.password() {
+        Some(password) => Login::Password { user: name, password: Secret::new(plain(password)) },
+        None => Login::Token(Secret::new(name)),
+    })
+}
+
+/// A part of a URL as it was before it was written there (RFC 3986, section 2.1): `p%40ss` is `p@ss`.
+fn plain(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        bytes.extend_from_slice(before.as_bytes());
+        let digits =
+            after.get(..2).filter(|two| two.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(b'%'));
+        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
 fn user_seed(table: &Table<'_>, key: &str, seed: Seed) -> Option<Secret> {
@@ -198,4 +217,29 @@ fn creds_file(table: &Table<'_>, path: &Path) -> Option<Secret> {
         return None;
     }
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_in_an_address_is_what_was_meant_before_it_was_written_there() {
+        let login = |address: &str| login_in_url(&[address.parse().unwrap()]);
+        for (address, user, password) in [
+            ("nats://bob:secret@host", "bob", "secret"),
+            ("nats://b%40b:p%3Ass%C3%A4%25@host", "b@b", "p:ssä%"),
+            ("nats://bob:50%@host", "bob", "50%"),
+            ("nats://bob:%zz%+1%4@host", "bob", "%zz%+1%4"),
+            ("nats://bob:%ff@host", "bob", "%ff"),
+        ] {
+            let Some(Login::Password { user: found, password: secret }) = login(address) else {
+                panic!("{address}");
+            };
+            assert_eq!((found.as_str(), secret.expose()), (user, password), "{address}");
+        }
+        let Some(Login::Token(token)) = login("nats://to%2Fken@host") else { panic!() };
+        assert_eq!(token.expose(), "to/ken");
+        assert!(login("nats://host").is_none());
+    }
 }

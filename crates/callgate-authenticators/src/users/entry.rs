@@ -24,6 +24,8 @@ pub(super) struct Entry {
     pub(super) disabled: bool,
     pub(super) expires: Option<UnixTime>,
     pub(super) proposal: Proposal,
+    /// Differs from that of another reading if anything in the entry does.
+    pub(super) look: u64,
 }
 
 /// An entry as it stands in the file.
@@ -51,8 +53,9 @@ impl Parsed {
         }
         let disabled = table.boolean("disabled").unwrap_or(false);
         let expires = expires(&mut table);
+        let look = table.look();
         table.finish();
-        let entry = Entry { user: user.to_owned(), password, disabled, expires, proposal };
+        let entry = Entry { user: user.to_owned(), password, disabled, expires, proposal, look };
         Self { entry, token, nkey }
     }
 }

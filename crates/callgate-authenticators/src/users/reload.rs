@@ -27,8 +27,11 @@ impl Inner {
         };
         tell_unrestricted(name, &users);
         put_in_force(&self.context, &self.costs, &users);
+        let count = users.entries().count();
         let old = self.users.swap(Arc::new(users));
-        tell_revoked(name, &old, &self.users.load());
+        let file = &self.shown_path;
+        tracing::info!(authenticator = name, file, "the changed file is in force: {count} users");
+        tell_changed(name, &old, &self.users.load());
     }
 }
 
@@ -45,17 +48,30 @@ pub(super) fn tell_unrestricted(name: &str, users: &UserTable) {
     }
 }
 
-/// Says that whoever lost the right to log in is still logged in.
-fn tell_revoked(name: &str, old: &UserTable, new: &UserTable) {
+/// Says that whoever lost a right still has it while logged in. What was granted and what would be is for
+/// policy to say; so whoever's entry is another is told of, and whoever's is gone.
+fn tell_changed(name: &str, old: &UserTable, new: &UserTable) {
     let is_open = |entry: &&Entry| !entry.disabled;
-    let revoked = |entry: &&Entry| new.by_name(&entry.user).filter(is_open).is_none();
-    let (count, names) = names(old.entries().filter(is_open).filter(revoked));
+    let stays = |entry: &&Entry| new.by_name(&entry.user).filter(is_open).is_some();
+    let differs =
+        |entry: &&Entry| new.by_name(&entry.user).is_some_and(|now| now.look != entry.look);
+    let (count, revoked) = names(old.entries().filter(is_open).filter(|entry| !stays(entry)));
     if count > 0 {
         tracing::warn!(
             authenticator = name,
-            users = names,
+            users = revoked,
             "{count} users were removed or disabled: their live sessions last until they expire \
              (`session.max_lifetime`)"
+        );
+    }
+    let changed = old.entries().filter(is_open).filter(stays).filter(differs);
+    let (count, changed) = names(changed);
+    if count > 0 {
+        tracing::warn!(
+            authenticator = name,
+            users = changed,
+            "{count} users were changed: their live sessions keep what they were granted until they \
+             expire (`session.max_lifetime`)"
         );
     }
 }

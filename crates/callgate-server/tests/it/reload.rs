@@ -20,15 +20,22 @@ fn carol() -> Credential {
 
 #[tokio::test]
 async fn a_changed_users_file_is_in_force_for_the_next_connection() {
-    let pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
+    let dave = json!({ "pass": "dave", "account": "APP" });
+    let alice_too = json!({ "pass": "alice", "account": "APP" });
+    let pair = Pair::of(json!({ "alice": alice_too, "dave": dave, "erin": dave })).await;
     let live = pair.admits(&alice()).await;
-    pair.write("users.json", json!({ "carol": { "pass": "carol", "account": "APP" } }).to_string());
+    let may_nothing = json!({ "pass": "dave", "account": "APP", "permissions": {} });
+    let carol_too = json!({ "pass": "carol", "account": "APP" });
+    let users = json!({ "carol": carol_too, "dave": may_nothing, "erin": dave });
+    pair.write("users.json", users.to_string());
     pair.gate.metric_reaches(OK, 1.0).await;
     pair.admits(&carol()).await;
     assert_eq!(pair.refuses(&alice()).await, "unknown_user");
     // What was granted lasts, and the log says for how long.
     live.talks_to_itself_on("still.here").await;
     has(&pair.gate.log(), &["1 users were removed or disabled", "session.max_lifetime"]);
+    has(&pair.gate.log(), &["the changed file is in force: 3 users", "1 users were changed"]);
+    assert_eq!(pair.gate.record(0, &["1 users were changed"]).await["users"], "dave");
 }
 
 #[tokio::test]

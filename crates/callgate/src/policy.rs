@@ -13,6 +13,7 @@ mod binding;
 mod build;
 mod ceiling;
 mod condition;
+mod doubts;
 mod expiry;
 mod explain;
 mod facts;
@@ -33,6 +34,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 pub use access::Verdict;
 pub use accounts::{AccountPattern, Accounts};
+pub use doubts::Doubt;
 pub use explain::{BindingVerdict, Enforcer, Explanation, RoleVerdict, Step};
 pub use facts::{Facts, Question};
 pub use fault::{PolicyFault, PolicyWarning};

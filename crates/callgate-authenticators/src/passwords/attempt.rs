@@ -43,29 +43,27 @@ impl Attempt {
         if !matches!(self.stored, Some(StoredPassword::Clear(_))) {
             black_box(StoredPassword::clear(self.password.expose()));
         }
-        let Some(own) = self.own_cost() else {
-            let dearest = self.costs.dearest();
-            if let Some(dearest) = dearest {
-                dearest.cost.pretend(self.password.expose().as_bytes(), scratch);
-            }
-            let right = self.verify(scratch);
-            note(dearest, began.elapsed(), scratch);
-            return right;
-        };
-        let right = self.verify(scratch);
+        let own = self.own_cost();
+        if own.is_none()
+            && let Some(dearest) = self.costs.dearest()
+        {
+            dearest.cost.pretend(self.password.expose().as_bytes(), scratch);
+        }
+        let right =
+            self.stored.as_ref().is_some_and(|stored| stored.verify(&self.password, scratch));
         let took = began.elapsed();
-        self.fill(own, began, took, scratch);
-        note(self.costs.find(own), took, scratch);
+        // From here on everybody does the same again, also who has nothing to fill up.
+        let computed = own.or_else(|| self.costs.dearest().map(|dearest| dearest.cost));
+        if let Some(cost) = computed {
+            self.fill(cost, began, took, scratch);
+            note(self.costs.find(cost), took, scratch);
+        }
         right
     }
 
-    fn verify(&self, scratch: &mut Scratch) -> bool {
-        self.stored.as_ref().is_some_and(|stored| stored.verify(&self.password, scratch))
-    }
-
-    /// `own` was computed in `took`; what does the dearest take more?
-    fn fill(&self, own: Cost, began: Instant, took: Duration, scratch: &mut Scratch) {
-        match self.costs.fill(own) {
+    /// A hash of `cost` was computed in `took`; what does the dearest take more?
+    fn fill(&self, cost: Cost, began: Instant, took: Duration, scratch: &mut Scratch) {
+        match self.costs.fill(cost) {
             Fill::Nothing => {}
             Fill::Until(end) => burn(end, || began.elapsed()),
             Fill::More(more) => burn(took + more, || began.elapsed()),

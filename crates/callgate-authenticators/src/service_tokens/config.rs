@@ -143,6 +143,9 @@ fn proposal(context: &BuildContext, table: &mut Table<'_>) -> Proposal {
         table.fault_here("needs `roles` or `permissions`: a token never opens a whole account");
     }
     let permissions = permissions::of_entry(table);
+    for doubt in permissions.iter().flat_map(|own| own.plain.doubts(own.templates.as_deref())) {
+        table.warn("permissions", doubt);
+    }
     Proposal {
         origin: Origin::Operator,
         account,

@@ -1,7 +1,7 @@
 //! The users of one file, found by name, token or nkey.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     hint::black_box,
     path::Path,
     sync::{
@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use callgate::{keys::UserKey, secret::Secret};
+use callgate::{authn::Proposal, keys::UserKey, policy::Doubt, secret::Secret};
 
 use super::{
     Costs,
@@ -21,6 +21,9 @@ use crate::{
     passwords::{StoredPassword, digest},
     settings::{Document, DocumentError, Format, Report, Sources, Table},
 };
+
+/// How many users a warning about many names.
+const NAMES: usize = 5;
 
 /// Counts tables, so that what was verified against one never serves another.
 static VERSIONS: AtomicU64 = AtomicU64::new(0);
@@ -57,6 +60,7 @@ impl UserTable {
         };
         let prefix = format!("{shown_path}: ");
         let table = Self::read(Table::root(&document, &prefix, report, &context.sources), context);
+        warn_of_doubts(&table, shown_path, report);
         warn_of_unasked(&table, shown_path, context, report);
         warn_of_modes(&table, path, shown_path, report);
         (report.fault_count() == before).then_some(table)
@@ -170,6 +174,36 @@ fn describe(shown_path: &str, error: &DocumentError) -> String {
     match error {
         DocumentError::Syntax(what) => format!("`{shown_path}`: {what}"),
         DocumentError::Extension(_) | DocumentError::Source(_) => error.to_string(),
+    }
+}
+
+/// One warning of each kind, however many users there are.
+fn warn_of_doubts(table: &UserTable, shown_path: &str, report: &Report) {
+    let mut doubts: BTreeMap<Doubt, Vec<&Entry>> = BTreeMap::new();
+    for entry in table.entries() {
+        let Proposal { permissions: Some(permissions), templates, .. } = &entry.proposal else {
+            continue;
+        };
+        for doubt in permissions.doubts(templates.as_deref()) {
+            doubts.entry(doubt).or_default().push(entry);
+        }
+    }
+    for (doubt, entries) in doubts {
+        let names = some_names(entries.into_iter());
+        report.warn(shown_path, format!("the permissions of {names}: {doubt}"));
+    }
+}
+
+/// The first few names in order, and how many more there are.
+fn some_names<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
+    let mut names: Vec<_> =
+        entries.map(|entry| format!("`{}`", entry.user.escape_debug())).collect();
+    names.sort_unstable();
+    let more = names.len().saturating_sub(NAMES);
+    names.truncate(NAMES);
+    match more {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
     }
 }
 

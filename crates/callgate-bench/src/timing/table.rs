@@ -36,6 +36,11 @@ pub(super) enum Hash {
     Pbkdf2,
     /// All of them, each class of users with another.
     Mixed,
+    /// Two sets of parameters that cost nearly the same.
+    Alike,
+    /// The cheaper of the two.
+    #[value(skip)]
+    Less,
 }
 
 /// A failing login. Who watches the time must not learn which of these it was.
@@ -106,8 +111,15 @@ impl Class {
 }
 
 impl Hash {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Clear, Self::Argon2id, Self::Scrypt, Self::Bcrypt, Self::Pbkdf2, Self::Mixed];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Clear,
+        Self::Argon2id,
+        Self::Scrypt,
+        Self::Bcrypt,
+        Self::Pbkdf2,
+        Self::Mixed,
+        Self::Alike,
+    ];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -117,6 +129,8 @@ impl Hash {
             Self::Bcrypt => "bcrypt",
             Self::Pbkdf2 => "pbkdf2",
             Self::Mixed => "mixed",
+            Self::Alike => "alike",
+            Self::Less => "less",
         }
     }
 
@@ -127,8 +141,14 @@ impl Hash {
         let (salt, hash) = (BASE64_NOPAD.encode(salt.as_bytes()), BASE64_NOPAD.encode(&[7; 32]));
         match (self, real) {
             (Self::Clear | Self::Mixed, _) => format!("clear text of {number:08}"),
-            (Self::Argon2id, false) => format!("$argon2id$v=19$m=256,t=1,p=1${salt}${hash}"),
-            (Self::Argon2id, true) => format!("$argon2id$v=19$m=19456,t=2,p=1${salt}${hash}"),
+            (Self::Less, false) => format!("$argon2id$v=19$m=248,t=1,p=1${salt}${hash}"),
+            (Self::Less, true) => format!("$argon2id$v=19$m=19000,t=2,p=1${salt}${hash}"),
+            (Self::Argon2id | Self::Alike, false) => {
+                format!("$argon2id$v=19$m=256,t=1,p=1${salt}${hash}")
+            }
+            (Self::Argon2id | Self::Alike, true) => {
+                format!("$argon2id$v=19$m=19456,t=2,p=1${salt}${hash}")
+            }
             (Self::Scrypt, false) => format!("$scrypt$ln=6,r=8,p=1${salt}${hash}"),
             (Self::Scrypt, true) => format!("$scrypt$ln=15,r=8,p=3${salt}${hash}"),
             (Self::Bcrypt, false) => format!("$2b$04${number:022}{}", "a".repeat(31)),
@@ -145,6 +165,7 @@ impl Hash {
             (Self::Mixed, Class::Disabled) => Self::Scrypt,
             (Self::Mixed, Class::Expired) => Self::Bcrypt,
             (Self::Mixed, Class::OtherHash) => Self::Pbkdf2,
+            (Self::Alike, Class::Disabled | Class::OtherHash) => Self::Less,
             (_, Class::OtherHash) => Self::Clear,
             (own, _) => own,
         }

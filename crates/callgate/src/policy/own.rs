@@ -1,7 +1,7 @@
 //! Subjects with `{{ … }}` in them, of one entry in the operator's own files: compiled when the file
 //! is loaded, filled when somebody logs in.
 
-use super::{lint::self_asserted_warning, role::Side, template::Pattern};
+use super::{lint::self_asserted_warning, permissions::Permissions, role::Side, template::Pattern};
 use crate::subject::{SubjectPattern, SubscribePattern};
 
 /// One of the lists of permissions.
@@ -51,6 +51,17 @@ impl PermissionTemplates {
         };
         added.map_err(TemplateFault)?;
         Ok(said.into_iter().map(self_asserted_warning).collect())
+    }
+
+    /// `plain`, and beside it the widest that each of these can become.
+    pub(super) fn widened(&self, plain: &Permissions) -> Permissions {
+        let Self { publish, subscribe } = self;
+        let mut all = plain.clone();
+        all.publish.allow.extend(publish.allow.iter().filter_map(Pattern::widest));
+        all.publish.deny.extend(publish.deny.iter().filter_map(Pattern::widest));
+        all.subscribe.allow.extend(subscribe.allow.iter().filter_map(Pattern::widest));
+        all.subscribe.deny.extend(subscribe.deny.iter().filter_map(Pattern::widest));
+        all
     }
 
     /// True if nothing was added.

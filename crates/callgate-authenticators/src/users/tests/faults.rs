@@ -6,7 +6,7 @@ use super::*;
 fn a_users_file_that_lies_open_is_warned_about() {
     let hashed = format!(r#"{{ "al": {{ "pass": "{HASH}" }} }}"#);
     for (users, mode, words) in [
-        (NATS_BY_EXAMPLE, 0o644, Some("others may read it")),
+        (r#"{ "al": { "pass": "x" } }"#, 0o644, Some("others may read it")),
         (r#"{ "al": { "token": "t" } }"#, 0o640, Some("others may read it")),
         (hashed.as_str(), 0o644, None),
         (hashed.as_str(), 0o664, Some("may be written by others")),
@@ -163,4 +163,17 @@ fn passwords_behind_a_table_that_passes_none_on_are_warned_about() {
     let ends = |table| Users.ends_passwords(&table);
     assert!(ends(serde_json::json!({})) && ends(serde_json::json!({"fall_through": false})));
     assert!(!ends(serde_json::json!({"fall_through": true})));
+}
+
+#[test]
+fn doubtful_permissions_are_warned_about_once_for_each_kind() {
+    let doubtful = r#""permissions": { "pub": { "deny": ["a"] }, "sub": ["x.*"] }"#;
+    let entries = (1..=7).map(|n| format!(r#""u{n}": {{ "pass": "x", {doubtful} }}"#));
+    let users = format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "));
+    let warnings = build_from(TABLE, &Folder::with(&users).context()).2;
+    let names = "users.json: the permissions of `u1`, `u2`, `u3`, `u4`, `u5` and 2 more: ";
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    for (warning, words) in warnings.iter().zip(["only `deny` grants nothing", "ends in `.*`"]) {
+        assert!(warning.starts_with(names) && warning.contains(words), "{warning}");
+    }
 }

@@ -243,7 +243,16 @@ fn warnings_alone_are_exit_code_zero() {
     let folder = configuration(|text| text.replace("xkeys = ", "# xkeys = "));
     let ran = callgate_in(folder.path(), &CHECK);
     assert_eq!(ran.code, 0, "{ran:?}");
-    has(&ran.stdout, &["warning: issuer.xkeys: no xkey", "`callgate key curve`", "1 warning"]);
+    has(
+        &ran.stdout,
+        &[
+            "warning: issuer.xkeys: no xkey",
+            "`callgate key curve`",
+            "warning: users.json: the permissions of `bob`: ",
+            "`responses` is no boundary",
+            "2 warnings",
+        ],
+    );
     let json = callgate_in(folder.path(), &[&CHECK[..], &["--json"]].concat());
     assert_eq!((json.code, json.json()["ok"].clone()), (0, json!(true)));
     assert_eq!(json.json()["warnings"][0]["path"], "issuer.xkeys");

@@ -269,7 +269,7 @@ fn a_users_table_may_let_unknown_names_through_to_one_that_takes_no_passwords() 
     let key = Nkey::user().public();
     let services = format!(
         "fall_through = true\n\n[[authenticators]]\nname = \"services\"\n[[authenticators.service_tokens.services]]\n\
-         public_key = \"{key}\"\nuser = \"svc\"\naccount = \"APP\"\npermissions = {{}}\n"
+         public_key = \"{key}\"\nuser = \"svc\"\naccount = \"APP\"\npermissions = {{ pub = [\"a.>\"], sub = [\"a.>\"], resp = true }}\n"
     );
     let with_services =
         text.replace("file = \"users.json\"\n", &format!("file = \"users.json\"\n{services}"));
@@ -277,7 +277,13 @@ fn a_users_table_may_let_unknown_names_through_to_one_that_takes_no_passwords() 
     fs::write(&path, with_services).unwrap();
     let check = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
     assert_eq!(check.code, 0, "{check:?}");
-    has(&check.stdout, &["fall_through: no later authenticator takes passwords"]);
+    has(
+        &check.stdout,
+        &[
+            "fall_through: no later authenticator takes passwords",
+            "services[0].permissions: what may be published to overlaps",
+        ],
+    );
     let ran = explain(folder.path(), &["--user", "pam", "--password", "env:BOB"]);
     assert_eq!(ran.code, 1);
     has(&ran.stdout, &["unknown_user"]);

@@ -7,6 +7,7 @@ use crate::{
     connection::ConnectionKinds,
     policy::{
         accounts::Accounts,
+        doubts::Doubt,
         fault::{Findings, did_you_mean},
         jetstream,
         role::{Role, Side},
@@ -198,15 +199,8 @@ fn warn_about(path: &str, role: &Role, found: &mut Findings) {
         ("publish", role.publish.allow.len(), role.publish.deny.len()),
         ("subscribe", role.subscribe.allow.len(), role.subscribe.deny.len()),
     ] {
-        let path = format!("{path}.{name}");
-        if denies > 0 && allows == 0 {
-            let message = "a side with only `deny` grants nothing: write `allow = [\">\"]` to mean \
-                           all but that";
-            found.warn(path, message);
-        } else if denies > 0 {
-            let message = "servers before 2.11.16, 2.12.7 and 2.14.0 can be talked around a deny: \
-                           prefer narrow allows";
-            found.warn(path, message);
+        if let Some(doubt) = Doubt::of_side(allows, denies) {
+            found.warn(format!("{path}.{name}"), doubt.to_string());
         }
     }
     responses::warn_of_role(path, role, found);

@@ -73,6 +73,8 @@ pub struct BuildContext {
     pub knows_account: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Why an entry of the operator's would always be refused because of a role with a scope.
     pub scope_mistakes: ScopeMistakes,
+    /// Whether this is the callout account, in which nobody is placed.
+    pub is_callout_account: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// What lives longer than one configuration: pools, caches, key stores.
     pub shared: Arc<Shared>,
     /// `[cache]`.
@@ -107,6 +109,7 @@ impl BuildContext {
             roles: Arc::default(),
             knows_account: Arc::new(|_| true),
             scope_mistakes: Arc::new(|_, _| Vec::new()),
+            is_callout_account: Arc::new(|_| false),
             shared,
             cache: CacheSettings::default(),
             trusted_proxies: Arc::from([]),
@@ -132,6 +135,21 @@ impl BuildContext {
             Some(role.to_owned())
         };
         Some(item.items().iter().filter_map(known).collect())
+    }
+}
+
+impl BuildContext {
+    /// Why whoever is to be placed in this account will be refused, for a warning.
+    pub(crate) fn doubt_about_account(&self, account: &str) -> Option<String> {
+        let shown = account.escape_debug();
+        if (self.is_callout_account)(account) {
+            return Some(format!(
+                "`{shown}` is the callout account: nobody is placed there, so the login will be refused"
+            ));
+        }
+        let known = (self.knows_account)(account);
+        (!known)
+            .then(|| format!("the account `{shown}` is not known here: the login will be refused"))
     }
 }
 

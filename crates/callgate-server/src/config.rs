@@ -251,6 +251,11 @@ impl Known {
         Self { account, policy: Some(policy), ..self }
     }
 
+    fn is_callout_account(&self) -> Arc<dyn Fn(&str) -> bool + Send + Sync> {
+        let Some(policy) = self.policy.clone() else { return Arc::new(|_| false) };
+        Arc::new(move |name| policy.accounts().is_closed(name))
+    }
+
     /// Nor about scopes.
     fn scope_mistakes(&self, authenticator: &str) -> ScopeMistakes {
         let Some(policy) = self.policy.clone() else { return Arc::new(|_, _| Vec::new()) };
@@ -328,6 +333,7 @@ impl ChainBuilder<'_> {
             sources: self.sources.clone(),
             roles: Arc::clone(&self.known.roles),
             knows_account: Arc::clone(&self.known.account),
+            is_callout_account: self.known.is_callout_account(),
             scope_mistakes: self.known.scope_mistakes(name),
             shared: Arc::clone(self.shared),
             cache: self.cache,

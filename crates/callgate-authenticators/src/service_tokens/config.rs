@@ -134,9 +134,12 @@ pub(super) fn parse_key(text: &str) -> Result<VerifyingKey, KeyError> {
 
 fn proposal(context: &BuildContext, table: &mut Table<'_>) -> Proposal {
     let account = table.string("account");
-    if let Some(account) = account.as_deref().filter(|account| !(context.knows_account)(account)) {
-        table
-            .warn("account", format!("`{account}` is not a known account: logins will be refused"));
+    if account.as_deref() == Some("") {
+        table.fault("account", "must not be empty");
+    } else if let Some(doubt) =
+        account.as_deref().and_then(|name| context.doubt_about_account(name))
+    {
+        table.warn("account", doubt);
     }
     let roles = context.roles_in(table);
     if !table.has("roles") && !table.has("permissions") {

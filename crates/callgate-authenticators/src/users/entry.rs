@@ -154,9 +154,8 @@ fn proposal(table: &mut Table<'_>, context: &BuildContext) -> Proposal {
 fn account(table: &mut Table<'_>, context: &BuildContext) -> Option<String> {
     let item = table.raw("account")?;
     let account = filled(item.clone())?;
-    if !(context.knows_account)(&account) {
-        let shown = account.escape_debug();
-        item.warn(format!("the account `{shown}` is not known here: the login will be refused"));
+    if let Some(doubt) = context.doubt_about_account(&account) {
+        item.warn(doubt);
     }
     Some(account.to_string())
 }

@@ -43,6 +43,9 @@ pub(super) fn read(
         default_account: root.string("default_account"),
         ..AccountsSettings::default()
     };
+    if settings.default_account.as_deref() == Some("") {
+        root.fault("default_account", "must not be empty");
+    }
     let there = root.has("issuer");
     let Some(mut table) = section(root, "issuer") else { return (None, settings) };
     if !there && overrides.issuer_seed.is_none() {

@@ -60,6 +60,9 @@ fn authenticator<'a>(mut table: Table<'a>, registry: &Registry) -> Authenticator
     }
     let required = table.boolean("required").unwrap_or(true);
     let account = table.string("account");
+    if account.as_deref() == Some("") {
+        table.fault("account", "must not be empty");
+    }
     let expires_after = table.duration("expires_after");
     let user_prefix = table.string("user_prefix").unwrap_or_default();
     let ceiling = table.table("ceiling").map(ceiling).unwrap_or_default();

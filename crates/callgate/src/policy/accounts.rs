@@ -120,6 +120,12 @@ impl Accounts {
             || name == GLOBAL_ACCOUNT
     }
 
+    /// True if it is the callout account, as the operator states it, and nobody is placed there.
+    pub fn is_closed(&self, name: &str) -> bool {
+        let callout = self.callout.as_deref().filter(|_| !self.shares_callout_account);
+        callout.is_some_and(|callout| self.is_callout(name, callout, Origin::Operator))
+    }
+
     /// True if the account has a scoped signing key of this name.
     pub(crate) fn has_scope(&self, account: &str, scope: &str) -> bool {
         let mut listed = self.listed.iter().filter(|(pattern, _)| pattern.matches(account));

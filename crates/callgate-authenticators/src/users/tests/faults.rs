@@ -135,6 +135,9 @@ fn an_account_that_is_not_known_is_only_a_warning() {
     let (built, faults, warnings) = build_from(TABLE, &context);
     assert!(built.is_some() && faults.is_empty());
     assert!(warnings[0].starts_with("users.json: alice.account: the account `APPP` is not known"));
+    context.is_callout_account = Arc::new(|account| account == "APPP");
+    let warnings = build_from(TABLE, &context).2;
+    assert!(warnings[0].starts_with("users.json: alice.account: `APPP` is the callout account"));
 }
 
 #[test]

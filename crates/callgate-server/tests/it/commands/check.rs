@@ -359,3 +359,31 @@ fn flags_alone_are_checked_like_a_file() {
     assert_eq!(missing.code, 2);
     has(&missing.stdout, &["nats.servers", "--nats-url", "issuer", "--issuer-seed"]);
 }
+
+#[test]
+fn accounts_in_which_nobody_can_be_placed_are_told() {
+    let folder = configuration(|text| text);
+    let users =
+        r#"{ "al": { "pass": "x", "account": "AUTH" }, "bo": { "pass": "x", "account": "APP" } }"#;
+    fs::write(folder.path().join("users.json"), users).unwrap();
+    let ran = callgate_in(folder.path(), &CHECK);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    has(
+        &ran.stdout,
+        &["warning: users.json: al.account: `AUTH` is the callout account", "1 warning"],
+    );
+    let folder = configuration(|text| {
+        "default_account = \"\"\n".to_owned()
+            + &text.replace("name = \"users\"", "name = \"users\"\naccount = \"\"")
+    });
+    let ran = callgate_in(folder.path(), &CHECK);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    has(
+        &ran.stdout,
+        &[
+            "error: authenticators[0].account: must not be empty",
+            "error: default_account: must not be empty",
+            "2 faults",
+        ],
+    );
+}

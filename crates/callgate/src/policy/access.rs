@@ -2,7 +2,10 @@
 //!
 //! Follows `client.go` (`pubAllowedFullCheck`, `canSubscribe`) of nats-server 2.10 to 2.15.
 
-use super::permissions::{Access, Permissions};
+use super::{
+    doubts::overlap,
+    permissions::{Access, Permissions},
+};
 use crate::subject::{Subject, SubjectPattern, SubscribePattern};
 
 /// An answer, with the rule that decides.
@@ -161,11 +164,7 @@ fn matched(rule: &SubjectPattern, wanted: &SubjectPattern) -> bool {
 /// True if the holder may publish to something that it may subscribe to: then it can send itself a
 /// message with a reply subject of its choice, which `responses` opens.
 pub(super) fn overlaps_itself(permissions: &Permissions) -> bool {
-    let Permissions { publish, subscribe, responses: _ } = permissions;
-    publish
-        .allow
-        .iter()
-        .any(|own| subscribe.allow.iter().any(|other| other.subject().overlaps(own)))
+    overlap(&permissions.publish.allow, &permissions.subscribe.allow)
 }
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use crate::subject::{SubjectError, SubjectPattern, is_invisible, is_reserved_fir
 const MAX_VALUE_BYTES: usize = 128;
 /// The longest encoded value: each byte may become three.
 const MAX_ENCODED_BYTES: usize = 3 * MAX_VALUE_BYTES;
-/// The most subjects that one grant may have.
-pub(super) const MAX_SUBJECTS: usize = 1024;
+/// The most subjects that one grant may have: as many as fit into a user JWT of 32 KiB if each has one
+/// letter, so that only the JWT's size ever decides. It bounds the work until then.
+pub(super) const MAX_SUBJECTS: usize = 8192;
 
 /// Writes `text` as one subject token: `[A-Za-z0-9-]` stays, every other byte becomes `=HH`.
 /// Different texts have different tokens.

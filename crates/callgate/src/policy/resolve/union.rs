@@ -57,7 +57,8 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         let permissions =
             Permissions { publish: publish.into(), subscribe: subscribe.into(), responses };
         self.check_size(&permissions)?;
-        if permissions.responses.is_some() && overlaps_itself(&permissions) {
+        // Each with each: not for every login.
+        if T::LISTENS && permissions.responses.is_some() && overlaps_itself(&permissions) {
             self.trace.note(|| Step::Remark { text: RESPONSES_ARE_NO_BOUNDARY.to_owned() });
         }
         Ok(permissions)

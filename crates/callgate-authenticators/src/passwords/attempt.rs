@@ -1,16 +1,12 @@
 //! One verification, at a cost that does not depend on who is asked for.
 
-use std::{
-    hint::black_box,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{hint::black_box, sync::Arc, time::Duration};
 
 use callgate::secret::Secret;
 
 use super::{
     cost::{Cost, Scratch},
-    durations::burn,
+    durations::{burn, spent},
     force::{Costs, Fill, Measured},
     stored::StoredPassword,
 };
@@ -38,7 +34,7 @@ impl Attempt {
     /// The hash is the user's own; whoever has none pays for one of the dearest set. If the user's
     /// takes less, what is missing is burnt.
     pub fn run(&self, scratch: &mut Scratch) -> bool {
-        let began = Instant::now();
+        let began = spent();
         // Clear text is compared as a digest, which takes a microsecond: nobody is spared it.
         if !matches!(self.stored, Some(StoredPassword::Clear(_))) {
             black_box(StoredPassword::clear(self.password.expose()));
@@ -51,7 +47,7 @@ impl Attempt {
         }
         let right =
             self.stored.as_ref().is_some_and(|stored| stored.verify(&self.password, scratch));
-        let took = began.elapsed();
+        let took = spent().saturating_sub(began);
         // From here on everybody does the same again, also who has nothing to fill up.
         let computed = own.or_else(|| self.costs.dearest().map(|dearest| dearest.cost));
         if let Some(cost) = computed {
@@ -62,15 +58,15 @@ impl Attempt {
     }
 
     /// A hash of `cost` was computed in `took`; what does the dearest take more?
-    fn fill(&self, cost: Cost, began: Instant, took: Duration, scratch: &mut Scratch) {
+    fn fill(&self, cost: Cost, began: Duration, took: Duration, scratch: &mut Scratch) {
         match self.costs.fill(cost) {
             Fill::Nothing => {}
-            Fill::Until(end) => burn(end, || began.elapsed()),
-            Fill::More(more) => burn(took + more, || began.elapsed()),
+            Fill::Until(end) => burn(began + end, spent),
+            Fill::More(more) => burn(began + took + more, spent),
             Fill::Hash(dearest) => {
-                let began = Instant::now();
+                let began = spent();
                 dearest.cost.pretend(self.password.expose().as_bytes(), scratch);
-                note(Some(dearest), began.elapsed(), scratch);
+                note(Some(dearest), spent().saturating_sub(began), scratch);
             }
         }
     }

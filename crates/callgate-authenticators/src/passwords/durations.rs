@@ -1,4 +1,4 @@
-//! How long one set of hash parameters really takes of late, and the burning of as much time.
+//! How much of a core one set of hash parameters really takes of late, and the burning of as much.
 
 use std::{
     collections::VecDeque,
@@ -11,6 +11,22 @@ use aws_lc_rs::{digest, rand};
 
 /// So many of the last ones are kept: enough for a distribution, few enough to follow the load.
 const KEPT: usize = 64;
+
+/// What this thread has spent of its core so far. Differences count: unlike the wall clock it stands still
+/// while others have the core, so that a busy machine delays what is burnt as it delays a hash.
+#[cfg(unix)]
+pub(super) fn spent() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(spent).unwrap_or_default()
+}
+
+/// The wall clock, where there is no other.
+#[cfg(not(unix))]
+pub(super) fn spent() -> Duration {
+    use std::{sync::LazyLock, time::Instant};
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    BEGAN.elapsed()
+}
 
 /// The last measured durations of one set of parameters.
 #[derive(Debug, Default)]
@@ -46,7 +62,7 @@ impl Durations {
     }
 
     /// One of them, by chance, so that what is drawn is spread as what was measured is. At most twice
-    /// the middle one: a machine that stood still once must not stand still for others again.
+    /// the middle one: what went wrong once must not go wrong for others again.
     pub(super) fn draw(&self) -> Option<Duration> {
         let mut ring = self.lock();
         let count = u64::try_from(ring.last.len()).ok()?;
@@ -76,11 +92,11 @@ impl Ring {
     }
 }
 
-/// Keeps this core busy until `elapsed` says that `end` has come: with work, as a hash is work, in
-/// steps of less than a microsecond.
-pub(super) fn burn(end: Duration, mut elapsed: impl FnMut() -> Duration) {
+/// Keeps this core busy until `spent` says that `end` has come: with work, as a hash is work, in steps
+/// of less than a microsecond.
+pub(super) fn burn(end: Duration, mut spent: impl FnMut() -> Duration) {
     let mut block = [0; digest::SHA256_OUTPUT_LEN];
-    while elapsed() < end {
+    while spent() < end {
         let hash = digest::digest(&digest::SHA256, &block);
         block.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
     }
@@ -109,12 +125,24 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_stood_still_once_does_not_stand_still_again() {
+    fn what_went_wrong_once_does_not_go_wrong_again() {
         let durations = Durations::default();
         for took in [MS, MS, MS * 10_000] {
             durations.record(took);
         }
         assert!((0..1_000).all(|_| durations.draw().unwrap() <= MS * 2));
+    }
+
+    #[test]
+    fn what_is_burnt_is_what_this_thread_has_spent() {
+        let began = spent();
+        burn(began + MS, spent);
+        assert!(spent() - began >= MS);
+        // Another thread's work is not this one's.
+        let other = std::thread::spawn(|| burn(spent() + MS * 20, spent));
+        let before = spent();
+        other.join().unwrap();
+        assert!(spent() - before < MS * 20);
     }
 
     #[test]

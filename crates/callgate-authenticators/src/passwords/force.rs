@@ -6,14 +6,14 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 
 use super::{
     cost::{Cost, Scratch},
-    durations::Durations,
+    durations::{Durations, spent},
 };
 
 /// So often the dearest set is measured before a login is.
@@ -133,10 +133,10 @@ impl Measured {
 
     /// False if there was no memory for it.
     fn measure(&self, scratch: &mut Scratch) -> bool {
-        let began = Instant::now();
+        let began = spent();
         let measured = self.cost.try_out(scratch);
         if measured {
-            self.durations.record(began.elapsed());
+            self.durations.record(spent().saturating_sub(began));
         }
         measured
     }

@@ -75,6 +75,8 @@ pub struct BuildContext {
     pub scope_mistakes: ScopeMistakes,
     /// Whether this is the callout account, in which nobody is placed.
     pub is_callout_account: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Whether the configuration may say in which account an identity is placed that brings none.
+    pub may_name_account: bool,
     /// What lives longer than one configuration: pools, caches, key stores.
     pub shared: Arc<Shared>,
     /// `[cache]`.
@@ -110,6 +112,7 @@ impl BuildContext {
             knows_account: Arc::new(|_| true),
             scope_mistakes: Arc::new(|_, _| Vec::new()),
             is_callout_account: Arc::new(|_| false),
+            may_name_account: true,
             shared,
             cache: CacheSettings::default(),
             trusted_proxies: Arc::from([]),

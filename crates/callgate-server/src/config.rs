@@ -256,6 +256,10 @@ impl Known {
         Arc::new(move |name| policy.accounts().is_closed(name))
     }
 
+    fn may_name_account(&self, authenticator: &str) -> bool {
+        self.policy.as_ref().is_none_or(|policy| policy.may_name_account(authenticator))
+    }
+
     /// Nor about scopes.
     fn scope_mistakes(&self, authenticator: &str) -> ScopeMistakes {
         let Some(policy) = self.policy.clone() else { return Arc::new(|_, _| Vec::new()) };
@@ -335,6 +339,7 @@ impl ChainBuilder<'_> {
             knows_account: Arc::clone(&self.known.account),
             is_callout_account: self.known.is_callout_account(),
             scope_mistakes: self.known.scope_mistakes(name),
+            may_name_account: self.known.may_name_account(name),
             shared: Arc::clone(self.shared),
             cache: self.cache,
             trusted_proxies: Arc::clone(&self.trusted_proxies),

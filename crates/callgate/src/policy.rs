@@ -93,6 +93,15 @@ impl Policy {
         self.accounts.knows(name)
     }
 
+    /// True if something beside the identity's own source may say in which account this
+    /// authenticator's identities are placed. Without it whoever has none is refused.
+    pub fn may_name_account(&self, authenticator: &str) -> bool {
+        let rules = self.authenticators.get(authenticator);
+        self.accounts.default_account().is_some()
+            || rules.is_some_and(|rules| rules.account.is_some())
+            || self.bindings.of(authenticator).iter().any(|binding| binding.account.is_some())
+    }
+
     /// The names of all roles, in order.
     pub fn role_names(&self) -> impl Iterator<Item = &str> {
         self.roles.keys().map(|name| &**name)

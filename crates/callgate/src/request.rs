@@ -15,7 +15,7 @@ pub(crate) mod credential;
 #[cfg(feature = "testing")]
 mod testing;
 
-pub use credential::MAX_PASSWORD;
+pub use credential::{MAX_PASSWORD, MAX_TOKEN, MAX_USER};
 
 /// A request whose origin and form were checked. Only the opener makes one.
 #[derive(Debug)]

@@ -8,4 +8,4 @@ pub(crate) mod response;
 pub(crate) mod user;
 
 pub use json::{JsonError, deserialize_strict, parse_strict};
-pub use jwt::looks_like_jwt;
+pub use jwt::{is_nats_user, looks_like_jwt};

@@ -4,9 +4,9 @@ use callgate::{
     authn::{Origin, Proposal},
     clock::UnixTime,
     keys::UserKey,
-    request::MAX_PASSWORD,
+    request::{MAX_PASSWORD, MAX_TOKEN, MAX_USER},
     subject::is_invisible,
-    wire::looks_like_jwt,
+    wire::{is_nats_user, looks_like_jwt},
 };
 use zeroize::Zeroizing;
 
@@ -40,6 +40,12 @@ impl Parsed {
     pub(super) fn read(user: &str, mut table: Table<'_>, context: &BuildContext) -> Self {
         check_name(user, &table);
         let password = password(&mut table);
+        if password.is_some() && user.len() > MAX_USER {
+            table.report().warn(
+                table.path(),
+                format!("the name has more than {MAX_USER} bytes: nobody can log in with it and a password"),
+            );
+        }
         let token = token(&mut table);
         let nkey = nkey(&mut table, context);
         let credentials = ["pass", "password", "password_plain", "token", "nkey"];
@@ -57,6 +63,13 @@ impl Parsed {
         table.finish();
         let entry = Entry { user: user.to_owned(), password, disabled, expires, proposal, look };
         Self { entry, token, nkey }
+    }
+}
+
+/// The responder looks at no longer one (`callgate::request`).
+fn warn_of_length(item: &Item<'_>, text: &str, limit: usize) {
+    if text.len() > limit {
+        item.warn(format!("has more than {limit} bytes: such a login is always refused"));
     }
 }
 
@@ -88,34 +101,36 @@ fn password(table: &mut Table<'_>) -> Option<StoredPassword> {
         }
         (Some(item), None) => {
             let text = filled(item.clone())?;
-            warn_of_jwt(&item, &text);
-            warn_of_length(&item, &text);
-            StoredPassword::parse(&text).map_err(|error| item.fault(error)).ok()
+            let stored = StoredPassword::parse(&text).map_err(|error| item.fault(error)).ok()?;
+            if stored.cost().is_none() {
+                warn_of_clear(&item, &text);
+            }
+            Some(stored)
         }
         (None, Some(item)) => {
             let text = filled(item.clone())?;
-            warn_of_jwt(&item, &text);
-            warn_of_length(&item, &text);
+            warn_of_clear(&item, &text);
             Some(StoredPassword::clear(&text))
         }
         (None, None) => None,
     }
 }
 
-fn warn_of_jwt(item: &Item<'_>, text: &str) {
+fn warn_of_clear(item: &Item<'_>, text: &str) {
+    warn_of_length(item, text, MAX_PASSWORD);
     if looks_like_jwt(text) {
         item.warn("has the form of a JWT, which counts as a token: write it as `token`");
     }
 }
 
-fn warn_of_length(item: &Item<'_>, text: &str) {
-    if text.len() > MAX_PASSWORD {
-        item.warn(format!("has more than {MAX_PASSWORD} bytes: such a login is always refused"));
-    }
-}
-
 fn token(table: &mut Table<'_>) -> Option<Zeroizing<String>> {
-    table.raw("token").and_then(filled)
+    let item = table.raw("token")?;
+    let token = filled(item.clone())?;
+    warn_of_length(&item, &token, MAX_TOKEN);
+    if is_nats_user(&token) {
+        item.warn("is a NATS user JWT, which is no credential for a callout: nobody can use it");
+    }
+    Some(token)
 }
 
 fn nkey(table: &mut Table<'_>, context: &BuildContext) -> Option<UserKey> {

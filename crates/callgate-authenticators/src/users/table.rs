@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use callgate::{authn::Proposal, keys::UserKey, policy::Doubt, secret::Secret};
@@ -24,6 +25,9 @@ use crate::{
 
 /// How many users a warning about many names.
 const NAMES: usize = 5;
+
+/// How long nats-server waits for an answer if it is not told otherwise (`AUTH_TIMEOUT`, 2 s).
+const SERVERS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Counts tables, so that what was verified against one never serves another.
 static VERSIONS: AtomicU64 = AtomicU64::new(0);
@@ -60,6 +64,8 @@ impl UserTable {
         };
         let prefix = format!("{shown_path}: ");
         let table = Self::read(Table::root(&document, &prefix, report, &context.sources), context);
+        warn_of_no_account(&table, shown_path, context, report);
+        warn_of_cost(&table, shown_path, context, report);
         warn_of_doubts(&table, shown_path, report);
         warn_of_unasked(&table, shown_path, context, report);
         warn_of_modes(&table, path, shown_path, report);
@@ -175,6 +181,44 @@ fn describe(shown_path: &str, error: &DocumentError) -> String {
         DocumentError::Syntax(what) => format!("`{shown_path}`: {what}"),
         DocumentError::Extension(_) | DocumentError::Source(_) => error.to_string(),
     }
+}
+
+/// Whom nothing places anywhere.
+fn warn_of_no_account(
+    table: &UserTable,
+    shown_path: &str,
+    context: &BuildContext,
+    report: &Report,
+) {
+    let nowhere = |entry: &&Entry| entry.proposal.account.is_none();
+    if !context.may_name_account && table.entries().any(|entry| nowhere(&entry)) {
+        let names = some_names(table.entries().filter(nowhere));
+        report.warn(
+            shown_path,
+            format!(
+                "nothing places {names} in an account, so the login is refused: write their \
+                 `account`, or set `default_account`"
+            ),
+        );
+    }
+}
+
+/// The dearest hash is what every password costs, and there is no time for it.
+fn warn_of_cost(table: &UserTable, shown_path: &str, context: &BuildContext, report: &Report) {
+    let estimate = table.costs.iter().map(|cost| cost.estimate()).max().unwrap_or_default();
+    // One login beside another, or a slower core, and it is too late.
+    if estimate * 2 <= context.timeout.min(SERVERS_PATIENCE) {
+        return;
+    }
+    let (estimate, timeout) = (estimate.as_millis(), context.timeout);
+    report.warn(
+        shown_path,
+        format!(
+            "a login with any password takes as long as with its dearest hash, about {estimate} ms; the \
+             authenticator's `timeout` is {timeout:?}, and nats-server waits 2 s unless it is told to wait \
+             longer: hash with lower parameters, or logins are refused"
+        ),
+    );
 }
 
 /// One warning of each kind, however many users there are.

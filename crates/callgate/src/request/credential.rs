@@ -17,9 +17,9 @@ use crate::{
 /// Longest password that is looked at, in bytes. Hashing more is a way to burn our time.
 pub const MAX_PASSWORD: usize = 1024;
 /// Longest token that is looked at, in bytes.
-const MAX_TOKEN: usize = 16 * 1024;
+pub const MAX_TOKEN: usize = 16 * 1024;
 /// Longest user name that is looked at, in bytes.
-const MAX_USER: usize = 512;
+pub const MAX_USER: usize = 512;
 /// Shortest nonce that a signature is accepted over; nats-server sends 11 raw bytes as 15
 /// characters (`nkey.go`), and an empty one if no nkey user is configured.
 const MIN_NONCE: usize = 11;

@@ -148,7 +148,7 @@ pub fn looks_like_jwt(text: &str) -> bool {
 
 /// True if the text is a NATS user JWT by its claims. Nothing is verified: it only decides that
 /// such a text is no credential for a callout (the sentinel in operator mode is one).
-pub(crate) fn is_nats_user(text: &str) -> bool {
+pub fn is_nats_user(text: &str) -> bool {
     #[derive(Deserialize)]
     struct Claims<'a> {
         #[serde(borrow)]

@@ -180,3 +180,62 @@ fn doubtful_permissions_are_warned_about_once_for_each_kind() {
         assert!(warning.starts_with(names) && warning.contains(words), "{warning}");
     }
 }
+
+#[test]
+fn a_hash_that_takes_longer_than_anybody_waits_is_warned_about() {
+    let bcrypt = |cost: &str| format!("$2b${cost}${}{}", "a".repeat(22), "a".repeat(31));
+    let argon2 = format!("$argon2id$v=19$m=1048576,t=16,p=1$c2FsdHNhbHRzYWx0${}", "A".repeat(43));
+    for (hash, timeout, warned) in [
+        (bcrypt("12"), 1, false),
+        (bcrypt("16"), 1, true),
+        (bcrypt("16"), 60, true),
+        (argon2, 1, true),
+    ] {
+        let users = format!(r#"{{ "a": {{ "pass": "{hash}" }}, "b": {{ "pass": "{HASH}" }} }}"#);
+        let folder = Folder::with(&users);
+        let context = BuildContext { timeout: Duration::from_secs(timeout), ..folder.context() };
+        let warnings = build_from(TABLE, &context).2;
+        assert_eq!(warnings.len(), usize::from(warned), "{hash}: {warnings:?}");
+        let words =
+            format!("the authenticator's `timeout` is {timeout}s, and nats-server waits 2 s");
+        assert!(warnings.iter().all(|warning| warning.contains(&words)), "{warnings:?}");
+    }
+}
+
+#[test]
+fn entries_that_can_never_log_in_are_warned_about() {
+    let claims = data_encoding::BASE64URL_NOPAD.encode(br#"{"nats":{"type":"user"}}"#);
+    let users = serde_json::json!({
+        "a": {"pass": "x".repeat(1025)},
+        "b": {"password_plain": "x".repeat(1025)},
+        "c": {"token": "x".repeat(16 * 1024 + 1)},
+        "d": {"token": format!("eyJ9.{claims}.x")},
+        "x".repeat(513): {"pass": "x"},
+        "y".repeat(513): {"token": "x"},
+        "fine": {"pass": "x".repeat(1024), "token": "x".repeat(16 * 1024)},
+    });
+    let (built, faults, warnings) = build_from(TABLE, &Folder::with(&users.to_string()).context());
+    assert!(built.is_some(), "{faults:?}");
+    for (warning, words) in warnings.iter().zip([
+        "a.pass: has more than 1024 bytes",
+        "b.password_plain: has more than 1024 bytes",
+        "c.token: has more than 16384 bytes",
+        "d.token: is a NATS user JWT",
+        "the name has more than 512 bytes",
+    ]) {
+        assert!(warning.contains(words), "{warning}");
+    }
+    assert_eq!(warnings.len(), 5, "{warnings:?}");
+}
+
+#[test]
+fn users_without_an_account_are_warned_about_if_nothing_else_names_one() {
+    let folder =
+        Folder::with(r#"{ "a": { "pass": "x" }, "b": { "pass": "x", "account": "APP" } }"#);
+    let mut context = folder.context();
+    assert_eq!(build_from(TABLE, &context).2, Vec::<String>::new());
+    context.may_name_account = false;
+    let warnings = build_from(TABLE, &context).2;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("nothing places `a` in an account"), "{warnings:?}");
+}

@@ -80,8 +80,10 @@ async fn where_tls_is_asked_for_no_password_goes_out_in_clear() {
         let folder = folder(&format!("servers = {servers}\n{table}"));
         let arguments = ["--config", "callgate.toml"];
         let mut gate = serve_with(folder.path(), &arguments, &[("PASSWORD", "canary")]).await;
+        // A connection that was given up before anything was said tells nothing.
+        let mut said = std::iter::from_fn(|| heard.recv_timeout(PATIENCE).ok());
         for _ in 0..2 {
-            let said = heard.recv_timeout(PATIENCE).unwrap();
+            let said = said.find(|said| !said.is_empty()).unwrap();
             // RFC 8446, section 5.1: a handshake record.
             assert_eq!(said.first(), Some(&22), "{servers} {table}: {said:?}");
         }

@@ -19,6 +19,8 @@ use tokio::time::Instant;
 const BEAT: Duration = Duration::from_millis(100);
 /// How long it may be silent.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the log may take to say why.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// The exit code of a stalled process.
 const STALLED: i32 = 70;
 
@@ -89,6 +91,21 @@ fn socket_to(name: &OsStr) -> std::io::Result<UnixDatagram> {
     Ok(socket)
 }
 
+/// Says why, if it can be said: the loop may stand still because a disk hangs to which the log is written, and
+/// then this must not wait for the log either.
+fn tell() {
+    let (told, wait) = std::sync::mpsc::channel();
+    let say = move || {
+        tracing::error!("the event loop has not moved for 2 s: exiting, so that others take over");
+        crate::telemetry::flush_log();
+        // Nobody waits any more if it took too long.
+        let _ = told.send(());
+    };
+    if std::thread::Builder::new().name("last words".to_owned()).spawn(say).is_ok() {
+        let _ = wait.recv_timeout(LAST_WORDS);
+    }
+}
+
 /// Counts its own rounds rather than the clock: a process that was stopped and continued, or a
 /// machine that slept, was not stalled.
 fn watch(beats: &AtomicU64) {
@@ -100,10 +117,7 @@ fn watch(beats: &AtomicU64) {
         silent = if now == seen { silent + 1 } else { 0 };
         seen = now;
         if silent > rounds {
-            tracing::error!(
-                "the event loop has not moved for 2 s: exiting, so that others take over"
-            );
-            crate::telemetry::flush_log();
+            tell();
             std::process::exit(STALLED);
         }
     }

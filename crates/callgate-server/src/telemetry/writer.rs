@@ -1,19 +1,20 @@
-//! A log that nobody waits for: records go to a bounded buffer, and a thread of its own writes them to
-//! standard error.
+//! A log that nobody waits for.
 //!
-//! Writing may take for ever (a pipe that nobody reads), and whoever writes on the event loop stops it.
-//! What does not fit into the buffer, or cannot be written, is counted, and told as soon as something can be
-//! written again. Records keep their order.
+//! Writing may take for ever (a pipe that nobody reads), and whoever writes on the event loop stops it. So a
+//! record is written at once only if there is room for it; else it goes to a bounded buffer, and a thread of
+//! its own waits for the reader. What does not fit there, or cannot be written, is counted, and told as soon as
+//! something can be written again. Records keep their order.
 
 use std::{
     cell::Cell,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     mem,
-    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError},
     time::{Duration, Instant},
 };
 
 use prometheus_client::metrics::counter::Counter;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::warn;
 
 /// Records that could not be written. The log is the whole process's, and so is this.
@@ -26,11 +27,10 @@ static OF_PROCESS: OnceLock<Buffer> = OnceLock::new();
 const MOST: usize = 1 << 20;
 /// Of the memory for them, what is kept.
 const KEPT: usize = 1 << 16;
+/// A pipe that takes anything takes as much without waiting (PIPE_BUF in pipe(7)).
+const AT_ONCE: usize = 4096;
 /// Before a pipe is tried again that somebody has made non-blocking, and that is full.
 const PAUSE: Duration = Duration::from_millis(20);
-/// After something was written, how long more is gathered: to wake a thread for each record costs more than
-/// to write it.
-const GATHER: Duration = Duration::from_millis(5);
 /// How long an end of the process may wait for its last records.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
@@ -60,8 +60,9 @@ impl Records {
         if let Some(buffer) = OF_PROCESS.get() {
             return Self::Buffered(buffer.clone());
         }
-        let buffer = Buffer::default();
-        let mut pen = Pen { buffer: buffer.clone(), torn: false, told: 0, telling: None };
+        // A terminal that takes something may wait in the middle of a record.
+        let buffer = Buffer::new(!io::stderr().is_terminal());
+        let mut pen = Pen::new(buffer.clone());
         let thread = std::thread::Builder::new().name("log".to_owned());
         match thread.spawn(move || pen.run(&mut io::stderr())) {
             Ok(_) => Self::Buffered(OF_PROCESS.get_or_init(|| buffer).clone()),
@@ -86,12 +87,14 @@ impl Write for Records {
     }
 }
 
-/// Records that wait to be written.
-#[derive(Debug, Clone, Default)]
+/// Records that wait to be written, if any.
+#[derive(Debug, Clone)]
 pub(super) struct Buffer(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    /// Standard error may be written to without the thread, when it has room.
+    directly: bool,
     state: Mutex<State>,
     filled: Condvar,
     emptied: Condvar,
@@ -100,16 +103,18 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     waiting: Batch,
-    writer: Writer,
+    thread: Thread,
     flushing: usize,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-enum Writer {
+enum Thread {
     #[default]
     Busy,
-    /// It sleeps until it is woken.
+    /// It sleeps until it is woken, and will then have something to say or to repair.
     Idle,
+    /// It sleeps, and all is well.
+    NotNeeded,
 }
 
 #[derive(Debug, Default)]
@@ -117,23 +122,46 @@ struct Batch {
     text: Vec<u8>,
     /// Where each record ends.
     ends: Vec<usize>,
+    /// The beginning of the first was written already.
+    goes_on: bool,
 }
 
 impl Buffer {
+    fn new(directly: bool) -> Self {
+        let (state, filled, emptied) = Default::default();
+        Self(Arc::new(Shared { directly, state, filled, emptied }))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn push(&self, record: &[u8]) {
         let mut state = self.state();
-        if state.waiting.text.len() + record.len() > MOST && !WRITES.get() {
+        let at_once = state.thread == Thread::NotNeeded && self.0.directly;
+        let rest = match at_once && record.len() <= AT_ONCE && has_room() {
+            true => write_once(record),
+            false => Ok(record),
+        };
+        let Ok(rest) = rest else {
+            state.thread = Thread::Idle;
+            drop(state);
+            LOST.inc();
+            return;
+        };
+        if rest.is_empty() {
+            return;
+        }
+        if rest.len() < record.len() {
+            state.waiting.goes_on = true;
+        }
+        if state.waiting.text.len() + rest.len() > MOST && !WRITES.get() {
             drop(state);
             LOST.inc();
             return;
         }
-        state.waiting.push(record);
-        // To wake it costs a system call: only if it sleeps.
-        if mem::take(&mut state.writer) == Writer::Idle {
+        state.waiting.push(rest);
+        if mem::take(&mut state.thread) != Thread::Busy {
             drop(state);
             self.0.filled.notify_one();
         }
@@ -141,35 +169,56 @@ impl Buffer {
 
     fn flush(&self, patience: Duration) {
         let until = Instant::now() + patience;
-        let mut state = self.state();
-        state.flushing += 1;
-        self.0.filled.notify_one();
-        while state.writer == Writer::Busy {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
+        let left = || until.saturating_duration_since(Instant::now());
+        // Never more than so long: a disk that hangs holds whoever writes to it, and this lock.
+        let mut state = loop {
+            match self.0.state.try_lock() {
+                Ok(state) => break state,
+                Err(TryLockError::Poisoned(state)) => break state.into_inner(),
+                Err(TryLockError::WouldBlock) if left().is_zero() => return,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
             }
-            let waited = self.0.emptied.wait_timeout(state, left);
+        };
+        state.flushing += 1;
+        while state.thread == Thread::Busy && !left().is_zero() {
+            let waited = self.0.emptied.wait_timeout(state, left());
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.flushing -= 1;
     }
 
     /// Waits for records and takes all of them, in exchange for a batch that was written.
-    fn take(&self, batch: &mut Batch) {
+    fn take(&self, batch: &mut Batch, all_is_well: bool) {
         batch.empty();
-        let gathering = |state: &mut State| state.flushing == 0;
-        let gathered = self.0.filled.wait_timeout_while(self.state(), GATHER, gathering);
-        let mut state = gathered.unwrap_or_else(PoisonError::into_inner).0;
+        let mut state = self.state();
         while state.waiting.ends.is_empty() {
-            state.writer = Writer::Idle;
+            state.thread = if all_is_well { Thread::NotNeeded } else { Thread::Idle };
             if state.flushing > 0 {
                 self.0.emptied.notify_all();
             }
             state = self.0.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.writer = Writer::Busy;
+        state.thread = Thread::Busy;
         mem::swap(&mut state.waiting, batch);
+    }
+}
+
+/// Whether standard error takes something now.
+fn has_room() -> bool {
+    let stderr = io::stderr();
+    let mut asked = [PollFd::new(&stderr, PollFlags::OUT)];
+    let now = Timespec::default();
+    matches!(poll(&mut asked, Some(&now)), Ok(1))
+        && asked.iter().all(|asked| asked.revents() == PollFlags::OUT)
+}
+
+/// Returns what was not written of it.
+fn write_once(record: &[u8]) -> io::Result<&[u8]> {
+    match io::stderr().write(record) {
+        Ok(written) => Ok(record.get(written..).unwrap_or_default()),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(record),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(record),
+        Err(error) => Err(error),
     }
 }
 
@@ -183,6 +232,7 @@ impl Batch {
         self.text.clear();
         self.text.shrink_to(KEPT);
         self.ends.clear();
+        self.goes_on = false;
     }
 }
 
@@ -199,11 +249,15 @@ struct Pen {
 }
 
 impl Pen {
+    fn new(buffer: Buffer) -> Self {
+        Self { buffer, torn: false, told: LOST.get(), telling: None }
+    }
+
     fn run(&mut self, out: &mut impl Write) {
         WRITES.set(true);
         let mut batch = Batch::default();
         loop {
-            self.buffer.take(&mut batch);
+            self.buffer.take(&mut batch, !self.torn && self.told == LOST.get());
             self.write(out, &batch);
         }
     }
@@ -221,7 +275,10 @@ impl Pen {
             Err(written) => {
                 let lost = batch.ends.iter().filter(|end| **end > written).count();
                 LOST.inc_by(u64::try_from(lost).unwrap_or(u64::MAX));
-                self.torn |= written > 0 && !batch.ends.contains(&written);
+                self.torn = match written {
+                    0 => self.torn || batch.goes_on,
+                    written => !batch.ends.contains(&written),
+                };
             }
         }
     }
@@ -283,9 +340,10 @@ mod tests {
     }
 
     fn paper() -> (Buffer, mpsc::Sender<usize>, Arc<Mutex<Vec<u8>>>) {
-        let ((give, room), written, buffer) = (mpsc::channel(), Arc::default(), Buffer::default());
+        let ((give, room), written) = (mpsc::channel(), Arc::default());
+        let buffer = Buffer::new(false);
         let mut paper = Paper { room, written: Arc::clone(&written) };
-        let mut pen = Pen { buffer: buffer.clone(), torn: false, told: u64::MAX, telling: None };
+        let mut pen = Pen::new(buffer.clone());
         std::thread::spawn(move || pen.run(&mut paper));
         (buffer, give, written)
     }

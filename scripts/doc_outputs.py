@@ -63,7 +63,8 @@ def run(binary, words, configuration, make_up):
                 configuration = with_token(binary, configuration, folder, environment)
             (folder / "callgate.toml").write_text(configuration)
             make_up(binary, folder, configuration)
-            users = {name: {"password": PASSWORD} for name in ("dev-7.a", "wanda", "olga")}
+            placed = {} if "default_account" in configuration else {"account": "APP"}
+            users = {name: {"password": PASSWORD, **placed} for name in ("dev-7.a", "wanda", "olga")}
             (folder / "users.json").write_text(json.dumps(users))
             (folder / "users.json").chmod(0o600)
             for name, claims in CLAIMS.items():
@@ -100,7 +101,7 @@ def first_missing(output, printed):
         if found is None:
             return output[index]
         place, anchored = found + 1, True
-    return "" if not anchored or place == len(printed) else "nothing more"
+    return "" if not anchored or place == len(printed) else "… (there is more)"
 
 
 def pattern(line):

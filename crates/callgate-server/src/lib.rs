@@ -19,6 +19,7 @@ mod files;
 pub mod fuzzing;
 mod health;
 mod nats;
+mod neighbours;
 mod own_account;
 mod panics;
 mod reload;

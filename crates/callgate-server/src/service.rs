@@ -8,8 +8,7 @@ use callgate::{
     Callgate,
     authn::Chain,
     responder::{
-        OwnAccount, Responder, ResponderOptions, ServeError, other_responders,
-        own_account as ask_who_we_are,
+        OwnAccount, Responder, ResponderOptions, ServeError, own_account as ask_who_we_are,
     },
 };
 use callgate_authenticators::file_watch::Stamp;
@@ -26,6 +25,7 @@ use crate::{
     config::{Config, Overrides, Surroundings},
     health::Health,
     nats::{self, Link, NatsSettings},
+    neighbours::Neighbours,
     own_account::{self, Checked},
     reload::Reloader,
     watchdog,
@@ -37,7 +37,6 @@ const TICK: Duration = Duration::from_millis(250);
 const DRAIN: Duration = Duration::from_secs(8);
 /// After a server did not confirm us, before asking again.
 const RETRY: Duration = Duration::from_secs(2);
-
 /// The client tells of a server's errors by another way than of its answers, and perhaps a little later.
 const ERRORS_BEHIND: Duration = Duration::from_millis(50);
 /// Why we are not ready when a subscription was refused.
@@ -99,6 +98,7 @@ pub(crate) async fn run(
         observers,
         max_in_flight,
         membership: Membership::Outside,
+        neighbours: Neighbours::default(),
         retry_at: Instant::now(),
         told_waiting: None,
         told_unverified: None,
@@ -164,6 +164,7 @@ struct Service {
     observers: Arc<Observers>,
     max_in_flight: u32,
     membership: Membership,
+    neighbours: Neighbours,
     retry_at: Instant,
     told_waiting: Option<String>,
     /// The `issuer.callout_account` that was said to be beyond comparison.
@@ -185,6 +186,7 @@ impl Service {
                 return;
             }
             if *confirmed_on == Some(connection) {
+                self.look_around().await;
                 return;
             }
         }
@@ -198,6 +200,15 @@ impl Service {
         }
         if let Err(why) = self.become_ready(connection, refused).await {
             self.try_again(why);
+        }
+    }
+
+    async fn look_around(&mut self) {
+        let own = self.neighbours.look(&self.client, &self.settings.queue).await;
+        // The client tells of a server's errors as far as it has room for them: this one is noticed anyway.
+        if own.is_some_and(|own| !own.may_answer_requests) {
+            self.step_out();
+            self.try_again(ServeError::NotPermitted.to_string());
         }
     }
 
@@ -259,7 +270,6 @@ impl Service {
                  it only `_INBOX.>`, `$SYS._INBOX.>`, `$SYS.REQ.USER.INFO` and `$SRV.INFO`"
             );
         }
-        self.look_for_others();
         Ok(())
     }
 
@@ -300,21 +310,6 @@ impl Service {
         let responder = Box::new(responder);
         self.membership = Membership::Inside { responder, confirmed_on: None, refused_before };
         Ok(())
-    }
-
-    fn look_for_others(&self) {
-        let (client, queue) = (self.client.clone(), self.settings.queue.clone());
-        tokio::spawn(async move {
-            for (name, other) in other_responders(&client, &queue, Duration::from_secs(1)).await {
-                warn!(
-                    service = crate::telemetry::printable(&name),
-                    queue = crate::telemetry::printable(&other),
-                    "another service answers authorization requests in another queue group: unless it \
-                     is for another issuer, each client is answered twice; give both the same \
-                     `nats.queue`"
-                );
-            }
-        });
     }
 
     /// Puts a new configuration in force.

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use async_nats::service::ServiceExt;
 use callgate_testkit::eventually;
 use callgate_testkit::wait::{LONG, PATIENCE};
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ fn users() -> Value {
     json!({ "alice": { "pass": "alice", "account": "APP" } })
 }
 
+/// Also one that comes later: it is looked for again and again.
 #[tokio::test]
 async fn a_service_that_answers_in_another_queue_group_is_warned_about() {
     let pair = Pair::of(users()).await;
@@ -22,9 +24,19 @@ async fn a_service_that_answers_in_another_queue_group_is_warned_about() {
     assert_eq!(warned["level"], "WARN");
     assert_eq!((&warned["service"], &warned["queue"]), (&json!("callgate"), &json!("callgate")));
     has(&warned.to_string(), &["nats.queue"]);
-    // A replica in the same group is not.
+    // It is found, too, by who was there before.
+    pair.gate.record(0, &["another service answers authorization requests", "other"]).await;
+    // A replica in the same group is no other, whoever else in it is one.
+    let mark = pair.gate.mark();
     let replica = serve(pair.folder.path(), &["--config", "callgate.toml"]).await;
     replica.ready().await;
+    let watcher = connect(&pair.server.url(), "watcher", "watcher").await.unwrap();
+    let legacy = watcher.client.service_builder().queue_group("callgate");
+    let legacy = legacy.start("legacy", "0.0.1").await.unwrap();
+    let _endpoint = legacy.endpoint("$SYS.REQ.USER.AUTH").await.unwrap();
+    let told = pair.gate.record(mark, &["answers authorization requests in our queue group"]).await;
+    assert_eq!((&told["level"], &told["service"]), (&json!("INFO"), &json!("legacy")));
+    assert!(!pair.gate.log()[mark..].contains("WARN"), "{}", pair.gate.log());
     other.terminate().await;
 }
 

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{AUTH_SUBJECT, ServeError};
+use super::{AUTH_SUBJECT, ServeError, micro};
 use crate::subject::SubjectPattern;
 
 /// How long a server may take to say who we are.
@@ -113,8 +113,8 @@ struct Endpoint {
     queue_group: String,
 }
 
-/// Other micro services that answer authorization requests outside the queue group `queue`, by
-/// name and queue group. Each request would be answered twice.
+/// Other micro services that answer authorization requests, by name and queue group. In another queue
+/// group than `queue` each request is answered twice. Callgates in `queue` are no others.
 pub async fn other_responders(
     client: &Client,
     queue: &str,
@@ -130,7 +130,8 @@ pub async fn other_responders(
     while let Ok(Some(answer)) = timeout_at(until, answers.next()).await {
         let Ok(info) = serde_json::from_slice::<ServiceInfo>(&answer.payload) else { continue };
         for endpoint in info.endpoints {
-            if endpoint.subject == AUTH_SUBJECT && endpoint.queue_group != queue {
+            let ours = endpoint.queue_group == queue && info.name == micro::NAME;
+            if endpoint.subject == AUTH_SUBJECT && !ours {
                 found.insert((info.name.clone(), endpoint.queue_group), ());
             }
         }

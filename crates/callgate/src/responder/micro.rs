@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use super::{AUTH_SUBJECT, ResponderOptions, ServeError, subscribe_error};
 use crate::clock::UnixTime;
 
-const NAME: &str = "callgate";
+pub(super) const NAME: &str = "callgate";
 
 /// What `nats micro stats` shows.
 #[derive(Debug, Default)]

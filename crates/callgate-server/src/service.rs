@@ -179,7 +179,6 @@ impl Service {
             return;
         };
         if let Membership::Inside { responder, confirmed_on, refused_before } = &self.membership {
-            self.observers.metrics.in_flight(responder.in_flight());
             if refused != *refused_before || !responder.is_running() {
                 self.step_out();
                 self.try_again(REFUSED);
@@ -308,6 +307,7 @@ impl Service {
         let responder = Responder::join(self.client.clone(), self.gate.clone(), options).await;
         let responder = responder.map_err(|error| error.to_string())?;
         let responder = Box::new(responder);
+        self.observers.metrics.shows_load(responder.load());
         self.membership = Membership::Inside { responder, confirmed_on: None, refused_before };
         Ok(())
     }

@@ -147,7 +147,12 @@ impl Responder {
 
     /// Requests that are being decided now.
     pub fn in_flight(&self) -> u32 {
-        self.slots.taken.taken()
+        self.load().in_flight()
+    }
+
+    /// The same, to be asked by somebody else.
+    pub fn load(&self) -> Load {
+        Load(Arc::clone(&self.slots))
     }
 
     /// True until the subscription ends, by [`Responder::leave`] or with the client.
@@ -171,6 +176,17 @@ impl Responder {
         // Answers may still be on their way to the socket.
         let flushed = timeout(Duration::from_secs(1), self.client.flush()).await.is_ok();
         read && finished && flushed
+    }
+}
+
+/// How much a [`Responder`] has to do now, also while that is busy or leaving.
+#[derive(Debug, Clone)]
+pub struct Load(Arc<Slots>);
+
+impl Load {
+    /// Requests that are being decided now.
+    pub fn in_flight(&self) -> u32 {
+        self.0.taken.taken()
     }
 }
 

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use callgate::decision::{Decision, Outcome, Reason};
+use callgate::{
+    decision::{Decision, Outcome, Reason},
+    responder::Load,
+};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -68,6 +71,8 @@ pub(crate) struct Metrics {
     ceiling_dropped: Family<AuthenticatorLabel, Counter>,
     reloads: Family<ResultLabel, Counter>,
     in_flight: Gauge,
+    /// What the gauge shows, asked when it is looked at.
+    load: Mutex<Option<Load>>,
     connected: Gauge,
     clock_skew: Gauge<i64, AtomicI64>,
     service_accounts: Gauge,
@@ -95,6 +100,7 @@ impl Default for Metrics {
             ceiling_dropped: Family::default(),
             reloads: Family::default(),
             in_flight: Gauge::default(),
+            load: Mutex::default(),
             connected: Gauge::default(),
             clock_skew: Gauge::default(),
             service_accounts: Gauge::default(),
@@ -282,9 +288,9 @@ impl Metrics {
         self.connected.set(connected.into());
     }
 
-    /// Sets how many requests are being worked on.
-    pub(crate) fn in_flight(&self, count: u32) {
-        self.in_flight.set(count.into());
+    /// From now on this is asked how many requests are being worked on.
+    pub(crate) fn shows_load(&self, load: Load) {
+        *self.load.lock().unwrap_or_else(PoisonError::into_inner) = Some(load);
     }
 
     /// All metrics in the text format of OpenMetrics.
@@ -292,6 +298,8 @@ impl Metrics {
     /// # Errors
     /// If formatting fails, which it does not into memory.
     pub(crate) fn render(&self) -> Result<String, std::fmt::Error> {
+        let load = self.load.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.in_flight.set(load.map_or(0, |load| load.in_flight()).into());
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(with_all_names(text))

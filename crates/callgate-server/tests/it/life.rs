@@ -336,6 +336,24 @@ async fn every_decision_leaves_exactly_one_record_with_its_ids() {
     assert_eq!(decision["authenticator"], "staff");
 }
 
+/// The link is what the service waits for, the load is what its tasks do: asked when it is looked at.
+#[tokio::test]
+async fn what_is_in_flight_is_shown_as_it_is_also_while_the_server_is_gone() {
+    let hash = "$2b$13$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+    let mut pair = Pair::of(json!({ "slow": { "pass": hash, "account": "APP" } })).await;
+    let (mark, url) = (pair.gate.mark(), pair.server.url());
+    let login = tokio::spawn(async move { connect(&url, "slow", "wrong").await.map(drop) });
+    pair.gate.metric_reaches("callgate_in_flight", 1.0).await;
+    pair.server.kill();
+    pair.gate.says(mark, "the connection to NATS is lost").await;
+    assert!(login.await.unwrap().is_err());
+    pair.gate.decision(mark).await;
+    eventually("nothing in flight", PATIENCE, async || {
+        (pair.gate.metric("callgate_in_flight").await == 0.0).then_some(())
+    })
+    .await;
+}
+
 /// The hash takes about a second, so the request is under way when the signal comes.
 #[tokio::test]
 async fn a_login_in_flight_is_finished_before_the_process_ends() {

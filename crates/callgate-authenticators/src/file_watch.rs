@@ -20,8 +20,10 @@ pub struct Stamp(Option<Look>);
 struct Look {
     modified: Option<SystemTime>,
     size: u64,
-    /// Device and inode.
+    /// Device and inode, and when the inode changed last: whoever writes in place may set the other
+    /// time as he likes.
     place: (u64, u64),
+    changed: (i64, i64),
 }
 
 impl Stamp {
@@ -32,6 +34,7 @@ impl Stamp {
             modified: metadata.modified().ok(),
             size: metadata.len(),
             place: place(&metadata),
+            changed: changed(&metadata),
         }))
     }
 }
@@ -44,6 +47,17 @@ fn place(metadata: &fs::Metadata) -> (u64, u64) {
 
 #[cfg(not(unix))]
 fn place(_: &fs::Metadata) -> (u64, u64) {
+    (0, 0)
+}
+
+#[cfg(unix)]
+fn changed(metadata: &fs::Metadata) -> (i64, i64) {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.ctime(), metadata.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn changed(_: &fs::Metadata) -> (i64, i64) {
     (0, 0)
 }
 
@@ -106,7 +120,8 @@ mod tests {
 
     #[test]
     fn a_file_counts_as_changed_only_after_it_has_settled() {
-        let stamp = |size| Stamp(Some(Look { modified: None, size, place: (1, 1) }));
+        let stamp =
+            |size| Stamp(Some(Look { modified: None, size, place: (1, 1), changed: (1, 1) }));
         let mut steady = Steady { seen: stamp(1), changing: None };
         for (now, expected) in [
             (stamp(1), false),
@@ -121,6 +136,24 @@ mod tests {
         ] {
             assert_eq!(steady.is_new(now), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn an_edit_that_keeps_size_and_time_is_a_change() {
+        use callgate_testkit::wait::{PATIENCE, eventually};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "x").unwrap();
+        let before = Stamp::of(&path);
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        // The clock of a file system has steps of some milliseconds.
+        eventually("the inode's time moves on", PATIENCE, async || {
+            fs::write(&path, "y").unwrap();
+            fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), time);
+            (before != Stamp::of(&path)).then_some(())
+        })
+        .await;
     }
 
     #[test]

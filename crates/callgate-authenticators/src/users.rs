@@ -27,6 +27,7 @@ use crate::{
 mod entry;
 mod reload;
 mod table;
+mod warnings;
 
 use entry::Entry;
 use table::UserTable;

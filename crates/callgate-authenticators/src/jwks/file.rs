@@ -28,6 +28,12 @@ pub enum FileError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// A pipe, a device or a folder: whoever reads it may wait for ever.
+    #[error("`{path}` is no regular file", path = .path.display())]
+    NoRegularFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// Longer than any key set.
     #[error("`{path}` is longer than {MAX_BODY} bytes: it is no key set", path = .path.display())]
     TooLong {
@@ -45,10 +51,14 @@ impl FileSource {
     /// Reads it now, blocking.
     ///
     /// # Errors
-    /// If it cannot be read or is too long.
+    /// If it is no regular file, cannot be read or is too long.
     pub fn read(&self) -> Result<Vec<u8>, FileError> {
         use std::io::Read;
         let failed = |error| FileError::Read { path: self.path.clone(), error };
+        // Asked before it is opened: opening a pipe waits for whoever writes to it.
+        if std::fs::metadata(&self.path).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(FileError::NoRegularFile { path: self.path.clone() });
+        }
         let file = std::fs::File::open(&self.path).map_err(failed)?;
         let mut body = Vec::new();
         file.take(MAX_BODY as u64 + 1).read_to_end(&mut body).map_err(failed)?;
@@ -64,7 +74,7 @@ impl FileError {
     pub fn is_absence(&self) -> bool {
         match self {
             Self::Read { error, .. } => error.kind() == std::io::ErrorKind::NotFound,
-            Self::TooLong { .. } => false,
+            Self::NoRegularFile { .. } | Self::TooLong { .. } => false,
         }
     }
 }

@@ -87,7 +87,7 @@ impl Document {
             }
             Format::Yaml => {
                 let Strict(value) = serde_saphyr::from_str_with_options(text, yaml_options())
-                    .map_err(|error| syntax(error.without_snippet()))?;
+                    .map_err(|error| syntax(yaml_error(&error.without_snippet().to_string())))?;
                 value
             }
         };
@@ -158,6 +158,11 @@ fn toml_error(text: &str, error: &toml::de::Error) -> DocumentError {
         }
         None => syntax(error.message().replace('\n', ", ")),
     }
+}
+
+/// Without the advice of the YAML reader to whoever calls it.
+fn yaml_error(message: &str) -> String {
+    message.replace(", set DuplicateKeyPolicy in Options if acceptable", ", which is there twice")
 }
 
 fn yaml_options() -> serde_saphyr::Options {

@@ -32,6 +32,9 @@ pub enum SourceError {
         /// What the system says.
         error: io::Error,
     },
+    /// A pipe, a device or a folder: whoever reads it may wait for ever.
+    #[error("`{0}` is no regular file")]
+    NoRegularFile(String),
     /// The file is too large to be what it should be.
     #[error("`{0}` is larger than 256 MiB")]
     TooLarge(String),
@@ -140,22 +143,36 @@ impl Sources {
         read.iter().map(|(path, stamp)| (path.clone(), stamp.clone())).collect()
     }
 
-    /// Reads a file through symbolic links, and remembers its name.
+    /// Reads a regular file through symbolic links, and remembers its name.
     ///
     /// # Errors
-    /// If it cannot be read or is absurdly large.
+    /// If it is none, cannot be read or is absurdly large.
     pub fn read(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.entry(path.to_owned()).or_insert_with(|| Stamp::of(path));
-        drop(read);
+        self.remember(path);
         Self::read_aside(path)
     }
 
-    /// Reads a file without remembering its name: for files that their reader watches himself.
+    fn remember(&self, path: &Path) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.entry(path.to_owned()).or_insert_with(|| Stamp::of(path));
+    }
+
+    /// Reads a regular file without remembering its name: for files that their reader watches himself.
     ///
     /// # Errors
-    /// If it cannot be read or is absurdly large.
+    /// If it is none, cannot be read or is absurdly large.
     pub fn read_aside(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+        // Asked before it is opened: opening a pipe waits for whoever writes to it.
+        match fs::metadata(path) {
+            Ok(metadata) if !metadata.is_file() => {
+                Err(SourceError::NoRegularFile(path.display().to_string()))
+            }
+            Ok(_) | Err(_) => Self::read_anything(path),
+        }
+    }
+
+    /// The same of whatever it is: a secret may be handed over by a pipe.
+    fn read_anything(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
         let name = || path.display().to_string();
         let unreadable = |error| SourceError::Unreadable { path: name(), error };
         let file = fs::File::open(path).map_err(unreadable)?;
@@ -171,12 +188,13 @@ impl Sources {
         }
     }
 
-    /// Reads a file that is text.
+    /// Reads a file that is text; it may be a pipe.
     ///
     /// # Errors
     /// If it cannot be read or is not UTF-8.
     pub fn read_text(&self, path: &Path) -> Result<Zeroizing<String>, SourceError> {
-        let bytes = self.read(path)?;
+        self.remember(path);
+        let bytes = Self::read_anything(path)?;
         match std::str::from_utf8(&bytes) {
             Ok(text) => Ok(Zeroizing::new(text.to_owned())),
             Err(_) => Err(SourceError::NotText(path.display().to_string())),

@@ -188,8 +188,8 @@ fn expires(table: &mut Table<'_>) -> Option<UnixTime> {
     let item = table.raw("expires")?;
     let text = item.string()?;
     match text.parse::<jiff::Timestamp>() {
-        Ok(moment) => Some(UnixTime::from_seconds(moment.as_second())),
-        Err(_) => {
+        Ok(moment) if is_rfc_3339(text) => Some(UnixTime::from_seconds(moment.as_second())),
+        Ok(_) | Err(_) => {
             let shown = text.escape_debug();
             item.fault(format!(
                 "`{shown}` is no moment: write RFC 3339 with its offset, such as \
@@ -198,4 +198,14 @@ fn expires(table: &mut Table<'_>) -> Option<UnixTime> {
             None
         }
     }
+}
+
+/// RFC 3339 section 5.6, of a text that is a moment in one of the wider forms of ISO 8601.
+fn is_rfc_3339(text: &str) -> bool {
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let Some(rest) = shape.strip_prefix("0000-00-00") else { return false };
+    let Some(rest) = rest.strip_prefix(['T', 't', ' ']) else { return false };
+    let Some(rest) = rest.strip_prefix("00:00:00") else { return false };
+    let offset = rest.strip_prefix('.').map_or(rest, |fraction| fraction.trim_start_matches('0'));
+    matches!(offset, "Z" | "z" | "+00:00" | "-00:00")
 }

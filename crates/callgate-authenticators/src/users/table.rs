@@ -1,33 +1,27 @@
 //! The users of one file, found by name, token or nkey.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     hint::black_box,
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
-use callgate::{authn::Proposal, keys::UserKey, policy::Doubt, secret::Secret};
+use callgate::{keys::UserKey, secret::Secret};
 
 use super::{
     Costs,
     entry::{Entry, Parsed},
+    warnings::Warnings,
 };
 use crate::{
     kind::BuildContext,
     passwords::{StoredPassword, digest},
     settings::{Document, DocumentError, Format, Report, Sources, Table},
 };
-
-/// How many users a warning about many names.
-const NAMES: usize = 5;
-
-/// How long nats-server waits for an answer if it is not told otherwise (`AUTH_TIMEOUT`, 2 s).
-const SERVERS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Counts tables, so that what was verified against one never serves another.
 static VERSIONS: AtomicU64 = AtomicU64::new(0);
@@ -64,11 +58,7 @@ impl UserTable {
         };
         let prefix = format!("{shown_path}: ");
         let table = Self::read(Table::root(&document, &prefix, report, &context.sources), context);
-        warn_of_no_account(&table, shown_path, context, report);
-        warn_of_cost(&table, shown_path, context, report);
-        warn_of_doubts(&table, shown_path, report);
-        warn_of_unasked(&table, shown_path, context, report);
-        warn_of_modes(&table, path, shown_path, report);
+        Warnings { table: &table, path, shown_path, context, report }.tell();
         (report.fault_count() == before).then_some(table)
     }
 
@@ -120,6 +110,11 @@ impl UserTable {
         &self.costs
     }
 
+    /// Whether an entry has a token.
+    pub(super) fn has_tokens(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
     /// The entry of exactly this name.
     pub(super) fn by_name(&self, user: &str) -> Option<&Entry> {
         self.users.get(user).map(AsRef::as_ref)
@@ -167,7 +162,11 @@ fn document(path: &Path) -> Result<Document, DocumentError> {
     let format = Format::of(path)?;
     // Not remembered: this file is watched here and needs no new configuration.
     let text = Sources::read_aside(path)?;
-    if text.trim_ascii().is_empty() {
+    let is_comment = |line: &[u8]| {
+        let line = line.trim_ascii();
+        line.is_empty() || (format != Format::Json && line.starts_with(b"#"))
+    };
+    if text.split(|byte| *byte == b'\n').all(is_comment) {
         // In YAML and TOML that would be a table without users: a truncated file locks out all.
         return Err(DocumentError::Syntax(
             "it is empty: write the users, or `{}` for none".to_owned(),
@@ -180,101 +179,5 @@ fn describe(shown_path: &str, error: &DocumentError) -> String {
     match error {
         DocumentError::Syntax(what) => format!("`{shown_path}`: {what}"),
         DocumentError::Extension(_) | DocumentError::Source(_) => error.to_string(),
-    }
-}
-
-/// Whom nothing places anywhere.
-fn warn_of_no_account(
-    table: &UserTable,
-    shown_path: &str,
-    context: &BuildContext,
-    report: &Report,
-) {
-    let nowhere = |entry: &&Entry| entry.proposal.account.is_none();
-    if !context.may_name_account && table.entries().any(|entry| nowhere(&entry)) {
-        let names = some_names(table.entries().filter(nowhere));
-        report.warn(
-            shown_path,
-            format!(
-                "nothing places {names} in an account, so the login is refused: write their \
-                 `account`, or set `default_account`"
-            ),
-        );
-    }
-}
-
-/// The dearest hash is what every password costs, and there is no time for it.
-fn warn_of_cost(table: &UserTable, shown_path: &str, context: &BuildContext, report: &Report) {
-    let estimate = table.costs.iter().map(|cost| cost.estimate()).max().unwrap_or_default();
-    // One login beside another, or a slower core, and it is too late.
-    if estimate * 2 <= context.timeout.min(SERVERS_PATIENCE) {
-        return;
-    }
-    let (estimate, timeout) = (estimate.as_millis(), context.timeout);
-    report.warn(
-        shown_path,
-        format!(
-            "a login with any password takes as long as with its dearest hash, about {estimate} ms; the \
-             authenticator's `timeout` is {timeout:?}, and nats-server waits 2 s unless it is told to wait \
-             longer: hash with lower parameters, or logins are refused"
-        ),
-    );
-}
-
-/// One warning of each kind, however many users there are.
-fn warn_of_doubts(table: &UserTable, shown_path: &str, report: &Report) {
-    let mut doubts: BTreeMap<Doubt, Vec<&Entry>> = BTreeMap::new();
-    for entry in table.entries() {
-        let Proposal { permissions: Some(permissions), templates, .. } = &entry.proposal else {
-            continue;
-        };
-        for doubt in permissions.doubts(templates.as_deref()) {
-            doubts.entry(doubt).or_default().push(entry);
-        }
-    }
-    for (doubt, entries) in doubts {
-        let names = some_names(entries.into_iter());
-        report.warn(shown_path, format!("the permissions of {names}: {doubt}"));
-    }
-}
-
-/// The first few names in order, and how many more there are.
-fn some_names<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
-    let mut names: Vec<_> =
-        entries.map(|entry| format!("`{}`", entry.user.escape_debug())).collect();
-    names.sort_unstable();
-    let more = names.len().saturating_sub(NAMES);
-    names.truncate(NAMES);
-    match more {
-        0 => names.join(", "),
-        more => format!("{} and {more} more", names.join(", ")),
-    }
-}
-
-/// Passwords that nobody ever compares.
-fn warn_of_unasked(table: &UserTable, shown_path: &str, context: &BuildContext, report: &Report) {
-    let Some(end) = &context.passwords_end_at else { return };
-    if table.entries().any(|entry| entry.password.is_some()) {
-        let end = end.escape_debug();
-        report.warn(
-            shown_path,
-            format!(
-                "its passwords are never asked for, because `{end}` before it refuses every name that it \
-                 does not know: set `fall_through = true` there"
-            ),
-        );
-    }
-}
-
-/// Clear texts are for their owner to read, and nobody else writes himself an entry.
-fn warn_of_modes(table: &UserTable, path: &Path, shown_path: &str, report: &Report) {
-    let in_clear = |entry: &Entry| {
-        let password = entry.password.as_ref();
-        password.is_some_and(|password| password.cost().is_none())
-    };
-    let secret = !table.tokens.is_empty() || table.entries().any(in_clear);
-    let readable = || Sources::readable_by_others(path).filter(|_| secret);
-    for warning in Sources::writable_by_others(path).into_iter().chain(readable()) {
-        report.warn(shown_path, warning);
     }
 }

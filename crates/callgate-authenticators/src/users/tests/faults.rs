@@ -96,7 +96,7 @@ fn a_user_who_is_there_twice_is_a_fault() {
 
 #[test]
 fn a_file_that_is_missing_empty_or_broken_is_a_fault() {
-    for users in ["", " \n", "[]", "{", "null", "\u{0}"] {
+    for users in ["", " \n", "# nobody", "[]", "{", "null", "\u{0}"] {
         assert_eq!(faults_of(users).len(), 1, "{users:?}");
     }
     let context = Folder::with("{}").context();
@@ -238,4 +238,68 @@ fn users_without_an_account_are_warned_about_if_nothing_else_names_one() {
     let warnings = build_from(TABLE, &context).2;
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("nothing places `a` in an account"), "{warnings:?}");
+}
+
+#[test]
+fn a_file_of_comments_alone_is_a_fault_in_every_format() {
+    for name in ["users.toml", "users.yaml"] {
+        let folder = Folder::with("{}");
+        fs::write(folder.0.path().join(name), "# alice is gone\n\n  # and so is bob").unwrap();
+        let faults = build_from(&format!("file = \"{name}\""), &folder.context()).1;
+        assert!(faults[0].contains("it is empty"), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_pipe_is_no_users_file_and_nobody_waits_for_it() {
+    let folder = Folder::with("{}");
+    let pipe = folder.0.path().join("pipe.json");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::os::unix::fs::symlink("pipe.json", folder.0.path().join("link.json")).unwrap();
+    for name in ["pipe.json", "link.json"] {
+        let faults = build_from(&format!("file = \"{name}\""), &folder.context()).1;
+        assert!(faults[0].contains("is no regular file"), "{faults:?}");
+    }
+    assert!(crate::jwks::FileSource::new(&pipe).read().is_err());
+}
+
+#[test]
+fn a_user_who_is_there_twice_in_yaml_is_told_in_our_words() {
+    let folder = Folder::with("{}");
+    fs::write(folder.0.path().join("users.yaml"), "a:\n  pass: x\na:\n  pass: y\n").unwrap();
+    let faults = build_from("file = \"users.yaml\"", &folder.context()).1;
+    assert!(faults[0].contains("a, which is there twice at line 3"), "{faults:?}");
+}
+
+#[test]
+fn the_end_of_an_entry_is_a_moment_of_rfc_3339() {
+    let expires =
+        |text: &str| faults_of(&format!(r#"{{ "a": {{ "pass": "x", "expires": "{text}" }} }}"#));
+    for good in [
+        "2027-01-31T18:00:00Z",
+        "2027-01-31t18:00:00.25z",
+        "2027-01-31 18:00:00+02:00",
+        "2027-01-31T18:00:00.123456789-11:30",
+    ] {
+        assert_eq!(expires(good), Vec::<String>::new(), "{good}");
+    }
+    for bad in [
+        "2027-01-31T18:00:00+0200",
+        "2027-01-31T18:00:00+02",
+        "2027-01-31T18:00Z",
+        "20270131T180000Z",
+        "2027-01-31T18:00:00",
+        "2027-01-31T18:00:00,5Z",
+        "2027-01-31T18:00:00+02:00[Europe/Berlin]",
+    ] {
+        assert!(expires(bad)[0].contains("RFC 3339"), "{bad}");
+    }
+}
+
+#[test]
+fn a_template_counts_among_what_is_doubtful() {
+    let entry = r#""pub": { "allow": ["a.{{ user }}"], "deny": ["a.b"] }"#;
+    let users = format!(r#"{{ "a": {{ "pass": "x", "permissions": {{ {entry} }} }} }}"#);
+    let warnings = build_from(TABLE, &Folder::with(&users).context()).2;
+    assert!(warnings.len() == 1 && warnings[0].contains("talked around a deny"), "{warnings:?}");
 }

@@ -101,12 +101,19 @@ fn what_is_missing_is_looked_for_where_operator_mode_has_it() {
 #[test]
 fn a_users_entry_that_a_scope_refuses_each_time_is_warned_about() {
     let (code, output) = checked(|config, folder| {
+        // Over every kind of connection that the scoped role is open to.
         config.push_str("[roles.plain]\npublish = [\"a\"]\n");
+        config.push_str(
+            "connection_types = [\"nats\", \"websocket\", \"mqtt\", \"leafnode\"]\n\
+             [roles.some]\npublish = [\"a\"]\n",
+        );
         let users = r#"{
             "good": { "pass": "x", "account": "APP", "roles": ["reader"] },
             "a.b": { "pass": "x", "account": "APP", "roles": ["reader"] },
             "both": { "pass": "x", "account": "APP", "roles": ["reader", "plain"] },
-            "own": { "pass": "x", "account": "APP", "roles": ["reader"], "permissions": {} },
+            "own": { "pass": "x", "account": "APP", "roles": ["reader"], "permissions": {},
+                     "connection_types": ["nats", "websocket", "mqtt", "leafnode"] },
+            "leaf": { "pass": "x", "account": "APP", "roles": ["reader", "some"] },
             ">": { "pass": "x", "account": "APP", "roles": ["plain"] }
         }"#;
         fs::write(folder.join("users.json"), users).unwrap();

@@ -62,7 +62,12 @@ pub(super) fn read(
     let share = table.boolean("insecure_share_callout_account").unwrap_or_default();
     settings.insecure_share_callout_account = share;
     let allow_plaintext = table.boolean("insecure_allow_plaintext").unwrap_or_default();
-    warn_about(&table, share, allow_plaintext);
+    if allow_plaintext {
+        table.warn(
+            "insecure_allow_plaintext",
+            "requests in clear are answered: end this when every server has the xkey",
+        );
+    }
     if xkeys.as_ref().is_some_and(Vec::is_empty) {
         warn_of_no_xkey(&table, settings.operator_mode);
     }
@@ -161,22 +166,6 @@ fn parsed<T>(
     parse: impl FnOnce(Seed) -> Result<T, KeyError>,
 ) -> Option<T> {
     parse(seed?).map_err(|error| table.fault(key, error)).ok()
-}
-
-fn warn_about(table: &Table<'_>, share: bool, allow_plaintext: bool) {
-    if share {
-        table.warn(
-            "insecure_share_callout_account",
-            "users may be placed in the callout account, where they can read every password that \
-             is not sealed and refuse every login",
-        );
-    }
-    if allow_plaintext {
-        table.warn(
-            "insecure_allow_plaintext",
-            "requests in clear are answered: end this when every server has the xkey",
-        );
-    }
 }
 
 fn warn_of_no_xkey(table: &Table<'_>, operator_mode: bool) {

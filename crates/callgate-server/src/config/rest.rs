@@ -1,6 +1,9 @@
 //! `[nats]`, `[session]`, `[refusal]`, `[admission]`, `[cache]`, `[admin]`, `[log]`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use async_nats::ServerAddr;
 use callgate::{RefusalStyle, policy::settings::SessionSettings};
@@ -109,9 +112,7 @@ pub(super) fn session(root: &mut Table<'_>) -> SessionSettings {
             "sessions end only with the credential: a removed user stays connected",
         );
     } else if let Some(lifetime) = table.duration("max_lifetime") {
-        if lifetime < Duration::from_secs(1) {
-            table.fault("max_lifetime", "must be at least \"1s\"");
-        }
+        // Too short a one is the policy's to refuse.
         settings.max_lifetime = Some(lifetime);
     }
     if let Some(jitter) = table.number("jitter", 0.0..=0.9) {
@@ -130,7 +131,7 @@ const LONG_DELAY: &str = "servers wait 2 s unless their authorization.timeout sa
 pub(super) fn refusal(root: &mut Table<'_>) -> RefusalStyle {
     let mut style = RefusalStyle::default();
     let Some(mut table) = root.table("refusal") else { return style };
-    let max = table.integer("silent_max", 1..=1_000_000);
+    let max = table.integer("silent_max", 0..=1_000_000);
     let max = max.and_then(|max| usize::try_from(max).ok()).unwrap_or(100);
     match table.string("mode").as_deref() {
         None | Some("answer") => {}
@@ -193,37 +194,80 @@ pub(super) fn admin(
     let text = text.unwrap_or_else(|| "127.0.0.1:8280".to_owned());
     let address = match text.as_str() {
         "" => None,
-        text => match text.parse() {
-            Ok(address) => Some(address),
-            Err(_) => {
-                let shown = text.escape_debug();
-                table.fault("listen", format!("`{shown}` is no address: write such as \"127.0.0.1:8280\", or \"\" for none"));
-                None
-            }
-        },
+        text => listener(text).or_else(|| {
+            let shown = text.escape_debug();
+            table.fault(
+                "listen",
+                format!(
+                    "`{shown}` is no address: write such as \"127.0.0.1:8280\", or \"\" for none"
+                ),
+            );
+            None
+        }),
     };
     table.finish();
     address
 }
 
+/// An address; `localhost` is the loopback, whatever the hosts file says, and no host is all of them.
+fn listener(text: &str) -> Option<SocketAddr> {
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let ip = match host.to_ascii_lowercase().as_str() {
+        "localhost" => Ipv4Addr::LOCALHOST,
+        "" => Ipv4Addr::UNSPECIFIED,
+        _ => return None,
+    };
+    Some(SocketAddr::from((ip, port.parse().ok()?)))
+}
+
 pub(super) fn log(root: &mut Table<'_>) -> LogSettings {
     let mut settings = LogSettings::default();
     let Some(mut table) = root.table("log") else { return settings };
-    match table.string("format").as_deref() {
+    let lower = |text: Option<String>| text.map(|text| text.to_ascii_lowercase());
+    match lower(table.string("format")).as_deref() {
         None => {}
         Some("text") => settings.format = LogFormat::Text,
         Some("json") => settings.format = LogFormat::Json,
         Some(_) => table.fault("format", "must be \"text\" or \"json\""),
     }
-    match table.string("level").as_deref() {
+    match lower(table.string("level")).as_deref() {
         None => {}
+        Some("off") => settings.level = LevelFilter::OFF,
         Some("error") => settings.level = LevelFilter::ERROR,
         Some("warn") => settings.level = LevelFilter::WARN,
         Some("info") => settings.level = LevelFilter::INFO,
         Some("debug") => settings.level = LevelFilter::DEBUG,
         Some("trace") => settings.level = LevelFilter::TRACE,
-        Some(_) => table.fault("level", "must be error, warn, info, debug or trace"),
+        Some(_) => table.fault("level", "must be off, error, warn, info, debug or trace"),
     }
     table.finish();
     settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_may_be_named_as_people_do() {
+        for (text, expected) in [
+            ("127.0.0.1:8280", Some("127.0.0.1:8280")),
+            ("[::1]:80", Some("[::1]:80")),
+            ("localhost:8280", Some("127.0.0.1:8280")),
+            ("LocalHost:0", Some("127.0.0.1:0")),
+            (":8280", Some("0.0.0.0:8280")),
+            ("8280", None),
+            ("localhost", None),
+            ("localhost:", None),
+            (":65536", None),
+            ("example.org:80", None),
+            ("::1", None),
+        ] {
+            let address = listener(text).map(|address| address.to_string());
+            assert_eq!(address.as_deref(), expected, "{text}");
+        }
+    }
 }

@@ -224,6 +224,10 @@ impl Accounts {
                 Ok(pattern) => listed.push((pattern, account)),
             }
         }
+        if default_account.as_ref().is_some_and(|name| name.contains('*')) {
+            let message = "is one account, and no pattern: write its whole name";
+            fault("default_account".to_owned(), message.to_owned());
+        }
         Self {
             listed,
             literals: default_account.iter().cloned().collect(),

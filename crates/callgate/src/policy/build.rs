@@ -73,7 +73,7 @@ fn check_session(session: &SessionSettings, found: &mut Findings) {
 
 fn check_duration(path: &str, duration: Option<Duration>, found: &mut Findings) {
     if duration.is_some_and(|duration| duration.as_secs() == 0) {
-        found.fault(path, "must be at least one second");
+        found.fault(path, "must be at least \"1s\"");
     }
 }
 
@@ -87,8 +87,8 @@ fn check_literals(accounts: &Accounts, found: &mut Findings) {
     if accounts.shares_callout_account {
         found.warn(
             "issuer.insecure_share_callout_account",
-            "clients in the callout account can read passwords that are not sealed, and refuse \
-             logins",
+            "users may be placed in the callout account, where they can read every password that \
+             is not sealed and refuse every login",
         );
         return;
     }
@@ -98,7 +98,11 @@ fn check_literals(accounts: &Accounts, found: &mut Findings) {
         let message = format!(
             "`{callout}` is the callout account: nobody is placed there, so who would be is refused"
         );
-        found.warn("issuer.callout_account", message);
+        let path = match accounts.default_account() == Some(callout) {
+            true => "default_account",
+            false => "issuer.callout_account",
+        };
+        found.warn(path, message);
     }
 }
 

@@ -42,7 +42,7 @@ fn all_faults_are_reported_at_once_with_their_key_paths_and_the_nearest_right_ke
             "error: issuer.xkey: unknown key; did you mean `xkeys`?",
             "error: session.jitter: ",
             "error: bindings[0].roles",
-            "error: log.level: must be error, warn, info, debug or trace",
+            "error: log.level: must be off, error, warn, info, debug or trace",
         ],
     );
     let json = callgate_in(folder.path(), &[&CHECK[..], &["--json"]].concat());
@@ -51,6 +51,44 @@ fn all_faults_are_reported_at_once_with_their_key_paths_and_the_nearest_right_ke
     assert_eq!(json["ok"], false);
     for fault in json["faults"].as_array().unwrap() {
         has(&text, &[fault["path"].as_str().unwrap(), fault["message"].as_str().unwrap()]);
+    }
+}
+
+#[test]
+fn what_people_write_for_a_value_is_taken_and_what_cannot_be_meant_is_told_once() {
+    let good = "the configuration is good: 0 faults";
+    let callout = "default_account: `AUTH` is the callout account";
+    for (section, line, words) in [
+        ("session", "jitter = 0", good),
+        ("refusal", "silent_max = 0", good),
+        ("admin", "listen = \"localhost:8280\"", good),
+        ("admin", "listen = \":8280\"", good),
+        ("log", "level = \"INFO\"\nformat = \"JSON\"", good),
+        ("log", "level = \"off\"", good),
+        ("session", "max_lifetime = \"0s\"", "session.max_lifetime: must be at least \"1s\""),
+        ("", "default_account = \"tenant-*\"", "default_account: is one account, and no pattern"),
+        ("", "default_account = \"AUTH\"", callout),
+        (
+            "issuer",
+            "insecure_share_callout_account = true",
+            "insecure_share_callout_account: users",
+        ),
+    ] {
+        let key = line.split(' ').next().unwrap();
+        let folder = configuration(|text| {
+            let others = |line: &&str| !line.starts_with(&format!("{key} "));
+            let text: String = text.lines().filter(others).map(|l| format!("{l}\n")).collect();
+            match section {
+                "" => format!("{line}\n{text}"),
+                _ if text.contains(&format!("[{section}]")) => {
+                    text.replace(&format!("[{section}]"), &format!("[{section}]\n{line}"))
+                }
+                _ => format!("{text}[{section}]\n{line}\n"),
+            }
+        });
+        let said = callgate_in(folder.path(), &CHECK).text();
+        assert_eq!(said.matches(words).count(), 1, "{line}: {said}");
+        assert!(said.matches(key).count() <= 1, "{line}: {said}");
     }
 }
 

@@ -28,7 +28,7 @@ pub enum FileError {
         /// What the system says.
         error: std::io::Error,
     },
-    /// A pipe, a device or a folder: whoever reads it may wait for ever.
+    /// A pipe or a device: whoever reads it may wait for ever.
     #[error("`{path}` is no regular file", path = .path.display())]
     NoRegularFile {
         /// The file.
@@ -56,7 +56,8 @@ impl FileSource {
         use std::io::Read;
         let failed = |error| FileError::Read { path: self.path.clone(), error };
         // Asked before it is opened: opening a pipe waits for whoever writes to it.
-        if std::fs::metadata(&self.path).is_ok_and(|metadata| !metadata.is_file()) {
+        let is_odd = |it: std::fs::Metadata| !it.is_file() && !it.is_dir();
+        if std::fs::metadata(&self.path).is_ok_and(is_odd) {
             return Err(FileError::NoRegularFile { path: self.path.clone() });
         }
         let file = std::fs::File::open(&self.path).map_err(failed)?;

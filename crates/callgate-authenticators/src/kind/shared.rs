@@ -49,10 +49,12 @@ impl Shared {
         &self.password_costs
     }
 
-    /// Measures what the sets of hash parameters in force take, on the pool's threads while nobody
-    /// waits there. Call it after they have changed.
+    /// Measures what the sets of hash parameters in force take: the dearest at once, which takes as long
+    /// as one login, the others on the pool's threads while nobody waits there. Call it after they have
+    /// changed. Does nothing if there is only one.
     pub fn measure_passwords(&self) {
         if self.password_costs.all().len() > 1 {
+            self.password_costs.measure_dearest();
             let costs = Arc::clone(&self.password_costs);
             self.password_pool.when_idle(move |scratch| costs.measure_one(scratch));
         }

@@ -16,8 +16,10 @@ use super::{
     durations::{Durations, spent},
 };
 
+/// A hash that takes longer is not waited for when a file is loaded.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// So often the dearest set is measured before a login is.
-const MEASURED: usize = 4;
+const MEASURED: usize = 2;
 
 /// Every set of hash parameters that some table uses.
 #[derive(Debug, Default)]
@@ -61,6 +63,17 @@ impl CostsInForce {
     /// The sets in force.
     pub fn all(&self) -> Arc<Costs> {
         self.union.load_full()
+    }
+
+    /// Measures the set that is thought to be the dearest, here and now, unless that was done or takes
+    /// too long: the first logins need not compute it beside their own.
+    pub fn measure_dearest(&self) {
+        let costs = self.all();
+        let unknown =
+            |set: &&Measured| set.durations.count() == 0 && set.cost.estimate() < PATIENCE;
+        if let Some(dearest) = costs.least_known().filter(unknown) {
+            dearest.measure(&mut Scratch::default());
+        }
     }
 
     /// Measures one hash of a set in force of which too little is known. False if there is none.
@@ -115,14 +128,17 @@ impl Costs {
         }
     }
 
-    /// With one set there is nothing to fill up, and so nothing to know.
+    /// With one set there is nothing to fill up, and so nothing to know. The rest is learned from logins.
     fn least_known(&self) -> Option<&Measured> {
         if self.0.len() < 2 {
             return None;
         }
-        let unknown = self.0.iter().filter(|set| set.durations.count() == 0);
+        // The others would have to be twice as dear as they are thought to be.
+        let likely = self.0.iter().map(|set| set.cost.estimate()).max().unwrap_or_default() / 2;
+        let unknown = |set: &&Measured| set.durations.count() == 0 && set.cost.estimate() >= likely;
         let few = |set: &&Measured| set.durations.count() < MEASURED;
-        unknown.max_by_key(|set| set.cost.estimate()).or_else(|| self.dearest().filter(few))
+        let unknown = self.0.iter().filter(unknown).max_by_key(|set| set.cost.estimate());
+        unknown.or_else(|| self.dearest().filter(few))
     }
 }
 

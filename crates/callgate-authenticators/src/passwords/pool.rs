@@ -72,9 +72,8 @@ struct Inner {
     closed: bool,
     /// How many there have been.
     numbers: u64,
-    /// What is done while nobody waits, and whether a thread is at it.
+    /// What is done while there is nothing else to do.
     pastime: Option<Pastime>,
-    passing: bool,
 }
 
 /// Work in pieces; false says that it is done.
@@ -155,7 +154,7 @@ impl PasswordPool {
         result.unwrap_or(Err(Overloaded.into()))
     }
 
-    /// Does `work` while nobody waits, again and again until it says false, on one thread at a time.
+    /// Does `work` while there is nothing else to do, again and again until it says false, on one thread.
     /// It takes the place of what was given here before.
     pub fn when_idle(&self, work: impl Fn(&mut Scratch) -> bool + Send + Sync + 'static) {
         self.state.lock().pastime = Some(Arc::new(work));
@@ -270,7 +269,6 @@ impl State {
             });
         let mut inner = self.lock();
         inner.busy = inner.busy.saturating_sub(1);
-        inner.passing = false;
         if !goes_on && inner.pastime.as_ref().is_some_and(|now| Arc::ptr_eq(now, pastime)) {
             inner.pastime = None;
         }
@@ -288,8 +286,7 @@ impl State {
 
 impl Inner {
     fn begin_pastime(&mut self) -> Option<Pastime> {
-        let pastime = self.pastime.clone().filter(|_| !self.passing)?;
-        self.passing = true;
+        let pastime = self.pastime.clone().filter(|_| self.busy == 0)?;
         self.busy += 1;
         Some(pastime)
     }

@@ -32,7 +32,7 @@ pub enum SourceError {
         /// What the system says.
         error: io::Error,
     },
-    /// A pipe, a device or a folder: whoever reads it may wait for ever.
+    /// A pipe or a device: whoever reads it may wait for ever.
     #[error("`{0}` is no regular file")]
     NoRegularFile(String),
     /// The file is too large to be what it should be.
@@ -164,7 +164,8 @@ impl Sources {
     pub fn read_aside(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
         // Asked before it is opened: opening a pipe waits for whoever writes to it.
         match fs::metadata(path) {
-            Ok(metadata) if !metadata.is_file() => {
+            // That a folder is none is told when it is read.
+            Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
                 Err(SourceError::NoRegularFile(path.display().to_string()))
             }
             Ok(_) | Err(_) => Self::read_anything(path),

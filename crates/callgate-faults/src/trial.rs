@@ -83,6 +83,11 @@ impl Trial {
         self.view.says(self.mark, text).await
     }
 
+    /// Whether that was written since the fault began.
+    pub fn has_said(&self, text: &str) -> bool {
+        self.view.log().get(self.mark..).is_some_and(|log| log.contains(text))
+    }
+
     /// Waits until `/readyz` says no, and notes how long that took.
     pub async fn is_not_ready(&mut self) -> String {
         let why = self.view.not_ready().await;

@@ -49,7 +49,7 @@ async fn a_bad_users_file_keeps_the_old_one_in_force() {
         ("empty", &|| pair.write("users.json", ""), "is empty"),
         ("a bad hash", &|| pair.write("users.json", "{\"a\":{\"pass\":\"$2b$10$x\"}}"), "bcrypt"),
         ("missing", &|| fs::remove_file(&path).unwrap(), "No such file"),
-        ("a folder", &|| fs::create_dir(&path).unwrap(), "is no regular file"),
+        ("a folder", &|| fs::create_dir(&path).unwrap(), "Is a directory"),
     ];
     let mut marks = Vec::new();
     for (index, (what, spoil, words)) in bad.iter().enumerate() {

@@ -175,12 +175,6 @@ def stalls(cores, seconds=5):
     return {"part": max(lost for lost, _ in told) / seconds, "longest": max(longest for _, longest in told)}
 
 
-def stolen():
-    """How long this machine's cores had work and were given to others, in seconds so far (Linux)."""
-    ticks = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]
-    return int(ticks) / os.sysconf("SC_CLK_TCK")
-
-
 @contextlib.contextmanager
 def responder(command, env, probe, name):
     """A responder that answers, stopped at the end."""

@@ -10,9 +10,9 @@ NODE_TESTS = $(if $(HAS_NODE),--features callgate-testkit/node --features callga
 KUBERNETES = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/kubernetes/kube-apiserver),CALLGATE_TEST_KUBERNETES=real)
 # And tests of snippets in Go only where Go is.
 GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go)
-# And cells with nsc and the nats command line only where `tools.py go-tools` compiled them.
 # Vectors of others, which are not part of this checkout, only where CALLGATE_VECTORS names their folder.
 VECTOR_TESTS = $(if $(CALLGATE_VECTORS),--features callgate-authenticators/vectors)
+# And cells with nsc and the nats command line only where `tools.py go-tools` compiled them.
 HAS_GO_TOOLS = $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go-tools/.stamp)
 GO_TOOLS_TESTS = $(if $(HAS_GO_TOOLS),--features callgate-conformance/go-tools)
 

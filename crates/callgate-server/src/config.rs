@@ -83,6 +83,20 @@ pub(crate) struct Surroundings {
     pub(crate) observer: Arc<dyn Observer>,
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Surroundings {
+    /// Those of a configuration that is only looked at.
+    pub(crate) fn aside() -> Self {
+        Self {
+            registry: Registry::builtin(),
+            shared: None,
+            generation: 0,
+            background: false,
+            observer: Arc::new(callgate_authenticators::kind::Nobody),
+        }
+    }
+}
+
 /// `[admission]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Admission {

@@ -1,11 +1,8 @@
 //! What the fuzz targets call (feature `fuzzing`). Never for a service.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
-use callgate_authenticators::{
-    kind::{Nobody, Registry},
-    settings::Fault,
-};
+use callgate_authenticators::settings::Fault;
 
 use crate::config::{self, Overrides, Surroundings};
 
@@ -23,13 +20,7 @@ pub struct Checked {
 /// Loads a configuration file as `callgate check --config` does.
 pub fn check(path: &Path) -> Checked {
     let overrides = Overrides { config: Some(path.to_owned()), ..Overrides::default() };
-    let surroundings = Surroundings {
-        registry: Registry::builtin(),
-        shared: None,
-        generation: 0,
-        background: false,
-        observer: Arc::new(Nobody),
-    };
+    let surroundings = Surroundings::aside();
     let loaded = config::load(&overrides, &surroundings);
     let texts = |list: Vec<Fault>| list.iter().map(ToString::to_string).collect();
     Checked {

@@ -88,8 +88,6 @@ pub(crate) struct Opened {
     pub(crate) clock_skew: i64,
     /// When the server stops waiting.
     pub(crate) given_up: Instant,
-    /// The last moment at which an answer is begun.
-    pub(crate) deadline: Instant,
     /// The user name that the client typed, for the record only.
     pub(crate) claimed_user: String,
 }
@@ -147,22 +145,10 @@ impl Opener {
         })?;
         let sealer = self.sealer(peer, message.xkey_header, &claims).map_err(dropped)?;
         let given_up = message.arrived + patience;
-        let deadline = given_up.checked_sub(MARGIN).unwrap_or(given_up);
         // Not client_info.user: 2.10 puts a token there in clear.
         let claimed_user = claims.nats.connect_opts.user.to_string();
-        let request = self.request(claims, message, &server, &user, deadline);
-        let clock_skew = skew;
-        Ok(Opened {
-            request,
-            ids,
-            server,
-            user,
-            sealer,
-            clock_skew,
-            given_up,
-            deadline,
-            claimed_user,
-        })
+        let request = self.request(claims, message, &server, &user, deadline(given_up));
+        Ok(Opened { request, ids, server, user, sealer, clock_skew: skew, given_up, claimed_user })
     }
 
     /// When a request was made, whether or not it is still fresh.
@@ -376,6 +362,11 @@ impl Sealer {
             None => Ok(answer.into_bytes()),
         }
     }
+}
+
+/// The last moment at which an answer is begun for a server that waits until `given_up`.
+pub(crate) fn deadline(given_up: Instant) -> Instant {
+    given_up.checked_sub(MARGIN).unwrap_or(given_up)
 }
 
 /// How long the server waits for the answer.

@@ -21,7 +21,7 @@ use crate::{
     },
     clock::UnixTime,
     decision::{CeilingDropped, Decision, Denial, Outcome, Reason, Stages},
-    envelope::{Dropped, Message, Opened, Opener},
+    envelope::{Dropped, Message, Opened, Opener, deadline},
     mint::{Minter, Recipient},
     panics::{guarded, guarded_future},
     policy::Grant,
@@ -344,8 +344,8 @@ impl Pipeline {
         }
         let delay = self.style.delay;
         let not_before = (!delay.is_zero()).then(|| {
-            let held = message.arrived.checked_add(delay);
-            held.map_or(case.deadline, |moment| moment.min(case.deadline))
+            let deadline = deadline(case.given_up);
+            message.arrived.checked_add(delay).map_or(deadline, |held| held.min(deadline))
         });
         self.seal(case, &Answer::Error(reason.public_text()), message.now, not_before)
     }
@@ -417,24 +417,14 @@ struct Case {
     sealer: crate::envelope::Sealer,
     clock_skew: i64,
     given_up: Instant,
-    deadline: Instant,
     claimed_user: String,
 }
 
 impl Case {
     fn split(opened: Opened) -> (Self, Result<Arc<AuthRequest>, Denial>) {
-        let Opened {
-            request,
-            ids,
-            server,
-            user,
-            sealer,
-            clock_skew,
-            given_up,
-            deadline,
-            claimed_user,
-        } = opened;
-        (Self { ids, server, user, sealer, clock_skew, given_up, deadline, claimed_user }, request)
+        let Opened { request, ids, server, user, sealer, clock_skew, given_up, claimed_user } =
+            opened;
+        (Self { ids, server, user, sealer, clock_skew, given_up, claimed_user }, request)
     }
 
     /// The record to be, without the ids: they are moved there in the end.

@@ -41,10 +41,6 @@ const TOP: &str = "the top level (in TOML: above the first [table])";
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use callgate_authenticators::kind::{Nobody, Registry};
-
     use super::*;
     use crate::config::{Overrides, Surroundings, load};
 
@@ -53,13 +49,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("callgate.toml");
         let overrides = Overrides { config: Some(path.clone()), ..Overrides::default() };
-        let surroundings = Surroundings {
-            registry: Registry::builtin(),
-            shared: None,
-            generation: 0,
-            background: false,
-            observer: Arc::new(Nobody),
-        };
+        let surroundings = Surroundings::aside();
         for (key, place) in PLACES {
             let unknown = |table: &str| {
                 std::fs::write(&path, format!("{table}\n{key} = 7\n")).unwrap();

@@ -57,7 +57,8 @@ struct Row {
     /// Microseconds of a whole decision, and its parts.
     whole: f64,
     open_and_verify: f64,
-    authenticate_and_resolve: f64,
+    authenticate: f64,
+    resolve: f64,
     mint_and_seal: f64,
     /// What it cannot do without: its request opened and verified, the signature of its credential
     /// if it has one, two signatures, the answer sealed.
@@ -84,21 +85,31 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     let rows = benches.iter().map(|(login, bench)| row(login.as_ref(), bench, &floor));
-    let report = Report { operations: floor.all(), decisions: rows.collect() };
+    let decisions = rows.collect();
+    let mut operations = floor.all();
+    for (name, number) in [("open", 0), ("verify", 1)] {
+        let each = benches.iter().filter_map(|(_, bench)| bench.bare.get(number));
+        let mut all = Spent::default();
+        each.for_each(|(_, spent)| all.add_all(*spent));
+        operations.insert(name, all.micros());
+    }
+    let report = Report { operations, decisions };
     report.print(args.json)
 }
 
 fn row(login: Option<&Login>, bench: &Bench, floor: &Floor) -> Row {
-    let (whole, stages) = (bench.whole.micros(), bench.stages());
+    let (whole, sums) = (bench.whole.micros(), bench.sums());
     let more = login.and_then(|login| login.verifies).map_or(0.0, |name| floor.of(name));
-    let floor = bench.opened.micros() + more + floor.answer();
-    let part = |part: Duration| part.as_secs_f64() * 1e6;
+    let opened: f64 = bench.bare.iter().map(|(_, spent)| spent.micros()).sum();
+    let floor = opened + more + floor.answer();
+    let part = |part: Duration| part.as_secs_f64() * 1e6 / sums.admitted.max(1) as f64;
     Row {
         login: login.map_or("a function that says yes".to_owned(), |login| login.name.clone()),
         whole,
-        open_and_verify: part(stages.open),
-        authenticate_and_resolve: part(stages.decide),
-        mint_and_seal: part(stages.answer),
+        open_and_verify: part(sums.stages.open),
+        authenticate: part(sums.authenticators),
+        resolve: part(sums.stages.decide.saturating_sub(sums.authenticators)),
+        mint_and_seal: part(sums.stages.answer),
         floor,
         ratio: whole / floor,
     }
@@ -115,15 +126,16 @@ impl Report {
             println!("{name:8} {micros:7.2} µs");
         }
         println!(
-            "\n{:28}{:>8}{:>8}{:>8}{:>8}{:>8}{:>7}",
-            "", "open", "decide", "answer", "whole", "floor", "ratio"
+            "\n{:28}{:>8}{:>13}{:>8}{:>8}{:>8}{:>8}{:>7}",
+            "", "open", "authenticate", "resolve", "answer", "whole", "floor", "ratio"
         );
         for row in &self.decisions {
             println!(
-                "{:28}{:8.1}{:8.1}{:8.1}{:8.1}{:8.1}{:7.2}",
+                "{:28}{:8.1}{:13.1}{:8.1}{:8.1}{:8.1}{:8.1}{:7.2}",
                 row.login,
                 row.open_and_verify,
-                row.authenticate_and_resolve,
+                row.authenticate,
+                row.resolve,
                 row.mint_and_seal,
                 row.whole,
                 row.floor,
@@ -143,8 +155,7 @@ pub(crate) struct Bench {
     sums: Arc<Mutex<Sums>>,
     whole: Spent,
     /// The bare opening and verifying of one of the requests.
-    open: Operation,
-    opened: Spent,
+    bare: [(Operation, Spent); 2],
 }
 
 struct Keys {
@@ -152,9 +163,11 @@ struct Keys {
     xkey: Secret,
 }
 
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Sums {
     stages: Stages,
+    /// Of `stages.decide`, what the authenticators took.
+    authenticators: Duration,
     admitted: usize,
     refused: Option<Reason>,
 }
@@ -197,9 +210,8 @@ impl Bench {
         let first = requests.first().ok_or("no requests")?.payload.clone();
         let shared = keys.xkey()?.shared_with(server.xkey().public_key())?;
         let key = server.id().parse::<ServerKey>()?.verifying()?;
-        let open = open_and_verify(shared, first, key)?;
-        let (whole, opened) = (Spent::default(), Spent::default());
-        Ok(Self { gate, keys, toml, requests, sums, whole, open, opened })
+        let bare = open_and_verify(shared, first, key)?.map(|bare| (bare, Spent::default()));
+        Ok(Self { gate, keys, toml, requests, sums, whole: Spent::default(), bare })
     }
 
     /// Has the authenticator made anew, so that it has seen nothing.
@@ -212,23 +224,21 @@ impl Bench {
 
     /// Has every request decided once.
     pub(crate) async fn round(&mut self) -> Result<(), Failure> {
-        let counted = |bench: &Self| {
-            let sums = bench.sums.lock().unwrap_or_else(PoisonError::into_inner);
-            (sums.admitted, sums.refused)
-        };
-        let started = thread_time();
-        for _ in 0..self.requests.len() {
-            (self.open)()?;
+        for (operation, spent) in &mut self.bare {
+            let started = thread_time();
+            for _ in 0..self.requests.len() {
+                operation()?;
+            }
+            spent.add(thread_time().saturating_sub(started), self.requests.len());
         }
-        self.opened.add(thread_time().saturating_sub(started), self.requests.len());
-        let (before, _) = counted(self);
+        let before = self.sums().admitted;
         // Nothing here waits: all of it is done on this thread.
         let started = thread_time();
         self.decide(self.requests.len()).await;
         self.whole.add(thread_time().saturating_sub(started), self.requests.len());
-        match counted(self) {
-            (after, _) if after == before + self.requests.len() => Ok(()),
-            (_, refused) => Err(format!("not everybody was admitted: {refused:?}").into()),
+        match self.sums() {
+            Sums { admitted, .. } if admitted == before + self.requests.len() => Ok(()),
+            Sums { refused, .. } => Err(format!("not everybody was admitted: {refused:?}").into()),
         }
     }
 
@@ -241,12 +251,9 @@ impl Bench {
         self.whole.micros()
     }
 
-    /// The parts of a decision, by the clock.
-    fn stages(&self) -> Stages {
-        let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
-        let each = |sum: Duration| sum / u32::try_from(sums.admitted.max(1)).unwrap_or(u32::MAX);
-        let Stages { open, decide, answer } = sums.stages;
-        Stages { open: each(open), decide: each(decide), answer: each(answer) }
+    /// The parts of all decisions, by the clock.
+    fn sums(&self) -> Sums {
+        *self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Decides on this many threads at once for a while; returns decisions per second.
@@ -338,6 +345,7 @@ fn observed(
         sums.stages.open += decision.stages.open;
         sums.stages.decide += decision.stages.decide;
         sums.stages.answer += decision.stages.answer;
+        sums.authenticators += decision.authenticator_took;
         match decision.reason {
             Reason::Admitted => sums.admitted += 1,
             other => sums.refused = Some(other),

@@ -37,8 +37,9 @@ const TICK: Duration = Duration::from_millis(250);
 const DRAIN: Duration = Duration::from_secs(8);
 /// After a server did not confirm us, before asking again.
 const RETRY: Duration = Duration::from_secs(2);
-/// The client tells of a server's errors by another way than of its answers, and perhaps a little later.
-const ERRORS_BEHIND: Duration = Duration::from_millis(50);
+/// The client tells of a server's errors by another way than of its answers, and perhaps a little later. An
+/// error that comes later still ends what was confirmed too early.
+const ERRORS_BEHIND: Duration = Duration::from_millis(25);
 /// Why we are not ready when a subscription was refused.
 const REFUSED: &str = "the NATS server has ended our subscription to `$SYS.REQ.USER.AUTH`: see its \
                        error in the log, and what the callout user may subscribe to";

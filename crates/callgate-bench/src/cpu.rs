@@ -1,10 +1,6 @@
 //! CPU time and memory of other processes, from `/proc`.
 
-use std::{
-    fs,
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
 
 /// What a process has used so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,12 +14,10 @@ pub(crate) struct Usage {
 }
 
 /// CPU time of this thread so far: unlike the time on a clock it does not grow while others have the
-/// processor. Where the kernel does not tell it, the time on a clock.
+/// processor.
 pub(crate) fn thread_time() -> Duration {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let told = fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanoseconds = told.and_then(|text| text.split_ascii_whitespace().next()?.parse().ok());
-    nanoseconds.map_or_else(|| START.elapsed(), Duration::from_nanos)
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(spent).unwrap_or_default()
 }
 
 /// Measures a process, if it is known.

@@ -31,8 +31,7 @@ pub(crate) struct Floor {
     spent: BTreeMap<&'static str, Spent>,
 }
 
-/// CPU time, and for how many times. The kernel counts it in ticks of some milliseconds, so that only
-/// the sum of many rounds is exact.
+/// CPU time, and for how many times.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Spent {
     time: Duration,

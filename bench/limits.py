@@ -34,7 +34,7 @@ def serving(tools, keys, port, *, real=False, xkey=True, admin=None):
 
 
 def floor(tools, _folder, _arguments):
-    return json.loads(run(tools[1], "floor", "--json", "--rounds", "40"))
+    return json.loads(run(tools[1], "floor", "--json", "--rounds", "80"))
 
 
 def growth(tools, _folder, _arguments):

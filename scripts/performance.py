@@ -95,13 +95,12 @@ are found through an index; others are evaluated one by one, about {each_conditi
 
 Requests are sent one by one at a given rate, whatever is answered (`callgate-bench flood --rate`): a little above half
 of what the same set-up answers at most (64 at a time). The median round of {latency_rounds}. *Same cores*: made-up servers, nats-server and
-Callgate share all cores, which are then busy for five sixths of the time. *Apart*: Callgate has a core of its own.
+Callgate share all cores, which one request at a time keeps much busier than 64. *Apart*: Callgate has a core of its own.
 *In real time*: all three run under `SCHED_FIFO`, so that nothing else of the machine takes their core away.
 
-The last tells Callgate's part of the 99th percentile from the machine's. On this one a process of priority -10 runs for
-9 ms each second: who only looks at the clock, on all cores, and sleeps for a moment every millisecond, stands still for
-{stalls}, in real time for {stalls_undisturbed}: what the
-host of this virtual machine takes.
+The last tells Callgate's part of the 99th percentile from the machine's (where this was found, a process of priority
+-10 ran for 9 ms each second). Who only looks at the clock, on all cores, and sleeps for a moment every millisecond,
+stands still for {stood_still}.
 
 {latencies}
 
@@ -171,8 +170,7 @@ def page(results):
         each_condition=(evaluated[-1][1] - evaluated[0][1]) / (evaluated[-1][0] - evaluated[0][0]),
         cores_text=cores(dict(map(tuple, curves["threads"])), growth["one_core"]),
         latency_rounds=len(results["latency"]["shared"]["rounds"]),
-        stalls=stood_still(results["latency"]["stalls"]),
-        stalls_undisturbed=stood_still(results["latency"]["stalls_undisturbed"]),
+        stood_still=stood_still(results["latency"]),
         latencies=latencies(results["latency"]),
         limits=limits(results),
     )
@@ -254,8 +252,14 @@ def latencies(results):
     return table(["", "at most/s", "at half/s", "p50 µs", "p90 µs", "p99 ms", "p99.9 ms", "p99 of all rounds", "below 2 ms"], rows)
 
 
-def stood_still(stalls):
-    return f"{stalls['part']:.2%} of the time (for up to {stalls['longest'] * 1000:.1f} ms)"
+def stood_still(results):
+    """What no latency on this machine can be better than."""
+    def told(stalls):
+        return f"{stalls['part']:.2%} of the time, {stalls['longest'] * 1000:.1f} ms at most"
+    text = told(results["stalls"])
+    if undisturbed := results.get("stalls_undisturbed"):
+        text += f"; in real time, when only the host of a virtual machine can hold it up, for\n{told(undisturbed)}"
+    return text
 
 
 def limits(results):

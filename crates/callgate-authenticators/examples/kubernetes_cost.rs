@@ -13,12 +13,7 @@
     reason = "a measurement, not the service"
 )]
 
-use std::{
-    fs,
-    process::ExitCode,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fs, process::ExitCode, sync::Arc, time::Duration};
 
 use callgate::{
     Callgate, Reply,
@@ -39,7 +34,10 @@ use callgate_authenticators::{
     oidc::Oidc,
     settings::{Document, Format, Report, Sources, Table},
 };
-use callgate_testkit::kube::{ADMIN, KubeCluster};
+use callgate_testkit::{
+    cpu::thread_time,
+    kube::{ADMIN, KubeCluster},
+};
 use serde_json::json;
 
 const ROUNDS: u32 = 9;
@@ -100,24 +98,11 @@ async fn compare(what: &str, count: u32, kubernetes: impl AsyncFn(), oidc: impl 
 
 /// Microseconds of CPU time for each.
 async fn cost(count: u32, decide: &impl AsyncFn()) -> f64 {
-    let (before, start) = (cpu(), Instant::now());
+    let before = thread_time();
     for _ in 0..count {
         decide().await;
     }
-    let elapsed = start.elapsed();
-    let spent = match (before, cpu()) {
-        (Some(before), Some(after)) => after - before,
-        (Some(_) | None, _) => elapsed,
-    };
-    spent.as_secs_f64() * 1e6 / f64::from(count)
-}
-
-/// CPU time of this thread, where Linux tells it.
-fn cpu() -> Option<Duration> {
-    // It is counted when the thread leaves the CPU.
-    std::thread::sleep(Duration::from_millis(1));
-    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+    (thread_time() - before).as_secs_f64() * 1e6 / f64::from(count)
 }
 
 /// A gate, and a request that it admits.

@@ -20,11 +20,12 @@ pub struct Stamp(Option<Look>);
 struct Look {
     modified: Option<SystemTime>,
     size: u64,
-    /// Device and inode, and when the inode changed last: whoever writes in place may set the other
-    /// time as he likes.
-    place: (u64, u64),
-    changed: (i64, i64),
+    inode: Inode,
 }
+
+/// Device, inode, and when the inode changed last: whoever writes in place may set the other time as he
+/// likes.
+type Inode = (u64, u64, (i64, i64));
 
 impl Stamp {
     /// Looks at a file, through symbolic links. Take it before reading the file: what changes in
@@ -33,32 +34,20 @@ impl Stamp {
         Self(fs::metadata(path).ok().map(|metadata| Look {
             modified: metadata.modified().ok(),
             size: metadata.len(),
-            place: place(&metadata),
-            changed: changed(&metadata),
+            inode: inode(&metadata),
         }))
     }
 }
 
 #[cfg(unix)]
-fn place(metadata: &fs::Metadata) -> (u64, u64) {
+fn inode(metadata: &fs::Metadata) -> Inode {
     use std::os::unix::fs::MetadataExt;
-    (metadata.dev(), metadata.ino())
+    (metadata.dev(), metadata.ino(), (metadata.ctime(), metadata.ctime_nsec()))
 }
 
 #[cfg(not(unix))]
-fn place(_: &fs::Metadata) -> (u64, u64) {
-    (0, 0)
-}
-
-#[cfg(unix)]
-fn changed(metadata: &fs::Metadata) -> (i64, i64) {
-    use std::os::unix::fs::MetadataExt;
-    (metadata.ctime(), metadata.ctime_nsec())
-}
-
-#[cfg(not(unix))]
-fn changed(_: &fs::Metadata) -> (i64, i64) {
-    (0, 0)
+fn inode(_: &fs::Metadata) -> Inode {
+    Inode::default()
 }
 
 /// Looks at a file on a thread of its own until it is dropped.
@@ -120,8 +109,7 @@ mod tests {
 
     #[test]
     fn a_file_counts_as_changed_only_after_it_has_settled() {
-        let stamp =
-            |size| Stamp(Some(Look { modified: None, size, place: (1, 1), changed: (1, 1) }));
+        let stamp = |size| Stamp(Some(Look { modified: None, size, inode: (1, 1, (1, 1)) }));
         let mut steady = Steady { seen: stamp(1), changing: None };
         for (now, expected) in [
             (stamp(1), false),

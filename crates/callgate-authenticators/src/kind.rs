@@ -139,9 +139,7 @@ impl BuildContext {
         };
         Some(item.items().iter().filter_map(known).collect())
     }
-}
 
-impl BuildContext {
     /// Why whoever is to be placed in this account will be refused, for a warning.
     pub(crate) fn doubt_about_account(&self, account: &str) -> Option<String> {
         let shown = account.escape_debug();

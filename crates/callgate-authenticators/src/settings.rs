@@ -33,6 +33,7 @@ pub use item::Item;
 pub use near::nearest;
 pub(crate) use near::suggestion;
 pub use report::{Fault, Report};
+pub(crate) use sources::may_hang;
 pub use sources::{FlagSecret, SourceError, Sources};
 pub use table::Table;
 

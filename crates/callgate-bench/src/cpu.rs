@@ -13,13 +13,6 @@ pub(crate) struct Usage {
     pub(crate) resident: u64,
 }
 
-/// CPU time of this thread so far: unlike the time on a clock it does not grow while others have the
-/// processor.
-pub(crate) fn thread_time() -> Duration {
-    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::try_from(spent).unwrap_or_default()
-}
-
 /// Measures a process, if it is known.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {

@@ -16,11 +16,11 @@ use callgate::{
     policy::settings::PolicySettings,
     secret::Secret,
 };
+use callgate_testkit::cpu::thread_time;
 use serde::Serialize;
 
 use crate::{
     Failure,
-    cpu::thread_time,
     floor::{Floor, Operation, Spent, open_and_verify},
     gates::{ACCOUNT, one_role, with_authenticator},
     logins::{self, Login, Shown},
@@ -86,21 +86,17 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
     }
     let rows = benches.iter().map(|(login, bench)| row(login.as_ref(), bench, &floor));
     let decisions = rows.collect();
-    let mut operations = floor.all();
-    for (name, number) in [("open", 0), ("verify", 1)] {
-        let each = benches.iter().filter_map(|(_, bench)| bench.bare.get(number));
-        let mut all = Spent::default();
-        each.for_each(|(_, spent)| all.add_all(*spent));
-        operations.insert(name, all.micros());
+    for Bare { name, spent, .. } in benches.iter().flat_map(|(_, bench)| &bench.bare) {
+        floor.add(name, *spent);
     }
-    let report = Report { operations, decisions };
+    let report = Report { operations: floor.all(), decisions };
     report.print(args.json)
 }
 
 fn row(login: Option<&Login>, bench: &Bench, floor: &Floor) -> Row {
     let (whole, sums) = (bench.whole.micros(), bench.sums());
     let more = login.and_then(|login| login.verifies).map_or(0.0, |name| floor.of(name));
-    let opened: f64 = bench.bare.iter().map(|(_, spent)| spent.micros()).sum();
+    let opened: f64 = bench.bare.iter().map(|bare| bare.spent.micros()).sum();
     let floor = opened + more + floor.answer();
     let part = |part: Duration| part.as_secs_f64() * 1e6 / sums.admitted.max(1) as f64;
     Row {
@@ -155,7 +151,13 @@ pub(crate) struct Bench {
     sums: Arc<Mutex<Sums>>,
     whole: Spent,
     /// The bare opening and verifying of one of the requests.
-    bare: [(Operation, Spent); 2],
+    bare: [Bare; 2],
+}
+
+struct Bare {
+    name: &'static str,
+    operation: Operation,
+    spent: Spent,
 }
 
 struct Keys {
@@ -210,7 +212,11 @@ impl Bench {
         let first = requests.first().ok_or("no requests")?.payload.clone();
         let shared = keys.xkey()?.shared_with(server.xkey().public_key())?;
         let key = server.id().parse::<ServerKey>()?.verifying()?;
-        let bare = open_and_verify(shared, first, key)?.map(|bare| (bare, Spent::default()));
+        let bare = open_and_verify(shared, first, key)?.map(|(name, operation)| Bare {
+            name,
+            operation,
+            spent: Spent::default(),
+        });
         Ok(Self { gate, keys, toml, requests, sums, whole: Spent::default(), bare })
     }
 
@@ -224,7 +230,7 @@ impl Bench {
 
     /// Has every request decided once.
     pub(crate) async fn round(&mut self) -> Result<(), Failure> {
-        for (operation, spent) in &mut self.bare {
+        for Bare { operation, spent, .. } in &mut self.bare {
             let started = thread_time();
             for _ in 0..self.requests.len() {
                 operation()?;

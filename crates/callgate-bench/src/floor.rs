@@ -15,7 +15,9 @@ use callgate::{
     keys::{CurveKey, KeyKind, KeyPair, ServerKey, SharedKey, VerifyingKey},
 };
 
-use crate::{Failure, cpu::thread_time};
+use callgate_testkit::cpu::thread_time;
+
+use crate::Failure;
 
 /// The length of a signed answer, in bytes; a user JWT is about half of it.
 const ANSWER: usize = 1400;
@@ -42,10 +44,6 @@ impl Spent {
     pub(crate) fn add(&mut self, time: Duration, count: usize) {
         self.time += time;
         self.count += count;
-    }
-
-    pub(crate) fn add_all(&mut self, other: Self) {
-        self.add(other.time, other.count);
     }
 
     /// Microseconds each.
@@ -82,6 +80,11 @@ impl Floor {
         Ok(())
     }
 
+    /// Adds an operation that was timed elsewhere.
+    pub(crate) fn add(&mut self, name: &'static str, Spent { time, count }: Spent) {
+        self.spent.entry(name).or_default().add(time, count);
+    }
+
     /// Microseconds of one operation.
     pub(crate) fn of(&self, name: &str) -> f64 {
         self.spent.get(name).map_or(0.0, Spent::micros)
@@ -104,7 +107,7 @@ pub(crate) fn open_and_verify(
     shared: SharedKey,
     sealed: Vec<u8>,
     key: VerifyingKey,
-) -> Result<[Operation; 2], Failure> {
+) -> Result<[(&'static str, Operation); 2], Failure> {
     let plain = shared.open(&sealed)?.to_vec();
     let (signed, signature) = std::str::from_utf8(&plain)?.rsplit_once('.').ok_or("no JWT")?;
     let signature = data_encoding::BASE64URL_NOPAD.decode(signature.as_bytes())?;
@@ -114,7 +117,7 @@ pub(crate) fn open_and_verify(
         Ok(())
     };
     let verify = move || good(key.verifies(black_box(&signed), &signature));
-    Ok([Box::new(open), Box::new(verify)])
+    Ok([("open", Box::new(open)), ("verify", Box::new(verify))])
 }
 
 fn good(valid: bool) -> Result<(), Failure> {

@@ -16,6 +16,7 @@
 
 pub mod clock;
 pub mod conformance;
+pub mod cpu;
 pub mod files;
 pub mod gate;
 pub mod keys;

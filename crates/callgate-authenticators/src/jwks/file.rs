@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use futures_util::future::BoxFuture;
 
 use super::source::{BoxSourceError, Fetched, KeySource};
-use crate::http_client::MAX_BODY;
+use crate::{http_client::MAX_BODY, settings::may_hang};
 
 /// How often the file is read. It is small, and reading it whole notices every way of replacing it:
 /// in place, by renaming, and by the symlink swaps of mounted secrets.
@@ -55,9 +55,7 @@ impl FileSource {
     pub fn read(&self) -> Result<Vec<u8>, FileError> {
         use std::io::Read;
         let failed = |error| FileError::Read { path: self.path.clone(), error };
-        // Asked before it is opened: opening a pipe waits for whoever writes to it.
-        let is_odd = |it: std::fs::Metadata| !it.is_file() && !it.is_dir();
-        if std::fs::metadata(&self.path).is_ok_and(is_odd) {
+        if may_hang(&self.path) {
             return Err(FileError::NoRegularFile { path: self.path.clone() });
         }
         let file = std::fs::File::open(&self.path).map_err(failed)?;

@@ -85,12 +85,7 @@ fn audience(table: &mut Table<'_>) -> Option<Vec<String>> {
         );
         return None;
     }
-    let texts = table.strings("audience")?;
-    if texts.is_empty() || texts.iter().any(String::is_empty) {
-        table.fault("audience", "must not be empty, nor contain an empty text");
-        return None;
-    }
-    Some(texts)
+    table.filled_strings("audience")
 }
 
 fn verify(table: &mut Table<'_>) -> Verify {

@@ -178,23 +178,14 @@ fn audience(table: &mut Table<'_>) -> Option<Vec<String>> {
         );
         return None;
     }
-    non_empty(table, "audience")
+    table.filled_strings("audience")
 }
 
 fn types(table: &mut Table<'_>) -> Option<Vec<String>> {
     match table.has("types") {
-        true => non_empty(table, "types"),
+        true => table.filled_strings("types"),
         false => Some(vec!["JWT".to_owned(), "at+jwt".to_owned()]),
     }
-}
-
-fn non_empty(table: &mut Table<'_>, key: &str) -> Option<Vec<String>> {
-    let texts = table.strings(key)?;
-    if texts.is_empty() || texts.iter().any(String::is_empty) {
-        table.fault(key, "must not be empty, nor contain an empty text");
-        return None;
-    }
-    Some(texts)
 }
 
 fn algorithms(table: &mut Table<'_>) -> Option<Vec<Algorithm>> {

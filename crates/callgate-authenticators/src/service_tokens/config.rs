@@ -70,11 +70,7 @@ fn audience(table: &mut Table<'_>) -> Option<Vec<String>> {
         );
         return None;
     }
-    let audience = table.strings("audience")?;
-    if audience.is_empty() || audience.iter().any(String::is_empty) {
-        table.fault("audience", "must not be empty, nor contain an empty text");
-    }
-    Some(audience)
+    table.filled_strings("audience")
 }
 
 fn read_service(
@@ -133,12 +129,8 @@ pub(super) fn parse_key(text: &str) -> Result<VerifyingKey, KeyError> {
 }
 
 fn proposal(context: &BuildContext, table: &mut Table<'_>) -> Proposal {
-    let account = table.string("account");
-    if account.as_deref() == Some("") {
-        table.fault("account", "must not be empty");
-    } else if let Some(doubt) =
-        account.as_deref().and_then(|name| context.doubt_about_account(name))
-    {
+    let account = table.filled_string("account");
+    if let Some(doubt) = account.as_deref().and_then(|name| context.doubt_about_account(name)) {
         table.warn("account", doubt);
     }
     let roles = context.roles_in(table);

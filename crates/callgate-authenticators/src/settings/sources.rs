@@ -162,13 +162,9 @@ impl Sources {
     /// # Errors
     /// If it is none, cannot be read or is absurdly large.
     pub fn read_aside(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
-        // Asked before it is opened: opening a pipe waits for whoever writes to it.
-        match fs::metadata(path) {
-            // That a folder is none is told when it is read.
-            Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
-                Err(SourceError::NoRegularFile(path.display().to_string()))
-            }
-            Ok(_) | Err(_) => Self::read_anything(path),
+        match may_hang(path) {
+            true => Err(SourceError::NoRegularFile(path.display().to_string())),
+            false => Self::read_anything(path),
         }
     }
 
@@ -334,4 +330,10 @@ impl fmt::Debug for Sources {
 /// reads it.
 fn access(path: &Path) -> Option<Access> {
     path.is_file().then(|| Access::of(path).ok()).flatten()
+}
+
+/// True for a pipe or a device. To be asked before it is opened: opening a pipe waits for whoever writes to
+/// it. That a folder is no file is told when it is read.
+pub(crate) fn may_hang(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }

@@ -189,12 +189,27 @@ impl<'a> Table<'a> {
             self.fault_here(format!("`{key}` is missing"));
             return None;
         }
+        self.filled_string(key)
+    }
+
+    /// A text that is not empty, if it is there.
+    pub fn filled_string(&mut self, key: &str) -> Option<String> {
         let text = self.string(key)?;
         if text.is_empty() {
             self.fault(key, "must not be empty");
             return None;
         }
         Some(text)
+    }
+
+    /// Texts of which none is empty, and of which there is one at least if the list is there.
+    pub fn filled_strings(&mut self, key: &str) -> Option<Vec<String>> {
+        let texts = self.strings(key)?;
+        if texts.is_empty() || texts.iter().any(String::is_empty) {
+            self.fault(key, "must not be empty, nor contain an empty text");
+            return None;
+        }
+        Some(texts)
     }
 
     /// `true` or `false`.
@@ -286,11 +301,7 @@ impl<'a> Table<'a> {
     /// A file name, made absolute or relative to the base folder. The file is not looked at: that is
     /// for whoever reads it.
     pub fn file_name(&mut self, key: &str) -> Option<PathBuf> {
-        let text = self.string(key)?;
-        if text.is_empty() {
-            self.fault(key, "must not be empty");
-            return None;
-        }
+        let text = self.filled_string(key)?;
         Some(self.sources.resolve(&text))
     }
 

@@ -66,6 +66,18 @@ impl Parsed {
     }
 }
 
+/// The names of the first `most` of them in order, and how many more there are.
+pub(super) fn first_names<'a>(
+    entries: impl Iterator<Item = &'a Entry>,
+    most: usize,
+) -> (Vec<String>, usize) {
+    let mut names: Vec<_> = entries.map(|entry| entry.user.escape_debug().to_string()).collect();
+    names.sort_unstable();
+    let more = names.len().saturating_sub(most);
+    names.truncate(most);
+    (names, more)
+}
+
 /// The responder looks at no longer one (`callgate::request`).
 fn warn_of_length(item: &Item<'_>, text: &str, limit: usize) {
     if text.len() > limit {

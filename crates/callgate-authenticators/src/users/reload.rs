@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Inner, entry::Entry, put_in_force, table::UserTable};
+use super::{
+    Inner,
+    entry::{Entry, first_names},
+    put_in_force,
+    table::UserTable,
+};
 use crate::settings::Report;
 
 /// How many names a line of the log shows.
@@ -77,11 +82,9 @@ fn tell_changed(name: &str, old: &UserTable, new: &UserTable) {
 }
 
 fn names<'a>(entries: impl Iterator<Item = &'a Entry>) -> (usize, String) {
-    let mut names: Vec<_> = entries.map(|entry| entry.user.escape_debug().to_string()).collect();
-    let count = names.len();
-    names.sort_unstable();
-    if count > SHOWN {
-        names.truncate(SHOWN);
+    let (mut names, more) = first_names(entries, SHOWN);
+    let count = names.len() + more;
+    if more > 0 {
         names.push("…".to_owned());
     }
     (count, names.join(", "))

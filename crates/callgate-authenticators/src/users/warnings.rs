@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use callgate::{authn::Proposal, policy::Doubt};
 
-use super::{entry::Entry, table::UserTable};
+use super::{
+    entry::{Entry, first_names},
+    table::UserTable,
+};
 use crate::{
     kind::BuildContext,
     settings::{Report, Sources},
@@ -116,13 +119,10 @@ impl Warnings<'_> {
 
 /// The first few names in order, and how many more there are.
 fn some_names<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
-    let mut names: Vec<_> =
-        entries.map(|entry| format!("`{}`", entry.user.escape_debug())).collect();
-    names.sort_unstable();
-    let more = names.len().saturating_sub(NAMES);
-    names.truncate(NAMES);
+    let (names, more) = first_names(entries, NAMES);
+    let names = names.join("`, `");
     match more {
-        0 => names.join(", "),
-        more => format!("{} and {more} more", names.join(", ")),
+        0 => format!("`{names}`"),
+        more => format!("`{names}` and {more} more"),
     }
 }

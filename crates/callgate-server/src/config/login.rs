@@ -1,6 +1,6 @@
 //! Who Callgate is at NATS. There is one login; what flags and variables name replaces the file's.
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
 use async_nats::ServerAddr;
 use callgate::{
@@ -8,6 +8,7 @@ use callgate::{
     secret::Secret,
 };
 use callgate_authenticators::settings::Table;
+use percent_encoding::percent_decode_str;
 
 use super::flags::{self, Overrides};
 use crate::nats::{self, Login};
@@ -171,18 +172,7 @@ fn login_in_url(servers: &[ServerAddr]) -> Option<Login> {
 
 /// A part of a URL as it was before it was written there (RFC 3986, section 2.1): `p%40ss` is `p@ss`.
 fn plain(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('%') {
-        bytes.extend_from_slice(before.as_bytes());
-        let digits =
-            after.get(..2).filter(|two| two.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.push(byte.unwrap_or(b'%'));
-        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
-    }
-    bytes.extend_from_slice(rest.as_bytes());
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+    percent_decode_str(text).decode_utf8().map_or_else(|_| text.to_owned(), Cow::into_owned)
 }
 
 fn user_seed(table: &Table<'_>, key: &str, seed: Seed) -> Option<Secret> {

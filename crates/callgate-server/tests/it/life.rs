@@ -11,11 +11,13 @@ use std::{
     time::Duration,
 };
 
+use async_nats::ConnectError;
 use callgate_testkit::{
     eventually,
     wait::{LONG, PATIENCE},
 };
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 use crate::support::{
     Credential, Gate, Pair, callgate_in, connect, connect_to, has, serve, serve_with, stays_out,
@@ -336,14 +338,20 @@ async fn every_decision_leaves_exactly_one_record_with_its_ids() {
     assert_eq!(decision["authenticator"], "staff");
 }
 
-/// The link is what the service waits for, the load is what its tasks do: asked when it is looked at.
-#[tokio::test]
-async fn what_is_in_flight_is_shown_as_it_is_also_while_the_server_is_gone() {
+/// A pair, what it has logged, and a login that is under way: its hash takes about a second.
+async fn with_a_slow_login() -> (Pair, usize, JoinHandle<Result<(), ConnectError>>) {
     let hash = "$2b$13$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
-    let mut pair = Pair::of(json!({ "slow": { "pass": hash, "account": "APP" } })).await;
+    let pair = Pair::of(json!({ "slow": { "pass": hash, "account": "APP" } })).await;
     let (mark, url) = (pair.gate.mark(), pair.server.url());
     let login = tokio::spawn(async move { connect(&url, "slow", "wrong").await.map(drop) });
     pair.gate.metric_reaches("callgate_in_flight", 1.0).await;
+    (pair, mark, login)
+}
+
+/// The link is what the service waits for, the load is what its tasks do: asked when it is looked at.
+#[tokio::test]
+async fn what_is_in_flight_is_shown_as_it_is_also_while_the_server_is_gone() {
+    let (mut pair, mark, login) = with_a_slow_login().await;
     pair.server.kill();
     pair.gate.says(mark, "the connection to NATS is lost").await;
     assert!(login.await.unwrap().is_err());
@@ -354,17 +362,9 @@ async fn what_is_in_flight_is_shown_as_it_is_also_while_the_server_is_gone() {
     .await;
 }
 
-/// The hash takes about a second, so the request is under way when the signal comes.
 #[tokio::test]
 async fn a_login_in_flight_is_finished_before_the_process_ends() {
-    let hash = "$2b$13$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
-    let mut pair = Pair::of(json!({ "slow": { "pass": hash, "account": "APP" } })).await;
-    let (mark, url) = (pair.gate.mark(), pair.server.url());
-    let login = tokio::spawn(async move { connect(&url, "slow", "wrong").await.map(drop) });
-    eventually("a request in flight", Duration::from_secs(2), async || {
-        (pair.gate.metric("callgate_in_flight").await > 0.0).then_some(())
-    })
-    .await;
+    let (mut pair, mark, login) = with_a_slow_login().await;
     pair.gate.terminate().await;
     assert!(login.await.unwrap().is_err());
     assert_eq!(pair.gate.decisions(mark).len(), 1);

@@ -5,7 +5,7 @@ CARGO  ?= cargo
 
 # Tests with Node.js clients exist only where Node.js does: left out is not passed, and it is said.
 HAS_NODE   = $(wildcard $(or $(CALLGATE_TOOLS),.tools)/node/.stamp)
-NODE_TESTS = $(if $(HAS_NODE),--features callgate-testkit/node --features callgate-authenticators/node --features callgate-server/node --features callgate-conformance/node --features callgate-faults/node)
+NODE_TESTS = $(if $(HAS_NODE),--features callgate-testkit/node --features callgate-authenticators/node --features callgate-server/node --features callgate-matrix/node --features callgate-faults/node)
 # The real API server, once `make test-kubernetes` has built it; otherwise a stand-in takes its place.
 KUBERNETES = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/kubernetes/kube-apiserver),CALLGATE_TEST_KUBERNETES=real)
 # And tests of snippets in Go only where Go is.
@@ -14,7 +14,7 @@ GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--feature
 VECTOR_TESTS = $(if $(CALLGATE_VECTORS),--features callgate-authenticators/vectors)
 # And cells with nsc and the nats command line only where `tools.py go-tools` compiled them.
 HAS_GO_TOOLS = $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go-tools/.stamp)
-GO_TOOLS_TESTS = $(if $(HAS_GO_TOOLS),--features callgate-conformance/go-tools)
+GO_TOOLS_TESTS = $(if $(HAS_GO_TOOLS),--features callgate-matrix/go-tools)
 
 # Both at once: built one by one, their dependencies have other features, and are built twice.
 BUILD_BENCH = $(CARGO) build --release --package callgate-server --package callgate-bench
@@ -62,7 +62,7 @@ test-matrix: tools build ## Run every mode over every kind of connection at ever
 
 .PHONY: test-matrix-only
 test-matrix-only:
-	CALLGATE_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/callgate) $(CARGO) run --quiet --package callgate-conformance \
+	CALLGATE_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/callgate) $(CARGO) run --quiet --package callgate-matrix \
 		$(if $(HAS_NODE),--features node) $(if $(HAS_GO_TOOLS),--features go-tools) -- docs/compatibility.json
 	$(PYTHON) scripts/compatibility.py
 

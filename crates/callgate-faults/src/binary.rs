@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use callgate_testkit::gate::{binary, command, run};
+use callgate_testkit::service::{binary, command, run};
 
 /// The service with authenticators that misbehave: cargo builds it together with whatever runs this.
 pub fn faulty_binary() -> PathBuf {

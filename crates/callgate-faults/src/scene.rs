@@ -6,9 +6,9 @@ use std::{
 };
 
 use callgate_testkit::{
-    CurveKey, Gate, NatsServer, Nkey,
+    CurveKey, NatsServer, Nkey, Service,
     files::write_private,
-    gate::{Launch, PERMISSIONS, http_get},
+    service::{Launch, PERMISSIONS, http_get},
 };
 use tempfile::TempDir;
 
@@ -20,7 +20,7 @@ pub struct Scene {
     /// The servers; usually one.
     pub servers: Vec<NatsServer>,
     /// The gates; usually one.
-    pub gates: Vec<Gate>,
+    pub gates: Vec<Service>,
     folder: TempDir,
     launch: Launch,
 }
@@ -80,13 +80,13 @@ impl Scene {
     }
 
     /// The only gate, or the first.
-    pub fn gate(&mut self) -> &mut Gate {
+    pub fn gate(&mut self) -> &mut Service {
         &mut self.gates[0]
     }
 
     /// One more gate like the others, which need not be ready.
-    pub async fn one_more(&self) -> Gate {
-        Gate::start(self.folder.path(), &self.launch).await
+    pub async fn one_more(&self) -> Service {
+        Service::start(self.folder.path(), &self.launch).await
     }
 
     /// The folder of the gates.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callgate_testkit::{eventually, gate::View, wait::LONG};
+use callgate_testkit::{eventually, service::View, wait::LONG};
 use serde_json::Value;
 
 use crate::{

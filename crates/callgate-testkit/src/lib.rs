@@ -18,7 +18,6 @@ pub mod clock;
 pub mod conformance;
 pub mod cpu;
 pub mod files;
-pub mod gate;
 pub mod keys;
 #[cfg(feature = "kubernetes")]
 pub mod kube;
@@ -32,17 +31,18 @@ pub mod oidc_provider;
 pub mod ports;
 pub mod process;
 pub mod requests;
+pub mod service;
 pub mod session;
 pub mod tools;
 pub mod wait;
 
 pub use clock::ManualClock;
-pub use gate::Gate;
 pub use keys::{CurveKey, Nkey};
 pub use nats_server::NatsServer;
 #[cfg(feature = "oidc")]
 pub use oidc_provider::OidcProvider;
 pub use process::Process;
 pub use requests::{RequestBuilder, Response, SignedRequest};
+pub use service::Service;
 pub use session::Session;
 pub use wait::eventually;

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fs, time::Instant};
 
-use callgate_testkit::{gate::Launch, tools};
+use callgate_testkit::{service::Launch, tools};
 use futures_util::FutureExt;
 
 use crate::{

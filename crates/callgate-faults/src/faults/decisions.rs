@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use callgate_testkit::{Gate, gate::Launch, wait::LONG};
+use callgate_testkit::{Service, service::Launch, wait::LONG};
 use futures_util::FutureExt;
 
 use crate::{
@@ -71,7 +71,7 @@ async fn blocks() -> Result<Seen, NotRun> {
     let scene = Scene::start().await;
     let folder = scene.variant("blocks", |text| text.replace(USERS, &with("blocks")));
     let launch = Launch::of(faulty_binary());
-    let mut blocked = Gate::start(&folder, &launch).await;
+    let mut blocked = Service::start(&folder, &launch).await;
     blocked.ready().await;
     let clients = scene.clients();
     let urls = clients.urls.clone();

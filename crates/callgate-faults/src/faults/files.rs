@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use callgate_testkit::{Gate, files::write_private, gate::Launch};
+use callgate_testkit::{Service, files::write_private, service::Launch};
 use futures_util::FutureExt;
 
 use crate::{
@@ -52,7 +52,7 @@ pub const ALL: [Fault; 3] = [TRUNCATED, UNREADABLE, DIRECTORY];
 async fn broken(break_it: fn(&Path)) -> Result<Seen, NotRun> {
     let mut scene = Scene::builder().gates(0).start().await;
     let file = scene.path("callgate.toml");
-    let gate = Gate::start(scene.folder(), &as_nobody(scene.folder())).await;
+    let gate = Service::start(scene.folder(), &as_nobody(scene.folder())).await;
     gate.ready().await;
     scene.gates.push(gate);
     let whole = fs::read(&file).expect("it was written");

@@ -1,6 +1,6 @@
 //! What lies between Callgate and nats-server breaks.
 
-use callgate_testkit::{files::write_private, gate::Launch};
+use callgate_testkit::{files::write_private, service::Launch};
 use futures_util::FutureExt;
 
 use crate::{

@@ -10,9 +10,9 @@ use std::{
 };
 
 use callgate_testkit::{
-    Gate, eventually,
-    gate::{self, Launch},
+    Service, eventually,
     ports::free_port,
+    service::{self, Launch},
     wait::LONG,
 };
 use futures_util::FutureExt;
@@ -83,7 +83,7 @@ async fn logging_to(stderr: &Path) -> (Scene, Launch) {
 
 async fn no_log() -> Result<Seen, NotRun> {
     let (scene, launch) = logging_to(Path::new("/dev/full")).await;
-    let gate = Gate::start(scene.folder(), &launch).await;
+    let gate = Service::start(scene.folder(), &launch).await;
     gate.ready().await;
     let mut trial = Trial::begins(gate.view(), scene.clients()).await;
     trial.clients_try().await;
@@ -99,7 +99,7 @@ async fn log_fills_up() -> Result<Seen, NotRun> {
     let disk = Disk::new("64k").map_err(NotRun)?;
     let file = disk.path().join("log");
     let (scene, launch) = logging_to(&file).await;
-    let gate = Gate::start(scene.folder(), &launch).await;
+    let gate = Service::start(scene.folder(), &launch).await;
     gate.ready().await;
     let mut trial = Trial::begins(gate.view(), scene.clients()).await;
     gate.view().metric_reaches("callgate_log_lost_total", 10.0).await;
@@ -128,7 +128,7 @@ async fn log_stuck() -> Result<Seen, NotRun> {
     let admin = format!("127.0.0.1:{}", free_port());
     let folder = scene.variant("stuck", |text| text.replace("127.0.0.1:0", &admin));
     let launch = Launch { stderr: Some(pipe), admin: Some(admin), ..Launch::default() };
-    let gate = Gate::start(&folder, &launch).await;
+    let gate = Service::start(&folder, &launch).await;
     gate.ready().await;
     let mut clients = scene.clients();
     clients.at_once = 4;
@@ -213,7 +213,7 @@ async fn memory() -> Result<Seen, NotRun> {
 async fn starved(scene: &Scene, trial: &Trial, kib: u64) -> Result<String, String> {
     let limit = format!("--as={}", kib * 1024);
     let before = ["prlimit", &limit, "--"].map(Into::into).to_vec();
-    let mut process = gate::start(scene.folder(), &Launch { before, ..Launch::default() });
+    let mut process = service::start(scene.folder(), &Launch { before, ..Launch::default() });
     let began = Instant::now();
     loop {
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use callgate_testkit::{
-    Gate, eventually,
-    gate::{Launch, View},
+    Service, eventually,
+    service::{Launch, View},
 };
 use futures_util::future::{FutureExt, LocalBoxFuture};
 
@@ -92,7 +92,7 @@ async fn one_each(pings: Pings) -> Measured {
         let urls: Vec<String> = scene.servers.iter().map(|server| server.url()).collect();
         let (all, own) = (format!("servers = {urls:?}"), format!("servers = [{:?}]", urls[number]));
         let folder = scene.variant(&format!("at-{number}"), |text| text.replace(&all, &own));
-        let gate = Gate::start(&folder, &Launch::default()).await;
+        let gate = Service::start(&folder, &Launch::default()).await;
         gate.ready().await;
         scene.gates.push(gate);
     }

@@ -12,7 +12,7 @@ use std::{
 use async_nats::{ConnectError, ConnectOptions};
 use callgate_testkit::{
     OidcProvider, Session,
-    gate::{Ran, command, run},
+    service::{Ran, command, run},
 };
 
 /// The binary under test.

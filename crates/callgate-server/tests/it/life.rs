@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::support::{
-    Credential, Gate, Pair, callgate_in, connect, connect_to, has, serve, serve_with, stays_out,
+    Credential, Pair, Service, callgate_in, connect, connect_to, has, serve, serve_with, stays_out,
 };
 
 fn users() -> serde_json::Value {
@@ -89,7 +89,7 @@ async fn whoever_the_server_does_not_confirm_is_connected_and_not_ready() {
 }
 
 /// Waits until it says that it is not ready for this reason.
-async fn not_ready(gate: &Gate, reason: &str) {
+async fn not_ready(gate: &Service, reason: &str) {
     eventually(reason, LONG, async || {
         let (status, why) = gate.get("/readyz").await;
         (status == 503 && why.contains(reason)).then_some(())

@@ -7,7 +7,7 @@ use callgate_testkit::eventually;
 use callgate_testkit::wait::{LONG, PATIENCE};
 use serde_json::{Value, json};
 
-use crate::support::{Credential, Gate, Pair, connect, has, serve};
+use crate::support::{Credential, Pair, Service, connect, has, serve};
 
 fn users() -> Value {
     json!({ "alice": { "pass": "alice", "account": "APP" } })
@@ -75,7 +75,7 @@ async fn it_is_ready_only_while_the_server_lets_it_subscribe_and_comes_back_by_i
             let marks = [pair.gate.mark(), fresh.mark()];
             eventually("a decision by each of them", LONG, async || {
                 connect(&pair.server.url(), "alice", "alice").await.expect("an admission");
-                let decided = |gate: &Gate, mark| !gate.decisions(mark).is_empty();
+                let decided = |gate: &Service, mark| !gate.decisions(mark).is_empty();
                 (decided(&pair.gate, marks[0]) && decided(&fresh, marks[1])).then_some(())
             })
             .await;

@@ -10,7 +10,7 @@ use callgate_testkit::{
 use serde_json::json;
 
 use crate::support::{
-    Credential, Gate, Pair, callgate_in, connect, connect_to, has, refusal, serve, stays_out,
+    Credential, Pair, Service, callgate_in, connect, connect_to, has, refusal, serve, stays_out,
 };
 
 const LINES: [&str; 5] = ["2.10", "2.11", "2.12", "2.14", "2.15"];
@@ -19,7 +19,7 @@ const LINES: [&str; 5] = ["2.10", "2.11", "2.12", "2.14", "2.15"];
 struct Written {
     folder: tempfile::TempDir,
     server: NatsServer,
-    gate: Gate,
+    gate: Service,
 }
 
 impl Written {

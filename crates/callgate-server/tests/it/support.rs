@@ -5,12 +5,12 @@ mod pair;
 
 use std::{path::Path, process::Command};
 
-use callgate_testkit::gate::{self, Launch};
+use callgate_testkit::service::{self, Launch};
 
 pub(crate) use callgate_testkit::{
-    Gate, Session,
+    Service, Session,
     files::write_private,
-    gate::{Ran, run},
+    service::{Ran, run},
 };
 pub(crate) use client::{Credential, connect, connect_to, refusal, stays_out};
 pub(crate) use pair::Pair;
@@ -19,7 +19,7 @@ pub(crate) use pair::Pair;
 pub(crate) const CALLGATE: &str = env!("CARGO_BIN_EXE_callgate");
 
 /// Starts the service in a folder with these arguments.
-pub(crate) async fn serve(folder: &Path, arguments: &[&str]) -> Gate {
+pub(crate) async fn serve(folder: &Path, arguments: &[&str]) -> Service {
     serve_with(folder, arguments, &[]).await
 }
 
@@ -28,11 +28,11 @@ pub(crate) async fn serve_with(
     folder: &Path,
     arguments: &[&str],
     variables: &[(&str, &str)],
-) -> Gate {
+) -> Service {
     let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
     let variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.into()));
     let variables = variables.collect();
-    Gate::start(folder, &Launch { arguments, variables, ..Launch::of(CALLGATE) }).await
+    Service::start(folder, &Launch { arguments, variables, ..Launch::of(CALLGATE) }).await
 }
 
 /// Asserts that `text` has every one of `words`.
@@ -55,5 +55,5 @@ pub(crate) fn callgate(arguments: &[&str]) -> Ran {
 
 /// The command, to be given variables.
 pub(crate) fn command(folder: &Path, arguments: &[&str]) -> Command {
-    gate::command(CALLGATE, folder, arguments)
+    service::command(CALLGATE, folder, arguments)
 }

@@ -9,14 +9,14 @@ use std::{
 
 use async_nats::{Client, HeaderMap};
 use callgate_testkit::{
-    Nkey, RequestBuilder, Response, SignedRequest, eventually, gate::Launch, ports::free_port,
-    requests::jwt::verified_claims, wait::LONG,
+    Nkey, RequestBuilder, Response, SignedRequest, eventually, ports::free_port,
+    requests::jwt::verified_claims, service::Launch, wait::LONG,
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::support::{CALLGATE, Gate, Pair, connect};
+use crate::support::{CALLGATE, Pair, Service, connect};
 
 const SUBJECT: &str = "$SYS.REQ.USER.AUTH";
 
@@ -328,7 +328,7 @@ async fn a_log_that_nobody_reads_holds_up_no_answer_and_what_is_lost_is_told() {
         admin: Some(admin.clone()),
         ..Launch::of(CALLGATE)
     };
-    let mut gate = Gate::start(asked.pair.folder.path(), &launch).await;
+    let mut gate = Service::start(asked.pair.folder.path(), &launch).await;
     gate.ready().await;
 
     let refused = asked.request().token("nobody's").client("name", "x".repeat(200)).build();

@@ -17,10 +17,10 @@ use std::{fs, path::Path, time::Duration};
 
 use async_nats::{Client, ConnectOptions};
 use callgate_testkit::{
-    CurveKey, Gate, NatsServer, Nkey, eventually,
+    CurveKey, NatsServer, Nkey, Service, eventually,
     files::write_private,
-    gate::{Launch, PERMISSIONS, command, run},
     kube::KubeCluster,
+    service::{Launch, PERMISSIONS, command, run},
     wait::PATIENCE,
 };
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ const RECOVERY: Duration = Duration::from_secs(25);
 struct Scene {
     cluster: KubeCluster,
     server: NatsServer,
-    gate: Gate,
+    gate: Service,
     folder: TempDir,
 }
 
@@ -65,7 +65,7 @@ impl Scene {
         write_private(&folder.path().join("xkey.xk"), &xkey.seed());
         let config = gate_config(&server.url(), kubeconfig, more, ceiling);
         fs::write(folder.path().join("callgate.toml"), config).unwrap();
-        let gate = Gate::start(folder.path(), &Launch::of(CALLGATE)).await;
+        let gate = Service::start(folder.path(), &Launch::of(CALLGATE)).await;
         Self { cluster, server, gate, folder }
     }
 

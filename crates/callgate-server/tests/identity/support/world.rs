@@ -7,8 +7,8 @@ use std::{
 };
 
 use callgate_testkit::{
-    CurveKey, Gate, NatsServer, Nkey, Session, eventually, files::write_private, gate::Launch,
-    wait::PATIENCE,
+    CurveKey, NatsServer, Nkey, Service, Session, eventually, files::write_private,
+    service::Launch, wait::PATIENCE,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -22,7 +22,7 @@ pub(crate) const NOT_RELOADED: &str = "callgate_config_reloads_total{result=\"fa
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) server: NatsServer,
-    pub(crate) gate: Gate,
+    pub(crate) gate: Service,
     folder: TempDir,
     head: String,
 }
@@ -138,7 +138,7 @@ impl WorldBuilder {
         let head = head(&server.url());
         let config = format!("{head}{}", self.config);
         fs::write(folder.path().join("callgate.toml"), config).unwrap();
-        let gate = Gate::start(folder.path(), &Launch::of(CALLGATE)).await;
+        let gate = Service::start(folder.path(), &Launch::of(CALLGATE)).await;
         if self.wait {
             gate.ready().await;
         }

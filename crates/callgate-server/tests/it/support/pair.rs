@@ -2,18 +2,18 @@
 
 use std::{fs, path::PathBuf};
 
-use callgate_testkit::{CurveKey, NatsServer, Nkey, gate::PERMISSIONS};
+use callgate_testkit::{CurveKey, NatsServer, Nkey, service::PERMISSIONS};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Credential, Gate, Session, connect_to, serve, write_private};
+use super::{Credential, Service, Session, connect_to, serve, write_private};
 
 /// The server and its gate; both end with it.
 #[derive(Debug)]
 pub(crate) struct Pair {
     pub(crate) server: NatsServer,
     pub(crate) server_config: String,
-    pub(crate) gate: Gate,
+    pub(crate) gate: Service,
     pub(crate) folder: TempDir,
     pub(crate) issuer: Nkey,
     pub(crate) xkey: CurveKey,

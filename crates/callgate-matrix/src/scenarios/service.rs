@@ -5,9 +5,9 @@ use callgate_testkit::{eventually, nats_server::Version, wait::PATIENCE};
 use super::server;
 use crate::{
     clients::{Login, options},
-    gate::Gate,
     mode::Mode,
     report::Outcome,
+    service::Service,
     site::{Site, Variation, Xkey},
 };
 
@@ -18,7 +18,7 @@ pub(super) async fn wrong_xkey(mode: Mode, version: Version) -> Outcome {
     let other = Xkey::generate();
     let file = site.files.iter_mut().find(|(name, _)| *name == "xkey.xk").expect("an xkey");
     file.1 = other.seed().to_owned();
-    let gate = Gate::start(&site, &[&server]).await;
+    let gate = Service::start(&site, &[&server]).await;
     let login = Login::password("alice", "alice");
     assert!(options(&site, &login).connect(server.url()).await.is_err());
     let decision = eventually("a decision", PATIENCE, async || gate.decisions().pop()).await;
@@ -34,7 +34,7 @@ pub(super) async fn stated_account(mode: Mode, version: Version) -> Outcome {
         let mut site = site.clone();
         let line = format!("[issuer]\ncallout_account = \"{account}\"");
         site.gate = site.gate.replacen("[issuer]", &line, 1);
-        Gate::start_and_hear(&site, &[&server], says).await
+        Service::start_and_hear(&site, &[&server], says).await
     };
     let own = site.signers.callout_account.as_deref().expect("operator mode");
     stating(own, "ready: answering").await;

@@ -12,9 +12,9 @@ use callgate_testkit::nats_server::Version;
 use super::{hand::Hand, library::Library, server};
 use crate::{
     clients::{Login, options, user_info},
-    gate::Gate,
     mode::Mode,
     report::Outcome,
+    service::Service,
     site::{Site, Variation},
 };
 
@@ -31,7 +31,7 @@ pub(super) async fn swapped(mode: Mode, version: Version) -> Outcome {
         };
     }
     let mut server = server(&site, version, "").await;
-    let gate = Gate::start(&site, &[&server]).await;
+    let gate = Service::start(&site, &[&server]).await;
     let connect =
         async |user: &str| options(&site, &Login::password(user, user)).connect(server.url()).await;
     let rita = connect("rita").await.expect("the server asks for no scope");

@@ -7,7 +7,7 @@
     reason = "test code, and its output is a report"
 )]
 
-use callgate_conformance::{mode::Mode, plan, report::Outcome, run};
+use callgate_matrix::{mode::Mode, plan, report::Outcome, run};
 use callgate_testkit::nats_server::Version;
 
 async fn hold(version: Version) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use callgate_testkit::{
     NatsServer, Process,
     files::write_private,
-    gate::{self, Launch},
+    service::{self, Launch},
     wait::PATIENCE,
 };
 use serde_json::Value;
@@ -15,7 +15,7 @@ use crate::site::{Site, users};
 
 /// A running service.
 #[derive(Debug)]
-pub struct Gate {
+pub struct Service {
     process: Process,
     folder: TempDir,
 }
@@ -35,7 +35,7 @@ pub struct Logged {
     pub detail: String,
 }
 
-impl Gate {
+impl Service {
     /// Starts the service at `server`, with the users of [`users`].
     ///
     /// # Panics
@@ -52,7 +52,7 @@ impl Gate {
         Self::launch(site, servers, "", says).await
     }
 
-    /// The same as [`Gate::start`], with more authenticators and bindings in TOML.
+    /// The same as [`Service::start`], with more authenticators and bindings in TOML.
     ///
     /// # Panics
     /// If it does not become ready.
@@ -75,7 +75,7 @@ impl Gate {
         for (name, text) in &site.files {
             write_private(&folder.path().join(name), text);
         }
-        let mut process = gate::start(folder.path(), &Launch::default());
+        let mut process = service::start(folder.path(), &Launch::default());
         process.wait_for_stderr(says).await;
         Self { process, folder }
     }

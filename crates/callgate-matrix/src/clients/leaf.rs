@@ -10,8 +10,8 @@ use tokio::time::sleep;
 use super::{Login, Seen};
 use crate::{
     environment::Environment,
-    gate::Logged,
     observers::{self, Arrived, OPEN, SHUT},
+    service::Logged,
     site::Site,
 };
 

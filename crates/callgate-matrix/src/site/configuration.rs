@@ -1,7 +1,7 @@
 //! Configuration mode: everything stands in the server's configuration.
 
 use callgate::keys::KeyKind;
-use callgate_testkit::gate::PERMISSIONS;
+use callgate_testkit::service::PERMISSIONS;
 
 use super::{ACCOUNTS, Fixed, Pair, Signers, Site, Variation, Xkey};
 use crate::mode::Mode;

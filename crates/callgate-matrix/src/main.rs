@@ -1,14 +1,14 @@
 //! Runs the whole matrix and writes what came of it:
-//! `callgate-conformance FILE`, as `make test-matrix` does.
+//! `callgate-matrix FILE`, as `make test-matrix` does.
 //!
-//! `callgate-conformance --again TIMES TEXT` runs the scenarios whose name contains TEXT
+//! `callgate-matrix --again TIMES TEXT` runs the scenarios whose name contains TEXT
 //! many times, to see whether a cell that failed once fails now and then.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 use std::{process::ExitCode, time::Instant};
 
-use callgate_conformance::{
+use callgate_matrix::{
     mode::Mode,
     plan,
     report::{Cell, Report},
@@ -35,7 +35,7 @@ async fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: callgate-conformance FILE\n       callgate-conformance --again TIMES TEXT");
+    eprintln!("usage: callgate-matrix FILE\n       callgate-matrix --again TIMES TEXT");
     ExitCode::from(2)
 }
 

@@ -5,8 +5,8 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 use async_nats::{Client, ConnectError, ConnectOptions};
 use callgate_testkit::{
     NatsServer, Process,
-    gate::{Launch, binary, start},
     nats_server::Version,
+    service::{Launch, binary, start},
     wait::PATIENCE,
 };
 use futures_util::StreamExt;

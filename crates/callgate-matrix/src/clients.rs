@@ -8,7 +8,7 @@ mod scripted;
 
 use serde::Serialize;
 
-use crate::{environment::Environment, gate::Logged, observers::Arrived, transport::Transport};
+use crate::{environment::Environment, observers::Arrived, service::Logged, transport::Transport};
 
 pub use native::{Info, options, user_info};
 pub use scripted::{Outcome, Script, Task, run as run_script};

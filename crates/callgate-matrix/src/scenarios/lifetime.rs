@@ -22,9 +22,9 @@ use super::{
 };
 use crate::{
     clients::{Login, options, user_info},
-    gate::Gate,
     mode::Mode,
     report::Outcome,
+    service::Service,
     site::{Site, Variation},
 };
 
@@ -44,7 +44,7 @@ pub(super) async fn session_ends(mode: Mode, version: Version) -> Outcome {
 pub(super) async fn entry_ends(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &Variation::default());
     let server = server(&site, version, "").await;
-    let _gate = Gate::start(&site, &[&server]).await;
+    let _gate = Service::start(&site, &[&server]).await;
     let alice = options(&site, &Login::password("alice", "alice"));
     let alice = alice.connect(server.url()).await.expect("alice is in");
     told_of_the_end(&site, &server, &Login::password("short", "short")).await;

@@ -5,12 +5,12 @@
 use std::{fs, path::Path};
 
 use callgate::keys::KeyKind;
-use callgate_conformance::{
+use callgate_matrix::{
     mode::Mode,
     plan,
     site::{Pair, Site, Variation},
 };
-use callgate_testkit::gate::{binary, command, run};
+use callgate_testkit::service::{binary, command, run};
 
 /// Writes what `init --operator` would use, changed, and returns exit code and output of `check`.
 fn checked(change: impl Fn(&mut String, &Path)) -> (i32, String) {

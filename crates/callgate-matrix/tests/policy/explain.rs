@@ -5,14 +5,11 @@ use std::{collections::BTreeSet, path::Path, process::Command};
 use callgate::keys::{AccountSigner, Signer};
 use callgate_testkit::{
     NatsServer,
-    gate::{self, Launch},
+    service::{self, Launch},
 };
 use serde_json::{Value, json};
 
 use crate::wire::{Wire, publish, subscribe};
-
-/// The service, built from the same parts as the stock one.
-const CALLGATE: &str = env!("CARGO_BIN_EXE_callgate-under-proof");
 
 const POLICY: &str = r#"
 default_account = "APP"
@@ -126,7 +123,7 @@ async fn explain_the_table_and_the_server_agree() {
     for version in ["2.10", "2.15"] {
         let server = nats_server(version, &signer).await;
         let config = configuration(folder.path(), &server, &signer);
-        let mut service = gate::start(folder.path(), &Launch::of(CALLGATE));
+        let mut service = service::start(folder.path(), &Launch::default());
         service.wait_for_stderr("ready").await;
         let users: BTreeSet<_> = golden().iter().map(|question| question.user).collect();
         for user in users {
@@ -162,7 +159,7 @@ fn configuration(folder: &Path, server: &NatsServer, signer: &AccountSigner) -> 
 }
 
 fn check_explain(config: &Path, user: &str, questions: &[Question]) {
-    let mut explain = Command::new(CALLGATE);
+    let mut explain = Command::new(service::binary());
     explain.args(["explain", "--json", "--user", user, "--password", user, "--config"]).arg(config);
     for Question { kind, subject, .. } in questions {
         explain.arg("--can").arg(format!("{kind}:{subject}"));

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::{
     certificates::Certificates,
-    gate::{Gate, Logged},
     mode::Mode,
     observers::Observers,
+    service::{Logged, Service},
     site::{Site, Variation},
 };
 
@@ -24,7 +24,7 @@ pub struct Environment {
     /// The server.
     pub server: NatsServer,
     /// The service.
-    pub gate: Gate,
+    pub gate: Service,
     /// The watchers.
     pub observers: Observers,
     /// For TLS.
@@ -73,7 +73,7 @@ impl Environment {
         let server = server(&site, version, &certificates).await;
         let provider = OidcProvider::stand_in().await;
         let tokens = Tokens::mint(&provider).await;
-        let gate = Gate::start_with(&site, &[&server], &trusting(&provider)).await;
+        let gate = Service::start_with(&site, &[&server], &trusting(&provider)).await;
         let observers = Observers::start(&site, &server).await;
         let (_provider, next) = (provider, 0);
         Self { site, version, server, gate, observers, certificates, tokens, _provider, next }

@@ -6,9 +6,9 @@ use futures_util::StreamExt;
 use super::plain;
 use crate::{
     clients::{Login, leaf, options, user_info},
-    gate::Gate,
     mode::Mode,
     report::Outcome,
+    service::Service,
     site::{Site, Variation},
 };
 
@@ -75,7 +75,7 @@ pub(super) async fn survives(mode: Mode, version: Version) -> Outcome {
     let cluster = Cluster::start(mode, version).await;
     let mut gates = Vec::new();
     for server in &cluster.servers {
-        gates.push(Gate::start(&cluster.site, &[server]).await);
+        gates.push(Service::start(&cluster.site, &[server]).await);
     }
     cluster.holds().await;
     let decided: usize = gates.iter().map(|gate| gate.decisions().len()).sum();

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     clients::{Login, options, user_info},
-    gate::Gate,
     mode::Mode,
     report::Outcome,
+    service::Service,
     site::{Pair, Site, Variation},
 };
 
@@ -70,7 +70,7 @@ pub(super) async fn any(mode: Mode, version: Version) -> Outcome {
     let variation = Variation { allowed_accounts: Some(vec!["*"]), ..Variation::default() };
     let site = Site::new(mode, version, &variation);
     let server = server(&site, version, "").await;
-    let _gate = Gate::start(&site, &[&server]).await;
+    let _gate = Service::start(&site, &[&server]).await;
     for (user, account) in [("alice", "APP"), ("dave", "OTHER")] {
         let login = Login::password(user, user);
         let client = options(&site, &login).connect(server.url()).await.expect(user);

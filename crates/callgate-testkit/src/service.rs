@@ -44,7 +44,7 @@ pub struct Launch {
 
 /// A running service; what is asked of its [`View`] can be asked of it. Its log must be JSON.
 #[derive(Debug)]
-pub struct Gate {
+pub struct Service {
     /// The process.
     pub process: Process,
     view: View,
@@ -70,7 +70,7 @@ impl Launch {
     }
 }
 
-impl Gate {
+impl Service {
     /// Starts it in a folder; it need not become ready.
     ///
     /// # Panics
@@ -106,7 +106,7 @@ impl Gate {
     }
 }
 
-impl Deref for Gate {
+impl Deref for Service {
     type Target = View;
 
     fn deref(&self) -> &View {

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use callgate::{clock::UnixTime, keys::KeyPair};
 use callgate_authenticators::{
-    kind::{BuildContext, Shared},
+    kind::{BuildContext, SharedResources},
     service_tokens::{ServiceTokens, Settings},
     settings::{Document, Format, Report, Sources, Table},
 };
@@ -30,10 +30,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     );
     let document = Document::parse(text.as_bytes(), Format::Toml).unwrap();
     let (report, sources) = (Report::new(), Sources::new("."));
-    let context = BuildContext {
-        roles: Arc::new(["r".to_owned()].into()),
-        ..BuildContext::new("tokens", sources.clone(), Arc::new(Shared::new(1)))
-    };
+    let mut context = BuildContext::new("tokens", sources.clone(), Arc::new(SharedResources::new(1)));
+    context.policy.roles = Arc::new(["r".to_owned()].into());
     let settings = Settings::read(&context, Table::root(&document, "", &report, &sources));
     let settings = settings.unwrap_or_else(|| panic!("{:?}", report.faults()));
     let pair = callgate::keys::Seed::parse(&key.seed()).and_then(KeyPair::from_seed).unwrap();

@@ -9,7 +9,7 @@ use std::{
 
 use callgate::request::{AuthRequest, Credential};
 use callgate_authenticators::{
-    kind::{BuildContext, Registry, Shared},
+    kind::{BuildContext, Registry, SharedResources},
     settings::{Document, Format, Report, Sources, Table},
 };
 use callgate_fuzz::{
@@ -32,10 +32,8 @@ fuzz_target!(init: caught_panics_are_fine(), |data: &[u8]| {
     let table = format!("file = \"{}\"", path.display());
     let document = Document::parse(table.as_bytes(), Format::Toml).unwrap();
     let (report, sources) = (Report::new(), Sources::new("."));
-    let context = BuildContext {
-        roles: Arc::new(BTreeSet::from(["reader".to_owned()])),
-        ..BuildContext::new("staff", sources.clone(), Arc::new(Shared::new(1)))
-    };
+    let mut context = BuildContext::new("staff", sources.clone(), Arc::new(SharedResources::new(1)));
+    context.policy.roles = Arc::new(BTreeSet::from(["reader".to_owned()]));
     let kind = Registry::builtin();
     let kind = kind.find("users").unwrap();
     let built = kind.build(&context, Table::root(&document, "users", &report, &sources));

@@ -29,7 +29,7 @@ use callgate::{
     },
 };
 use callgate_authenticators::{
-    kind::{BuildContext, Kind, Shared},
+    kind::{BuildContext, Kind, SharedResources},
     kubernetes::{Kubernetes, KubernetesKind},
     oidc::Oidc,
     settings::{Document, Format, Report, Sources, Table},
@@ -188,8 +188,9 @@ fn build<T>(toml: &str, build: impl Fn(&BuildContext, Table<'_>) -> Option<T>) -
     let toml = format!("audience = [\"nats\"]\n{toml}");
     let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
     let (report, sources) = (Report::new(), Sources::new("."));
-    let mut context = BuildContext::new("measured", sources.clone(), Arc::new(Shared::default()));
-    context.background = true;
+    let mut context =
+        BuildContext::new("measured", sources.clone(), Arc::new(SharedResources::default()));
+    context.services.background = true;
     let built = build(&context, Table::root(&document, "", &report, &sources));
     built.unwrap_or_else(|| panic!("{:?}", report.faults()))
 }

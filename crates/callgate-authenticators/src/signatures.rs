@@ -23,7 +23,7 @@ pub(crate) struct Signatures {
 
 /// Counts what comes of the attempts to get an authenticator's keys.
 pub(crate) fn refreshes(context: &BuildContext) -> RefreshObserver {
-    let (observer, name) = (Arc::clone(&context.observer), Arc::clone(&context.name));
+    let (observer, name) = (Arc::clone(&context.services.observer), Arc::clone(&context.name));
     observer.has_signing_keys(&name);
     Arc::new(move |fetched| observer.keys_refreshed(&name, fetched))
 }
@@ -66,7 +66,7 @@ pub(crate) fn take_key_file(
         return Err(Reported);
     }
     // With a background the log tells it, now and whenever the file changes.
-    for remark in keys.remarks().iter().filter(|_| !context.background) {
+    for remark in keys.remarks().iter().filter(|_| !context.services.background) {
         table.warn("jwks_file", remark);
     }
     Ok(())
@@ -88,11 +88,13 @@ impl Signatures {
     /// For tokens of one of `types`, signed by one of `keys`.
     pub(crate) fn new(context: &BuildContext, keys: Arc<KeyStore>, types: Vec<String>) -> Self {
         // Made anew for each configuration: nothing of an older one is left in it.
-        let generation = context.generation.to_string();
-        let remembered =
-            context.shared.obtain(&generation, || Remembered::new(context.cache.tokens));
+        let generation = context.services.generation.to_string();
+        let remembered = context
+            .services
+            .shared
+            .obtain(&generation, || Remembered::new(context.services.cache.tokens));
         let authenticator = Arc::clone(&context.name);
-        let observer = Arc::clone(&context.observer);
+        let observer = Arc::clone(&context.services.observer);
         Self { authenticator, keys, types, remembered, observer }
     }
 

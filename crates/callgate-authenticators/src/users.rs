@@ -45,7 +45,7 @@ impl Kind for Users {
         true
     }
 
-    fn ends_passwords(&self, table: &serde_json::Value) -> bool {
+    fn refuses_unknown_users(&self, table: &serde_json::Value) -> bool {
         table.get("fall_through") != Some(&true.into())
     }
 
@@ -68,12 +68,12 @@ impl Settings {
     fn read(context: &BuildContext, mut table: Table<'_>) -> Option<Self> {
         let shown_path = table.required_string("file");
         let fall_through = table.boolean("fall_through").unwrap_or(false);
-        if fall_through && !context.is_followed {
+        if fall_through && !context.chain.is_followed {
             table.fault(
                 "fall_through",
                 "no authenticator follows, so there is nothing to fall through to",
             );
-        } else if fall_through && !context.passwords_taken_later {
+        } else if fall_through && !context.chain.passwords_taken_later {
             table.warn(
                 "fall_through",
                 "no later authenticator takes passwords: an unknown user name is refused all the same",
@@ -82,7 +82,7 @@ impl Settings {
         let (report, key) = (table.report(), table.path_of("file"));
         let good = table.finish();
         let shown_path = shown_path?;
-        let path = context.sources.resolve(&shown_path);
+        let path = context.services.sources.resolve(&shown_path);
         let stamp = Stamp::of(&path);
         let users = UserTable::load(&path, &shown_path, &key, context, report)?;
         good.then_some(Self { path, shown_path, fall_through, stamp, users })
@@ -109,10 +109,10 @@ struct Inner {
 impl UsersFile {
     fn start(context: BuildContext, settings: Settings) -> Self {
         let Settings { path, shown_path, fall_through, stamp, users } = settings;
-        let costs = context.shared.password_costs().enrol();
+        let costs = context.services.shared.password_costs().enrol();
         put_in_force(&context, &costs, &users);
         reload::tell_unrestricted(&context.name, &users);
-        let (background, watched) = (context.background, path.clone());
+        let (background, watched) = (context.services.background, path.clone());
         let users = ArcSwap::from_pointee(users);
         let inner = Arc::new(Inner { context, path, shown_path, fall_through, users, costs });
         let watch = background.then(|| {
@@ -166,12 +166,12 @@ impl Inner {
         let entry = users.by_name(user);
         let passed_on = entry.is_none() && self.fall_through;
         // Whoever takes passwords later lets the unknown pay there.
-        if passed_on && self.context.passwords_taken_later {
+        if passed_on && self.context.chain.passwords_taken_later {
             return Err(Decline::NotMine);
         }
         let name = &self.context.name;
         let key = VerifiedKey::new(name, users.version(), user, password.expose());
-        let proven = self.context.shared.verified_passwords().holds(&key, Instant::now())
+        let proven = self.context.services.shared.verified_passwords().holds(&key, Instant::now())
             || self.compute(users, request, user, entry, password, key).await?;
         match entry {
             Some(entry) if proven => Ok(entry),
@@ -197,16 +197,16 @@ impl Inner {
         password: &Secret,
         key: VerifiedKey,
     ) -> Result<bool, Decline> {
-        let (context, shared) = (&self.context, Arc::clone(&self.context.shared));
+        let (context, shared) = (&self.context, Arc::clone(&self.context.services.shared));
         let costs = shared.password_costs().all();
         let stored = users.stored_password(user, entry);
         let attempt = Attempt { stored, password: password.clone(), costs };
         if attempt.is_cheap() {
             return Ok(attempt.run(&mut Scratch::default()));
         }
-        let source = SourceKey::of(request, user, &context.trusted_proxies);
+        let source = SourceKey::of(request, user, &context.services.trusted_proxies);
         let deadline = request.deadline().min(tokio::time::Instant::now() + context.timeout);
-        let duration = context.cache.passwords;
+        let duration = context.services.cache.passwords;
         let work = {
             let shared = Arc::clone(&shared);
             move |scratch: &mut Scratch| {
@@ -267,8 +267,8 @@ type Costs = BTreeSet<crate::passwords::Cost>;
 /// From now on every login lasts as long as the dearest of these hashes, too.
 fn put_in_force(context: &BuildContext, place: &Enrolment, users: &UserTable) {
     place.set(users.costs().clone());
-    if context.background {
-        context.shared.measure_passwords();
+    if context.services.background {
+        context.services.shared.measure_passwords();
     }
 }
 

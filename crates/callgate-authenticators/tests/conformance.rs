@@ -13,7 +13,7 @@ use callgate::{
     request::{AuthRequest, Credential},
 };
 use callgate_authenticators::{
-    kind::{BuildContext, Registry, Shared},
+    kind::{BuildContext, Registry, SharedResources},
     service_tokens::mint_service_token,
     settings::{Document, Format, Report, Sources, Table},
 };
@@ -25,7 +25,8 @@ use serde_json::{Value, json};
 fn build(toml: &str, sources: Sources) -> Arc<dyn Authenticator> {
     let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
     let report = Report::new();
-    let context = BuildContext::new("candidate", sources.clone(), Arc::new(Shared::default()));
+    let context =
+        BuildContext::new("candidate", sources.clone(), Arc::new(SharedResources::default()));
     let mut entry = Table::root(&document, "authenticators[0]", &report, &sources);
     let registry = Registry::builtin();
     let built = registry.kind_of(&mut entry).and_then(|(kind, table)| kind.build(&context, table));

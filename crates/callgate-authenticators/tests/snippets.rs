@@ -9,7 +9,7 @@ use callgate::{
     keys::{KeyKind, KeyPair},
 };
 use callgate_authenticators::{
-    kind::{BuildContext, Shared},
+    kind::{BuildContext, SharedResources},
     service_tokens::{ServiceTokens, Settings},
     settings::{Document, Format, Report, Sources, Table},
 };
@@ -48,7 +48,8 @@ fn services(key: &KeyPair) -> ServiceTokens {
     );
     let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
     let (report, sources) = (Report::new(), Sources::new("."));
-    let context = BuildContext::new("services", sources.clone(), Arc::new(Shared::default()));
+    let context =
+        BuildContext::new("services", sources.clone(), Arc::new(SharedResources::default()));
     let table = Table::root(&document, "", &report, &sources);
     ServiceTokens::new(Settings::read(&context, table).unwrap())
 }

@@ -14,7 +14,7 @@ use callgate::{
     },
 };
 use callgate_authenticators::{
-    kind::{BuildContext, Registry, Shared},
+    kind::{BuildContext, Registry, SharedResources},
     settings::{Document, Format, Report, Sources, Table},
 };
 
@@ -36,7 +36,7 @@ pub(crate) fn with_authenticator(
 ) -> Result<CallgateBuilder, Failure> {
     let sources = Sources::new(folder);
     let document = Document::parse(toml.as_bytes(), Format::Toml)?;
-    let (report, shared) = (Report::new(), Arc::new(Shared::default()));
+    let (report, shared) = (Report::new(), Arc::new(SharedResources::default()));
     let context = BuildContext::new(AUTHENTICATOR, sources.clone(), shared);
     let mut entry = Table::root(&document, "authenticators[0]", &report, &sources);
     let registry = Registry::builtin();

@@ -27,7 +27,10 @@ use callgate::{
 };
 use callgate_authenticators::{
     file_watch::Stamp,
-    kind::{CacheSettings, Observer, Registry, ScopeMistakes, Shared},
+    kind::{
+        BuildContext, CacheSettings, ChainPosition, Observer, PolicyView, Registry, Services,
+        SharedResources,
+    },
     settings::{
         Document, DocumentError, Report, SourceError, Sources, Table,
         permissions::refuse_bare_limits,
@@ -54,7 +57,7 @@ pub(crate) struct Config {
     pub(crate) admission: Admission,
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) log: LogSettings,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<SharedResources>,
 }
 
 /// A configuration that was read: usable or not, with all that was found.
@@ -75,7 +78,7 @@ pub(crate) struct Loaded {
 pub(crate) struct Surroundings {
     pub(crate) registry: Registry,
     /// What the configuration before this one leaves.
-    pub(crate) shared: Option<Arc<Shared>>,
+    pub(crate) shared: Option<Arc<SharedResources>>,
     /// Counts configurations.
     pub(crate) generation: u64,
     /// Whether authenticators may work in the background.
@@ -92,7 +95,7 @@ impl Surroundings {
             shared: None,
             generation: 0,
             background: false,
-            observer: Arc::new(callgate_authenticators::kind::Nobody),
+            observer: Arc::new(callgate_authenticators::kind::NoObserver),
         }
     }
 }
@@ -212,18 +215,18 @@ fn read(
         accounts,
         session,
     };
-    let known = Known::of(&settings);
+    let roles = Arc::new(settings.roles.keys().cloned().collect());
     let policy = policy::build(settings, report);
     let shared = surroundings
         .shared
         .clone()
-        .unwrap_or_else(|| Arc::new(Shared::new(admission.password_workers)));
+        .unwrap_or_else(|| Arc::new(SharedResources::new(admission.password_workers)));
     let builder = ChainBuilder {
         // What is unusable anyway starts nothing; it is built only to find all that is wrong.
         background: surroundings.background && report.is_faultless(),
         surroundings,
         sources,
-        known: known.with_accounts_of(policy.as_ref()),
+        known: Known { roles, policy: policy.clone() },
         shared: &shared,
         cache,
         trusted_proxies: admission.trusted_proxies.as_slice().into(),
@@ -242,43 +245,28 @@ fn read(
     })
 }
 
-/// What entries of an authenticator may name.
-#[derive(Clone)]
+/// What authenticators may know about the policy. The roles are known even if a fault elsewhere
+/// prevented the policy, and then there are no warnings about accounts and scopes.
 struct Known {
     roles: Arc<BTreeSet<String>>,
-    account: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     policy: Option<Arc<Policy>>,
 }
 
 impl Known {
-    /// The roles, which are known however faulty they are. Every account is.
-    fn of(settings: &PolicySettings) -> Self {
-        let roles = Arc::new(settings.roles.keys().cloned().collect());
-        Self { roles, account: Arc::new(|_| true), policy: None }
-    }
-
-    /// Without a policy nothing is said about accounts.
-    fn with_accounts_of(self, policy: Option<&Arc<Policy>>) -> Self {
-        let Some(policy) = policy.map(Arc::clone) else { return self };
-        let accounts = Arc::clone(&policy);
-        let account = Arc::new(move |name: &str| accounts.knows_account(name));
-        Self { account, policy: Some(policy), ..self }
-    }
-
-    fn is_callout_account(&self) -> Arc<dyn Fn(&str) -> bool + Send + Sync> {
-        let Some(policy) = self.policy.clone() else { return Arc::new(|_| false) };
-        Arc::new(move |name| policy.accounts().is_closed(name))
-    }
-
-    fn may_name_account(&self, authenticator: &str) -> bool {
-        self.policy.as_ref().is_none_or(|policy| policy.may_name_account(authenticator))
-    }
-
-    /// Nor about scopes.
-    fn scope_mistakes(&self, authenticator: &str) -> ScopeMistakes {
-        let Some(policy) = self.policy.clone() else { return Arc::new(|_, _| Vec::new()) };
-        let authenticator = authenticator.to_owned();
-        Arc::new(move |user, proposal| policy.scope_mistakes(&authenticator, user, proposal))
+    fn view(&self, authenticator: &str) -> PolicyView {
+        let roles = Arc::clone(&self.roles);
+        let Some(policy) = &self.policy else { return PolicyView { roles, ..Default::default() } };
+        let accounts = Arc::clone(policy);
+        let closed = Arc::clone(policy);
+        let scopes = Arc::clone(policy);
+        let name = authenticator.to_owned();
+        PolicyView {
+            roles,
+            knows_account: Arc::new(move |account| accounts.knows_account(account)),
+            is_callout_account: Arc::new(move |account| closed.accounts().is_closed(account)),
+            may_name_account: policy.may_name_account(authenticator),
+            scope_errors: Arc::new(move |user, entry| scopes.scope_mistakes(&name, user, entry)),
+        }
     }
 }
 
@@ -287,7 +275,7 @@ struct ChainBuilder<'a> {
     surroundings: &'a Surroundings,
     sources: &'a Sources,
     known: Known,
-    shared: &'a Arc<Shared>,
+    shared: &'a Arc<SharedResources>,
     cache: CacheSettings,
     trusted_proxies: Arc<[IpNet]>,
 }
@@ -305,21 +293,28 @@ impl ChainBuilder<'_> {
         let token_keys: Arc<BTreeSet<String>> = Arc::new(token_keys);
         let (mut links, mut firsts) = (Vec::new(), Firsts::default());
         let mut complete = true;
-        let mut passwords_end_at = None;
+        let mut passwords_stop_at = None;
         for (index, AuthenticatorEntry { policy, make }) in entries.into_iter().enumerate() {
             let Some(Make { timeout, required, kind, table, raw }) = make else {
                 complete = false;
                 continue;
             };
             let later = passwords.get(index + 1..).unwrap_or_default();
-            let context = callgate_authenticators::kind::BuildContext {
-                is_followed: !later.is_empty(),
-                passwords_taken_later: later.contains(&true),
-                passwords_end_at: passwords_end_at.clone(),
-                ..self.context(&policy.name, timeout, required, Arc::clone(&token_keys))
+            let context = BuildContext {
+                name: policy.name.as_str().into(),
+                timeout,
+                required,
+                policy: self.known.view(&policy.name),
+                chain: ChainPosition {
+                    is_followed: !later.is_empty(),
+                    passwords_taken_later: later.contains(&true),
+                    passwords_stop_at: passwords_stop_at.clone(),
+                    token_keys: Arc::clone(&token_keys),
+                },
+                services: self.services(),
             };
-            if kind.ends_passwords(&raw) {
-                passwords_end_at.get_or_insert_with(|| Arc::clone(&context.name));
+            if kind.refuses_unknown_users(&raw) {
+                passwords_stop_at.get_or_insert_with(|| Arc::clone(&context.name));
             }
             let (report, path) = (table.report(), table.path().to_owned());
             let place = Place { path, name: policy.name.clone(), kind: kind.name() };
@@ -337,33 +332,15 @@ impl ChainBuilder<'_> {
         complete.then(|| Chain::new(links))
     }
 
-    fn context(
-        &self,
-        name: &str,
-        timeout: Duration,
-        required: bool,
-        token_keys: Arc<BTreeSet<String>>,
-    ) -> callgate_authenticators::kind::BuildContext {
-        callgate_authenticators::kind::BuildContext {
-            name: name.into(),
-            timeout,
-            required,
+    fn services(&self) -> Services {
+        Services {
             sources: self.sources.clone(),
-            roles: Arc::clone(&self.known.roles),
-            knows_account: Arc::clone(&self.known.account),
-            is_callout_account: self.known.is_callout_account(),
-            scope_mistakes: self.known.scope_mistakes(name),
-            may_name_account: self.known.may_name_account(name),
             shared: Arc::clone(self.shared),
             cache: self.cache,
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             generation: self.surroundings.generation,
-            token_keys,
             background: self.background,
             observer: Arc::clone(&self.surroundings.observer),
-            is_followed: false,
-            passwords_taken_later: false,
-            passwords_end_at: None,
         }
     }
 }

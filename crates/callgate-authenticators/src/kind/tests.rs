@@ -1,7 +1,5 @@
-use callgate::authn::Authenticator;
-
 use super::*;
-use crate::settings::{Document, Format, Report};
+use crate::settings::{Document, Format, Report, Sources};
 
 #[derive(Debug)]
 struct Named(&'static str);
@@ -32,7 +30,7 @@ fn kind_of(toml: &str) -> Result<&'static str, Vec<String>> {
 }
 
 #[test]
-fn an_entry_is_of_the_one_kind_it_has_a_table_for() {
+fn an_entry_has_exactly_one_kind() {
     assert_eq!(kind_of("name = \"a\"\n[oidc]"), Ok("oidc"));
     assert_eq!(
         kind_of("[oidc]\n[users]"),
@@ -44,7 +42,7 @@ fn an_entry_is_of_the_one_kind_it_has_a_table_for() {
 }
 
 #[test]
-fn an_unknown_kind_is_told_which_kinds_there_are() {
+fn an_unknown_kind_lists_the_known_kinds() {
     let unknown = "authenticators[0].user: unknown kind; did you mean `users`? (this build has: \
                    users, oidc)";
     assert_eq!(kind_of("[user]"), Err(vec![unknown.to_owned()]));
@@ -53,7 +51,7 @@ fn an_unknown_kind_is_told_which_kinds_there_are() {
 }
 
 #[test]
-fn a_kind_of_the_same_name_takes_the_others_place() {
+fn a_kind_replaces_one_of_the_same_name() {
     let registry = Registry::empty().with(Named("users")).with(Named("users"));
     assert_eq!(registry.names().collect::<Vec<_>>(), ["users"]);
 }

@@ -26,7 +26,7 @@ pub(super) fn keys_proof(
     cluster: &str,
     table: &Table<'_>,
 ) -> Option<Proof> {
-    let shared = &context.shared;
+    let shared = &context.services.shared;
     let id = format!("{cluster} {:?} {:?} {:?}", settings.issuer, settings.keys, settings.ca);
     // An issuer that is told with its keys lives with them.
     let issuer = match (&settings.keys, &settings.issuer) {
@@ -57,7 +57,13 @@ pub(super) fn keys_proof(
     };
     let observer = refreshes(context);
     let keys = shared.obtain(&id, || {
-        KeyStore::new(source, &Algorithm::ALL, timing(&settings.keys), observer, context.background)
+        KeyStore::new(
+            source,
+            &Algorithm::ALL,
+            timing(&settings.keys),
+            observer,
+            context.services.background,
+        )
     });
     if let Some(json) = initial {
         take_key_file(context, table, &keys, &json).ok()?;
@@ -93,7 +99,7 @@ pub(super) fn identity_of_cluster(context: &BuildContext, settings: &Settings) -
         api::Access::InCluster => String::new(),
         api::Access::Kubeconfig(kubeconfig, _) => digest(kubeconfig),
     };
-    let background = context.background;
+    let background = context.services.background;
     let whole =
         (&context.name, cluster, access, namespaces, label_selector, annotation_prefix, background);
     format!("{whole:?}")

@@ -112,7 +112,7 @@ impl Kubernetes {
     }
 
     fn with(context: &BuildContext, settings: Settings, table: &Table<'_>) -> Option<Self> {
-        let shared = &context.shared;
+        let shared = &context.services.shared;
         let id = identity_of_cluster(context, &settings);
         let access = settings.access.clone();
         let api = shared.obtain(&id, || ApiServer::new(access));
@@ -121,8 +121,8 @@ impl Kubernetes {
             namespaces: settings.namespaces.clone(),
             selector: settings.label_selector.clone(),
             prefix: settings.annotation_prefix.clone(),
-            observer: Arc::clone(&context.observer),
-            background: context.background,
+            observer: Arc::clone(&context.services.observer),
+            background: context.services.background,
         };
         let cluster = shared.obtain(&id, || Cluster::start(Arc::clone(&api), watch));
         let proof = match settings.verify {
@@ -134,7 +134,7 @@ impl Kubernetes {
         };
         // Made anew for each configuration: nothing of an older one is left in it.
         let siblings: Arc<Siblings> =
-            shared.obtain(&context.generation.to_string(), Siblings::default);
+            shared.obtain(&context.services.generation.to_string(), Siblings::default);
         siblings
             .add(siblings::Entry::of(context, &settings, proof.issuer()))
             .map_err(|overlap| table.fault("audience", overlap))

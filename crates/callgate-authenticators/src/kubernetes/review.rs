@@ -68,7 +68,7 @@ impl Reviews {
     /// Remembers at most as many tokens as the configuration says.
     pub(super) fn new(context: &BuildContext, api: Arc<ApiServer>, audience: &[String]) -> Self {
         let authenticator = Arc::clone(&context.name);
-        let good = last_tokens(context.cache.tokens);
+        let good = last_tokens(context.services.cache.tokens);
         Self { authenticator, api, audience: audience.to_vec(), good, asking: Asking::default() }
     }
 

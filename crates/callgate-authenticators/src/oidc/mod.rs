@@ -49,8 +49,10 @@ impl Oidc {
 
     fn with(context: &BuildContext, settings: Settings, table: &Table<'_>) -> Option<Self> {
         // Made anew for each configuration: nothing of an older one is left in it.
-        let issuers: Arc<Issuers> =
-            context.shared.obtain(&context.generation.to_string(), Issuers::default);
+        let issuers: Arc<Issuers> = context
+            .services
+            .shared
+            .obtain(&context.services.generation.to_string(), Issuers::default);
         issuers
             .add(&context.name, &settings.issuer, &settings.audience)
             .map_err(|overlap| table.fault("audience", overlap))
@@ -183,8 +185,8 @@ fn key_store(
     };
     let observer = refreshes(context);
     let algorithms = &settings.algorithms;
-    let store = context.shared.obtain(&identity_of_keys(context, settings), || {
-        KeyStore::new(source, algorithms, Timing::default(), observer, context.background)
+    let store = context.services.shared.obtain(&identity_of_keys(context, settings), || {
+        KeyStore::new(source, algorithms, Timing::default(), observer, context.services.background)
     });
     if let Some(json) = initial {
         take_key_file(context, table, &store, &json)?;
@@ -197,7 +199,7 @@ fn key_store(
 fn identity_of_keys(context: &BuildContext, settings: &Settings) -> String {
     let Settings { issuer, keys, ca, insecure_http, algorithms, .. } = settings;
     let ca = ca.as_ref().map(Sha256::digest);
-    let background = context.background;
+    let background = context.services.background;
     format!("{:?}", (&context.name, issuer, keys, ca, insecure_http, algorithms, background))
 }
 

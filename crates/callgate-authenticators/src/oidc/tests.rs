@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     jws::Algorithm,
-    kind::{Observer, Shared},
+    kind::{Observer, SharedResources},
     settings::{Document, Format, Report, Sources},
     test_issuer::{TestKey, key_set},
     test_server::{Reply, TestServer},
@@ -30,7 +30,7 @@ static RSA: LazyLock<TestKey> = LazyLock::new(|| TestKey::new("rsa", Algorithm::
 /// A configuration's folder, with the keys in a file.
 struct Bench {
     folder: TempDir,
-    shared: Arc<Shared>,
+    shared: Arc<SharedResources>,
     counted: Arc<Counted>,
 }
 
@@ -63,11 +63,9 @@ impl Bench {
     fn try_build(&self, name: &str, generation: u64, toml: &str) -> Result<Oidc, Vec<String>> {
         let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
         let (report, sources) = (Report::new(), Sources::new(self.folder.path()));
-        let context = BuildContext {
-            generation,
-            observer: Arc::clone(&self.counted) as _,
-            ..BuildContext::new(name, sources.clone(), Arc::clone(&self.shared))
-        };
+        let mut context = BuildContext::new(name, sources.clone(), Arc::clone(&self.shared));
+        context.services.generation = generation;
+        context.services.observer = Arc::clone(&self.counted) as _;
         let built = Oidc::build(&context, Table::root(&document, "", &report, &sources));
         let faults: Vec<_> = report.faults().iter().map(ToString::to_string).collect();
         match (built, faults.is_empty()) {

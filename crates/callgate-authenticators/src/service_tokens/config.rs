@@ -85,7 +85,7 @@ fn read_service(
     }
     permissions::refuse_limits(&mut table);
     let proposal = proposal(context, &mut table);
-    for mistake in user.iter().flat_map(|user| (context.scope_mistakes)(user, &proposal)) {
+    for mistake in user.iter().flat_map(|user| (context.policy.scope_errors)(user, &proposal)) {
         table.warn_here(mistake);
     }
     let service = user.map(|user| Arc::new(Service { user, proposal }));
@@ -130,10 +130,10 @@ pub(super) fn parse_key(text: &str) -> Result<VerifyingKey, KeyError> {
 
 fn proposal(context: &BuildContext, table: &mut Table<'_>) -> Proposal {
     let account = table.filled_string("account");
-    if let Some(doubt) = account.as_deref().and_then(|name| context.doubt_about_account(name)) {
+    if let Some(doubt) = account.as_deref().and_then(|name| context.policy.account_warning(name)) {
         table.warn("account", doubt);
     }
-    let roles = context.roles_in(table);
+    let roles = context.policy.read_roles(table);
     if !table.has("roles") && !table.has("permissions") {
         table.fault_here("needs `roles` or `permissions`: a token never opens a whole account");
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    kind::Shared,
+    kind::SharedResources,
     settings::{Document, Format, Report, Sources},
 };
 
@@ -26,11 +26,10 @@ fn key() -> KeyPair {
 fn try_build(toml: &str) -> (Option<ServiceTokens>, Vec<String>, Vec<String>) {
     let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
     let (report, sources) = (Report::new(), Sources::new("."));
-    let context = BuildContext {
-        roles: Arc::new(BTreeSet::from(["worker".to_owned()])),
-        knows_account: Arc::new(|name| name == "APP"),
-        ..BuildContext::new("services", sources.clone(), Arc::new(Shared::default()))
-    };
+    let mut context =
+        BuildContext::new("services", sources.clone(), Arc::new(SharedResources::default()));
+    context.policy.roles = Arc::new(BTreeSet::from(["worker".to_owned()]));
+    context.policy.knows_account = Arc::new(|name| name == "APP");
     let settings = Settings::read(&context, Table::root(&document, "", &report, &sources));
     let text = |list: Vec<crate::settings::Fault>| list.iter().map(ToString::to_string).collect();
     (settings.map(ServiceTokens::new), text(report.faults()), text(report.warnings()))

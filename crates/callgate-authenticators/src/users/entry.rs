@@ -54,7 +54,7 @@ impl Parsed {
         }
         permissions::refuse_limits(&mut table);
         let proposal = proposal(&mut table, context);
-        for mistake in (context.scope_mistakes)(user, &proposal) {
+        for mistake in (context.policy.scope_errors)(user, &proposal) {
             table.warn_here(mistake);
         }
         let disabled = table.boolean("disabled").unwrap_or(false);
@@ -151,7 +151,7 @@ fn nkey(table: &mut Table<'_>, context: &BuildContext) -> Option<UserKey> {
         table.fault("nkey", error);
         return None;
     }
-    if context.token_keys.contains(key.as_str()) {
+    if context.chain.token_keys.contains(key.as_str()) {
         table.fault(
             "nkey",
             "this key also signs service tokens: whoever makes its holder log in could have a \
@@ -168,7 +168,7 @@ fn proposal(table: &mut Table<'_>, context: &BuildContext) -> Proposal {
     Proposal {
         origin: Origin::Operator,
         account: account(table, context),
-        roles: context.roles_in(table),
+        roles: context.policy.read_roles(table),
         templates: permissions.as_ref().and_then(|own| own.templates.clone()),
         permissions: permissions.map(|own| own.plain),
         source: table.networks("source"),
@@ -181,7 +181,7 @@ fn proposal(table: &mut Table<'_>, context: &BuildContext) -> Proposal {
 fn account(table: &mut Table<'_>, context: &BuildContext) -> Option<String> {
     let item = table.raw("account")?;
     let account = filled(item.clone())?;
-    if let Some(doubt) = context.doubt_about_account(&account) {
+    if let Some(doubt) = context.policy.account_warning(&account) {
         item.warn(doubt);
     }
     Some(account.to_string())

@@ -24,7 +24,7 @@ impl Inner {
         for fault in report.faults() {
             tracing::error!(authenticator = name, "{fault}");
         }
-        self.context.observer.file_reloaded(name, loaded.is_some());
+        self.context.services.observer.file_reloaded(name, loaded.is_some());
         let Some(users) = loaded else {
             let file = &self.shown_path;
             tracing::error!(authenticator = name, file, "the old users stay in force");

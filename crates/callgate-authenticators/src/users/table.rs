@@ -57,7 +57,8 @@ impl UserTable {
             }
         };
         let prefix = format!("{shown_path}: ");
-        let table = Self::read(Table::root(&document, &prefix, report, &context.sources), context);
+        let table =
+            Self::read(Table::root(&document, &prefix, report, &context.services.sources), context);
         Warnings { table: &table, path, shown_path, context, report }.tell();
         (report.fault_count() == before).then_some(table)
     }

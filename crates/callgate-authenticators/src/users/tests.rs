@@ -13,7 +13,7 @@ use callgate::{
 
 use super::*;
 use crate::{
-    kind::{CacheSettings, Observer, Shared},
+    kind::{CacheSettings, Observer, SharedResources},
     settings::{Document, Format, Report, Sources},
 };
 
@@ -59,7 +59,7 @@ impl Folder {
     }
 
     fn context(&self) -> BuildContext {
-        let shared = Arc::new(Shared::new(1));
+        let shared = Arc::new(SharedResources::new(1));
         BuildContext::new("staff", Sources::new(self.0.path()), shared)
     }
 }
@@ -67,7 +67,7 @@ impl Folder {
 /// Builds from `[authenticators.users]`; gives faults and warnings too.
 fn build_from(toml: &str, context: &BuildContext) -> (Option<UsersFile>, Vec<String>, Vec<String>) {
     let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
-    let (report, sources) = (Report::new(), context.sources.clone());
+    let (report, sources) = (Report::new(), context.services.sources.clone());
     let table = Table::root(&document, "authenticators[0].users", &report, &sources);
     let built =
         Settings::read(context, table).map(|settings| UsersFile::start(context.clone(), settings));

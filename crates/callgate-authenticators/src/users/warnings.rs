@@ -40,7 +40,9 @@ impl Warnings<'_> {
     /// Whom nothing places anywhere.
     fn warn_of_no_account(&self) {
         let nowhere = |entry: &&Entry| entry.proposal.account.is_none();
-        if !self.context.may_name_account && self.table.entries().any(|entry| nowhere(&entry)) {
+        if !self.context.policy.may_name_account
+            && self.table.entries().any(|entry| nowhere(&entry))
+        {
             let names = some_names(self.table.entries().filter(nowhere));
             self.report.warn(
                 self.shown_path,
@@ -90,7 +92,7 @@ impl Warnings<'_> {
 
     /// Passwords that nobody ever compares.
     fn warn_of_unasked(&self) {
-        let Some(end) = &self.context.passwords_end_at else { return };
+        let Some(end) = &self.context.chain.passwords_stop_at else { return };
         if self.table.entries().any(|entry| entry.password.is_some()) {
             let end = end.escape_debug();
             self.report.warn(

@@ -24,7 +24,7 @@ use callgate::{
     request::{AuthRequest, Credential},
 };
 use callgate_authenticators::{
-    kind::{BuildContext, Observer, Registry, Shared},
+    kind::{BuildContext, Observer, Registry, SharedResources},
     settings::{Document, Format, Report, Sources, Table},
 };
 use callgate_testkit::{
@@ -70,7 +70,7 @@ impl Told {
 struct Bench {
     cluster: KubeCluster,
     told: Arc<Told>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedResources>,
 }
 
 impl Bench {
@@ -100,8 +100,8 @@ impl Bench {
         let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
         let (report, sources) = (Report::new(), Sources::new("."));
         let mut context = BuildContext::new(name, sources.clone(), Arc::clone(&self.shared));
-        context.background = background;
-        context.observer = Arc::clone(&self.told) as Arc<dyn Observer>;
+        context.services.background = background;
+        context.services.observer = Arc::clone(&self.told) as Arc<dyn Observer>;
         let mut entry = Table::root(&document, "authenticators[0]", &report, &sources);
         let registry = Registry::builtin();
         let built =

@@ -18,7 +18,7 @@ use callgate::{
     secret::Secret,
 };
 use callgate_authenticators::{
-    kind::{BuildContext, Registry, Shared},
+    kind::{BuildContext, Registry, SharedResources},
     settings::{Document, Format, Report, Sources, Table},
 };
 use callgate_testkit::{CurveKey as TestCurve, Nkey};
@@ -82,10 +82,8 @@ fn link(name: &str, authenticator: Arc<dyn Authenticator>) -> Link {
 fn build(kind: &str, table: &str, folder: &TempDir) -> Arc<dyn Authenticator> {
     let document = Document::parse(table.as_bytes(), Format::Toml).unwrap();
     let (report, sources) = (Report::new(), Sources::new(folder.path()));
-    let context = BuildContext {
-        roles: Arc::new(["r".to_owned()].into()),
-        ..BuildContext::new(kind, sources.clone(), Arc::new(Shared::new(2)))
-    };
+    let mut context = BuildContext::new(kind, sources.clone(), Arc::new(SharedResources::new(2)));
+    context.policy.roles = Arc::new(["r".to_owned()].into());
     let registry = Registry::builtin();
     let table = Table::root(&document, "", &report, &sources);
     let built = registry.find(kind).unwrap().build(&context, table);

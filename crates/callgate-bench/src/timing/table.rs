@@ -14,7 +14,7 @@ use callgate::{
     secret::Secret,
 };
 use callgate_authenticators::{
-    kind::{BuildContext, Registry, Shared},
+    kind::{BuildContext, Registry, SharedResources},
     settings::{Document, Format, Report, Sources, Table},
 };
 use data_encoding::BASE64_NOPAD;
@@ -206,7 +206,7 @@ impl Hash {
         let timeout = Duration::from_secs(60);
         let context = BuildContext {
             timeout,
-            ..BuildContext::new(name, sources.clone(), Arc::new(Shared::new(1)))
+            ..BuildContext::new(name, sources.clone(), Arc::new(SharedResources::new(1)))
         };
         let mut entry = Table::root(&document, "", &report, &sources);
         let registry = Registry::builtin();

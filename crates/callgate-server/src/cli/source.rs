@@ -3,7 +3,7 @@
 use std::{env::VarError, path::PathBuf, sync::Arc};
 
 use callgate::secret::Secret;
-use callgate_authenticators::kind::{Nobody, Registry};
+use callgate_authenticators::kind::{NoObserver, Registry};
 use clap::Args;
 
 use crate::config::{Flag, Overrides, Surroundings};
@@ -103,5 +103,11 @@ fn secret(flag: &Option<String>, name: &str) -> Result<Option<Flag>, String> {
 
 /// For commands that run once: nothing before them, nobody who watches.
 pub(super) fn surroundings(registry: Registry, background: bool) -> Surroundings {
-    Surroundings { registry, shared: None, generation: 0, background, observer: Arc::new(Nobody) }
+    Surroundings {
+        registry,
+        shared: None,
+        generation: 0,
+        background,
+        observer: Arc::new(NoObserver),
+    }
 }

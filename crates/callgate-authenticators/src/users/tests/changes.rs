@@ -31,7 +31,8 @@ impl Observer for Counter {
 async fn a_bad_file_keeps_the_old_users_in_force_and_is_counted() {
     let folder = Folder::with(r#"{ "alice": { "pass": "x" } }"#);
     let counter = Arc::new(Counter::default());
-    let context = BuildContext { observer: Arc::clone(&counter) as _, ..folder.context() };
+    let mut context = folder.context();
+    context.services.observer = Arc::clone(&counter) as _;
     let users = build(&context);
     for bad in ["", "{", r#"{ "alice": { "pass": "" } }"#, r#"{ "alice": { "pass": "y" "#] {
         folder.write(bad);
@@ -61,7 +62,9 @@ async fn a_changed_file_is_taken_up_by_itself_until_the_authenticator_retires() 
     swap(folder.0.path(), "first", r#"{ "alice": { "pass": "x" } }"#);
     let counter = Arc::new(Counter::default());
     let observer = Arc::clone(&counter) as _;
-    let context = BuildContext { observer, background: true, ..folder.context() };
+    let mut context = folder.context();
+    context.services.observer = observer;
+    context.services.background = true;
     let users = build(&context);
     swap(folder.0.path(), "second", r#"{ "bob": { "pass": "x" } }"#);
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -79,9 +82,10 @@ fn the_parameters_of_all_tables_are_in_force_until_they_are_dropped() {
     let with_hash = |hash| Folder::with(&format!(r#"{{ "alice": {{ "pass": "{hash}" }} }}"#));
     let (first, second) = (with_hash(HASH), with_hash(OTHER_HASH));
     let context = first.context();
-    let other = BuildContext { sources: Sources::new(second.0.path()), ..context.clone() };
+    let mut other = context.clone();
+    other.services.sources = Sources::new(second.0.path());
     let (_first, built) = (build(&context), build(&other));
-    let in_force = || context.shared.password_costs().all().len();
+    let in_force = || context.services.shared.password_costs().all().len();
     assert_eq!(in_force(), 2);
     second.write(r#"{ "alice": { "pass": "clear" } }"#);
     built.inner.reload();
@@ -98,5 +102,5 @@ fn the_file_is_not_watched_twice() {
     let folder = Folder::with("{}");
     let context = folder.context();
     let _users = build(&context);
-    assert!(context.sources.files_read().is_empty());
+    assert!(context.services.sources.files_read().is_empty());
 }

@@ -52,7 +52,7 @@ fn every_fault_of_every_entry_is_told_at_once() {
     );
     let folder = Folder::with(&users);
     let mut context = folder.context();
-    context.roles = Arc::new(BTreeSet::from(["reader".to_owned()]));
+    context.policy.roles = Arc::new(BTreeSet::from(["reader".to_owned()]));
     let faults = build_from(TABLE, &context).1;
     let expected = [
         ("\"\"", "needs a name"),
@@ -131,11 +131,11 @@ fn a_password_longer_than_any_that_is_accepted_is_warned_about() {
 fn an_account_that_is_not_known_is_only_a_warning() {
     let folder = Folder::with(r#"{ "alice": { "pass": "x", "account": "APPP" } }"#);
     let mut context = folder.context();
-    context.knows_account = Arc::new(|account| account == "APP");
+    context.policy.knows_account = Arc::new(|account| account == "APP");
     let (built, faults, warnings) = build_from(TABLE, &context);
     assert!(built.is_some() && faults.is_empty());
     assert!(warnings[0].starts_with("users.json: alice.account: the account `APPP` is not known"));
-    context.is_callout_account = Arc::new(|account| account == "APPP");
+    context.policy.is_callout_account = Arc::new(|account| account == "APPP");
     let warnings = build_from(TABLE, &context).2;
     assert!(warnings[0].starts_with("users.json: alice.account: `APPP` is the callout account"));
 }
@@ -145,7 +145,7 @@ fn a_key_that_signs_service_tokens_cannot_log_in() {
     let key = KeyPair::generate(KeyKind::User).unwrap().public_key();
     let folder = Folder::with(&format!(r#"{{ "alice": {{ "nkey": "{key}" }} }}"#));
     let mut context = folder.context();
-    context.token_keys = Arc::new(BTreeSet::from([key]));
+    context.chain.token_keys = Arc::new(BTreeSet::from([key]));
     let faults = build_from(TABLE, &context).1;
     assert!(faults[0].contains("also signs service tokens"), "{faults:?}");
 }
@@ -158,12 +158,12 @@ fn passwords_behind_a_table_that_passes_none_on_are_warned_about() {
         let folder = Folder::with(users);
         let mut context = folder.context();
         assert_eq!(build_from(TABLE, &context).2, Vec::<String>::new());
-        context.passwords_end_at = Some("first".into());
+        context.chain.passwords_stop_at = Some("first".into());
         let warnings = build_from(TABLE, &context).2;
         assert_eq!(warnings.len(), expected, "{warnings:?}");
         assert!(warnings.iter().all(|warning| warning.contains("`first` before it refuses")));
     }
-    let ends = |table| Users.ends_passwords(&table);
+    let ends = |table| Users.refuses_unknown_users(&table);
     assert!(ends(serde_json::json!({})) && ends(serde_json::json!({"fall_through": false})));
     assert!(!ends(serde_json::json!({"fall_through": true})));
 }
@@ -234,7 +234,7 @@ fn users_without_an_account_are_warned_about_if_nothing_else_names_one() {
         Folder::with(r#"{ "a": { "pass": "x" }, "b": { "pass": "x", "account": "APP" } }"#);
     let mut context = folder.context();
     assert_eq!(build_from(TABLE, &context).2, Vec::<String>::new());
-    context.may_name_account = false;
+    context.policy.may_name_account = false;
     let warnings = build_from(TABLE, &context).2;
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("nothing places `a` in an account"), "{warnings:?}");

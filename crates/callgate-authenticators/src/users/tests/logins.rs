@@ -82,7 +82,7 @@ async fn everything_an_entry_says_reaches_policy() {
              "expires": "2099-01-01T02:00:00+02:00", "expires_after": "8h", "disabled": false } }"#,
     );
     let mut context = folder.context();
-    context.roles = Arc::new(BTreeSet::from(["reader".to_owned()]));
+    context.policy.roles = Arc::new(BTreeSet::from(["reader".to_owned()]));
     let users = build(&context);
     let identity = answer(&users, password("alice", "x")).await.unwrap();
     assert_eq!(identity.expires_at, Some(UnixTime::from_seconds(4_070_908_800)));
@@ -104,7 +104,7 @@ async fn an_unknown_user_falls_through_only_where_the_table_says_so() {
     let table = "file = \"users.json\"\nfall_through = true";
     let faults = build_from(table, &context).1;
     assert!(faults[0].contains("nothing to fall through to"), "{faults:?}");
-    (context.is_followed, context.passwords_taken_later) = (true, true);
+    (context.chain.is_followed, context.chain.passwords_taken_later) = (true, true);
     let users = build_from(table, &context).0.unwrap();
     assert_eq!(outcome(&users, "bob", "x").await, Err(None));
     for (user, reason) in [
@@ -121,20 +121,20 @@ async fn an_unknown_user_falls_through_only_where_the_table_says_so() {
 async fn an_unknown_user_who_falls_through_to_nobody_still_costs_a_hash() {
     let folder = Folder::with(&format!(r#"{{ "alice": {{ "pass": "{HASH}" }} }}"#));
     let mut context = folder.context();
-    context.is_followed = true;
+    context.chain.is_followed = true;
     let (built, faults, warnings) = build_from(&format!("{TABLE}\nfall_through = true"), &context);
     assert!(faults.is_empty() && warnings[0].contains("refused all the same"), "{warnings:?}");
     let users = built.unwrap();
-    let pool = context.shared.password_pool();
+    let pool = context.services.shared.password_pool();
     assert!(!pool.is_started());
     assert_eq!(outcome(&users, "bob", "right").await, Err(None));
     assert!(pool.is_started());
     // Where a later one takes passwords, he pays there.
     let mut context = folder.context();
-    (context.is_followed, context.passwords_taken_later) = (true, true);
+    (context.chain.is_followed, context.chain.passwords_taken_later) = (true, true);
     let users = build_from(&format!("{TABLE}\nfall_through = true"), &context).0.unwrap();
     assert_eq!(outcome(&users, "bob", "right").await, Err(None));
-    assert!(!context.shared.password_pool().is_started());
+    assert!(!context.services.shared.password_pool().is_started());
 }
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn users_of_one_file_may_have_hashes_of_different_kinds() {
     });
     let folder = Folder::with(&users.to_string());
     let mut context = folder.context();
-    context.cache = CacheSettings { passwords: Duration::ZERO, ..context.cache };
+    context.services.cache = CacheSettings { passwords: Duration::ZERO, ..context.services.cache };
     let (built, faults, warnings) = build_from(TABLE, &context);
     assert_eq!((faults, warnings), (vec![], vec![]));
     let file = built.unwrap();
@@ -219,7 +219,7 @@ async fn remembers(context: &BuildContext, word: &str) -> bool {
     let _answer = answer(&users, password("alice", word)).await;
     let version = users.inner.users.load().version();
     let key = VerifiedKey::new("staff", version, "alice", word);
-    context.shared.verified_passwords().holds(&key, Instant::now())
+    context.services.shared.verified_passwords().holds(&key, Instant::now())
 }
 
 #[tokio::test]
@@ -228,7 +228,7 @@ async fn only_what_was_right_is_remembered_and_only_if_wanted() {
     let mut context = folder.context();
     assert!(remembers(&context, "right").await);
     assert!(!remembers(&context, "wrong").await);
-    context.cache = CacheSettings { passwords: Duration::ZERO, ..context.cache };
+    context.services.cache = CacheSettings { passwords: Duration::ZERO, ..context.services.cache };
     assert!(!remembers(&context, "right").await);
 }
 
@@ -242,7 +242,7 @@ async fn tokens_and_remembered_passwords_never_wait_for_other_peoples_hashes() {
     assert_eq!(outcome(&users, "alice", "right").await, Ok(()));
     // The only thread is busy until `release` goes.
     let (release, released) = std::sync::mpsc::channel::<()>();
-    let shared = Arc::clone(&context.shared);
+    let shared = Arc::clone(&context.services.shared);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     let busy = tokio::spawn(async move {
         let source = SourceKey::Server("flood".into());

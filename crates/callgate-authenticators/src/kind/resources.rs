@@ -1,4 +1,4 @@
-//! What lives longer than one configuration.
+//! Resources that survive a reload of the configuration.
 
 use std::{
     any::{Any, TypeId},
@@ -12,34 +12,34 @@ use crate::passwords::{CostsInForce, PasswordPool, Verified};
 
 type Key = (TypeId, String);
 
-/// Things that a reload must not throw away, such as fetched signing keys.
+/// Resources that survive a reload, such as the password pool and fetched signing keys.
 ///
-/// A thing lives as long as some authenticator holds it. A new configuration is built while the
-/// old one is still in force, so what both need is handed over, and what nobody needs goes.
-pub struct Shared {
+/// An object lives as long as an authenticator holds it. The new configuration is built while the
+/// old one is in force, so objects that both use are kept and the others are dropped.
+pub struct SharedResources {
     password_pool: PasswordPool,
     verified_passwords: Verified,
     password_costs: Arc<CostsInForce>,
-    things: Mutex<HashMap<Key, Weak<dyn Any + Send + Sync>>>,
+    objects: Mutex<HashMap<Key, Weak<dyn Any + Send + Sync>>>,
 }
 
-impl Shared {
-    /// With a password pool of this many threads, which start when the first password comes.
+impl SharedResources {
+    /// Creates a password pool with this many threads, which start with the first password.
     pub fn new(password_workers: usize) -> Self {
         Self {
             password_pool: PasswordPool::new(password_workers),
             verified_passwords: Verified::default(),
             password_costs: Arc::default(),
-            things: Mutex::default(),
+            objects: Mutex::default(),
         }
     }
 
-    /// Where passwords are hashed.
+    /// The threads that hash passwords.
     pub fn password_pool(&self) -> &PasswordPool {
         &self.password_pool
     }
 
-    /// Which passwords were right a short while ago.
+    /// Recently verified passwords.
     pub fn verified_passwords(&self) -> &Verified {
         &self.verified_passwords
     }
@@ -60,34 +60,34 @@ impl Shared {
         }
     }
 
-    /// The thing of type `T` under `key`, made now if nobody holds one.
+    /// The object of type `T` under `key`; creates it if no authenticator holds one.
     ///
-    /// `make` runs under a lock: it should only create, not load.
-    pub fn obtain<T: Any + Send + Sync>(&self, key: &str, make: impl FnOnce() -> T) -> Arc<T> {
-        let mut things = self.things.lock().unwrap_or_else(PoisonError::into_inner);
-        things.retain(|_, thing| thing.strong_count() > 0);
+    /// `create` runs under a lock and must not load anything.
+    pub fn obtain<T: Any + Send + Sync>(&self, key: &str, create: impl FnOnce() -> T) -> Arc<T> {
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.retain(|_, object| object.strong_count() > 0);
         let key = (TypeId::of::<T>(), key.to_owned());
-        let there = things.get(&key).and_then(Weak::upgrade).map(Arc::downcast::<T>);
-        if let Some(Ok(there)) = there {
-            return there;
+        let existing = objects.get(&key).and_then(Weak::upgrade).map(Arc::downcast::<T>);
+        if let Some(Ok(existing)) = existing {
+            return existing;
         }
-        let made = Arc::new(make());
-        let weak = Arc::downgrade(&made);
-        things.insert(key, weak);
-        made
+        let created = Arc::new(create());
+        let weak = Arc::downgrade(&created);
+        objects.insert(key, weak);
+        created
     }
 }
 
-impl Default for Shared {
-    /// With as many password threads as there are cores.
+impl Default for SharedResources {
+    /// One password thread for each core.
     fn default() -> Self {
         Self::new(thread::available_parallelism().map_or(1, usize::from))
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for SharedResources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Shared")
+        f.debug_struct("SharedResources").finish_non_exhaustive()
     }
 }
 
@@ -96,8 +96,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thing_lives_as_long_as_somebody_holds_it() {
-        let shared = Shared::new(1);
+    fn an_object_lives_as_long_as_it_is_held() {
+        let shared = SharedResources::new(1);
         let first = shared.obtain("a", || 1u32);
         assert_eq!(*shared.obtain("a", || 2u32), 1);
         assert_eq!(*shared.obtain("b", || 3u32), 3);

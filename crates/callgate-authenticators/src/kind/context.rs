@@ -1,0 +1,165 @@
+//! What building an authenticator may depend on, besides its own table.
+
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+
+use callgate::authn::Proposal;
+use ipnet::IpNet;
+
+use super::{NoObserver, Observer, SharedResources};
+use crate::settings::{Item, Sources, Table, suggestion};
+
+/// What building an authenticator may depend on, besides its own table.
+///
+/// An authenticator may keep it: a file that is read again later is checked in the same context.
+#[derive(Debug, Clone)]
+pub struct BuildContext {
+    /// The authenticator's name.
+    pub name: Arc<str>,
+    /// Maximum time for an answer; the request's own deadline applies as well.
+    pub timeout: Duration,
+    /// Whether the service is not ready before the authenticator has loaded its source.
+    pub required: bool,
+    /// Roles and accounts.
+    pub policy: PolicyView,
+    /// The authenticators before and after this one.
+    pub chain: ChainPosition,
+    /// Files, caches and everything else that the service provides.
+    pub services: Services,
+}
+
+impl BuildContext {
+    /// The context of a single authenticator without policy and without background work.
+    pub fn new(name: &str, sources: Sources, shared: Arc<SharedResources>) -> Self {
+        Self {
+            name: name.into(),
+            timeout: Duration::from_secs(1),
+            required: true,
+            policy: PolicyView::default(),
+            chain: ChainPosition::default(),
+            services: Services {
+                sources,
+                shared,
+                cache: CacheSettings::default(),
+                trusted_proxies: Arc::from([]),
+                generation: 0,
+                background: false,
+                observer: Arc::new(NoObserver),
+            },
+        }
+    }
+}
+
+/// What an authenticator may know about the policy, to report errors in its entries early.
+#[derive(Clone)]
+pub struct PolicyView {
+    /// The configured roles.
+    pub roles: Arc<BTreeSet<String>>,
+    /// Whether users may be placed in the account of this name.
+    pub knows_account: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Whether this is the callout account, in which users are never placed.
+    pub is_callout_account: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Whether the configuration names an account for identities without one.
+    pub may_name_account: bool,
+    /// Why policy would refuse an entry because of a role's scope.
+    pub scope_errors: ScopeErrors,
+}
+
+/// Checks one entry of the operator's: its user name and its proposal.
+pub type ScopeErrors = Arc<dyn Fn(&str, &Proposal) -> Vec<String> + Send + Sync>;
+
+impl PolicyView {
+    /// Reads the key `roles`; reports roles that do not exist.
+    pub(crate) fn read_roles(&self, table: &mut Table<'_>) -> Option<Vec<String>> {
+        let item = table.raw("roles")?;
+        let known = |item: &Item<'_>| {
+            let role = item.string()?;
+            if !self.roles.contains(role) {
+                let near = suggestion(role, self.roles.iter().map(String::as_str), &[]);
+                item.fault(format!("there is no role `{}`{near}", role.escape_debug()));
+            }
+            Some(role.to_owned())
+        };
+        Some(item.items().iter().filter_map(known).collect())
+    }
+
+    /// A warning if users in this account will be refused.
+    pub(crate) fn account_warning(&self, account: &str) -> Option<String> {
+        let shown = account.escape_debug();
+        if (self.is_callout_account)(account) {
+            return Some(format!(
+                "`{shown}` is the callout account: nobody is placed there, so the login will be refused"
+            ));
+        }
+        let known = (self.knows_account)(account);
+        (!known)
+            .then(|| format!("the account `{shown}` is not known here: the login will be refused"))
+    }
+}
+
+impl Default for PolicyView {
+    /// No roles, and every account is known.
+    fn default() -> Self {
+        Self {
+            roles: Arc::default(),
+            knows_account: Arc::new(|_| true),
+            is_callout_account: Arc::new(|_| false),
+            may_name_account: true,
+            scope_errors: Arc::new(|_, _| Vec::new()),
+        }
+    }
+}
+
+impl fmt::Debug for PolicyView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicyView").field("roles", &self.roles).finish_non_exhaustive()
+    }
+}
+
+/// What comes before and after an authenticator in the chain. The default is to be the only one.
+#[derive(Debug, Clone, Default)]
+pub struct ChainPosition {
+    /// Whether another authenticator follows.
+    pub is_followed: bool,
+    /// Whether a later authenticator takes passwords.
+    pub passwords_taken_later: bool,
+    /// An earlier authenticator that refuses unknown user names
+    /// ([`Kind::refuses_unknown_users`](super::Kind::refuses_unknown_users)), so that no password
+    /// gets past it.
+    pub passwords_stop_at: Option<Arc<str>>,
+    /// Keys that sign tokens ([`Kind::token_keys`](super::Kind::token_keys) of all authenticators).
+    pub token_keys: Arc<BTreeSet<String>>,
+}
+
+/// What the service provides to its authenticators.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// Files and environment variables.
+    pub sources: Sources,
+    /// Pools and caches that survive a reload.
+    pub shared: Arc<SharedResources>,
+    /// `[cache]`.
+    pub cache: CacheSettings,
+    /// `[admission].trusted_proxies`: addresses that many users share.
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// Number of the configuration; what one configuration has verified never serves another.
+    pub generation: u64,
+    /// Whether to watch files and fetch keys in the background; `check` and `explain` do not.
+    pub background: bool,
+    /// Receives background events.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// `[cache]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// Maximum number of verified tokens to remember.
+    pub tokens: usize,
+    /// How long a verified password is remembered; zero switches this off.
+    pub passwords: Duration,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self { tokens: 100_000, passwords: Duration::from_secs(60) }
+    }
+}

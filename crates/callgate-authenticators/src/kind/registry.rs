@@ -1,0 +1,84 @@
+//! The kinds that a configuration may name.
+
+use std::sync::Arc;
+
+use super::Kind;
+use crate::settings::{Table, nearest};
+
+/// The kinds that a configuration may name.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    kinds: Vec<Arc<dyn Kind>>,
+}
+
+impl Registry {
+    /// A registry without kinds.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// The kinds of this build.
+    pub fn builtin() -> Self {
+        let kinds = Self::empty()
+            .with(crate::users::Users)
+            .with(crate::oidc::OidcKind)
+            .with(crate::service_tokens::ServiceTokensKind);
+        #[cfg(feature = "kubernetes")]
+        let kinds = kinds.with(crate::kubernetes::KubernetesKind);
+        kinds
+    }
+
+    /// Adds a kind; it replaces one of the same name.
+    #[must_use]
+    pub fn with(mut self, kind: impl Kind + 'static) -> Self {
+        self.kinds.retain(|known| known.name() != kind.name());
+        self.kinds.push(Arc::new(kind));
+        self
+    }
+
+    /// The names, in the order in which the kinds were added.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.kinds.iter().map(|kind| kind.name())
+    }
+
+    /// The kind of this name.
+    pub fn find(&self, name: &str) -> Option<&Arc<dyn Kind>> {
+        self.kinds.iter().find(|kind| kind.name() == name)
+    }
+
+    /// The kind that `entry` (a table of `[[authenticators]]`) is of, and the table of that kind.
+    ///
+    /// Call it after reading the common keys: the only key left must be the kind. An unknown one is
+    /// reported with the known kinds and the nearest of them.
+    pub fn kind_of<'a>(&self, entry: &mut Table<'a>) -> Option<(&Arc<dyn Kind>, Table<'a>)> {
+        let present: Vec<_> = self.kinds.iter().filter(|kind| entry.has(kind.name())).collect();
+        match present.as_slice() {
+            [kind] => Some((kind, entry.table(kind.name())?)),
+            [] => {
+                self.report_missing(entry);
+                None
+            }
+            [_, ..] => {
+                let names: Vec<_> = present.iter().map(|kind| kind.name()).collect();
+                let names = names.join("` and `");
+                entry.fault_here(format!("has `{names}`: each entry is of exactly one kind"));
+                None
+            }
+        }
+    }
+
+    fn report_missing(&self, entry: &mut Table<'_>) {
+        let names = self.names().collect::<Vec<_>>().join(", ");
+        let unknown = entry
+            .rest()
+            .into_iter()
+            .find(|key| entry.map().get(*key).is_some_and(serde_json::Value::is_object));
+        let Some(unknown) = unknown else {
+            entry.fault_here(format!("has no table of its kind; this build has: {names}"));
+            return;
+        };
+        let near = nearest(unknown, self.names());
+        let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        entry.refuse(unknown, format!("unknown kind{near} (this build has: {names})"));
+    }
+}

@@ -1,4 +1,4 @@
-#![doc = include_str!("users/docs.md")]
+#![doc = include_str!("../../../docs/users.md")]
 
 use std::{
     collections::BTreeSet,

@@ -14,7 +14,7 @@ use callgate_authenticators::{
     settings::{Document, Format, Report, Sources, Table},
 };
 
-const PAGE: &str = include_str!("../src/service_tokens/docs.md");
+const PAGE: &str = include_str!("../../../docs/service-tokens.md");
 
 /// The one snippet in this language.
 fn snippet(language: &str) -> &'static str {

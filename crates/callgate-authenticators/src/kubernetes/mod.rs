@@ -1,4 +1,4 @@
-#![doc = include_str!("docs.md")]
+#![doc = include_str!("../../../../docs/kubernetes.md")]
 
 mod accounts;
 mod annotations;

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MANIFESTS = sorted((ROOT / "crates").glob("*/Cargo.toml"))
 LIBRARY = ROOT / "crates" / "callgate" / "src"
-PURE = ["subject", "wire", "policy", "mint"]
+PURE = ["subject", "json", "jwt", "permissions", "policy", "reply"]
 
 
 class Rule:
@@ -30,7 +30,7 @@ def is_below(*modules):
 RULES = [
     Rule("only the responder names the NATS client (lib.rs passes it on)", r"\basync_nats\b",
          lambda path: not path.parts[0].startswith("responder") and path.name != "lib.rs"),
-    Rule("subject, wire, policy and mint are pure: no runtime, no log, no I/O, no clock",
+    Rule("subject, json, jwt, permissions, policy and reply are pure: no runtime, no log, no I/O, no clock",
          r"\btokio::|\btracing::|\bstd::(fs|env|process)\b|\bstd::net::(Tcp|Udp)|\bSystemTime::now\b|\bInstant::now\b|\bTimestamp::now\b"
          r"|\basync (fn|move)\b",
          is_below(*PURE)),

@@ -83,7 +83,7 @@ def rows(page):
 
 
 def reasons():
-    source = (CRATES / "callgate/src/decision.rs").read_text()
+    source = (CRATES / "callgate/src/record.rs").read_text()
     function = source.split("fn as_str(self)", 1)[1].split("fn outcome", 1)[0]
     code = set(re.findall(r'=> "([a-z_]+)"', function))
     page = (ROOT / "docs/troubleshooting.md").read_text().split("\n## Reasons\n", 1)[-1]

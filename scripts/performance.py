@@ -119,7 +119,7 @@ stands still for {stood_still}.
 | texts of a request are borrowed; what was decrypted is wiped by one `memset` | all that was allocated is wiped | `secret::what_is_wiped_is_wiped_to_the_end_of_its_memory` |
 | an answer's JSON is written without a serializer | it is the JSON that one would write | `response::an_answer_is_the_json_that_a_serializer_would_write` |
 | which key signed a bearer token is remembered by the token's keyed digest | all that it says is read anew and judged on every hit; the key must still be in the set; bounded by number | `remembered::` and `oidc::` tests |
-| requests that arrived together are decided in turn and answered together | one that waits, or may hold up its thread, has a task of its own | `turns::` tests of the library |
+| requests that arrived together are decided in turn and answered together | one that waits, or may hold up its thread, has a task of its own | `batch::` tests of the library |
 | bindings are found through an index | the outcome is that of evaluating all | `properties::bindings_that_are_passed_over_would_not_have_matched` |
 | Ed25519: `ed25519-dalek` verifies, `aws-lc-rs` signs; RSA and ECDSA: `aws-lc-rs` | run-time CPU detection, no build for one machine | Wycheproof's vectors |
 

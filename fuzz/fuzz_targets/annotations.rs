@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use callgate::{
     authn::{Identity, Origin},
+    permissions::Access,
     policy::{
         Policy,
-        permissions::Access,
         settings::{AuthenticatorPolicy, CeilingSettings, PolicySettings, RoleSettings},
     },
 };

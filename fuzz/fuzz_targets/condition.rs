@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use callgate::{decision::Reason, policy::settings::RoleSettings};
+use callgate::{policy::settings::RoleSettings, record::Reason};
 use callgate_fuzz::{assert_printable, caught_panics_are_fine, identity, policy};
 use libfuzzer_sys::fuzz_target;
 

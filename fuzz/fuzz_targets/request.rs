@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use callgate::{Reply, decision::Outcome};
+use callgate::{Reply, record::Outcome};
 use callgate_fuzz::{NOW, first_line, gate::Gate};
 use libfuzzer_sys::fuzz_target;
 

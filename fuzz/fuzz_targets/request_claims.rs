@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use callgate::{Reply, decision::Outcome};
+use callgate::{Reply, record::Outcome};
 use callgate_fuzz::{
     NOW,
     gate::{Gate, Keys},

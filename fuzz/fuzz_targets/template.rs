@@ -2,9 +2,9 @@
 
 #![no_main]
 
-use callgate::policy::{
+use callgate::{
     permissions::Access,
-    settings::{RoleSettings, SideSettings},
+    policy::settings::{RoleSettings, SideSettings},
 };
 use callgate_fuzz::{caught_panics_are_fine, first_line, identity, policy};
 use libfuzzer_sys::fuzz_target;

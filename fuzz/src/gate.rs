@@ -8,8 +8,8 @@ use std::{
 use callgate::{
     Callgate, Reply, User,
     clock::UnixTime,
-    decision::{Decision, Outcome},
     keys::{AccountSigner, CurveKey},
+    record::{Decision, Outcome},
 };
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};

@@ -19,7 +19,6 @@ use callgate::{
     Callgate, Reply,
     authn::{Authenticator, Chain, Link, Readiness},
     clock::UnixTime,
-    draft::{DraftedRequest, MadeUpServer, Presented, RequestDraft},
     keys::{AccountSigner, CurveKey, KeyKind, KeyPair},
     policy::{
         Policy,
@@ -27,6 +26,7 @@ use callgate::{
             AuthenticatorPolicy, BindingSettings, Inbox, PolicySettings, RoleSettings, SideSettings,
         },
     },
+    simulation::{ClientCredentials, RequestDraft, SimulatedRequest, SimulatedServer},
 };
 use callgate_authenticators::{
     kind::{BuildContext, Kind, SharedResources},
@@ -108,7 +108,7 @@ async fn cost(count: u32, decide: &impl AsyncFn()) -> f64 {
 /// A gate, and a request that it admits.
 struct Measured {
     gate: Callgate,
-    request: DraftedRequest,
+    request: SimulatedRequest,
 }
 
 impl Measured {
@@ -117,11 +117,12 @@ impl Measured {
         let issuer = account.public_key().parse().unwrap();
         let signer = AccountSigner::from_seed(&account.seed()).unwrap();
         let xkey = CurveKey::generate().unwrap();
-        let presented = Presented { token: Some(token.into()), ..Presented::default() };
+        let presented =
+            ClientCredentials { token: Some(token.into()), ..ClientCredentials::default() };
         // Long enough to stay fresh while all are measured.
         let patience = Duration::from_secs(240);
         let draft = RequestDraft { patience, ..RequestDraft::new(presented) };
-        let server = MadeUpServer::new().unwrap();
+        let server = SimulatedServer::new().unwrap();
         let public = xkey.public_key().clone();
         let request = draft.sign_as(&server, &issuer, Some(&public), UnixTime::now()).unwrap();
         let link = Link {
@@ -136,7 +137,7 @@ impl Measured {
     }
 
     async fn decide(&self) {
-        let DraftedRequest { payload, xkey_header, .. } = &self.request;
+        let SimulatedRequest { payload, xkey_header, .. } = &self.request;
         let reply = self.gate.handle(payload, xkey_header.as_deref(), UnixTime::now()).await;
         // Refusals are a fifth of the size.
         assert!(matches!(&reply, Reply::Answer(answer) if answer.len() > 1000), "{reply:?}");

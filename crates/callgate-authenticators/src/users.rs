@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use callgate::{
     authn::{Authenticator, Decline, Identity, Rejection, SourceKey},
     clock::UnixTime,
-    decision::Reason,
+    record::Reason,
     request::{AuthRequest, Credential},
     secret::Secret,
 };

@@ -8,8 +8,8 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use callgate::{
     authn::Authenticator,
     clock::UnixTime,
-    decision::Reason,
     keys::{KeyKind, KeyPair, Seed, UserKey},
+    record::Reason,
     request::{AuthRequest, Credential},
 };
 use callgate_authenticators::{

@@ -1,8 +1,8 @@
 //! Judges answers: signatures, addressee, and whether the client was let in.
 
 use callgate::{
-    draft::MadeUpServer,
     keys::{KeyKind, VerifyingKey, parse_public},
+    simulation::SimulatedServer,
 };
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
@@ -35,7 +35,7 @@ impl Judge {
     pub(crate) fn judge(
         &self,
         request: &Premade,
-        server: &MadeUpServer,
+        server: &SimulatedServer,
         answer: &[u8],
     ) -> Result<Said, Failure> {
         let plain = match &self.target.xkey {

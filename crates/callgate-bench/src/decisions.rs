@@ -10,11 +10,11 @@ use std::{
 use callgate::{
     Callgate, User,
     clock::UnixTime,
-    decision::{Decision, Reason, Stages},
-    draft::{DraftedRequest, MadeUpServer, RequestDraft},
     keys::{AccountSigner, CurveKey, Seed, ServerKey, Signer},
     policy::settings::PolicySettings,
+    record::{Decision, Reason, Stages},
     secret::Secret,
+    simulation::{RequestDraft, SimulatedRequest, SimulatedServer},
 };
 use callgate_testkit::cpu::thread_time;
 use serde::Serialize;
@@ -147,7 +147,7 @@ pub(crate) struct Bench {
     gate: Callgate,
     keys: Keys,
     toml: Option<(String, PolicySettings)>,
-    requests: Vec<DraftedRequest>,
+    requests: Vec<SimulatedRequest>,
     sums: Arc<Mutex<Sums>>,
     whole: Spent,
     /// The bare opening and verifying of one of the requests.
@@ -207,7 +207,7 @@ impl Bench {
     ) -> Result<Self, Failure> {
         let sums = Arc::default();
         let gate = observed(builder, &sums).build()?;
-        let server = MadeUpServer::new()?;
+        let server = SimulatedServer::new()?;
         let requests = keys.requests(&server, shown, count)?;
         let first = requests.first().ok_or("no requests")?.payload.clone();
         let shared = keys.xkey()?.shared_with(server.xkey().public_key())?;
@@ -283,7 +283,7 @@ impl Bench {
 /// What several threads share.
 struct Load {
     gate: Callgate,
-    requests: Vec<DraftedRequest>,
+    requests: Vec<SimulatedRequest>,
 }
 
 impl Load {
@@ -298,9 +298,9 @@ impl Load {
     }
 }
 
-async fn decide(gate: &Callgate, requests: impl Iterator<Item = &DraftedRequest>) {
+async fn decide(gate: &Callgate, requests: impl Iterator<Item = &SimulatedRequest>) {
     let now = UnixTime::now();
-    for DraftedRequest { payload, xkey_header, .. } in requests {
+    for SimulatedRequest { payload, xkey_header, .. } in requests {
         std::hint::black_box(gate.handle(payload, xkey_header.as_deref(), now).await);
     }
 }
@@ -326,10 +326,10 @@ impl Keys {
     /// Requests of one server, for clients that show these in turn.
     fn requests(
         &self,
-        server: &MadeUpServer,
+        server: &SimulatedServer,
         shown: &[Shown],
         count: usize,
-    ) -> Result<Vec<DraftedRequest>, Failure> {
+    ) -> Result<Vec<SimulatedRequest>, Failure> {
         let now = UnixTime::now();
         let (subject, xkey) = (self.signer()?.public_key().clone(), self.xkey()?);
         let request = |shown: &Shown| {

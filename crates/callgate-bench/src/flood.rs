@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use callgate::{draft::MadeUpServer, keys::CurvePublicKey, secret::Secret};
+use callgate::{keys::CurvePublicKey, secret::Secret, simulation::SimulatedServer};
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     time::{Instant, timeout_at},
@@ -103,8 +103,8 @@ struct Answered {
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let target = Target { issuer: issuer(&args.issuer)?, xkey: args.xkey.clone() };
     let login = login(&args)?;
-    let servers: Vec<MadeUpServer> =
-        (0..args.servers.max(1)).map(|_| MadeUpServer::new()).collect::<Result<_, _>>()?;
+    let servers: Vec<SimulatedServer> =
+        (0..args.servers.max(1)).map(|_| SimulatedServer::new()).collect::<Result<_, _>>()?;
     let options = options(&args)?;
     let mut outcome = Outcome { kind: "flood", ..Outcome::default() };
     let (mut responder, mut server) = (Meter::new(args.responder_pid), Meter::new(args.server_pid));
@@ -318,7 +318,7 @@ impl Exchanged {
         self,
         target: &Target,
         premade: &[Premade],
-        servers: &[MadeUpServer],
+        servers: &[SimulatedServer],
         outcome: &mut Outcome,
     ) -> Result<(), Failure> {
         let judge = Judge::new(target.clone())?;

@@ -11,8 +11,8 @@ use aws_lc_rs::{
     },
 };
 use callgate::{
-    draft::MadeUpServer,
     keys::{CurveKey, KeyKind, KeyPair, ServerKey, SharedKey, VerifyingKey},
+    simulation::SimulatedServer,
 };
 
 use callgate_testkit::cpu::thread_time;
@@ -55,7 +55,7 @@ impl Spent {
 impl Floor {
     /// Prepares keys and messages of the usual size.
     pub(crate) fn new() -> Result<Self, Failure> {
-        let server = MadeUpServer::new()?;
+        let server = SimulatedServer::new()?;
         let shared = CurveKey::generate()?.shared_with(server.xkey().public_key())?;
         let operations = vec![
             ("sign", sign()?),

@@ -4,9 +4,9 @@ use std::{fs, path::Path, time::Duration};
 
 use callgate::{
     clock::UnixTime,
-    draft::Presented,
     keys::{KeyKind, KeyPair, Seed},
     secret::Secret,
+    simulation::ClientCredentials,
 };
 use callgate_authenticators::service_tokens::mint_service_token;
 use callgate_testkit::oidc_provider::SigningKey;
@@ -36,19 +36,20 @@ pub(crate) enum Shown {
 }
 
 impl Shown {
-    pub(crate) fn presented(&self) -> Result<Presented, Failure> {
+    pub(crate) fn presented(&self) -> Result<ClientCredentials, Failure> {
         Ok(match self {
-            Self::Password => Presented {
+            Self::Password => ClientCredentials {
                 user: Some(USER.to_owned()),
                 password: Some(Secret::new(PASSWORD)),
-                ..Presented::default()
+                ..ClientCredentials::default()
             },
-            Self::Token(token) => {
-                Presented { token: Some(Secret::new(token.as_str())), ..Presented::default() }
-            }
+            Self::Token(token) => ClientCredentials {
+                token: Some(Secret::new(token.as_str())),
+                ..ClientCredentials::default()
+            },
             Self::Nkey(seed) => {
                 let pair = KeyPair::from_seed(Seed::parse(seed.expose())?)?;
-                Presented { nkey: Some(pair), ..Presented::default() }
+                ClientCredentials { nkey: Some(pair), ..ClientCredentials::default() }
             }
         })
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use callgate::{
     clock::UnixTime,
-    draft::{DraftedRequest, MadeUpServer, Presented, RequestDraft},
     keys::{AccountKey, CurvePublicKey},
     secret::Secret,
+    simulation::{ClientCredentials, RequestDraft, SimulatedRequest, SimulatedServer},
 };
 
 use crate::Failure;
@@ -43,7 +43,7 @@ pub(crate) struct Premade {
 pub(crate) fn requests(
     target: &Target,
     login: &Login,
-    servers: &[MadeUpServer],
+    servers: &[SimulatedServer],
     count: usize,
 ) -> Result<Vec<Premade>, Failure> {
     let now = UnixTime::now();
@@ -54,22 +54,22 @@ pub(crate) fn requests(
             let draft =
                 RequestDraft { patience: PATIENCE, ..RequestDraft::new(presented(login, number)) };
             let drafted = draft.sign_as(server, &target.issuer, target.xkey.as_ref(), now)?;
-            let DraftedRequest { payload, xkey_header, user_nkey } = drafted;
+            let SimulatedRequest { payload, xkey_header, user_nkey } = drafted;
             Ok(Premade { payload, header: xkey_header, user_nkey, server: index })
         })
         .collect()
 }
 
-fn presented(login: &Login, number: usize) -> Presented {
+fn presented(login: &Login, number: usize) -> ClientCredentials {
     match login {
-        Login::Password(user, password) => Presented {
+        Login::Password(user, password) => ClientCredentials {
             user: Some(user.clone()),
             password: Some(password.clone()),
-            ..Presented::default()
+            ..ClientCredentials::default()
         },
         Login::Tokens(tokens) => {
             let token = tokens.get(number % tokens.len().max(1)).cloned();
-            Presented { token, ..Presented::default() }
+            ClientCredentials { token, ..ClientCredentials::default() }
         }
     }
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use callgate::{
     Callgate, Reply,
     clock::UnixTime,
-    draft::{DraftedRequest, MadeUpServer, RequestDraft},
     keys::{AccountKey, AccountSigner, CurveKey, CurvePublicKey, Signer as _},
+    simulation::{RequestDraft, SimulatedRequest, SimulatedServer},
 };
 use serde::Serialize;
 
@@ -112,7 +112,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 /// A gate, and a server that asks it.
 struct Measured {
     gate: Callgate,
-    server: MadeUpServer,
+    server: SimulatedServer,
     issuer: AccountKey,
     xkey: CurvePublicKey,
     now: UnixTime,
@@ -125,7 +125,7 @@ impl Measured {
         let (signer, curve) = (AccountSigner::generate()?, CurveKey::generate()?);
         let (issuer, xkey) = (signer.public_key().clone(), curve.public_key().clone());
         let gate = hash.gate(folder.path(), real, signer, curve)?;
-        let (server, now) = (MadeUpServer::new()?, UnixTime::now());
+        let (server, now) = (SimulatedServer::new()?, UnixTime::now());
         Ok(Self { gate, server, issuer, xkey, now, _folder: folder })
     }
 
@@ -166,7 +166,7 @@ impl Measured {
             lot.push((index, draft.sign_as(&self.server, issuer, xkey, self.now)?));
         }
         for (index, request) in lot {
-            let DraftedRequest { payload, xkey_header, .. } = request;
+            let SimulatedRequest { payload, xkey_header, .. } = request;
             let began = Instant::now();
             let reply = self.gate.handle(&payload, xkey_header.as_deref(), self.now).await;
             let took = began.elapsed();

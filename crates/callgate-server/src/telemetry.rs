@@ -1,4 +1,4 @@
-//! Logs and metrics. Both are made from [`callgate::decision::Decision`] and nothing else.
+//! Logs and metrics. Both are made from [`callgate::record::Decision`] and nothing else.
 
 mod drops;
 mod exposition;

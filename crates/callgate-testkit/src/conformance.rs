@@ -7,7 +7,7 @@ use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use callgate::{
     authn::{Authenticator, Decline, Identity},
-    decision::Reason,
+    record::Reason,
     request::{AuthRequest, Credential},
 };
 use futures_util::future::join_all;

@@ -4,12 +4,11 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-use crate::{decision::Reason, request::AuthRequest};
+use crate::{record::Reason, request::AuthRequest};
 
 mod chain;
 mod identity;
-mod stranger;
-pub(crate) mod waiting;
+mod unclaimed;
 
 pub use chain::{Chain, ChainAnswer, Link, Overloaded};
 pub use identity::{Identity, Origin, Proposal};

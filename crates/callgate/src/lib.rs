@@ -51,13 +51,13 @@
 //!
 //! [`Callgate::handle`] needs no NATS client: give it a message's payload and its header
 //! [`XKEY_HEADER`], and send back what it returns. Here the server is made up
-//! ([`draft`]), so that this runs anywhere:
+//! ([`simulation`]), so that this runs anywhere:
 //!
 //! ```
 //! use callgate::{
 //!     Callgate, Refusal, Reply, User,
 //!     clock::UnixTime,
-//!     draft::{MadeUpServer, Presented, RequestDraft},
+//!     simulation::{SimulatedServer, ClientCredentials, RequestDraft},
 //!     keys::{AccountSigner, CurveKey, Signer},
 //! };
 //!
@@ -73,11 +73,11 @@
 //!     .build()?;
 //!
 //! // What a server would send when alice connects …
-//! let (server, now) = (MadeUpServer::new()?, UnixTime::now());
-//! let alice = Presented {
+//! let (server, now) = (SimulatedServer::new()?, UnixTime::now());
+//! let alice = ClientCredentials {
 //!     user: Some("alice".to_owned()),
 //!     password: Some("wonderland".into()),
-//!     ..Presented::default()
+//!     ..ClientCredentials::default()
 //! };
 //! let request = RequestDraft::new(alice).sign_as(&server, &issuer_key, Some(&xkey_key), now)?;
 //!
@@ -121,7 +121,7 @@
 //!   deadline nothing is sent. (The text of a panic is printed by the process's own panic hook: see
 //!   [`std::panic::set_hook`] if it may hold a secret.)
 //! - The server is told `authorization failed` or `temporarily unavailable`, never why. Why is in
-//!   the [`decision::Decision`], exactly one for each message, and never holds a secret.
+//!   the [`record::Decision`], exactly one for each message, and never holds a secret.
 //!
 //! # Where things are
 //!
@@ -130,11 +130,11 @@
 //! | decide with a function of your own | [`Callgate::builder`], [`User`], [`Refusal`] |
 //! | see what a client sent | [`request`] |
 //! | decide with authenticators and a policy | [`authn`], [`policy`], [`CallgateBuilder::chain`] |
-//! | log and count | [`decision`], [`CallgateBuilder::on_decision`] |
+//! | log and count | [`record`], [`CallgateBuilder::on_decision`] |
 //! | sign with something else than a seed in memory | [`keys::Signer`] |
 //! | use operator mode | [`CallgateBuilder::operator_mode`], [`AccountKeys`] |
 //! | run it as a NATS micro service, and leave without losing a request | `responder` (feature `nats`) |
-//! | try it without a server | [`draft`], [`Callgate::explain`] |
+//! | try it without a server | [`simulation`], [`Callgate::explain`] |
 //!
 //! # Features
 //!
@@ -142,36 +142,39 @@
 //!   async-nats. Without it this crate does no I/O.
 //! - `testing`: requests that nobody signed, for tests of authenticators. Never for a service.
 
-pub mod draft;
-mod envelope;
-mod gate;
-mod mint;
+mod admission;
+mod callgate;
+mod decide;
+mod open;
 mod panics;
 mod pipeline;
-mod shares;
-mod stock;
-mod user;
+mod reply;
 
 pub mod authn;
 pub mod clock;
 pub mod connection;
-pub mod decision;
+pub mod json;
+pub mod jwt;
 pub mod keys;
 pub mod operator;
+pub mod permissions;
 pub mod policy;
+pub mod record;
 pub mod request;
 #[cfg(feature = "nats")]
 pub mod responder;
 pub mod secret;
+pub mod simulation;
 pub mod subject;
-pub mod wire;
 
 /// The NATS client, in the version that `serve` takes.
 #[cfg(feature = "nats")]
 pub use async_nats;
-pub use envelope::XKEY_HEADER;
-pub use gate::{BuildError, Callgate, CallgateBuilder, Reply};
-pub use mint::AccountKeys;
+pub use callgate::{BuildError, Callgate, CallgateBuilder, Reply};
+pub use decide::{
+    chain::ChainExplanation,
+    user::{Refusal, User},
+};
+pub use open::XKEY_HEADER;
 pub use pipeline::{Explained, RefusalStyle};
-pub use stock::StockExplanation;
-pub use user::{Refusal, User};
+pub use reply::minter::AccountKeys;

@@ -4,14 +4,13 @@
 
 use crate::{
     clock::UnixTime,
+    jwt::{self, SignJwtError},
     keys::{AccountKey, CurvePublicKey, KeyPair, SignError, UserKey},
-    policy::permissions::Rules,
+    permissions::Rules,
     secret::Secret,
-    wire::{
-        jwt::{self, SignJwtError},
-        operator as wire,
-    },
 };
+
+mod claims;
 
 /// Why a JWT could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,7 +73,7 @@ impl Operator {
     /// # Errors
     /// If the key cannot sign.
     pub fn sign(&self, operator: &KeyPair, now: UnixTime) -> Result<String, JwtError> {
-        let body = wire::operator(&self.system_account);
+        let body = claims::operator(&self.system_account);
         let key = operator.public_key();
         sign(&self.name, &key, &key, body, now, |message| operator.sign(message))
     }
@@ -147,7 +146,7 @@ impl Account {
     /// If the key cannot sign.
     pub fn sign(&self, operator: &KeyPair, now: UnixTime) -> Result<String, JwtError> {
         let (key, issuer) = (self.key.as_str(), operator.public_key());
-        let body = wire::account(self);
+        let body = claims::account(self);
         sign(&self.name, key, &issuer, body, now, |message| operator.sign(message))
     }
 }
@@ -185,7 +184,7 @@ impl FixedUser {
     /// If the key cannot sign.
     pub fn sign(&self, account: &KeyPair, now: UnixTime) -> Result<String, JwtError> {
         let issuer = account.public_key();
-        let body = wire::user(self);
+        let body = claims::user(self);
         sign(&self.name, self.key.as_str(), &issuer, body, now, |message| account.sign(message))
     }
 }
@@ -198,7 +197,7 @@ fn sign(
     now: UnixTime,
     signer: impl FnOnce(&[u8]) -> Result<[u8; 64], SignError>,
 ) -> Result<String, JwtError> {
-    let claims = wire::Claims::new(name, sub, iss, now, nats);
+    let claims = claims::Claims::new(name, sub, iss, now, nats);
     Ok(jwt::sign_with(&claims, signer)?)
 }
 

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::{FutureExt, future::Future};
 
-use crate::decision::{Denial, Reason};
+use crate::record::{Denial, Reason};
 
 /// Runs `work`; a panic in it refuses, `temporarily unavailable`.
 pub(crate) fn guarded<T>(

@@ -15,20 +15,18 @@ use ipnet::IpNet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    authn::{
-        SourceKey,
-        waiting::{Crowd, MostAtOnce},
-    },
+    admission::fair_limiter::{Place, Shares},
+    admission::queues::{Crowd, MostAtOnce},
+    authn::SourceKey,
     clock::UnixTime,
-    decision::{CeilingDropped, Decision, Denial, Outcome, Reason, Stages},
-    envelope::{Dropped, Message, Opened, Opener, deadline},
-    mint::{Minter, Recipient},
+    decide::chain::ChainExplanation,
+    open::{Dropped, Message, Opened, Opener, deadline},
     panics::{guarded, guarded_future},
     policy::Grant,
+    record::{CeilingDropped, Decision, Denial, Outcome, Reason, Stages},
+    reply::minter::{Minter, Recipient},
+    reply::response::{Addressee, Answer},
     request::AuthRequest,
-    shares::{Place, Shares},
-    stock::StockExplanation,
-    wire::response::{Addressee, Answer},
 };
 
 /// Decides about an opened request: a function of somebody's own, or chain and policy.
@@ -45,7 +43,7 @@ pub(crate) trait Decide: fmt::Debug + Send + Sync + 'static {
     fn explain(
         &self,
         request: Arc<AuthRequest>,
-    ) -> BoxFuture<'_, (Verdict, Option<StockExplanation>)> {
+    ) -> BoxFuture<'_, (Verdict, Option<ChainExplanation>)> {
         Box::pin(async move { (self.decide(request).await, None) })
     }
 }
@@ -91,7 +89,7 @@ pub struct Explained {
     /// The request, unless the client showed no usable credential.
     pub request: Option<Arc<AuthRequest>>,
     /// Who was asked and what policy did, where chain and policy decide.
-    pub steps: Option<StockExplanation>,
+    pub steps: Option<ChainExplanation>,
     /// What the client gets, or why it is refused.
     pub result: Result<Grant, Denial>,
 }
@@ -411,10 +409,10 @@ impl fmt::Debug for Pipeline {
 
 /// What is needed to answer, apart from the request itself.
 struct Case {
-    ids: crate::decision::RequestIds,
+    ids: crate::record::RequestIds,
     server: crate::keys::ServerKey,
     user: crate::keys::UserKey,
-    sealer: crate::envelope::Sealer,
+    sealer: crate::open::Sealer,
     clock_skew: i64,
     given_up: Instant,
     claimed_user: String,

@@ -4,7 +4,6 @@
 //! checks and precompiles everything that the operator wrote, so that [`Policy::resolve`] has only
 //! the identity left to look at.
 
-pub mod permissions;
 pub mod settings;
 
 mod access;
@@ -46,7 +45,7 @@ use binding::Bindings;
 use ceiling::Ceiling;
 use role::Role;
 
-use crate::decision::Denial;
+use crate::{permissions, record::Denial};
 
 /// The operator's rules, checked and precompiled. Never changes: a new configuration is a new one.
 #[derive(Debug)]

@@ -11,11 +11,15 @@ use crate::{
     secret::Secret,
 };
 
-pub(crate) mod credential;
 #[cfg(feature = "testing")]
 mod testing;
 
-pub use credential::{MAX_PASSWORD, MAX_TOKEN, MAX_USER};
+/// Longest password that is looked at, in bytes. Hashing more is a way to burn our time.
+pub const MAX_PASSWORD: usize = 1024;
+/// Longest token that is looked at, in bytes.
+pub const MAX_TOKEN: usize = 16 * 1024;
+/// Longest user name that is looked at, in bytes.
+pub const MAX_USER: usize = 512;
 
 /// A request whose origin and form were checked. Only the opener makes one.
 #[derive(Debug)]

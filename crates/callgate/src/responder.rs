@@ -17,20 +17,20 @@ use tokio::{
 };
 
 use crate::{
+    callgate::Callgate,
     clock::UnixTime,
-    envelope::{Message, XKEY_HEADER},
-    gate::Callgate,
+    open::{Message, XKEY_HEADER},
     pipeline::{Handled, Pipeline, Slots},
 };
 
 mod account;
+mod batch;
+mod drain;
 mod micro;
-mod parting;
-mod turns;
 
 pub use account::{OwnAccount, other_responders, own_account};
+use batch::Deciding;
 use micro::{Micro, Stats};
-use turns::Deciding;
 
 /// Where nats-server asks.
 pub const AUTH_SUBJECT: &str = "$SYS.REQ.USER.AUTH";
@@ -218,10 +218,10 @@ impl Worker {
                 _ = stopped.changed() => break,
             }
         }
-        if parting::say_goodbye(&mut subscription).await.is_err() {
+        if drain::say_goodbye(&mut subscription).await.is_err() {
             return;
         }
-        let mut the_last = pin!(parting::all_has_arrived(&self.answering.client));
+        let mut the_last = pin!(drain::all_has_arrived(&self.answering.client));
         loop {
             tokio::select! {
                 // In this order: what has arrived is taken before the end is.
@@ -239,12 +239,12 @@ impl Worker {
     fn accept(&self, first: NatsMessage, subscription: &mut Subscriber) {
         let pipeline = self.gate.pipeline();
         let mut together: Vec<_> = self.undecided(first, &pipeline).into_iter().collect();
-        while together.len() < turns::MOST_TOGETHER {
+        while together.len() < batch::MOST_TOGETHER {
             // The end of the subscription is told again when it is asked the next time.
             let Some(Some(message)) = subscription.next().now_or_never() else { break };
             together.extend(self.undecided(message, &pipeline));
         }
-        turns::decide(&self.answering, together, pipeline.decide.in_turn(), self.workers);
+        batch::decide(&self.answering, together, pipeline.decide.in_turn(), self.workers);
     }
 
     /// The decision about `message`, if somebody waits for an answer and it would not come too late.
@@ -357,7 +357,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::{decision::Reason, keys::AccountSigner};
+    use crate::{keys::AccountSigner, record::Reason};
 
     #[tokio::test]
     async fn a_message_that_would_wait_too_long_to_be_opened_is_passed_over_and_recorded() {
@@ -383,7 +383,7 @@ mod tests {
         // The first is worked on only when this task waits.
         let pipeline = worker.gate.pipeline();
         let taken = (0..3).filter_map(|_| worker.undecided(message(), &pipeline)).collect();
-        turns::decide(&worker.answering, taken, true, worker.workers);
+        batch::decide(&worker.answering, taken, true, worker.workers);
         assert_eq!(*reasons.lock().unwrap(), [Reason::DeadlinePassed, Reason::DeadlinePassed]);
         let _finished = worker.arrived.acquire().await.unwrap();
         assert_eq!(reasons.lock().unwrap().get(2), Some(&Reason::BadRequest));

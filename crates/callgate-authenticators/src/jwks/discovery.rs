@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use callgate::wire::{JsonError, parse_strict};
+use callgate::json::{JsonError, parse_strict};
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::time::Instant;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use callgate::wire::{JsonError, parse_strict};
+use callgate::json::{JsonError, parse_strict};
 use serde_json::Value;
 
 use super::{JsonWebKey, Reading};

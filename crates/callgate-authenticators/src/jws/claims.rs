@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use callgate::{authn::Rejection, clock::UnixTime, decision::Reason};
+use callgate::{authn::Rejection, clock::UnixTime, record::Reason};
 use serde_json::{Map, Value};
 
 /// Longest subject, in bytes (OpenID Connect Core section 2).

@@ -14,7 +14,7 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use claims::{MAX_SUBJECT, RegisteredClaims, TimeRules};
 pub use verifier::{BadKey, Verifier};
 
-use callgate::wire::parse_strict;
+use callgate::json::parse_strict;
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value};
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use callgate::{
     authn::{Origin, Proposal},
-    policy::permissions::{Permissions, Rules},
+    permissions::{Permissions, Rules},
 };
 
 /// What annotations ask for, and what of it is no subject.

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use callgate::policy::{
+use callgate::{
     permissions::Responses,
-    settings::{Inbox, RoleSettings, SideSettings},
+    policy::settings::{Inbox, RoleSettings, SideSettings},
 };
 
 use super::api::Access;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use callgate::wire::parse_strict;
+use callgate::json::parse_strict;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 

@@ -18,8 +18,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use callgate::{
     authn::{Authenticator, Decline, Identity, Readiness, Rejection},
     clock::UnixTime,
-    decision::Reason,
     policy::settings::RoleSettings,
+    record::Reason,
     request::{AuthRequest, Credential},
 };
 use futures_util::future::BoxFuture;

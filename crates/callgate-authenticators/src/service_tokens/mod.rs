@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use callgate::{
     authn::{Authenticator, Decline, Identity},
     clock::UnixTime,
-    decision::Reason,
+    record::Reason,
     request::{AuthRequest, Credential},
 };
 use futures_util::future::BoxFuture;

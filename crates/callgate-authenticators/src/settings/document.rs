@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use callgate::wire::{deserialize_strict, parse_strict};
+use callgate::json::{deserialize_strict, parse_strict};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use zeroize::Zeroize;
@@ -138,7 +138,7 @@ fn syntax(message: impl ToString) -> DocumentError {
     DocumentError::Syntax(message.to_string())
 }
 
-fn json_error(error: callgate::wire::JsonError) -> DocumentError {
+fn json_error(error: callgate::json::JsonError) -> DocumentError {
     let text = error.to_string();
     let cut_off = text.starts_with("EOF ");
     let hint = match cut_off {

@@ -5,9 +5,9 @@
 
 use std::{fmt::Display, str::FromStr, sync::Arc, time::Duration};
 
-use callgate::policy::{
-    List, PermissionTemplates,
+use callgate::{
     permissions::{Permissions, Responses},
+    policy::{List, PermissionTemplates},
 };
 use serde_json::Value;
 

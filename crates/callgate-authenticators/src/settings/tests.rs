@@ -2,7 +2,7 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use callgate::{
     keys::KeyKind,
-    policy::permissions::{Permissions, Responses},
+    permissions::{Permissions, Responses},
 };
 
 use super::*;

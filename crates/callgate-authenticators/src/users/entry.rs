@@ -3,10 +3,10 @@
 use callgate::{
     authn::{Origin, Proposal},
     clock::UnixTime,
+    jwt::{is_nats_user, looks_like_jwt},
     keys::UserKey,
     request::{MAX_PASSWORD, MAX_TOKEN, MAX_USER},
     subject::is_invisible,
-    wire::{is_nats_user, looks_like_jwt},
 };
 use zeroize::Zeroizing;
 

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use callgate::{
     keys::{KeyKind, KeyPair},
-    policy::permissions::{Permissions, Responses},
+    permissions::{Permissions, Responses},
 };
 
 use super::*;

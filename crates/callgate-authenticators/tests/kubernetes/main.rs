@@ -20,7 +20,7 @@ use std::{
 use callgate::{
     authn::{Authenticator, Decline, Identity, Readiness},
     clock::UnixTime,
-    decision::Reason,
+    record::Reason,
     request::{AuthRequest, Credential},
 };
 use callgate_authenticators::{

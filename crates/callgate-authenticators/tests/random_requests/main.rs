@@ -26,7 +26,7 @@ use std::{
 use callgate::{
     Reply,
     clock::UnixTime,
-    decision::{Decision, Outcome, Reason},
+    record::{Decision, Outcome, Reason},
 };
 use callgate_testkit::Response;
 use tokio::{task::JoinSet, time::Instant};

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 use callgate::{
     Callgate,
     authn::{Authenticator, Chain, Decline, Identity, Link},
-    decision::Decision,
     keys::{AccountSigner, CurveKey},
     policy::{
         Policy,
@@ -14,6 +13,7 @@ use callgate::{
             PolicySettings, RoleSettings,
         },
     },
+    record::Decision,
     request::{AuthRequest, Credential},
     secret::Secret,
 };

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use callgate::{
     clock::UnixTime,
-    draft::{DraftedRequest, MadeUpServer, Presented, RequestDraft},
     secret::Secret,
+    simulation::{ClientCredentials, RequestDraft, SimulatedRequest, SimulatedServer},
 };
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
@@ -95,7 +95,7 @@ pub(super) async fn run(
     rates: Rates,
     next_user: &mut usize,
 ) -> Result<Vec<Login>, Failure> {
-    let server = MadeUpServer::new()?;
+    let server = SimulatedServer::new()?;
     let plan = plan(site, &server, rates, next_user)?;
     let (mut reader, mut writer) = connect(site.address, OPTIONS).await?;
     writer.write(b"SUB _INBOX.bench.* 1\r\nPING\r\n").await?;
@@ -132,7 +132,7 @@ pub(super) async fn run(
 
 fn plan(
     site: &Site,
-    server: &MadeUpServer,
+    server: &SimulatedServer,
     rates: Rates,
     next_user: &mut usize,
 ) -> Result<Vec<Planned>, Failure> {
@@ -170,26 +170,29 @@ fn plan(
         };
         let made = draft.sign_as(server, &site.target.issuer, site.target.xkey.as_ref(), now)?;
         let frame = frame(index, &made);
-        let DraftedRequest { payload, xkey_header, user_nkey } = made;
+        let SimulatedRequest { payload, xkey_header, user_nkey } = made;
         let request = Premade { payload, header: xkey_header, user_nkey, server: 0 };
         plan.push(Planned { who, at, good, request, frame });
     }
     Ok(plan)
 }
 
-fn presented(who: Who, user: usize, good: bool) -> Presented {
+fn presented(who: Who, user: usize, good: bool) -> ClientCredentials {
     if who == Who::Token {
-        return Presented { token: Some(Secret::new(TOKEN)), ..Presented::default() };
+        return ClientCredentials {
+            token: Some(Secret::new(TOKEN)),
+            ..ClientCredentials::default()
+        };
     }
     let password = if good { super::PASSWORD } else { "wrong" };
-    Presented {
+    ClientCredentials {
         user: Some(format!("u{user}")),
         password: Some(Secret::new(password)),
-        ..Presented::default()
+        ..ClientCredentials::default()
     }
 }
 
-fn frame(number: usize, made: &DraftedRequest) -> Vec<u8> {
+fn frame(number: usize, made: &SimulatedRequest) -> Vec<u8> {
     let key = made.xkey_header.as_deref().unwrap_or_default();
     let head = format!("NATS/1.0\r\nNats-Server-Xkey: {key}\r\n\r\n");
     let total = head.len() + made.payload.len();
@@ -199,7 +202,7 @@ fn frame(number: usize, made: &DraftedRequest) -> Vec<u8> {
 
 fn judge(
     site: &Site,
-    server: &MadeUpServer,
+    server: &SimulatedServer,
     plan: &[Planned],
     sent: &[Instant],
     answers: &[Answer],
@@ -240,7 +243,7 @@ fn judge(
 }
 
 /// The text of a refusal, whose signature was checked before.
-fn refusal(site: &Site, server: &MadeUpServer, answer: &[u8]) -> Result<String, Failure> {
+fn refusal(site: &Site, server: &SimulatedServer, answer: &[u8]) -> Result<String, Failure> {
     let plain = match &site.target.xkey {
         Some(xkey) => server.xkey().shared_with(xkey)?.open(answer)?.to_vec(),
         None => answer.to_vec(),

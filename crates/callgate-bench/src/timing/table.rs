@@ -5,13 +5,13 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use callgate::{
     Callgate,
     authn::{Chain, Link},
-    draft::Presented,
     keys::{AccountSigner, CurveKey},
     policy::{
         Policy,
         settings::{AuthenticatorPolicy, PolicySettings},
     },
     secret::Secret,
+    simulation::ClientCredentials,
 };
 use callgate_authenticators::{
     kind::{BuildContext, Registry, SharedResources},
@@ -99,13 +99,13 @@ impl Class {
     }
 
     /// What a client of this class presents: one of its names, and a password that is nobody's.
-    pub(super) fn presented(self, random: &mut Random) -> Presented {
+    pub(super) fn presented(self, random: &mut Random) -> ClientCredentials {
         let (prefix, user) = (self.prefix(), random.below(USERS));
         let password = format!("{:012}", random.below(usize::MAX >> 34));
-        Presented {
+        ClientCredentials {
             user: Some(format!("{prefix}{user:04}")),
             password: Some(Secret::new(password)),
-            ..Presented::default()
+            ..ClientCredentials::default()
         }
     }
 }

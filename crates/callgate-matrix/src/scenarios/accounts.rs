@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callgate::{Refusal, User, decision::Reason, keys::KeyKind, request::AuthRequest};
+use callgate::{Refusal, User, keys::KeyKind, record::Reason, request::AuthRequest};
 use callgate_testkit::nats_server::Version;
 
 use super::{

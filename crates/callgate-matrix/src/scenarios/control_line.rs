@@ -1,7 +1,7 @@
 //! Credentials that do not fit into one protocol line.
 
 use async_nats::Client;
-use callgate::decision::Reason;
+use callgate::record::Reason;
 use callgate_testkit::{NatsServer, nats_server::Version};
 
 use super::{

@@ -9,8 +9,8 @@ use std::{
 use async_nats::Client;
 use callgate::{
     AccountKeys, Callgate, Refusal, User,
-    decision::{Decision, Reason},
     keys::{AccountSigner, Signer},
+    record::{Decision, Reason},
     request::{AuthRequest, Credential},
     responder::{Responder, ResponderOptions, own_account},
     secret::Secret,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_nats::Event;
-use callgate::{Refusal, User, decision::Reason, request::AuthRequest};
+use callgate::{Refusal, User, record::Reason, request::AuthRequest};
 use callgate_testkit::{NatsServer, eventually, nats_server::Version, wait::PATIENCE};
 use serde_json::json;
 use tokio::{sync::mpsc, time::timeout};

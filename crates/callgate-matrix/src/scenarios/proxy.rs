@@ -1,6 +1,6 @@
 //! Users that must come through a proxy, which are refused by the server if they do not.
 
-use callgate::decision::Reason;
+use callgate::record::Reason;
 use callgate_testkit::nats_server::Version;
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use callgate::{
     Refusal, User,
-    decision::Reason,
+    record::Reason,
     request::{AuthRequest, Credential},
 };
 use callgate_testkit::nats_server::Version;

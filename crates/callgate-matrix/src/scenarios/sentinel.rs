@@ -1,7 +1,7 @@
 //! Sentinels: credentials of the callout account that everybody may have.
 
 use async_nats::ConnectOptions;
-use callgate::{decision::Reason, keys::KeyKind, operator::credentials};
+use callgate::{keys::KeyKind, operator::credentials, record::Reason};
 use callgate_testkit::{eventually, nats_server::Version, wait::PATIENCE};
 
 use super::{

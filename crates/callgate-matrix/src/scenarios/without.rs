@@ -1,6 +1,6 @@
 //! Clients that the server decides about by itself, and those that it must not.
 
-use callgate::decision::Reason;
+use callgate::record::Reason;
 use callgate_testkit::{NatsServer, nats_server::Version, wait::PATIENCE};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},

@@ -6,11 +6,11 @@ use std::{collections::BTreeSet, time::Duration};
 use callgate::{
     authn::Identity,
     clock::UnixTime,
-    decision::{Decision, Reason},
     policy::{
         Policy,
         settings::{RoleSettings, SessionSettings},
     },
+    record::{Decision, Reason},
 };
 use callgate_testkit::wait::PATIENCE;
 use futures_util::future::join_all;

@@ -11,13 +11,13 @@ use async_nats::{Client, ConnectOptions};
 use callgate::{
     Callgate, CallgateBuilder, Refusal, User,
     authn::{Authenticator, Chain, Decline, Identity, Link},
-    decision::{Decision, Reason},
     keys::{AccountSigner, Signer},
+    permissions::Permissions,
     policy::{
         Policy,
-        permissions::Permissions,
         settings::{AuthenticatorPolicy, BindingSettings, PolicySettings, RoleSettings},
     },
+    record::{Decision, Reason},
     request::{AuthRequest, Credential},
     responder::{Responder, ResponderOptions, own_account},
 };

@@ -2,13 +2,13 @@
 
 use callgate::{
     authn::Identity,
-    decision::Reason,
     policy::{
         Policy,
         settings::{
             BindingSettings, Inbox, PolicySettings, RoleSettings, SessionSettings, SideSettings,
         },
     },
+    record::Reason,
 };
 use serde_json::{Value, json};
 

@@ -107,7 +107,7 @@ fn decode(token: &str) -> Result<Decoded, String> {
     let (header, claims) = signed.split_once('.').ok_or_else(form)?;
     let part = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| form());
     let json = |bytes: Vec<u8>| {
-        callgate::wire::parse_strict(&bytes, 32).map_err(|error| format!("its JSON: {error}"))
+        callgate::json::parse_strict(&bytes, 32).map_err(|error| format!("its JSON: {error}"))
     };
     Ok(Decoded {
         header: json(part(header)?)?,

@@ -12,10 +12,10 @@ use callgate::{
     Callgate, Explained,
     clock::UnixTime,
     connection::ConnectionKind,
-    decision::Denial,
-    draft::{DraftedRequest, Presented, RequestDraft},
     keys::{KeyKind, KeyPair},
+    record::Denial,
     secret::Secret,
+    simulation::{ClientCredentials, RequestDraft, SimulatedRequest},
 };
 use callgate_authenticators::{
     kind::Registry,
@@ -160,7 +160,7 @@ fn dropped(denial: Denial) -> Explained {
     Explained { request: None, steps: None, result: Err(denial) }
 }
 
-fn draft(args: &Args, keys: &PublicKeys) -> Result<DraftedRequest, String> {
+fn draft(args: &Args, keys: &PublicKeys) -> Result<SimulatedRequest, String> {
     let sources = Sources::new(".");
     let secret = |flag: &Option<String>, name: &str| -> Result<Option<Secret>, String> {
         let Some(text) = flag else { return Ok(None) };
@@ -175,7 +175,7 @@ fn draft(args: &Args, keys: &PublicKeys) -> Result<DraftedRequest, String> {
         Ok(Some(secret))
     };
     let nkey = args.nkey_seed.as_ref().map(|text| nkey(&sources, text)).transpose()?;
-    let presented = Presented {
+    let presented = ClientCredentials {
         user: args.user.clone(),
         password: secret(&args.password, "password")?,
         token: secret(&args.token, "token")?,

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use callgate::decision::Reason;
+use callgate::record::Reason;
 use tokio::time::Instant;
 
 const MINUTE: Duration = Duration::from_secs(60);

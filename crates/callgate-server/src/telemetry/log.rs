@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use callgate::decision::{CeilingDropped, Decision, Outcome, Reason, RequestIds};
+use callgate::record::{CeilingDropped, Decision, Outcome, Reason, RequestIds};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::{

@@ -7,7 +7,7 @@ use std::{
 };
 
 use callgate::{
-    decision::{Decision, Outcome, Reason},
+    record::{Decision, Outcome, Reason},
     responder::Load,
 };
 use prometheus_client::{

@@ -7,13 +7,10 @@ use std::{
 use futures_util::FutureExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    Authenticator, Decline, Identity, Readiness,
-    stranger::nobody_knows,
-    waiting::{Crowd, NoRoom, Waiting},
-};
+use super::{Authenticator, Decline, Identity, Readiness, unclaimed::nobody_knows};
 use crate::{
-    decision::{Denial, Reason},
+    admission::queues::{Crowd, NoRoom, Waiting},
+    record::{Denial, Reason},
     request::AuthRequest,
 };
 

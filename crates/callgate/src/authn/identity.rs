@@ -6,9 +6,8 @@ use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use crate::{
-    clock::UnixTime,
-    connection::ConnectionKinds,
-    policy::{PermissionTemplates, permissions::Permissions},
+    clock::UnixTime, connection::ConnectionKinds, permissions::Permissions,
+    policy::PermissionTemplates,
 };
 
 /// A client that somebody vouches for. The pair (authenticator, user) identifies; a bare user

@@ -102,7 +102,7 @@ fn a_sentinel_is_a_bearer_that_may_do_nothing() {
     let nats = claims(&token)["nats"].clone();
     assert_eq!(nats["bearer_token"], true);
     assert_eq!((&nats["pub"], &nats["sub"]), (&json!({"deny": [">"]}), &json!({"deny": [">"]})));
-    assert!(crate::wire::jwt::is_nats_user(&token), "no callout takes it for a credential");
+    assert!(crate::jwt::is_nats_user(&token), "no callout takes it for a credential");
 }
 
 #[test]

@@ -170,7 +170,7 @@ pub(super) fn overlaps_itself(permissions: &Permissions) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::permissions::{Responses, Rules};
+    use crate::permissions::{Responses, Rules};
 
     fn rules(allow: &[&str], deny: &[&str]) -> Rules<SubscribePattern> {
         let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();

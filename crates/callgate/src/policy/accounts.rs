@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     authn::Origin,
-    decision::{Denial, Reason},
+    record::{Denial, Reason},
 };
 
 /// The account that nats-server has without any configuration.

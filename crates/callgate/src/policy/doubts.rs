@@ -86,7 +86,7 @@ pub(super) fn overlap(says: &[SubjectPattern], hears: &[SubscribePattern]) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::permissions::Responses;
+    use crate::permissions::Responses;
 
     fn permissions(publish: [&str; 2], subscribe: [&str; 2], responses: bool) -> Permissions {
         fn list<T: std::str::FromStr<Err: fmt::Debug>>(text: &str) -> Vec<T> {

@@ -1,7 +1,7 @@
 //! The resolved result: what a user JWT is made of.
 
 use super::permissions::Access;
-use crate::{authn::Origin, clock::UnixTime, decision::CeilingDropped};
+use crate::{authn::Origin, clock::UnixTime, record::CeilingDropped};
 
 /// What a client was granted. Only policy makes one, and minting trusts it.
 #[derive(Debug, Clone, PartialEq, Eq)]

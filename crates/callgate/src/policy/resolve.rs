@@ -24,7 +24,7 @@ use limits::{Limits, listed};
 use crate::{
     authn::{Origin, Proposal},
     connection::ConnectionKind,
-    decision::{Denial, Reason},
+    record::{Denial, Reason},
 };
 
 const NO_RULES: &AuthenticatorRules = &AuthenticatorRules {

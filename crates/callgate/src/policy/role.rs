@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::UnixTime,
     connection::ConnectionKinds,
-    decision::{Denial, Reason},
+    record::{Denial, Reason},
     subject::{SubjectPattern, SubscribePattern},
 };
 

@@ -29,7 +29,7 @@ use crate::{
     authn::{Identity, Origin, Proposal},
     clock::UnixTime,
     connection::ConnectionKind,
-    decision::{Denial, Reason},
+    record::{Denial, Reason},
     request::{Client, Server},
 };
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use callgate::{
     Refusal, Reply, User,
     clock::UnixTime,
-    decision::Reason,
-    policy::permissions::{Permissions, Responses, Rules},
+    permissions::{Permissions, Responses, Rules},
+    record::Reason,
 };
 use callgate_testkit::requests::jwt;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use callgate::{Reply, decision::Reason};
+use callgate::{Reply, record::Reason};
 use callgate_testkit::{Nkey, RequestBuilder, requests::jwt};
 use serde_json::{Value, json};
 

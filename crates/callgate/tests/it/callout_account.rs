@@ -1,6 +1,6 @@
 //! Nobody is placed in the callout account: its members could read every password.
 
-use callgate::{User, decision::Reason};
+use callgate::{User, record::Reason};
 
 use crate::support::Bench;
 

@@ -10,11 +10,11 @@ use std::{
 
 use callgate::{
     authn::{Authenticator, Chain, Decline, Identity, Link, Overloaded},
-    decision::Reason,
     policy::{
         Policy,
         settings::{AuthenticatorPolicy, BindingSettings, PolicySettings, RoleSettings},
     },
+    record::Reason,
     request::AuthRequest,
 };
 use callgate_testkit::Nkey;

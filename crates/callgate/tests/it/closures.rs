@@ -12,8 +12,8 @@ use callgate::{
     Callgate, Refusal, Reply, User,
     clock::UnixTime,
     connection::ConnectionKind,
-    decision::{Decision, Outcome, Reason},
     keys::{AccountKey, AccountSigner, SignError, Signer},
+    record::{Decision, Outcome, Reason},
     request::{AuthRequest, Credential},
 };
 use callgate_testkit::{Nkey, RequestBuilder};

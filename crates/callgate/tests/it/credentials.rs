@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use callgate::{decision::Reason, request::Credential};
+use callgate::{record::Reason, request::Credential};
 use callgate_testkit::{Nkey, RequestBuilder, requests::jwt};
 use serde_json::json;
 

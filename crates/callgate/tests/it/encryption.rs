@@ -1,6 +1,6 @@
 //! Sealed requests: only those for one of our keys are opened, and answers are sealed the same way.
 
-use callgate::{Reply, decision::Reason};
+use callgate::{Reply, record::Reason};
 use callgate_testkit::CurveKey;
 use serde_json::json;
 

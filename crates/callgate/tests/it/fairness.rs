@@ -11,7 +11,6 @@ use callgate::{
     Callgate, Reply, User,
     authn::{Authenticator, Chain, Decline, Identity, Link},
     clock::UnixTime,
-    decision::{Decision, Reason},
     policy::{
         Policy,
         settings::{
@@ -19,6 +18,7 @@ use callgate::{
             RoleSettings, SideSettings,
         },
     },
+    record::{Decision, Reason},
     request::{AuthRequest, Credential},
     responder::{Responder, ResponderOptions, own_account},
 };

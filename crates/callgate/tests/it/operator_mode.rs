@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use callgate::{
     AccountKeys, BuildError, Callgate, Reply, User,
-    decision::Reason,
     keys::{AccountKey, Signer},
+    record::Reason,
 };
 use callgate_testkit::{CurveKey, Nkey, RequestBuilder, requests::jwt};
 use serde_json::{Value, json};

@@ -134,7 +134,7 @@ async fn only_verified_certificates_are_shown() {
 /// A wrong type is not "absent": what cannot be read is not guessed at.
 #[tokio::test]
 async fn fields_of_another_type_are_dropped() {
-    use callgate::decision::Reason::BadRequest;
+    use callgate::record::Reason::BadRequest;
     let bench = Bench::new(|builder| builder);
     bench.dropped(bench.alice().client("kind", json!(["Client"])), BadRequest).await;
     bench.dropped(bench.alice().connect("user", json!({ "name": "alice" })), BadRequest).await;

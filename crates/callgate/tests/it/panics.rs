@@ -12,8 +12,8 @@ use std::{
 use callgate::{
     Callgate, Reply,
     clock::UnixTime,
-    decision::{Decision, Outcome, Reason},
     keys::{AccountKey, AccountSigner, SignError, Signer},
+    record::{Decision, Outcome, Reason},
 };
 use callgate_testkit::{Nkey, RequestBuilder, SignedRequest};
 use data_encoding::BASE64URL_NOPAD;

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use callgate::{Reply, decision::Outcome};
+use callgate::{Reply, record::Outcome};
 use callgate_testkit::{CurveKey, Nkey, RequestBuilder, SignedRequest, requests::FIELDS};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use callgate::{Refusal, RefusalStyle, Reply, clock::UnixTime, decision::Reason};
+use callgate::{Refusal, RefusalStyle, Reply, clock::UnixTime, record::Reason};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use callgate::{
     User,
     keys::{AccountSigner, CurveKey as LibraryCurve, Seed, Signer},
-    policy::permissions::{Permissions, Rules},
+    permissions::{Permissions, Rules},
     request::{AuthRequest, Credential},
     secret::Secret,
     subject::{SubjectPattern, SubscribePattern, is_invisible},

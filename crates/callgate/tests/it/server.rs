@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use async_nats::{Client, ConnectOptions, connection::State};
 use callgate::{
     Callgate, Refusal, User,
-    decision::{Decision, Outcome, Reason},
     keys::CurveKey,
+    record::{Decision, Outcome, Reason},
     request::{AuthRequest, Credential},
     responder::{Responder, ResponderOptions, ServeError, own_account},
 };

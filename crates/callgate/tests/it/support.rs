@@ -7,8 +7,8 @@ use std::{
 
 use callgate::{
     Callgate, CallgateBuilder, Refusal, Reply, User,
-    decision::{Decision, Outcome, Reason},
     keys::{AccountSigner, CurveKey},
+    record::{Decision, Outcome, Reason},
     request::AuthRequest,
     secret::Secret,
 };

@@ -10,8 +10,8 @@ use callgate::{
     AccountKeys, Callgate, CallgateBuilder, Refusal, Reply,
     clock::UnixTime,
     connection::ConnectionKind,
-    decision::{Decision, Reason},
     keys::{AccountSigner, CurveKey, KeyKind, KeyPair, Seed, parse_public},
+    record::{Decision, Reason},
     request::{AuthRequest, Credential},
     secret::Secret,
 };
@@ -268,7 +268,7 @@ fn boxes_open_in_both_directions() {
 /// The claims that we write are named and shaped as the other library names and shapes them.
 #[tokio::test]
 async fn what_we_sign_has_the_fields_of_the_other_librarys_jwts() {
-    use callgate::{User, policy::permissions::Responses};
+    use callgate::{User, permissions::Responses};
     use std::time::Duration;
 
     let file = vectors("jwts.json");

@@ -1,6 +1,6 @@
 //! What is known about nats-server and looks like a mistake: noticed here on the day it changes.
 
-use callgate::policy::permissions::{Access, Permissions, Responses, Rules};
+use callgate::permissions::{Access, Permissions, Responses, Rules};
 use callgate_testkit::nats_server::{Version, installed_versions};
 
 use crate::{

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use callgate::{
-    policy::permissions::Access,
+    permissions::Access,
     subject::{SubjectPattern, SubscribePattern},
 };
 use callgate_testkit::nats_server::{Version, installed_versions};

@@ -1,7 +1,7 @@
 //! Random rules and random questions, the same ones at every run.
 
 use callgate::{
-    policy::permissions::{Permissions, Responses, Rules},
+    permissions::{Permissions, Responses, Rules},
     subject::{Subject, SubjectPattern, SubscribePattern},
 };
 use proptest::{

@@ -3,7 +3,8 @@
 use std::{fmt, str::FromStr};
 
 use callgate::{
-    policy::{Verdict, permissions::Access},
+    permissions::Access,
+    policy::Verdict,
     subject::{Subject, SubjectError, SubjectPattern, SubscribePattern},
 };
 

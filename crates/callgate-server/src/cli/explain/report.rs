@@ -6,8 +6,9 @@ use callgate::{
     Explained,
     authn::Identity,
     clock::UnixTime,
-    decision::Outcome,
-    policy::{BindingVerdict, Enforcer, Grant, RoleVerdict, Step, permissions::Access},
+    permissions::Access,
+    policy::{BindingVerdict, Enforcer, Grant, RoleVerdict, Step},
+    record::Outcome,
 };
 use serde_json::{Value, json};
 

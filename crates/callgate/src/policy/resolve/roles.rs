@@ -8,7 +8,6 @@ use crate::{
     authn::{Origin, Proposal},
     clock::UnixTime,
     connection::ConnectionKinds,
-    decision::{Denial, Reason},
     policy::{
         binding::{Binding, BindingRole},
         explain::{RoleVerdict, Step, Trace},
@@ -16,6 +15,7 @@ use crate::{
         role::{Role, check_kind},
         template::{Rule, Template, TemplateError},
     },
+    record::{Denial, Reason},
 };
 
 impl<T: Trace> Resolver<'_, '_, '_, T> {

@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, fmt};
 use super::{Found, Resolver, refused, unsafe_value};
 use crate::{
     authn::{Origin, Proposal},
-    decision::{Denial, Reason},
     policy::{
         access::overlaps_itself,
         explain::{Step, Trace},
@@ -16,6 +15,7 @@ use crate::{
         settings::Inbox,
         template::{MAX_SUBJECTS, Pattern, Rule, TemplateError, encode},
     },
+    record::{Denial, Reason},
     subject::{SubjectError, SubjectPattern, SubjectToken, SubscribePattern},
 };
 

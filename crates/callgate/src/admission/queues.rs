@@ -8,10 +8,10 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::SourceKey;
+use super::fair_limiter::{Place, Shares};
 use crate::{
+    authn::SourceKey,
     request::{AuthRequest, Credential},
-    shares::{Place, Shares},
 };
 
 /// How many requests are worked on at once, unless somebody says otherwise.
@@ -70,26 +70,26 @@ pub(crate) struct NoRoom;
 
 /// Who waits for which authenticator.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     links: Arc<Shares<usize>>,
     sources: Vec<Arc<Shares<SourceKey>>>,
 }
 
 /// A place among those who wait for an authenticator, until it is dropped.
 #[derive(Debug)]
-pub(super) struct WaitingPlace {
+pub(crate) struct WaitingPlace {
     _of_source: Place<SourceKey>,
     _of_link: Place<usize>,
 }
 
 impl Waiting {
-    pub(super) fn of(links: usize) -> Self {
+    pub(crate) fn of(links: usize) -> Self {
         let sources = (0..links).map(|_| Arc::default()).collect();
         Self { links: Arc::default(), sources }
     }
 
     /// A place for `source` among those who wait for `link`.
-    pub(super) fn place(
+    pub(crate) fn place(
         &self,
         link: usize,
         source: &SourceKey,

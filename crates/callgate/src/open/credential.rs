@@ -2,24 +2,16 @@
 
 use std::borrow::Cow;
 
-use super::{Certificate, Credential};
+use super::claims::ConnectOptions;
 use crate::{
-    decision::{Denial, Reason},
+    jwt::{is_nats_user, looks_like_jwt},
     keys::{KeyError, UserKey, VerifyingKeys, decode_signature},
+    record::{Denial, Reason},
+    request::{Certificate, Credential, MAX_PASSWORD, MAX_TOKEN, MAX_USER},
     secret::Secret,
     subject::is_invisible,
-    wire::{
-        jwt::{is_nats_user, looks_like_jwt},
-        request::ConnectOptions,
-    },
 };
 
-/// Longest password that is looked at, in bytes. Hashing more is a way to burn our time.
-pub const MAX_PASSWORD: usize = 1024;
-/// Longest token that is looked at, in bytes.
-pub const MAX_TOKEN: usize = 16 * 1024;
-/// Longest user name that is looked at, in bytes.
-pub const MAX_USER: usize = 512;
 /// Shortest nonce that a signature is accepted over; nats-server sends 11 raw bytes as 15
 /// characters (`nkey.go`), and an empty one if no nkey user is configured.
 const MIN_NONCE: usize = 11;

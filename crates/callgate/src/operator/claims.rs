@@ -3,13 +3,8 @@
 
 use serde::Serialize;
 
-use super::user::NO_LIMIT;
-use crate::{
-    clock::UnixTime,
-    keys::AccountKey,
-    operator::{Account, AllowedAccounts, ExternalAuthorization, FixedUser, Rights, Scope},
-    policy::permissions::Rules,
-};
+use super::{Account, AllowedAccounts, ExternalAuthorization, FixedUser, Rights, Scope};
+use crate::{clock::UnixTime, jwt::NO_LIMIT, keys::AccountKey, permissions::Rules};
 
 const VERSION: u8 = 2;
 

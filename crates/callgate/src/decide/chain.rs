@@ -6,7 +6,8 @@ use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 
 use crate::{
-    authn::{Chain, ChainAnswer, Identity, waiting::Crowd},
+    admission::queues::Crowd,
+    authn::{Chain, ChainAnswer, Identity},
     pipeline::{Decide, Learned, Verdict},
     policy::{Explanation, Facts, Policy, Question},
     request::AuthRequest,
@@ -23,7 +24,7 @@ pub(crate) struct Stock {
 
 /// How a decision of the stock kind came about.
 #[derive(Debug)]
-pub struct StockExplanation {
+pub struct ChainExplanation {
     /// Each authenticator that was asked, in order, and what it said.
     pub asked: Vec<(Arc<str>, String)>,
     /// Who the client is, if that was found out.
@@ -94,7 +95,7 @@ impl Decide for Stock {
     fn explain(
         &self,
         request: Arc<AuthRequest>,
-    ) -> BoxFuture<'_, (Verdict, Option<StockExplanation>)> {
+    ) -> BoxFuture<'_, (Verdict, Option<ChainExplanation>)> {
         Box::pin(async move {
             let answer = self.identify(&request).await;
             let asked = self.asked(&answer);
@@ -105,7 +106,7 @@ impl Decide for Stock {
                     let verdict = Verdict { authenticator, took, ..Verdict::refused(denial) };
                     return (
                         verdict,
-                        Some(StockExplanation { asked, identity: None, policy: None }),
+                        Some(ChainExplanation { asked, identity: None, policy: None }),
                     );
                 }
             };
@@ -116,7 +117,7 @@ impl Decide for Stock {
             let user = Some(identity.user.clone());
             let verdict = Verdict { authenticator, user, took, grant, silent: false };
             let (identity, policy) = (Some(identity), Some(policy));
-            (verdict, Some(StockExplanation { asked, identity, policy }))
+            (verdict, Some(ChainExplanation { asked, identity, policy }))
         })
     }
 }

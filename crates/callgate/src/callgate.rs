@@ -10,15 +10,15 @@ use tokio::time::Instant;
 use crate::{
     authn::Chain,
     clock::UnixTime,
-    decision::{Decision, Denial, Reason},
-    envelope::{Message, Opener},
+    decide::chain::Stock,
+    decide::user::{Refusal, User},
     keys::{AccountKey, CurveKey, Signer},
-    mint::{AccountKeys, ConfigurationMinter, Minter, OperatorMinter},
+    open::{Message, Mode, Opener},
     pipeline::{Decide, Explained, Handled, Learned, Observer, Pipeline, RefusalStyle, Verdict},
     policy::Policy,
-    request::{AuthRequest, Credential, credential::Mode},
-    stock::Stock,
-    user::{Refusal, User},
+    record::{Decision, Denial, Reason},
+    reply::minter::{AccountKeys, ConfigurationMinter, Minter, OperatorMinter},
+    request::{AuthRequest, Credential},
 };
 
 /// Answers authorization requests: bytes in, bytes out.

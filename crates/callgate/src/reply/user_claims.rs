@@ -3,12 +3,10 @@
 use serde::Serialize;
 
 use crate::{
-    policy::permissions::{Access, Permissions, Responses, Rules},
+    jwt::NO_LIMIT,
+    permissions::{Access, Permissions, Responses, Rules},
     subject::SubscribePattern,
 };
-
-/// "Without limit", for the fields that nats-server reads only from other JWTs than these.
-pub(super) const NO_LIMIT: i64 = -1;
 
 #[derive(Serialize)]
 pub(crate) struct UserClaims<'a> {

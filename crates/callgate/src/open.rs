@@ -13,23 +13,23 @@ use tokio::time::Instant;
 use crate::{
     clock::UnixTime,
     connection::ConnectionKind,
-    decision::{Denial, Reason, RequestIds},
+    jwt::Parts,
     keys::{
         AccountKey, BoxError, CurveKey, CurvePublicKey, ServerKey, SharedKey, UserKey,
         VerifyingKeys, is_sealed,
     },
-    request::{
-        AuthRequest, Certificate, Client, Server,
-        credential::{self, Mode},
-    },
+    record::{Denial, Reason, RequestIds},
+    request::{AuthRequest, Certificate, Client, Server},
     secret::Wiped,
-    wire::{
-        jwt::Parts,
-        request::{
-            AUDIENCE, ClientInformation, ClientTls, ConnectOptions, RequestClaims, ServerId, TYPE,
-        },
-    },
 };
+
+pub(crate) mod claims;
+mod credential;
+
+use claims::{
+    AUDIENCE, ClientInformation, ClientTls, ConnectOptions, RequestClaims, ServerId, TYPE,
+};
+pub(crate) use credential::Mode;
 
 /// The header in which a server names its curve key.
 pub const XKEY_HEADER: &str = "Nats-Server-Xkey";

@@ -17,6 +17,9 @@ const ALGORITHM: &str = "ed25519-nkey";
 /// at hand (1,032 bytes at most).
 const USUAL_CLAIMS: usize = 1000;
 
+/// The value of a numeric limit in a JWT that means "no limit".
+pub(crate) const NO_LIMIT: i64 = -1;
+
 /// Why a text is not a NATS JWT. Never contains the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JwtError {
@@ -114,7 +117,7 @@ pub(crate) fn sign_with(
 }
 
 /// The same with claims that are JSON already.
-pub(super) fn sign_json(
+pub(crate) fn sign_json(
     json: &[u8],
     sign: impl FnOnce(&[u8]) -> Result<[u8; 64], SignError>,
 ) -> Result<String, SignJwtError> {

@@ -37,7 +37,7 @@ pub fn deserialize_strict<'de, D: Deserializer<'de>>(
 
 /// Appends a text as a JSON string. One that needs no escapes, as tokens and keys do, is found to be so
 /// in one pass and copied.
-pub(super) fn push_text(json: &mut String, text: &str) {
+pub(crate) fn push_text(json: &mut String, text: &str) {
     let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
     // Not `all`, which stops at the first and so goes byte by byte.
     if text.bytes().fold(true, |so_far, byte| so_far & plain(byte)) {

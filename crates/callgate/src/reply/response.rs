@@ -1,11 +1,9 @@
 //! The answer to an authorization request (nats-io/jwt v2 `authorization_claims.go`).
 
-use super::{
-    json::push_text,
-    jwt::{self, SignJwtError},
-};
 use crate::{
     clock::UnixTime,
+    json::push_text,
+    jwt::{self, SignJwtError},
     keys::{AccountKey, ServerKey, Signer, UserKey},
 };
 

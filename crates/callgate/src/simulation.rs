@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 use crate::{
     clock::UnixTime,
     connection::ConnectionKind,
+    jwt,
     keys::{AccountKey, CurveKey, CurvePublicKey, KeyError, KeyKind, KeyPair},
+    open::claims::AUDIENCE,
     secret::Secret,
-    wire::{jwt, request::AUDIENCE},
 };
 
 /// The nonce that a made-up server gives its clients to sign.
@@ -20,7 +21,7 @@ const NONCE: &str = "aMadeUpNonceOfN";
 
 /// What a client presents in a made-up request.
 #[derive(Debug, Default)]
-pub struct Presented {
+pub struct ClientCredentials {
     /// `user`.
     pub user: Option<String>,
     /// `pass`.
@@ -35,7 +36,7 @@ pub struct Presented {
 #[derive(Debug)]
 pub struct RequestDraft {
     /// What the client presents.
-    pub presented: Presented,
+    pub presented: ClientCredentials,
     /// How it came.
     pub connection: ConnectionKind,
     /// From where.
@@ -46,12 +47,12 @@ pub struct RequestDraft {
 
 /// A server that does not exist.
 #[derive(Debug)]
-pub struct MadeUpServer {
+pub struct SimulatedServer {
     key: KeyPair,
     xkey: CurveKey,
 }
 
-impl MadeUpServer {
+impl SimulatedServer {
     /// A server with new keys.
     ///
     /// # Errors
@@ -73,7 +74,7 @@ impl MadeUpServer {
 
 /// A request as it would arrive.
 #[derive(Debug, Clone)]
-pub struct DraftedRequest {
+pub struct SimulatedRequest {
     /// The payload.
     pub payload: Vec<u8>,
     /// The header [`XKEY_HEADER`](crate::XKEY_HEADER), if it is sealed.
@@ -84,7 +85,7 @@ pub struct DraftedRequest {
 
 /// Why a request could not be made up.
 #[derive(Debug, thiserror::Error)]
-pub enum DraftError {
+pub enum SimulationError {
     /// A key could not be made or used.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -95,7 +96,7 @@ pub enum DraftError {
 
 impl RequestDraft {
     /// A client on the NATS protocol from this machine, at a server that waits 2 s.
-    pub fn new(presented: Presented) -> Self {
+    pub fn new(presented: ClientCredentials) -> Self {
         Self {
             presented,
             connection: ConnectionKind::Nats,
@@ -113,8 +114,8 @@ impl RequestDraft {
         subject: &AccountKey,
         xkey: Option<&CurvePublicKey>,
         now: UnixTime,
-    ) -> Result<DraftedRequest, DraftError> {
-        self.sign_as(&MadeUpServer::new()?, subject, xkey, now)
+    ) -> Result<SimulatedRequest, SimulationError> {
+        self.sign_as(&SimulatedServer::new()?, subject, xkey, now)
     }
 
     /// The same by a server that asks more than once.
@@ -123,25 +124,25 @@ impl RequestDraft {
     /// If a key cannot be made or used.
     pub fn sign_as(
         &self,
-        server: &MadeUpServer,
+        server: &SimulatedServer,
         subject: &AccountKey,
         xkey: Option<&CurvePublicKey>,
         now: UnixTime,
-    ) -> Result<DraftedRequest, DraftError> {
+    ) -> Result<SimulatedRequest, SimulationError> {
         let user_nkey = KeyPair::generate(KeyKind::User)?.public_key();
         let claims = self.claims(server, &user_nkey, subject, xkey.is_some(), now)?;
-        let failed = |error: String| DraftError::Make(error);
+        let failed = |error: String| SimulationError::Make(error);
         let token = jwt::sign_with(&claims, |message| server.key.sign(message))
             .map_err(|error| failed(error.to_string()))?;
         let Some(theirs) = xkey else {
-            return Ok(DraftedRequest {
+            return Ok(SimulatedRequest {
                 payload: token.into_bytes(),
                 xkey_header: None,
                 user_nkey,
             });
         };
         let sealed = server.xkey.shared_with(theirs).and_then(|key| key.seal(token.as_bytes()));
-        Ok(DraftedRequest {
+        Ok(SimulatedRequest {
             payload: sealed.map_err(|error| failed(error.to_string()))?,
             xkey_header: Some(server.xkey.public_key().to_string()),
             user_nkey,
@@ -150,12 +151,12 @@ impl RequestDraft {
 
     fn claims(
         &self,
-        server: &MadeUpServer,
+        server: &SimulatedServer,
         user_nkey: &str,
         subject: &AccountKey,
         sealed: bool,
         now: UnixTime,
-    ) -> Result<Value, DraftError> {
+    ) -> Result<Value, SimulationError> {
         let id = server.id();
         let mut server_id = json!({
             "name": "made-up", "host": "127.0.0.1", "id": id, "version": "0.0.0",
@@ -185,8 +186,8 @@ impl RequestDraft {
         }))
     }
 
-    fn connect_options(&self) -> Result<Value, DraftError> {
-        let Presented { user, password, token, nkey } = &self.presented;
+    fn connect_options(&self) -> Result<Value, SimulationError> {
+        let ClientCredentials { user, password, token, nkey } = &self.presented;
         // What every client and server sends; some responders insist on it.
         let mut options = Map::from_iter([("protocol".to_owned(), 1.into())]);
         let mut put = |name: &str, value: Option<&str>| {
@@ -196,7 +197,8 @@ impl RequestDraft {
         put("pass", password.as_ref().map(Secret::expose));
         put("auth_token", token.as_ref().map(Secret::expose));
         if let Some(pair) = nkey {
-            let sig = pair.sign(NONCE.as_bytes()).map_err(|e| DraftError::Make(e.to_string()))?;
+            let sig =
+                pair.sign(NONCE.as_bytes()).map_err(|e| SimulationError::Make(e.to_string()))?;
             put("nkey", Some(&pair.public_key()));
             put("sig", Some(&data_encoding::BASE64URL_NOPAD.encode(&sig)));
         }

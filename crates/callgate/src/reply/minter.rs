@@ -8,18 +8,19 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     clock::UnixTime,
     connection::ConnectionKind,
-    decision::{Denial, Reason},
+    jwt::{self, SignJwtError},
     keys::{AccountKey, Signer, UserKey},
+    permissions::Access,
     policy::{
         Grant,
-        permissions::Access,
         scope::{literal_name, literal_tag},
     },
-    wire::{
-        jwt::{self, SignJwtError},
-        response::{self, Addressee, Answer},
-        user::{User, UserClaims},
-    },
+    record::{Denial, Reason},
+};
+
+use super::{
+    response::{self, Addressee, Answer},
+    user_claims::{User, UserClaims},
 };
 
 /// The largest user JWT that is sent, in bytes.

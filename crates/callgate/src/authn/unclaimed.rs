@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::Link;
 use crate::{
-    decision::{Denial, Reason},
+    json::parse_strict,
+    record::{Denial, Reason},
     request::Credential,
-    wire::parse_strict,
 };
 
 /// As deep as the claims of a token may be nested.

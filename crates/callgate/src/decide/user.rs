@@ -8,13 +8,9 @@ use crate::{
     authn::Origin,
     clock::UnixTime,
     connection::{ConnectionKind, ConnectionKinds},
-    decision::{Denial, Reason},
-    policy::{
-        Grant,
-        permissions::{Access, Permissions, Responses},
-        settings::TimeWindow,
-        times::Windows,
-    },
+    permissions::{Access, Permissions, Responses},
+    policy::{Grant, settings::TimeWindow, times::Windows},
+    record::{Denial, Reason},
     request::{AuthRequest, Credential},
     subject::{SubjectPattern, SubscribePattern},
 };

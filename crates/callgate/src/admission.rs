@@ -1,0 +1,4 @@
+//! Who may wait, and how many.
+
+pub(crate) mod fair_limiter;
+pub(crate) mod queues;

@@ -12,13 +12,15 @@ pub mod jws;
 pub mod kind;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+#[cfg(feature = "kubernetes")]
+mod network;
 pub mod oidc;
 pub mod passwords;
-mod remembered;
 pub mod service_tokens;
 pub mod settings;
-mod signatures;
+mod token_verifier;
 pub mod users;
+mod verified_token_cache;
 
 #[cfg(test)]
 mod test_issuer;

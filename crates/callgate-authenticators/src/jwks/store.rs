@@ -12,7 +12,7 @@ use tokio::{task::AbortHandle, time::Instant};
 
 use super::{
     JsonWebKey, KeySetError, NoKey, Timing,
-    keeper::{Keeper, keep_fresh},
+    refresher::{Refresher, keep_fresh},
     set::printable,
     source::KeySource,
 };
@@ -65,7 +65,7 @@ impl From<LookupError> for Decline {
 
 /// The keys of one issuer.
 pub struct KeyStore {
-    pub(super) keeper: Arc<Keeper>,
+    pub(super) refresher: Arc<Refresher>,
     next_question: Mutex<Option<Instant>>,
     unknown: Cache<Box<str>, Instant>,
     background: Option<AbortHandle>,
@@ -82,12 +82,12 @@ impl KeyStore {
         observer: RefreshObserver,
         background: bool,
     ) -> Self {
-        let keeper = Arc::new(Keeper::new(source, algorithms, timing, observer));
+        let refresher = Arc::new(Refresher::new(source, algorithms, timing, observer));
         let runtime = tokio::runtime::Handle::try_current().ok().filter(|_| background);
         let background =
-            runtime.map(|runtime| runtime.spawn(keep_fresh(Arc::clone(&keeper))).abort_handle());
+            runtime.map(|runtime| runtime.spawn(keep_fresh(Arc::clone(&refresher))).abort_handle());
         let unknown = Cache::new(REMEMBERED_IDS);
-        Self { keeper, next_question: Mutex::default(), unknown, background }
+        Self { refresher, next_question: Mutex::default(), unknown, background }
     }
 
     /// Takes keys that were read already, so that they are there from the start.
@@ -95,17 +95,17 @@ impl KeyStore {
     /// # Errors
     /// If the text is no usable key set.
     pub fn preload(&self, json: &[u8]) -> Result<(), KeySetError> {
-        self.keeper.preload(json)
+        self.refresher.preload(json)
     }
 
     /// Why keys of the set in force were left out, one line each.
     pub fn remarks(&self) -> Vec<String> {
-        self.keeper.in_force().map(|loaded| loaded.keys.remarks().to_vec()).unwrap_or_default()
+        self.refresher.in_force().map(|loaded| loaded.keys.remarks().to_vec()).unwrap_or_default()
     }
 
     /// The algorithms that its keys may be used with.
     pub fn algorithms(&self) -> &[Algorithm] {
-        &self.keeper.algorithms
+        &self.refresher.algorithms
     }
 
     /// The key for a token of this header. Asks the source if it has none that fits and the
@@ -123,14 +123,14 @@ impl KeyStore {
             return first;
         }
         // Somebody else's question, or the schedule's, may bring it.
-        self.keeper.attempts_in_flight().await;
+        self.refresher.attempts_in_flight().await;
         let second = self.look_up(id, algorithm);
         if second.is_ok() {
             return second;
         }
         let cool_again = self.ask();
         // Whoever was just too late to ask waits for the one who did.
-        self.keeper.attempts_in_flight().await;
+        self.refresher.attempts_in_flight().await;
         let last = self.judge_miss(id, self.look_up(id, algorithm));
         // No longer than nobody may ask again: an id that was tried before it was published would
         // otherwise stay refused, and anybody can try an id.
@@ -154,13 +154,13 @@ impl KeyStore {
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Option<Arc<JsonWebKey>>, LookupError> {
-        self.keeper.attempts_in_flight().await;
+        self.refresher.attempts_in_flight().await;
         let found = self.look_up(id, algorithm)?;
         if !found.is_same(tried) {
             return Ok(Some(found));
         }
         self.ask();
-        self.keeper.attempts_in_flight().await;
+        self.refresher.attempts_in_flight().await;
         let found = self.look_up(id, algorithm)?;
         Ok((!found.is_same(tried)).then_some(found))
     }
@@ -170,7 +170,7 @@ impl KeyStore {
     /// # Errors
     /// If the set is too old, or there is none.
     pub fn still_has(&self, key: &Arc<JsonWebKey>) -> Result<bool, KeysUnavailable> {
-        Ok(self.keeper.in_force()?.keys.contains(key))
+        Ok(self.refresher.in_force()?.keys.contains(key))
     }
 
     /// Whether there are keys to judge by.
@@ -178,7 +178,7 @@ impl KeyStore {
     /// # Errors
     /// If there are none yet, or they are too old.
     pub fn check(&self) -> Result<(), KeysUnavailable> {
-        self.keeper.in_force().map(drop)
+        self.refresher.in_force().map(drop)
     }
 
     fn look_up(
@@ -186,7 +186,7 @@ impl KeyStore {
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Arc<JsonWebKey>, LookupError> {
-        let loaded = self.keeper.in_force()?;
+        let loaded = self.refresher.in_force()?;
         let shown = || printable(id.unwrap_or_default());
         loaded.keys.find(id, algorithm).cloned().map_err(|missing| match (missing, id) {
             (NoKey::Unknown, Some(_)) => LookupError::Unknown(shown()),
@@ -204,7 +204,7 @@ impl KeyStore {
         found: Result<Arc<JsonWebKey>, LookupError>,
     ) -> Result<Arc<JsonWebKey>, LookupError> {
         let (Err(LookupError::Unknown(_) | LookupError::NoneFits(_)), Some(error)) =
-            (&found, self.keeper.last_error())
+            (&found, self.refresher.last_error())
         else {
             return found;
         };
@@ -227,9 +227,9 @@ impl KeyStore {
         if next.is_some_and(|next| now < next) {
             return None;
         }
-        let free_again = now + self.keeper.timing.cool_down;
+        let free_again = now + self.refresher.timing.cool_down;
         *next = Some(free_again);
-        self.keeper.spawn_attempt();
+        self.refresher.spawn_attempt();
         Some(free_again)
     }
 }
@@ -244,6 +244,6 @@ impl Drop for KeyStore {
 
 impl fmt::Debug for KeyStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyStore({})", self.keeper.source.describe())
+        write!(f, "KeyStore({})", self.refresher.source.describe())
     }
 }

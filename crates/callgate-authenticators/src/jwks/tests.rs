@@ -421,7 +421,7 @@ async fn an_unknown_id_waits_for_no_source_again_within_the_cool_down() {
     assert!(store.find(Some("b"), ED).await.is_err());
     // The schedule's own attempt hangs.
     script.slow.store(true, Ordering::SeqCst);
-    store.keeper.spawn_attempt();
+    store.refresher.spawn_attempt();
     let began = tokio::time::Instant::now();
     assert!(matches!(store.find(Some("b"), ED).await, Err(LookupError::Unknown(_))));
     assert_eq!(began.elapsed(), Duration::ZERO);

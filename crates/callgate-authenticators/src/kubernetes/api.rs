@@ -106,14 +106,14 @@ fn check(kubeconfig: &Kubeconfig, context: Option<&str>) -> Result<(), AccessErr
 
 /// Something that we ask for, and the rule that lets us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum ApiOperation {
     List,
     Watch,
     Discovery,
     Review,
 }
 
-impl Wish {
+impl ApiOperation {
     fn rule(self) -> &'static str {
         match self {
             Self::List | Self::Watch => {
@@ -132,7 +132,7 @@ impl Wish {
     }
 }
 
-impl fmt::Display for Wish {
+impl fmt::Display for ApiOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::List => "list service accounts",
@@ -148,38 +148,38 @@ impl fmt::Display for Wish {
 pub(super) enum ApiError {
     /// We may not.
     #[error("the API server forbids us to {0}: bind our service account to {rule}", rule = .0.rule())]
-    Forbidden(Wish),
+    Forbidden(ApiOperation),
     /// It does not know us.
     #[error("to {0}: the API server does not accept our own credentials (401)")]
-    Unauthorized(Wish),
+    Unauthorized(ApiOperation),
     /// What we go on from is gone: everything must be listed again.
     #[error("to {0}: the API server no longer knows the version to go on from (410)")]
-    Gone(Wish),
+    Gone(ApiOperation),
     /// Anything else that it says.
     #[error("to {0}: the API server answers {1}: {2}")]
-    Status(Wish, u16, String),
+    Status(ApiOperation, u16, String),
     /// It was not reached, or spoke nonsense.
     #[error("to {0}: the API server is not reached: {1}")]
-    Failed(Wish, String),
+    Failed(ApiOperation, String),
     /// It says nothing.
     #[error("to {0}: no answer of the API server in time")]
-    TimedOut(Wish),
+    TimedOut(ApiOperation),
 }
 
 impl ApiError {
-    pub(super) fn of(wish: Wish, error: &kube::Error) -> Self {
+    pub(super) fn of(operation: ApiOperation, error: &kube::Error) -> Self {
         match error {
-            kube::Error::Api(status) => Self::of_status(wish, status),
-            other => Self::Failed(wish, root_cause(other)),
+            kube::Error::Api(status) => Self::of_status(operation, status),
+            other => Self::Failed(operation, root_cause(other)),
         }
     }
 
-    pub(super) fn of_status(wish: Wish, status: &kube::core::Status) -> Self {
+    pub(super) fn of_status(operation: ApiOperation, status: &kube::core::Status) -> Self {
         match status.code {
-            401 => Self::Unauthorized(wish),
-            403 => Self::Forbidden(wish),
-            410 => Self::Gone(wish),
-            code => Self::Status(wish, code, short(&status.message)),
+            401 => Self::Unauthorized(operation),
+            403 => Self::Forbidden(operation),
+            410 => Self::Gone(operation),
+            code => Self::Status(operation, code, short(&status.message)),
         }
     }
 }
@@ -196,43 +196,47 @@ impl ApiServer {
     }
 
     /// The client. It reads rotated tokens and authorities again by itself.
-    pub(super) async fn client(&self, wish: Wish) -> Result<Client, ApiError> {
+    pub(super) async fn client(&self, operation: ApiOperation) -> Result<Client, ApiError> {
         let client = self.client.get_or_try_init(|| async {
             // kube takes the process's provider; if there is none yet, it is ours.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
             let config = self.access.config().await?;
             Client::try_from(config).map_err(|error| one_line(&error))
         });
-        client.await.cloned().map_err(|error| ApiError::Failed(wish, error))
+        client.await.cloned().map_err(|error| ApiError::Failed(operation, error))
     }
 
-    pub(super) async fn get(&self, wish: Wish, path: &str) -> Result<String, ApiError> {
-        self.ask(wish, Request::get(path), Vec::new()).await
+    pub(super) async fn get(
+        &self,
+        operation: ApiOperation,
+        path: &str,
+    ) -> Result<String, ApiError> {
+        self.ask(operation, Request::get(path), Vec::new()).await
     }
 
     pub(super) async fn post(
         &self,
-        wish: Wish,
+        operation: ApiOperation,
         path: &str,
         json: Vec<u8>,
     ) -> Result<String, ApiError> {
         let request = Request::post(path).header("content-type", "application/json");
-        self.ask(wish, request, json).await
+        self.ask(operation, request, json).await
     }
 
     async fn ask(
         &self,
-        wish: Wish,
+        operation: ApiOperation,
         request: http::request::Builder,
         body: Vec<u8>,
     ) -> Result<String, ApiError> {
-        let client = self.client(wish).await?;
+        let client = self.client(operation).await?;
         // The keys are `application/jwk-set+json`, which "application/json" does not accept (406).
         let request = request.header("accept", "*/*").body(body);
-        let request = request.map_err(|error| ApiError::Failed(wish, error.to_string()))?;
+        let request = request.map_err(|error| ApiError::Failed(operation, error.to_string()))?;
         let answer = timeout(PATIENCE, client.request_text(request)).await;
-        let answer = answer.map_err(|_| ApiError::TimedOut(wish))?;
-        answer.map_err(|error| ApiError::of(wish, &error))
+        let answer = answer.map_err(|_| ApiError::TimedOut(operation))?;
+        answer.map_err(|error| ApiError::of(operation, &error))
     }
 }
 

@@ -7,7 +7,7 @@ use callgate::json::parse_strict;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use super::api::{ApiServer, Wish};
+use super::api::{ApiOperation, ApiServer};
 use crate::jwks::{BoxSourceError, Fetched, KeySource};
 
 const DOCUMENT: &str = "/.well-known/openid-configuration";
@@ -80,9 +80,9 @@ impl ApiServerKeys {
 impl KeySource for ApiServerKeys {
     fn fetch(&self) -> BoxFuture<'_, Result<Fetched, BoxSourceError>> {
         Box::pin(async {
-            let document = self.api.get(Wish::Discovery, DOCUMENT).await?;
+            let document = self.api.get(ApiOperation::Discovery, DOCUMENT).await?;
             let issuer = self.read_issuer(&document)?;
-            let body = self.api.get(Wish::Discovery, KEYS).await?.into_bytes();
+            let body = self.api.get(ApiOperation::Discovery, KEYS).await?.into_bytes();
             self.issuer.learn(&issuer);
             // How long the answer stays fresh is not asked: the server is near, and a key that it
             // takes back should not live for an hour.

@@ -10,14 +10,14 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    api::{ApiServer, Wish},
-    asking::Asking,
+    api::{ApiOperation, ApiServer},
     token::ServiceAccountClaims,
 };
 use crate::{
     jws::claims::bad,
     kind::BuildContext,
-    remembered::{TokenDigest, last_tokens},
+    network::SingleFlight,
+    verified_token_cache::{TokenDigest, last_tokens},
 };
 
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -32,7 +32,7 @@ pub(super) struct Reviews {
     api: Arc<ApiServer>,
     audience: Vec<String>,
     good: Option<Cache<TokenDigest, Instant>>,
-    asking: Asking<TokenDigest, Review>,
+    in_flight: SingleFlight<TokenDigest, Review>,
 }
 
 /// When the API server was asked about a token, and what it says; or why it does not say.
@@ -69,7 +69,13 @@ impl Reviews {
     pub(super) fn new(context: &BuildContext, api: Arc<ApiServer>, audience: &[String]) -> Self {
         let authenticator = Arc::clone(&context.name);
         let good = last_tokens(context.services.cache.tokens);
-        Self { authenticator, api, audience: audience.to_vec(), good, asking: Asking::default() }
+        Self {
+            authenticator,
+            api,
+            audience: audience.to_vec(),
+            good,
+            in_flight: SingleFlight::default(),
+        }
     }
 
     /// Whether the API server takes this token for one of our audiences, from this account.
@@ -85,7 +91,7 @@ impl Reviews {
         if self.remembers(&digest) {
             return Ok(());
         }
-        let review = self.asking.ask(digest, || self.ask(token).boxed()).await;
+        let review = self.in_flight.ask(digest, || self.ask(token).boxed()).await;
         let review = review.map_err(|why| Decline::Unavailable(why.to_string().into()))?;
         let (asked, status) = &*review;
         self.judge(status, claims)?;
@@ -110,7 +116,7 @@ impl Reviews {
         let (api, question) = (Arc::clone(&self.api), question.to_string().into_bytes());
         let asked = Instant::now();
         async move {
-            let answer = api.post(Wish::Review, PATH, question).await;
+            let answer = api.post(ApiOperation::Review, PATH, question).await;
             let answer = answer.map_err(|error| Arc::from(error.to_string()))?;
             let answer: Result<Answer, _> = serde_json::from_str(&answer);
             // The error of the parser could quote the answer, which holds the token.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     accounts::{Account, key_of},
-    api::{ApiError, PATIENCE, Wish},
+    api::{ApiError, ApiOperation, PATIENCE},
     cluster::{Inner, Scope},
 };
 
@@ -69,14 +69,14 @@ fn api(client: kube::Client, scope: &Scope) -> Api<ServiceAccount> {
 
 /// Lists everything, puts it in force, and says from where to watch.
 async fn list(inner: &Inner, scope: &Scope) -> Result<String, ApiError> {
-    let api = api(inner.api.client(Wish::List).await?, scope);
+    let api = api(inner.api.client(ApiOperation::List).await?, scope);
     let mut listed = HashMap::new();
     let mut params =
         ListParams { label_selector: inner.selector.clone(), ..Default::default() }.limit(PAGE);
     loop {
         let page = timeout(PATIENCE, api.list_metadata(&params)).await;
-        let page = page.map_err(|_| ApiError::TimedOut(Wish::List))?;
-        let page = page.map_err(|error| ApiError::of(Wish::List, &error))?;
+        let page = page.map_err(|_| ApiError::TimedOut(ApiOperation::List))?;
+        let page = page.map_err(|error| ApiError::of(ApiOperation::List, &error))?;
         let accounts = page.items.into_iter().filter_map(|object| inner.read(object));
         listed.extend(accounts.map(|(key, account)| (key, Arc::new(account))));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -97,40 +97,43 @@ pub(super) async fn look_up(
     name: &str,
 ) -> Result<Option<Account>, ApiError> {
     let scope = Scope::of(Some(scope.namespace.clone().unwrap_or_else(|| namespace.to_owned())));
-    let api = api(inner.api.client(Wish::List).await?, &scope);
+    let api = api(inner.api.client(ApiOperation::List).await?, &scope);
     let params = ListParams { label_selector: inner.selector.clone(), ..Default::default() };
     let params = params.fields(&format!("metadata.name={name}"));
     let page = timeout(PATIENCE, api.list_metadata(&params)).await;
-    let page = page.map_err(|_| ApiError::TimedOut(Wish::List))?;
-    let page = page.map_err(|error| ApiError::of(Wish::List, &error))?;
+    let page = page.map_err(|_| ApiError::TimedOut(ApiOperation::List))?;
+    let page = page.map_err(|error| ApiError::of(ApiOperation::List, &error))?;
     let found = page.items.into_iter().find(|object| object.metadata.name.as_deref() == Some(name));
     Ok(found.and_then(|object| inner.read(object)).map(|(_, account)| account))
 }
 
 /// Watches from `version` on, which moves with what arrives. Ends well when the server ends it.
 async fn watch(inner: &Inner, scope: &Scope, version: &mut String) -> Result<(), ApiError> {
-    let api = api(inner.api.client(Wish::Watch).await?, scope);
+    let api = api(inner.api.client(ApiOperation::Watch).await?, scope);
     let params = WatchParams { label_selector: inner.selector.clone(), ..Default::default() }
         .timeout(WATCH_SECONDS);
     let opened = Instant::now();
     let stream = timeout(PATIENCE, api.watch_metadata(&params, version)).await;
-    let stream = stream.map_err(|_| ApiError::TimedOut(Wish::Watch))?;
-    let stream = stream.map_err(|error| ApiError::of(Wish::Watch, &error))?;
+    let stream = stream.map_err(|_| ApiError::TimedOut(ApiOperation::Watch))?;
+    let stream = stream.map_err(|error| ApiError::of(ApiOperation::Watch, &error))?;
     pin_mut!(stream);
     inner.heard(scope);
     loop {
         let event = timeout(SILENCE, stream.next()).await;
-        let event = event.map_err(|_| ApiError::TimedOut(Wish::Watch))?;
+        let event = event.map_err(|_| ApiError::TimedOut(ApiOperation::Watch))?;
         match event {
             Some(event) => {
-                let event = event.map_err(|error| ApiError::of(Wish::Watch, &error))?;
+                let event = event.map_err(|error| ApiError::of(ApiOperation::Watch, &error))?;
                 if let Some(newer) = apply(inner, event)? {
                     *version = newer;
                 }
                 inner.heard(scope);
             }
             None if opened.elapsed() < SHORTEST => {
-                return Err(ApiError::Failed(Wish::Watch, "the watch ended at once".to_owned()));
+                return Err(ApiError::Failed(
+                    ApiOperation::Watch,
+                    "the watch ended at once".to_owned(),
+                ));
             }
             None => return Ok(()),
         }
@@ -154,7 +157,7 @@ fn apply(inner: &Inner, event: WatchEvent<Object>) -> Result<Option<String>, Api
             Ok(object.metadata.resource_version)
         }
         WatchEvent::Bookmark(bookmark) => Ok(Some(bookmark.metadata.resource_version)),
-        WatchEvent::Error(status) => Err(ApiError::of_status(Wish::Watch, &status)),
+        WatchEvent::Error(status) => Err(ApiError::of_status(ApiOperation::Watch, &status)),
     }
 }
 

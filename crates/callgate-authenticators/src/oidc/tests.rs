@@ -18,8 +18,8 @@ use crate::{
     test_server::{Reply, TestServer},
 };
 
-mod remembered;
 mod settings;
+mod verified_token_cache;
 
 const ISSUER: &str = "https://issuer.example";
 const NOW: i64 = 1_800_000_000;
@@ -215,7 +215,7 @@ async fn forged_headers_and_signatures_are_refused() {
         assert_eq!(judge(&oidc, &token).await, "bad_token", "{name}, again");
     }
     assert_eq!(judge(&oidc, &million).await, "not_mine");
-    assert_eq!(oidc.signatures.remembered.len(), 0);
+    assert_eq!(oidc.verifier.cache.len(), 0);
 }
 
 /// Attacks on the claims; header and signature are all right.

@@ -59,7 +59,7 @@ async fn a_key_file_that_nobody_waits_for_may_come_later() {
     assert!(error.to_string().contains("later.json"), "{error}");
     fs::write(bench.folder.path().join("later.json"), key_set(&[&EC])).unwrap();
     // As the next look at it does, every other second.
-    oidc.signatures.keys.preload(key_set(&[&EC]).as_bytes()).unwrap();
+    oidc.verifier.keys.preload(key_set(&[&EC]).as_bytes()).unwrap();
     assert_eq!(judge(&oidc, &token).await, "ok");
 }
 

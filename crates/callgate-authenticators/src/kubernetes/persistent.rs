@@ -15,7 +15,7 @@ use crate::{
     jws::Algorithm,
     kind::BuildContext,
     settings::Table,
-    signatures::{Signatures, read_key_file, refreshes, take_key_file},
+    token_verifier::{TokenVerifier, read_key_file, refreshes, take_key_file},
 };
 
 /// The keys of the issuer. They outlive a reload that leaves their settings as they are.
@@ -69,8 +69,8 @@ pub(super) fn keys_proof(
         take_key_file(context, table, &keys, &json).ok()?;
     }
     // API servers write no `typ`, which counts as `JWT`.
-    let signatures = Signatures::new(context, keys, vec!["JWT".to_owned()]);
-    Some(Proof::Keys { issuer, signatures })
+    let verifier = TokenVerifier::new(context, keys, vec!["JWT".to_owned()]);
+    Some(Proof::Keys { issuer, verifier })
 }
 
 /// The API server is near, and its keys change without notice: it is asked every minute, and after

@@ -1,8 +1,8 @@
-#![doc = include_str!("../../../../docs/oidc.md")]
+#![doc = include_str!("../../../docs/oidc.md")]
 
+mod audience_routing;
 mod config;
 mod identity;
-mod issuers;
 mod path;
 
 pub use config::{ClaimRules, KeysFrom, Settings};
@@ -25,17 +25,17 @@ use crate::{
     jws::{RegisteredClaims, claims::bad, unverified},
     kind::{BuildContext, Kind},
     settings::Table,
-    signatures::{Reported, Signatures, read_key_file, refreshes, take_key_file},
+    token_verifier::{Reported, TokenVerifier, read_key_file, refreshes, take_key_file},
 };
-use issuers::Issuers;
+use audience_routing::AudienceRouting;
 
 /// Bearer tokens of one issuer.
 pub struct Oidc {
     name: Arc<str>,
     issuer: Arc<str>,
     settings: Settings,
-    signatures: Signatures,
-    issuers: Arc<Issuers>,
+    verifier: TokenVerifier,
+    routing: Arc<AudienceRouting>,
 }
 
 impl Oidc {
@@ -49,19 +49,19 @@ impl Oidc {
 
     fn with(context: &BuildContext, settings: Settings, table: &Table<'_>) -> Option<Self> {
         // Made anew for each configuration: nothing of an older one is left in it.
-        let issuers: Arc<Issuers> = context
+        let routing: Arc<AudienceRouting> = context
             .services
             .shared
-            .obtain(&context.services.generation.to_string(), Issuers::default);
-        issuers
+            .obtain(&context.services.generation.to_string(), AudienceRouting::default);
+        routing
             .add(&context.name, &settings.issuer, &settings.audience)
             .map_err(|overlap| table.fault("audience", overlap))
             .ok()?;
         let keys = key_store(context, &settings, table).ok()?;
-        let signatures = Signatures::new(context, keys, settings.types.clone());
+        let verifier = TokenVerifier::new(context, keys, settings.types.clone());
         let name = Arc::clone(&context.name);
         let issuer = Arc::from(settings.issuer.as_str());
-        Some(Self { name, issuer, settings, signatures, issuers })
+        Some(Self { name, issuer, settings, verifier, routing })
     }
 
     /// Who the bearer of this token is.
@@ -82,7 +82,7 @@ impl Oidc {
         if self.is_for_another(&registered) {
             return Err(Decline::NotMine);
         }
-        let signed = match self.signatures.check(&token).await {
+        let signed = match self.verifier.check(&token).await {
             Err(Decline::Rejected(_)) if self.may_be_judged_later(&registered) => {
                 return Err(Decline::NotMine);
             }
@@ -99,7 +99,7 @@ impl Oidc {
     fn is_for_another(&self, registered: &RegisteredClaims) -> bool {
         let Some(audience) = &registered.audience else { return false };
         !registered.is_for(&self.settings.audience)
-            && self.issuers.another_takes(&self.name, &self.issuer, audience)
+            && self.routing.another_takes(&self.name, &self.issuer, audience)
     }
 
     /// True for a token that is for nobody here, if a sibling follows: siblings may have keys of their
@@ -107,13 +107,13 @@ impl Oidc {
     /// refuses it, at last.
     fn may_be_judged_later(&self, registered: &RegisteredClaims) -> bool {
         !registered.is_for(&self.settings.audience)
-            && self.issuers.another_follows(&self.name, &self.issuer)
+            && self.routing.another_follows(&self.name, &self.issuer)
     }
 }
 
 impl fmt::Debug for Oidc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Oidc({}, {}, {:?})", self.name, self.issuer, self.signatures.keys)
+        write!(f, "Oidc({}, {}, {:?})", self.name, self.issuer, self.verifier.keys)
     }
 }
 
@@ -131,7 +131,7 @@ impl Authenticator for Oidc {
     }
 
     fn readiness(&self) -> Readiness {
-        self.signatures.readiness()
+        self.verifier.readiness()
     }
 
     fn issuer(&self) -> Option<String> {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::jws::Algorithm;
 
-pub(super) struct Keeper {
+pub(super) struct Refresher {
     pub(super) source: Arc<dyn KeySource>,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) timing: Timing,
@@ -55,7 +55,7 @@ struct Refreshed {
     max_age: Option<Duration>,
 }
 
-impl Keeper {
+impl Refresher {
     pub(super) fn new(
         source: Arc<dyn KeySource>,
         algorithms: &[Algorithm],
@@ -138,12 +138,14 @@ impl Keeper {
     /// changes only if it succeeds.
     fn attempt(self: Arc<Self>) -> impl Future<Output = Result<Option<Duration>, ()>> + Send {
         self.progress.send_modify(|progress| progress.started += 1);
-        let mut finish = Finish { keeper: self, error: Some(Arc::from("the attempt broke off")) };
+        let mut finish =
+            Finish { refresher: self, error: Some(Arc::from("the attempt broke off")) };
         async move {
-            let keeper = Arc::clone(&finish.keeper);
-            let _one = keeper.one_at_a_time.lock().await;
-            let result = keeper.fetch().await.map_err(|error| Arc::<str>::from(error.to_string()));
-            keeper.tell(&result);
+            let refresher = Arc::clone(&finish.refresher);
+            let _one = refresher.one_at_a_time.lock().await;
+            let result =
+                refresher.fetch().await.map_err(|error| Arc::<str>::from(error.to_string()));
+            refresher.tell(&result);
             finish.with(result.as_ref().err().cloned());
             result.map(|refreshed| refreshed.max_age).map_err(drop)
         }
@@ -191,7 +193,7 @@ impl Keeper {
 
 /// Counts an attempt as finished however it ends, so that nobody waits for ever.
 struct Finish {
-    keeper: Arc<Keeper>,
+    refresher: Arc<Refresher>,
     error: Option<Arc<str>>,
 }
 
@@ -204,7 +206,7 @@ impl Finish {
 impl Drop for Finish {
     fn drop(&mut self) {
         let error = self.error.take();
-        self.keeper.progress.send_modify(|progress| {
+        self.refresher.progress.send_modify(|progress| {
             progress.finished += 1;
             progress.error = error;
         });
@@ -213,19 +215,19 @@ impl Drop for Finish {
 
 /// Fetches at once, and again before the keys go stale. What clients ask for has no influence on
 /// this schedule: a storm of made-up key ids cannot keep a rotation from being noticed.
-pub(super) async fn keep_fresh(keeper: Arc<Keeper>) {
+pub(super) async fn keep_fresh(refresher: Arc<Refresher>) {
     let mut failures = 0u32;
     loop {
-        let pause = match Arc::clone(&keeper).attempt().await {
+        let pause = match Arc::clone(&refresher).attempt().await {
             Ok(max_age) => {
                 failures = 0;
-                keeper.timing.pause_after_success(max_age)
+                refresher.timing.pause_after_success(max_age)
             }
             Err(()) => {
                 failures = failures.saturating_add(1);
-                keeper.timing.pause_after_failure(failures)
+                refresher.timing.pause_after_failure(failures)
             }
         };
-        tokio::time::sleep(keeper.source.fixed_period().unwrap_or(pause)).await;
+        tokio::time::sleep(refresher.source.fixed_period().unwrap_or(pause)).await;
     }
 }

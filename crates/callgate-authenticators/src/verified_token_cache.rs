@@ -38,11 +38,11 @@ impl fmt::Debug for TokenDigest {
 }
 
 /// Tokens that were verified under one configuration, of all issuers.
-pub(crate) struct Remembered {
+pub(crate) struct VerifiedTokenCache {
     keys: Option<Cache<TokenDigest, Arc<JsonWebKey>>>,
 }
 
-impl Remembered {
+impl VerifiedTokenCache {
     /// Room for this many tokens; none switches it off.
     pub(crate) fn new(tokens: usize) -> Self {
         Self { keys: last_tokens(tokens) }
@@ -90,9 +90,9 @@ pub(crate) fn last_tokens<T: Clone>(tokens: usize) -> Option<Cache<TokenDigest, 
     (tokens > 0).then(cache)
 }
 
-impl fmt::Debug for Remembered {
+impl fmt::Debug for VerifiedTokenCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Remembered")
+        f.write_str("VerifiedTokenCache")
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
     fn remembered_tokens_are_bounded_by_number() {
         let key = key();
         for (room, most) in [(0, 0), (1, 1), (100, 128)] {
-            let remembered = Remembered::new(room);
+            let remembered = VerifiedTokenCache::new(room);
             (0..1000).for_each(|n| remembered.remember(numbered(n), Arc::clone(&key)));
             assert!(remembered.len() <= most, "{room}: {}", remembered.len());
             assert_eq!(remembered.len() == 0, room == 0);
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_remembered_token_takes_less_than_sixty_bytes() {
         let (room, key) = (100_000, key());
-        let remembered = Remembered::new(room);
+        let remembered = VerifiedTokenCache::new(room);
         for n in 0..3 * room {
             remembered.remember(numbered(n), Arc::clone(&key));
             if (n + 1) % room == 0 {
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn tokens_that_ended_make_room_for_those_of_today() {
         let (room, clients, key) = (10_000, 9_000, key());
-        let remembered = Remembered::new(room);
+        let remembered = VerifiedTokenCache::new(room);
         // Each hour each client shows a token of its own, once or twice.
         for n in 0..20 * clients {
             remembered.remember(numbered(n), Arc::clone(&key));

@@ -8,7 +8,7 @@ use crate::kind::BuildContext;
 
 /// The entries of one configuration.
 #[derive(Debug, Default)]
-pub(super) struct Siblings {
+pub(super) struct AudienceRouting {
     entries: Mutex<Vec<Entry>>,
 }
 
@@ -61,7 +61,7 @@ impl Entry {
     }
 }
 
-impl Siblings {
+impl AudienceRouting {
     /// Adds an entry. One of the same name takes the older one's place.
     pub(super) fn add(&self, entry: Entry) -> Result<(), Overlap> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);

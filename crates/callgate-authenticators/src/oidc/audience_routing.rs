@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The entries of one configuration.
 #[derive(Debug, Default)]
-pub(crate) struct Issuers {
+pub(crate) struct AudienceRouting {
     entries: Mutex<Vec<Entry>>,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Overlap {
     pub(crate) other: Arc<str>,
 }
 
-impl Issuers {
+impl AudienceRouting {
     /// Adds an entry. One of the same name takes the older one's place.
     pub(crate) fn add(
         &self,

@@ -11,27 +11,27 @@ use futures_util::{
     future::{BoxFuture, Shared, WeakShared},
 };
 
-type Question<A> = Shared<BoxFuture<'static, A>>;
+type InFlight<A> = Shared<BoxFuture<'static, A>>;
 
 /// Questions that are under way. Each goes on as long as somebody waits for its answer.
-pub(super) struct Asking<K, A: Clone> {
+pub(crate) struct SingleFlight<K, A: Clone> {
     under_way: Mutex<HashMap<K, WeakShared<BoxFuture<'static, A>>>>,
 }
 
-impl<K, A: Clone> Default for Asking<K, A> {
+impl<K, A: Clone> Default for SingleFlight<K, A> {
     fn default() -> Self {
         Self { under_way: Mutex::default() }
     }
 }
 
-impl<K: Eq + Hash, A: Clone> Asking<K, A> {
+impl<K: Eq + Hash, A: Clone> SingleFlight<K, A> {
     /// The answer about `key`: of the question that is under way, or of a new one.
-    pub(super) async fn ask(&self, key: K, question: impl FnOnce() -> BoxFuture<'static, A>) -> A {
+    pub(crate) async fn ask(&self, key: K, question: impl FnOnce() -> BoxFuture<'static, A>) -> A {
         self.question(key, question).await
     }
 
     /// Finding a question and leaving one is one step: of two who come at once, one asks.
-    fn question(&self, key: K, question: impl FnOnce() -> BoxFuture<'static, A>) -> Question<A> {
+    fn question(&self, key: K, question: impl FnOnce() -> BoxFuture<'static, A>) -> InFlight<A> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = under_way.get(&key).and_then(unanswered) {
             return found;
@@ -46,7 +46,7 @@ impl<K: Eq + Hash, A: Clone> Asking<K, A> {
 }
 
 /// A question that somebody waits for. One that is answered answers nobody else: time has passed.
-fn unanswered<A: Clone>(question: &WeakShared<BoxFuture<'static, A>>) -> Option<Question<A>> {
+fn unanswered<A: Clone>(question: &WeakShared<BoxFuture<'static, A>>) -> Option<InFlight<A>> {
     question.upgrade().filter(|question| question.peek().is_none())
 }
 
@@ -64,7 +64,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_ask_the_same_at_once_share_one_question() {
-        let asking = Asking::<&str, usize>::default();
+        let single_flight = SingleFlight::<&str, usize>::default();
         let (asked, answers) = (Arc::<AtomicUsize>::default(), Arc::new(Semaphore::new(0)));
         let question = || {
             let (asked, answers) = (Arc::clone(&asked), Arc::clone(&answers));
@@ -75,9 +75,9 @@ mod tests {
             }
             .boxed()
         };
-        let mut first = Box::pin(asking.ask("a", question));
-        let mut second = Box::pin(asking.ask("a", question));
-        let mut other = Box::pin(asking.ask("b", question));
+        let mut first = Box::pin(single_flight.ask("a", question));
+        let mut second = Box::pin(single_flight.ask("a", question));
+        let mut other = Box::pin(single_flight.ask("b", question));
         for waiting in [&mut first, &mut second, &mut other] {
             assert!(poll!(waiting).is_pending());
         }
@@ -88,14 +88,14 @@ mod tests {
         assert_eq!((second.await, other.await), (0, 1));
         // An answer is for those who waited for it.
         answers.add_permits(1);
-        assert_eq!(asking.ask("a", question).await, 2);
-        assert!(asking.under_way.lock().unwrap().len() <= 2);
+        assert_eq!(single_flight.ask("a", question).await, 2);
+        assert!(single_flight.under_way.lock().unwrap().len() <= 2);
         // When nobody waits any more, the question is dropped, and its place is given away.
-        let mut left = Box::pin(asking.ask("c", question));
+        let mut left = Box::pin(single_flight.ask("c", question));
         assert!(poll!(&mut left).is_pending());
         drop(left);
         answers.add_permits(1);
-        assert_eq!(asking.ask("c", question).await, 4);
-        assert_eq!(asking.under_way.lock().unwrap().len(), 1);
+        assert_eq!(single_flight.ask("c", question).await, 4);
+        assert_eq!(single_flight.under_way.lock().unwrap().len(), 1);
     }
 }

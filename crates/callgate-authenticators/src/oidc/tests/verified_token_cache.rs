@@ -12,7 +12,7 @@ async fn a_remembered_token_is_judged_again_each_time() {
     let oidc = bench.build("a", "audience = \"nats\"");
     let token = EC.token(&claims(json!({})));
     assert_eq!(word(&oidc.identify(&token, at(0)).await), "ok");
-    assert_eq!(oidc.signatures.remembered.len(), 1);
+    assert_eq!(oidc.verifier.cache.len(), 1);
     let first = oidc.identify(&token, at(0)).await.unwrap();
     let again = oidc.identify(&token, at(599)).await.unwrap();
     assert_eq!((&first.user, &first.claims), (&again.user, &again.claims));
@@ -67,7 +67,7 @@ async fn only_tokens_that_are_good_in_all_are_remembered() {
     ] {
         assert_eq!(judge(&oidc, &EC.token(&claims(changes))).await, expected);
     }
-    assert_eq!(oidc.signatures.remembered.len(), 0);
+    assert_eq!(oidc.verifier.cache.len(), 0);
 }
 
 #[tokio::test]
@@ -80,10 +80,10 @@ async fn a_key_that_is_taken_back_ends_what_it_signed() {
     let successor = TestKey::new("ec", Algorithm::Es256);
     for keys in [key_set(&[&successor]), key_set(&[&RSA])] {
         fs::write(bench.folder.path().join("keys.json"), &keys).unwrap();
-        oidc.signatures.keys.preload(keys.as_bytes()).unwrap();
+        oidc.verifier.keys.preload(keys.as_bytes()).unwrap();
         assert_eq!(judge(&oidc, &token).await, "bad_token");
     }
-    assert_eq!(oidc.signatures.remembered.len(), 0);
+    assert_eq!(oidc.verifier.cache.len(), 0);
 }
 
 #[tokio::test]
@@ -106,9 +106,9 @@ async fn a_reload_keeps_the_keys_and_forgets_the_tokens() {
     let token = EC.token(&claims(json!({})));
     assert_eq!(judge(&old, &token).await, "ok");
     let new = bench.try_build("a", 2, &toml).unwrap();
-    assert!(Arc::ptr_eq(&old.signatures.keys, &new.signatures.keys));
-    assert_eq!((old.signatures.remembered.len(), new.signatures.remembered.len()), (1, 0));
+    assert!(Arc::ptr_eq(&old.verifier.keys, &new.verifier.keys));
+    assert_eq!((old.verifier.cache.len(), new.verifier.cache.len()), (1, 0));
     let other = bench.try_build("a", 3, &format!("{toml}\nalgorithms = [\"RS256\"]")).unwrap();
-    assert!(!Arc::ptr_eq(&old.signatures.keys, &other.signatures.keys));
+    assert!(!Arc::ptr_eq(&old.verifier.keys, &other.verifier.keys));
     assert_eq!(judge(&other, &token).await, "bad_token");
 }

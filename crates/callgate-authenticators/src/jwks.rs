@@ -3,8 +3,8 @@
 mod discovery;
 mod file;
 mod host;
-mod keeper;
 mod key;
+mod refresher;
 mod set;
 mod source;
 mod store;

@@ -1,15 +1,14 @@
-#![doc = include_str!("../../../../docs/kubernetes.md")]
+#![doc = include_str!("../../../docs/kubernetes.md")]
 
 mod accounts;
 mod annotations;
 mod api;
-mod asking;
+mod audience_routing;
 mod cluster;
 mod config;
-mod kept;
 mod keys;
+mod persistent;
 mod review;
-mod siblings;
 mod token;
 mod watch;
 
@@ -30,16 +29,16 @@ use crate::{
     jws::{Algorithm, RegisteredClaims, TimeRules, unverified},
     kind::{BuildContext, Kind},
     settings::Table,
-    signatures::Signatures,
+    token_verifier::TokenVerifier,
 };
 use accounts::Account;
 use api::ApiServer;
+use audience_routing::AudienceRouting;
 use cluster::{Cluster, WatchSettings};
 use config::{Settings, Verify};
-use kept::{identity_of_cluster, keys_proof};
 use keys::Issuer;
+use persistent::{identity_of_cluster, keys_proof};
 use review::Reviews;
-use siblings::Siblings;
 use token::{MAX_SUBJECT, ServiceAccountClaims, looks_like_ours};
 
 const TIMES: TimeRules = TimeRules { leeway: Duration::from_secs(30), max_lifetime: None };
@@ -50,12 +49,12 @@ pub struct Kubernetes {
     namespaces: Vec<String>,
     proof: Proof,
     cluster: Arc<Cluster>,
-    siblings: Arc<Siblings>,
+    routing: Arc<AudienceRouting>,
 }
 
 /// How a token is proven.
 enum Proof {
-    Keys { issuer: Arc<Issuer>, signatures: Signatures },
+    Keys { issuer: Arc<Issuer>, verifier: TokenVerifier },
     Review { issuer: Option<Arc<Issuer>>, reviews: Reviews },
 }
 
@@ -85,11 +84,11 @@ impl Proof {
     async fn issuer_of<'c>(&self, claims: &'c Map<String, Value>) -> Result<&'c str, Decline> {
         let found = claims.get("iss").and_then(Value::as_str);
         let known = match self {
-            Self::Keys { issuer, signatures } => match issuer.known() {
+            Self::Keys { issuer, verifier } => match issuer.known() {
                 Some(issuer) => Some(issuer),
                 // Whose it is shows only when the issuer is known; of another kind it is never ours.
                 None if !looks_like_ours(claims) => return Err(Decline::NotMine),
-                None => Some(learn(issuer, &signatures.keys).await?),
+                None => Some(learn(issuer, &verifier.keys).await?),
             },
             // Whose the others are, the API server says.
             Self::Review { .. } if !looks_like_ours(claims) => return Err(Decline::NotMine),
@@ -133,15 +132,15 @@ impl Kubernetes {
             Verify::Jwks => keys_proof(context, &settings, &api, &id, table)?,
         };
         // Made anew for each configuration: nothing of an older one is left in it.
-        let siblings: Arc<Siblings> =
-            shared.obtain(&context.services.generation.to_string(), Siblings::default);
-        siblings
-            .add(siblings::Entry::of(context, &settings, proof.issuer()))
+        let routing: Arc<AudienceRouting> =
+            shared.obtain(&context.services.generation.to_string(), AudienceRouting::default);
+        routing
+            .add(audience_routing::Entry::of(context, &settings, proof.issuer()))
             .map_err(|overlap| table.fault("audience", overlap))
             .ok()?;
         let Settings { audience, namespaces, .. } = settings;
         let name = Arc::clone(&context.name);
-        Some(Self { name, audience, namespaces, proof, cluster, siblings })
+        Some(Self { name, audience, namespaces, proof, cluster, routing })
     }
 
     /// Which service account the bearer of this token is.
@@ -159,8 +158,8 @@ impl Kubernetes {
             return Err(Decline::NotMine);
         }
         match &self.proof {
-            Proof::Keys { signatures, .. } => {
-                let signed = signatures.check(&compact).await?;
+            Proof::Keys { verifier, .. } => {
+                let signed = verifier.check(&compact).await?;
                 let account = self.judge(&registered, &claims, now)?;
                 let identity = self.admit(&account, registered.expires).await?;
                 signed.remember();
@@ -220,7 +219,7 @@ impl Kubernetes {
     fn is_for_another(&self, registered: &RegisteredClaims, issuer: &str) -> bool {
         let Some(audience) = &registered.audience else { return false };
         !registered.is_for(&self.audience)
-            && self.siblings.another_takes(&self.name, issuer, audience)
+            && self.routing.another_takes(&self.name, issuer, audience)
     }
 }
 
@@ -273,7 +272,7 @@ impl Authenticator for Kubernetes {
 
     fn readiness(&self) -> Readiness {
         let keys = match &self.proof {
-            Proof::Keys { signatures, .. } => signatures.readiness(),
+            Proof::Keys { verifier, .. } => verifier.readiness(),
             Proof::Review { .. } => Readiness::Ready,
         };
         match (keys, self.cluster.check()) {

@@ -8,16 +8,16 @@ use crate::{
     jwks::{FileSource, JsonWebKey, KeyStore, KeysUnavailable, RefreshObserver},
     jws::{Compact, claims::bad},
     kind::{BuildContext, Observer},
-    remembered::{Remembered, TokenDigest},
     settings::Table,
+    verified_token_cache::{TokenDigest, VerifiedTokenCache},
 };
 
 /// Judges the signatures of the tokens that one authenticator is shown.
-pub(crate) struct Signatures {
+pub(crate) struct TokenVerifier {
     authenticator: Arc<str>,
     pub(crate) keys: Arc<KeyStore>,
     types: Vec<String>,
-    pub(crate) remembered: Arc<Remembered>,
+    pub(crate) cache: Arc<VerifiedTokenCache>,
     observer: Arc<dyn Observer>,
 }
 
@@ -78,47 +78,47 @@ pub(crate) struct Reported;
 
 /// A token whose signature is good.
 #[must_use = "it is remembered when all the rest is good too"]
-pub(crate) struct Signed<'s> {
-    remembered: &'s Remembered,
+pub(crate) struct VerifiedToken<'s> {
+    cache: &'s VerifiedTokenCache,
     /// Nothing if it is remembered already.
     news: Option<(TokenDigest, Arc<JsonWebKey>)>,
 }
 
-impl Signatures {
+impl TokenVerifier {
     /// For tokens of one of `types`, signed by one of `keys`.
     pub(crate) fn new(context: &BuildContext, keys: Arc<KeyStore>, types: Vec<String>) -> Self {
         // Made anew for each configuration: nothing of an older one is left in it.
         let generation = context.services.generation.to_string();
-        let remembered = context
+        let cache = context
             .services
             .shared
-            .obtain(&generation, || Remembered::new(context.services.cache.tokens));
+            .obtain(&generation, || VerifiedTokenCache::new(context.services.cache.tokens));
         let authenticator = Arc::clone(&context.name);
         let observer = Arc::clone(&context.services.observer);
-        Self { authenticator, keys, types, remembered, observer }
+        Self { authenticator, keys, types, cache, observer }
     }
 
     /// Checks the signature, or recalls that it was checked.
     ///
     /// # Errors
     /// Rejected if it is not good or not of a kind that is accepted; unavailable without keys.
-    pub(crate) async fn check(&self, token: &Compact<'_>) -> Result<Signed<'_>, Decline> {
+    pub(crate) async fn check(&self, token: &Compact<'_>) -> Result<VerifiedToken<'_>, Decline> {
         let digest = TokenDigest::of(&self.authenticator, token.as_str());
         let recalled = self.recalls(&digest);
         if recalled.map_err(|error| Decline::Unavailable(error.into()))? {
             self.observer.signature_counted(&self.authenticator, true);
-            return Ok(Signed { remembered: &self.remembered, news: None });
+            return Ok(VerifiedToken { cache: &self.cache, news: None });
         }
         let key = self.verify(token).await?;
-        Ok(Signed { remembered: &self.remembered, news: Some((digest, key)) })
+        Ok(VerifiedToken { cache: &self.cache, news: Some((digest, key)) })
     }
 
     /// True if it was signed by a key that still counts.
     fn recalls(&self, token: &TokenDigest) -> Result<bool, KeysUnavailable> {
-        let Some(key) = self.remembered.find(token) else { return Ok(false) };
+        let Some(key) = self.cache.find(token) else { return Ok(false) };
         let counts = self.keys.still_has(&key)?;
         if !counts {
-            self.remembered.forget(token);
+            self.cache.forget(token);
         }
         Ok(counts)
     }
@@ -157,12 +157,12 @@ impl Signatures {
     }
 }
 
-impl Signed<'_> {
+impl VerifiedToken<'_> {
     /// Spares the token's next bearer the check. Only for a token that is good in all: others would take
     /// room.
     pub(crate) fn remember(self) {
         if let Some((token, key)) = self.news {
-            self.remembered.remember(token, key);
+            self.cache.remember(token, key);
         }
     }
 }

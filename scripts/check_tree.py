@@ -13,6 +13,8 @@ ABSENCES = [
      "without features the library is free of I/O and of any NATS client"),
     (["async-nats"], ["--package", "callgate-authenticators", "--no-default-features", "--edges", "no-dev"],
      "an authenticator never talks to NATS"),
+    (["async-nats", "rustls", "reqwest", "hyper", "mio"], ["--package", "callgate-config", "--edges", "no-dev"],
+     "reading a configuration opens no connection"),
 ]
 
 

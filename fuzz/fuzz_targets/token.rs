@@ -5,11 +5,8 @@
 use std::sync::{Arc, LazyLock};
 
 use callgate::{clock::UnixTime, keys::KeyPair};
-use callgate_authenticators::{
-    kind::{BuildContext, SharedResources},
-    service_tokens::{ServiceTokens, Settings},
-    settings::{Document, Format, Report, Sources, Table},
-};
+use callgate_config::{Document, Format, Report, Sources, Table};
+use callgate_authenticators::{kind::{BuildContext, SharedResources}, service_tokens::{ServiceTokens, Settings}};
 use callgate_fuzz::{NOW, first_line};
 use callgate_testkit::Nkey;
 use data_encoding::BASE64URL_NOPAD;

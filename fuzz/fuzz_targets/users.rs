@@ -8,10 +8,8 @@ use std::{
 };
 
 use callgate::request::{AuthRequest, Credential};
-use callgate_authenticators::{
-    kind::{BuildContext, Registry, SharedResources},
-    settings::{Document, Format, Report, Sources, Table},
-};
+use callgate_config::{Document, Format, Report, Sources, Table};
+use callgate_authenticators::{kind::{BuildContext, Registry, SharedResources}};
 use callgate_fuzz::{
     assert_printable, caught_panics_are_fine, first_line, gate::block_on, scratch::Scratch,
 };
@@ -37,7 +35,7 @@ fuzz_target!(init: caught_panics_are_fine(), |data: &[u8]| {
     let kind = Registry::builtin();
     let kind = kind.find("users").unwrap();
     let built = kind.build(&context, Table::root(&document, "users", &report, &sources));
-    let said = |list: Vec<callgate_authenticators::settings::Fault>| {
+    let said = |list: Vec<callgate_config::Fault>| {
         list.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_printable(&said(report.faults()));

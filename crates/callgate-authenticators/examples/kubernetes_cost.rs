@@ -32,8 +32,8 @@ use callgate_authenticators::{
     kind::{BuildContext, Kind, SharedResources},
     kubernetes::{Kubernetes, KubernetesKind},
     oidc::Oidc,
-    settings::{Document, Format, Report, Sources, Table},
 };
+use callgate_config::{Document, Format, Report, Sources, Table};
 use callgate_testkit::{
     cpu::thread_time,
     kube::{ADMIN, KubeCluster},

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use callgate::{authn::Authenticator, policy::settings::RoleSettings};
 
-use crate::settings::Table;
+use callgate_config::Table;
 
 mod context;
 mod registry;

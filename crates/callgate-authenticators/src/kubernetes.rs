@@ -28,12 +28,12 @@ use crate::{
     jwks::KeyStore,
     jws::{Algorithm, RegisteredClaims, TimeRules, unverified},
     kind::{BuildContext, Kind},
-    settings::Table,
     token_verifier::TokenVerifier,
 };
 use accounts::Account;
 use api::ApiServer;
 use audience_routing::AudienceRouting;
+use callgate_config::Table;
 use cluster::{Cluster, WatchSettings};
 use config::{Settings, Verify};
 use keys::Issuer;

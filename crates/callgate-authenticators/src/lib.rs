@@ -1,9 +1,8 @@
 //! The authenticators of Callgate: who is the client of this NATS connection?
 //!
 //! Each kind is one folder and one line in [`kind::Registry::builtin`]. A kind reads its own table
-//! of the configuration through [`settings`], which reports every fault at once.
+//! of the configuration through [`callgate_config`], which reports every error at once.
 
-pub mod file_watch;
 #[cfg(all(feature = "fuzzing", feature = "kubernetes"))]
 pub mod fuzzing;
 pub mod http_client;
@@ -17,7 +16,6 @@ mod network;
 pub mod oidc;
 pub mod passwords;
 pub mod service_tokens;
-pub mod settings;
 mod token_verifier;
 pub mod users;
 mod verified_token_cache;

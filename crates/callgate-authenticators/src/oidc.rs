@@ -24,10 +24,10 @@ use crate::{
     jwks::{DiscoverySource, FileSource, KeySource, KeyStore, Timing, UrlSource},
     jws::{RegisteredClaims, claims::bad, unverified},
     kind::{BuildContext, Kind},
-    settings::Table,
     token_verifier::{Reported, TokenVerifier, read_key_file, refreshes, take_key_file},
 };
 use audience_routing::AudienceRouting;
+use callgate_config::Table;
 
 /// Bearer tokens of one issuer.
 pub struct Oidc {

@@ -20,8 +20,8 @@ use serde_json::Value;
 use crate::{
     jws::{Compact, RegisteredClaims, TimeRules, claims::bad},
     kind::{BuildContext, Kind},
-    settings::Table,
 };
+use callgate_config::Table;
 
 /// Clocks of services may differ by this, for `iat` and `nbf` only.
 const LEEWAY: Duration = Duration::from_secs(30);

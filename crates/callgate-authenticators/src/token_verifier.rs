@@ -8,9 +8,9 @@ use crate::{
     jwks::{FileSource, JsonWebKey, KeyStore, KeysUnavailable, RefreshObserver},
     jws::{Compact, claims::bad},
     kind::{BuildContext, Observer},
-    settings::Table,
     verified_token_cache::{TokenDigest, VerifiedTokenCache},
 };
+use callgate_config::Table;
 
 /// Judges the signatures of the tokens that one authenticator is shown.
 pub(crate) struct TokenVerifier {

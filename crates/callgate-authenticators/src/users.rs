@@ -18,10 +18,12 @@ use callgate::{
 use futures_util::future::BoxFuture;
 
 use crate::{
-    file_watch::{FileWatch, INTERVAL, Stamp},
     kind::{BuildContext, Kind},
     passwords::{Attempt, Enrolment, Scratch, VerifiedKey},
-    settings::Table,
+};
+use callgate_config::{
+    Table,
+    file_watch::{FileWatch, Fingerprint, INTERVAL},
 };
 
 mod entry;
@@ -60,7 +62,7 @@ struct Settings {
     path: PathBuf,
     shown_path: String,
     fall_through: bool,
-    stamp: Stamp,
+    fingerprint: Fingerprint,
     users: UserTable,
 }
 
@@ -83,9 +85,9 @@ impl Settings {
         let good = table.finish();
         let shown_path = shown_path?;
         let path = context.services.sources.resolve(&shown_path);
-        let stamp = Stamp::of(&path);
+        let fingerprint = Fingerprint::of(&path);
         let users = UserTable::load(&path, &shown_path, &key, context, report)?;
-        good.then_some(Self { path, shown_path, fall_through, stamp, users })
+        good.then_some(Self { path, shown_path, fall_through, fingerprint, users })
     }
 }
 
@@ -108,7 +110,7 @@ struct Inner {
 
 impl UsersFile {
     fn start(context: BuildContext, settings: Settings) -> Self {
-        let Settings { path, shown_path, fall_through, stamp, users } = settings;
+        let Settings { path, shown_path, fall_through, fingerprint, users } = settings;
         let costs = context.services.shared.password_costs().enrol();
         put_in_force(&context, &costs, &users);
         reload::tell_unrestricted(&context.name, &users);
@@ -117,7 +119,7 @@ impl UsersFile {
         let inner = Arc::new(Inner { context, path, shown_path, fall_through, users, costs });
         let watch = background.then(|| {
             let inner = Arc::clone(&inner);
-            FileWatch::start(watched, stamp, INTERVAL, move || inner.reload())
+            FileWatch::start(watched, fingerprint, INTERVAL, move || inner.reload())
         });
         let watch = watch.transpose().unwrap_or_else(|error| {
             tracing::error!(%error, "cannot watch the users file: changes need a restart");

@@ -15,8 +15,8 @@ use callgate::{
 use callgate_authenticators::{
     kind::{BuildContext, Registry, SharedResources},
     service_tokens::mint_service_token,
-    settings::{Document, Format, Report, Sources, Table},
 };
+use callgate_config::{Document, Format, Report, Sources, Table};
 use callgate_testkit::conformance::{self, Candidate};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};

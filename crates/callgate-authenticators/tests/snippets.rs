@@ -11,8 +11,8 @@ use callgate::{
 use callgate_authenticators::{
     kind::{BuildContext, SharedResources},
     service_tokens::{ServiceTokens, Settings},
-    settings::{Document, Format, Report, Sources, Table},
 };
+use callgate_config::{Document, Format, Report, Sources, Table};
 
 const PAGE: &str = include_str!("../../../docs/service-tokens.md");
 

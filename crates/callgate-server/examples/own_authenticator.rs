@@ -23,10 +23,8 @@ use callgate::{
     request::{AuthRequest, Credential},
     secret::Secret,
 };
-use callgate_authenticators::{
-    kind::{BuildContext, Kind, Registry},
-    settings::Table,
-};
+use callgate_authenticators::kind::{BuildContext, Kind, Registry};
+use callgate_config::Table;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 
 fn main() -> ExitCode {

@@ -12,10 +12,8 @@ use callgate::{
     authn::{Authenticator, Decline, Identity},
     request::{AuthRequest, Credential},
 };
-use callgate_authenticators::{
-    kind::{BuildContext, Kind, Registry},
-    settings::Table,
-};
+use callgate_authenticators::kind::{BuildContext, Kind, Registry};
+use callgate_config::Table;
 use futures_util::future::BoxFuture;
 
 fn main() -> ExitCode {

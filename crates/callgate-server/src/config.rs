@@ -2,14 +2,14 @@
 //!
 //! All faults are reported at once. Nothing is connected to.
 
-mod firsts;
 mod flags;
 mod issuer;
+mod key_hints;
 mod login;
-mod places;
 mod policy;
 mod rest;
 mod roles;
+mod shadowing;
 mod tls;
 
 use std::{
@@ -17,7 +17,6 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use callgate::{
@@ -25,24 +24,21 @@ use callgate::{
     authn::{Chain, Link},
     policy::{Policy, settings::PolicySettings},
 };
-use callgate_authenticators::{
-    file_watch::Stamp,
-    kind::{
-        BuildContext, CacheSettings, ChainPosition, Observer, PolicyView, Registry, Services,
-        SharedResources,
-    },
-    settings::{
-        Document, DocumentError, Report, SourceError, Sources, Table,
-        permissions::refuse_bare_limits,
-    },
+use callgate_authenticators::kind::{
+    BuildContext, CacheSettings, ChainPosition, Observer, PolicyView, Registry, Services,
+    SharedResources,
+};
+use callgate_config::{
+    Document, DocumentError, Report, SourceError, Sources, Table, file_watch::Fingerprint,
+    permissions::refuse_bare_limits,
 };
 use ipnet::IpNet;
 
-use firsts::{Firsts, Place};
 pub(crate) use flags::{Flag, Overrides};
 pub(crate) use issuer::IssuerSettings;
 use policy::{AuthenticatorEntry, Make};
 pub(crate) use rest::LogSettings;
+use shadowing::{Position, Shadowing};
 
 use crate::nats::NatsSettings;
 
@@ -68,14 +64,14 @@ pub(crate) struct Loaded {
     pub(crate) report: Report,
     /// Every file that was read, and how it looked before; but not what authenticators watch
     /// themselves.
-    pub(crate) files: Vec<(PathBuf, Stamp)>,
+    pub(crate) files: Vec<(PathBuf, Fingerprint)>,
     /// What the flags and variables replaced in the file.
     pub(crate) overridden: Vec<String>,
 }
 
 /// What a configuration is built into.
 #[derive(Debug, Clone)]
-pub(crate) struct Surroundings {
+pub(crate) struct BuildEnv {
     pub(crate) registry: Registry,
     /// What the configuration before this one leaves.
     pub(crate) shared: Option<Arc<SharedResources>>,
@@ -87,7 +83,7 @@ pub(crate) struct Surroundings {
 }
 
 #[cfg(any(test, feature = "fuzzing"))]
-impl Surroundings {
+impl BuildEnv {
     /// Those of a configuration that is only looked at.
     pub(crate) fn aside() -> Self {
         Self {
@@ -109,8 +105,8 @@ pub(crate) struct Admission {
 }
 
 /// Reads the configuration of `overrides.config`, or without one of the flags alone.
-pub(crate) fn load(overrides: &Overrides, surroundings: &Surroundings) -> Loaded {
-    let report = Report::with_places(places::PLACES);
+pub(crate) fn load(overrides: &Overrides, env: &BuildEnv) -> Loaded {
+    let report = Report::with_key_hints(key_hints::KEY_HINTS);
     let base = overrides.config.as_deref().and_then(Path::parent);
     let base = base.filter(|base| !base.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let sources = Sources::new(base);
@@ -126,7 +122,7 @@ pub(crate) fn load(overrides: &Overrides, surroundings: &Surroundings) -> Loaded
     let mut overridden = Vec::new();
     let config = document.and_then(|document| {
         let root = Table::root(&document, "", &report, &sources);
-        read(root, overrides, surroundings, &sources, &mut overridden)
+        read(root, overrides, env, &sources, &mut overridden)
     });
     let config = config.filter(|_| report.is_faultless());
     Loaded { config, report, files: sources.files_read(), overridden }
@@ -189,7 +185,7 @@ pub(crate) fn log_settings(overrides: &Overrides) -> LogSettings {
 fn read(
     mut root: Table<'_>,
     overrides: &Overrides,
-    surroundings: &Surroundings,
+    env: &BuildEnv,
     sources: &Sources,
     overridden: &mut Vec<String>,
 ) -> Option<Config> {
@@ -202,7 +198,7 @@ fn read(
     let log = rest::log(&mut root);
     let session = rest::session(&mut root);
     let roles = roles::read(&mut root);
-    let entries = policy::authenticators(&mut root, &surroundings.registry);
+    let entries = policy::authenticators(&mut root, &env.registry);
     let bindings = policy::bindings(&mut root, entries.len());
     refuse_bare_limits(&mut root);
     let report = root.report();
@@ -217,14 +213,14 @@ fn read(
     };
     let roles = Arc::new(settings.roles.keys().cloned().collect());
     let policy = policy::build(settings, report);
-    let shared = surroundings
+    let shared = env
         .shared
         .clone()
         .unwrap_or_else(|| Arc::new(SharedResources::new(admission.password_workers)));
     let builder = ChainBuilder {
         // What is unusable anyway starts nothing; it is built only to find all that is wrong.
-        background: surroundings.background && report.is_faultless(),
-        surroundings,
+        background: env.background && report.is_faultless(),
+        env,
         sources,
         known: Known { roles, policy: policy.clone() },
         shared: &shared,
@@ -272,7 +268,7 @@ impl Known {
 
 struct ChainBuilder<'a> {
     background: bool,
-    surroundings: &'a Surroundings,
+    env: &'a BuildEnv,
     sources: &'a Sources,
     known: Known,
     shared: &'a Arc<SharedResources>,
@@ -291,7 +287,7 @@ impl ChainBuilder<'_> {
         let passwords: Vec<bool> = entries.iter().map(takes_passwords).collect();
         let token_keys = makes().flat_map(|make| make.kind.token_keys(&make.raw)).collect();
         let token_keys: Arc<BTreeSet<String>> = Arc::new(token_keys);
-        let (mut links, mut firsts) = (Vec::new(), Firsts::default());
+        let (mut links, mut shadowing) = (Vec::new(), Shadowing::default());
         let mut complete = true;
         let mut passwords_stop_at = None;
         for (index, AuthenticatorEntry { policy, make }) in entries.into_iter().enumerate() {
@@ -317,12 +313,12 @@ impl ChainBuilder<'_> {
                 passwords_stop_at.get_or_insert_with(|| Arc::clone(&context.name));
             }
             let (report, path) = (table.report(), table.path().to_owned());
-            let place = Place { path, name: policy.name.clone(), kind: kind.name() };
-            firsts.keys(kind.token_keys(&raw), &place, report);
+            let position = Position { path, name: policy.name.clone(), kind: kind.name() };
+            shadowing.keys(kind.token_keys(&raw), &position, report);
             match kind.build(&context, table) {
                 Some(authenticator) => {
                     if let Some(issuer) = authenticator.issuer() {
-                        firsts.issuer(issuer, &place, report);
+                        shadowing.issuer(issuer, &position, report);
                     }
                     links.push(Link { name: policy.name.into(), authenticator, timeout, required });
                 }
@@ -338,9 +334,9 @@ impl ChainBuilder<'_> {
             shared: Arc::clone(self.shared),
             cache: self.cache,
             trusted_proxies: Arc::clone(&self.trusted_proxies),
-            generation: self.surroundings.generation,
+            generation: self.env.generation,
             background: self.background,
-            observer: Arc::clone(&self.surroundings.observer),
+            observer: Arc::clone(&self.env.observer),
         }
     }
 }

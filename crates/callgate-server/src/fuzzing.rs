@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use callgate_authenticators::settings::Fault;
+use callgate_config::Fault;
 
-use crate::config::{self, Overrides, Surroundings};
+use crate::config::{self, BuildEnv, Overrides};
 
 /// What `callgate check` finds in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub struct Checked {
 /// Loads a configuration file as `callgate check --config` does.
 pub fn check(path: &Path) -> Checked {
     let overrides = Overrides { config: Some(path.to_owned()), ..Overrides::default() };
-    let surroundings = Surroundings::aside();
-    let loaded = config::load(&overrides, &surroundings);
+    let env = BuildEnv::aside();
+    let loaded = config::load(&overrides, &env);
     let texts = |list: Vec<Fault>| list.iter().map(ToString::to_string).collect();
     Checked {
         usable: loaded.config.is_some(),

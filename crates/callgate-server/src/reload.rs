@@ -3,23 +3,23 @@
 use std::{path::PathBuf, sync::Arc};
 
 use callgate::authn::Chain;
-use callgate_authenticators::file_watch::Stamp;
+use callgate_config::file_watch::Fingerprint;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::{
     assemble::{Assembled, Observers, assemble},
-    config::{self, Admission, Config, Loaded, LogSettings, Overrides, Surroundings},
+    config::{self, Admission, BuildEnv, Config, Loaded, LogSettings, Overrides},
     nats::NatsSettings,
-    watch::FileWatch,
+    watch::FileSetWatch,
 };
 
 /// Reads the configuration again on demand, and when one of its files changed.
 #[derive(Debug)]
 pub(crate) struct Reloader {
     overrides: Overrides,
-    surroundings: Surroundings,
-    watch: FileWatch,
+    env: BuildEnv,
+    watch: FileSetWatch,
     reading: Option<JoinHandle<Loaded>>,
     waiting: Option<Waiting>,
     wanted: bool,
@@ -72,16 +72,15 @@ impl Reloader {
     pub(crate) fn new(
         config: &Config,
         overrides: Overrides,
-        surroundings: Surroundings,
-        files: Vec<(PathBuf, Stamp)>,
+        env: BuildEnv,
+        files: Vec<(PathBuf, Fingerprint)>,
         observers: &Arc<Observers>,
     ) -> Self {
-        let surroundings =
-            Surroundings { shared: Some(Arc::clone(&config.shared)), ..surroundings };
+        let env = BuildEnv { shared: Some(Arc::clone(&config.shared)), ..env };
         Self {
             overrides,
-            surroundings,
-            watch: FileWatch::new(files),
+            env,
+            watch: FileSetWatch::new(files),
             reading: None,
             waiting: None,
             wanted: false,
@@ -108,12 +107,12 @@ impl Reloader {
     pub(crate) async fn take_ready(&mut self) -> Option<Assembled> {
         if self.wanted && self.reading.is_none() {
             self.wanted = false;
-            self.surroundings.generation += 1;
-            let (overrides, surroundings) = (self.overrides.clone(), self.surroundings.clone());
+            self.env.generation += 1;
+            let (overrides, env) = (self.overrides.clone(), self.env.clone());
             // Files are read and keys are parsed: not on the event loop. Authenticators start
             // their background work on this runtime.
             self.reading =
-                Some(tokio::task::spawn_blocking(move || config::load(&overrides, &surroundings)));
+                Some(tokio::task::spawn_blocking(move || config::load(&overrides, &env)));
         }
         if let Some(reading) = self.reading.take_if(|reading| reading.is_finished()) {
             self.consider(reading.await);
@@ -129,7 +128,7 @@ impl Reloader {
             self.observers.metrics.reloaded(false);
             return;
         };
-        self.watch = FileWatch::new(loaded.files);
+        self.watch = FileSetWatch::new(loaded.files);
         let Some(config) = loaded.config else {
             for fault in loaded.report.faults() {
                 error!(fault = %fault, "a fault in the new configuration");

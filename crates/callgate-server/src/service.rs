@@ -11,7 +11,7 @@ use callgate::{
         OwnAccount, Responder, ResponderOptions, ServeError, own_account as ask_who_we_are,
     },
 };
-use callgate_authenticators::file_watch::Stamp;
+use callgate_config::file_watch::Fingerprint;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 use crate::{
     admin::{self, Admin},
     assemble::{Assembled, Observers, PublicKeys, assemble},
-    config::{Config, Overrides, Surroundings},
+    config::{BuildEnv, Config, Overrides},
     health::Health,
     nats::{self, Link, NatsSettings},
     neighbours::Neighbours,
@@ -61,9 +61,9 @@ pub(crate) enum StartError {
 pub(crate) async fn run(
     config: Config,
     overrides: Overrides,
-    surroundings: Surroundings,
+    env: BuildEnv,
     observers: Arc<Observers>,
-    files: Vec<(PathBuf, Stamp)>,
+    files: Vec<(PathBuf, Fingerprint)>,
 ) -> Result<(), StartError> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -82,7 +82,7 @@ pub(crate) async fn run(
         }));
         info!(address, "serving /livez, /readyz and /metrics");
     }
-    let mut reloader = Reloader::new(&config, overrides, surroundings, files, &observers);
+    let mut reloader = Reloader::new(&config, overrides, env, files, &observers);
     let max_in_flight = config.admission.max_in_flight;
     let Assembled { builder, chain, nats: settings, keys } = assemble(config, Some(&observers));
     announce(&keys);

@@ -5,20 +5,20 @@
 
 use std::path::PathBuf;
 
-use callgate_authenticators::file_watch::Stamp;
+use callgate_config::file_watch::Fingerprint;
 
 /// A set of files, and how they looked.
 #[derive(Debug, Default)]
-pub(crate) struct FileWatch {
-    seen: Vec<(PathBuf, Stamp)>,
+pub(crate) struct FileSetWatch {
+    seen: Vec<(PathBuf, Fingerprint)>,
     /// A change that was seen once; it counts when nothing more changes until the next look, so
     /// that a file is not read while somebody writes it.
     unsettled: bool,
 }
 
-impl FileWatch {
+impl FileSetWatch {
     /// With how each file looked before it was read: what changed since then is a change.
-    pub(crate) fn new(read: Vec<(PathBuf, Stamp)>) -> Self {
+    pub(crate) fn new(read: Vec<(PathBuf, Fingerprint)>) -> Self {
         Self { seen: read, unsettled: false }
     }
 
@@ -26,7 +26,7 @@ impl FileWatch {
     pub(crate) fn changed(&mut self) -> bool {
         let mut moved = false;
         for (path, seen) in &mut self.seen {
-            let now = Stamp::of(path);
+            let now = Fingerprint::of(path);
             moved |= now != *seen;
             *seen = now;
         }
@@ -47,7 +47,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         fs::write(&path, "1").unwrap();
-        let mut watch = FileWatch::new(vec![(path.clone(), Stamp::of(&path))]);
+        let mut watch = FileSetWatch::new(vec![(path.clone(), Fingerprint::of(&path))]);
         assert!(!watch.changed());
         fs::write(&path, "22").unwrap();
         assert!(!watch.changed());
@@ -65,9 +65,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         fs::write(&path, "1").unwrap();
-        let read = vec![(path.clone(), Stamp::of(&path))];
+        let read = vec![(path.clone(), Fingerprint::of(&path))];
         fs::write(&path, "22").unwrap();
-        let mut watch = FileWatch::new(read);
+        let mut watch = FileSetWatch::new(read);
         assert!(!watch.changed());
         assert!(watch.changed());
     }

@@ -5,7 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use futures_util::future::BoxFuture;
 
 use super::source::{BoxSourceError, Fetched, KeySource};
-use crate::{http_client::MAX_BODY, settings::may_hang};
+use crate::http_client::MAX_BODY;
+use callgate_config::may_hang;
 
 /// How often the file is read. It is small, and reading it whole notices every way of replacing it:
 /// in place, by renaming, and by the symlink swaps of mounted secrets.

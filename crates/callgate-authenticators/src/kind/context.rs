@@ -6,7 +6,7 @@ use callgate::authn::Proposal;
 use ipnet::IpNet;
 
 use super::{NoObserver, Observer, SharedResources};
-use crate::settings::{Item, Sources, Table, suggestion};
+use callgate_config::{Item, Sources, Table, suggestion};
 
 /// What building an authenticator may depend on, besides its own table.
 ///

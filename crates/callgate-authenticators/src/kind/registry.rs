@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Kind;
-use crate::settings::{Table, nearest};
+use callgate_config::{Table, nearest};
 
 /// The kinds that a configuration may name.
 #[derive(Debug, Clone, Default)]

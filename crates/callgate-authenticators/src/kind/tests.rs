@@ -1,5 +1,5 @@
 use super::*;
-use crate::settings::{Document, Format, Report, Sources};
+use callgate_config::{Document, Format, Report, Sources};
 
 #[derive(Debug)]
 struct Named(&'static str);

@@ -9,7 +9,7 @@ use kube::{
 };
 use tokio::{sync::OnceCell, time::timeout};
 
-use crate::settings::Sources;
+use callgate_config::Sources;
 
 /// How long one answer may take. Watches have limits of their own.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);

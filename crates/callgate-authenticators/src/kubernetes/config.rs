@@ -8,7 +8,8 @@ use callgate::{
 };
 
 use super::api::Access;
-use crate::{http_client::HttpUrl, settings::Table};
+use crate::http_client::HttpUrl;
+use callgate_config::Table;
 
 const DEFAULT_PREFIX: &str = "nats.io/";
 

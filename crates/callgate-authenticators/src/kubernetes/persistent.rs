@@ -14,9 +14,9 @@ use crate::{
     jwks::{FileSource, KeySource, KeyStore, Timing, UrlSource},
     jws::Algorithm,
     kind::BuildContext,
-    settings::Table,
     token_verifier::{TokenVerifier, read_key_file, refreshes, take_key_file},
 };
+use callgate_config::Table;
 
 /// The keys of the issuer. They outlive a reload that leaves their settings as they are.
 pub(super) fn keys_proof(

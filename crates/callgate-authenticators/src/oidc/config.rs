@@ -9,8 +9,8 @@ use crate::{
     http_client::HttpUrl,
     jwks::{Discovery, KeyHost},
     jws::{Algorithm, TimeRules},
-    settings::{Item, Table},
 };
+use callgate_config::{Item, Table};
 
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 const LONGEST_LEEWAY: Duration = Duration::from_secs(300);

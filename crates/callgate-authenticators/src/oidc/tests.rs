@@ -13,10 +13,10 @@ use super::*;
 use crate::{
     jws::Algorithm,
     kind::{Observer, SharedResources},
-    settings::{Document, Format, Report, Sources},
     test_issuer::{TestKey, key_set},
     test_server::{Reply, TestServer},
 };
+use callgate_config::{Document, Format, Report, Sources};
 
 mod settings;
 mod verified_token_cache;

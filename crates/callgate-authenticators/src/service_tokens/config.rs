@@ -12,10 +12,8 @@ use callgate::{
     subject::is_invisible,
 };
 
-use crate::{
-    kind::BuildContext,
-    settings::{Item, Table, permissions},
-};
+use crate::kind::BuildContext;
+use callgate_config::{Item, Table, permissions};
 
 /// `max_token_lifetime`, where nothing else is written.
 pub const DEFAULT_MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);

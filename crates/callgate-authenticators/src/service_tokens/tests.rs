@@ -8,10 +8,8 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 
 use super::*;
-use crate::{
-    kind::SharedResources,
-    settings::{Document, Format, Report, Sources},
-};
+use crate::kind::SharedResources;
+use callgate_config::{Document, Format, Report, Sources};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -31,7 +29,7 @@ fn try_build(toml: &str) -> (Option<ServiceTokens>, Vec<String>, Vec<String>) {
     context.policy.roles = Arc::new(BTreeSet::from(["worker".to_owned()]));
     context.policy.knows_account = Arc::new(|name| name == "APP");
     let settings = Settings::read(&context, Table::root(&document, "", &report, &sources));
-    let text = |list: Vec<crate::settings::Fault>| list.iter().map(ToString::to_string).collect();
+    let text = |list: Vec<callgate_config::Fault>| list.iter().map(ToString::to_string).collect();
     (settings.map(ServiceTokens::new), text(report.faults()), text(report.warnings()))
 }
 

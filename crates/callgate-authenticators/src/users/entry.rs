@@ -10,11 +10,8 @@ use callgate::{
 };
 use zeroize::Zeroizing;
 
-use crate::{
-    kind::BuildContext,
-    passwords::StoredPassword,
-    settings::{Item, Table, permissions},
-};
+use crate::{kind::BuildContext, passwords::StoredPassword};
+use callgate_config::{Item, Table, permissions};
 
 /// A user, without the credentials by which it is found.
 #[derive(Debug)]
@@ -59,7 +56,7 @@ impl Parsed {
         }
         let disabled = table.boolean("disabled").unwrap_or(false);
         let expires = expires(&mut table);
-        let look = table.look();
+        let look = table.fingerprint();
         table.finish();
         let entry = Entry { user: user.to_owned(), password, disabled, expires, proposal, look };
         Self { entry, token, nkey }

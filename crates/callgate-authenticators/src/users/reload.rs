@@ -8,7 +8,7 @@ use super::{
     put_in_force,
     table::UserTable,
 };
-use crate::settings::Report;
+use callgate_config::Report;
 
 /// How many names a line of the log shows.
 const SHOWN: usize = 10;

@@ -20,8 +20,8 @@ use super::{
 use crate::{
     kind::BuildContext,
     passwords::{StoredPassword, digest},
-    settings::{Document, DocumentError, Format, Report, Sources, Table},
 };
+use callgate_config::{Document, DocumentError, Format, Report, Sources, Table};
 
 /// Counts tables, so that what was verified against one never serves another.
 static VERSIONS: AtomicU64 = AtomicU64::new(0);

@@ -12,10 +12,8 @@ use callgate::{
 };
 
 use super::*;
-use crate::{
-    kind::{CacheSettings, Observer, SharedResources},
-    settings::{Document, Format, Report, Sources},
-};
+use crate::kind::{CacheSettings, Observer, SharedResources};
+use callgate_config::{Document, Format, Report, Sources};
 
 /// The file of nats-by-example, `examples/auth/callout`.
 const NATS_BY_EXAMPLE: &str = r#"{
@@ -71,7 +69,7 @@ fn build_from(toml: &str, context: &BuildContext) -> (Option<UsersFile>, Vec<Str
     let table = Table::root(&document, "authenticators[0].users", &report, &sources);
     let built =
         Settings::read(context, table).map(|settings| UsersFile::start(context.clone(), settings));
-    let texts = |list: Vec<crate::settings::Fault>| list.iter().map(ToString::to_string).collect();
+    let texts = |list: Vec<callgate_config::Fault>| list.iter().map(ToString::to_string).collect();
     (built, texts(report.faults()), texts(report.warnings()))
 }
 

@@ -8,10 +8,8 @@ use super::{
     entry::{Entry, first_names},
     table::UserTable,
 };
-use crate::{
-    kind::BuildContext,
-    settings::{Report, Sources},
-};
+use crate::kind::BuildContext;
+use callgate_config::{Report, Sources};
 
 /// How many users a warning names.
 const NAMES: usize = 5;

@@ -23,10 +23,8 @@ use callgate::{
     record::Reason,
     request::{AuthRequest, Credential},
 };
-use callgate_authenticators::{
-    kind::{BuildContext, Observer, Registry, SharedResources},
-    settings::{Document, Format, Report, Sources, Table},
-};
+use callgate_authenticators::kind::{BuildContext, Observer, Registry, SharedResources};
+use callgate_config::{Document, Format, Report, Sources, Table};
 use callgate_testkit::{
     conformance::Candidate,
     eventually,

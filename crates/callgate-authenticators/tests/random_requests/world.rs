@@ -17,10 +17,8 @@ use callgate::{
     request::{AuthRequest, Credential},
     secret::Secret,
 };
-use callgate_authenticators::{
-    kind::{BuildContext, Registry, SharedResources},
-    settings::{Document, Format, Report, Sources, Table},
-};
+use callgate_authenticators::kind::{BuildContext, Registry, SharedResources};
+use callgate_config::{Document, Format, Report, Sources, Table};
 use callgate_testkit::{CurveKey as TestCurve, Nkey};
 use futures_util::future::BoxFuture;
 use tempfile::TempDir;

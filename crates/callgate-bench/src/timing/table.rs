@@ -13,10 +13,8 @@ use callgate::{
     secret::Secret,
     simulation::ClientCredentials,
 };
-use callgate_authenticators::{
-    kind::{BuildContext, Registry, SharedResources},
-    settings::{Document, Format, Report, Sources, Table},
-};
+use callgate_authenticators::kind::{BuildContext, Registry, SharedResources};
+use callgate_config::{Document, Format, Report, Sources, Table};
 use data_encoding::BASE64_NOPAD;
 use serde_json::json;
 

@@ -13,10 +13,8 @@ use callgate::{
     authn::{Authenticator, Decline, Identity},
     request::{AuthRequest, Credential},
 };
-use callgate_authenticators::{
-    kind::{BuildContext, Kind, Registry},
-    settings::Table,
-};
+use callgate_authenticators::kind::{BuildContext, Kind, Registry};
+use callgate_config::Table;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 
 fn main() -> ExitCode {

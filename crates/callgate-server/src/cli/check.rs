@@ -5,7 +5,7 @@ use callgate_authenticators::kind::Registry;
 use super::{
     GOOD, UNUSABLE,
     output::{findings, say, unusable},
-    source::{Source, surroundings},
+    source::{Source, build_env},
 };
 use crate::config;
 
@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args, registry: Registry) -> u8 {
         Ok(overrides) => overrides,
         Err(error) => return unusable(error),
     };
-    let loaded = config::load(&overrides, &surroundings(registry, false));
+    let loaded = config::load(&overrides, &build_env(registry, false));
     let (faults, warnings) = (loaded.report.faults(), loaded.report.warnings());
     let code = if loaded.config.is_some() { GOOD } else { UNUSABLE };
     if args.json {

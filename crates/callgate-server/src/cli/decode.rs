@@ -3,7 +3,7 @@
 mod checks;
 
 use callgate::keys::{CurveKey, CurvePublicKey};
-use callgate_authenticators::settings::Sources;
+use callgate_config::Sources;
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 

@@ -17,16 +17,14 @@ use callgate::{
     secret::Secret,
     simulation::{ClientCredentials, RequestDraft, SimulatedRequest},
 };
-use callgate_authenticators::{
-    kind::Registry,
-    settings::{FlagSecret, Report, Sources},
-};
+use callgate_authenticators::kind::Registry;
+use callgate_config::{FlagSecret, Report, Sources};
 
 use self::can::Question;
 use super::{
     GOOD, REFUSED, UNUSABLE,
     output::{complain, findings, read_stdin, say, unusable},
-    source::{Source, surroundings},
+    source::{Source, build_env},
 };
 use crate::{
     assemble::{Assembled, PublicKeys, assemble},
@@ -90,7 +88,7 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
     };
     let code = runtime.block_on(async {
         // In the background, so that keys are fetched as the service would fetch them.
-        let loaded = config::load(&overrides, &surroundings(registry, true));
+        let loaded = config::load(&overrides, &build_env(registry, true));
         let Some(config) = loaded.config else {
             tell_faults(&args, &loaded.report);
             return UNUSABLE;

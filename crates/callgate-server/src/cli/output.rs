@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use callgate_authenticators::settings::{Fault, Report};
+use callgate_config::{Fault, Report};
 use serde_json::{Value, json};
 
 /// Prints a line to standard output. A reader that went away is no failure of ours.

@@ -8,11 +8,11 @@ use tracing::{info, warn};
 use super::{
     GOOD,
     output::{complain, unusable},
-    source::{Source, surroundings},
+    source::{Source, build_env},
 };
 use crate::{
     assemble::Observers,
-    config::{self, Loaded, Surroundings},
+    config::{self, BuildEnv, Loaded},
     service,
     telemetry::{flush_log, start_logging},
 };
@@ -51,13 +51,11 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
     };
     let outcome = runtime.block_on(async move {
         let observers = Arc::new(Observers::default());
-        let surroundings = Surroundings {
-            observer: Arc::clone(&observers.metrics) as _,
-            ..surroundings(registry, true)
-        };
+        let env =
+            BuildEnv { observer: Arc::clone(&observers.metrics) as _, ..build_env(registry, true) };
         let log = config::log_settings(&overrides);
         start_logging(log.format, log.level);
-        let Loaded { config, report, files, overridden } = config::load(&overrides, &surroundings);
+        let Loaded { config, report, files, overridden } = config::load(&overrides, &env);
         let Some(config) = config else {
             flush_log();
             for fault in report.faults() {
@@ -73,7 +71,7 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
         for key in overridden {
             info!(key, "a flag or variable takes the place of a key in the file");
         }
-        let run = service::run(config, overrides, surroundings, observers, files);
+        let run = service::run(config, overrides, env, observers, files);
         run.await.map_err(|error| error.to_string())
     });
     // Work that never ends must not hold the process: what is in flight was finished above.

@@ -6,7 +6,7 @@ use callgate::secret::Secret;
 use callgate_authenticators::kind::{NoObserver, Registry};
 use clap::Args;
 
-use crate::config::{Flag, Overrides, Surroundings};
+use crate::config::{BuildEnv, Flag, Overrides};
 
 /// The flags of `serve`, which `check` and `explain` take too. A secret is written `@FILE` or
 /// `env:NAME`; as plain text it works, and other users of the machine can read it.
@@ -102,12 +102,6 @@ fn secret(flag: &Option<String>, name: &str) -> Result<Option<Flag>, String> {
 }
 
 /// For commands that run once: nothing before them, nobody who watches.
-pub(super) fn surroundings(registry: Registry, background: bool) -> Surroundings {
-    Surroundings {
-        registry,
-        shared: None,
-        generation: 0,
-        background,
-        observer: Arc::new(NoObserver),
-    }
+pub(super) fn build_env(registry: Registry, background: bool) -> BuildEnv {
+    BuildEnv { registry, shared: None, generation: 0, background, observer: Arc::new(NoObserver) }
 }

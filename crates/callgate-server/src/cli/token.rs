@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use callgate::clock::UnixTime;
-use callgate_authenticators::{
-    service_tokens::{DEFAULT_MAX_TOKEN_LIFETIME, mint_service_token},
-    settings::{Sources, parse_duration},
-};
+use callgate_authenticators::service_tokens::{DEFAULT_MAX_TOKEN_LIFETIME, mint_service_token};
+use callgate_config::{Sources, parse_duration};
 use serde_json::json;
 
 use super::{

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use callgate::secret::Secret;
-use callgate_authenticators::settings::{Document, DocumentError, Format, Table};
+use callgate_config::{Document, DocumentError, Format, Table};
 use serde_json::json;
 
 /// The flags of `serve`, each also a `CALLGATE_…` variable. Secrets are as they were written:

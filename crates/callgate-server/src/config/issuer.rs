@@ -6,7 +6,7 @@ use callgate::{
     keys::{AccountKey, AccountSigner, CurveKey, KeyError, Seed},
     policy::settings::{AccountSettings, AccountsSettings},
 };
-use callgate_authenticators::settings::Table;
+use callgate_config::Table;
 
 use super::flags::{self, Overrides};
 

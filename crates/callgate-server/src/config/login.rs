@@ -7,7 +7,7 @@ use callgate::{
     keys::{KeyError, KeyKind, KeyPair, Seed},
     secret::Secret,
 };
-use callgate_authenticators::settings::Table;
+use callgate_config::Table;
 use percent_encoding::percent_decode_str;
 
 use super::flags::{self, Overrides};

@@ -9,12 +9,10 @@ use callgate::policy::{
         PolicySettings, RoleSettings,
     },
 };
-use callgate_authenticators::{
-    kind::{Kind, Registry},
-    settings::{
-        Report, Table,
-        permissions::{RawPermissions, RawRules, refuse_limits},
-    },
+use callgate_authenticators::kind::{Kind, Registry};
+use callgate_config::{
+    Report, Table,
+    permissions::{RawPermissions, RawRules, refuse_limits},
 };
 
 use super::roles;

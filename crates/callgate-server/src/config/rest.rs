@@ -7,7 +7,8 @@ use std::{
 
 use async_nats::ServerAddr;
 use callgate::{RefusalStyle, policy::settings::SessionSettings};
-use callgate_authenticators::{kind::CacheSettings, settings::Table};
+use callgate_authenticators::kind::CacheSettings;
+use callgate_config::Table;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{Admission, flags::Overrides, login, tls};

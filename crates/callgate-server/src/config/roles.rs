@@ -6,7 +6,7 @@ use callgate::policy::settings::{
     BucketAccess, BucketSettings, Inbox, RoleSettings, SideSettings, StreamAccess, StreamSettings,
     TimeWindow,
 };
-use callgate_authenticators::settings::{
+use callgate_config::{
     Table,
     permissions::{RawPermissions, RawRules, Written},
 };

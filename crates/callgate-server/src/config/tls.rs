@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use callgate_authenticators::settings::{Sources, Table};
+use callgate_config::{Sources, Table};
 use rustls::{
     RootCertStore,
     crypto::aws_lc_rs,

@@ -3,7 +3,7 @@
 //! found here, and not at the first login.
 
 use callgate::keys::{AccountKey, AccountSigner, Signer};
-use callgate_authenticators::settings::Report;
+use callgate_config::Report;
 
 use super::SigningAccount;
 

@@ -1,7 +1,7 @@
 //! Where keys belong that are easily written one table too deep, or too high.
 
 /// Each key that is in one place only, and that place in words.
-pub(super) const PLACES: &[(&str, &str)] = &[
+pub(super) const KEY_HINTS: &[(&str, &str)] = &[
     ("nats", TOP),
     ("issuer", TOP),
     ("accounts", "the top level, as [[accounts]]"),
@@ -42,19 +42,19 @@ const TOP: &str = "the top level (in TOML: above the first [table])";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Overrides, Surroundings, load};
+    use crate::config::{BuildEnv, Overrides, load};
 
     #[test]
     fn every_key_is_known_where_it_is_said_to_belong() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("callgate.toml");
         let overrides = Overrides { config: Some(path.clone()), ..Overrides::default() };
-        let surroundings = Surroundings::aside();
-        for (key, place) in PLACES {
+        let env = BuildEnv::aside();
+        for (key, place) in KEY_HINTS {
             let unknown = |table: &str| {
                 std::fs::write(&path, format!("{table}\n{key} = 7\n")).unwrap();
-                let faults = load(&overrides, &surroundings).report.faults();
-                let ours = |fault: &&callgate_authenticators::settings::Fault| {
+                let faults = load(&overrides, &env).report.faults();
+                let ours = |fault: &&callgate_config::Fault| {
                     fault.path.ends_with(key) && fault.message.contains("unknown key")
                 };
                 faults.iter().find(ours).map(ToString::to_string)

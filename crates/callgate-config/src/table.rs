@@ -20,12 +20,12 @@ use callgate::{
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use super::{
+use crate::{
     Document,
     item::{Item, describe},
-    near::suggestion,
     report::Report,
     sources::Sources,
+    suggest::suggestion,
 };
 
 /// One map. Each getter marks its key as known and reports what is wrong with its value;
@@ -45,16 +45,16 @@ pub struct Table<'a> {
 }
 
 /// Nobody can make up two tables that look alike, or find out a secret by its look.
-static LOOKS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+static FINGERPRINT_KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl<'a> Table<'a> {
     /// A number for all that stands in the table, secrets included: in this process, tables that differ have
     /// different ones.
-    pub fn look(&self) -> u64 {
-        LOOKS.hash_one(self.map)
+    pub fn fingerprint(&self) -> u64 {
+        FINGERPRINT_KEY.hash_one(self.map)
     }
 
-    pub(super) fn new(
+    pub(crate) fn new(
         path: String,
         map: &'a Map<String, Value>,
         report: &'a Report,
@@ -349,7 +349,7 @@ impl<'a> Table<'a> {
     /// Reports every key that nobody asked for. True if nothing in this table, and nothing else
     /// since it was opened, was wrong.
     pub fn finish(self) -> bool {
-        let elsewhere = self.report.places(&self.path);
+        let elsewhere = self.report.key_hints(&self.path);
         for key in self.rest() {
             let near = suggestion(key, self.known.iter().map(String::as_str), elsewhere);
             let known = self.known.iter().map(String::as_str).collect::<Vec<_>>().join(", ");

@@ -4,15 +4,15 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 
 use serde_json::{Map, Value};
 
-use super::{duration::parse_duration, report::Report, sources::Sources, table::Table};
+use crate::{duration::parse_duration, report::Report, sources::Sources, table::Table};
 
 /// A value and where it stands. Each reader returns `None` after reporting a fault.
 #[derive(Clone)]
 pub struct Item<'a> {
-    pub(super) path: String,
-    pub(super) value: &'a Value,
-    pub(super) report: &'a Report,
-    pub(super) sources: &'a Sources,
+    pub(crate) path: String,
+    pub(crate) value: &'a Value,
+    pub(crate) report: &'a Report,
+    pub(crate) sources: &'a Sources,
 }
 
 impl<'a> Item<'a> {
@@ -84,7 +84,7 @@ impl<'a> Item<'a> {
         self.parsed(self.string()?.parse())
     }
 
-    pub(super) fn parsed<T, E: Display>(&self, result: Result<T, E>) -> Option<T> {
+    pub(crate) fn parsed<T, E: Display>(&self, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.fault(error)).ok()
     }
 
@@ -141,7 +141,7 @@ impl std::fmt::Debug for Item<'_> {
 }
 
 /// What a value is. Never the value itself, which may be a secret.
-pub(super) fn describe(value: &Value) -> &'static str {
+pub(crate) fn describe(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",

@@ -3,13 +3,13 @@
 use callgate::{keys::Seed, secret::Secret};
 use serde_json::Value;
 
-use super::{
+use crate::{
     item::Item,
     sources::{SourceError, Sources},
 };
 
 /// Where a secret stands.
-enum Place {
+enum SecretRef {
     Variable(String),
     File(String),
     Plain(Secret),
@@ -18,15 +18,15 @@ enum Place {
 impl Item<'_> {
     /// A secret. Plain text in the configuration is warned about, and a file that lies open.
     pub fn secret(&self) -> Option<Secret> {
-        let secret = match self.place()? {
-            Place::Variable(name) => self.sources.secret_variable(&name),
-            Place::File(path) => {
+        let secret = match self.secret_ref()? {
+            SecretRef::Variable(name) => self.sources.secret_variable(&name),
+            SecretRef::File(path) => {
                 let path = self.sources.resolve(&path);
                 let open = [Sources::writable_by_others, Sources::readable_by_others];
                 open.iter().filter_map(|about| about(&path)).for_each(|warning| self.warn(warning));
                 self.sources.secret_file(&path)
             }
-            Place::Plain(secret) => Ok(secret),
+            SecretRef::Plain(secret) => Ok(secret),
         };
         self.parsed(secret)
     }
@@ -34,20 +34,20 @@ impl Item<'_> {
     /// A seed, written as a secret. A file that others may write is a fault, also if it is the
     /// configuration itself; one that they may read is a warning.
     pub fn seed(&self) -> Option<Seed> {
-        let found = match self.place()? {
-            Place::File(path) => self.sources.seed_file(&self.sources.resolve(&path)),
-            Place::Variable(name) => self
+        let found = match self.secret_ref()? {
+            SecretRef::File(path) => self.sources.seed_file(&self.sources.resolve(&path)),
+            SecretRef::Variable(name) => self
                 .sources
                 .secret_variable(&name)
                 .and_then(|secret| find(&secret, format!("the environment variable `{name}`"))),
-            Place::Plain(secret) => self.sources.own_seed(&secret).map(|seed| (seed, None)),
+            SecretRef::Plain(secret) => self.sources.own_seed(&secret).map(|seed| (seed, None)),
         };
         let (seed, warning) = self.parsed(found)?;
         warning.into_iter().for_each(|warning| self.warn(warning));
         Some(seed)
     }
 
-    fn place(&self) -> Option<Place> {
+    fn secret_ref(&self) -> Option<SecretRef> {
         match self.value {
             Value::String(text) if text.trim().is_empty() => self.parsed(Err(SourceError::Empty)),
             Value::String(text) => {
@@ -55,9 +55,9 @@ impl Item<'_> {
                     "a secret in the configuration itself: use { env = \"NAME\" } or \
                      { file = \"PATH\" }",
                 );
-                Some(Place::Plain(Secret::new(text.as_str())))
+                Some(SecretRef::Plain(Secret::new(text.as_str())))
             }
-            Value::Object(_) => self.referred_place(),
+            Value::Object(_) => self.referenced(),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
                 self.fault("must be { env = \"NAME\" }, { file = \"PATH\" } or a text");
                 None
@@ -65,15 +65,15 @@ impl Item<'_> {
         }
     }
 
-    fn referred_place(&self) -> Option<Place> {
+    fn referenced(&self) -> Option<SecretRef> {
         let mut table = self.table()?;
         let (variable, file) = (table.string("env"), table.string("file"));
         if !table.finish() {
             return None;
         }
         match (variable, file) {
-            (Some(name), None) => Some(Place::Variable(name)),
-            (None, Some(path)) => Some(Place::File(path)),
+            (Some(name), None) => Some(SecretRef::Variable(name)),
+            (None, Some(path)) => Some(SecretRef::File(path)),
             (Some(_), Some(_)) | (None, None) => {
                 self.fault("needs exactly one of `env` and `file`");
                 None

@@ -6,7 +6,7 @@ use callgate::{
 };
 
 use super::*;
-use crate::file_watch::Stamp;
+use crate::file_watch::Fingerprint;
 
 const SEED: &str = "SAANDLKMXL6CUS3CP52WIXBEDN6YJ545GDKC65U5JZPPV6WH6ESWUA6YAI";
 
@@ -242,7 +242,7 @@ fn files_are_found_through_links_relative_to_the_base_and_remembered() {
     assert_eq!(sources.flag_secret("@word").unwrap().secret.expose(), "hunter2");
     assert!(sources.flag_secret("@missing").is_err());
     let read = [folder.path().join("missing"), folder.path().join("word")];
-    assert_eq!(sources.files_read(), read.map(|path| (path.clone(), Stamp::of(&path))));
+    assert_eq!(sources.files_read(), read.map(|path| (path.clone(), Fingerprint::of(&path))));
 }
 
 #[test]
@@ -250,12 +250,12 @@ fn a_file_is_remembered_as_it_was_before_it_was_first_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("word");
     fs::write(&path, "one").unwrap();
-    let (sources, before) = (Sources::new(folder.path()), Stamp::of(&path));
+    let (sources, before) = (Sources::new(folder.path()), Fingerprint::of(&path));
     assert_eq!(sources.flag_secret("@word").unwrap().secret.expose(), "one");
     fs::write(&path, "another").unwrap();
     assert_eq!(sources.flag_secret("@word").unwrap().secret.expose(), "another");
     assert_eq!(sources.files_read(), [(path.clone(), before.clone())]);
-    assert_ne!(Stamp::of(&path), before);
+    assert_ne!(Fingerprint::of(&path), before);
 }
 
 #[test]

@@ -15,8 +15,8 @@ use callgate::{
 };
 use zeroize::Zeroizing;
 
-use super::mode::{Access, Reader};
-use crate::file_watch::Stamp;
+use crate::file_watch::Fingerprint;
+use crate::mode::{Access, Reader};
 
 /// The largest file that is read as configuration, in bytes.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
@@ -77,7 +77,7 @@ pub struct Sources {
     base: PathBuf,
     document: Option<PathBuf>,
     environment: Lookup,
-    read: Arc<Mutex<BTreeMap<PathBuf, Stamp>>>,
+    read: Arc<Mutex<BTreeMap<PathBuf, Fingerprint>>>,
 }
 
 /// A secret from a command-line flag or its variable.
@@ -138,9 +138,9 @@ impl Sources {
 
     /// Every file that was asked for so far, also in vain, and how each looked before it was first
     /// read: what a watcher has to look at, and compare with.
-    pub fn files_read(&self) -> Vec<(PathBuf, Stamp)> {
+    pub fn files_read(&self) -> Vec<(PathBuf, Fingerprint)> {
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.iter().map(|(path, stamp)| (path.clone(), stamp.clone())).collect()
+        read.iter().map(|(path, fingerprint)| (path.clone(), fingerprint.clone())).collect()
     }
 
     /// Reads a regular file through symbolic links, and remembers its name.
@@ -154,7 +154,7 @@ impl Sources {
 
     fn remember(&self, path: &Path) {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.entry(path.to_owned()).or_insert_with(|| Stamp::of(path));
+        read.entry(path.to_owned()).or_insert_with(|| Fingerprint::of(path));
     }
 
     /// Reads a regular file without remembering its name: for files that their reader watches himself.
@@ -334,6 +334,6 @@ fn access(path: &Path) -> Option<Access> {
 
 /// True for a pipe or a device. To be asked before it is opened: opening a pipe waits for whoever writes to
 /// it. That a folder is no file is told when it is read.
-pub(crate) fn may_hang(path: &Path) -> bool {
+pub fn may_hang(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }

@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 /// What a file's owner, group and mode say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Access {
+pub(crate) struct Access {
     mode: u32,
     owner: u32,
     group: u32,
@@ -12,20 +12,20 @@ pub(super) struct Access {
 
 /// Who reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     user: u32,
     groups: Vec<u32>,
 }
 
 impl Access {
     /// True if anybody but its owner may write it.
-    pub(super) fn writable_by_others(self) -> bool {
+    pub(crate) fn writable_by_others(self) -> bool {
         self.mode & 0o022 != 0
     }
 
     /// Its owner, if he is neither `reader` nor root nor the owner of `document`, the configuration:
     /// he may write it, or give himself the right, whatever its mode says.
-    pub(super) fn strange_owner(
+    pub(crate) fn strange_owner(
         self,
         reader: Option<&Reader>,
         document: Option<Self>,
@@ -38,7 +38,7 @@ impl Access {
     /// True if others than `reader` may read it for no good reason. A file of somebody else's that
     /// `reader` can read through its group alone is given on purpose: so come the seeds of a Secret
     /// into a pod (owner root, mode 0440, `fsGroup`), or those that root gives a service.
-    pub(super) fn readable_by_others(self, reader: Option<&Reader>) -> bool {
+    pub(crate) fn readable_by_others(self, reader: Option<&Reader>) -> bool {
         let through_group = |reader: &Reader| {
             self.owner != reader.user && reader.user != 0 && reader.groups.contains(&self.group)
         };
@@ -48,7 +48,7 @@ impl Access {
 
 #[cfg(unix)]
 impl Access {
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
         use std::os::unix::fs::MetadataExt;
         let file = std::fs::metadata(path)?;
         Ok(Self { mode: file.mode(), owner: file.uid(), group: file.gid() })
@@ -58,14 +58,14 @@ impl Access {
 /// Elsewhere files have no such bits.
 #[cfg(not(unix))]
 impl Access {
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
         std::fs::metadata(path).map(|_| Self { mode: 0, owner: 0, group: 0 })
     }
 }
 
 impl Reader {
     /// This process, where the system tells (Linux: proc(5)).
-    pub(super) fn this() -> Option<Self> {
+    pub(crate) fn this() -> Option<Self> {
         Self::parse(&std::fs::read_to_string("/proc/self/status").ok()?)
     }
 

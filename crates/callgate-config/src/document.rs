@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use zeroize::Zeroize;
 
-use super::sources::{SourceError, Sources};
+use crate::sources::{SourceError, Sources};
 
 /// Deeper than any configuration, shallow enough for every stack.
 const MAX_DEPTH: usize = 32;

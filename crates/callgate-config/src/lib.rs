@@ -5,7 +5,7 @@
 //! environment and files.
 //!
 //! ```
-//! use callgate_authenticators::settings::{Document, Format, Report, Sources, Table};
+//! use callgate_config::{Document, Format, Report, Sources, Table};
 //!
 //! let document = Document::parse(br#"timeout = "5m""#, Format::Toml)?;
 //! let (report, sources) = (Report::new(), Sources::new("."));
@@ -13,28 +13,27 @@
 //! assert_eq!(table.duration("timeout").map(|timeout| timeout.as_secs()), Some(300));
 //! table.finish();
 //! assert!(report.is_faultless());
-//! # Ok::<(), callgate_authenticators::settings::DocumentError>(())
+//! # Ok::<(), callgate_config::DocumentError>(())
 //! ```
 
 mod document;
 mod duration;
+pub mod file_watch;
 mod item;
 mod mode;
-mod near;
 pub mod permissions;
 mod report;
 mod secrets;
 mod sources;
+mod suggest;
 mod table;
 
 pub use document::{Document, DocumentError, Format};
 pub use duration::{DurationError, parse_duration};
 pub use item::Item;
-pub use near::nearest;
-pub(crate) use near::suggestion;
 pub use report::{Fault, Report};
-pub(crate) use sources::may_hang;
-pub use sources::{FlagSecret, SourceError, Sources};
+pub use sources::{FlagSecret, SourceError, Sources, may_hang};
+pub use suggest::{nearest, suggestion};
 pub use table::Table;
 
 #[cfg(test)]

@@ -14,10 +14,10 @@ pub const INTERVAL: Duration = Duration::from_millis(300);
 
 /// What a file looks like from outside; nothing, if it is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp(Option<Look>);
+pub struct Fingerprint(Option<Attributes>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Look {
+struct Attributes {
     modified: Option<SystemTime>,
     size: u64,
     inode: Inode,
@@ -27,11 +27,11 @@ struct Look {
 /// likes.
 type Inode = (u64, u64, (i64, i64));
 
-impl Stamp {
+impl Fingerprint {
     /// Looks at a file, through symbolic links. Take it before reading the file: what changes in
     /// between is then noticed.
     pub fn of(path: &Path) -> Self {
-        Self(fs::metadata(path).ok().map(|metadata| Look {
+        Self(fs::metadata(path).ok().map(|metadata| Attributes {
             modified: metadata.modified().ok(),
             size: metadata.len(),
             inode: inode(&metadata),
@@ -64,7 +64,7 @@ impl FileWatch {
     /// If there is no thread to be had.
     pub fn start(
         path: PathBuf,
-        seen: Stamp,
+        seen: Fingerprint,
         interval: Duration,
         mut changed: impl FnMut() + Send + 'static,
     ) -> io::Result<Self> {
@@ -72,7 +72,7 @@ impl FileWatch {
         thread::Builder::new().name("file-watch".to_owned()).spawn(move || {
             let mut steady = Steady { seen, changing: None };
             while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                if steady.is_new(Stamp::of(&path)) {
+                if steady.is_new(Fingerprint::of(&path)) {
                     changed();
                 }
             }
@@ -82,13 +82,13 @@ impl FileWatch {
 }
 
 struct Steady {
-    seen: Stamp,
-    changing: Option<Stamp>,
+    seen: Fingerprint,
+    changing: Option<Fingerprint>,
 }
 
 impl Steady {
     /// True if `now` differs from what was seen and is what it was the last time.
-    fn is_new(&mut self, now: Stamp) -> bool {
+    fn is_new(&mut self, now: Fingerprint) -> bool {
         if now == self.seen {
             self.changing = None;
             return false;
@@ -109,18 +109,19 @@ mod tests {
 
     #[test]
     fn a_file_counts_as_changed_only_after_it_has_settled() {
-        let stamp = |size| Stamp(Some(Look { modified: None, size, inode: (1, 1, (1, 1)) }));
-        let mut steady = Steady { seen: stamp(1), changing: None };
+        let fingerprint =
+            |size| Fingerprint(Some(Attributes { modified: None, size, inode: (1, 1, (1, 1)) }));
+        let mut steady = Steady { seen: fingerprint(1), changing: None };
         for (now, expected) in [
-            (stamp(1), false),
-            (stamp(2), false),
-            (stamp(3), false),
-            (stamp(3), true),
-            (stamp(3), false),
-            (Stamp(None), false),
-            (stamp(3), false),
-            (Stamp(None), false),
-            (Stamp(None), true),
+            (fingerprint(1), false),
+            (fingerprint(2), false),
+            (fingerprint(3), false),
+            (fingerprint(3), true),
+            (fingerprint(3), false),
+            (Fingerprint(None), false),
+            (fingerprint(3), false),
+            (Fingerprint(None), false),
+            (Fingerprint(None), true),
         ] {
             assert_eq!(steady.is_new(now), expected);
         }
@@ -132,14 +133,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         fs::write(&path, "x").unwrap();
-        let before = Stamp::of(&path);
+        let before = Fingerprint::of(&path);
         let time = fs::metadata(&path).unwrap().modified().unwrap();
         // The clock of a file system has steps of some milliseconds.
         eventually("the inode's time moves on", PATIENCE, async || {
             fs::write(&path, "y").unwrap();
             fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), time);
-            (before != Stamp::of(&path)).then_some(())
+            (before != Fingerprint::of(&path)).then_some(())
         })
         .await;
     }
@@ -151,20 +152,21 @@ mod tests {
         fs::write(path("a"), "x").unwrap();
         fs::write(path("b"), "x").unwrap();
         std::os::unix::fs::symlink("a", path("link")).unwrap();
-        let before = Stamp::of(&path("link"));
-        assert_eq!(before, Stamp::of(&path("link")));
+        let before = Fingerprint::of(&path("link"));
+        assert_eq!(before, Fingerprint::of(&path("link")));
         std::os::unix::fs::symlink("b", path("new")).unwrap();
         fs::rename(path("new"), path("link")).unwrap();
-        assert_ne!(before, Stamp::of(&path("link")));
+        assert_ne!(before, Fingerprint::of(&path("link")));
     }
 
     #[test]
     fn dropping_the_watch_ends_it() {
         let (kept, gone) = mpsc::channel::<()>();
         let interval = Duration::from_millis(1);
-        let watch = FileWatch::start("/nonexistent".into(), Stamp(None), interval, move || {
-            let _still_here = &kept;
-        });
+        let watch =
+            FileWatch::start("/nonexistent".into(), Fingerprint(None), interval, move || {
+                let _still_here = &kept;
+            });
         drop(watch.unwrap());
         assert!(
             gone.recv_timeout(Duration::from_secs(10))

@@ -32,7 +32,7 @@ fn abbreviates(name: &str, candidate: &str) -> bool {
 
 /// "; did you mean `x`?", or where such a key belongs, or nothing. `elsewhere` has keys of other
 /// tables, each with its table.
-pub(crate) fn suggestion<'a>(
+pub fn suggestion<'a>(
     name: &str,
     among: impl IntoIterator<Item = &'a str>,
     elsewhere: &[(&'static str, &'static str)],

@@ -11,7 +11,7 @@ use callgate::{
 };
 use serde_json::Value;
 
-use super::{item::Item, report::Report, table::Table};
+use crate::{item::Item, report::Report, table::Table};
 
 /// Spellings of the publishing side.
 pub const PUBLISH: &[&str] = &["publish", "pub"];

@@ -49,7 +49,7 @@ impl fmt::Display for Fault {
 #[derive(Debug, Default)]
 pub struct Report {
     inner: Mutex<Findings>,
-    places: &'static [(&'static str, &'static str)],
+    key_hints: &'static [(&'static str, &'static str)],
 }
 
 #[derive(Debug, Default)]
@@ -82,14 +82,14 @@ impl Report {
     }
 
     /// An empty report that knows where keys belong: the name of each, and its table in words.
-    pub fn with_places(places: &'static [(&'static str, &'static str)]) -> Self {
-        Self { places, ..Self::default() }
+    pub fn with_key_hints(key_hints: &'static [(&'static str, &'static str)]) -> Self {
+        Self { key_hints, ..Self::default() }
     }
 
     /// Where a key of this name belongs that `path` does not take; not for other files, whose keys
     /// have other meanings.
-    pub(super) fn places(&self, path: &str) -> &'static [(&'static str, &'static str)] {
-        if path.contains(": ") { &[] } else { self.places }
+    pub(crate) fn key_hints(&self, path: &str) -> &'static [(&'static str, &'static str)] {
+        if path.contains(": ") { &[] } else { self.key_hints }
     }
 
     /// Something that makes the configuration unusable.

@@ -71,3 +71,36 @@ pub fn run(registry: Registry) -> ExitCode {
     };
     ExitCode::from(code)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_and_flag_names_are_frozen() {
+        let mut cli = Cli::command();
+        cli.build();
+        let rows = cli.get_subcommands().flat_map(|command| {
+            let name = command.get_name();
+            command.get_arguments().map(move |argument| {
+                let flag = argument.get_long().map(|long| format!("--{long}"));
+                let flag = flag.unwrap_or_else(|| argument.get_id().to_string());
+                let short = argument.get_short().map(|short| format!(" -{short}"));
+                let default = argument.get_default_values().first();
+                let default = default.map(|value| format!(" default={}", value.display()));
+                let takes = argument.get_action().takes_values();
+                format!(
+                    "{name} {flag}{}{}{}\n",
+                    short.unwrap_or_default(),
+                    if takes { " value" } else { "" },
+                    default.filter(|_| takes).unwrap_or_default(),
+                )
+            })
+        });
+        let current: String = rows.collect();
+        let frozen = include_str!("../tests/it/frozen/commands.txt");
+        assert!(current == frozen, "frozen:\n{frozen}\ncurrent:\n{current}");
+    }
+}

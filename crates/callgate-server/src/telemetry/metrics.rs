@@ -332,3 +332,51 @@ fn with_all_names(text: String) -> String {
     text.push_str(END);
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::telemetry::Exposition;
+
+    /// The names of the labels in a sample, and the values of those that have few.
+    fn labels(sample: &str) -> BTreeSet<String> {
+        let inner = sample.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+        let pairs = inner.map_or("", |(pairs, _)| pairs).split(',').filter(|it| !it.is_empty());
+        let label = |pair: &str| match pair.split_once('=') {
+            Some((name, _)) if !["stage", "result"].contains(&name) => name.to_owned(),
+            _ => pair.to_owned(),
+        };
+        pairs.map(label).collect()
+    }
+
+    #[test]
+    fn metric_names_types_and_labels_are_frozen() {
+        let metrics = Metrics::default();
+        metrics.knows("a");
+        metrics.knows_keys_of("a");
+        metrics.service_accounts_known("a", 1, None);
+        let mut families: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let text = Exposition::Text.write(metrics.render().unwrap());
+        for line in text.lines() {
+            match line.strip_prefix("# TYPE ") {
+                Some(declared) => drop(families.entry(declared.to_owned()).or_default()),
+                None if line.starts_with('#') => {}
+                None => {
+                    let of = |family: &&String| {
+                        family.split(' ').next().is_some_and(|name| line.starts_with(name))
+                    };
+                    let family = families.keys().rfind(of).cloned().expect(line);
+                    families.entry(family).or_default().append(&mut labels(line));
+                }
+            }
+        }
+        let row = |(family, labels): (String, BTreeSet<String>)| {
+            [family].into_iter().chain(labels).collect::<Vec<_>>().join(" ") + "\n"
+        };
+        let current: String = families.into_iter().map(row).collect();
+        let frozen = include_str!("../../tests/it/frozen/metrics.txt");
+        assert!(current == frozen, "frozen:\n{frozen}\ncurrent:\n{current}");
+    }
+}

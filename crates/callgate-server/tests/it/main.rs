@@ -11,6 +11,7 @@
 mod bad_input;
 mod commands;
 mod demo;
+mod frozen;
 mod life;
 mod neighbours;
 mod overload;

@@ -1,6 +1,6 @@
 //! The connection to NATS: options, and what the client tells about it.
 
-mod trouble;
+mod connect_errors;
 
 use std::{
     path::PathBuf,
@@ -17,9 +17,9 @@ use callgate::{
     responder::AUTH_SUBJECT,
     secret::Secret,
 };
+use connect_errors::ConnectErrors;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
-use trouble::Trouble;
 use zeroize::Zeroizing;
 
 use crate::telemetry::Metrics;
@@ -142,7 +142,7 @@ pub(crate) async fn connect(
         metrics,
         connections: AtomicU64::new(0),
         refused: AtomicU64::new(0),
-        trouble: Trouble::new(settings.login.shown()),
+        connect_errors: ConnectErrors::new(settings.login.shown()),
     });
     let looker = Arc::clone(&observer);
     let options = options(settings)?
@@ -231,7 +231,7 @@ struct Observer {
     metrics: Arc<Metrics>,
     connections: AtomicU64,
     refused: AtomicU64,
-    trouble: Trouble,
+    connect_errors: ConnectErrors,
 }
 
 impl Observer {
@@ -242,7 +242,7 @@ impl Observer {
                 let connection = self.connections.fetch_add(1, Ordering::Relaxed);
                 let refused = self.refused.load(Ordering::Relaxed);
                 self.link.send_replace(Link::Up { connection, refused });
-                self.trouble.is_over();
+                self.connect_errors.is_over();
                 info!("connected to NATS");
             }
             Event::Disconnected | Event::Closed => {
@@ -264,7 +264,7 @@ impl Observer {
             }
             Event::ClientError(error) => {
                 debug!(%error, "an attempt to connect to NATS failed");
-                self.trouble.failed(&error.to_string());
+                self.connect_errors.failed(&error.to_string());
             }
             Event::Draining => {}
         }
@@ -280,7 +280,7 @@ impl Observer {
 
     fn look(&self, servers: &[async_nats::Server]) {
         if self.is_wanted() {
-            self.trouble.look(servers);
+            self.connect_errors.look(servers);
         }
     }
 

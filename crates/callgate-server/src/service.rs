@@ -25,8 +25,8 @@ use crate::{
     config::{BuildEnv, Config, Overrides},
     health::Health,
     nats::{self, Link, NatsSettings},
-    neighbours::Neighbours,
     own_account::{self, Checked},
+    peers::Peers,
     reload::Reloader,
     watchdog,
 };
@@ -99,7 +99,7 @@ pub(crate) async fn run(
         observers,
         max_in_flight,
         membership: Membership::Outside,
-        neighbours: Neighbours::default(),
+        peers: Peers::default(),
         retry_at: Instant::now(),
         told_waiting: None,
         told_unverified: None,
@@ -165,7 +165,7 @@ struct Service {
     observers: Arc<Observers>,
     max_in_flight: u32,
     membership: Membership,
-    neighbours: Neighbours,
+    peers: Peers,
     retry_at: Instant,
     told_waiting: Option<String>,
     /// The `issuer.callout_account` that was said to be beyond comparison.
@@ -204,7 +204,7 @@ impl Service {
     }
 
     async fn look_around(&mut self) {
-        let own = self.neighbours.look(&self.client, &self.settings.queue).await;
+        let own = self.peers.look(&self.client, &self.settings.queue).await;
         // The client tells of a server's errors as far as it has room for them: this one is noticed anyway.
         if own.is_some_and(|own| !own.may_answer_requests) {
             self.step_out();

@@ -15,23 +15,23 @@ const EVERY: Duration = Duration::from_secs(10);
 const WAIT: Duration = Duration::from_secs(1);
 
 /// Name and queue group of a micro service.
-type Neighbour = (String, String);
+type Peer = (String, String);
 
 /// What was found at the last look.
 #[derive(Debug, Default)]
-pub(crate) struct Neighbours {
-    known: BTreeSet<Neighbour>,
+pub(crate) struct Peers {
+    known: BTreeSet<Peer>,
     looking: Option<JoinHandle<Seen>>,
     next: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Seen {
-    neighbours: BTreeSet<Neighbour>,
+    peers: BTreeSet<Peer>,
     own: Option<OwnAccount>,
 }
 
-impl Neighbours {
+impl Peers {
     /// Begins a look in the background when it is time for one, and tells what an ended one found. Returns
     /// what the server said of us then.
     pub(crate) async fn look(&mut self, client: &Client, queue: &str) -> Option<OwnAccount> {
@@ -40,23 +40,23 @@ impl Neighbours {
             self.looking = Some(tokio::spawn(see(client.clone(), queue.to_owned())));
         }
         let ended = self.looking.take_if(|looking| looking.is_finished())?;
-        let Seen { neighbours, own } = ended.await.ok()?;
-        for (name, other) in self.news(neighbours) {
+        let Seen { peers, own } = ended.await.ok()?;
+        for (name, other) in self.news(peers) {
             tell(&name, &other, queue);
         }
         own
     }
 
     /// Those that were not there at the last look.
-    fn news(&mut self, neighbours: BTreeSet<Neighbour>) -> Vec<Neighbour> {
-        let before = std::mem::replace(&mut self.known, neighbours);
+    fn news(&mut self, peers: BTreeSet<Peer>) -> Vec<Peer> {
+        let before = std::mem::replace(&mut self.known, peers);
         self.known.difference(&before).cloned().collect()
     }
 }
 
 async fn see(client: Client, queue: String) -> Seen {
-    let neighbours = other_responders(&client, &queue, WAIT).await.into_iter().collect();
-    Seen { neighbours, own: own_account(&client).await.ok() }
+    let peers = other_responders(&client, &queue, WAIT).await.into_iter().collect();
+    Seen { peers, own: own_account(&client).await.ok() }
 }
 
 fn tell(name: &str, other: &str, queue: &str) {
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn who_stays_is_no_news_and_who_comes_back_is() {
-        let mut neighbours = Neighbours::default();
+        let mut peers = Peers::default();
         let seen = |names: &[&str]| {
             names.iter().map(|name| ((*name).to_owned(), "q".to_owned())).collect::<BTreeSet<_>>()
         };
@@ -95,7 +95,7 @@ mod tests {
             (&["b"], &[]),
             (&["a", "b"], &["a"]),
         ] {
-            let told: BTreeSet<_> = neighbours.news(seen(there)).into_iter().collect();
+            let told: BTreeSet<_> = peers.news(seen(there)).into_iter().collect();
             assert_eq!(told, seen(news), "{there:?}");
         }
     }

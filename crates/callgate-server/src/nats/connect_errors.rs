@@ -17,7 +17,7 @@ const MOST: usize = 8;
 
 /// What goes wrong while there is no connection.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(super) struct ConnectErrors {
     /// Who we say that we are.
     login: String,
     state: Mutex<State>,
@@ -30,7 +30,7 @@ struct State {
     told: Vec<(String, Instant)>,
 }
 
-impl Trouble {
+impl ConnectErrors {
     pub(super) fn new(login: String) -> Self {
         Self { login, state: Mutex::default() }
     }
@@ -138,18 +138,18 @@ mod tests {
 
     #[test]
     fn a_cause_is_told_once_a_minute_and_no_more_than_a_few_of_them() {
-        let trouble = Trouble::new("us".to_owned());
-        let told = || trouble.with(|state| state.told.len());
+        let errors = ConnectErrors::new("us".to_owned());
+        let told = || errors.with(|state| state.told.len());
         for (error, count) in [("refused", 1), ("refused", 1), ("timed out", 2)] {
-            trouble.tell("a:1", error);
+            errors.tell("a:1", error);
             assert_eq!(told(), count, "{error}");
         }
-        trouble.tell("b:1", "refused");
+        errors.tell("b:1", "refused");
         assert_eq!(told(), 3);
-        (0..20).for_each(|number| trouble.tell("a:1", &number.to_string()));
+        (0..20).for_each(|number| errors.tell("a:1", &number.to_string()));
         assert_eq!(told(), MOST);
-        trouble.is_over();
-        trouble.tell("a:1", "refused");
+        errors.is_over();
+        errors.tell("a:1", "refused");
         assert_eq!(told(), 1);
     }
 

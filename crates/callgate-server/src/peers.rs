@@ -7,7 +7,7 @@ use callgate::responder::{OwnAccount, other_responders, own_account};
 use tokio::{task::JoinHandle, time::Instant};
 use tracing::{info, warn};
 
-use crate::telemetry::printable;
+use crate::telemetry::sanitize;
 
 /// How often they are looked for: a question to all micro services of the account.
 const EVERY: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ async fn see(client: Client, queue: String) -> Seen {
 }
 
 fn tell(name: &str, other: &str, queue: &str) {
-    let (service, other_queue) = (printable(name), printable(other));
+    let (service, other_queue) = (sanitize(name), sanitize(other));
     if other == queue {
         info!(
             service,

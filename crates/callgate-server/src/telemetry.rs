@@ -4,12 +4,12 @@ mod drops;
 mod exposition;
 mod log;
 mod metrics;
-mod printable;
+mod sanitize;
 mod writer;
 
 pub(crate) use exposition::Exposition;
 pub(crate) use log::DecisionLog;
 pub(crate) use log::{LogFormat, start_logging};
 pub(crate) use metrics::Metrics;
-pub(crate) use printable::{printable, printable_detail};
+pub(crate) use sanitize::{sanitize, sanitize_detail};
 pub(crate) use writer::flush_log;

@@ -74,7 +74,7 @@ impl ConnectErrors {
         if is_news {
             warn!(
                 server,
-                error = crate::telemetry::printable_detail(error),
+                error = crate::telemetry::sanitize_detail(error),
                 advice = advice(error, &self.login),
                 "cannot connect to NATS; not ready, and trying again until it works"
             );

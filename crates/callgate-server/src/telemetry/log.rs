@@ -16,7 +16,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use super::{drops::Drops, printable, printable_detail, writer::Records};
+use super::{drops::Drops, sanitize, sanitize_detail, writer::Records};
 
 /// How log records are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -83,8 +83,8 @@ impl DecisionLog {
         };
         let empty = RequestIds::default();
         let ids = decision.ids.as_ref().unwrap_or(&empty);
-        let detail = printable_detail(&decision.detail);
-        let (server, server_id) = (printable(&ids.server_name), printable(&ids.server_id));
+        let detail = sanitize_detail(&decision.detail);
+        let (server, server_id) = (sanitize(&ids.server_name), sanitize(&ids.server_id));
         let skewed = decision.clock_skew.is_some_and(|skew| skew.unsigned_abs() > SKEW);
         if decision.reason == Reason::StaleRequest && skewed {
             error!(
@@ -107,7 +107,7 @@ fn ceiling_dropped(decision: &Decision) -> String {
     let CeilingDropped { count, texts } = &decision.ceiling_dropped;
     match count {
         0 => String::new(),
-        count => format!("{count}: {}", printable_detail(&texts.join(", "))),
+        count => format!("{count}: {}", sanitize_detail(&texts.join(", "))),
     }
 }
 
@@ -128,24 +128,24 @@ fn write_decision(decision: &Decision) {
         connection,
         client_name,
     } = decision.ids.as_ref().unwrap_or(&empty);
-    let optional = |text: &Option<String>| text.as_deref().map(printable).unwrap_or_default();
+    let optional = |text: &Option<String>| text.as_deref().map(sanitize).unwrap_or_default();
     info!(
         outcome = decision.outcome().as_str(),
         reason = %decision.reason,
         user = optional(&decision.user),
         authenticator = decision.authenticator.as_deref().unwrap_or_default(),
         account = optional(&decision.account),
-        detail = printable_detail(&decision.detail),
+        detail = sanitize_detail(&decision.detail),
         ceiling_dropped = ceiling_dropped(decision),
         expires = decision.expires_at.map(|end| end.to_string()).unwrap_or_default(),
-        client_host = printable(client_host),
+        client_host = sanitize(client_host),
         connection = connection.map(|kind| kind.as_str()).unwrap_or_default(),
-        client_name = printable(client_name),
+        client_name = sanitize(client_name),
         client_id,
-        server = printable(server_name),
-        server_id = printable(server_id),
-        user_nkey = printable(user_nkey),
-        request = printable(request),
+        server = sanitize(server_name),
+        server_id = sanitize(server_id),
+        user_nkey = sanitize(user_nkey),
+        request = sanitize(request),
         milliseconds = milliseconds(decision.duration),
         "{}",
         decision.outcome().as_str()

@@ -13,7 +13,7 @@ use callgate::{
 use serde_json::{Value, json};
 
 use super::can::Question;
-use crate::telemetry::{printable, printable_detail};
+use crate::telemetry::{sanitize, sanitize_detail};
 
 /// Everything that is known about one decision.
 #[derive(Debug)]
@@ -122,17 +122,17 @@ impl<'a> Report<'a> {
             line(
                 f,
                 "connection",
-                format_args!("{} from {}", client.connection, printable(&client.host)),
+                format_args!("{} from {}", client.connection, sanitize(&client.host)),
             )?;
         }
         for (name, said) in self.explained.steps.iter().flat_map(|steps| &steps.asked) {
-            line(f, "asked", format_args!("{name}: {}", printable_detail(said)))?;
+            line(f, "asked", format_args!("{name}: {}", sanitize_detail(said)))?;
         }
         let Some(identity) = self.identity() else { return Ok(()) };
         let authenticator = self.authenticator().unwrap_or_default();
-        line(f, "identity", format_args!("{} (of {authenticator})", printable(&identity.user)))?;
+        line(f, "identity", format_args!("{} (of {authenticator})", sanitize(&identity.user)))?;
         if !identity.groups.is_empty() {
-            line(f, "groups", printable(&identity.groups.join(", ")))?;
+            line(f, "groups", sanitize(&identity.groups.join(", ")))?;
         }
         match identity.expires_at {
             Some(end) => line(f, "credential ends", end),
@@ -153,7 +153,7 @@ impl<'a> Report<'a> {
     fn write_result(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.explained.result {
             Ok(grant) => {
-                line(f, "account", printable(grant.account()))?;
+                line(f, "account", sanitize(grant.account()))?;
                 write_access(f, grant.access())?;
                 self.write_limits(f)?;
                 match grant.expires_at() {
@@ -170,7 +170,7 @@ impl<'a> Report<'a> {
             }
             Err(denial) => {
                 self.write_limits(f)?;
-                let detail = printable_detail(&denial.detail);
+                let detail = sanitize_detail(&denial.detail);
                 line(f, "reason", format_args!("{}: {detail}", denial.reason))?;
             }
         }
@@ -214,27 +214,27 @@ fn write_step(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
         Step::Role { name, from, verdict } => line(
             f,
             "role",
-            format_args!("{} (from {from}) {}", printable(name), role_words(verdict)),
+            format_args!("{} (from {from}) {}", sanitize(name), role_words(verdict)),
         ),
         Step::OwnPermissions { verdict } => {
             line(f, "permissions", format_args!("its own entry {}", role_words(verdict)))
         }
         Step::Unrestricted => line(f, "permissions", "none written: everything inside the account"),
         Step::Account { name, from } => {
-            line(f, "account named", format_args!("{} by {from}", printable(name)))
+            line(f, "account named", format_args!("{} by {from}", sanitize(name)))
         }
         Step::Ends { at, because } => {
             line(f, "ends", format_args!("{} because of {because}", UnixTime::from_seconds(*at)))
         }
         Step::Permission { side, kind, rule, from } => {
-            line(f, side, format_args!("{kind} {} (from {from})", printable(rule)))
+            line(f, side, format_args!("{kind} {} (from {from})", sanitize(rule)))
         }
         // Told with the result.
         Step::Limit { .. } => Ok(()),
         Step::Enforced { what, by } => {
             line(f, "enforced", format_args!("{what}: by {}", enforcer(*by)))
         }
-        Step::Remark { text } => line(f, "note", printable_detail(text)),
+        Step::Remark { text } => line(f, "note", sanitize_detail(text)),
         // The list may grow; what is not known here is in the JSON.
         _ => Ok(()),
     }
@@ -258,7 +258,7 @@ fn binding_words(verdict: &BindingVerdict) -> String {
         }
         BindingVerdict::ConditionFalse => "does not match: its condition is false".to_owned(),
         BindingVerdict::ConditionAbsent { name } => {
-            format!("does not match: there is no {}", printable(name))
+            format!("does not match: there is no {}", sanitize(name))
         }
         BindingVerdict::OtherMatched => "is only for when no other matches".to_owned(),
     }
@@ -268,7 +268,7 @@ fn role_words(verdict: &RoleVerdict) -> String {
     match verdict {
         RoleVerdict::Contributes => "counts".to_owned(),
         RoleVerdict::Fails { reason, detail } => {
-            format!("does not count: {reason}, {}", printable(detail))
+            format!("does not count: {reason}, {}", sanitize(detail))
         }
         RoleVerdict::Dropped => "dropped by the ceiling".to_owned(),
     }

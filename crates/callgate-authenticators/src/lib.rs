@@ -1,8 +1,9 @@
-//! The authenticators of Callgate: who is the client of this NATS connection?
+//! The authenticators of Callgate: they identify the client of a NATS connection.
 //!
 //! Each kind is one folder and one line in [`kind::Registry::builtin`]. A kind reads its own table
-//! of the configuration through [`callgate_config`], which reports every error at once.
+//! of the configuration with [`callgate_config`], which reports all errors together.
 
+mod directory;
 #[cfg(all(feature = "fuzzing", feature = "kubernetes"))]
 pub mod fuzzing;
 pub mod http_client;

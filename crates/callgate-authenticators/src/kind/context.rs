@@ -87,12 +87,11 @@ impl PolicyView {
         let shown = account.escape_debug();
         if (self.is_callout_account)(account) {
             return Some(format!(
-                "`{shown}` is the callout account: nobody is placed there, so the login will be refused"
+                "`{shown}` is the callout account: users are never placed there, so the login will be refused"
             ));
         }
         let known = (self.knows_account)(account);
-        (!known)
-            .then(|| format!("the account `{shown}` is not known here: the login will be refused"))
+        (!known).then(|| format!("unknown account `{shown}`: the login will be refused"))
     }
 }
 
@@ -128,6 +127,23 @@ pub struct ChainPosition {
     pub passwords_stop_at: Option<Arc<str>>,
     /// Keys that sign tokens ([`Kind::token_keys`](super::Kind::token_keys) of all authenticators).
     pub token_keys: Arc<BTreeSet<String>>,
+}
+
+impl ChainPosition {
+    /// Reads the key `fall_through` of a kind that takes passwords.
+    pub(crate) fn read_fall_through(&self, table: &mut Table<'_>) -> bool {
+        let fall_through = table.boolean("fall_through").unwrap_or(false);
+        if fall_through && !self.is_followed {
+            let message = "no authenticator follows, so there is nothing to fall through to";
+            table.fault("fall_through", message);
+        } else if fall_through && !self.passwords_taken_later {
+            table.warn(
+                "fall_through",
+                "no later authenticator takes passwords: unknown user names are refused anyway",
+            );
+        }
+        fall_through
+    }
 }
 
 /// What the service provides to its authenticators.

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use crate::passwords::{CostsInForce, PasswordPool, Verified};
+use crate::passwords::{PasswordPool, Verified};
 
 type Key = (TypeId, String);
 
@@ -19,7 +19,6 @@ type Key = (TypeId, String);
 pub struct SharedResources {
     password_pool: PasswordPool,
     verified_passwords: Verified,
-    password_costs: Arc<CostsInForce>,
     objects: Mutex<HashMap<Key, Weak<dyn Any + Send + Sync>>>,
 }
 
@@ -29,7 +28,6 @@ impl SharedResources {
         Self {
             password_pool: PasswordPool::new(password_workers),
             verified_passwords: Verified::default(),
-            password_costs: Arc::default(),
             objects: Mutex::default(),
         }
     }
@@ -42,22 +40,6 @@ impl SharedResources {
     /// Recently verified passwords.
     pub fn verified_passwords(&self) -> &Verified {
         &self.verified_passwords
-    }
-
-    /// Which hash parameters are in force.
-    pub fn password_costs(&self) -> &Arc<CostsInForce> {
-        &self.password_costs
-    }
-
-    /// Measures what the sets of hash parameters in force take: the dearest at once, which takes as long
-    /// as one login, the others on the pool's threads while nobody waits there. Call it after they have
-    /// changed. Does nothing if there is only one.
-    pub fn measure_passwords(&self) {
-        if self.password_costs.all().len() > 1 {
-            self.password_costs.measure_dearest();
-            let costs = Arc::clone(&self.password_costs);
-            self.password_pool.when_idle(move |scratch| costs.measure_one(scratch));
-        }
     }
 
     /// The object of type `T` under `key`; creates it if no authenticator holds one.

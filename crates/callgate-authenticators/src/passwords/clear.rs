@@ -1,19 +1,19 @@
-//! Clear-text secrets, of which only a digest under a key of this process is kept.
+//! Keyed digests of clear-text secrets.
 
 use std::sync::LazyLock;
 
 use aws_lc_rs::{hmac, rand};
 
-/// Made anew at every start, so that a digest means nothing outside this process.
+/// Random for each process, so that a digest is useless outside it.
 static KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
     let mut bytes = [0; 32];
-    #[expect(clippy::expect_used, reason = "without randomness no secret can be kept: do not run")]
+    #[expect(clippy::expect_used, reason = "without randomness secrets are not safe: do not run")]
     rand::fill(&mut bytes).expect("the system has no randomness");
     hmac::Key::new(hmac::HMAC_SHA256, &bytes)
 });
 
-/// A digest by which secrets are compared and looked up: equal length, no early exit, no way back.
-/// Every part is preceded by its length, so that no two lists of parts give the same.
+/// A keyed digest (HMAC-SHA256) for comparing and looking up secrets. Each part is preceded by its
+/// length, so that different lists of parts never have the same input.
 pub(crate) fn digest(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = hmac::Context::with_key(&KEY);
     for part in parts {
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_that_are_cut_differently_give_different_digests() {
+    fn the_boundaries_of_parts_count() {
         let ab = digest(&[b"a-b", b"c"]);
         assert_ne!(ab, digest(&[b"a", b"b-c"]));
         assert_ne!(ab, digest(&[b"a-b", b"c", b""]));

@@ -1,4 +1,4 @@
-//! The parameters of a hash: what it costs, and the bounds within which it may cost that.
+//! Hash parameters: their bounds, and computing a hash with them.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -7,14 +7,14 @@ use zeroize::Zeroizing;
 
 use super::stored::StoredError;
 
-/// Shortest hash that is accepted, in bytes: a shorter one could be met by chance.
+/// Minimum length of a hash in bytes: a shorter one could match by chance.
 const MIN_LENGTH: usize = 16;
-/// Longest hash that is accepted, in bytes.
+/// Maximum length of a hash in bytes.
 const MAX_LENGTH: usize = 64;
-/// Blocks of 1 KiB that a worker keeps for its next argon2 hash; more are given back.
-const KEPT_BLOCKS: usize = 64 * 1024;
+/// Blocks of 1 KiB that a thread keeps for its next argon2 hash; more are freed.
+const MAX_KEPT_BLOCKS: usize = 64 * 1024;
 
-/// The digest in a PBKDF2 hash.
+/// The digest of a PBKDF2 hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Digest {
     /// SHA-256.
@@ -23,7 +23,7 @@ pub enum Digest {
     Sha512,
 }
 
-/// One set of hash parameters. Two hashes of equal `Cost` take the same time.
+/// Hash parameters. Two hashes with equal `Cost` take the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Cost {
     /// RFC 9106.
@@ -67,7 +67,7 @@ pub enum Cost {
 }
 
 impl Cost {
-    /// Fails for parameters that would burn or break the machine, or protect nothing.
+    /// Fails for parameters that would overload the machine or protect nothing.
     pub(super) fn within_bounds(self) -> Result<Self, StoredError> {
         let length = match self {
             Self::Argon2id { version, memory, passes, lanes, length } => {
@@ -99,7 +99,7 @@ impl Cost {
         Ok(self)
     }
 
-    /// Computes the hash. `None` if the memory for it is not there, which the scratch then tells too.
+    /// Computes the hash. `None` if there is not enough memory, which the scratch then records.
     pub(super) fn derive(
         self,
         password: &[u8],
@@ -138,15 +138,15 @@ impl Cost {
             }
             Self::Bcrypt { cost } => {
                 let salt: [u8; 16] = salt.try_into().ok()?;
-                // Large enough from the beginning, so that growing leaves no copy behind.
+                // With full capacity, because growing would leave a copy of the password behind.
                 let mut key = Zeroizing::new(Vec::with_capacity(72));
                 key.extend(password.iter().copied().take(72));
-                // The key ends with a zero byte unless it fills all 72 bytes.
+                // A key of fewer than 72 bytes ends with a zero byte.
                 if key.len() < 72 {
                     key.push(0);
                 }
                 let hash = Zeroizing::new(bcrypt::bcrypt(cost, salt, &key));
-                // Every implementation writes 23 of the 24 bytes.
+                // All implementations write 23 of the 24 bytes.
                 Some(Zeroizing::new(hash.iter().copied().take(23).collect()))
             }
             Self::Pbkdf2 { digest, rounds, length } => {
@@ -161,17 +161,7 @@ impl Cost {
         }
     }
 
-    /// Costs what a real hash would, for nobody.
-    pub(super) fn pretend(self, password: &[u8], scratch: &mut Scratch) {
-        std::hint::black_box(self.derive(password, &[0x5A; 16], scratch));
-    }
-
-    /// The same outside any login, and so counted nowhere. False if there is no memory for it.
-    pub(super) fn try_out(self, scratch: &mut Scratch) -> bool {
-        std::hint::black_box(self.hash(b"a password", &[0x5A; 16], scratch)).is_some()
-    }
-
-    /// About how long it takes on one core of a server of these years.
+    /// About how long a hash takes on one core of a current server.
     pub fn estimate(self) -> Duration {
         let nanoseconds = match self {
             Self::Argon2id { version: _, memory, passes, lanes: _, length: _ } => {
@@ -182,7 +172,7 @@ impl Cost {
             }
             Self::Bcrypt { cost } => 50_000 * (1 << cost),
             Self::Pbkdf2 { digest, rounds, length } => {
-                // Each piece of the output as long as the digest takes all rounds.
+                // Every piece of output as long as the digest takes all rounds.
                 let (round, piece) = match digest {
                     Digest::Sha256 => (200, 32),
                     Digest::Sha512 => (600, 64),
@@ -198,7 +188,7 @@ fn check(what: &'static str, good: bool, rule: &'static str) -> Result<(), Store
     if good { Ok(()) } else { Err(StoredError::OutOfBounds { what, rule }) }
 }
 
-/// A worker's memory, kept between hashes: fresh pages would cost argon2 a fifth of its time.
+/// Memory of a thread, kept between hashes: with fresh pages argon2 would take 20 % longer.
 #[derive(Default)]
 pub struct Scratch {
     blocks: Vec<argon2::Block>,
@@ -207,20 +197,15 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// How many hashes were computed with it.
+    /// The number of hashes computed with it.
     pub fn derived(&self) -> u64 {
         self.derived
     }
 
-    /// True, once, if memory was missing for a hash since the last question: then nobody knows whether the
-    /// password is right.
+    /// True if there was not enough memory for a hash since the last call: whether the password is
+    /// correct is then unknown.
     pub fn take_shortage(&mut self) -> bool {
         std::mem::take(&mut self.short)
-    }
-
-    /// True if memory was missing and nobody was told yet.
-    pub(super) fn is_short(&self) -> bool {
-        self.short
     }
 
     fn blocks(&mut self, count: usize) -> Option<&mut [argon2::Block]> {
@@ -231,7 +216,7 @@ impl Scratch {
     }
 
     fn give_back(&mut self) {
-        if self.blocks.len() > KEPT_BLOCKS {
+        if self.blocks.len() > MAX_KEPT_BLOCKS {
             self.blocks = Vec::new();
         }
     }
@@ -246,9 +231,10 @@ impl std::fmt::Debug for Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::passwords::StoredPassword;
 
     #[test]
-    fn estimates_are_of_the_right_size() {
+    fn estimates_have_the_right_magnitude() {
         let length = 32;
         for (cost, milliseconds) in [
             (
@@ -267,13 +253,13 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_that_could_not_be_computed_is_told_once_and_is_no_wrong_password() {
+    fn lack_of_memory_is_not_a_wrong_password() {
         let mut scratch = Scratch::default();
-        // Less memory than argon2 can work with: stands for none at all.
+        // argon2 cannot work with this little memory, as if the system had none left.
         let cost = Cost::Argon2id { version: 19, memory: 1, passes: 1, lanes: 1, length: 32 };
         assert!(cost.derive(b"right", &[1; 16], &mut scratch).is_none());
         assert_eq!([scratch.take_shortage(), scratch.take_shortage()], [true, false]);
-        cost.pretend(b"right", &mut scratch);
-        assert!(scratch.take_shortage(), "it is told of nobody's hash too");
+        assert!(!StoredPassword::dummy(Some(cost)).verify(&"right".into(), &mut scratch));
+        assert!(scratch.take_shortage(), "of a dummy, too");
     }
 }

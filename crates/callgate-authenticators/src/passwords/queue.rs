@@ -1,10 +1,10 @@
-//! A queue in which sources take turns, so that one that floods waits behind itself.
+//! A queue that serves sources in turn, so that a flood delays only its own source.
 
 use std::collections::{HashMap, VecDeque};
 
 use callgate::authn::SourceKey;
 
-/// First in, first out within a source; one at a time from each source in turn.
+/// First in, first out within a source; one item of each source in turn.
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
     lanes: HashMap<SourceKey, VecDeque<T>>,
@@ -23,7 +23,7 @@ impl<T> FairQueue<T> {
         self.length
     }
 
-    /// How many would be served before a new one of `source`, if nobody else came.
+    /// How many items would be served before a new one of `source`, if no others arrived.
     pub(super) fn ahead_of(&self, source: &SourceKey) -> usize {
         let mine = self.lanes.get(source).map_or(0, VecDeque::len);
         self.lanes.values().map(|lane| lane.len().min(mine + 1)).sum()
@@ -52,12 +52,12 @@ impl<T> FairQueue<T> {
         item
     }
 
-    /// Takes out what came last of whoever has most, if that is more than `source` would have with
-    /// one more: a full queue makes room at the cost of who filled it.
+    /// Removes the latest item of the source with the most items, if those are more than `source`
+    /// would have with a new one: a full queue makes room at the expense of the source that filled it.
     pub(super) fn make_room_for(&mut self, source: &SourceKey) -> Option<T> {
         let mine = self.lanes.get(source).map_or(0, VecDeque::len);
         let (longest, lane) = self.lanes.iter_mut().max_by_key(|(_, lane)| lane.len())?;
-        // With more than one a lane does not become empty.
+        // A lane with more than one item does not become empty.
         if lane.len() <= mine + 1 || longest == source {
             return None;
         }
@@ -66,7 +66,7 @@ impl<T> FairQueue<T> {
         item
     }
 
-    /// Takes out the latest of `source` that is `wanted`.
+    /// Removes the latest item of `source` that is `wanted`.
     pub(super) fn remove(&mut self, source: &SourceKey, wanted: impl Fn(&T) -> bool) -> Option<T> {
         let lane = self.lanes.get_mut(source)?;
         let place = lane.iter().rposition(wanted)?;
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_floods_does_not_delay_the_others() {
+    fn a_flood_does_not_delay_other_sources() {
         let mut queue = FairQueue::default();
         for number in 0..100 {
             queue.push(source(1), (1, number));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_makes_room_at_the_cost_of_who_filled_it() {
+    fn a_full_queue_makes_room_at_the_floods_expense() {
         let mut queue = FairQueue::default();
         for number in 0..5 {
             queue.push(source(1), (1, number));
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(queue.make_room_for(&source(2)), Some((1, 4)));
         assert_eq!(queue.make_room_for(&source(3)), Some((1, 3)));
         assert_eq!(queue.make_room_for(&source(3)), Some((1, 2)));
-        // One who has two gives one to who has none, and none to who would then have as many.
+        // A source with two items gives up one for a source without, but not for one that would then have as many.
         assert_eq!(queue.make_room_for(&source(2)), None);
         assert_eq!(queue.make_room_for(&source(3)), Some((1, 1)));
         assert_eq!(queue.make_room_for(&source(3)), None);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_out_leaves_no_trace() {
+    fn a_removed_item_leaves_no_trace() {
         let mut queue = FairQueue::default();
         for number in 0..3 {
             queue.push(source(1), number);

@@ -1,4 +1,4 @@
-//! What a table holds for a password, parsed and bounded when it is loaded.
+//! The password of an entry, parsed and checked when the entry is loaded.
 
 use std::fmt;
 
@@ -12,30 +12,30 @@ use super::{
     cost::{Cost, Digest, Scratch},
 };
 
-/// Why a text cannot be a stored password. Never repeats it.
+/// Why a text cannot be a stored password. Never contains the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoredError {
-    /// Begins like a hash and is none that is known.
+    /// Begins like a hash but is not of a supported kind.
     #[error(
-        "begins like a hash (`$word$` or `{{WORD}}`) and is not a complete one of argon2id, scrypt, \
+        "begins like a hash (`$word$` or `{{WORD}}`) but is not a complete hash of argon2id, scrypt, \
          bcrypt ($2a$, $2b$, $2y$), pbkdf2-sha256 or pbkdf2-sha512; if it is clear text, write it \
          as `password_plain`"
     )]
     UnknownForm,
-    /// A known kind, cut or mistyped.
+    /// A supported kind, truncated or mistyped.
     #[error("is not a complete {0} hash; if it is clear text, write it as `password_plain`")]
     Incomplete(&'static str),
-    /// Would burn or break the machine, or protect nothing.
+    /// Would overload the machine or protect nothing.
     #[error("{what} {rule}")]
     OutOfBounds {
         /// Which parameter.
         what: &'static str,
-        /// What it may be.
+        /// Its bounds.
         rule: &'static str,
     },
 }
 
-/// A password as a table holds it.
+/// The password of an entry.
 #[derive(Clone)]
 pub enum StoredPassword {
     /// A hash.
@@ -44,18 +44,18 @@ pub enum StoredPassword {
         cost: Cost,
         /// Its salt.
         salt: Vec<u8>,
-        /// What the right password gives.
+        /// The hash of the correct password.
         expected: Zeroizing<Vec<u8>>,
     },
-    /// Clear text, as a digest.
+    /// Clear text, as a keyed digest.
     Clear([u8; 32]),
 }
 
 impl StoredPassword {
-    /// Reads clear text or a hash; what begins like a hash must be one.
+    /// Parses a hash or clear text. A text that begins like a hash must be one.
     ///
     /// # Errors
-    /// If it begins like a hash and is not a complete one of a listed kind within bounds.
+    /// If it begins like a hash but is not a complete one of a supported kind within bounds.
     pub fn parse(text: &str) -> Result<Self, StoredError> {
         if !begins_like_a_hash(text) {
             return Ok(Self::clear(text));
@@ -78,12 +78,22 @@ impl StoredPassword {
         .within_bounds()
     }
 
-    /// Clear text, whatever it looks like.
+    /// Clear text, even if it begins like a hash.
     pub fn clear(text: &str) -> Self {
         Self::Clear(digest(&[text.as_bytes()]))
     }
 
-    /// The parameters of the hash; clear text has none.
+    /// A password that is never correct; verifying it takes as long as with a hash of this cost, or
+    /// as with clear text.
+    pub(super) fn dummy(cost: Option<Cost>) -> Self {
+        match cost {
+            // No hash equals an empty one.
+            Some(cost) => Self::Hashed { cost, salt: vec![0; 16], expected: Zeroizing::default() },
+            None => Self::Clear([0; 32]),
+        }
+    }
+
+    /// The parameters of the hash; `None` for clear text.
     pub fn cost(&self) -> Option<Cost> {
         match self {
             Self::Hashed { cost, .. } => Some(*cost),
@@ -91,7 +101,7 @@ impl StoredPassword {
         }
     }
 
-    /// True if `password` is the right one. Takes the hash's time.
+    /// True if `password` is correct. Takes as long as the hash.
     pub fn verify(&self, password: &Secret, scratch: &mut Scratch) -> bool {
         let password = password.expose().as_bytes();
         match self {
@@ -116,8 +126,8 @@ impl StoredPassword {
     }
 }
 
-/// bcrypt looks at 72 bytes at most, and repeats the key with its final zero byte: a longer
-/// password, or one with a zero byte in it, would be right for somebody else's hash.
+/// bcrypt uses only 72 bytes and repeats the key with its final zero byte: a longer password, or
+/// one that contains a zero byte, could match the hash of a different password.
 fn is_ambiguous(cost: Cost, password: &[u8]) -> bool {
     matches!(cost, Cost::Bcrypt { .. }) && (password.len() > 72 || password.contains(&0))
 }
@@ -138,12 +148,13 @@ fn begins_like_a_hash(text: &str) -> bool {
 fn argon2id(fields: &[&str]) -> Option<StoredPassword> {
     let (version, rest) = match fields {
         [version, rest @ ..] if version.starts_with("v=") => (number("v", version)?, rest),
-        // The format's first version did not say so.
+        // Version 1.0 of the format had no version field.
         rest => (16, rest),
     };
     let [parameters, salt, hash] = rest else { return None };
     let [memory, passes, lanes] = parameters.split(',').collect::<Vec<_>>().try_into().ok()?;
-    let (salt, expected) = (decode(salt)?, Zeroizing::new(decode(hash)?));
+    let salt = decode(salt)?;
+    let expected = Zeroizing::new(decode(hash)?);
     let cost = Cost::Argon2id {
         version,
         memory: number("m", memory)?,
@@ -157,15 +168,19 @@ fn argon2id(fields: &[&str]) -> Option<StoredPassword> {
 fn scrypt(fields: &[&str]) -> Option<StoredPassword> {
     let [parameters, salt, hash] = fields else { return None };
     let [log_n, r, p] = parameters.split(',').collect::<Vec<_>>().try_into().ok()?;
-    let (salt, expected) = (decode(salt)?, Zeroizing::new(decode(hash)?));
+    let salt = decode(salt)?;
+    let expected = Zeroizing::new(decode(hash)?);
     let log_n = u8::try_from(number("ln", log_n)?).ok()?;
-    let (r, p, length) = (number("r", r)?, number("p", p)?, expected.len());
-    Some(StoredPassword::Hashed { cost: Cost::Scrypt { log_n, r, p, length }, salt, expected })
+    let r = number("r", r)?;
+    let p = number("p", p)?;
+    let cost = Cost::Scrypt { log_n, r, p, length: expected.len() };
+    Some(StoredPassword::Hashed { cost, salt, expected })
 }
 
 fn pbkdf2(digest: Digest, fields: &[&str]) -> Option<StoredPassword> {
     let [parameters, salt, hash] = fields else { return None };
-    let (salt, expected) = (decode(salt)?, Zeroizing::new(decode(hash)?));
+    let salt = decode(salt)?;
+    let expected = Zeroizing::new(decode(hash)?);
     let length = expected.len();
     let rounds = match parameters.split(',').collect::<Vec<_>>().as_slice() {
         // passlib writes only the rounds.
@@ -191,7 +206,7 @@ fn bcrypt(fields: &[&str]) -> Option<StoredPassword> {
     Some(StoredPassword::Hashed { cost, salt, expected })
 }
 
-/// bcrypt's own base64. Implementations differ in the unused last bits, so these may be anything.
+/// bcrypt's own base64. Implementations differ in the unused last bits, so these are ignored.
 fn bcrypt_base64() -> Option<Encoding> {
     let mut specification = Specification::new();
     specification

@@ -1,5 +1,4 @@
 use std::{
-    collections::BTreeSet,
     sync::{Arc, mpsc},
     time::Duration,
 };
@@ -12,7 +11,7 @@ use callgate::{
 };
 use tokio::time::Instant;
 
-use super::{force::Fill, *};
+use super::*;
 
 const RIGHT: &str = "correct horse";
 
@@ -56,7 +55,7 @@ fn clear_text_is_compared_exactly() {
 }
 
 #[test]
-fn what_begins_like_a_hash_must_be_a_complete_one() {
+fn a_text_that_begins_like_a_hash_must_be_one() {
     for text in [
         "$1$salt$hash",
         "$5$salt$hash",
@@ -82,7 +81,7 @@ fn what_begins_like_a_hash_must_be_a_complete_one() {
 }
 
 #[test]
-fn parameters_beyond_the_bounds_are_refused_when_they_are_loaded() {
+fn parameters_out_of_bounds_are_refused() {
     let salted = |form: &str| format!("{form}$c2FsdHNhbHRzYWx0c2FsdA$Sh1LF6dsajp2YjljvL/T0Q");
     for form in [
         "$argon2id$v=19$m=1048577,t=2,p=1",
@@ -112,7 +111,7 @@ fn parameters_beyond_the_bounds_are_refused_when_they_are_loaded() {
 }
 
 #[test]
-fn bcrypt_refuses_what_it_would_cut_or_confuse() {
+fn bcrypt_refuses_what_it_would_truncate_or_confuse() {
     let of_72 = "$2b$04$mJ8EJQaQUITzOZK.dI9hzubZNzx86RmHmrNt4JTfrcLU4/jVF1kTS";
     assert!(verifies(of_72, &"x".repeat(72)));
     assert!(!verifies(of_72, &"x".repeat(73)));
@@ -123,7 +122,7 @@ fn bcrypt_refuses_what_it_would_cut_or_confuse() {
 }
 
 #[test]
-fn a_new_hash_is_verified_and_differs_every_time() {
+fn a_new_hash_verifies_and_differs_every_time() {
     let password = Secret::new("hunter2");
     let (first, second) = (hash(&password).unwrap(), hash(&password).unwrap());
     assert!(first.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
@@ -133,125 +132,11 @@ fn a_new_hash_is_verified_and_differs_every_time() {
 }
 
 #[test]
-fn nothing_here_shows_a_secret() {
+fn debug_never_shows_a_password() {
     let mut shown = format!("{:?}", StoredPassword::parse(HASHES[0]).unwrap());
     shown += &format!("{:?}", StoredPassword::clear("hunter2"));
     shown += &format!("{:?}", VerifiedKey::new("a", 1, "b", "hunter2"));
     assert!(!shown.contains("hunter2") && !shown.contains("c2Fs") && !shown.contains("Sh1L"));
-}
-
-fn costs_of(hashes: &[&str]) -> BTreeSet<Cost> {
-    hashes.iter().filter_map(|hash| StoredPassword::parse(hash).unwrap().cost()).collect()
-}
-
-/// How many hashes one attempt computes.
-fn derived(stored: Option<&str>, costs: &Arc<CostsInForce>) -> u64 {
-    let stored = stored.map(|stored| StoredPassword::parse(stored).unwrap());
-    let attempt = Attempt { stored, password: Secret::new("x"), costs: costs.all() };
-    let mut scratch = Scratch::default();
-    assert!(!attempt.run(&mut scratch));
-    assert_eq!(attempt.is_cheap(), scratch.derived() == 0);
-    scratch.derived()
-}
-
-/// As many hashes as the pool computes while nobody waits; how many those were.
-fn measured(costs: &CostsInForce) -> usize {
-    let mut scratch = Scratch::default();
-    let hashes = std::iter::repeat_with(|| costs.measure_one(&mut scratch));
-    let number = hashes.take_while(|measured| *measured).count();
-    assert_eq!(scratch.derived(), 0, "no login's time is told by it");
-    number
-}
-
-#[test]
-fn every_attempt_computes_one_hash_whoever_it_is_for() {
-    let costs = Arc::new(CostsInForce::default());
-    let (first, second) = (costs.enrol(), costs.enrol());
-    assert_eq!(derived(None, &costs), 0);
-    assert_eq!(derived(Some("clear"), &costs), 0);
-    first.set(costs_of(&HASHES[..1]));
-    second.set(costs_of(&[HASHES[0], "clear"]));
-    assert_eq!(measured(&costs), 0, "one set needs no measurement");
-    for who in [None, Some("clear"), Some(HASHES[0])] {
-        assert_eq!(derived(who, &costs), 1);
-    }
-    second.set(costs_of(&HASHES));
-    let sets = costs.all().len();
-    assert_eq!(sets, 6);
-    assert!((2..=sets).contains(&measured(&costs)));
-    for who in [None, Some("clear")].into_iter().chain(HASHES.map(Some)) {
-        assert_eq!(derived(who, &costs), 1, "{who:?}");
-    }
-    drop(second);
-    assert_eq!((costs.all().len(), derived(None, &costs)), (1, 1));
-}
-
-#[test]
-fn until_the_dearest_hash_was_measured_it_is_computed_beside_a_cheaper_one() {
-    let costs = Arc::new(CostsInForce::default());
-    let place = costs.enrol();
-    let (cheap, dear) = (HASHES[6], HASHES[2]);
-    place.set(costs_of(&[cheap, dear]));
-    assert_eq!(costs.all().dearest().unwrap().cost, Cost::Bcrypt { cost: 4 }, "as estimated");
-    assert_eq!([derived(Some(cheap), &costs), derived(Some(cheap), &costs)], [2, 1]);
-    // Unless it was measured before the first login.
-    let measured = Arc::new(CostsInForce::default());
-    let its_place = measured.enrol();
-    its_place.set(costs_of(&[cheap, dear]));
-    measured.measure_dearest();
-    assert_eq!(derived(Some(cheap), &measured), 1);
-    // What was measured stays known while the set is in force.
-    place.set(costs_of(&[cheap, dear, HASHES[0]]));
-    assert_eq!(derived(Some(cheap), &costs), 1);
-}
-
-const MS: Duration = Duration::from_millis(1);
-
-/// Two sets, the first of which takes `own` and the second, dearer one `dear`, as measured thrice.
-fn two_sets(own: Duration, dear: Duration) -> (Arc<Costs>, Cost, Cost) {
-    let costs = Arc::new(CostsInForce::default());
-    let of = |hash| StoredPassword::parse(hash).unwrap().cost().unwrap();
-    let (cheap, expensive) = (of(HASHES[6]), of(HASHES[2]));
-    let place = costs.enrol();
-    place.set([cheap, expensive].into());
-    let sets = costs.all();
-    for (cost, took) in [(cheap, own), (expensive, dear)] {
-        (0..3).for_each(|_| sets.find(cost).unwrap().durations.record(took));
-    }
-    (sets, cheap, expensive)
-}
-
-#[test]
-fn a_cheaper_hash_is_filled_up_to_what_the_dearest_took() {
-    for (own, dear, expected) in [
-        (MS, MS * 80, "Until(80ms)"),
-        (MS * 70, MS * 80, "Until(80ms)"),
-        // The longer of two that are nearly alike would be longer than either.
-        (MS * 71, MS * 80, "More(9ms)"),
-        (MS * 79, MS * 80, "More(1ms)"),
-    ] {
-        let (sets, cheap, expensive) = two_sets(own, dear);
-        assert_eq!(format!("{:?}", sets.fill(cheap)), expected);
-        assert!(matches!(sets.fill(expensive), Fill::Nothing));
-        // One that a reload took out of force is filled up, too.
-        let gone = Cost::Bcrypt { cost: 5 };
-        assert!(matches!(sets.fill(gone), Fill::Until(end) if end == dear));
-    }
-    // What was measured counts, not what was estimated.
-    let (sets, estimated_cheaper, _) = two_sets(MS * 80, MS);
-    assert_eq!(sets.dearest().unwrap().cost, estimated_cheaper);
-}
-
-#[test]
-fn an_attempt_lasts_as_long_as_the_dearest_hash_and_a_right_password_no_shorter() {
-    let (costs, _, _) = two_sets(MS, MS * 50);
-    for word in [RIGHT, "wrong"] {
-        let stored = Some(StoredPassword::parse(HASHES[6]).unwrap());
-        let attempt = Attempt { stored, password: Secret::new(word), costs: Arc::clone(&costs) };
-        let began = std::time::Instant::now();
-        assert_eq!(attempt.run(&mut Scratch::default()), word == RIGHT);
-        assert!(began.elapsed() >= MS * 50, "{word}");
-    }
 }
 
 fn source(number: u8) -> SourceKey {
@@ -259,7 +144,7 @@ fn source(number: u8) -> SourceKey {
 }
 
 #[test]
-fn a_source_is_an_address_a_network_of_ipv6_a_server_or_a_user_behind_a_proxy() {
+fn sources_are_addresses_networks_servers_and_proxied_users() {
     let proxies = ["192.0.2.0/24".parse().unwrap()];
     let of = |ip: &str, kind: ConnectionKind, user: &str| {
         let request = AuthRequest::for_tests(Credential::Certificate);
@@ -268,12 +153,12 @@ fn a_source_is_an_address_a_network_of_ipv6_a_server_or_a_user_behind_a_proxy() 
         (SourceKey::of(&request, user, &proxies), SourceKey::Server(server.into()))
     };
     let client = |ip| of(ip, ConnectionKind::Nats, "u").0;
-    // Whoever has a network of IPv6 has 2^64 addresses and still one turn.
+    // A /64 network has 2^64 addresses and is one source.
     assert_eq!(client("2001:db8::1"), client("2001:db8::ffff:ffff:ffff:ffff"));
     assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
     assert_eq!(client("::ffff:10.0.0.1"), client("10.0.0.1"));
     assert_ne!(client("10.0.0.1"), client("10.0.0.2"));
-    // Another user name is no other source, unless many users share the address.
+    // The user name counts only if many users share the address.
     assert_eq!(of("10.0.0.1", ConnectionKind::Nats, "other").0, client("10.0.0.1"));
     assert_ne!(of("192.0.2.1", ConnectionKind::Nats, "other").0, client("192.0.2.1"));
     let (source, server) = of("10.0.0.1", ConnectionKind::LeafNode, "u");
@@ -285,7 +170,7 @@ fn in_a_minute() -> Instant {
 }
 
 #[tokio::test]
-async fn work_is_done_and_its_result_comes_back() {
+async fn work_runs_and_returns_its_result() {
     let pool = PasswordPool::new(2);
     let results = (0..20).map(|number| pool.run(source(1), in_a_minute(), move |_| number));
     let results = futures_util::future::join_all(results).await;
@@ -293,14 +178,14 @@ async fn work_is_done_and_its_result_comes_back() {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_error_and_the_thread_goes_on() {
+async fn a_panic_is_an_error_and_the_thread_continues() {
     let pool = PasswordPool::new(1);
     let result = pool.run(source(1), in_a_minute(), |_| -> bool { panic!("on purpose") }).await;
     assert_eq!(result, Err(PoolError::Panicked));
     assert_eq!(pool.run(source(1), in_a_minute(), |_| true).await, Ok(true));
 }
 
-/// Occupies the only thread of `pool` until the returned end is dropped.
+/// Occupies the only thread of `pool` until the returned sender is dropped.
 async fn occupy(pool: &Arc<PasswordPool>) -> mpsc::Sender<()> {
     let (release, released) = mpsc::channel::<()>();
     let (begun, has_begun) = tokio::sync::oneshot::channel();
@@ -323,7 +208,7 @@ async fn until_waiting(pool: &PasswordPool, number: usize) {
 }
 
 #[tokio::test]
-async fn work_that_nobody_waits_for_is_never_begun() {
+async fn abandoned_work_is_never_started() {
     let pool = Arc::new(PasswordPool::new(1));
     let release = occupy(&pool).await;
     let begun = Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -338,7 +223,7 @@ async fn work_that_nobody_waits_for_is_never_begun() {
     until_waiting(&pool, 1).await;
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());
-    assert_eq!(pool.waiting(), 0, "it takes no room either");
+    assert_eq!(pool.waiting(), 0, "it is not in the queue either");
     drop(release);
     assert_eq!(pool.run(source(2), in_a_minute(), |_| 1).await, Ok(1));
     assert!(!begun.load(std::sync::atomic::Ordering::SeqCst));
@@ -355,7 +240,7 @@ async fn work_past_its_deadline_is_refused_as_overload() {
 }
 
 #[tokio::test]
-async fn what_cannot_end_in_time_is_refused_at_once_but_only_for_whoever_floods() {
+async fn a_flood_is_refused_immediately_and_hurts_no_other_source() {
     let pace = Duration::from_secs(1);
     let pool = Arc::new(PasswordPool::new(1).at_pace(pace));
     let release = occupy(&pool).await;
@@ -372,8 +257,8 @@ async fn what_cannot_end_in_time_is_refused_at_once_but_only_for_whoever_floods(
             std::task::Poll::Pending => waiting.push(work),
         }
     }
-    // With a quarter in reserve a hash counts as 1.25 seconds, and so the fifteenth to wait, with 14
-    // before it and one busy, would end after 20: nothing is left for its answer.
+    // With its reserve a hash counts as 1.25 seconds. The fifteenth job in the queue, with 14 before
+    // it and one running, would end after 20 seconds and leave no time for its answer.
     assert_eq!((waiting.len(), refused), (14, 26));
     let mut other = Box::pin(pool.run(source(2), deadline, |_| ()));
     assert!(futures_util::poll!(&mut other).is_pending());
@@ -381,7 +266,7 @@ async fn what_cannot_end_in_time_is_refused_at_once_but_only_for_whoever_floods(
 }
 
 #[tokio::test]
-async fn work_that_turns_out_too_late_is_refused_unbegun_when_its_turn_comes() {
+async fn work_that_becomes_too_late_is_refused_unstarted() {
     let pool = Arc::new(PasswordPool::new(1).at_pace(Duration::from_millis(1)));
     let release = occupy(&pool).await;
     let begun = Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -393,59 +278,38 @@ async fn work_that_turns_out_too_late_is_refused_unbegun_when_its_turn_comes() {
     let mut late = Box::pin(pool.run(source(1), in_a_minute(), work()));
     assert!(futures_util::poll!(&mut early).is_pending());
     assert!(futures_util::poll!(&mut late).is_pending());
-    // Meanwhile a hash turned out to take ten seconds.
+    // In the meantime a hash has taken ten seconds.
     pool.set_pace(Duration::from_secs(10));
     drop(release);
     assert_eq!(early.await, Err(PoolError::Overloaded(Overloaded)));
-    assert_eq!(late.await, Ok(0), "the first that was begun");
+    assert_eq!(late.await, Ok(0), "the first to start");
 }
 
 #[tokio::test]
-async fn a_bad_measurement_refuses_nothing_while_a_thread_is_free() {
+async fn nothing_is_refused_while_a_thread_is_free() {
     let pool = PasswordPool::new(1).at_pace(Duration::from_secs(3600));
     let deadline = Instant::now() + Duration::from_secs(60);
     assert_eq!(pool.run(source(1), deadline, |_| 1).await, Ok(1));
 }
 
 #[tokio::test]
-async fn only_hashing_tells_how_long_a_hash_takes() {
+async fn only_hashing_changes_the_pace() {
     let pool = PasswordPool::new(1).at_pace(Duration::from_secs(1));
     for _ in 0..10 {
-        // Somebody else's hash of the same password had come first.
+        // As if another login had verified the same password before.
         assert_eq!(pool.run(source(1), in_a_minute(), |_| true).await, Ok(true));
     }
     assert_eq!(pool.pace(), Duration::from_secs(1));
     let stored = StoredPassword::parse(HASHES[0]).unwrap();
     let work = move |scratch: &mut Scratch| stored.verify(&Secret::new(RIGHT), scratch);
     assert_eq!(pool.run(source(1), in_a_minute(), work).await, Ok(true));
-    // The thread measures after it has answered: a second answer says that it has.
+    // The thread measures after it has answered, so wait for a second answer.
     assert_eq!(pool.run(source(1), in_a_minute(), |_| true).await, Ok(true));
     assert!(pool.pace() < Duration::from_secs(1));
 }
 
 #[tokio::test]
-async fn what_is_done_while_nobody_waits_goes_on_until_it_is_done_and_lets_logins_pass() {
-    let pool = PasswordPool::new(1);
-    let (told, pieces) = mpsc::sync_channel(0);
-    pool.when_idle(move |_| told.send(()).is_ok());
-    // The thread is at it, and a login is served between two pieces.
-    pieces.recv().unwrap();
-    let mut login = Box::pin(pool.run(source(1), in_a_minute(), |_| 1));
-    assert!(futures_util::poll!(&mut login).is_pending());
-    pieces.recv().unwrap();
-    assert_eq!(login.await, Ok(1));
-    assert_eq!(
-        pool.pace(),
-        PasswordPool::new(1).pace(),
-        "it tells nothing of how long a login takes"
-    );
-    drop(pieces);
-    pool.when_idle(|_| panic!("on purpose"));
-    assert_eq!(pool.run(source(1), in_a_minute(), |_| 2).await, Ok(2));
-}
-
-#[tokio::test]
-async fn whoever_fills_the_queue_makes_room_for_the_others() {
+async fn the_source_that_fills_the_queue_makes_room() {
     let pool = Arc::new(PasswordPool::new(1).at_pace(Duration::from_nanos(1)));
     let release = occupy(&pool).await;
     let mut flood: Vec<_> =
@@ -457,7 +321,7 @@ async fn whoever_fills_the_queue_makes_room_for_the_others() {
     assert_eq!((pool.waiting(), refused), (4096, 5000 - 4096));
     let mut honest = Box::pin(pool.run(source(2), in_a_minute(), |_| 2));
     assert!(futures_util::poll!(&mut honest).is_pending());
-    assert_eq!(pool.waiting(), 4096, "in the place of the last of the flood");
+    assert_eq!(pool.waiting(), 4096, "it replaced the last job of the flood");
     assert_eq!(
         futures_util::poll!(&mut flood[4095]),
         std::task::Poll::Ready(Err(Overloaded.into()))

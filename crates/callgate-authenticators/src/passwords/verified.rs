@@ -1,4 +1,4 @@
-//! Remembers for a short while which passwords were right, and nothing else.
+//! Remembers correct passwords for a short time.
 
 use std::time::{Duration, Instant};
 
@@ -6,15 +6,15 @@ use quick_cache::sync::Cache;
 
 use super::clear::digest;
 
-/// How many are remembered; each takes about a hundred bytes.
-const ENTRIES: usize = 100_000;
+/// Each takes about 100 bytes.
+const MAX_ENTRIES: usize = 100_000;
 
-/// What was right: a keyed digest of authenticator, version of the table, user and password.
+/// A keyed digest of authenticator, version of the entry, user and password.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct VerifiedKey([u8; 32]);
 
 impl VerifiedKey {
-    /// The key for one user and password in one version of one table.
+    /// The key for one user and password in one version of the entry.
     pub fn new(authenticator: &str, version: u64, user: &str, password: &str) -> Self {
         Self(digest(&[
             authenticator.as_bytes(),
@@ -31,8 +31,8 @@ impl std::fmt::Debug for VerifiedKey {
     }
 }
 
-/// Verified passwords. An entry ends when its time is over, however often it was used; wrong
-/// passwords are never remembered. Bounded in entries.
+/// Verified passwords. Using one does not extend its time; wrong passwords are never remembered.
+/// The number of entries is bounded.
 #[derive(Debug)]
 pub struct Verified {
     entries: Cache<VerifiedKey, Instant>,
@@ -40,17 +40,17 @@ pub struct Verified {
 
 impl Default for Verified {
     fn default() -> Self {
-        Self { entries: Cache::new(ENTRIES) }
+        Self { entries: Cache::new(MAX_ENTRIES) }
     }
 }
 
 impl Verified {
-    /// True if this was verified a short while before `now`.
+    /// True if this was verified recently and its time is not over at `now`.
     pub fn holds(&self, key: &VerifiedKey, now: Instant) -> bool {
         match self.entries.get(key) {
             Some(end) if now < end => true,
             Some(_) => {
-                // Only if it is still over: somebody may have verified it again just now.
+                // Another thread may have verified it again in the meantime.
                 self.entries.remove_if(key, |end| *end <= now);
                 false
             }
@@ -58,7 +58,7 @@ impl Verified {
         }
     }
 
-    /// Remembers for `duration`; not at all if that is zero.
+    /// Remembers it for `duration`, unless that is zero.
     pub fn remember(&self, key: VerifiedKey, now: Instant, duration: Duration) {
         if !duration.is_zero() {
             self.entries.insert(key, now + duration);
@@ -73,7 +73,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[test]
-    fn an_entry_ends_however_often_it_was_used() {
+    fn using_a_verification_does_not_extend_it() {
         let (verified, now) = (Verified::default(), Instant::now());
         let key = VerifiedKey::new("staff", 1, "alice", "hunter2");
         verified.remember(key, now, MINUTE);
@@ -99,16 +99,16 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_good_logins_does_not_fill_the_memory() {
+    fn many_logins_do_not_fill_the_memory() {
         let (verified, now) = (Verified::default(), Instant::now());
-        for number in 0..ENTRIES as u64 + 10_000 {
+        for number in 0..MAX_ENTRIES as u64 + 10_000 {
             verified.remember(VerifiedKey::new("staff", number, "a", "p"), now, MINUTE);
         }
-        assert!(verified.entries.len() <= ENTRIES, "{}", verified.entries.len());
+        assert!(verified.entries.len() <= MAX_ENTRIES, "{}", verified.entries.len());
     }
 
     #[test]
-    fn nothing_is_remembered_for_no_time() {
+    fn a_duration_of_zero_remembers_nothing() {
         let (verified, now) = (Verified::default(), Instant::now());
         let key = VerifiedKey::new("staff", 1, "alice", "hunter2");
         verified.remember(key, now, Duration::ZERO);

@@ -1,19 +1,31 @@
-//! One users file in a folder of its own, and requests of its users.
+//! A users file in a temporary folder, and requests of its users.
 
 mod changes;
 mod faults;
 mod logins;
 
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
-
-use callgate::{
-    keys::{KeyKind, KeyPair},
-    permissions::{Permissions, Responses},
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
 };
 
-use super::*;
-use crate::kind::{CacheSettings, Observer, SharedResources};
+use callgate::{
+    authn::{Decline, Identity, SourceKey},
+    clock::UnixTime,
+    keys::{KeyKind, KeyPair},
+    permissions::{Permissions, Responses},
+    record::Reason,
+    request::{AuthRequest, Credential},
+};
 use callgate_config::{Document, Format, Report, Sources};
+
+use super::*;
+use crate::{
+    kind::{CacheSettings, Observer, SharedResources},
+    passwords::{Scratch, VerifiedKey},
+};
 
 /// The file of nats-by-example, `examples/auth/callout`.
 const NATS_BY_EXAMPLE: &str = r#"{
@@ -23,12 +35,12 @@ const NATS_BY_EXAMPLE: &str = r#"{
            "permissions": { "pub": { "allow": ["bob.>"] }, "sub": { "allow": ["bob.>"] },
                             "resp": { "max": 1 } } } }"#;
 
-/// Of `right`, by argon2-cffi, with parameters that take no time.
+/// Of `right`, by argon2-cffi, with cheap parameters.
 const HASH: &str = "$argon2id$v=19$m=64,t=2,p=1$e6/13tu7V6o15jwnpJRyTg$kf0QnvWVm+l6eOpAEsRcMEGpMkeXS8f84yyFvMyZnUA";
 /// Of `right`, with other parameters.
 const OTHER_HASH: &str = "$argon2id$v=19$m=64,t=1,p=1$rTWG8D4HgDDmnPO+F+Jcyw$vgKQSViUovo5Kgj27Q/csdbrn+kuZRWYE0GTomc70kg";
 
-/// Of `right`, by Python's bcrypt and by passlib, as cheap as can be.
+/// Of `right`, by Python's bcrypt and by passlib, with the cheapest parameters.
 const BCRYPT: &str = "$2b$04$ieAKwI9B3Zv9OuCNxR52Ne.Pg1CrXCQzT95ldDFWjM7AnHe9Z5gFq";
 const PBKDF2: &str =
     "$pbkdf2-sha256$100$RiillFLqHcOY03rvHUMIAQ$R3PDX82fZy.rtqtw4XzqY/O2svS0Sil0IAt.xKlODC4";
@@ -62,20 +74,24 @@ impl Folder {
     }
 }
 
-/// Builds from `[authenticators.users]`; gives faults and warnings too.
-fn build_from(toml: &str, context: &BuildContext) -> (Option<UsersFile>, Vec<String>, Vec<String>) {
+type BuiltUsers = DirectoryAuthenticator<UsersDirectory>;
+
+/// Builds from `[authenticators.users]`; also returns errors and warnings.
+fn build_from(
+    toml: &str,
+    context: &BuildContext,
+) -> (Option<BuiltUsers>, Vec<String>, Vec<String>) {
     let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
     let (report, sources) = (Report::new(), context.services.sources.clone());
     let table = Table::root(&document, "authenticators[0].users", &report, &sources);
-    let built =
-        Settings::read(context, table).map(|settings| UsersFile::start(context.clone(), settings));
+    let built = Settings::read(context, table).map(|settings| settings.start(context.clone()));
     let texts = |list: Vec<callgate_config::Fault>| list.iter().map(ToString::to_string).collect();
     (built, texts(report.faults()), texts(report.warnings()))
 }
 
 const TABLE: &str = "file = \"users.json\"";
 
-fn build(context: &BuildContext) -> UsersFile {
+fn build(context: &BuildContext) -> BuiltUsers {
     let (built, faults, _) = build_from(TABLE, context);
     built.unwrap_or_else(|| panic!("{faults:?}"))
 }
@@ -90,7 +106,7 @@ fn password(user: &str, password: &str) -> AuthRequest {
         .due_at(tokio::time::Instant::now() + Duration::from_secs(60))
 }
 
-async fn answer(users: &UsersFile, request: AuthRequest) -> Result<Identity, Option<Reason>> {
+async fn answer(users: &BuiltUsers, request: AuthRequest) -> Result<Identity, Option<Reason>> {
     users.authenticate(&request).await.map_err(|decline| match decline {
         Decline::NotMine => None,
         Decline::Rejected(rejection) => Some(rejection.reason),
@@ -98,6 +114,6 @@ async fn answer(users: &UsersFile, request: AuthRequest) -> Result<Identity, Opt
     })
 }
 
-async fn outcome(users: &UsersFile, user: &str, word: &str) -> Result<(), Option<Reason>> {
+async fn outcome(users: &BuiltUsers, user: &str, word: &str) -> Result<(), Option<Reason>> {
     answer(users, password(user, word)).await.map(|identity| assert_eq!(identity.user, user))
 }

@@ -1,23 +1,25 @@
-//! What in a users file works, and is probably not meant, or unwise.
+//! Warnings about entries of a users file that are valid but probably not intended.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use callgate::{authn::Proposal, policy::Doubt};
 
-use super::{
-    entry::{Entry, first_names},
-    table::UserTable,
-};
-use crate::kind::BuildContext;
 use callgate_config::{Report, Sources};
 
-/// How many users a warning names.
-const NAMES: usize = 5;
+use super::table::UserTable;
+use crate::{
+    directory::{Entry, first_names},
+    kind::BuildContext,
+    passwords::Cost,
+};
 
-/// How long nats-server waits for an answer if it is not told otherwise (`AUTH_TIMEOUT`, 2 s).
-const SERVERS_PATIENCE: Duration = Duration::from_secs(2);
+/// Maximum number of users that a warning names.
+const MAX_NAMES: usize = 5;
 
-/// A file that was read, and where what is doubtful in it is told.
+/// How long nats-server waits for an answer by default (`AUTH_TIMEOUT`).
+const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A file that was read, and the report for its warnings.
 pub(super) struct Warnings<'a> {
     pub(super) table: &'a UserTable,
     pub(super) path: &'a Path,
@@ -27,16 +29,16 @@ pub(super) struct Warnings<'a> {
 }
 
 impl Warnings<'_> {
-    pub(super) fn tell(&self) {
-        self.warn_of_no_account();
-        self.warn_of_cost();
-        self.warn_of_doubts();
-        self.warn_of_unasked();
-        self.warn_of_modes();
+    pub(super) fn report(&self) {
+        self.warn_missing_accounts();
+        self.warn_slow_hashes();
+        self.warn_permissions();
+        self.warn_unused_passwords();
+        self.warn_file_modes();
     }
 
-    /// Whom nothing places anywhere.
-    fn warn_of_no_account(&self) {
+    /// Users that would have no account.
+    fn warn_missing_accounts(&self) {
         let nowhere = |entry: &&Entry| entry.proposal.account.is_none();
         if !self.context.policy.may_name_account
             && self.table.entries().any(|entry| nowhere(&entry))
@@ -45,34 +47,35 @@ impl Warnings<'_> {
             self.report.warn(
                 self.shown_path,
                 format!(
-                    "nothing places {names} in an account, so the login is refused: write their \
-                     `account`, or set `default_account`"
+                    "no account is configured for {names}, so their logins are refused: set \
+                     `account` in the entry, or `default_account`"
                 ),
             );
         }
     }
 
-    /// The dearest hash is what every password costs, and there is no time for it.
-    fn warn_of_cost(&self) {
-        let estimate =
-            self.table.costs().iter().map(|cost| cost.estimate()).max().unwrap_or_default();
-        // One login beside another, or a slower core, and it is too late.
-        if estimate * 2 <= self.context.timeout.min(SERVERS_PATIENCE) {
+    /// Hashes that take longer than the deadline of a login.
+    fn warn_slow_hashes(&self) {
+        let passwords = self.table.entries().filter_map(|entry| entry.password.as_ref());
+        let costs = passwords.filter_map(|password| password.cost());
+        let estimate = costs.map(Cost::estimate).max().unwrap_or_default();
+        // Two simultaneous logins, or a slower core, double the time.
+        if estimate * 2 <= self.context.timeout.min(SERVER_TIMEOUT) {
             return;
         }
         let (estimate, timeout) = (estimate.as_millis(), self.context.timeout);
         self.report.warn(
             self.shown_path,
             format!(
-                "a login with any password takes as long as with its dearest hash, about {estimate} ms; the \
-                 authenticator's `timeout` is {timeout:?}, and nats-server waits 2 s unless it is told to wait \
-                 longer: hash with lower parameters, or logins are refused"
+                "a login with its most expensive hash takes about {estimate} ms; the authenticator's \
+                 `timeout` is {timeout:?}, and nats-server waits 2 s unless configured otherwise: hash \
+                 with lower parameters, or logins are refused"
             ),
         );
     }
 
-    /// One warning of each kind, however many users there are.
-    fn warn_of_doubts(&self) {
+    /// One warning of each kind, with the first few of its users.
+    fn warn_permissions(&self) {
         let mut doubts: BTreeMap<Doubt, Vec<&Entry>> = BTreeMap::new();
         for entry in self.table.entries() {
             let Proposal { permissions: Some(permissions), templates, .. } = &entry.proposal else {
@@ -88,28 +91,28 @@ impl Warnings<'_> {
         }
     }
 
-    /// Passwords that nobody ever compares.
-    fn warn_of_unasked(&self) {
-        let Some(end) = &self.context.chain.passwords_stop_at else { return };
+    /// Passwords that an earlier authenticator makes useless.
+    fn warn_unused_passwords(&self) {
+        let Some(earlier) = &self.context.chain.passwords_stop_at else { return };
         if self.table.entries().any(|entry| entry.password.is_some()) {
-            let end = end.escape_debug();
+            let earlier = earlier.escape_debug();
             self.report.warn(
                 self.shown_path,
                 format!(
-                    "its passwords are never asked for, because `{end}` before it refuses every name that it \
-                     does not know: set `fall_through = true` there"
+                    "its passwords are never used, because `{earlier}` before it refuses every user name \
+                     that it does not know: set `fall_through = true` there"
                 ),
             );
         }
     }
 
-    /// Clear texts are for their owner to read, and nobody else writes himself an entry.
-    fn warn_of_modes(&self) {
-        let in_clear = |entry: &Entry| {
+    /// Only the owner may read clear text, and only the owner may write.
+    fn warn_file_modes(&self) {
+        let is_clear = |entry: &Entry| {
             let password = entry.password.as_ref();
             password.is_some_and(|password| password.cost().is_none())
         };
-        let secret = self.table.has_tokens() || self.table.entries().any(in_clear);
+        let secret = self.table.has_tokens() || self.table.entries().any(is_clear);
         let readable = || Sources::readable_by_others(self.path).filter(|_| secret);
         for warning in Sources::writable_by_others(self.path).into_iter().chain(readable()) {
             self.report.warn(self.shown_path, warning);
@@ -117,9 +120,9 @@ impl Warnings<'_> {
     }
 }
 
-/// The first few names in order, and how many more there are.
+/// The first few names, and how many more there are.
 fn some_names<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
-    let (names, more) = first_names(entries, NAMES);
+    let (names, more) = first_names(entries, MAX_NAMES);
     let names = names.join("`, `");
     match more {
         0 => format!("`{names}`"),

@@ -1,19 +1,19 @@
-//! A users file that changes while it is in force.
+//! A users file that changes.
 
 use super::*;
 
 #[tokio::test]
-async fn a_changed_file_ends_what_was_remembered() {
+async fn a_changed_file_ends_remembered_verifications() {
     let with_hash = |hash| format!(r#"{{ "alice": {{ "pass": "{hash}" }} }}"#);
     let folder = Folder::with(&with_hash(HASH));
     let users = build(&folder.context());
     assert_eq!(outcome(&users, "alice", "right").await, Ok(()));
     folder.write(&with_hash("new-password"));
-    users.inner.reload();
+    users.directory.file.reload();
     assert_eq!(outcome(&users, "alice", "right").await, Err(Some(Reason::BadPassword)));
     assert_eq!(outcome(&users, "alice", "new-password").await, Ok(()));
     folder.write("{}");
-    users.inner.reload();
+    users.directory.file.reload();
     assert_eq!(outcome(&users, "alice", "new-password").await, Err(Some(Reason::UnknownUser)));
 }
 
@@ -28,7 +28,7 @@ impl Observer for Counter {
 }
 
 #[tokio::test]
-async fn a_bad_file_keeps_the_old_users_in_force_and_is_counted() {
+async fn a_bad_file_keeps_the_old_users_and_is_counted() {
     let folder = Folder::with(r#"{ "alice": { "pass": "x" } }"#);
     let counter = Arc::new(Counter::default());
     let mut context = folder.context();
@@ -36,20 +36,20 @@ async fn a_bad_file_keeps_the_old_users_in_force_and_is_counted() {
     let users = build(&context);
     for bad in ["", "{", r#"{ "alice": { "pass": "" } }"#, r#"{ "alice": { "pass": "y" "#] {
         folder.write(bad);
-        users.inner.reload();
+        users.directory.file.reload();
         assert_eq!(outcome(&users, "alice", "x").await, Ok(()), "{bad}");
     }
     fs::remove_file(folder.path()).unwrap();
-    users.inner.reload();
+    users.directory.file.reload();
     assert_eq!(outcome(&users, "alice", "x").await, Ok(()));
     folder.write(r#"{ "bob": { "pass": "y" } }"#);
-    users.inner.reload();
+    users.directory.file.reload();
     assert_eq!(outcome(&users, "alice", "x").await, Err(Some(Reason::UnknownUser)));
     assert_eq!(outcome(&users, "bob", "y").await, Ok(()));
     assert_eq!(*counter.0.lock().unwrap(), [false, false, false, false, false, true]);
 }
 
-/// Replaces the file as Kubernetes does: a link is swapped.
+/// Replaces the file as Kubernetes does, by swapping a symbolic link.
 fn swap(folder: &Path, name: &str, users: &str) {
     fs::write(folder.join(name), users).unwrap();
     std::os::unix::fs::symlink(name, folder.join("new")).unwrap();
@@ -57,7 +57,7 @@ fn swap(folder: &Path, name: &str, users: &str) {
 }
 
 #[tokio::test]
-async fn a_changed_file_is_taken_up_by_itself_until_the_authenticator_retires() {
+async fn a_changed_file_is_loaded_until_retirement() {
     let folder = Folder::with("{}");
     swap(folder.0.path(), "first", r#"{ "alice": { "pass": "x" } }"#);
     let counter = Arc::new(Counter::default());
@@ -69,36 +69,16 @@ async fn a_changed_file_is_taken_up_by_itself_until_the_authenticator_retires() 
     swap(folder.0.path(), "second", r#"{ "bob": { "pass": "x" } }"#);
     let deadline = Instant::now() + Duration::from_secs(30);
     while outcome(&users, "bob", "x").await.is_err() {
-        assert!(Instant::now() < deadline, "the change was never taken up");
+        assert!(Instant::now() < deadline, "the change was never loaded");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(outcome(&users, "alice", "x").await, Err(Some(Reason::UnknownUser)));
     users.retire();
-    assert!(users.watch.lock().unwrap().is_none());
+    assert!(users.directory.watch.lock().unwrap().is_none());
 }
 
 #[test]
-fn the_parameters_of_all_tables_are_in_force_until_they_are_dropped() {
-    let with_hash = |hash| Folder::with(&format!(r#"{{ "alice": {{ "pass": "{hash}" }} }}"#));
-    let (first, second) = (with_hash(HASH), with_hash(OTHER_HASH));
-    let context = first.context();
-    let mut other = context.clone();
-    other.services.sources = Sources::new(second.0.path());
-    let (_first, built) = (build(&context), build(&other));
-    let in_force = || context.services.shared.password_costs().all().len();
-    assert_eq!(in_force(), 2);
-    second.write(r#"{ "alice": { "pass": "clear" } }"#);
-    built.inner.reload();
-    assert_eq!(in_force(), 1);
-    second.write(&format!(r#"{{ "alice": {{ "pass": "{OTHER_HASH}" }} }}"#));
-    built.inner.reload();
-    assert_eq!(in_force(), 2);
-    drop(built);
-    assert_eq!(in_force(), 1);
-}
-
-#[test]
-fn the_file_is_not_watched_twice() {
+fn the_file_is_not_one_of_the_configuration() {
     let folder = Folder::with("{}");
     let context = folder.context();
     let _users = build(&context);

@@ -1,9 +1,9 @@
-//! What is wrong with a users file, and what is only odd about it, is told.
+//! Errors and warnings about a users file.
 
 use super::*;
 
 #[test]
-fn a_users_file_that_lies_open_is_warned_about() {
+fn a_file_that_others_may_access_is_a_warning() {
     let hashed = format!(r#"{{ "al": {{ "pass": "{HASH}" }} }}"#);
     for (users, mode, words) in [
         (r#"{ "al": { "pass": "x" } }"#, 0o644, Some("others may read it")),
@@ -21,7 +21,7 @@ fn a_users_file_that_lies_open_is_warned_about() {
 }
 
 #[test]
-fn every_fault_of_every_entry_is_told_at_once() {
+fn all_errors_of_all_entries_are_reported_together() {
     let key = KeyPair::generate(KeyKind::User).unwrap();
     let (key, seed) = (key.public_key(), key.seed());
     let seed = seed.expose();
@@ -55,7 +55,7 @@ fn every_fault_of_every_entry_is_told_at_once() {
     context.policy.roles = Arc::new(BTreeSet::from(["reader".to_owned()]));
     let faults = build_from(TABLE, &context).1;
     let expected = [
-        ("\"\"", "needs a name"),
+        ("\"\"", "must not be empty"),
         ("\"li\\u{200b}sa\"", "control or invisible"),
         ("a", "has no credential"),
         ("b.pass", "must not be empty"),
@@ -89,13 +89,13 @@ fn every_fault_of_every_entry_is_told_at_once() {
 }
 
 #[test]
-fn a_user_who_is_there_twice_is_a_fault() {
+fn a_duplicate_user_is_an_error() {
     let faults = faults_of(r#"{ "alice": { "pass": "x" }, "alice": { "pass": "y" } }"#);
     assert!(faults[0].contains("`alice` is there twice"), "{faults:?}");
 }
 
 #[test]
-fn a_file_that_is_missing_empty_or_broken_is_a_fault() {
+fn a_missing_empty_or_broken_file_is_an_error() {
     for users in ["", " \n", "# nobody", "[]", "{", "null", "\u{0}"] {
         assert_eq!(faults_of(users).len(), 1, "{users:?}");
     }
@@ -111,7 +111,7 @@ fn a_file_that_is_missing_empty_or_broken_is_a_fault() {
 }
 
 #[test]
-fn a_password_longer_than_any_that_is_accepted_is_warned_about() {
+fn a_password_that_is_too_long_is_a_warning() {
     for (length, warned) in [(1024, 0), (1025, 1), (5000, 1)] {
         let password = "x".repeat(length);
         let users = format!(
@@ -128,13 +128,13 @@ fn a_password_longer_than_any_that_is_accepted_is_warned_about() {
 }
 
 #[test]
-fn an_account_that_is_not_known_is_only_a_warning() {
+fn an_unknown_account_is_a_warning() {
     let folder = Folder::with(r#"{ "alice": { "pass": "x", "account": "APPP" } }"#);
     let mut context = folder.context();
     context.policy.knows_account = Arc::new(|account| account == "APP");
     let (built, faults, warnings) = build_from(TABLE, &context);
     assert!(built.is_some() && faults.is_empty());
-    assert!(warnings[0].starts_with("users.json: alice.account: the account `APPP` is not known"));
+    assert!(warnings[0].starts_with("users.json: alice.account: unknown account `APPP`"));
     context.policy.is_callout_account = Arc::new(|account| account == "APPP");
     let warnings = build_from(TABLE, &context).2;
     assert!(warnings[0].starts_with("users.json: alice.account: `APPP` is the callout account"));
@@ -151,7 +151,7 @@ fn a_key_that_signs_service_tokens_cannot_log_in() {
 }
 
 #[test]
-fn passwords_behind_a_table_that_passes_none_on_are_warned_about() {
+fn passwords_that_are_never_used_are_a_warning() {
     for (users, expected) in
         [(r#"{ "a": { "pass": "x" } }"#, 1), (r#"{ "a": { "token": "x" } }"#, 0)]
     {
@@ -169,7 +169,7 @@ fn passwords_behind_a_table_that_passes_none_on_are_warned_about() {
 }
 
 #[test]
-fn doubtful_permissions_are_warned_about_once_for_each_kind() {
+fn each_kind_of_permission_warning_appears_once() {
     let doubtful = r#""permissions": { "pub": { "deny": ["a"] }, "sub": ["x.*"] }"#;
     let entries = (1..=7).map(|n| format!(r#""u{n}": {{ "pass": "x", {doubtful} }}"#));
     let users = format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "));
@@ -182,7 +182,7 @@ fn doubtful_permissions_are_warned_about_once_for_each_kind() {
 }
 
 #[test]
-fn a_hash_that_takes_longer_than_anybody_waits_is_warned_about() {
+fn a_hash_slower_than_the_deadline_is_a_warning() {
     let bcrypt = |cost: &str| format!("$2b${cost}${}{}", "a".repeat(22), "a".repeat(31));
     let argon2 = format!("$argon2id$v=19$m=1048576,t=16,p=1$c2FsdHNhbHRzYWx0${}", "A".repeat(43));
     for (hash, timeout, warned) in [
@@ -203,7 +203,7 @@ fn a_hash_that_takes_longer_than_anybody_waits_is_warned_about() {
 }
 
 #[test]
-fn entries_that_can_never_log_in_are_warned_about() {
+fn entries_that_can_never_log_in_are_warnings() {
     let claims = data_encoding::BASE64URL_NOPAD.encode(br#"{"nats":{"type":"user"}}"#);
     let users = serde_json::json!({
         "a": {"pass": "x".repeat(1025)},
@@ -229,7 +229,7 @@ fn entries_that_can_never_log_in_are_warned_about() {
 }
 
 #[test]
-fn users_without_an_account_are_warned_about_if_nothing_else_names_one() {
+fn users_without_an_account_are_a_warning() {
     let folder =
         Folder::with(r#"{ "a": { "pass": "x" }, "b": { "pass": "x", "account": "APP" } }"#);
     let mut context = folder.context();
@@ -237,11 +237,11 @@ fn users_without_an_account_are_warned_about_if_nothing_else_names_one() {
     context.policy.may_name_account = false;
     let warnings = build_from(TABLE, &context).2;
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].contains("nothing places `a` in an account"), "{warnings:?}");
+    assert!(warnings[0].contains("no account is configured for `a`"), "{warnings:?}");
 }
 
 #[test]
-fn a_file_of_comments_alone_is_a_fault_in_every_format() {
+fn a_file_of_only_comments_is_an_error() {
     for name in ["users.toml", "users.yaml"] {
         let folder = Folder::with("{}");
         fs::write(folder.0.path().join(name), "# alice is gone\n\n  # and so is bob").unwrap();
@@ -251,7 +251,7 @@ fn a_file_of_comments_alone_is_a_fault_in_every_format() {
 }
 
 #[test]
-fn a_pipe_is_no_users_file_and_nobody_waits_for_it() {
+fn a_pipe_is_refused_without_waiting_for_it() {
     let folder = Folder::with("{}");
     let pipe = folder.0.path().join("pipe.json");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -264,7 +264,7 @@ fn a_pipe_is_no_users_file_and_nobody_waits_for_it() {
 }
 
 #[test]
-fn a_user_who_is_there_twice_in_yaml_is_told_in_our_words() {
+fn a_duplicate_user_in_yaml_has_the_same_error() {
     let folder = Folder::with("{}");
     fs::write(folder.0.path().join("users.yaml"), "a:\n  pass: x\na:\n  pass: y\n").unwrap();
     let faults = build_from("file = \"users.yaml\"", &folder.context()).1;
@@ -272,7 +272,7 @@ fn a_user_who_is_there_twice_in_yaml_is_told_in_our_words() {
 }
 
 #[test]
-fn the_end_of_an_entry_is_a_moment_of_rfc_3339() {
+fn expires_is_a_time_in_rfc_3339() {
     let expires =
         |text: &str| faults_of(&format!(r#"{{ "a": {{ "pass": "x", "expires": "{text}" }} }}"#));
     for good in [
@@ -297,7 +297,7 @@ fn the_end_of_an_entry_is_a_moment_of_rfc_3339() {
 }
 
 #[test]
-fn a_template_counts_among_what_is_doubtful() {
+fn templates_count_for_permission_warnings() {
     let entry = r#""pub": { "allow": ["a.{{ user }}"], "deny": ["a.b"] }"#;
     let users = format!(r#"{{ "a": {{ "pass": "x", "permissions": {{ {entry} }} }} }}"#);
     let warnings = build_from(TABLE, &Folder::with(&users).context()).2;

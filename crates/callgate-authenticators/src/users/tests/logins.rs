@@ -1,4 +1,4 @@
-//! Who gets in with what, as whom, and what is remembered of it.
+//! Logins of the users of a file.
 
 use super::*;
 
@@ -26,7 +26,7 @@ async fn the_users_of_nats_by_example_load_as_they_are() {
 }
 
 #[tokio::test]
-async fn templates_of_an_entry_come_beside_its_plain_permissions() {
+async fn templates_are_separate_from_plain_permissions() {
     let folder = Folder::with(
         r#"{ "bob": { "pass": "x", "permissions": { "pub": ["a", "u.{{ user }}.>"] } },
              "eve": { "pass": "x", "permissions": { "pub": ["a"] } } }"#,
@@ -40,9 +40,69 @@ async fn templates_of_an_entry_come_beside_its_plain_permissions() {
     assert!(answer(&users, password("eve", "x")).await.unwrap().proposal.templates.is_none());
 }
 
+fn entry(password: &str) -> serde_json::Value {
+    serde_json::json!({ "password": password })
+}
+
+#[test]
+fn unknown_users_cost_what_known_users_cost() {
+    for known in [
+        vec![HASH],
+        vec![HASH, OTHER_HASH, BCRYPT, PBKDF2],
+        vec![HASH, HASH, HASH, "clear text"],
+        vec!["clear text"],
+    ] {
+        let users = known
+            .iter()
+            .enumerate()
+            .map(|(number, stored)| (format!("known-{number}"), entry(stored)));
+        let token_only = [("sensor".to_owned(), serde_json::json!({ "token": "t" }))];
+        let users: serde_json::Map<_, _> = users.chain(token_only).collect();
+        let folder = Folder::with(&serde_json::Value::from(users).to_string());
+        let users = build(&folder.context());
+        let table = users.directory.file.users();
+        // Verifies each password and counts the hashes, by their parameters.
+        let mut scratch = Scratch::default();
+        let mut count = |stored: &StoredPassword| {
+            let before = scratch.derived();
+            assert!(!stored.verify(&"wrong".into(), &mut scratch));
+            (stored.cost(), scratch.derived() - before)
+        };
+        let own: BTreeSet<_> = (0..known.len())
+            .map(|number| table.by_name(&format!("known-{number}")).unwrap())
+            .map(|entry| count(entry.password.as_ref().unwrap()))
+            .collect();
+        let dummies: BTreeSet<_> = (0..500)
+            .map(|number| users.directory.dummy_password(&format!("unknown-{number}")))
+            .map(|dummy| count(&dummy))
+            .collect();
+        assert_eq!(dummies, own);
+        assert!(own.iter().all(|(cost, hashes)| *hashes == u64::from(cost.is_some())));
+        assert!(table.by_name("sensor").unwrap().password.is_none());
+    }
+}
+
 #[tokio::test]
-async fn nobody_gets_in_by_the_password_of_the_entry_that_stands_in_for_him() {
-    // There is one user only, so that it is the one that is looked at for everybody else.
+async fn only_clear_text_tables_hash_nothing() {
+    for (users, hashes) in [
+        (r#"{ "alice": { "pass": "clear" }, "sensor": { "token": "t" } }"#, false),
+        (r#"{ "sensor": { "token": "t" } }"#, true),
+        ("{}", true),
+    ] {
+        for user in ["alice", "sensor", "unknown"] {
+            let folder = Folder::with(users);
+            let context = folder.context();
+            let refused = outcome(&build(&context), user, "wrong").await;
+            assert!(refused.is_err());
+            let pool = context.services.shared.password_pool();
+            assert_eq!(pool.is_started(), hashes, "{user} in {users}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_user_never_gets_in_with_a_known_password() {
+    // With a single user every dummy has its parameters.
     for stored in ["right", HASH] {
         let folder = Folder::with(&serde_json::json!({"alice": {"password": stored}}).to_string());
         let users = build(&folder.context());
@@ -57,7 +117,7 @@ async fn nobody_gets_in_by_the_password_of_the_entry_that_stands_in_for_him() {
 }
 
 #[tokio::test]
-async fn only_an_entry_without_permissions_and_roles_is_unrestricted() {
+async fn unrestricted_only_without_permissions_and_roles() {
     let folder = Folder::with(
         r#"{ "both-absent": { "pass": "x" },
              "empty-permissions": { "pass": "x", "permissions": {} },
@@ -75,7 +135,7 @@ async fn only_an_entry_without_permissions_and_roles_is_unrestricted() {
 }
 
 #[tokio::test]
-async fn everything_an_entry_says_reaches_policy() {
+async fn every_key_of_an_entry_reaches_policy() {
     let folder = Folder::with(
         r#"{ "alice": { "password": "x", "account": "APP", "roles": ["reader"],
              "source": ["10.0.0.0/8", "192.0.2.1"], "connection_types": ["nats", "LEAFNODE"],
@@ -95,7 +155,7 @@ async fn everything_an_entry_says_reaches_policy() {
 }
 
 #[tokio::test]
-async fn an_unknown_user_falls_through_only_where_the_table_says_so() {
+async fn an_unknown_user_falls_through_only_if_configured() {
     let folder = Folder::with(
         r#"{ "alice": { "pass": "x" }, "erin": { "pass": "x", "disabled": true },
              "carol": { "token": "t" } }"#,
@@ -118,18 +178,18 @@ async fn an_unknown_user_falls_through_only_where_the_table_says_so() {
 }
 
 #[tokio::test]
-async fn an_unknown_user_who_falls_through_to_nobody_still_costs_a_hash() {
+async fn an_unknown_user_costs_a_hash_in_the_last_table() {
     let folder = Folder::with(&format!(r#"{{ "alice": {{ "pass": "{HASH}" }} }}"#));
     let mut context = folder.context();
     context.chain.is_followed = true;
     let (built, faults, warnings) = build_from(&format!("{TABLE}\nfall_through = true"), &context);
-    assert!(faults.is_empty() && warnings[0].contains("refused all the same"), "{warnings:?}");
+    assert!(faults.is_empty() && warnings[0].contains("refused anyway"), "{warnings:?}");
     let users = built.unwrap();
     let pool = context.services.shared.password_pool();
     assert!(!pool.is_started());
     assert_eq!(outcome(&users, "bob", "right").await, Err(None));
     assert!(pool.is_started());
-    // Where a later one takes passwords, he pays there.
+    // If a later authenticator takes passwords, that one makes the login cost a hash.
     let mut context = folder.context();
     (context.chain.is_followed, context.chain.passwords_taken_later) = (true, true);
     let users = build_from(&format!("{TABLE}\nfall_through = true"), &context).0.unwrap();
@@ -138,7 +198,7 @@ async fn an_unknown_user_who_falls_through_to_nobody_still_costs_a_hash() {
 }
 
 #[tokio::test]
-async fn an_entry_ends_at_its_moment_and_never_before_the_password_is_proven() {
+async fn expiry_shows_only_after_the_password_proved_right() {
     let folder = Folder::with(r#"{ "fred": { "pass": "x", "expires": "2026-01-01T00:00:00Z" } }"#);
     let users = build(&folder.context());
     let end = 1_767_225_600;
@@ -153,7 +213,7 @@ async fn an_entry_ends_at_its_moment_and_never_before_the_password_is_proven() {
 }
 
 #[tokio::test]
-async fn the_other_formats_load_too() {
+async fn toml_and_yaml_load_too() {
     for (name, text) in [
         ("users.toml", "[alice]\npassword = \"x\"\nexpires = 2099-01-01T00:00:00Z\n"),
         ("users.yaml", "alice:\n  password: x\n  expires: 2099-01-01T00:00:00Z\n"),
@@ -168,7 +228,7 @@ async fn the_other_formats_load_too() {
 }
 
 #[tokio::test]
-async fn a_name_is_one_text_and_no_other_way_to_write_it() {
+async fn user_names_are_compared_exactly() {
     let folder = Folder::with(r#"{ "alice": { "pass": "x" }, "Ren\u00e9": { "pass": "x" } }"#);
     let users = build(&folder.context());
     assert_eq!(outcome(&users, "Ren\u{e9}", "x").await, Ok(()));
@@ -189,7 +249,7 @@ async fn a_remembered_password_still_ends_with_the_entry() {
 }
 
 #[tokio::test]
-async fn users_of_one_file_may_have_hashes_of_different_kinds() {
+async fn one_file_may_have_hashes_of_different_kinds() {
     let users = serde_json::json!({
         "argon2id": {"pass": HASH},
         "another": {"pass": OTHER_HASH},
@@ -217,13 +277,13 @@ async fn users_of_one_file_may_have_hashes_of_different_kinds() {
 async fn remembers(context: &BuildContext, word: &str) -> bool {
     let users = build(context);
     let _answer = answer(&users, password("alice", word)).await;
-    let version = users.inner.users.load().version();
+    let version = users.directory.file.users().by_name("alice").unwrap().version;
     let key = VerifiedKey::new("staff", version, "alice", word);
     context.services.shared.verified_passwords().holds(&key, Instant::now())
 }
 
 #[tokio::test]
-async fn only_what_was_right_is_remembered_and_only_if_wanted() {
+async fn only_correct_passwords_are_remembered() {
     let folder = Folder::with(&format!(r#"{{ "alice": {{ "pass": "{HASH}" }} }}"#));
     let mut context = folder.context();
     assert!(remembers(&context, "right").await);
@@ -233,14 +293,14 @@ async fn only_what_was_right_is_remembered_and_only_if_wanted() {
 }
 
 #[tokio::test]
-async fn tokens_and_remembered_passwords_never_wait_for_other_peoples_hashes() {
+async fn tokens_and_remembered_passwords_do_not_queue() {
     let folder = Folder::with(&format!(
         r#"{{ "alice": {{ "pass": "{HASH}" }}, "sensor": {{ "token": "t" }} }}"#
     ));
     let context = folder.context();
     let users = build(&context);
     assert_eq!(outcome(&users, "alice", "right").await, Ok(()));
-    // The only thread is busy until `release` goes.
+    // The only thread is busy until `release` is dropped.
     let (release, released) = std::sync::mpsc::channel::<()>();
     let shared = Arc::clone(&context.services.shared);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);

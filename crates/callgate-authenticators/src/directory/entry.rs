@@ -1,10 +1,13 @@
-//! One entry of a users file, checked in full when it is loaded.
+//! The entry of a user, checked completely when it is read.
+
+use std::sync::Arc;
 
 use callgate::{
-    authn::{Origin, Proposal},
+    authn::{Identity, Origin, Proposal, Rejection},
     clock::UnixTime,
     jwt::{is_nats_user, looks_like_jwt},
     keys::UserKey,
+    record::Reason,
     request::{MAX_PASSWORD, MAX_TOKEN, MAX_USER},
     subject::is_invisible,
 };
@@ -13,34 +16,63 @@ use zeroize::Zeroizing;
 use crate::{kind::BuildContext, passwords::StoredPassword};
 use callgate_config::{Item, Table, permissions};
 
-/// A user, without the credentials by which it is found.
+/// A user, without the token and the nkey by which it is found.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) user: String,
-    pub(super) password: Option<StoredPassword>,
-    pub(super) disabled: bool,
-    pub(super) expires: Option<UnixTime>,
-    pub(super) proposal: Proposal,
-    /// Differs from that of another reading if anything in the entry does.
-    pub(super) look: u64,
+pub(crate) struct Entry {
+    pub(crate) user: String,
+    pub(crate) password: Option<Arc<StoredPassword>>,
+    pub(crate) disabled: bool,
+    pub(crate) expires: Option<UnixTime>,
+    pub(crate) proposal: Proposal,
+    /// Changes when anything in the entry changes.
+    pub(crate) look: u64,
+    /// Verifications of the password are remembered for this version only; never zero.
+    pub(crate) version: u64,
 }
 
-/// An entry as it stands in the file.
-pub(super) struct Parsed {
-    pub(super) entry: Entry,
-    pub(super) token: Option<Zeroizing<String>>,
-    pub(super) nkey: Option<UserKey>,
+impl Entry {
+    /// The identity, unless the entry is disabled or expired at `now`. Call it after the credential
+    /// proved correct, for every login: remembered verifications do not cover it.
+    pub(super) fn identity(&self, now: UnixTime) -> Result<Identity, Rejection> {
+        let rejected = |reason, what: &str| {
+            let detail = format!("the entry of `{}` {what}", self.user.escape_debug());
+            Err(Rejection { reason, detail })
+        };
+        if self.disabled {
+            return rejected(Reason::UserDisabled, "is disabled");
+        }
+        match self.expires {
+            Some(end) if end <= now => rejected(Reason::UserExpired, &format!("expired at {end}")),
+            Some(_) | None => Ok(Identity {
+                expires_at: self.expires,
+                proposal: self.proposal.clone(),
+                ..Identity::of_user(self.user.clone())
+            }),
+        }
+    }
 }
 
-impl Parsed {
-    /// Reads the entry of `user`. Everything that is wrong goes into the table's report.
-    pub(super) fn read(user: &str, mut table: Table<'_>, context: &BuildContext) -> Self {
+/// An entry with all its credentials.
+pub(crate) struct ParsedEntry {
+    pub(crate) entry: Entry,
+    pub(crate) token: Option<Zeroizing<String>>,
+    pub(crate) nkey: Option<UserKey>,
+}
+
+impl ParsedEntry {
+    /// Reads the entry of `user`. Errors go into the table's report.
+    pub(crate) fn read(
+        user: &str,
+        mut table: Table<'_>,
+        context: &BuildContext,
+        version: u64,
+    ) -> Self {
         check_name(user, &table);
         let password = password(&mut table);
         if password.is_some() && user.len() > MAX_USER {
             table.report().warn(
                 table.path(),
-                format!("the name has more than {MAX_USER} bytes: nobody can log in with it and a password"),
+                format!("the name has more than {MAX_USER} bytes: logins with it and a password are always refused"),
             );
         }
         let token = token(&mut table);
@@ -51,47 +83,49 @@ impl Parsed {
         }
         permissions::refuse_limits(&mut table);
         let proposal = proposal(&mut table, context);
-        for mistake in (context.policy.scope_errors)(user, &proposal) {
-            table.warn_here(mistake);
+        for error in (context.policy.scope_errors)(user, &proposal) {
+            table.warn_here(error);
         }
         let disabled = table.boolean("disabled").unwrap_or(false);
         let expires = expires(&mut table);
         let look = table.fingerprint();
         table.finish();
-        let entry = Entry { user: user.to_owned(), password, disabled, expires, proposal, look };
+        let user = user.to_owned();
+        let password = password.map(Arc::new);
+        let entry = Entry { user, password, disabled, expires, proposal, look, version };
         Self { entry, token, nkey }
     }
 }
 
-/// The names of the first `most` of them in order, and how many more there are.
-pub(super) fn first_names<'a>(
+/// The first `max` names in order, and how many more there are.
+pub(crate) fn first_names<'a>(
     entries: impl Iterator<Item = &'a Entry>,
-    most: usize,
+    max: usize,
 ) -> (Vec<String>, usize) {
     let mut names: Vec<_> = entries.map(|entry| entry.user.escape_debug().to_string()).collect();
     names.sort_unstable();
-    let more = names.len().saturating_sub(most);
-    names.truncate(most);
+    let more = names.len().saturating_sub(max);
+    names.truncate(max);
     (names, more)
 }
 
-/// The responder looks at no longer one (`callgate::request`).
+/// The library refuses longer credentials (`callgate::request`).
 fn warn_of_length(item: &Item<'_>, text: &str, limit: usize) {
     if text.len() > limit {
-        item.warn(format!("has more than {limit} bytes: such a login is always refused"));
+        item.warn(format!("has more than {limit} bytes: logins with it are always refused"));
     }
 }
 
 fn check_name(user: &str, table: &Table<'_>) {
     if user.is_empty() {
-        table.fault_here("a user needs a name");
+        table.fault_here("the user name must not be empty");
     }
     if user.chars().any(is_invisible) {
-        table.fault_here("a user's name must not contain control or invisible characters");
+        table.fault_here("the user name must not contain control or invisible characters");
     }
 }
 
-/// A text that is there must not be empty.
+/// A text that must not be empty.
 fn filled(item: Item<'_>) -> Option<Zeroizing<String>> {
     let text = item.string()?;
     if text.is_empty() {
@@ -102,10 +136,11 @@ fn filled(item: Item<'_>) -> Option<Zeroizing<String>> {
 }
 
 fn password(table: &mut Table<'_>) -> Option<StoredPassword> {
-    let (usual, plain) = (table.raw_of(&["pass", "password"]), table.raw("password_plain"));
+    let usual = table.raw_of(&["pass", "password"]);
+    let plain = table.raw("password_plain");
     match (usual, plain) {
         (Some(_), Some(plain)) => {
-            plain.fault("there is another password beside it: write one of them");
+            plain.fault("cannot be combined with another password: keep one of them");
             None
         }
         (Some(item), None) => {
@@ -137,7 +172,7 @@ fn token(table: &mut Table<'_>) -> Option<Zeroizing<String>> {
     let token = filled(item.clone())?;
     warn_of_length(&item, &token, MAX_TOKEN);
     if is_nats_user(&token) {
-        item.warn("is a NATS user JWT, which is no credential for a callout: nobody can use it");
+        item.warn("is a NATS user JWT, which Callgate does not accept as a token");
     }
     Some(token)
 }
@@ -151,8 +186,8 @@ fn nkey(table: &mut Table<'_>, context: &BuildContext) -> Option<UserKey> {
     if context.chain.token_keys.contains(key.as_str()) {
         table.fault(
             "nkey",
-            "this key also signs service tokens: whoever makes its holder log in could have a \
-             token signed as the server's nonce, so use two keys",
+            "this key also signs service tokens: a hostile server could have a token signed as the \
+             nonce of a login, so use two keys",
         );
         return None;
     }
@@ -178,8 +213,8 @@ fn proposal(table: &mut Table<'_>, context: &BuildContext) -> Proposal {
 fn account(table: &mut Table<'_>, context: &BuildContext) -> Option<String> {
     let item = table.raw("account")?;
     let account = filled(item.clone())?;
-    if let Some(doubt) = context.policy.account_warning(&account) {
-        item.warn(doubt);
+    if let Some(warning) = context.policy.account_warning(&account) {
+        item.warn(warning);
     }
     Some(account.to_string())
 }
@@ -197,11 +232,11 @@ fn expires(table: &mut Table<'_>) -> Option<UnixTime> {
     let item = table.raw("expires")?;
     let text = item.string()?;
     match text.parse::<jiff::Timestamp>() {
-        Ok(moment) if is_rfc_3339(text) => Some(UnixTime::from_seconds(moment.as_second())),
+        Ok(time) if is_rfc_3339(text) => Some(UnixTime::from_seconds(time.as_second())),
         Ok(_) | Err(_) => {
             let shown = text.escape_debug();
             item.fault(format!(
-                "`{shown}` is no moment: write RFC 3339 with its offset, such as \
+                "`{shown}` is not a time in RFC 3339 with an offset, such as \
                  \"2027-01-31T18:00:00Z\""
             ));
             None
@@ -209,7 +244,7 @@ fn expires(table: &mut Table<'_>) -> Option<UnixTime> {
     }
 }
 
-/// RFC 3339 section 5.6, of a text that is a moment in one of the wider forms of ISO 8601.
+/// True if a time in one of the forms of ISO 8601 has the form of RFC 3339 section 5.6.
 fn is_rfc_3339(text: &str) -> bool {
     let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     let Some(rest) = shape.strip_prefix("0000-00-00") else { return false };

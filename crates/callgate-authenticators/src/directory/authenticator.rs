@@ -1,0 +1,159 @@
+//! Authenticates users of a directory.
+
+use std::{fmt, sync::Arc, time::Instant};
+
+use callgate::{
+    authn::{Authenticator, Decline, Identity, SourceKey},
+    record::Reason,
+    request::{AuthRequest, Credential},
+    secret::Secret,
+};
+use futures_util::future::BoxFuture;
+
+use super::{Directory, Entry};
+use crate::{
+    kind::BuildContext,
+    passwords::{Scratch, StoredPassword, VerifiedKey},
+};
+
+/// The authenticator for the users of a directory.
+pub(crate) struct DirectoryAuthenticator<D> {
+    pub(crate) directory: D,
+    context: BuildContext,
+    fall_through: bool,
+}
+
+impl<D: Directory> DirectoryAuthenticator<D> {
+    /// With `fall_through`, unknown user names are left to the next authenticator.
+    pub(crate) fn new(directory: D, context: BuildContext, fall_through: bool) -> Self {
+        Self { directory, context, fall_through }
+    }
+
+    async fn identify(&self, request: &AuthRequest) -> Result<Identity, Decline> {
+        let entry = match request.credential() {
+            Credential::Password { user, password } => {
+                return Ok(self
+                    .verify(request, user, password)
+                    .await?
+                    .identity(request.received())?);
+            }
+            Credential::Token(token) => self.directory.by_token(token).await,
+            // The library has verified the signature of the nonce.
+            Credential::Nkey(key) => self.directory.by_nkey(key).await,
+            _ => return Err(Decline::NotMine),
+        };
+        let entry = entry.map_err(Decline::Unavailable)?.ok_or(Decline::NotMine)?;
+        Ok(entry.identity(request.received())?)
+    }
+
+    /// The entry of the user, whose password proved correct.
+    async fn verify(
+        &self,
+        request: &AuthRequest,
+        user: &str,
+        password: &Secret,
+    ) -> Result<Arc<Entry>, Decline> {
+        let entry = self.directory.by_name(user).await.map_err(Decline::Unavailable)?;
+        let passed_on = entry.is_none() && self.fall_through;
+        // The later authenticator makes unknown users cost a hash.
+        if passed_on && self.context.chain.passwords_taken_later {
+            return Err(Decline::NotMine);
+        }
+        // Known users select a dummy, too: otherwise the selection would tell them apart.
+        let dummy = self.directory.dummy_password(user);
+        let own = entry.as_ref().and_then(|entry| entry.password.clone());
+        let version = entry.as_ref().map_or(0, |entry| entry.version);
+        let check = Check {
+            is_dummy: own.is_none(),
+            stored: own.unwrap_or(dummy),
+            password: password.clone(),
+            key: VerifiedKey::new(&self.context.name, version, user, password.expose()),
+        };
+        let verified = self.context.services.shared.verified_passwords();
+        let correct = verified.holds(&check.key, Instant::now())
+            || self.compute(request, user, check).await?;
+        match entry {
+            Some(entry) if correct => Ok(entry),
+            Some(_) => Err(Decline::rejected(
+                Reason::BadPassword,
+                format!("wrong password for `{}`", user.escape_debug()),
+            )),
+            None if passed_on => Err(Decline::NotMine),
+            None => Err(Decline::rejected(
+                Reason::UnknownUser,
+                format!("`{}` is not in {}", user.escape_debug(), self.directory.description()),
+            )),
+        }
+    }
+
+    /// Hashes in the pool; clear text is compared right here.
+    async fn compute(
+        &self,
+        request: &AuthRequest,
+        user: &str,
+        check: Check,
+    ) -> Result<bool, Decline> {
+        if check.stored.cost().is_none() {
+            return Ok(check.run(&mut Scratch::default()));
+        }
+        let services = &self.context.services;
+        let source = SourceKey::of(request, user, &services.trusted_proxies);
+        let deadline = request.deadline().min(tokio::time::Instant::now() + self.context.timeout);
+        let remember_for = services.cache.passwords;
+        let shared = Arc::clone(&services.shared);
+        let work = move |scratch: &mut Scratch| {
+            let verified = shared.verified_passwords();
+            // Of many simultaneous logins with one password, the first may have done the work.
+            if verified.holds(&check.key, Instant::now()) {
+                return Some(true);
+            }
+            let correct = check.run(scratch);
+            if scratch.take_shortage() {
+                return None;
+            }
+            if correct {
+                verified.remember(check.key, Instant::now(), remember_for);
+            }
+            Some(correct)
+        };
+        let correct = services.shared.password_pool().run(source, deadline, work).await?;
+        correct.ok_or_else(|| Decline::Unavailable("not enough memory to hash the password".into()))
+    }
+}
+
+/// One password to verify.
+struct Check {
+    /// Nothing is correct for a dummy.
+    is_dummy: bool,
+    stored: Arc<StoredPassword>,
+    password: Secret,
+    key: VerifiedKey,
+}
+
+impl Check {
+    fn run(&self, scratch: &mut Scratch) -> bool {
+        self.stored.verify(&self.password, scratch) && !self.is_dummy
+    }
+}
+
+impl<D: Directory> Authenticator for DirectoryAuthenticator<D> {
+    fn authenticate<'a>(
+        &'a self,
+        request: &'a AuthRequest,
+    ) -> BoxFuture<'a, Result<Identity, Decline>> {
+        Box::pin(self.identify(request))
+    }
+
+    fn retire(&self) {
+        self.directory.retire();
+    }
+}
+
+impl<D: Directory> fmt::Debug for DirectoryAuthenticator<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DirectoryAuthenticator")
+            .field("name", &self.context.name)
+            .field("source", &self.directory.description())
+            .finish_non_exhaustive()
+    }
+}

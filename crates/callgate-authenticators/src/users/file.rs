@@ -1,0 +1,120 @@
+//! A users file in force; a changed file replaces its users, unless it has errors.
+
+use std::{path::PathBuf, sync::Arc};
+
+use arc_swap::{ArcSwap, Guard};
+
+use callgate_config::Report;
+
+use super::table::UserTable;
+use crate::{
+    directory::{Entry, first_names},
+    kind::BuildContext,
+};
+
+/// Maximum number of names in a log line.
+const MAX_NAMES: usize = 10;
+
+/// A users file and its users.
+pub(super) struct UsersFile {
+    context: BuildContext,
+    path: PathBuf,
+    shown_path: String,
+    users: ArcSwap<UserTable>,
+}
+
+impl UsersFile {
+    /// `users` is the content of the file.
+    pub(super) fn new(
+        context: BuildContext,
+        path: PathBuf,
+        shown_path: String,
+        users: UserTable,
+    ) -> Self {
+        log_unrestricted(&context.name, &users);
+        Self { context, path, shown_path, users: ArcSwap::from_pointee(users) }
+    }
+
+    /// The users in force.
+    pub(super) fn users(&self) -> Guard<Arc<UserTable>> {
+        self.users.load()
+    }
+
+    /// The path as the operator wrote it.
+    pub(super) fn shown_path(&self) -> &str {
+        &self.shown_path
+    }
+
+    /// Reads the file again. If it has errors, they are logged and counted, and nothing changes.
+    pub(super) fn reload(&self) {
+        let name = &*self.context.name;
+        let report = Report::new();
+        let loaded = UserTable::load(&self.path, &self.shown_path, "", &self.context, &report);
+        for warning in report.warnings() {
+            tracing::warn!(authenticator = name, "{warning}");
+        }
+        for fault in report.faults() {
+            tracing::error!(authenticator = name, "{fault}");
+        }
+        self.context.services.observer.file_reloaded(name, loaded.is_some());
+        let file = &self.shown_path;
+        let Some(users) = loaded else {
+            tracing::error!(authenticator = name, file, "the old users stay in force");
+            return;
+        };
+        log_unrestricted(name, &users);
+        let count = users.entries().count();
+        let old = self.users.swap(Arc::new(users));
+        tracing::info!(authenticator = name, file, "the changed file is in force: {count} users");
+        warn_changed(name, &old, &self.users());
+    }
+}
+
+/// Logs which users are unrestricted inside their account.
+fn log_unrestricted(name: &str, users: &UserTable) {
+    let (count, names) = names(users.entries().filter(|e| e.proposal.unrestricted_if_alone));
+    if count > 0 {
+        tracing::info!(
+            authenticator = name,
+            users = names,
+            "{count} users have neither permissions nor roles: unless a binding contributes, they \
+             are unrestricted inside their account"
+        );
+    }
+}
+
+/// Warns that live sessions keep permissions that a change has taken away. What an entry grants is
+/// for policy to say, so every changed entry counts.
+fn warn_changed(name: &str, old: &UserTable, new: &UserTable) {
+    let is_open = |entry: &&Entry| !entry.disabled;
+    let now = |entry: &Entry| new.by_name(&entry.user).map(AsRef::as_ref).filter(is_open);
+    let revoked = old.entries().filter(is_open).filter(|entry| now(entry).is_none());
+    let (count, revoked) = names(revoked);
+    if count > 0 {
+        tracing::warn!(
+            authenticator = name,
+            users = revoked,
+            "{count} users were removed or disabled: their live sessions last until they expire \
+             (`session.max_lifetime`)"
+        );
+    }
+    let differs = |entry: &&Entry| now(entry).is_some_and(|now| now.look != entry.look);
+    let (count, changed) = names(old.entries().filter(is_open).filter(differs));
+    if count > 0 {
+        tracing::warn!(
+            authenticator = name,
+            users = changed,
+            "{count} users were changed: their live sessions keep what they were granted until they \
+             expire (`session.max_lifetime`)"
+        );
+    }
+}
+
+fn names<'a>(entries: impl Iterator<Item = &'a Entry>) -> (usize, String) {
+    let (mut names, more) = first_names(entries, MAX_NAMES);
+    let count = names.len() + more;
+    if more > 0 {
+        names.push("…".to_owned());
+    }
+    (count, names.join(", "))
+}

@@ -64,7 +64,6 @@ test-matrix: tools build ## Run every mode over every kind of connection at ever
 test-matrix-only:
 	CALLGATE_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/callgate) $(CARGO) run --quiet --package callgate-matrix \
 		$(if $(HAS_NODE),--features node) $(if $(HAS_GO_TOOLS),--features go-tools) -- docs/compatibility.json
-	$(PYTHON) scripts/compatibility.py
 
 fuzz: ## Fuzz everything that reads what others wrote, five minutes for each target (SECONDS=300)
 	@$(PYTHON) scripts/fuzz.py --seconds $(or $(SECONDS),300)
@@ -80,7 +79,6 @@ test-faults: tools build ## Break everything with real parts, and watch (a quart
 	$(CARGO) build --quiet --package callgate-faults --bins $(if $(HAS_NODE),--features node)
 	$(KUBERNETES) CALLGATE_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/callgate) \
 		$(or $(CARGO_TARGET_DIR),target)/debug/callgate-faults docs/reliability.json
-	$(PYTHON) scripts/reliability.py
 
 test-timing: ## Measure whether the time of a refusal tells who exists (four minutes; a quiet machine)
 	$(BUILD_BENCH)

@@ -1,11 +1,12 @@
 //! Faults, played with real parts: nats-servers, the `callgate` binary, clients, an OpenID provider,
 //! network namespaces.
 //!
-//! A [`fault::Fault`] is a small story: clients come without a pause ([`probe`]), something breaks, and
-//! is mended or is not. It fails if somebody comes in who must not, or if the service does not recover by
-//! itself. What clients, log and metrics showed, and how long it took, is [`report`]ed and never asserted.
+//! In a [`fault::Fault`] clients connect continuously ([`probe`]) while something breaks and, mostly, is
+//! repaired. It fails if an invalid client is admitted, or if the service does not recover without help.
+//! What clients, log and metrics showed, and how long it took, is [`report`]ed and never asserted;
+//! [`page`] renders it.
 //!
-//! Whatever goes wrong panics with a message: it is test code, and the fault has failed.
+//! Errors panic with a message, which fails the fault: this is test code.
 
 #![allow(
     clippy::panic,
@@ -21,6 +22,7 @@ pub mod client;
 pub mod fault;
 pub mod faults;
 pub mod namespace;
+pub mod page;
 pub mod probe;
 pub mod proxy;
 pub mod replicas;

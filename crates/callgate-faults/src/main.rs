@@ -1,51 +1,93 @@
-//! Plays all faults and writes what came of it: `callgate-faults FILE`, as `make test-faults` does.
-//! `callgate-faults WORD` plays those whose names contain the word, and writes nothing.
+//! Plays all faults and writes the report and its page: `callgate-faults FILE.json`, as `make test-faults`
+//! does.
+//!
+//! `callgate-faults render FILE.json` only renders the page again. `callgate-faults WORD` plays the faults
+//! whose names contain the word, and writes nothing.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
-use std::{process::ExitCode, time::Instant};
+use std::{fs, path::Path, process::ExitCode, time::Instant};
 
-use callgate_faults::{fault::Fault, faults, replicas::measure, report::Report};
+use callgate_faults::{fault::Fault, faults, page, replicas::measure, report::Report};
 use callgate_testkit::nats_server::installed_versions;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 
-/// Faults that are played side by side: they mostly wait.
-const SIDE_BY_SIDE: usize = 2;
+/// Faults that are played concurrently: they mostly wait.
+const CONCURRENCY: usize = 2;
+
+const USAGE: &str = "usage: callgate-faults [render] FILE.json\n       callgate-faults WORD";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Some(argument) = std::env::args().nth(1) else {
-        eprintln!("usage: callgate-faults FILE.json|WORD");
-        return ExitCode::from(2);
-    };
-    // A failure is told where it belongs; its backtrace helps nobody.
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // Failures are part of the report; a backtrace adds nothing.
     std::panic::set_hook(Box::new(|_| ()));
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["render", file] => render(file).map(|()| true),
+        [file] if file.ends_with(".json") => play_all(file).await,
+        [word] => Ok(summarize(&play(word).await)),
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(held) => ExitCode::from(u8::from(!held)),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Writes the page beside the report.
+fn render(file: &str) -> Result<(), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("cannot render `{file}`: {error}");
+    let json = fs::read(file).map_err(|error| failed(&error))?;
+    let report: Report = serde_json::from_slice(&json).map_err(|error| failed(&error))?;
+    let page = page::render(&report).map_err(|error| failed(&error))?;
+    fs::write(Path::new(file).with_extension("md"), page).map_err(|error| failed(&error))
+}
+
+async fn play_all(file: &str) -> Result<bool, String> {
+    let mut report = play("").await;
+    report.replicas = measure_replicas().await;
+    fs::write(file, report.json()).map_err(|error| format!("cannot write `{file}`: {error}"))?;
+    render(file)?;
+    Ok(summarize(&report))
+}
+
+/// Plays the faults whose names contain `word`; `measure` only measures replicas.
+async fn play(word: &str) -> Report {
     let begun = Instant::now();
-    let whole = argument.ends_with(".json");
-    let chosen =
-        |fault: &Fault| whole || format!("{} · {}", fault.family, fault.name).contains(&argument);
+    let selected = |fault: &Fault| format!("{} · {}", fault.family, fault.name).contains(word);
     let server = installed_versions().into_iter().max().map(|version| version.to_string());
     let mut report = Report { server: server.unwrap_or_default(), ..Report::default() };
-    let faults = faults::all().into_iter().filter(chosen);
-    let mut rows = futures_util::stream::iter(faults)
-        .map(|fault| async move { fault.play().await })
-        .buffered(SIDE_BY_SIDE);
+    let faults = faults::all().into_iter().filter(selected);
+    let mut rows =
+        stream::iter(faults).map(|fault| async move { fault.play().await }).buffered(CONCURRENCY);
     while let Some(row) = rows.next().await {
         println!("{row}");
         report.faults.push(row);
     }
-    if whole || argument == "measure" {
-        for case in measure::all() {
-            let measured = case.await;
-            println!("{measured:?}");
-            report.replicas.push(measured);
-        }
+    println!("{} faults in {} s", report.faults.len(), begun.elapsed().as_secs());
+    if word == "measure" {
+        report.replicas = measure_replicas().await;
     }
-    if whole && let Err(error) = std::fs::write(&argument, report.json()) {
-        eprintln!("cannot write `{argument}`: {error}");
-        return ExitCode::from(2);
+    report
+}
+
+async fn measure_replicas() -> Vec<callgate_faults::report::Measured> {
+    let mut measurements = Vec::new();
+    for case in measure::all() {
+        let measured = case.await;
+        println!("{measured:?}");
+        measurements.push(measured);
     }
+    measurements
+}
+
+/// Prints the number of failures, and returns whether there were none.
+fn summarize(report: &Report) -> bool {
     let failed = report.failures().count();
-    println!("{} faults in {} s, {failed} failed", report.faults.len(), begun.elapsed().as_secs());
-    ExitCode::from(u8::from(failed > 0))
+    println!("{failed} failed");
+    failed == 0
 }

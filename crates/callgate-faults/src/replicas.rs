@@ -24,7 +24,7 @@ const AT_ONCE: usize = 6;
 pub const ROLLED: Fault = Fault {
     family: FAMILY,
     name: "replaced one by one",
-    how: "SIGTERM, and a fresh one after each; six clients at a time",
+    how: "SIGTERM and a new replica for each; six concurrent clients",
     story: || rolled().boxed_local(),
 };
 
@@ -32,14 +32,14 @@ pub const ROLLED: Fault = Fault {
 pub const KILLED: Fault = Fault {
     family: FAMILY,
     name: "one killed",
-    how: "SIGKILL; six clients at a time, each login a hash of argon2id",
+    how: "SIGKILL; six concurrent clients, each login costs an argon2id hash",
     story: || killed().boxed_local(),
 };
 
 /// One stands still, until nats-server gives it up; then it goes on.
 pub const FROZEN: Fault = Fault {
     family: FAMILY,
-    name: "one frozen until nats-server gives it up, then thawed",
+    name: "one frozen until nats-server disconnects it, then resumed",
     how: "SIGSTOP, with `ping_interval: 1s, ping_max: 1` in nats-server; then SIGCONT",
     story: || frozen().boxed_local(),
 };
@@ -90,8 +90,9 @@ async fn killed() -> Result<Seen, NotRun> {
     let lost = attempts.iter().filter(|attempt| !attempt.is_in()).count();
     // One client waits for one answer: more than these were never in flight.
     assert!(lost <= AT_ONCE, "{lost} lost, but only {AT_ONCE} could be in flight");
-    trial
-        .note(format!("{lost} were in flight at the killed replica, of {AT_ONCE} on their way in"));
+    trial.note(format!(
+        "{lost} of {AT_ONCE} concurrent logins were in flight at the killed replica"
+    ));
     Ok(trial.seen().await)
 }
 
@@ -116,10 +117,10 @@ async fn frozen() -> Result<Seen, NotRun> {
     let late = |attempt: &&Attempt| attempt.began > given_up && !attempt.is_in();
     assert_eq!(attempts.iter().filter(late).count(), 0, "lost after the replica was given up");
     let lost = attempts.iter().filter(|attempt| !attempt.is_in()).count();
-    trial.note(format!("until then {lost} of {} attempts were lost", attempts.len()));
+    trial.note(format!("until then {lost} of {} attempts failed", attempts.len()));
     let mark = scene.gates[0].view().mark();
     scene.gates[0].process.signal("CONT");
     scene.gates[0].view().says(mark, "ready: answering authorization requests").await;
-    trial.note("thawed, it connects again and takes its share");
+    trial.note("after SIGCONT it reconnects and takes its share of the requests");
     Ok(trial.seen().await)
 }

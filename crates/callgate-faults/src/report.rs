@@ -1,55 +1,57 @@
-//! What came of a run, as JSON for the page and as text for the terminal.
+//! The outcomes of a run, as JSON for the page and as text for the terminal.
 
-use serde::Serialize;
+use std::time::Duration;
 
-/// What was seen of clients in one phase.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+use serde::{Deserialize, Serialize};
+
+/// How clients fared in one phase.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Came in.
+    /// Admitted.
     pub admitted: usize,
     /// Refused by an answer.
     pub refused: usize,
-    /// Refused when the server had waited long enough.
+    /// Refused by nats-server when it stopped waiting for an answer.
     pub unanswered: usize,
-    /// Found no server, or lost it.
+    /// Not connected, or disconnected.
     pub no_server: usize,
-    /// The longest attempt that ended in an admission, in milliseconds.
-    pub slowest_admission_ms: u128,
-    /// The longest attempt that did not.
-    pub slowest_failure_ms: u128,
+    /// The slowest admission, in milliseconds.
+    pub slowest_admission_ms: u64,
+    /// The slowest failed attempt, in milliseconds.
+    pub slowest_failure_ms: u64,
 }
 
-/// What a fault showed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// What was observed during a fault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// Clients that may come in, while the fault lasted.
+    /// Valid clients, while the fault lasted.
     pub during: Counts,
-    /// Clients that must not: how many tried, from before the fault until after it.
+    /// Attempts of invalid clients, from before the fault until after it.
     pub wrong_tried: usize,
-    /// Of those; always zero, or the fault has failed.
+    /// How many of them were admitted: always zero, or the fault has failed.
     pub wrong_admitted: usize,
     /// Warnings and errors of the service's log.
     pub log: Vec<String>,
-    /// Metrics that moved.
+    /// Metrics that changed.
     pub metrics: Vec<String>,
-    /// Whether what broke was mended. If not, the service got over it.
+    /// Whether the fault was repaired. If not, the service recovered in spite of it.
     pub mended: bool,
-    /// In milliseconds, from the end of a fault that was mended to the first admission, or from the
-    /// beginning of one that was not to the last failure; absent if nobody failed.
-    pub recovery_ms: Option<u128>,
-    /// What else is worth saying, in words.
+    /// In milliseconds: from the repair to the first admission or, without a repair, from the fault to the
+    /// last failure. Absent if no valid client failed.
+    pub recovery_ms: Option<u64>,
+    /// Other observations, as sentences.
     pub notes: Vec<String>,
 }
 
-/// What came of one fault.
-#[derive(Debug, Clone, Serialize)]
+/// The outcome of one fault.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum Outcome {
-    /// Nobody came in who must not, and all was well again without anybody's action.
+    /// No invalid client was admitted, and the service recovered without human action.
     Held(Seen),
-    /// Not so.
+    /// A promise was broken.
     Failed {
-        /// What.
+        /// Which, and how.
         reason: String,
     },
     /// This machine cannot play it.
@@ -60,22 +62,22 @@ pub enum Outcome {
     },
 }
 
-/// A line of the table.
-#[derive(Debug, Clone, Serialize)]
+/// One fault and its outcome.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
-    /// What it is about.
-    pub family: &'static str,
+    /// The family of the fault.
+    pub family: String,
     /// The fault.
-    pub fault: &'static str,
+    pub fault: String,
     /// How it is played.
-    pub how: &'static str,
-    /// What came of it.
+    pub how: String,
+    /// Its outcome.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-/// A line of the table about frozen and killed replicas.
-#[derive(Debug, Clone, Serialize)]
+/// A measurement of a frozen or killed replica.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
     /// What happened to which replica.
     pub case: String,
@@ -83,23 +85,28 @@ pub struct Measured {
     pub pings: String,
     /// Attempts between the fault and the last failure.
     pub tried: usize,
-    /// Of these, how many failed.
+    /// How many of these failed.
     pub failed: usize,
     /// From the fault to the end of the last failure, in milliseconds.
-    pub lasted_ms: u128,
-    /// What ended it.
+    pub lasted_ms: u64,
+    /// What ended the failures.
     pub ended_by: String,
 }
 
-/// A run.
-#[derive(Debug, Clone, Default, Serialize)]
+/// The report of a run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Report {
     /// The server's version.
     pub server: String,
-    /// One for each fault.
+    /// One row for each fault.
     pub faults: Vec<Row>,
-    /// Replicas, measured.
+    /// Measurements of replicas.
     pub replicas: Vec<Measured>,
+}
+
+/// Whole milliseconds.
+pub fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Report {
@@ -108,9 +115,9 @@ impl Report {
         self.faults.iter().filter(|row| matches!(row.outcome, Outcome::Failed { .. }))
     }
 
-    /// All of it.
+    /// The report as JSON.
     pub fn json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("texts and numbers") + "\n"
+        serde_json::to_string_pretty(self).expect("strings and numbers serialize") + "\n"
     }
 }
 
@@ -119,8 +126,8 @@ impl std::fmt::Display for Row {
         write!(f, "{} · {}: ", self.family, self.fault)?;
         match &self.outcome {
             Outcome::Held(seen) => match seen.recovery_ms {
-                Some(ms) => write!(f, "held, well again after {ms} ms ({:?})", seen.during),
-                None => write!(f, "held, nobody had to wait ({:?})", seen.during),
+                Some(ms) => write!(f, "held, recovered after {ms} ms ({:?})", seen.during),
+                None => write!(f, "held, no client had to wait ({:?})", seen.during),
             },
             Outcome::Failed { reason } => write!(f, "FAILED: {reason}"),
             Outcome::NotRun { reason } => write!(f, "NOT RUN: {reason}"),

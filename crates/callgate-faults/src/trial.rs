@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     client::{Attempt, Came},
     probe::{Clients, Probe},
-    report::{Counts, Seen},
+    report::{Counts, Seen, milliseconds},
 };
 
 /// Attempts of each kind before a fault begins, and as many while it lasts.
@@ -179,7 +179,7 @@ impl Trial {
         };
         let counts = counts(&during);
         let nobody_waited = during.iter().all(Attempt::is_in);
-        let recovery = recovered.saturating_duration_since(ended).as_millis();
+        let recovery = milliseconds(recovered.saturating_duration_since(ended));
         if self.during.is_empty() {
             self.during = self.view.metrics().await;
         }
@@ -200,7 +200,7 @@ impl Trial {
 pub fn counts(attempts: &[Attempt]) -> Counts {
     let mut counts = Counts::default();
     for attempt in attempts {
-        let took = attempt.took.as_millis();
+        let took = milliseconds(attempt.took);
         let (number, slowest) = match attempt.came {
             Came::In(_) => (&mut counts.admitted, &mut counts.slowest_admission_ms),
             Came::Refused => (&mut counts.refused, &mut counts.slowest_failure_ms),

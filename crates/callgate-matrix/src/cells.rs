@@ -148,7 +148,11 @@ fn cases(mode: Mode, transport: Transport, tokens: &Tokens) -> Vec<Case> {
     cases.extend(table.of_kind(kind));
     if mode.has_several_accounts() {
         let second = admitted("dave", "OTHER", true);
-        cases.push(table.case("a user of another account is placed there", "dave", second));
+        cases.push(table.case(
+            "a user of another account is placed in that account",
+            "dave",
+            second,
+        ));
     }
     if mode.has_scopes() {
         cases.push(table.case(
@@ -157,7 +161,7 @@ fn cases(mode: Mode, transport: Transport, tokens: &Tokens) -> Vec<Case> {
             admitted("rita", "APP", false),
         ));
         cases.push(table.case(
-            "a name that would widen the template is refused",
+            "a user name that would widen the template is refused",
             "rita.x",
             Expected::Refused("unsafe_template_value"),
         ));
@@ -191,28 +195,44 @@ impl Table {
         let refused = Expected::Refused;
         let plain = match kind {
             "leafnode" => self.case(
-                "an ordinary user opens no leaf node",
+                "a user without the connection type cannot open a leaf node",
                 "alice",
                 refused("connection_type_not_allowed"),
             ),
             _ => self.case(
-                "a user without restrictions may do everything in its account",
+                "a user without restrictions may use every subject of its account",
                 "alice",
                 admitted("alice", "APP", true),
             ),
         };
         vec![
             plain,
-            self.case("permissions of a user hold", "bob", admitted("bob", "APP", false)),
-            self.case("permissions of a role hold", "carol", admitted("carol", "APP", false)),
+            self.case("a user's permissions are enforced", "bob", admitted("bob", "APP", false)),
+            self.case(
+                "a role's permissions are enforced",
+                "carol",
+                admitted("carol", "APP", false),
+            ),
             self.wrong_secret(),
-            self.case("a user's networks admit", "near", admitted("near", "APP", true)),
-            self.case("a user's networks refuse", "afar", refused("source_not_allowed")),
-            self.case("a role's networks refuse", "afar-role", refused("source_not_allowed")),
-            self.case("an ended user is refused", "late", refused("user_expired")),
+            self.case(
+                "a user is admitted from an allowed network",
+                "near",
+                admitted("near", "APP", true),
+            ),
+            self.case(
+                "a user is refused from any other network",
+                "afar",
+                refused("source_not_allowed"),
+            ),
+            self.case(
+                "a role is refused from any other network",
+                "afar-role",
+                refused("source_not_allowed"),
+            ),
+            self.case("an expired user is refused", "late", refused("user_expired")),
             self.case("a disabled user is refused", "off", refused("user_disabled")),
             self.case(
-                "nobody is placed in the callout account",
+                "a user of the callout account is refused",
                 "insider",
                 refused("account_not_allowed"),
             ),
@@ -225,7 +245,7 @@ impl Table {
             Style::Token => (Login::token("wrong"), "bad_token"),
         };
         Case {
-            says: "a wrong secret is refused".to_owned(),
+            says: "a wrong password or token is refused".to_owned(),
             login,
             expected: Expected::Refused(reason),
         }
@@ -240,14 +260,18 @@ impl Table {
             _ => "only-leafnode",
         };
         vec![
-            self.case("a user's kind of connection admits", only, admitted(only, "APP", true)),
             self.case(
-                "a user's other kinds of connection refuse",
+                "a user is admitted over an allowed connection type",
+                only,
+                admitted(only, "APP", true),
+            ),
+            self.case(
+                "a user is refused over any other connection type",
                 &format!("not-{kind}"),
                 refused.clone(),
             ),
             self.case(
-                "a role's other kinds of connection refuse",
+                "a role is refused over any other connection type",
                 &format!("not-{kind}-role"),
                 refused,
             ),
@@ -266,8 +290,8 @@ impl Table {
         let olga = admitted("olga", "APP", false);
         let over = Expected::Refused("token_expired");
         vec![
-            case("a bearer token of an identity provider admits", "olga", &tokens.good, olga),
-            case("one that is over is refused", "otto", &tokens.ended, over),
+            case("a bearer token of an identity provider is accepted", "olga", &tokens.good, olga),
+            case("an expired bearer token is refused", "otto", &tokens.ended, over),
         ]
     }
 
@@ -280,7 +304,7 @@ impl Table {
             Transport::Tcp | Transport::Tls | Transport::WebSocket => {
                 let mut cases = vec![
                     case(
-                        "a token admits",
+                        "a token is accepted",
                         Login::token("bob-token"),
                         admitted("bob", "APP", false),
                     ),
@@ -290,7 +314,7 @@ impl Table {
                         Expected::Refused("bad_token"),
                     ),
                     case(
-                        "two credentials at once are refused",
+                        "two credentials in one login are refused",
                         Login { token: Some("bob-token".to_owned()), ..self.login("bob") },
                         Expected::Refused("ambiguous_credential"),
                     ),
@@ -298,20 +322,16 @@ impl Table {
                 // In operator mode the sentinel stands where an nkey would.
                 if !mode.is_operator() {
                     let nick = admitted("nick", "APP", true);
-                    cases.push(case("a signature of the nonce admits", nkey, nick));
+                    cases.push(case("a signed nonce is accepted", nkey, nick));
                 }
                 cases
             }
             Transport::Mqtt => {
                 let login = Login::password("anything", JWT_TOKEN);
-                vec![case(
-                    "a token in the form of a JWT admits in the password's place",
-                    login,
-                    trudy,
-                )]
+                vec![case("a JWT-shaped token is accepted in the password field", login, trudy)]
             }
             Transport::TokenCookie => {
-                vec![case("a token in the form of a JWT admits", Login::token(JWT_TOKEN), trudy)]
+                vec![case("a JWT-shaped token is accepted", Login::token(JWT_TOKEN), trudy)]
             }
             Transport::TcpPython
             | Transport::TcpCommandLine

@@ -1,11 +1,12 @@
-//! One suite of scenarios over every mode of nats-server's auth callout, every server line and every
-//! kind of connection.
+//! Every mode of nats-server's auth callout, every server line and every connection type, against real
+//! servers.
 //!
-//! [`cells`] holds what every kind of connection must do in every environment, [`scenarios`] what a
-//! server line does once; [`plan`] says which of them make up a run, and [`report`] what came of it.
-//! Cells run against the real `callgate` binary; scenarios mostly against the library.
+//! [`cells`] holds the logins that every connection type runs in every environment, [`scenarios`] what
+//! runs once for each server line. [`plan`] selects them, [`run`] runs them, [`report`] holds the
+//! outcomes and [`page`] renders them. Cells use the real `callgate` binary; scenarios mostly use the
+//! library.
 //!
-//! Whatever goes wrong panics with a message: it is test code, and the cell has failed.
+//! Errors panic with a message, which fails the cell: this is test code.
 
 #![allow(
     clippy::panic,
@@ -22,6 +23,7 @@ pub mod clients;
 pub mod environment;
 pub mod mode;
 pub mod observers;
+pub mod page;
 pub mod plan;
 pub mod report;
 pub mod run;

@@ -1,4 +1,4 @@
-//! The environments: how nats-server and Callgate know each other.
+//! The environments: how nats-server and Callgate are set up for each other.
 
 use crate::tool::Tool;
 
@@ -7,24 +7,24 @@ use crate::tool::Tool;
 pub enum Mode {
     /// `auth_callout` in the server's configuration.
     Configuration,
-    /// The same, encrypted.
+    /// The same, with encrypted requests.
     ConfigurationXkey,
-    /// The same, with users in several accounts.
+    /// The same, with users in multiple accounts.
     ConfigurationAccounts,
-    /// Accounts are JWTs; their own keys sign.
+    /// Accounts are JWTs; the account keys sign.
     Operator,
-    /// The same, encrypted.
+    /// The same, with encrypted requests.
     OperatorXkey,
-    /// Signing keys sign, of the callout account and of the others.
+    /// Signing keys of the callout account and of the user accounts sign.
     OperatorSigningKeys,
-    /// The same, and some users are signed by a scoped signing key.
+    /// The same, and a scoped signing key signs some users.
     OperatorScopedKeys,
-    /// All of that at once, in a set that `nsc` made.
+    /// All of that together, created by `nsc`.
     OperatorNsc,
 }
 
 impl Mode {
-    /// All of them.
+    /// All modes.
     pub const ALL: [Mode; 8] = [
         Self::Configuration,
         Self::ConfigurationXkey,
@@ -36,17 +36,17 @@ impl Mode {
         Self::OperatorNsc,
     ];
 
-    /// How reports call it.
+    /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Configuration => "configuration",
             Self::ConfigurationXkey => "configuration, xkey",
-            Self::ConfigurationAccounts => "configuration, several accounts",
+            Self::ConfigurationAccounts => "configuration, multiple accounts",
             Self::Operator => "operator",
             Self::OperatorXkey => "operator, xkey",
             Self::OperatorSigningKeys => "operator, signing keys",
             Self::OperatorScopedKeys => "operator, scoped keys",
-            Self::OperatorNsc => "operator, a set made by nsc",
+            Self::OperatorNsc => "operator, created by nsc",
         }
     }
 
@@ -73,22 +73,22 @@ impl Mode {
         )
     }
 
-    /// Whether users are placed in a second account, too.
+    /// Whether users are also placed in a second account.
     pub const fn has_several_accounts(self) -> bool {
         matches!(self, Self::ConfigurationAccounts | Self::OperatorSigningKeys | Self::OperatorNsc)
     }
 
-    /// Whether signing keys sign, and not the accounts' own.
+    /// Whether signing keys sign instead of the account keys.
     pub const fn has_signing_keys(self) -> bool {
         matches!(self, Self::OperatorSigningKeys | Self::OperatorScopedKeys | Self::OperatorNsc)
     }
 
-    /// Whether some users are signed by a scoped signing key.
+    /// Whether a scoped signing key signs some users.
     pub const fn has_scopes(self) -> bool {
         matches!(self, Self::OperatorScopedKeys | Self::OperatorNsc)
     }
 
-    /// What must be on the machine for it, beside the servers.
+    /// What the machine needs for it besides the servers.
     pub const fn needs(self) -> Option<Tool> {
         match self {
             Self::Configuration

@@ -1,16 +1,19 @@
-//! What makes up a run: the diagonal for every day, and the whole.
+//! What a run covers: a diagonal in every test run, or everything.
 
 use callgate_testkit::nats_server::{Version, installed_versions};
 
 use crate::mode::Mode;
 
-/// The newest patch of every supported line, oldest first.
+/// The supported server lines: the minor version of each `2.MINOR`.
+pub const LINES: [u16; 5] = [10, 11, 12, 14, 15];
+
+/// The newest installed patch of every supported line, oldest first.
 ///
 /// # Panics
 /// If a line is not installed.
 pub fn lines() -> Vec<Version> {
     let installed = installed_versions();
-    [10, 11, 12, 14, 15]
+    LINES
         .map(|minor| {
             let of_line = installed.iter().filter(|version| version.minor == minor);
             *of_line.max().unwrap_or_else(|| panic!("no nats-server 2.{minor}: run `make tools`"))
@@ -19,7 +22,7 @@ pub fn lines() -> Vec<Version> {
 }
 
 /// Every environment at every line.
-pub fn whole() -> Vec<(Mode, Version)> {
+pub fn all() -> Vec<(Mode, Version)> {
     let lines = lines();
     Mode::ALL.into_iter().flat_map(|mode| lines.iter().map(move |line| (mode, *line))).collect()
 }
@@ -27,7 +30,7 @@ pub fn whole() -> Vec<(Mode, Version)> {
 /// Every environment and every line at least once.
 pub fn diagonal() -> Vec<(Mode, Version)> {
     let lines = lines();
-    // From the newest backwards, so that both first modes see the ends.
+    // Starts with the newest, so that the first modes see both ends.
     Mode::ALL.into_iter().zip(lines.iter().rev().copied().cycle()).collect()
 }
 
@@ -38,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_diagonal_meets_every_mode_and_every_line() {
+    fn diagonal_covers_every_mode_and_line() {
         let diagonal = diagonal();
         let modes: HashSet<_> = diagonal.iter().map(|(mode, _)| mode).collect();
         let versions: HashSet<_> = diagonal.iter().map(|(_, version)| version).collect();

@@ -1,64 +1,64 @@
-//! What came of a run, as JSON and as text.
+//! The outcomes of a run, as JSON and as text.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// What came of one cell.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// The outcome of one cell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum Outcome {
-    /// All of these hold.
+    /// Every check passed.
     Passed {
-        /// Sentences.
+        /// The checks, as sentences.
         checks: Vec<String>,
     },
-    /// The server line cannot have it.
+    /// The server line does not support it.
     Absent {
         /// Why.
         reason: String,
     },
-    /// Something does not hold.
+    /// A check failed.
     Failed {
-        /// What.
+        /// Which, and how.
         reason: String,
     },
-    /// Something that is needed is not on this machine.
+    /// This machine lacks something.
     #[serde(rename = "not run")]
     NotRun {
-        /// What.
+        /// What is missing.
         reason: String,
     },
 }
 
 impl Outcome {
-    /// All of these hold.
+    /// Every one of these checks passed.
     pub fn passed(checks: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self::Passed { checks: checks.into_iter().map(Into::into).collect() }
     }
 
-    /// The server line cannot have it.
+    /// The server line does not support it.
     pub fn absent(reason: impl Into<String>) -> Self {
         Self::Absent { reason: reason.into() }
     }
 }
 
-/// One cell: a kind of connection, or a scenario, in an environment at a server line.
-#[derive(Debug, Clone, Serialize)]
+/// A connection type or a scenario, in one environment at one server line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cell {
     /// The environment.
     pub environment: String,
-    /// The kind of connection, or the scenario.
+    /// The connection type or the scenario.
     pub row: String,
     /// The server's version.
     pub server: String,
-    /// What came of it.
+    /// Its outcome.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-/// A run.
-#[derive(Debug, Clone, Default)]
+/// All cells of a run.
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct Report {
-    /// Kinds of connections.
+    /// Connection types.
     pub connections: Vec<Cell>,
     /// Scenarios.
     pub scenarios: Vec<Cell>,
@@ -70,13 +70,11 @@ impl Report {
         self.cells().filter(|cell| matches!(cell.outcome, Outcome::Failed { .. })).collect()
     }
 
-    /// All of it, a line for each cell, so that two runs can be compared.
-    ///
-    /// # Panics
-    /// Never: texts can always be written.
+    /// The report as JSON, with one line per cell so that two runs are easy to compare.
     pub fn json(&self) -> String {
         let list = |cells: &[Cell]| {
-            let lines = cells.iter().map(|cell| serde_json::to_string(cell).expect("texts"));
+            let lines =
+                cells.iter().map(|cell| serde_json::to_string(cell).expect("strings serialize"));
             lines.collect::<Vec<_>>().join(",\n")
         };
         format!(

@@ -1,4 +1,4 @@
-//! Runs cells; a panic is a failure of its cell and of no other.
+//! Runs cells; a panic fails its own cell only.
 
 use std::{any::Any, future::Future, panic::AssertUnwindSafe};
 
@@ -14,18 +14,19 @@ use crate::{
     transport::Transport,
 };
 
-/// All kinds of connections in one environment at one server line.
+/// All connection types in one environment at one server line.
 pub async fn connections(mode: Mode, version: Version) -> Vec<Cell> {
     let mut cells = Vec::new();
     let mut environment = None;
     for transport in Transport::ALL {
         let mut needed = [mode.needs(), transport.needs()].into_iter().flatten();
-        let missing = needed.rfind(|tool| !tool.is_there());
+        let missing = needed.rfind(|tool| !tool.is_installed());
         let outcome = match missing {
             Some(tool) => Outcome::NotRun { reason: tool.missing().to_owned() },
             None => {
-                let (outcome, kept) = one(mode, version, transport, environment.take()).await;
-                environment = kept;
+                let (outcome, reusable) =
+                    run_cell(mode, version, transport, environment.take()).await;
+                environment = reusable;
                 outcome
             }
         };
@@ -39,8 +40,8 @@ pub async fn connections(mode: Mode, version: Version) -> Vec<Cell> {
     cells
 }
 
-/// A failed cell leaves its environment behind: the next one begins with a fresh one.
-async fn one(
+/// Runs one cell. After a failure the next cell starts with a new environment.
+async fn run_cell(
     mode: Mode,
     version: Version,
     transport: Transport,
@@ -54,25 +55,25 @@ async fn one(
         let outcome = cells::run(&mut environment, transport).await;
         (outcome, environment)
     };
-    // What panicked is dropped, so that nobody sees it half changed.
+    // After a panic the environment is dropped: it may be in an inconsistent state.
     match AssertUnwindSafe(work).catch_unwind().await {
         Ok((outcome, environment)) => (outcome, Some(environment)),
         Err(panic) => (failed(&panic), None),
     }
 }
 
-/// The chosen scenarios of these modes at one server line.
+/// The selected scenarios of these modes at one server line.
 pub async fn scenarios(
     modes: &[Mode],
     version: Version,
-    chosen: &dyn Fn(&str) -> bool,
+    selected: &dyn Fn(&str) -> bool,
 ) -> Vec<Cell> {
     let mut cells = Vec::new();
-    for scenario in scenarios::ALL.iter().filter(|scenario| chosen(scenario.says)) {
+    for scenario in scenarios::ALL.iter().filter(|scenario| selected(scenario.name)) {
         for mode in scenario.modes.iter().filter(|mode| modes.contains(mode)) {
             cells.push(Cell {
                 environment: mode.name().to_owned(),
-                row: scenario.says.to_owned(),
+                row: scenario.name.to_owned(),
                 server: version.to_string(),
                 outcome: guarded((scenario.run)(*mode, version)).await,
             });
@@ -93,5 +94,5 @@ fn failed(panic: &Box<dyn Any + Send>) -> Outcome {
 fn message(panic: &Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "a panic without words".to_owned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
 }

@@ -1,5 +1,4 @@
-//! What a server line does, shown once for each line: from nats-server's own tests of its callout,
-//! each written anew from what it must show.
+//! What runs once for each server line. Modelled on nats-server's own tests of its callout.
 
 mod accounts;
 mod answers;
@@ -24,37 +23,31 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::{mode::Mode, report::Outcome, site::Site};
 
-/// One scenario: what it shows, where, and how.
+/// One scenario.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
-    /// A sentence.
-    pub says: &'static str,
-    /// The environments that it is shown in.
+    /// A short sentence.
+    pub name: &'static str,
+    /// The environments that it runs in.
     pub modes: &'static [Mode],
-    /// Shows it; a panic is a failure.
+    /// Runs it; a panic fails it.
     pub run: fn(Mode, Version) -> LocalBoxFuture<'static, Outcome>,
 }
 
-/// In configuration mode.
 const CONFIGURATION: &[Mode] = &[Mode::Configuration];
-/// In operator mode.
 const OPERATOR: &[Mode] = &[Mode::Operator];
-/// In both.
 const BOTH: &[Mode] = &[Mode::Configuration, Mode::Operator];
-/// In both, encrypted.
 const ENCRYPTED: &[Mode] = &[Mode::ConfigurationXkey, Mode::OperatorXkey];
-/// With users in several accounts.
 const SEVERAL: &[Mode] = &[Mode::OperatorSigningKeys];
-/// With scoped keys.
 const SCOPED: &[Mode] = &[Mode::OperatorScopedKeys];
-/// In both, as they are meant to be used.
+/// The most complete setup of each mode.
 const COMPLETE: &[Mode] = &[Mode::ConfigurationXkey, Mode::OperatorScopedKeys];
 
 macro_rules! scenarios {
-    ($($says:literal: $modes:ident, $module:ident :: $run:ident;)*) => {
+    ($($name:literal: $modes:ident, $module:ident :: $run:ident;)*) => {
         /// All of them.
         pub const ALL: &[Scenario] = &[$(Scenario {
-            says: $says,
+            name: $name,
             modes: $modes,
             run: |mode, version| Box::pin($module::$run(mode, version)),
         },)*];
@@ -62,55 +55,55 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    "what `callgate init` writes works as it is": BOTH, init::works;
-    "users that the server does not ask about pass and fail without the callout":
+    "files written by `callgate init` work unchanged": BOTH, init::works;
+    "`auth_users` are authenticated by nats-server without the callout":
         BOTH, without::auth_users;
-    "`allowed_accounts` leaves other accounts to the server": CONFIGURATION, without::allowed_accounts;
-    "a client without a credential is asked about in spite of `no_auth_user`":
+    "users outside `allowed_accounts` are authenticated by nats-server": CONFIGURATION, without::allowed_accounts;
+    "a client without a credential reaches Callgate despite `no_auth_user`":
         CONFIGURATION, without::no_auth_user;
-    "one whose `no_auth_user` is in an account outside `allowed_accounts` is not":
+    "it does not if `no_auth_user` is outside `allowed_accounts`":
         CONFIGURATION, without::no_auth_user_elsewhere;
-    "it is asked about if it does not begin with CONNECT": CONFIGURATION, without::no_auth_user_before_connect;
-    "a verified certificate alone is a credential": BOTH, certificate::alone;
-    "the same over WebSocket, where a password over TLS is one, too": BOTH, certificate::over_websocket;
-    "a CONNECT line beyond `max_control_line` never reaches Callgate": BOTH, control_line::too_long;
+    "it does even if its first command is not CONNECT": CONFIGURATION, without::no_auth_user_before_connect;
+    "a verified client certificate alone is a credential": BOTH, certificate::alone;
+    "a client certificate or a password over TLS WebSocket is a credential": BOTH, certificate::over_websocket;
+    "a CONNECT line longer than `max_control_line` never reaches Callgate": BOTH, control_line::too_long;
     "the request names the server, its version, its tags and its cluster": BOTH, library::server_facts;
-    "the server's log learns one of two texts": BOTH, library::refusal_texts;
-    "an answer in clear to an encrypted request is taken": ENCRYPTED, answers::in_clear;
-    "a wrong xkey drops the request, and the service says so": ENCRYPTED, service::wrong_xkey;
-    "the service is not ready in another account than the one that is stated":
+    "the server log shows one of two refusal texts": BOTH, library::refusal_texts;
+    "nats-server accepts a plaintext response to an encrypted request": ENCRYPTED, answers::in_clear;
+    "a request for another xkey is dropped and logged": ENCRYPTED, service::wrong_xkey;
+    "the service is not ready in an account other than `callout_account`":
         OPERATOR, service::stated_account;
-    "answers for others, from the past or by strangers are refused": BOTH, answers::misdirected;
-    "logins and refusals are told in the system account": BOTH, events::told;
-    "a session ends with its user JWT": BOTH, lifetime::session_ends;
-    "the service's own sessions end as their entry says": BOTH, lifetime::entry_ends;
-    "a session that began without CONNECT ends as well": CONFIGURATION, lifetime::ends_without_connect;
-    "a decision that comes too late is not answered": BOTH, lifetime::late_decision;
-    "an unknown or not allowed account is refused, and the server's log names it":
+    "nats-server refuses misdirected, stale and foreign responses": BOTH, answers::misdirected;
+    "logins and refusals are published in the system account": BOTH, events::published;
+    "a session ends when its user JWT expires": BOTH, lifetime::session_ends;
+    "a session ends as `expires_after` of its users entry says": BOTH, lifetime::entry_ends;
+    "a session that started without CONNECT also ends": CONFIGURATION, lifetime::ends_without_connect;
+    "a decision past the deadline is not sent": BOTH, lifetime::late_decision;
+    "an unknown or disallowed account is refused and named in the server log":
         BOTH, accounts::not_allowed;
-    "a key that the account's JWT does not name is refused, and both logs name it":
+    "a signing key missing from the account JWT is refused and named in both logs":
         OPERATOR, accounts::unknown_key;
-    "nats-server grants everything to a scoped role whose key has no scope in the account's JWT":
+    "nats-server grants everything to a scoped role whose key has no scope in the account JWT":
         SCOPED, scopes::swapped;
-    "a tag fills the template of a scoped key, and one that would widen it is refused":
+    "a tag fills a scoped key's template; a tag that would widen it is refused":
         SCOPED, scopes::tags;
-    "a callout for any account places users in each": SEVERAL, accounts::any;
-    "nobody gets in with a sentinel alone": OPERATOR, sentinel::alone;
-    "a sentinel whose key is another's gets nobody in, and the server survives":
+    "a callout for any account places users in each account": SEVERAL, accounts::any;
+    "a sentinel alone is refused": OPERATOR, sentinel::alone;
+    "a sentinel with the wrong key is refused, and the server survives":
         OPERATOR, sentinel::mismatched;
-    "the same over a leaf node": OPERATOR, sentinel::mismatched_leaf;
+    "the same over a leaf node connection": OPERATOR, sentinel::mismatched_leaf;
     "clients without credentials get the default sentinel": OPERATOR, sentinel::by_default;
     "operator mode refuses an `auth_callout` block": OPERATOR, start::no_block_in_operator_mode;
     "configuration mode refuses JWT cookies": CONFIGURATION, start::no_jwt_cookie;
-    "a user that must come through a proxy is refused otherwise": CONFIGURATION, proxy::in_configuration;
-    "a user JWT that asks for a proxy is refused without one": BOTH, proxy::in_answer;
-    "nats-server ignores a user's networks": BOTH, ignored::source;
-    "nats-server ignores a user's kinds of connection": BOTH, ignored::connection_types;
+    "a user with `proxy_required` is refused without a proxy": CONFIGURATION, proxy::in_configuration;
+    "a user JWT that requires a proxy is refused without one": BOTH, proxy::in_answer;
+    "nats-server ignores a user's allowed networks": BOTH, ignored::source;
+    "nats-server ignores a user's connection types": BOTH, ignored::connection_types;
     "nats-server ignores a user's limits": BOTH, ignored::limits;
-    "three servers, a leaf node and three replicas, one of which dies": COMPLETE, cluster::survives;
+    "a cluster with a leaf node survives the loss of one of three replicas": COMPLETE, cluster::survives;
 }
 
-/// A plain server with the site's accounts and more configuration.
+/// A server with the site's accounts and more configuration, without JetStream.
 async fn server(site: &Site, version: Version, more: &str) -> NatsServer {
     NatsServer::builder().version(&version.to_string()).config(&config(site, more)).start().await
 }

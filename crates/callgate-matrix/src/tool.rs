@@ -11,7 +11,7 @@ pub enum Tool {
 
 impl Tool {
     /// Whether this build uses it: the Makefile switches features on where the tools are.
-    pub const fn is_there(self) -> bool {
+    pub const fn is_installed(self) -> bool {
         match self {
             Self::NodeJs => cfg!(feature = "node"),
             Self::GoTools => cfg!(feature = "go-tools"),

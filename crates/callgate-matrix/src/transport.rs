@@ -131,14 +131,13 @@ impl Transport {
         let before = |minor| version.minor < minor;
         match self {
             Self::UserCookie | Self::TokenCookie if before(11) => {
-                Some(Absence::Unconfigurable("cookies other than the JWT's came with 2.11"))
+                Some(Absence::Unconfigurable("cookies other than the JWT cookie require 2.11"))
             }
-            Self::JwtCookie if !mode.is_operator() => {
-                Some(Absence::Unconfigurable("nats-server takes JWT cookies in operator mode only"))
-            }
+            Self::JwtCookie if !mode.is_operator() => Some(Absence::Unconfigurable(
+                "nats-server accepts JWT cookies only in operator mode",
+            )),
             Self::Mqtt if mode.is_operator() && before(12) => Some(Absence::CredentialLost {
-                why: "before 2.12 nats-server takes an MQTT password for the sentinel JWT, \
-                      so that no place is left for a credential",
+                why: "before 2.12 nats-server reads an MQTT password as the sentinel JWT, which leaves no field for a credential",
                 reason: None,
             }),
             Self::Tcp

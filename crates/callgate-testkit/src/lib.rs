@@ -28,6 +28,7 @@ pub mod kube_stand_in;
 pub mod nats_server;
 #[cfg(feature = "oidc")]
 pub mod oidc_provider;
+pub mod pages;
 pub mod ports;
 pub mod process;
 pub mod requests;

@@ -13,7 +13,8 @@ use crate::{
 };
 
 const FAMILY: &str = "clock";
-const HOW: &str = "libfaketime before the real service; the monotonic clock goes on as it was";
+const HOW: &str =
+    "libfaketime preloaded into the real service; the monotonic clock is not affected";
 
 /// Into the future: every request seems an hour old.
 pub const FORWARD: Fault = Fault {

@@ -19,8 +19,8 @@ const LOST: &str = "callgate_kubernetes_watch_lost_seconds";
 /// It is gone, and comes back.
 pub const GONE: Fault = Fault {
     family: "Kubernetes",
-    name: "API server gone, then back",
-    how: "the API server is stopped, and with it every connection",
+    name: "API server stopped, then started",
+    how: "the API server is stopped, which closes every connection",
     story: || gone().boxed_local(),
 };
 
@@ -64,7 +64,7 @@ async fn gone() -> Result<Seen, NotRun> {
     })
     .await;
     let after = seconds(since.elapsed());
-    trial.note(format!("an account deleted when it is back is refused after {after}"));
+    trial.note(format!("an account deleted after the restart is refused after {after}"));
     trial.recovers().await;
     trial.everybody_is_in();
     Ok(trial.seen().await)

@@ -19,17 +19,16 @@ const FAMILY: &str = "decisions";
 /// An authenticator panics.
 pub const PANICS: Fault = Fault {
     family: FAMILY,
-    name: "an authenticator panics at every request that is its own",
-    how: "the stock service with an authenticator of one's own, through the library; \
-          it stands before the users",
+    name: "an authenticator panics on each of its requests",
+    how: "the standard service plus a custom authenticator, listed before the users",
     story: || panics().boxed_local(),
 };
 
 /// Authenticators stop every thread of the event loop.
 pub const BLOCKS: Fault = Fault {
     family: FAMILY,
-    name: "authenticators block every thread of one replica's event loop",
-    how: "the same, sleeping where they must await; two replicas",
+    name: "authenticators block every event loop thread of one replica",
+    how: "the same authenticator, sleeping instead of awaiting; two replicas",
     story: || blocks().boxed_local(),
 };
 
@@ -86,7 +85,7 @@ async fn blocks() -> Result<Seen, NotRun> {
     let status = blocked.process.wait_for_exit(LONG).await;
     assert_eq!(status.code(), Some(70), "the watchdog ends it");
     trial.note(format!(
-        "the watchdog ends the process {} after the first",
+        "the watchdog ends the process {} after the first blocked request",
         seconds(fault.elapsed())
     ));
     let words = "the event loop has not moved for 2 s: exiting, so that others take over";

@@ -25,8 +25,8 @@ const NOBODY: u32 = 65534;
 /// Cut in the middle of a table.
 pub const TRUNCATED: Fault = Fault {
     family: FAMILY,
-    name: "truncated, then whole again",
-    how: "cut in the middle while the service runs, then SIGHUP; then written again",
+    name: "truncated, then restored",
+    how: "cut in the middle while the service runs, then SIGHUP; later rewritten",
     story: || broken(truncate).boxed_local(),
 };
 
@@ -34,15 +34,15 @@ pub const TRUNCATED: Fault = Fault {
 pub const UNREADABLE: Fault = Fault {
     family: FAMILY,
     name: "unreadable, then readable again",
-    how: "the service runs as nobody; `chmod 000`, then SIGHUP; then `chmod 600`",
+    how: "the service runs as the user `nobody`; `chmod 000`, then SIGHUP; later `chmod 600`",
     story: || broken(make_unreadable).boxed_local(),
 };
 
 /// A folder of the same name.
 pub const DIRECTORY: Fault = Fault {
     family: FAMILY,
-    name: "replaced by a directory, then back",
-    how: "another file system object of the same name, then SIGHUP; then the file again",
+    name: "replaced by a directory, then restored",
+    how: "a directory of the same name, then SIGHUP; later the file again",
     story: || broken(replace_by_directory).boxed_local(),
 };
 

@@ -17,23 +17,23 @@ const FAMILY: &str = "network";
 /// The connection is cut again and again, with many clients on their way in.
 pub const CUT: Fault = Fault {
     family: FAMILY,
-    name: "connection cut three times in mid-storm",
-    how: "a TCP proxy between Callgate and nats-server closes both ends; eight clients at a time",
+    name: "connection cut three times under load",
+    how: "a TCP proxy between Callgate and nats-server closes both ends; eight concurrent clients",
     story: || cut().boxed_local(),
 };
 
 /// The link between two network namespaces is down for a moment.
 pub const PARTITION: Fault = Fault {
     family: FAMILY,
-    name: "partition for a few seconds",
-    how: "Callgate in a network namespace of its own; `ip link set down` on the veth pair",
+    name: "partition of a few seconds",
+    how: "Callgate in its own network namespace; `ip link set down` on the veth pair",
     story: || partition(false).boxed_local(),
 };
 
 /// The same, until the gate notices.
 pub const LONG_PARTITION: Fault = Fault {
     family: FAMILY,
-    name: "partition until Callgate gives the connection up",
+    name: "partition until Callgate closes the connection",
     how: "as above",
     story: || partition(true).boxed_local(),
 };

@@ -29,7 +29,7 @@ const FAMILY: &str = "identity provider";
 pub const REFUSES: Fault = Fault {
     family: FAMILY,
     name: "refuses connections",
-    how: "the listener before the npm package oidc-provider is closed",
+    how: "the listener in front of the npm package oidc-provider is closed",
     story: || broken(Kind::Refuses).boxed_local(),
 };
 
@@ -37,39 +37,39 @@ pub const REFUSES: Fault = Fault {
 pub const HANGS: Fault = Fault {
     family: FAMILY,
     name: "hangs",
-    how: "the request is taken and not answered",
+    how: "the request is accepted and never answered",
     story: || broken(Kind::Lies(Lie::Held)).boxed_local(),
 };
 
 /// A byte a second.
 pub const DRIPS: Fault = Fault {
     family: FAMILY,
-    name: "drips a byte a second",
-    how: "the provider's own answer, a byte a second",
+    name: "sends one byte per second",
+    how: "the provider's real response, one byte per second",
     story: || broken(Kind::Lies(Lie::Dripping)).boxed_local(),
 };
 
 /// Something that is no key set.
 pub const GARBAGE: Fault = Fault {
     family: FAMILY,
-    name: "answers garbage",
-    how: "a login page with status 200 instead of keys",
+    name: "returns garbage",
+    how: "a login page with status 200 in place of the keys",
     story: || broken(Kind::Lies(garbage())).boxed_local(),
 };
 
 /// Half of an answer.
 pub const HALF_CLOSES: Fault = Fault {
     family: FAMILY,
-    name: "half-closes in the middle of an answer",
-    how: "half of the provider's own answer, then the sending side is closed",
+    name: "closes the connection in the middle of a response",
+    how: "half of the provider's real response, then the sending side is closed",
     story: || broken(Kind::Lies(Lie::HalfClosed)).boxed_local(),
 };
 
 /// A certificate of yesterday.
 pub const EXPIRED: Fault = Fault {
     family: FAMILY,
-    name: "shows an expired certificate",
-    how: "the listener comes up again with a certificate that has ended; later with a good one",
+    name: "presents an expired certificate",
+    how: "the listener restarts with an expired certificate, later with a valid one",
     story: || broken(Kind::Expired).boxed_local(),
 };
 
@@ -106,7 +106,7 @@ async fn broken(kind: Kind) -> Result<Seen, NotRun> {
     })
     .await;
     trial.note(format!(
-        "a token by a new key is refused after {}, `temporarily unavailable`",
+        "a token signed with a new key is refused after {}, `temporarily unavailable`",
         seconds(first.took)
     ));
     trial.clients_try().await;
@@ -121,7 +121,7 @@ async fn broken(kind: Kind) -> Result<Seen, NotRun> {
     })
     .await;
     let after = seconds(since.elapsed());
-    trial.note(format!("the new key is taken up {after} after the provider is well"));
+    trial.note(format!("the new key is accepted {after} after the provider recovers"));
     trial.recovers().await;
     trial.everybody_is_in();
     Ok(trial.seen().await)

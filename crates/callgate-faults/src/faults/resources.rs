@@ -32,7 +32,7 @@ const FAMILY: &str = "resources";
 /// No record can be written, ever.
 pub const NO_LOG: Fault = Fault {
     family: FAMILY,
-    name: "no room for the log from the beginning",
+    name: "log not writable from the start",
     how: "standard error is /dev/full",
     story: || no_log().boxed_local(),
 };
@@ -40,7 +40,7 @@ pub const NO_LOG: Fault = Fault {
 /// The log's file system fills up, and is emptied.
 pub const LOG_FILLS_UP: Fault = Fault {
     family: FAMILY,
-    name: "disk of the log full, then emptied",
+    name: "log disk full, then freed",
     how: "standard error is a file on a tmpfs of 64 KiB",
     story: || log_fills_up().boxed_local(),
 };
@@ -48,25 +48,25 @@ pub const LOG_FILLS_UP: Fault = Fault {
 /// Whoever reads the log hangs.
 pub const LOG_STUCK: Fault = Fault {
     family: FAMILY,
-    name: "the reader of the log hangs",
-    how: "standard error is a pipe that nobody reads until 300 decisions are taken",
+    name: "log reader hangs",
+    how: "standard error is a pipe without a reader for 300 decisions",
     story: || log_stuck().boxed_local(),
 };
 
 /// No descriptor is free.
 pub const DESCRIPTORS: Fault = Fault {
     family: FAMILY,
-    name: "descriptor limit reached",
-    how: "`prlimit --nofile` of the running process to what it has open; later raised",
+    name: "file descriptor limit reached",
+    how: "`prlimit --nofile` lowered to the number of open descriptors, later raised",
     story: || descriptors().boxed_local(),
 };
 
 /// No memory for the next password.
 pub const MEMORY: Fault = Fault {
     family: FAMILY,
-    name: "memory limit set low",
-    how: "`prlimit --as` around what the service has before its first login; argon2id logins, \
-          19 MiB each; then a supervisor starts it without the limit",
+    name: "low memory limit",
+    how: "`prlimit --as` close to the memory in use before the first login; argon2id logins of \
+          19 MiB each; then a supervisor restarts it without the limit",
     story: || memory().boxed_local(),
 };
 
@@ -114,7 +114,7 @@ async fn log_fills_up() -> Result<Seen, NotRun> {
         String::from_utf8_lossy(&log).contains("\"outcome\":").then_some(())
     })
     .await;
-    trial.note("records of that time are lost; the log goes on when there is room");
+    trial.note("records from that period are lost; logging resumes when there is space");
     Ok(trial.seen().await)
 }
 
@@ -145,7 +145,9 @@ async fn log_stuck() -> Result<Seen, NotRun> {
         lines.by_ref().filter(|line| line.contains("\"outcome\":")).take(300).count()
     });
     assert_eq!(written.await.ok(), Some(300), "what was kept back is written");
-    trial.note(format!("{lost} records were lost; what was kept back is written when it is read"));
+    trial.note(format!(
+        "{lost} records were lost; buffered records are written when the pipe is read"
+    ));
     trial.recovers().await;
     Ok(trial.seen().await)
 }
@@ -175,7 +177,9 @@ async fn descriptors() -> Result<Seen, NotRun> {
     scene.gate().process.signal("HUP");
     view.metric_reaches("callgate_config_reloads_total{result=\"ok\"}", ok + 1.0).await;
     let counted = view.metric("callgate_config_reloads_total{result=\"failed\"}").await - failed;
-    trial.note(format!("failed reloads counted: {counted}; `/livez` does not answer meanwhile"));
+    trial.note(format!(
+        "failed reloads counted: {counted}; `/livez` does not answer during that time"
+    ));
     Ok(trial.seen().await)
 }
 
@@ -222,9 +226,8 @@ async fn starved(scene: &Scene, trial: &Trial, kib: u64) -> Result<String, Strin
             if text.starts_with("prlimit: ") {
                 return Err(text);
             }
-            let when =
-                if text.contains("ready: answering") { "at a login" } else { "at the start" };
-            return Ok(format!("the process ends {when} ({status})"));
+            let when = if text.contains("ready: answering") { "at a login" } else { "at startup" };
+            return Ok(format!("the process exits {when} ({status})"));
         }
         let attempts = trial.probe.right_between(began, Instant::now());
         let answered = attempts.iter().filter(|a| a.began > began && a.came == Came::Refused);
@@ -238,7 +241,7 @@ async fn starved(scene: &Scene, trial: &Trial, kib: u64) -> Result<String, Strin
         let came_in = attempts.iter().filter(|a| a.began > began && a.is_in());
         if came_in.count() > 3 {
             process.kill();
-            return Ok("it is enough: those who may, come in".to_owned());
+            return Ok("enough: valid clients are admitted".to_owned());
         }
     }
 }

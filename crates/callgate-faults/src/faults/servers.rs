@@ -17,14 +17,14 @@ const FAMILY: &str = "nats-server";
 pub const STOPPED: Fault = Fault {
     family: FAMILY,
     name: "stopped, then started",
-    how: "SIGTERM; a real nats-server, which has new keys when it starts again",
+    how: "SIGTERM; the restarted nats-server has new keys",
     story: || stopped().boxed_local(),
 };
 
 /// The server stops answering, and its connections stay open.
 pub const FROZEN: Fault = Fault {
     family: FAMILY,
-    name: "frozen, then thawed",
+    name: "frozen, then resumed",
     how: "SIGSTOP and SIGCONT",
     story: || frozen(false).boxed_local(),
 };
@@ -32,7 +32,7 @@ pub const FROZEN: Fault = Fault {
 /// The same, until the gate has given it up.
 pub const FROZEN_LONG: Fault = Fault {
     family: FAMILY,
-    name: "frozen until Callgate gives it up, then thawed",
+    name: "frozen until Callgate disconnects, then resumed",
     how: "SIGSTOP and SIGCONT",
     story: || frozen(true).boxed_local(),
 };
@@ -40,7 +40,7 @@ pub const FROZEN_LONG: Fault = Fault {
 /// Killed and started at once: another server id, another curve key.
 pub const NEW_KEYS: Fault = Fault {
     family: FAMILY,
-    name: "crashed and restarted at once, with new keys",
+    name: "crashed and immediately restarted with new keys",
     how: "SIGKILL; the server id and the curve key change",
     story: || new_keys().boxed_local(),
 };
@@ -48,16 +48,16 @@ pub const NEW_KEYS: Fault = Fault {
 /// One of three servers dies for ever.
 pub const ONE_OF_THREE: Fault = Fault {
     family: FAMILY,
-    name: "one of three in a cluster killed, the one that Callgate is connected to",
-    how: "SIGKILL; clients come to the other two",
+    name: "the cluster member that Callgate is connected to is killed",
+    how: "SIGKILL; clients connect to the other two",
     story: || one_of_three(false).boxed_local(),
 };
 
 /// One of three servers stands still for ever.
 pub const ONE_OF_THREE_FROZEN: Fault = Fault {
     family: FAMILY,
-    name: "one of three in a cluster frozen, the one that Callgate is connected to",
-    how: "SIGSTOP, with `ping_interval: 2s, ping_max: 1` in nats-server; clients come to the other two",
+    name: "the cluster member that Callgate is connected to is frozen",
+    how: "SIGSTOP, with `ping_interval: 2s, ping_max: 1` in nats-server; clients connect to the other two",
     story: || one_of_three(true).boxed_local(),
 };
 
@@ -129,7 +129,10 @@ async fn one_of_three(frozen: bool) -> Result<Seen, NotRun> {
     trial.lasts();
     trial.says("the connection to NATS is lost").await;
     trial.says("connected to NATS").await;
-    trial.note(format!("Callgate is with another server after {}", seconds(killed.elapsed())));
+    trial.note(format!(
+        "Callgate is connected to another server after {}",
+        seconds(killed.elapsed())
+    ));
     trial.recovers().await;
     // The others go on sending requests to where the gate was, until they give the frozen one up.
     trial.is_quiet().await;

@@ -14,7 +14,7 @@ use futures_util::future::{FutureExt, LocalBoxFuture};
 use crate::{
     client::Attempt,
     probe::{Clients, Probe},
-    report::Measured,
+    report::{Measured, milliseconds},
     scene::Scene,
 };
 
@@ -55,7 +55,7 @@ async fn killed(pings: Pings) -> Measured {
     let begun = Instant::now();
     scene.gates[0].process.kill();
     until_quiet(&probe, begun).await;
-    told(probe, begun, "SIGKILL, one of three", pings, "the end of its connection").await
+    told(probe, begun, "SIGKILL, one of three", pings, "the closed connection").await
 }
 
 async fn frozen(pings: Pings) -> Measured {
@@ -80,8 +80,9 @@ async fn supervised(pings: Pings) -> Measured {
     fresh.ready().await;
     scene.gates[0] = fresh;
     until_quiet(&probe, begun).await;
-    let case = "SIGSTOP, one of three; a supervisor asks `/livez`";
-    told(probe, begun, case, pings, "the supervisor, after three failures; it starts another").await
+    let case = "SIGSTOP, one of three; a supervisor polls `/livez`";
+    told(probe, begun, case, pings, "the supervisor, which restarts it after three failed probes")
+        .await
 }
 
 /// A cluster of three servers with a replica at each: a server prefers members of its own.
@@ -165,7 +166,7 @@ async fn told(
         pings: pings.words(),
         tried: until.len(),
         failed: until.iter().filter(|attempt| !attempt.is_in()).count(),
-        lasted_ms: (last - begun).as_millis(),
+        lasted_ms: milliseconds(last - begun),
         ended_by: ended_by.to_owned(),
     }
 }

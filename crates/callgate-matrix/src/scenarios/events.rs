@@ -18,7 +18,7 @@ use crate::{
     site::{Site, Variation},
 };
 
-pub(super) async fn told(mode: Mode, version: Version) -> Outcome {
+pub(super) async fn published(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &Variation::default());
     let server = server(&site, version, "").await;
     let _gate = Library::start(&site, &server, by_name).await;

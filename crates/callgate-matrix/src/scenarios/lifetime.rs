@@ -96,7 +96,9 @@ pub(super) async fn ends_without_connect(mode: Mode, version: Version) -> Outcom
     let (mut stream, answer) = pinging(&server).await;
     assert!(answer.starts_with("PONG"), "{answer}");
     if !asked.load(Ordering::SeqCst) {
-        return Outcome::absent("this line lets such a client in as `no_auth_user` without asking");
+        return Outcome::absent(
+            "this server line admits the client as `no_auth_user` without calling Callgate",
+        );
     }
     let told = loop {
         let line = line(&mut stream).await;

@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) async fn in_configuration(mode: Mode, version: Version) -> Outcome {
     if version.minor < 12 {
-        return Outcome::absent("`proxy_required` came with 2.12");
+        return Outcome::absent("`proxy_required` requires 2.12");
     }
     let mut site = Site::new(mode, version, &Variation::default());
     site.server = site.server.replace(
@@ -50,7 +50,7 @@ pub(super) async fn in_answer(mode: Mode, version: Version) -> Outcome {
     let connected = options(&site, &login).connect(server.url()).await;
     if version.minor < 12 {
         assert!(connected.is_ok(), "this server line now knows `proxy_required`: {connected:?}");
-        return Outcome::absent("this line ignores `proxy_required` in a user JWT");
+        return Outcome::absent("this server line ignores `proxy_required` in a user JWT");
     }
     assert!(connected.is_err(), "nats-server now ignores `proxy_required` in a user JWT");
     server.wait_for_log("Proxy connection required").await;

@@ -79,8 +79,7 @@ pub(super) async fn mismatched_leaf(mode: Mode, version: Version) -> Outcome {
         .await;
         assert_eq!(gate.reasons().len(), 1, "nobody was asked");
         return Outcome::absent(
-            "this line crashes, unless the sentinel is a bearer, and Callgate is not asked (nats-server \
-             issue 7841): let no stranger reach a leaf node listener",
+            "this server line crashes unless the sentinel is a bearer JWT, and Callgate receives no request (nats-server issue 7841): do not expose a leaf node listener to untrusted networks",
         );
     }
     leaf.wait_for_log(leaf::REFUSED).await;
@@ -95,7 +94,7 @@ pub(super) async fn mismatched_leaf(mode: Mode, version: Version) -> Outcome {
 
 pub(super) async fn by_default(mode: Mode, version: Version) -> Outcome {
     if !knows_default_sentinel(version) {
-        return Outcome::absent("`default_sentinel` came with 2.11");
+        return Outcome::absent("`default_sentinel` requires 2.11");
     }
     let site = Site::new(mode, version, &Variation::default());
     let server = server(&site, version, "").await;

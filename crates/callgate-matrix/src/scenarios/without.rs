@@ -36,7 +36,7 @@ pub(super) async fn auth_users(mode: Mode, version: Version) -> Outcome {
 
 pub(super) async fn allowed_accounts(mode: Mode, version: Version) -> Outcome {
     if version.minor < 11 {
-        return Outcome::absent("`auth_callout.allowed_accounts` came with 2.11");
+        return Outcome::absent("`auth_callout.allowed_accounts` requires 2.11");
     }
     let variation = Variation { allowed_accounts: Some(vec!["APP"]), ..Variation::default() };
     let mut site = Site::new(mode, version, &variation);
@@ -79,7 +79,7 @@ pub(super) async fn no_auth_user(mode: Mode, version: Version) -> Outcome {
 /// The account of `no_auth_user` is the server's own business.
 pub(super) async fn no_auth_user_elsewhere(mode: Mode, version: Version) -> Outcome {
     if version.minor < 11 {
-        return Outcome::absent("`auth_callout.allowed_accounts` came with 2.11");
+        return Outcome::absent("`auth_callout.allowed_accounts` requires 2.11");
     }
     let variation = Variation { allowed_accounts: Some(vec!["APP"]), ..Variation::default() };
     let mut site = Site::new(mode, version, &variation);
@@ -123,8 +123,7 @@ pub(super) async fn no_auth_user_before_connect(mode: Mode, version: Version) ->
     if line.starts_with("PONG") {
         assert_eq!(gate.reasons(), [], "let in although it was asked about");
         return Outcome::absent(
-            "this line lets such a client in as `no_auth_user` without asking: \
-             do not set `no_auth_user` beside a callout",
+            "this server line admits the client as `no_auth_user` without calling Callgate: do not combine `no_auth_user` with a callout",
         );
     }
     assert!(line.contains("Authorization Violation"), "{line}");

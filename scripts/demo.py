@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Shows Callgate at work: builds it, starts it beside a real nats-server, and lets four people try.
+"""Demonstrates Callgate: builds it, starts it with a real nats-server, and connects four users.
 
 Everything runs on free ports of this machine and is stopped at the end, also on Ctrl-C or when the
-terminal goes away. The pair of configuration files stays in demo/, for trying things by hand.
+terminal closes. The configuration files stay in demo/ for further experiments.
 """
 
 import json
@@ -38,20 +38,21 @@ def free_port():
 
 
 class Ending:
-    """Hears the signals that end the demo: the first one raises, unless it is held; more change nothing.
+    """Handles the signals that end the demo: the first one raises, unless held; later ones do nothing.
 
-    So nothing comes between starting a program and knowing that it must be stopped, nor between
-    stopping one and stopping the other, nor into the midst of writing the files.
+    Holding protects three steps: between starting a program and registering it for being stopped,
+    stopping the programs, and writing the files.
     """
 
     def __init__(self):
-        self.heard = self.held = False
+        self.received = self.held = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                signal.signal(number, self.hear)
+                signal.signal(number, self.receive)
 
-    def hear(self, *_):
-        first, self.heard = not self.heard, True
+    def receive(self, *_):
+        first = not self.received
+        self.received = True
         if first and not self.held:
             raise SystemExit(130)
 
@@ -60,16 +61,16 @@ class Ending:
 
     def release(self):
         self.held = False
-        if self.heard:
+        if self.received:
             raise SystemExit(130)
 
 
 class Refused(Exception):
-    """The server did not let the client in."""
+    """The server refused the client."""
 
 
 class Client:
-    """The few words of the NATS protocol that the demo needs."""
+    """The part of the NATS protocol that the demo needs."""
 
     def __init__(self, port, user, password):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
@@ -92,7 +93,7 @@ class Client:
         return self.lines.readline().decode().strip()
 
     def publish(self, subject):
-        """Publishes and says whether the server allowed it."""
+        """Publishes; returns the error of the server, if any."""
         self.send(f"PUB {subject} 5\r\nhello\r\nPING\r\n")
         answer = self.line()
         while answer != "PONG":
@@ -103,7 +104,7 @@ class Client:
         return None
 
     def request(self, subject):
-        """Sends a request and returns the body of the first answer."""
+        """Sends a request and returns the body of the first reply."""
         self.send(f"SUB _INBOX.demo 1\r\nPUB {subject} _INBOX.demo 0\r\n\r\n")
         while True:
             head = self.line()
@@ -117,7 +118,7 @@ class Client:
 
 
 class Process:
-    """A program whose output is kept, and which is stopped for certain."""
+    """A program with its output; it is always stopped in the end."""
 
     def __init__(self, name, *command):
         self.name, self.lines = name, []
@@ -130,7 +131,7 @@ class Process:
             self.lines.append(line.rstrip())
 
     def wait_for(self, text, start=0, seconds=15):
-        """The first line that holds `text`, looked for from line `start` on."""
+        """Returns the first line from `start` on that contains `text`."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             for line in self.lines[start:]:
@@ -139,7 +140,7 @@ class Process:
             if self.process.poll() is not None:
                 break
             time.sleep(0.02)
-        raise SystemExit(f"{self.name} did not say {text!r}:\n" + "\n".join(self.lines[-20:]))
+        raise SystemExit(f"{self.name} did not print {text!r}:\n" + "\n".join(self.lines[-20:]))
 
     def stop(self):
         if self.process.poll() is None:
@@ -161,7 +162,7 @@ def build():
 
 def configure(callgate, port, admin):
     if FOLDER.exists():
-        # Somebody may have tried things in it: it is kept once.
+        # It may have been edited, so the last one is kept.
         previous = FOLDER.with_name("demo.previous")
         shutil.rmtree(previous, ignore_errors=True)
         FOLDER.rename(previous)
@@ -174,7 +175,7 @@ def configure(callgate, port, admin):
 
 
 def decision(gate, start):
-    """Callgate's record of the next decision, in one line."""
+    """Returns Callgate's log record of the next decision as one line."""
     record = json.loads(gate.wait_for('"outcome":', start))
     admitted = record["outcome"] == "admitted"
     shown = [paint(32 if admitted else 31, record["outcome"]), f"reason={record['reason']}",
@@ -189,10 +190,12 @@ def decision(gate, start):
 
 
 class Story:
-    """Who does what, what must come of it, and what came."""
+    """Runs the steps of the demo and compares the results with the expected ones."""
 
     def __init__(self, gate, port):
-        self.gate, self.port, self.wrong = gate, port, 0
+        self.gate = gate
+        self.port = port
+        self.failures = 0
 
     def enter(self, user, password):
         start = len(self.gate.lines)
@@ -208,26 +211,26 @@ class Story:
         return client
 
     def expect(self, what, good):
-        self.wrong += not good
-        say(f"    {paint(32, 'as it should be') if good else paint(31, 'WRONG')}: {what}")
+        self.failures += not good
+        say(f"    {paint(32, 'as expected') if good else paint(31, 'UNEXPECTED')}: {what}")
 
     def publishes(self, client, subject, allowed):
         error = client.publish(subject)
         self.expect(f"publishing to `{subject}`: {error or 'done'}", (error is None) == allowed)
 
 
-def tell(story):
+def run(story):
     alice = story.enter("alice", "alice")
-    story.expect("alice is in", alice is not None)
+    story.expect("alice is connected", alice is not None)
     story.publishes(alice, "test", True)
     bob = story.enter("bob", "bob")
-    story.expect("bob is in", bob is not None)
+    story.expect("bob is connected", bob is not None)
     story.publishes(bob, "test", False)
     story.publishes(bob, "bob.test", True)
-    story.expect("pam, whom nobody knows, stays out", story.enter("pam", "pam") is None)
-    story.expect("alice with a wrong password stays out", story.enter("alice", "wrong") is None)
+    story.expect("pam, an unknown user, is refused", story.enter("pam", "pam") is None)
+    story.expect("alice with a wrong password is refused", story.enter("alice", "wrong") is None)
     sys_user = story.enter("sys", "sys")
-    story.expect("sys is in", sys_user is not None)
+    story.expect("sys is connected", sys_user is not None)
     answer = json.loads(sys_user.request("$SYS.REQ.SERVER.PING"))
     story.expect(f"sys lists the servers: {answer['server']['name']} {answer['server']['ver']}", True)
     for client in (alice, bob, sys_user):
@@ -235,7 +238,7 @@ def tell(story):
 
 
 class Running:
-    """The programs of the demo, in the order in which they were started; stopped where its block ends."""
+    """The running programs in start order; they are stopped when the block ends."""
 
     def __init__(self, ending):
         self.ending, self.processes = ending, []
@@ -268,17 +271,17 @@ def main():
             server.wait_for("Server is ready")
             gate = running.start("callgate", callgate, "serve", "--config", FOLDER / "callgate.toml")
             gate.wait_for('"ready: answering authorization requests"')
-            say(f"nats-server listens on 127.0.0.1:{port}, callgate answers for it")
+            say(f"nats-server listens on 127.0.0.1:{port}, callgate handles its logins")
             story = Story(gate, port)
-            tell(story)
+            run(story)
         finally:
             ending.hold()
     ending.release()
     say()
-    if story.wrong:
-        raise SystemExit(paint(31, f"{story.wrong} things were not as they should be"))
-    say(paint(32, "Everything was as it should be."))
-    say(f"Both are stopped. To go on by hand, in two terminals:\n"
+    if story.failures:
+        raise SystemExit(paint(31, f"{story.failures} results were unexpected"))
+    say(paint(32, "All results were as expected."))
+    say(f"Both programs are stopped. To experiment further, run in two terminals:\n"
         f"  {os.path.relpath(server_binary)} -c demo/nats-server.conf\n"
         f"  {os.path.relpath(callgate)} serve --config demo/callgate.toml")
 
@@ -287,6 +290,6 @@ if __name__ == "__main__":
     try:
         main()
     except BrokenPipeError:
-        # Nobody reads on, as in `make demo | head`: also not what Python would still write at its end.
+        # The reader has closed the pipe, as in `make demo | head`. Python must not flush to it at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None

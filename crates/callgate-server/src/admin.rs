@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz`, `/metrics`, and nothing else.
+//! The admin endpoint: `/livez`, `/readyz` and `/metrics`.
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
@@ -19,25 +19,25 @@ use crate::{
     telemetry::{Exposition, Metrics},
 };
 
-/// What the handlers read.
+/// State of the handlers.
 #[derive(Debug, Clone)]
 pub(crate) struct Admin {
     pub(crate) health: Health,
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// The admin address could not be listened on.
+/// Listening on the admin address failed.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "admin.listen: cannot listen on {address}: {error}; free the port, or name another one (an \
-     empty text switches the endpoint off)"
+    "admin.listen: cannot listen on {address}: {error}; free the port or choose another one (an \
+     empty string disables the endpoint)"
 )]
 pub(crate) struct BindError {
     address: SocketAddr,
     error: std::io::Error,
 }
 
-/// Takes the port, so that a busy one is known before anything else starts.
+/// Binds the port before anything else starts, so that a port in use is reported early.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|error| BindError { address, error })
 }
@@ -58,7 +58,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// An answer at all is the proof: this runs on the event loop that it speaks of.
+/// Always succeeds: that the event loop runs this handler is the proof of life.
 async fn livez() -> &'static str {
     "ok\n"
 }
@@ -74,9 +74,9 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 
 async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let format = Exposition::wanted(accept);
+    let format = Exposition::negotiate(accept);
     match admin.metrics.render() {
-        Ok(text) => ([(CONTENT_TYPE, format.content_type())], format.write(text)).into_response(),
+        Ok(text) => ([(CONTENT_TYPE, format.content_type())], format.convert(text)).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

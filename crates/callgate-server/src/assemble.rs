@@ -1,4 +1,4 @@
-//! Puts the parts together: the only place that knows all of them.
+//! Builds the service from a configuration; the only module that knows all parts.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     telemetry::{DecisionLog, Metrics},
 };
 
-/// A configuration turned into a gate that is ready to be built or to replace another.
+/// A configuration turned into a gate that can be built or can replace the current one.
 #[derive(Debug)]
 pub(crate) struct Assembled {
     pub(crate) builder: CallgateBuilder,
@@ -24,17 +24,17 @@ pub(crate) struct Assembled {
     pub(crate) keys: PublicKeys,
 }
 
-/// What somebody else needs to know of our keys.
+/// The public keys that nats-server must be configured with.
 #[derive(Debug, Clone)]
 pub(crate) struct PublicKeys {
-    /// `sub` of every request.
+    /// The `sub` of every request.
     pub(crate) subject: callgate::keys::AccountKey,
-    /// The public halves of `issuer.xkeys`, newest first.
+    /// Public keys of `issuer.xkeys`, newest first.
     pub(crate) xkeys: Vec<CurvePublicKey>,
     pub(crate) operator_mode: bool,
 }
 
-/// Watches decisions.
+/// Log and metrics of decisions.
 #[derive(Debug, Default)]
 pub(crate) struct Observers {
     pub(crate) log: DecisionLog,
@@ -53,7 +53,7 @@ pub(crate) fn assemble(config: Config, observers: Option<&Arc<Observers>>) -> As
     builder = builder.trusted_proxies(admission.trusted_proxies);
     if let Some(observers) = observers {
         for link in chain.links() {
-            observers.metrics.knows(&link.name);
+            observers.metrics.register_authenticator(&link.name);
         }
         let observers = Arc::clone(observers);
         builder = builder.on_decision(move |decision| {
@@ -104,14 +104,14 @@ fn with_issuer(issuer: IssuerSettings) -> CallgateBuilder {
     builder
 }
 
-/// Counts what authenticators do in the background.
+/// Counts background events of authenticators.
 impl Observer for Metrics {
     fn file_reloaded(&self, _authenticator: &str, loaded: bool) {
         self.reloaded(loaded);
     }
 
     fn has_signing_keys(&self, authenticator: &str) {
-        self.knows_keys_of(authenticator);
+        self.register_key_source(authenticator);
     }
 
     fn keys_refreshed(&self, authenticator: &str, fetched: bool) {

@@ -16,14 +16,14 @@ use std::process::ExitCode;
 use callgate_authenticators::kind::Registry;
 use clap::{Parser, Subcommand};
 
-/// Good.
+/// Success.
 const GOOD: u8 = 0;
-/// A refusal, or a failed check.
+/// A refusal or a failed check.
 const REFUSED: u8 = 1;
-/// Wrong usage, or an unusable configuration.
+/// Wrong usage or an invalid configuration.
 const UNUSABLE: u8 = 2;
 
-/// The gate that NATS servers call: answers auth callouts.
+/// Auth callout service for NATS
 #[derive(Debug, Parser)]
 #[command(name = "callgate", version, about, disable_help_subcommand = true, max_term_width = 100)]
 struct Cli {
@@ -35,29 +35,29 @@ struct Cli {
 enum Command {
     /// Run the service
     Serve(serve::Args),
-    /// Check a configuration without connecting, and print every fault and warning
+    /// Check a configuration without connecting, and print all errors and warnings
     Check(check::Args),
-    /// Say what a client would get, and why, without a server
+    /// Explain what a client would be granted, and why, without a server
     Explain(Box<explain::Args>),
-    /// Write a ready pair of configurations for Callgate and nats-server
+    /// Write matching configurations for Callgate and nats-server
     Init(init::Args),
-    /// Make an nkey
+    /// Generate an nkey
     Key(key::Args),
-    /// Hash a password for the users file
+    /// Hash a password for a users file
     HashPassword(hash_password::Args),
     /// Mint a service token
     Token(token::Args),
-    /// Show what is in a request, response, user JWT or bearer token
+    /// Decode a request, response, user JWT or bearer token
     Decode(decode::Args),
 }
 
-/// Runs the command line of this process, with these kinds of authenticators.
+/// Runs the command line of this process with the registered kinds of authenticators.
 ///
-/// Returns 0 if all is well, 1 for a refusal or a failed check, 2 for wrong usage or an unusable
+/// Returns 0 for success, 1 for a refusal or a failed check, 2 for wrong usage or an invalid
 /// configuration.
 pub fn run(registry: Registry) -> ExitCode {
-    crate::panics::tell_only_where();
-    // Exactly one provider is in this build; a second call would only say so.
+    crate::panics::install_hook();
+    // Fails only if a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let code = match Cli::parse().command {
         Command::Serve(args) => serve::run(args, registry),

@@ -2,10 +2,10 @@
 
 use std::{fs::OpenOptions, io, io::Write, path::Path};
 
-/// Writes a new file that only its owner may read. An existing one is left alone.
+/// Creates a file that only its owner can read. Never overwrites a file.
 ///
 /// # Errors
-/// If it exists, or cannot be written.
+/// If the file exists or cannot be written.
 pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

@@ -1,4 +1,4 @@
-//! What the fuzz targets call (feature `fuzzing`). Never for a service.
+//! Entry points for the fuzz targets (feature `fuzzing`); not for use in a service.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What `/readyz` tells: whether requests can be answered now, and if not, why.
+//! Readiness as reported by `/readyz`: whether requests can be answered now, and if not, why.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,7 +25,7 @@ impl Health {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    /// `Err` says what is missing.
+    /// `Err` holds the reason why the service is not ready.
     pub(crate) fn state(&self) -> Result<(), String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,6 +1,6 @@
 //! The Callgate service. Its binary is `callgate`.
 //!
-//! A service with an authenticator of one's own is this, with one more kind in the registry:
+//! To add your own authenticator, write a binary that registers one more kind:
 //!
 //! ```no_run
 //! use callgate_authenticators::kind::Registry;

@@ -1,4 +1,4 @@
-//! The connection to NATS: options, and what the client tells about it.
+//! The connection to NATS: its options and its events.
 
 mod connect_errors;
 
@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::telemetry::Metrics;
 
-/// How to reach NATS and who we are there.
+/// How to connect and log in to NATS.
 #[derive(Debug, Clone)]
 pub(crate) struct NatsSettings {
     pub(crate) servers: Vec<async_nats::ServerAddr>,
@@ -33,10 +33,10 @@ pub(crate) struct NatsSettings {
     pub(crate) queue: String,
 }
 
-/// Who we are.
+/// The login to NATS.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Login {
-    /// Nothing but what stands in the URL.
+    /// Only what the URL contains.
     #[default]
     None,
     Password {
@@ -45,14 +45,14 @@ pub(crate) enum Login {
     },
     Token(Secret),
     Nkey(Secret),
-    /// The text of a credentials file.
+    /// The contents of a credentials file.
     Creds(Secret),
 }
 
 /// `[nats.tls]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TlsSettings {
-    /// True if the table is there, whatever is in it: then nothing is sent before TLS is up.
+    /// True if the table exists, even if empty: nothing is sent before TLS is established.
     pub(crate) required: bool,
     pub(crate) ca: Option<PathBuf>,
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
@@ -60,7 +60,7 @@ pub(crate) struct TlsSettings {
 }
 
 impl NatsSettings {
-    /// True if nothing differs that a running connection would have to know.
+    /// True if all settings of a running connection are the same.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
         self.servers == other.servers
             && self.queue == other.queue
@@ -70,8 +70,8 @@ impl NatsSettings {
 }
 
 impl Login {
-    /// Who we say that we are, without what proves it.
-    fn shown(&self) -> String {
+    /// Describes the login without its secret.
+    fn describe(&self) -> String {
         let key = |text: &Secret| {
             let pair = Seed::find(text.expose()).and_then(KeyPair::from_seed);
             pair.map(|pair| pair.public_key()).unwrap_or_default()
@@ -107,31 +107,31 @@ impl Login {
     }
 }
 
-/// Whether a server is connected.
+/// State of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Link {
     Down,
     Up {
-        /// The number of the connection.
+        /// Number of the connection, counted from the start.
         connection: u64,
-        /// How often a server has refused, or ended, a subscription that requests need.
+        /// How often a server refused or ended the subscription for requests.
         refused: u64,
     },
 }
 
-/// A connection that could not even be tried.
+/// A connection that could not be attempted.
 #[derive(Debug, thiserror::Error)]
 #[error("nats: {0}")]
 pub(crate) struct ConnectError(String);
 
-/// How often the server is asked whether it is there. The third question without an answer ends the
-/// connection: a frozen server, or one behind a broken link, is left for another after six seconds.
-const PING: Duration = Duration::from_secs(2);
+/// The client closes the connection when the third ping has no answer, so a frozen server, or one behind
+/// a broken link, is given up after six seconds.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long a server may take to greet us before another is tried: a frozen one still takes connections.
-const CONNECT: Duration = Duration::from_secs(3);
+/// For connecting and for the server's first message, since a frozen server still accepts connections.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Connects, and goes on trying for ever: also if no server is there yet.
+/// Connects, retrying forever, also if no server is reachable yet.
 pub(crate) async fn connect(
     settings: &NatsSettings,
     metrics: Arc<Metrics>,
@@ -142,19 +142,19 @@ pub(crate) async fn connect(
         metrics,
         connections: AtomicU64::new(0),
         refused: AtomicU64::new(0),
-        connect_errors: ConnectErrors::new(settings.login.shown()),
+        connect_errors: ConnectErrors::new(settings.login.describe()),
     });
-    let looker = Arc::clone(&observer);
+    let pool_observer = Arc::clone(&observer);
     let options = options(settings)?
         .name("callgate")
         .retry_on_initial_connect()
         .max_reconnects(None)
-        .connection_timeout(CONNECT)
-        .ping_interval(PING)
+        .connection_timeout(CONNECT_TIMEOUT)
+        .ping_interval(PING_INTERVAL)
         .reconnect_delay_callback(reconnect_delay(settings.servers.len()))
-        // Not to choose a server, but to look at those before each attempt.
+        // Chooses no server; only reads the servers' last errors before each attempt.
         .reconnect_to_server_callback(move |servers, _| {
-            looker.look(&servers);
+            pool_observer.note_servers(&servers);
             std::future::ready(None)
         })
         .event_callback(move |event| {
@@ -196,23 +196,23 @@ fn options(settings: &NatsSettings) -> Result<ConnectOptions, ConnectError> {
 /// Options with the login of a credentials file.
 ///
 /// # Errors
-/// If it is none.
+/// If the text is not a credentials file.
 pub(crate) fn with_credentials(text: &Secret) -> std::io::Result<ConnectOptions> {
-    // Secrets are trimmed, but the parser wants the end of the last line.
+    // Secrets are trimmed, but the parser needs the final line end.
     let text = Zeroizing::new(format!("{}\n", text.expose()));
     ConnectOptions::new().credentials(&text)
 }
 
-/// True if TLS must be up before we say who we are, whatever a server, or somebody on the way to it,
-/// says that it wants. One `tls://` asks for it on every connection, as in nats.go
-/// (`setupServerPool`): those that a server tells of have addresses without a scheme.
+/// True if TLS is required before logging in, whatever a server or an attacker on the path announces. One
+/// `tls://` requires it on every connection, as in nats.go (`setupServerPool`), because discovered servers
+/// have addresses without a scheme.
 fn requires_tls(settings: &NatsSettings) -> bool {
-    let asks = |server: &async_nats::ServerAddr| matches!(server.scheme(), "tls" | "wss");
-    settings.tls.required || settings.servers.iter().any(asks)
+    let secure = |server: &async_nats::ServerAddr| matches!(server.scheme(), "tls" | "wss");
+    settings.tls.required || settings.servers.iter().any(secure)
 }
 
-/// At once for the first try of each of `servers`, and quick after that, because every second
-/// without us refuses everybody; then once in two seconds.
+/// No delay for the first attempt at each of `servers`, then short delays that double up to two seconds:
+/// while Callgate is disconnected, all logins are refused.
 fn reconnect_delay(servers: usize) -> impl Fn(usize) -> Duration + Send + Sync + 'static {
     move |attempts| {
         let round = attempts.saturating_sub(1) / servers.max(1);
@@ -224,7 +224,7 @@ fn reconnect_delay(servers: usize) -> impl Fn(usize) -> Duration + Send + Sync +
     }
 }
 
-/// Tells the service and the log what happens to the connection.
+/// Passes connection events on to the service, the log and the metrics.
 #[derive(Debug)]
 struct Observer {
     link: watch::Sender<Link>,
@@ -242,29 +242,29 @@ impl Observer {
                 let connection = self.connections.fetch_add(1, Ordering::Relaxed);
                 let refused = self.refused.load(Ordering::Relaxed);
                 self.link.send_replace(Link::Up { connection, refused });
-                self.connect_errors.is_over();
+                self.connect_errors.clear();
                 info!("connected to NATS");
             }
             Event::Disconnected | Event::Closed => {
                 self.metrics.connected(false);
                 let was_up = self.link.send_replace(Link::Down) != Link::Down;
                 if was_up && self.is_wanted() {
-                    warn!("the connection to NATS is lost; trying again until it is back");
+                    warn!("lost connection to NATS; reconnecting");
                 }
             }
-            Event::LameDuckMode => info!("the NATS server is shutting down; moving to another"),
+            Event::LameDuckMode => info!("NATS server is shutting down; moving to another server"),
             Event::SlowConsumer(_) => {
-                error!("requests arrive faster than they are taken, and some were lost");
+                error!("requests arrived faster than they were read; some were lost");
             }
             Event::ServerError(error) => {
-                error!(%error, "the NATS server reports an error");
+                error!(%error, "NATS server reported an error");
                 if refuses_requests(&error.to_string()) {
                     self.note_refused();
                 }
             }
             Event::ClientError(error) => {
-                debug!(%error, "an attempt to connect to NATS failed");
-                self.connect_errors.failed(&error.to_string());
+                debug!(%error, "connection attempt failed");
+                self.connect_errors.note_event(&error.to_string());
             }
             Event::Draining => {}
         }
@@ -278,20 +278,20 @@ impl Observer {
         });
     }
 
-    fn look(&self, servers: &[async_nats::Server]) {
+    fn note_servers(&self, servers: &[async_nats::Server]) {
         if self.is_wanted() {
-            self.connect_errors.look(servers);
+            self.connect_errors.note_servers(servers);
         }
     }
 
-    /// False when the service leaves: then the connection ends because we end it.
+    /// False once the service shuts down and closes the connection itself.
     fn is_wanted(&self) -> bool {
         !self.link.is_closed()
     }
 }
 
-/// Whether an error of a server says that no request arrives any more. The client goes on as if it were
-/// subscribed (nats-server: `processSubEx` and `removeUnauthorizedSubs` in client.go).
+/// Whether a server error means that no more requests arrive. The client does not notice and behaves as if
+/// still subscribed (nats-server: `processSubEx` and `removeUnauthorizedSubs` in client.go).
 fn refuses_requests(error: &str) -> bool {
     let error = error.to_ascii_lowercase();
     let subject = AUTH_SUBJECT.to_ascii_lowercase();
@@ -304,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tls_is_required_by_a_table_or_by_one_of_the_addresses() {
+    fn tls_is_required_by_table_or_any_address() {
         for (servers, table, required) in [
             (&["nats://a"][..], false, false),
             (&["ws://a"], false, false),
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_about_another_subscription_does_not_touch_requests() {
+    fn errors_about_other_subscriptions_are_ignored() {
         for (error, expected) in [
             (
                 r#"Permissions Violation for Subscription to "$SYS.REQ.USER.AUTH" using queue "q""#,
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn each_server_is_tried_once_without_delay_and_then_ever_more_slowly() {
+    fn first_attempts_have_no_delay_then_backoff() {
         let delay = reconnect_delay(3);
         let millis = |attempts| delay(attempts).as_millis();
         assert_eq!([0, 1, 2, 3].map(millis), [0; 4]);

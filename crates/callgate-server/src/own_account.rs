@@ -1,45 +1,45 @@
-//! Whether the account that we are in is the one that the configuration says.
+//! Checks that the account Callgate is logged in to matches the configuration.
 
 use callgate::{keys::AccountKey, responder::OwnAccount};
 
 use crate::assemble::PublicKeys;
 
-/// What the server's word was worth.
+/// How far the server's answer confirms the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Checked {
-    /// All that is stated is so.
-    AsStated,
-    /// Accounts are keys, and this server does not say their names.
-    NameNotTold,
+    /// Everything configured matches.
+    Matches,
+    /// The configuration has a name, but this server reports accounts only by key.
+    NameUnknown,
 }
 
-/// Compares what a server says of us with `issuer.account` and `issuer.callout_account`.
+/// Compares the server's answer with `issuer.account` and `issuer.callout_account`.
 ///
 /// # Errors
-/// If they differ: says which, and what to do.
+/// If they differ: which one, and what to do.
 pub(crate) fn check(
     own: &OwnAccount,
     keys: &PublicKeys,
-    stated: Option<&str>,
+    configured: Option<&str>,
 ) -> Result<Checked, String> {
     if keys.operator_mode && own.account != keys.subject.as_str() {
         return Err(format!(
-            "we are in the account {}, but issuer.account is {}: use credentials of the callout \
+            "logged in to account {}, but issuer.account is {}: use credentials of the callout \
              account",
             own.account, keys.subject
         ));
     }
-    let Some(stated) = stated else { return Ok(Checked::AsStated) };
+    let Some(configured) = configured else { return Ok(Checked::Matches) };
     let name = own.account_name.as_deref();
-    if stated == own.account || (keys.operator_mode && name == Some(stated)) {
-        return Ok(Checked::AsStated);
+    if configured == own.account || (keys.operator_mode && name == Some(configured)) {
+        return Ok(Checked::Matches);
     }
-    // What has the form of a key is compared with the key.
-    if keys.operator_mode && name.is_none() && stated.parse::<AccountKey>().is_err() {
-        return Ok(Checked::NameNotTold);
+    // A value that is a key was compared with the account's key above.
+    if keys.operator_mode && name.is_none() && configured.parse::<AccountKey>().is_err() {
+        return Ok(Checked::NameUnknown);
     }
     Err(format!(
-        "we are in the account `{}`, but issuer.callout_account says `{stated}`: correct one of them",
+        "logged in to account `{}`, but issuer.callout_account is `{configured}`: correct one of them",
         name.unwrap_or(&own.account).escape_debug()
     ))
 }
@@ -56,13 +56,13 @@ mod tests {
     }
 
     #[test]
-    fn operator_mode_knows_its_account_by_key_and_by_a_name_that_the_server_tells() {
+    fn operator_mode_compares_keys_and_reported_names() {
         let (ours, other) = (key(), key());
         let keys = PublicKeys { subject: ours.clone(), xkeys: Vec::new(), operator_mode: true };
         let (ours, other) = (ours.to_string(), other.to_string());
-        let same = Ok(Checked::AsStated);
+        let same = Ok(Checked::Matches);
         let differs = Err(());
-        for (account, name, stated, expected) in [
+        for (account, name, configured, expected) in [
             (&ours, Some("AUTH"), None, same),
             (&ours, Some("AUTH"), Some("AUTH"), same),
             (&ours, Some("AUTH"), Some(ours.as_str()), same),
@@ -71,7 +71,7 @@ mod tests {
             (&ours, Some("AUTH"), Some(other.as_str()), differs),
             (&ours, None, Some(ours.as_str()), same),
             (&ours, None, Some(other.as_str()), differs),
-            (&ours, None, Some("APP"), Ok(Checked::NameNotTold)),
+            (&ours, None, Some("APP"), Ok(Checked::NameUnknown)),
             (&other, Some("AUTH"), Some("AUTH"), differs),
             (&other, None, None, differs),
         ] {
@@ -81,13 +81,13 @@ mod tests {
                 may_forge_requests: false,
                 may_answer_requests: true,
             };
-            let found = check(&own, &keys, stated).map_err(drop);
-            assert_eq!(found, expected, "{name:?} {stated:?}");
+            let found = check(&own, &keys, configured).map_err(drop);
+            assert_eq!(found, expected, "{name:?} {configured:?}");
         }
     }
 
     #[test]
-    fn configuration_mode_knows_names_only() {
+    fn configuration_mode_compares_names_only() {
         let keys = PublicKeys { subject: key(), xkeys: Vec::new(), operator_mode: false };
         let own = |account_name: Option<&str>| OwnAccount {
             account: "AUTH".to_owned(),
@@ -95,7 +95,7 @@ mod tests {
             may_forge_requests: false,
             may_answer_requests: true,
         };
-        assert_eq!(check(&own(None), &keys, Some("AUTH")), Ok(Checked::AsStated));
+        assert_eq!(check(&own(None), &keys, Some("AUTH")), Ok(Checked::Matches));
         assert!(check(&own(None), &keys, Some("GATE")).is_err());
         assert!(check(&own(Some("GATE")), &keys, Some("GATE")).is_err());
     }

@@ -1,22 +1,22 @@
-//! What is said of a panic: where it was, never its text, which may hold a password or a token.
+//! The panic hook: reports where a panic happened but never its message, which may contain a secret.
 //!
-//! Panics in decisions are caught and refuse one request; but before that the process's panic hook
-//! speaks, and the standard one prints the text.
+//! A panic during a decision is caught and refuses that one request, but the panic hook runs first, and
+//! the standard hook prints the message.
 
 use std::{io::Write, panic::PanicHookInfo};
 
 /// Replaces the standard panic hook, for every command.
-pub(crate) fn tell_only_where() {
-    std::panic::set_hook(Box::new(tell));
+pub(crate) fn install_hook() {
+    std::panic::set_hook(Box::new(log_location));
 }
 
-/// One record, and no backtrace, whatever `RUST_BACKTRACE` says: to make one takes seconds, in which no
-/// other thread can log, so that the event loop stalls. The place is all that a bug report needs.
-fn tell(panic: &PanicHookInfo<'_>) {
+/// Writes one record without a backtrace, whatever `RUST_BACKTRACE` says: capturing one takes seconds,
+/// during which no other thread can log, so the event loop stalls. A bug report needs only the location.
+fn log_location(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     if tracing::dispatcher::has_been_set() {
-        tracing::error!(place, "a panic, which is a bug; whatever it was about is refused");
+        tracing::error!(place, "internal panic (this is a bug); the affected request is refused");
     } else {
-        let _ = writeln!(std::io::stderr(), "a panic at {place}, which is a bug");
+        let _ = writeln!(std::io::stderr(), "internal panic at {place}; this is a bug");
     }
 }

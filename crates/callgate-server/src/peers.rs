@@ -1,4 +1,4 @@
-//! Others who answer authorization requests on our account: looked for again and again, and told of once.
+//! Detects other services that answer authorization requests on the callout account, and logs each once.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -9,72 +9,72 @@ use tracing::{info, warn};
 
 use crate::telemetry::sanitize;
 
-/// How often they are looked for: a question to all micro services of the account.
-const EVERY: Duration = Duration::from_secs(10);
-/// How long they may take to answer.
-const WAIT: Duration = Duration::from_secs(1);
+/// Time between scans. A scan is a request to all micro services of the account.
+const SCAN_INTERVAL: Duration = Duration::from_secs(10);
+/// How long services may take to answer a scan.
+const SCAN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Name and queue group of a micro service.
 type Peer = (String, String);
 
-/// What was found at the last look.
+/// The result of the last scan, and the scan that is running.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
     known: BTreeSet<Peer>,
-    looking: Option<JoinHandle<Seen>>,
+    scan: Option<JoinHandle<Scan>>,
     next: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct Scan {
     peers: BTreeSet<Peer>,
     own: Option<OwnAccount>,
 }
 
 impl Peers {
-    /// Begins a look in the background when it is time for one, and tells what an ended one found. Returns
-    /// what the server said of us then.
-    pub(crate) async fn look(&mut self, client: &Client, queue: &str) -> Option<OwnAccount> {
-        if self.looking.is_none() && self.next.is_none_or(|next| Instant::now() >= next) {
-            self.next = Some(Instant::now() + EVERY);
-            self.looking = Some(tokio::spawn(see(client.clone(), queue.to_owned())));
+    /// Starts a scan in the background when one is due, and logs the new peers of one that has finished.
+    /// Returns the server's answer about Callgate's own account from that scan.
+    pub(crate) async fn poll(&mut self, client: &Client, queue: &str) -> Option<OwnAccount> {
+        if self.scan.is_none() && self.next.is_none_or(|next| Instant::now() >= next) {
+            self.next = Some(Instant::now() + SCAN_INTERVAL);
+            self.scan = Some(tokio::spawn(scan(client.clone(), queue.to_owned())));
         }
-        let ended = self.looking.take_if(|looking| looking.is_finished())?;
-        let Seen { peers, own } = ended.await.ok()?;
-        for (name, other) in self.news(peers) {
-            tell(&name, &other, queue);
+        let finished = self.scan.take_if(|scan| scan.is_finished())?;
+        let Scan { peers, own } = finished.await.ok()?;
+        for (name, peer_queue) in self.added(peers) {
+            log_peer(&name, &peer_queue, queue);
         }
         own
     }
 
-    /// Those that were not there at the last look.
-    fn news(&mut self, peers: BTreeSet<Peer>) -> Vec<Peer> {
+    /// Peers that the previous scan did not find.
+    fn added(&mut self, peers: BTreeSet<Peer>) -> Vec<Peer> {
         let before = std::mem::replace(&mut self.known, peers);
         self.known.difference(&before).cloned().collect()
     }
 }
 
-async fn see(client: Client, queue: String) -> Seen {
-    let peers = other_responders(&client, &queue, WAIT).await.into_iter().collect();
-    Seen { peers, own: own_account(&client).await.ok() }
+async fn scan(client: Client, queue: String) -> Scan {
+    let peers = other_responders(&client, &queue, SCAN_TIMEOUT).await.into_iter().collect();
+    Scan { peers, own: own_account(&client).await.ok() }
 }
 
-fn tell(name: &str, other: &str, queue: &str) {
-    let (service, other_queue) = (sanitize(name), sanitize(other));
-    if other == queue {
+fn log_peer(name: &str, peer_queue: &str, queue: &str) {
+    let service = sanitize(name);
+    if peer_queue == queue {
         info!(
             service,
-            queue = other_queue,
+            queue = sanitize(peer_queue),
             "another service answers authorization requests in our queue group: each request goes to \
-             one of us"
+             one of them"
         );
         return;
     }
     warn!(
         service,
-        queue = other_queue,
-        "another service answers authorization requests in another queue group: unless it is for \
-         another issuer, each client is answered twice; give both the same `nats.queue`"
+        queue = sanitize(peer_queue),
+        "another service answers authorization requests in another queue group: unless it serves \
+         another issuer, each client is answered twice; use the same `nats.queue` for both"
     );
 }
 
@@ -83,20 +83,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_stays_is_no_news_and_who_comes_back_is() {
+    fn only_new_and_returning_peers_are_reported() {
         let mut peers = Peers::default();
-        let seen = |names: &[&str]| {
+        let named = |names: &[&str]| {
             names.iter().map(|name| ((*name).to_owned(), "q".to_owned())).collect::<BTreeSet<_>>()
         };
-        for (there, news) in [
+        for (present, added) in [
             (&["a"][..], &["a"][..]),
             (&["a"], &[]),
             (&["a", "b"], &["b"]),
             (&["b"], &[]),
             (&["a", "b"], &["a"]),
         ] {
-            let told: BTreeSet<_> = peers.news(seen(there)).into_iter().collect();
-            assert_eq!(told, seen(news), "{there:?}");
+            let reported: BTreeSet<_> = peers.added(named(present)).into_iter().collect();
+            assert_eq!(reported, named(added), "{present:?}");
         }
     }
 }

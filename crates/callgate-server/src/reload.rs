@@ -1,8 +1,7 @@
-//! Changes of configuration: read, check, wait until its sources have loaded, then swap.
+//! Configuration reloads: read, check, wait until all sources have loaded, then swap.
 
 use std::{path::PathBuf, sync::Arc};
 
-use callgate::authn::Chain;
 use callgate_config::file_watch::Fingerprint;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
@@ -14,7 +13,7 @@ use crate::{
     watch::FileSetWatch,
 };
 
-/// Reads the configuration again on demand, and when one of its files changed.
+/// Reloads the configuration on demand and when one of its files changes.
 #[derive(Debug)]
 pub(crate) struct Reloader {
     overrides: Overrides,
@@ -27,7 +26,7 @@ pub(crate) struct Reloader {
     observers: Arc<Observers>,
 }
 
-/// What cannot change without a restart.
+/// Settings that need a restart to change.
 #[derive(Debug)]
 struct AtStart {
     nats: NatsSettings,
@@ -46,7 +45,7 @@ impl AtStart {
         }
     }
 
-    /// The sections that differ and that nothing but a restart can change.
+    /// The sections that differ and need a restart to take effect.
     fn sections_changed(&self, config: &Config) -> Vec<&'static str> {
         let Admission { max_in_flight, password_workers, trusted_proxies: _ } = &self.admission;
         let admission = config.admission.max_in_flight != *max_in_flight
@@ -61,11 +60,11 @@ impl AtStart {
     }
 }
 
-/// A good configuration whose sources have not loaded yet.
+/// A valid configuration whose sources have not loaded yet.
 #[derive(Debug)]
 struct Waiting {
     assembled: Assembled,
-    told: bool,
+    logged: bool,
 }
 
 impl Reloader {
@@ -89,87 +88,83 @@ impl Reloader {
         }
     }
 
-    /// Somebody asked for it (SIGHUP).
+    /// Requests a reload (SIGHUP).
     pub(crate) fn request(&mut self) {
-        info!("reading the configuration again, as asked");
+        info!("reloading configuration on SIGHUP");
         self.wanted = true;
     }
 
-    /// Looks whether a file changed.
-    pub(crate) fn look_at_files(&mut self) {
+    /// Requests a reload if a file changed.
+    pub(crate) fn poll_files(&mut self) {
         if self.watch.changed() {
-            info!("a configuration file changed; reading it again");
+            info!("configuration file changed; reloading");
             self.wanted = true;
         }
     }
 
-    /// A new configuration that can be put in force now, if there is one.
+    /// Advances a reload; returns a new configuration once it can take effect.
     pub(crate) async fn take_ready(&mut self) -> Option<Assembled> {
         if self.wanted && self.reading.is_none() {
             self.wanted = false;
             self.env.generation += 1;
             let (overrides, env) = (self.overrides.clone(), self.env.clone());
-            // Files are read and keys are parsed: not on the event loop. Authenticators start
-            // their background work on this runtime.
+            // Reading files and parsing keys blocks, so it runs off the event loop. Authenticators
+            // start their background work on this runtime.
             self.reading =
                 Some(tokio::task::spawn_blocking(move || config::load(&overrides, &env)));
         }
         if let Some(reading) = self.reading.take_if(|reading| reading.is_finished()) {
-            self.consider(reading.await);
+            self.accept(reading.await);
         }
-        self.waiting.as_mut()?.tell();
+        self.waiting.as_mut()?.log();
         let loaded = self.waiting.as_ref()?.assembled.chain.waiting_for().is_empty();
         if loaded { self.waiting.take().map(|waiting| waiting.assembled) } else { None }
     }
 
-    fn consider(&mut self, loaded: Result<Loaded, tokio::task::JoinError>) {
+    fn accept(&mut self, loaded: Result<Loaded, tokio::task::JoinError>) {
         let Ok(loaded) = loaded else {
-            error!("reading the configuration panicked, this is a bug; the old one stays in force");
+            error!(
+                "configuration reload panicked (this is a bug); keeping the previous configuration"
+            );
             self.observers.metrics.reloaded(false);
             return;
         };
         self.watch = FileSetWatch::new(loaded.files);
         let Some(config) = loaded.config else {
             for fault in loaded.report.faults() {
-                error!(fault = %fault, "a fault in the new configuration");
+                error!(fault = %fault, "error in the new configuration");
             }
-            error!("the new configuration cannot be used; the old one stays in force");
+            error!("configuration reload failed; keeping the previous configuration");
             self.observers.metrics.reloaded(false);
             return;
         };
         for warning in loaded.report.warnings() {
-            warn!(%warning, "a warning about the new configuration");
+            warn!(%warning, "warning in the new configuration");
         }
         for section in self.at_start.sections_changed(&config) {
-            warn!(section, "it changed, and takes effect with a restart");
+            warn!(section, "changed section takes effect after a restart");
         }
-        let older = self
-            .waiting
-            .replace(Waiting { assembled: assemble(config, Some(&self.observers)), told: false });
-        if let Some(older) = older {
-            retire(&older.assembled.chain);
+        let assembled = assemble(config, Some(&self.observers));
+        if let Some(superseded) = self.waiting.replace(Waiting { assembled, logged: false }) {
+            superseded.assembled.chain.links().iter().for_each(|link| link.authenticator.retire());
         }
     }
 }
 
 impl Waiting {
-    fn tell(&mut self) {
+    /// Logs once which sources have not loaded.
+    fn log(&mut self) {
         let waiting = self.assembled.chain.waiting_for();
-        if waiting.is_empty() || self.told {
+        if waiting.is_empty() || self.logged {
             return;
         }
-        self.told = true;
+        self.logged = true;
         for (authenticator, what) in waiting {
             warn!(
                 authenticator = &*authenticator,
-                what, "the new configuration waits for its source; the old one stays in force"
+                what,
+                "new configuration is waiting for its source; keeping the previous configuration"
             );
         }
-    }
-}
-
-fn retire(chain: &Chain) {
-    for link in chain.links() {
-        link.authenticator.retire();
     }
 }

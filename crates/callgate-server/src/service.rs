@@ -1,5 +1,5 @@
-//! The life of the service: connect, join the queue group when everything has loaded, stay
-//! confirmed, change configuration, leave without losing a request.
+//! The life of the service: connect, join the queue group when all sources have loaded, verify the
+//! subscription, reload the configuration, shut down without losing a request.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use callgate::{
     Callgate,
     authn::Chain,
     responder::{
-        OwnAccount, Responder, ResponderOptions, ServeError, own_account as ask_who_we_are,
+        OwnAccount, Responder, ResponderOptions, ServeError, own_account as request_own_account,
     },
 };
 use callgate_config::file_watch::Fingerprint;
@@ -31,20 +31,19 @@ use crate::{
     watchdog,
 };
 
-/// How often things that have no event are looked at.
+/// How often state without events is polled.
 const TICK: Duration = Duration::from_millis(250);
-/// Everything in flight is finished within this time, or given up.
-const DRAIN: Duration = Duration::from_secs(8);
-/// After a server did not confirm us, before asking again.
-const RETRY: Duration = Duration::from_secs(2);
-/// The client tells of a server's errors by another way than of its answers, and perhaps a little later. An
-/// error that comes later still ends what was confirmed too early.
-const ERRORS_BEHIND: Duration = Duration::from_millis(25);
-/// Why we are not ready when a subscription was refused.
-const REFUSED: &str = "the NATS server has ended our subscription to `$SYS.REQ.USER.AUTH`: see its \
-                       error in the log, and what the callout user may subscribe to";
+/// How long requests in flight may take to finish.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
+/// Before another attempt to become ready.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
+/// async-nats delivers server errors on a separate channel from replies, possibly a little later. An error
+/// that comes even later still revokes the confirmation.
+const ERROR_DELAY: Duration = Duration::from_millis(25);
+const REFUSED: &str = "the NATS server ended the subscription to `$SYS.REQ.USER.AUTH`: see its error in \
+                       the log, and check the subscribe permissions of the callout user";
 
-/// Why the service could not start.
+/// The service could not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
@@ -53,7 +52,7 @@ pub(crate) enum StartError {
     Nats(#[from] nats::ConnectError),
     #[error("{0}")]
     Gate(#[from] callgate::BuildError),
-    #[error("the system refuses a signal handler, or a thread: {0}")]
+    #[error("cannot install a signal handler or start a thread: {0}")]
     System(#[from] std::io::Error),
 }
 
@@ -65,15 +64,15 @@ pub(crate) async fn run(
     observers: Arc<Observers>,
     files: Vec<(PathBuf, Fingerprint)>,
 ) -> Result<(), StartError> {
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     watchdog::start()?;
     let health = Health::default();
     let (stop_admin, admin_stopped) = watch::channel(());
     if let Some(address) = config.admin {
         let listener = admin::bind(address).await?;
-        // With port 0 the system chooses one, so the listener is asked.
+        // With port 0, the system chooses the port.
         let address = listener.local_addr()?.to_string();
         let admin = Admin { health: health.clone(), metrics: Arc::clone(&observers.metrics) };
         let mut stopped = admin_stopped;
@@ -101,8 +100,8 @@ pub(crate) async fn run(
         membership: Membership::Outside,
         peers: Peers::default(),
         retry_at: Instant::now(),
-        told_waiting: None,
-        told_unverified: None,
+        logged_waiting: None,
+        logged_unverified: None,
     };
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -111,16 +110,16 @@ pub(crate) async fn run(
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => reloader.request(),
-            _ = tick.tick() => reloader.look_at_files(),
+            _ = tick.tick() => reloader.poll_files(),
             changed = service.link.changed() => if changed.is_err() { break },
         }
         if let Some(fresh) = reloader.take_ready().await {
-            service.change(fresh);
+            service.apply(fresh);
         }
         service.progress().await;
     }
-    info!("leaving: finishing what is in flight");
-    service.leave().await;
+    info!("shutting down: finishing requests in flight");
+    service.shut_down().await;
     drop(stop_admin);
     Ok(())
 }
@@ -129,27 +128,27 @@ fn announce(keys: &PublicKeys) {
     let (mode, needed) = match keys.operator_mode {
         true => (
             "operator",
-            "starting; the callout account is this issuer, and its JWT needs this xkey",
+            "starting; this issuer must be the callout account, and its JWT must have this xkey",
         ),
         false => (
             "configuration",
-            "starting; nats-server's auth_callout block needs this issuer and xkey",
+            "starting; auth_callout in nats-server.conf must have this issuer and xkey",
         ),
     };
     let xkey = keys.xkeys.first().map(|key| key.as_str()).unwrap_or("none");
     info!(mode, issuer = keys.subject.as_str(), xkey, "{needed}");
 }
 
+/// Membership of the queue group.
 #[derive(Debug)]
 enum Membership {
-    /// Not in the queue group.
     Outside,
-    /// In it, unless a server says otherwise.
+    /// Subscribed, as far as the client knows.
     Inside {
         responder: Box<Responder>,
-        /// The number of the connection on which a server confirmed it.
+        /// Number of the connection on which a server confirmed the subscription.
         confirmed_on: Option<u64>,
-        /// How often servers had refused a subscription before this one.
+        /// `Link::Up::refused` before this subscription.
         refused_before: u64,
     },
 }
@@ -167,13 +166,13 @@ struct Service {
     membership: Membership,
     peers: Peers,
     retry_at: Instant,
-    told_waiting: Option<String>,
-    /// The `issuer.callout_account` that was said to be beyond comparison.
-    told_unverified: Option<String>,
+    logged_waiting: Option<String>,
+    /// The `issuer.callout_account` for which a warning was logged that it cannot be verified.
+    logged_unverified: Option<String>,
 }
 
 impl Service {
-    /// Does the next thing that is needed to be ready, if it can be done now.
+    /// Takes the next step towards being ready, if it can be taken now.
     async fn progress(&mut self) {
         let Link::Up { connection, refused } = *self.link.borrow_and_update() else {
             self.health.not_ready("no connection to NATS");
@@ -181,60 +180,61 @@ impl Service {
         };
         if let Membership::Inside { responder, confirmed_on, refused_before } = &self.membership {
             if refused != *refused_before || !responder.is_running() {
-                self.step_out();
-                self.try_again(REFUSED);
+                self.leave_queue_group();
+                self.retry_later(REFUSED);
                 return;
             }
             if *confirmed_on == Some(connection) {
-                self.look_around().await;
+                self.watch_account().await;
                 return;
             }
         }
         let waiting = self.chain.waiting_for();
         if matches!(self.membership, Membership::Outside) && !waiting.is_empty() {
-            self.tell_waiting(&waiting);
+            self.log_waiting(&waiting);
             return;
         }
         if Instant::now() < self.retry_at {
             return;
         }
         if let Err(why) = self.become_ready(connection, refused).await {
-            self.try_again(why);
+            self.retry_later(why);
         }
     }
 
-    async fn look_around(&mut self) {
-        let own = self.peers.look(&self.client, &self.settings.queue).await;
-        // The client tells of a server's errors as far as it has room for them: this one is noticed anyway.
+    /// Scans for peers, and notices lost permissions.
+    async fn watch_account(&mut self) {
+        let own = self.peers.poll(&self.client, &self.settings.queue).await;
+        // The client drops server errors if its channel is full, so the permission is also checked here.
         if own.is_some_and(|own| !own.may_answer_requests) {
-            self.step_out();
-            self.try_again(ServeError::NotPermitted.to_string());
+            self.leave_queue_group();
+            self.retry_later(ServeError::NotPermitted.to_string());
         }
     }
 
-    fn try_again(&mut self, why: impl Into<String>) {
+    fn retry_later(&mut self, why: impl Into<String>) {
         let why = why.into();
-        error!(why, "not ready; trying again");
+        error!(why, "not ready; retrying");
         self.health.not_ready(why);
-        self.retry_at = Instant::now() + RETRY;
+        self.retry_at = Instant::now() + RETRY_DELAY;
     }
 
-    /// No request arrives any more: what has arrived is finished, and then we join anew.
-    fn step_out(&mut self) {
+    /// No more requests arrive: those in flight are finished in the background, and `progress` joins again.
+    fn leave_queue_group(&mut self) {
         if let Membership::Inside { responder, .. } =
             std::mem::replace(&mut self.membership, Membership::Outside)
         {
-            tokio::spawn(responder.leave(DRAIN));
+            tokio::spawn(responder.leave(DRAIN_TIMEOUT));
         }
     }
 
-    fn tell_waiting(&mut self, waiting: &[(Arc<str>, String)]) {
+    fn log_waiting(&mut self, waiting: &[(Arc<str>, String)]) {
         let names: Vec<_> = waiting.iter().map(|(name, what)| format!("{name}: {what}")).collect();
         let why = format!("waiting for {}", names.join("; "));
         self.health.not_ready(why.clone());
-        if self.told_waiting.as_ref() != Some(&why) {
+        if self.logged_waiting.as_ref() != Some(&why) {
             warn!(why, "not ready: an authenticator's source has not loaded");
-            self.told_waiting = Some(why);
+            self.logged_waiting = Some(why);
         }
     }
 
@@ -245,15 +245,15 @@ impl Service {
         if matches!(self.membership, Membership::Outside) {
             self.join(refused).await?;
         }
-        // Asked after the subscription on the same connection: the answer confirms it, unless the
-        // server has sent an error before.
+        // A request after the subscription on the same connection: its answer confirms the
+        // subscription, unless the server has sent an error before.
         self.own_account().await?;
-        tokio::time::sleep(ERRORS_BEHIND).await;
+        tokio::time::sleep(ERROR_DELAY).await;
         match *self.link.borrow() {
             Link::Up { connection: now, refused: since }
                 if now == connection && since == refused => {}
             Link::Up { connection: now, .. } if now == connection => return Err(REFUSED.to_owned()),
-            Link::Up { .. } | Link::Down => return Err("the connection was lost again".to_owned()),
+            Link::Up { .. } | Link::Down => return Err("the connection was lost".to_owned()),
         }
         if let Membership::Inside { confirmed_on, .. } = &mut self.membership {
             *confirmed_on = Some(connection);
@@ -266,34 +266,34 @@ impl Service {
         );
         if own.may_forge_requests {
             warn!(
-                "the callout user may publish `$SYS.REQ.USER.AUTH`, and so make up requests: allow \
-                 it only `_INBOX.>`, `$SYS._INBOX.>`, `$SYS.REQ.USER.INFO` and `$SRV.INFO`"
+                "the callout user may publish `$SYS.REQ.USER.AUTH` and could forge requests: allow it \
+                 only `_INBOX.>`, `$SYS._INBOX.>`, `$SYS.REQ.USER.INFO` and `$SRV.INFO`"
             );
         }
         Ok(())
     }
 
-    /// The gate's own account is the one that the configuration says, as far as the server tells.
+    /// Checks that the account of this connection matches the configuration.
     fn check_own_account(&mut self, own: &OwnAccount) -> Result<(), String> {
         let stated = self.gate.stated_callout_account();
         match own_account::check(own, &self.keys, stated.as_deref())? {
-            Checked::AsStated => {}
-            Checked::NameNotTold if self.told_unverified == stated => {}
-            Checked::NameNotTold => {
+            Checked::Matches => {}
+            Checked::NameUnknown if self.logged_unverified == stated => {}
+            Checked::NameUnknown => {
                 warn!(
-                    "issuer.callout_account cannot be compared: this server tells accounts by their \
-                     keys only; write the key that issuer.account has, or leave it out"
+                    "cannot verify issuer.callout_account: this server reports accounts only by key; \
+                     set it to the key in issuer.account or omit it"
                 );
-                self.told_unverified = stated;
+                self.logged_unverified = stated;
             }
         }
         Ok(())
     }
 
     async fn own_account(&mut self) -> Result<OwnAccount, String> {
-        let own = ask_who_we_are(&self.client).await.map_err(|error| error.to_string())?;
+        let own = request_own_account(&self.client).await.map_err(|error| error.to_string())?;
         if !own.may_answer_requests {
-            self.step_out();
+            self.leave_queue_group();
             return Err(ServeError::NotPermitted.to_string());
         }
         Ok(own)
@@ -308,45 +308,44 @@ impl Service {
         let responder = Responder::join(self.client.clone(), self.gate.clone(), options).await;
         let responder = responder.map_err(|error| error.to_string())?;
         let responder = Box::new(responder);
-        self.observers.metrics.shows_load(responder.load());
+        self.observers.metrics.set_load(responder.load());
         self.membership = Membership::Inside { responder, confirmed_on: None, refused_before };
         Ok(())
     }
 
-    /// Puts a new configuration in force.
-    fn change(&mut self, fresh: Assembled) {
+    /// Applies a new configuration.
+    fn apply(&mut self, fresh: Assembled) {
         let Assembled { builder, chain, nats: _, keys } = fresh;
         match self.gate.replace(builder) {
             Ok(()) => {
-                for link in self.chain.links() {
-                    link.authenticator.retire();
-                }
-                (self.chain, self.keys) = (chain, keys);
-                // A changed callout account is looked at again.
+                let old = std::mem::replace(&mut self.chain, chain);
+                old.links().iter().for_each(|link| link.authenticator.retire());
+                self.keys = keys;
+                // The callout account may have changed, so it is checked again.
                 if let Membership::Inside { confirmed_on, .. } = &mut self.membership {
                     *confirmed_on = None;
                 }
                 self.observers.metrics.reloaded(true);
                 info!(
-                    "the new configuration is in force; live sessions keep what they were granted \
-                     until they end (session.max_lifetime at the latest)"
+                    "configuration reloaded; live sessions keep their grants until they expire (at most \
+                     session.max_lifetime)"
                 );
             }
             Err(error) => {
                 self.observers.metrics.reloaded(false);
-                error!(%error, "the new configuration cannot be used; the old one stays in force");
+                error!(%error, "configuration reload failed; keeping the previous configuration");
             }
         }
     }
 
-    async fn leave(self) {
-        self.health.not_ready("leaving");
-        // From here on nobody asks whether the connection is up.
+    async fn shut_down(self) {
+        self.health.not_ready("shutting down");
+        // Marks the coming disconnect as intended.
         drop(self.link);
         if let Membership::Inside { responder, .. } = self.membership
-            && !responder.leave(DRAIN).await
+            && !responder.leave(DRAIN_TIMEOUT).await
         {
-            warn!("some requests in flight were not finished in time");
+            warn!("some requests in flight did not finish in time");
         }
         for link in self.chain.links() {
             link.authenticator.retire();

@@ -1,4 +1,4 @@
-//! Logs and metrics. Both are made from [`callgate::record::Decision`] and nothing else.
+//! Logs and metrics. For decisions, both depend only on [`callgate::record::Decision`].
 
 mod drops;
 mod exposition;
@@ -8,8 +8,7 @@ mod sanitize;
 mod writer;
 
 pub(crate) use exposition::Exposition;
-pub(crate) use log::DecisionLog;
-pub(crate) use log::{LogFormat, start_logging};
+pub(crate) use log::{DecisionLog, LogFormat, start_logging};
 pub(crate) use metrics::Metrics;
 pub(crate) use sanitize::{sanitize, sanitize_detail};
 pub(crate) use writer::flush_log;

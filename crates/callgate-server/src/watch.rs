@@ -1,37 +1,37 @@
-//! Notices that a configuration file changed.
+//! Detects changes of the configuration files.
 //!
-//! Files are looked at, not listened to: it works for every file system, for Kubernetes' symbolic
-//! links that are swapped as a whole, and it costs a few system calls a second.
+//! Files are polled: that works on every file system and with the symbolic links that Kubernetes swaps,
+//! and costs a few system calls per second.
 
 use std::path::PathBuf;
 
 use callgate_config::file_watch::Fingerprint;
 
-/// A set of files, and how they looked.
+/// A set of files with their last fingerprints.
 #[derive(Debug, Default)]
 pub(crate) struct FileSetWatch {
     seen: Vec<(PathBuf, Fingerprint)>,
-    /// A change that was seen once; it counts when nothing more changes until the next look, so
-    /// that a file is not read while somebody writes it.
+    /// A change was seen, but files may still be changing. It counts when the next poll sees no
+    /// further change, so that a file is not read while it is being written.
     unsettled: bool,
 }
 
 impl FileSetWatch {
-    /// With how each file looked before it was read: what changed since then is a change.
-    pub(crate) fn new(read: Vec<(PathBuf, Fingerprint)>) -> Self {
-        Self { seen: read, unsettled: false }
+    /// Takes the fingerprint of each file from before it was read, so that later changes are noticed.
+    pub(crate) fn new(seen: Vec<(PathBuf, Fingerprint)>) -> Self {
+        Self { seen, unsettled: false }
     }
 
-    /// True once for each change, when the files have come to rest.
+    /// True once for each change, when the files no longer change.
     pub(crate) fn changed(&mut self) -> bool {
-        let mut moved = false;
+        let mut changing = false;
         for (path, seen) in &mut self.seen {
             let now = Fingerprint::of(path);
-            moved |= now != *seen;
+            changing |= now != *seen;
             *seen = now;
         }
-        let settled = self.unsettled && !moved;
-        self.unsettled = moved;
+        let settled = self.unsettled && !changing;
+        self.unsettled = changing;
         settled
     }
 }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_counts_once_and_only_when_it_has_come_to_rest() {
+    fn change_counts_once_after_files_settle() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         fs::write(&path, "1").unwrap();
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_after_the_reading_and_before_the_watch_is_a_change() {
+    fn change_between_read_and_watch_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         fs::write(&path, "1").unwrap();

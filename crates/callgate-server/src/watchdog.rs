@@ -1,7 +1,7 @@
-//! Ends a process whose event loop stalls: its place in the queue group goes to the others.
+//! Ends the process if its event loop stalls, so that other replicas get its requests.
 //!
-//! NATS hands requests to every member of a queue group, also to one that does not answer. A
-//! stalled replica would swallow its share for ever.
+//! NATS distributes requests to all members of a queue group, including one that does not answer. A stalled
+//! replica would leave its share of the requests unanswered.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -15,33 +15,33 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How often the event loop shows that it lives.
+/// Time between heartbeats of the event loop.
 const BEAT: Duration = Duration::from_millis(100);
-/// How long it may be silent.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long the log may take to say why.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-/// The exit code of a stalled process.
+/// A loop without a heartbeat for this long has stalled.
+const STALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long writing the last log record may take.
+const LOG_TIMEOUT: Duration = Duration::from_millis(200);
+/// Exit code of a stalled process.
 const STALLED: i32 = 70;
 
-/// Starts the watch. Call it on the runtime that is to be watched.
+/// Starts to watch the current runtime.
 ///
 /// # Errors
-/// If the thread cannot be started.
+/// If the watchdog thread cannot be started.
 pub(crate) fn start() -> std::io::Result<()> {
     let beats = Arc::new(AtomicU64::new(0));
-    let heart = Arc::clone(&beats);
-    let supervisor = Supervisor::of(|name| std::env::var_os(name));
+    let heartbeat = Arc::clone(&beats);
+    let systemd = Systemd::from_env(|name| std::env::var_os(name));
     tokio::spawn(async move {
         let mut interval = tokio::time::interval(BEAT);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut told = Instant::now();
+        let mut notified = Instant::now();
         loop {
             interval.tick().await;
-            heart.fetch_add(1, Ordering::Relaxed);
-            if let Some(supervisor) = supervisor.as_ref().filter(|s| told.elapsed() >= s.every) {
-                supervisor.tell();
-                told = Instant::now();
+            heartbeat.fetch_add(1, Ordering::Relaxed);
+            if let Some(systemd) = systemd.as_ref().filter(|it| notified.elapsed() >= it.interval) {
+                systemd.notify();
+                notified = Instant::now();
             }
         }
     });
@@ -49,30 +49,32 @@ pub(crate) fn start() -> std::io::Result<()> {
     Ok(())
 }
 
-/// systemd, if it wants to hear that we live (`WatchdogSec=`): it can end a process that was stopped as
-/// a whole, where no thread of ours can (sd_notify(3), sd_watchdog_enabled(3)).
+/// systemd's watchdog (`WatchdogSec=`), which also ends a process that is frozen as a whole
+/// (sd_notify(3), sd_watchdog_enabled(3)).
+///
+/// The crate `sd-notify` supports neither abstract sockets nor sends that do not block the event loop.
 #[derive(Debug)]
-struct Supervisor {
+struct Systemd {
     socket: UnixDatagram,
-    every: Duration,
+    interval: Duration,
 }
 
-impl Supervisor {
-    fn of(variable: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
+impl Systemd {
+    fn from_env(variable: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
         let text = |name| variable(name)?.into_string().ok();
-        let within = Duration::from_micros(text("WATCHDOG_USEC")?.parse().ok()?);
-        // Meant for another process, from which we have inherited it.
-        let ours = std::process::id().to_string();
-        if text("WATCHDOG_PID").is_some_and(|pid| pid != ours) {
+        let timeout = Duration::from_micros(text("WATCHDOG_USEC")?.parse().ok()?);
+        // The variables may be inherited from a process that they were set for.
+        let own_pid = std::process::id().to_string();
+        if text("WATCHDOG_PID").is_some_and(|pid| pid != own_pid) {
             return None;
         }
         let socket = socket_to(&variable("NOTIFY_SOCKET")?)
-            .inspect_err(|error| tracing::warn!(%error, "systemd's NOTIFY_SOCKET cannot be used"));
-        Some(Self { socket: socket.ok()?, every: within / 4 })
+            .inspect_err(|error| tracing::warn!(%error, "cannot use NOTIFY_SOCKET of systemd"));
+        Some(Self { socket: socket.ok()?, interval: timeout / 4 })
     }
 
-    fn tell(&self) {
-        // A full socket is its reader's fault: the next beat says the same.
+    fn notify(&self) {
+        // If the socket is full, the next heartbeat tries again.
         let _ = self.socket.send(b"WATCHDOG=1");
     }
 }
@@ -91,33 +93,33 @@ fn socket_to(name: &OsStr) -> std::io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// Says why, if it can be said: the loop may stand still because a disk hangs to which the log is written, and
-/// then this must not wait for the log either.
-fn tell() {
-    let (told, wait) = std::sync::mpsc::channel();
-    let say = move || {
-        tracing::error!("the event loop has not moved for 2 s: exiting, so that others take over");
+/// Logs the stall without waiting for the log: a hanging disk that the log is written to may be the cause.
+fn log_stall() {
+    let (done, wait) = std::sync::mpsc::channel();
+    let log = move || {
+        tracing::error!("event loop stalled for 2 s: exiting so that other replicas take over");
         crate::telemetry::flush_log();
-        // Nobody waits any more if it took too long.
-        let _ = told.send(());
+        // Fails if the wait has timed out.
+        let _ = done.send(());
     };
-    if std::thread::Builder::new().name("last words".to_owned()).spawn(say).is_ok() {
-        let _ = wait.recv_timeout(LAST_WORDS);
+    if std::thread::Builder::new().name("stall log".to_owned()).spawn(log).is_ok() {
+        let _ = wait.recv_timeout(LOG_TIMEOUT);
     }
 }
 
-/// Counts its own rounds rather than the clock: a process that was stopped and continued, or a
-/// machine that slept, was not stalled.
+/// Counts rounds of this thread instead of reading a clock, because a process that was stopped and
+/// continued, or a machine that was suspended, has not stalled.
 fn watch(beats: &AtomicU64) {
-    let rounds = PATIENCE.as_millis() / BEAT.as_millis();
-    let (mut seen, mut silent) = (beats.load(Ordering::Relaxed), 0);
+    let rounds = STALL_TIMEOUT.as_millis() / BEAT.as_millis();
+    let mut seen = beats.load(Ordering::Relaxed);
+    let mut silent = 0;
     loop {
         std::thread::sleep(BEAT);
         let now = beats.load(Ordering::Relaxed);
         silent = if now == seen { silent + 1 } else { 0 };
         seen = now;
         if silent > rounds {
-            tell();
+            log_stall();
             std::process::exit(STALLED);
         }
     }
@@ -127,8 +129,8 @@ fn watch(beats: &AtomicU64) {
 mod tests {
     use super::*;
 
-    fn supervisor(socket: &str, pid: Option<&str>) -> Option<Supervisor> {
-        Supervisor::of(|name| match name {
+    fn systemd(socket: &str, pid: Option<&str>) -> Option<Systemd> {
+        Systemd::from_env(|name| match name {
             "NOTIFY_SOCKET" => Some(socket.into()),
             "WATCHDOG_USEC" => Some("2000000".into()),
             "WATCHDOG_PID" => pid.map(OsString::from),
@@ -137,37 +139,37 @@ mod tests {
     }
 
     #[test]
-    fn systemd_hears_that_we_live_often_enough() {
+    fn systemd_is_notified_often_enough() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
-        let systemd = UnixDatagram::bind(&path).unwrap();
+        let receiver = UnixDatagram::bind(&path).unwrap();
         let own = std::process::id().to_string();
-        let supervisor = supervisor(path.to_str().unwrap(), Some(&own)).unwrap();
-        assert_eq!(supervisor.every, Duration::from_millis(500));
-        supervisor.tell();
+        let systemd = systemd(path.to_str().unwrap(), Some(&own)).unwrap();
+        assert_eq!(systemd.interval, Duration::from_millis(500));
+        systemd.notify();
         let mut heard = [0; 32];
-        let length = systemd.recv(&mut heard).unwrap();
+        let length = receiver.recv(&mut heard).unwrap();
         assert_eq!(&heard[..length], b"WATCHDOG=1");
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn an_abstract_socket_is_one_too() {
+    fn abstract_notify_sockets_work() {
         use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
         let name = format!("callgate-test-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
-        let systemd = UnixDatagram::bind_addr(&address).unwrap();
-        supervisor(&format!("@{name}"), None).unwrap().tell();
+        let receiver = UnixDatagram::bind_addr(&address).unwrap();
+        systemd(&format!("@{name}"), None).unwrap().notify();
         let mut heard = [0; 32];
-        assert_eq!(systemd.recv(&mut heard).unwrap(), b"WATCHDOG=1".len());
+        assert_eq!(receiver.recv(&mut heard).unwrap(), b"WATCHDOG=1".len());
     }
 
     #[test]
-    fn what_is_meant_for_another_process_is_left_alone() {
+    fn variables_of_another_process_are_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
-        let _systemd = UnixDatagram::bind(&path).unwrap();
-        assert!(supervisor(path.to_str().unwrap(), Some("1")).is_none());
-        assert!(Supervisor::of(|_| None).is_none());
+        let _receiver = UnixDatagram::bind(&path).unwrap();
+        assert!(systemd(path.to_str().unwrap(), Some("1")).is_none());
+        assert!(Systemd::from_env(|_| None).is_none());
     }
 }

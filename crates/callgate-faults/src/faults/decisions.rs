@@ -88,7 +88,7 @@ async fn blocks() -> Result<Seen, NotRun> {
         "the watchdog ends the process {} after the first blocked request",
         seconds(fault.elapsed())
     ));
-    let words = "the event loop has not moved for 2 s: exiting, so that others take over";
+    let words = "event loop stalled for 2 s: exiting so that other replicas take over";
     assert!(blocked.view().log().contains(words), "{}", blocked.view().log());
     trial.note(format!("the log of that replica: ERROR: {words}"));
     while let Some(attempt) = tries.join_next().await {

@@ -62,7 +62,7 @@ async fn broken(break_it: fn(&Path)) -> Result<Seen, NotRun> {
     break_it(&file);
     scene.gate().process.signal("HUP");
     view.metric_reaches(NOT_RELOADED, failed + 1.0).await;
-    trial.says("the new configuration cannot be used; the old one stays in force").await;
+    trial.says("configuration reload failed; keeping the previous configuration").await;
     trial.clients_try().await;
     trial.everybody_is_in();
     trial.ends().await;

@@ -57,7 +57,7 @@ async fn cut() -> Result<Seen, NotRun> {
         proxy.cut();
         trial.more_clients_try().await;
     }
-    trial.says("the connection to NATS is lost").await;
+    trial.says("lost connection to NATS").await;
     trial.ends().await;
     trial.recovers().await;
     Ok(trial.seen().await)

@@ -167,7 +167,7 @@ async fn descriptors() -> Result<Seen, NotRun> {
         }
     }
     scene.gate().process.signal("HUP");
-    trial.says("the new configuration cannot be used; the old one stays in force").await;
+    trial.says("configuration reload failed; keeping the previous configuration").await;
     trial.clients_try().await;
     trial.everybody_is_in();
     trial.ends().await;

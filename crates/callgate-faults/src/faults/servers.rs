@@ -69,7 +69,7 @@ async fn stopped() -> Result<Seen, NotRun> {
     let mut scene = Scene::start().await;
     let mut trial = Trial::begins(scene.gate().view(), scene.clients()).await;
     scene.server().stop().await;
-    trial.says("the connection to NATS is lost").await;
+    trial.says("lost connection to NATS").await;
     trial.is_not_ready().await;
     trial.more_clients_try().await;
     trial.ends().await;
@@ -127,7 +127,7 @@ async fn one_of_three(frozen: bool) -> Result<Seen, NotRun> {
         false => scene.servers[home].kill(),
     }
     trial.lasts();
-    trial.says("the connection to NATS is lost").await;
+    trial.says("lost connection to NATS").await;
     trial.says("connected to NATS").await;
     trial.note(format!(
         "Callgate is connected to another server after {}",

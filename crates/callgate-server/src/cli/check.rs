@@ -9,12 +9,12 @@ use super::{
 };
 use crate::config;
 
-/// Check a configuration without connecting, and print every fault and warning
+/// Check a configuration without connecting, and print all errors and warnings
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   callgate check --config callgate.toml
 
-Exits with 2 if there is a fault; warnings alone are no failure.")]
+Exits with 2 if there is an error; warnings alone are not a failure.")]
 pub(super) struct Args {
     #[command(flatten)]
     source: Source,
@@ -44,10 +44,10 @@ pub(super) fn run(args: &Args, registry: Registry) -> u8 {
     let plural =
         |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let verdict =
-        if code == GOOD { "the configuration is good" } else { "the configuration cannot be used" };
+        if code == GOOD { "the configuration is valid" } else { "the configuration is invalid" };
     say(format_args!(
         "{verdict}: {}, {}",
-        plural(faults.len(), "fault"),
+        plural(faults.len(), "error"),
         plural(warnings.len(), "warning")
     ));
     code

@@ -13,26 +13,26 @@ use super::{
     output::{complain, read_stdin, say, unusable},
 };
 
-/// Members whose values are secrets, wherever they stand.
+/// JSON members that hold secrets, at any depth.
 const SECRETS: [&str; 4] = ["pass", "auth_token", "sig", "jwt"];
 
-/// Show what is in a request, response, user JWT or bearer token
+/// Decode a request, response, user JWT or bearer token
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   callgate decode < token.jwt
   callgate decode --xkey-seed @xkey.xk --server-xkey XA… < request.bin
 
-Says which checks pass (ok), fail (FAILED) or cannot be made here (-); exits with 1 if one fails.")]
+Prints which checks pass (ok), fail (FAILED) or cannot be run here (-); exits with 1 if one fails.")]
 pub(super) struct Args {
-    /// The token; without it, or for `-`, standard input is read
+    /// The token to decode; read from standard input if absent or `-`
     token: Option<String>,
-    /// The seed of our curve key, to decrypt with
+    /// Seed of Callgate's curve key, for decryption
     #[arg(long, value_name = "@FILE|env:NAME", requires = "server_xkey")]
     xkey_seed: Option<String>,
-    /// The server's curve key (header Nats-Server-Xkey)
+    /// The server's public curve key (header Nats-Server-Xkey)
     #[arg(long, value_name = "KEY", requires = "xkey_seed")]
     server_xkey: Option<CurvePublicKey>,
-    /// Show passwords and tokens, too
+    /// Show passwords and tokens
     #[arg(long)]
     show_secrets: bool,
     /// Print JSON
@@ -52,9 +52,7 @@ pub(super) fn run(args: &Args) -> u8 {
     let token = match std::str::from_utf8(&plain) {
         Ok(text) => text.trim(),
         Err(_) => {
-            return unusable(
-                "this is not a JWT; if it is encrypted, give --xkey-seed and --server-xkey",
-            );
+            return unusable("not a JWT; if it is encrypted, add --xkey-seed and --server-xkey");
         }
     };
     let shown = match Shown::of(token, args.show_secrets, args.server_xkey.as_ref()) {
@@ -74,7 +72,7 @@ fn input(args: &Args) -> Result<Vec<u8>, String> {
     }
     let bytes = read_stdin().map_err(|error| format!("standard input: {error}"))?;
     match bytes.trim_ascii().is_empty() {
-        true => Err("nothing to decode: give a token, or pipe one in".to_owned()),
+        true => Err("nothing to decode: pass a token, or pipe one to standard input".to_owned()),
         false => Ok(bytes),
     }
 }
@@ -101,13 +99,13 @@ struct Decoded {
 }
 
 fn decode(token: &str) -> Result<Decoded, String> {
-    let form =
-        || "this is not a JWT: three parts of base64url, joined by dots, are expected".to_owned();
+    let form = || "not a JWT: expected three base64url parts separated by dots".to_owned();
     let (signed, signature) = token.rsplit_once('.').ok_or_else(form)?;
     let (header, claims) = signed.split_once('.').ok_or_else(form)?;
     let part = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| form());
     let json = |bytes: Vec<u8>| {
-        callgate::json::parse_strict(&bytes, 32).map_err(|error| format!("its JSON: {error}"))
+        callgate::json::parse_strict(&bytes, 32)
+            .map_err(|error| format!("invalid JSON in the JWT: {error}"))
     };
     Ok(Decoded {
         header: json(part(header)?)?,
@@ -117,7 +115,7 @@ fn decode(token: &str) -> Result<Decoded, String> {
     })
 }
 
-/// A JWT with what was found, and the one in it.
+/// A decoded JWT with its checks, and the user JWT inside it.
 struct Shown {
     header: Value,
     claims: Value,
@@ -173,15 +171,15 @@ impl std::fmt::Display for Shown {
             write!(f, "\n{check}")?;
         }
         match &self.user_jwt {
-            Some(inner) => write!(f, "\n\nthe user JWT in it:\n{inner}"),
+            Some(inner) => write!(f, "\n\nuser JWT inside:\n{inner}"),
             None => Ok(()),
         }
     }
 }
 
-const REDACTED: &str = "[redacted; --show-secrets shows it]";
+const REDACTED: &str = "[redacted; use --show-secrets to show it]";
 
-/// nats-server 2.10 repeats a token as the user's name.
+/// nats-server 2.10 copies the token into the user name.
 fn redact_copies_of_the_token(claims: &mut Value) {
     let Some(token) = claims.pointer("/nats/connect_opts/auth_token").cloned() else { return };
     if let Some(user) = claims.pointer_mut("/nats/client_info/user")

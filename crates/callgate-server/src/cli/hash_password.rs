@@ -11,13 +11,13 @@ use super::{
     output::{complain, say, unusable},
 };
 
-/// Hash a password for the users file
+/// Hash a password for a users file
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  callgate hash-password                       asks for it, without showing it
+  callgate hash-password                       prompts for the password
   pass show nats/alice | callgate hash-password
 
-Prints an argon2id hash for `password` in the users file.")]
+Prints an argon2id hash for `password` in a users file.")]
 pub(super) struct Args {}
 
 pub(super) fn run(_: &Args) -> u8 {
@@ -26,7 +26,7 @@ pub(super) fn run(_: &Args) -> u8 {
         Err(error) => return unusable(error),
     };
     if password.is_empty() {
-        return unusable("the password is empty: give one on standard input");
+        return unusable("the password is empty: pipe one to standard input");
     }
     match hash_password(&password) {
         Ok(hash) => {
@@ -43,16 +43,16 @@ fn password() -> Result<Secret, String> {
         let password = rpassword::read_password().map_err(|error| error.to_string())?;
         return Ok(Secret::new(password));
     }
-    // One byte more than a password and its line end have, to see that it is too long.
-    let most = MAX_PASSWORD + "\r\n".len() + 1;
-    let mut text = Zeroizing::new(Vec::with_capacity(most));
-    let read = std::io::stdin().take(most as u64).read_to_end(&mut text);
+    // One byte more than the longest password and its line end, to detect input that is too long.
+    let limit = MAX_PASSWORD + "\r\n".len() + 1;
+    let mut text = Zeroizing::new(Vec::with_capacity(limit));
+    let read = std::io::stdin().take(limit as u64).read_to_end(&mut text);
     read.map_err(|error| format!("standard input: {error}"))?;
-    if text.len() == most {
+    if text.len() == limit {
         return Err(HashError::TooLong.to_string());
     }
     let text = std::str::from_utf8(&text).map_err(|_| "the password is not UTF-8".to_owned())?;
-    // The line end is the pipe's, not the password's.
+    // The trailing line end comes from the pipe; it is not part of the password.
     let password = text.strip_suffix('\n').unwrap_or(text);
     Ok(Secret::new(password.strip_suffix('\r').unwrap_or(password)))
 }

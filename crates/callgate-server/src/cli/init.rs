@@ -18,22 +18,22 @@ use super::{
 };
 use crate::files::write_private;
 
-/// Write a ready pair of configurations for Callgate and nats-server
+/// Write matching configurations for Callgate and nats-server
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   callgate init gate
   nats-server -c gate/nats-server.conf
   callgate serve --config gate/callgate.toml
 
-With --operator the set is for operator mode: operator, accounts and credentials are all in it.
-Every file is readable by its owner only, and none is overwritten.")]
+With --operator, writes an operator mode setup with its operator, accounts and credentials.
+Only the owner can read the files. Existing files are never overwritten.")]
 pub(super) struct Args {
-    /// The folder to write to; it is made if it is not there
+    /// Directory to write to; created if missing
     dir: PathBuf,
-    /// Write the users of nats-by-example (sys/sys, alice/alice, bob/bob): for trying things only
+    /// Use the demo users of nats-by-example (sys/sys, alice/alice, bob/bob); not for production
     #[arg(long)]
     demo: bool,
-    /// Write a set for operator mode: an operator, accounts, credentials and a resolver
+    /// Write an operator mode setup: operator, accounts, credentials and resolver
     #[arg(long)]
     operator: bool,
     /// Print JSON
@@ -41,11 +41,11 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Why nothing, or not everything, was written.
+/// Why not all files were written.
 #[derive(Debug, thiserror::Error)]
 enum InitError {
     #[error(
-        "`{0}` is there already: nothing was written; choose another folder, or remove it first"
+        "`{0}` already exists: nothing was written; choose another directory or remove the file first"
     )]
     Exists(String),
     #[error("cannot write `{path}`: {error}")]
@@ -54,21 +54,21 @@ enum InitError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Jwt(#[from] JwtError),
-    #[error("a password cannot be hashed: {0}")]
+    #[error("cannot hash a password: {0}")]
     Hash(String),
 }
 
-/// What is to be written, and told.
+/// The files to write and the text to print afterwards.
 #[derive(Debug, Default)]
-struct Set {
-    /// Names and texts.
+struct Setup {
+    /// Names and contents.
     files: Vec<(&'static str, String)>,
     passwords: Passwords,
-    /// What else to say when all is written.
+    /// Further lines to print.
     notes: Vec<String>,
 }
 
-impl Set {
+impl Setup {
     fn to_json(&self, folder: &Path) -> Value {
         let Self { files, passwords, notes } = self;
         let path = |name: &str| folder.join(name).display().to_string();
@@ -83,7 +83,7 @@ impl Set {
     }
 }
 
-/// Passwords that were made up, by whom they belong to.
+/// Generated passwords by user.
 #[derive(Debug, Default)]
 struct Passwords(Vec<(&'static str, Secret)>);
 
@@ -92,7 +92,7 @@ impl Passwords {
         self.0.is_empty()
     }
 
-    /// Keeps a password to be told, and returns its hash.
+    /// Keeps a password for printing and returns its hash.
     fn hashed(&mut self, user: &'static str, password: Secret) -> Result<String, InitError> {
         let hash = hash_password(&password).map_err(|error| InitError::Hash(error.to_string()))?;
         self.0.push((user, password));
@@ -107,13 +107,13 @@ impl Passwords {
         if self.is_empty() {
             return Vec::new();
         }
-        let title = "passwords (also in passwords.txt, shown only now):".to_owned();
+        let title = "passwords (also in passwords.txt):".to_owned();
         let rows = self.table();
         [title].into_iter().chain(rows.lines().map(|line| format!("  {line}"))).collect()
     }
 }
 
-/// Leave for one's own subjects, in a users file.
+/// Permissions in a users file for the user's own subjects.
 fn restricted(user: &str) -> Value {
     let own = format!("{user}.>");
     json!({ "pub": { "allow": [own] }, "sub": { "allow": [own] }, "resp": { "max": 1 } })
@@ -125,55 +125,55 @@ fn seed_file(seed: &Secret) -> String {
 
 pub(super) fn run(args: &Args) -> u8 {
     let made = match args.operator {
-        true => operator::set(args.demo),
-        false => configuration_mode::set(args.demo),
+        true => operator::setup(args.demo),
+        false => configuration_mode::setup(args.demo),
     };
-    let set = match made.and_then(|set| write(args, &set).map(|()| set)) {
-        Ok(set) => set,
+    let setup = match made.and_then(|setup| write(args, &setup).map(|()| setup)) {
+        Ok(setup) => setup,
         Err(error) => return unusable(error),
     };
     match args.json {
-        true => say(set.to_json(&args.dir)),
-        false => tell(&set, &args.dir),
+        true => say(setup.to_json(&args.dir)),
+        false => print(&setup, &args.dir),
     }
     if args.demo {
         complain(
-            "warning: the users of --demo have their names for passwords: never use this in production",
+            "warning: the passwords of the --demo users are their names: never use this in production",
         );
     }
     GOOD
 }
 
-fn tell(set: &Set, folder: &Path) {
+fn print(setup: &Setup, folder: &Path) {
     let folder = folder.display();
-    for (name, _) in &set.files {
+    for (name, _) in &setup.files {
         say(format_args!("wrote {folder}/{name}"));
     }
-    for note in set.passwords.notes().iter().chain(&set.notes) {
+    for note in setup.passwords.notes().iter().chain(&setup.notes) {
         say(note);
     }
     say(format_args!("next:  nats-server -c {folder}/nats-server.conf"));
     say(format_args!("       callgate serve --config {folder}/callgate.toml"));
 }
 
-/// Writes everything, or nothing if one of the files is there.
-fn write(args: &Args, set: &Set) -> Result<(), InitError> {
-    let wrong = |path: &Path, error| InitError::Write { path: path.display().to_string(), error };
-    make_folder(&args.dir).map_err(|error| wrong(&args.dir, error))?;
-    for (name, _) in &set.files {
+/// Writes all files, or none if one of them exists.
+fn write(args: &Args, setup: &Setup) -> Result<(), InitError> {
+    let failed = |path: &Path, error| InitError::Write { path: path.display().to_string(), error };
+    create_folder(&args.dir).map_err(|error| failed(&args.dir, error))?;
+    for (name, _) in &setup.files {
         let path = args.dir.join(name);
         if path.symlink_metadata().is_ok() {
             return Err(InitError::Exists(path.display().to_string()));
         }
     }
-    for (name, text) in &set.files {
+    for (name, text) in &setup.files {
         let path = args.dir.join(name);
-        write_private(&path, text).map_err(|error| wrong(&path, error))?;
+        write_private(&path, text).map_err(|error| failed(&path, error))?;
     }
     Ok(())
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
+fn create_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }

@@ -13,18 +13,18 @@ use super::{
 };
 use crate::files::write_private;
 
-/// Make an nkey
+/// Generate an nkey
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  callgate key account --out issuer.nk    the issuer: its public key goes into auth_callout.issuer
-  callgate key curve --out xkey.xk        the xkey: its public key goes into auth_callout.xkey
+  callgate key account --out issuer.nk    issuer; put the public key in auth_callout.issuer
+  callgate key curve --out xkey.xk        xkey; put the public key in auth_callout.xkey
 
-Prints the public key, and without --out the seed on a second line.")]
+Prints the public key and, without --out, the seed on a second line.")]
 pub(super) struct Args {
-    /// account, user, curve, server or operator
+    /// Type of key: account, user, curve, server or operator
     #[arg(value_parser = parse_kind)]
     kind: KeyKind,
-    /// Write the seed to this new file, readable by its owner only
+    /// Write the seed to a new file that only its owner can read
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Print JSON
@@ -54,22 +54,19 @@ pub(super) fn run(args: &Args) -> u8 {
         Ok(key) => key,
         Err(error) => return unusable(error),
     };
-    let kept =
-        args.out.as_ref().map(|path| (path, write_private(path, &format!("{}\n", seed.expose()))));
-    match kept {
-        Some((path, Err(error))) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            return unusable(format_args!(
-                "`{}` is there already: nothing was written; choose another name, or move it away",
-                path.display()
-            ));
-        }
-        Some((path, Err(error))) => {
-            return unusable(format_args!("cannot write `{}`: {error}", path.display()));
-        }
-        Some((_, Ok(()))) | None => {}
+    if let Some(path) = &args.out
+        && let Err(error) = write_private(path, &format!("{}\n", seed.expose()))
+    {
+        let path = path.display();
+        return match error.kind() {
+            std::io::ErrorKind::AlreadyExists => unusable(format_args!(
+                "`{path}` already exists: nothing was written; choose another name or move the file away"
+            )),
+            _ => unusable(format_args!("cannot write `{path}`: {error}")),
+        };
     }
-    let shown = args.out.is_none().then(|| seed.expose());
-    match (args.json, shown) {
+    let printed_seed = args.out.is_none().then(|| seed.expose());
+    match (args.json, printed_seed) {
         (true, Some(seed)) => say(serde_json::json!({ "public_key": public, "seed": seed })),
         (true, None) => say(serde_json::json!({ "public_key": public })),
         (false, Some(seed)) => say(format_args!("{public}\n{seed}")),

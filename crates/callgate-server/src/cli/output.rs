@@ -1,11 +1,11 @@
-//! Results go to standard output, complaints to standard error; what comes in is bounded.
+//! Results go to standard output, errors to standard error; input is bounded.
 
 use std::io::{self, Read, Write};
 
 use callgate_config::{Fault, Report};
 use serde_json::{Value, json};
 
-/// Prints a line to standard output. A reader that went away is no failure of ours.
+/// Prints a line to standard output; a closed pipe is ignored.
 pub(super) fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
@@ -15,23 +15,23 @@ pub(super) fn complain(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Complains and returns the exit code for wrong usage.
+/// Prints an error and returns the exit code for wrong usage.
 pub(super) fn unusable(error: impl std::fmt::Display) -> u8 {
     complain(format_args!("error: {error}"));
     super::UNUSABLE
 }
 
-/// Longest input, in bytes: more than any request or token.
-const LONGEST_INPUT: u64 = 4 * 1024 * 1024;
+/// In bytes; larger than any request or token.
+const MAX_INPUT: u64 = 4 * 1024 * 1024;
 
-/// Standard input to its end.
+/// Reads standard input to its end, up to the limit.
 pub(super) fn read_stdin() -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    io::stdin().take(LONGEST_INPUT).read_to_end(&mut bytes)?;
+    io::stdin().take(MAX_INPUT).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// What was found in a configuration, as JSON.
+/// The errors and warnings of a configuration, as JSON.
 pub(super) fn findings(report: &Report) -> Value {
     let entry = |found: &Fault| json!({ "path": found.path, "message": found.message });
     let list = |found: Vec<Fault>| -> Vec<Value> { found.iter().map(entry).collect() };

@@ -24,30 +24,30 @@ use crate::{
   callgate serve --nats-url nats://127.0.0.1:4222 --nats-user auth --nats-password env:PASSWORD \\
       --issuer-seed @issuer.nk --xkey-seed @xkey.xk --users users.json
 
-SIGTERM finishes what is in flight and exits; SIGHUP reads the configuration again.")]
+SIGTERM finishes requests in flight and exits; SIGHUP reloads the configuration.")]
 pub(super) struct Args {
     #[command(flatten)]
     source: Source,
 }
 
-/// Writes the rest of the log, also when a panic ends the process.
-struct LastWords;
+/// Flushes the log when dropped, also when a panic ends the process.
+struct FlushLog;
 
-impl Drop for LastWords {
+impl Drop for FlushLog {
     fn drop(&mut self) {
         flush_log();
     }
 }
 
 pub(super) fn run(args: Args, registry: Registry) -> u8 {
-    let _last_words = LastWords;
+    let _flush_log = FlushLog;
     let overrides = match args.source.overrides() {
         Ok(overrides) => overrides,
         Err(error) => return unusable(error),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return unusable(format_args!("the runtime cannot start: {error}")),
+        Err(error) => return unusable(format_args!("cannot start the async runtime: {error}")),
     };
     let outcome = runtime.block_on(async move {
         let observers = Arc::new(Observers::default());
@@ -61,22 +61,20 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
             for fault in report.faults() {
                 complain(format_args!("error: {fault}"));
             }
-            return Err(
-                "the configuration cannot be used; `callgate check` says the same".to_owned()
-            );
+            return Err("invalid configuration; `callgate check` prints the same errors".to_owned());
         };
         for warning in report.warnings() {
             warn!(key = warning.path, "{}", warning.message);
         }
         for key in overridden {
-            info!(key, "a flag or variable takes the place of a key in the file");
+            info!(key, "a flag or environment variable overrides a key in the file");
         }
         let run = service::run(config, overrides, env, observers, files);
         run.await.map_err(|error| error.to_string())
     });
-    // Work that never ends must not hold the process: what is in flight was finished above.
+    // Requests in flight were finished above; background tasks never end on their own.
     runtime.shutdown_background();
-    // What is complained about below stands after the log.
+    // So that the error below comes after the log.
     flush_log();
     match outcome {
         Ok(()) => GOOD,

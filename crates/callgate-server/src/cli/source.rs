@@ -1,4 +1,4 @@
-//! Where a configuration comes from: `--config`, or flags and variables.
+//! Sources of the configuration: `--config`, flags and environment variables.
 
 use std::{env::VarError, path::PathBuf, sync::Arc};
 
@@ -8,45 +8,45 @@ use clap::Args;
 
 use crate::config::{BuildEnv, Flag, Overrides};
 
-/// The flags of `serve`, which `check` and `explain` take too. A secret is written `@FILE` or
-/// `env:NAME`; as plain text it works, and other users of the machine can read it.
+/// Flags shared by `serve`, `check` and `explain`. Secrets are given as `@FILE` or `env:NAME`; a
+/// literal value works too, but other users of the machine can read it.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Source {
-    /// The configuration file (.toml, .yaml or .json)
+    /// Configuration file (.toml, .yaml or .json)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// NATS servers, separated by commas [env: CALLGATE_NATS_URL]
     #[arg(long, value_name = "URL")]
     nats_url: Option<String>,
-    /// Callgate's own user at NATS [env: CALLGATE_NATS_USER]
+    /// User that Callgate logs in to NATS as [env: CALLGATE_NATS_USER]
     #[arg(long, value_name = "NAME")]
     nats_user: Option<String>,
-    /// Its password [env: CALLGATE_NATS_PASSWORD]
+    /// Password of that user [env: CALLGATE_NATS_PASSWORD]
     #[arg(long, value_name = "@FILE|env:NAME")]
     nats_password: Option<String>,
-    /// A credentials file instead of user and password [env: CALLGATE_NATS_CREDS]
+    /// Credentials file, instead of user and password [env: CALLGATE_NATS_CREDS]
     #[arg(long, value_name = "FILE")]
     nats_creds: Option<PathBuf>,
-    /// The seed of the account nkey that signs (SA…) [env: CALLGATE_ISSUER_SEED]
+    /// Seed of the account nkey that signs responses (SA…) [env: CALLGATE_ISSUER_SEED]
     #[arg(long, value_name = "@FILE|env:NAME")]
     issuer_seed: Option<String>,
-    /// The seed of the curve key that opens requests (SX…) [env: CALLGATE_XKEY_SEED]
+    /// Seed of the curve key that decrypts requests (SX…) [env: CALLGATE_XKEY_SEED]
     #[arg(long, value_name = "@FILE|env:NAME")]
     xkey_seed: Option<String>,
-    /// A users file; not together with --config [env: CALLGATE_USERS]
+    /// Users file; cannot be combined with --config [env: CALLGATE_USERS]
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
-    /// Where /livez, /readyz and /metrics are served, empty for nowhere [env: CALLGATE_ADMIN_LISTEN]
+    /// Address for /livez, /readyz and /metrics; empty disables it [env: CALLGATE_ADMIN_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<String>,
 }
 
 impl Source {
-    /// What flags and variables say together; a flag goes before its variable.
+    /// Merges flags and environment variables; a flag takes precedence over its variable.
     ///
     /// # Errors
-    /// If a users file is named beside a configuration file, or nothing is named at all, or a variable
-    /// is not text.
+    /// If a users file is combined with a configuration file, if no source is given, or if a variable
+    /// is not UTF-8.
     pub(super) fn overrides(&self) -> Result<Overrides, String> {
         let path = |flag: &Option<PathBuf>, name| {
             flag.clone().or_else(|| std::env::var_os(name).map(PathBuf::from))
@@ -62,19 +62,21 @@ impl Source {
             users: path(&self.users, "CALLGATE_USERS"),
             admin_listen: text(&self.admin_listen, "CALLGATE_ADMIN_LISTEN")?,
         };
-        // A login by flags replaces one of another kind by variables, as both replace the file's.
+        // A login given by flags replaces one of another kind given by variables.
         match (self.nats_user.is_some() || self.nats_password.is_some(), &self.nats_creds) {
             (true, None) => overrides.nats_creds = None,
             (false, Some(_)) => (overrides.nats_user, overrides.nats_password) = (None, None),
             (true, Some(_)) | (false, None) => {}
         }
         if overrides.config.is_some() && overrides.users.is_some() {
-            return Err("--users (or CALLGATE_USERS) does not go with --config: name the users \
+            return Err(
+                "--users (or CALLGATE_USERS) cannot be combined with --config: set the users \
                         file in the configuration, as [authenticators.users] file"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         if overrides.is_empty() {
-            return Err("no configuration: give --config FILE, or flags such as --nats-url, \
+            return Err("no configuration: pass --config FILE, or flags such as --nats-url, \
                         --issuer-seed and --users; `callgate init DIR` writes one to start from"
                 .to_owned());
         }
@@ -82,8 +84,8 @@ impl Source {
     }
 }
 
-/// A flag, or else its variable. One that is there and no text must not count as absent: what is below
-/// it would be taken in its place.
+/// A flag, or else its variable. A variable that is not UTF-8 is an error: treated as unset, it would
+/// silently give way to a source of lower precedence.
 fn text(flag: &Option<String>, name: &str) -> Result<Option<String>, String> {
     match (flag, std::env::var(name)) {
         (Some(text), _) => Ok(Some(text.clone())),
@@ -101,7 +103,7 @@ fn secret(flag: &Option<String>, name: &str) -> Result<Option<Flag>, String> {
     Ok(text.map(|text| Flag { text: Secret::new(text), on_command_line }))
 }
 
-/// For commands that run once: nothing before them, nobody who watches.
+/// For commands that run once, without earlier state or an observer.
 pub(super) fn build_env(registry: Registry, background: bool) -> BuildEnv {
     BuildEnv { registry, shared: None, generation: 0, background, observer: Arc::new(NoObserver) }
 }

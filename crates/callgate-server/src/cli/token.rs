@@ -17,18 +17,18 @@ use super::{
 #[command(after_help = "Example:
   callgate token --seed @llm-api.nk --user svc:llm-api --ttl 15m --audience nats
 
-The service connects with it as its token. Its public key stands in [[authenticators]] service_tokens.")]
+The service connects with the result as its token. Its public key belongs in [[authenticators]] service_tokens.")]
 pub(super) struct Args {
-    /// The service's own seed (SU… or SA…)
+    /// Seed of the service's nkey (SU… or SA…)
     #[arg(long, value_name = "@FILE|env:NAME")]
     seed: String,
-    /// The user that the key is for
+    /// User that the key is registered for
     #[arg(long, value_name = "NAME")]
     user: String,
-    /// How long the token is good
+    /// Lifetime of the token
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     ttl: Duration,
-    /// Whom it is for, if the service says so
+    /// Audience of the token
     #[arg(long, value_name = "NAME")]
     audience: Option<String>,
     /// Print JSON
@@ -46,8 +46,8 @@ pub(super) fn run(args: &Args) -> u8 {
     }
     if args.ttl > DEFAULT_MAX_TOKEN_LIFETIME {
         complain(
-            "warning: --ttl: longer than the default max_token_lifetime, 1h: refused where \
-             [[authenticators]] service_tokens does not allow more",
+            "warning: --ttl: exceeds the default max_token_lifetime of 1h: the token is refused unless \
+             [[authenticators]] service_tokens allows more",
         );
     }
     let now = UnixTime::now();

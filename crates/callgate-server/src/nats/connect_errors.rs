@@ -1,4 +1,4 @@
-//! Why no server is reached: told once a minute for each cause, with what to do about it.
+//! Logs why no server can be reached: each cause once a minute, with advice.
 
 use std::{
     collections::HashMap,
@@ -10,24 +10,24 @@ use async_nats::{ConnectErrorKind, Server, ServerAddr};
 use tokio::time::Instant;
 use tracing::warn;
 
-/// Attempts come every two seconds.
-const AGAIN: Duration = Duration::from_secs(60);
-/// How many causes are told of in that time: an error may hold whatever a server says.
-const MOST: usize = 8;
+/// The same cause is logged again after this time; attempts are made every two seconds.
+const REPEAT_AFTER: Duration = Duration::from_secs(60);
+/// Causes logged within that time, since a server controls the text of its errors.
+const MAX_CAUSES: usize = 8;
 
-/// What goes wrong while there is no connection.
+/// Errors while there is no connection.
 #[derive(Debug)]
 pub(super) struct ConnectErrors {
-    /// Who we say that we are.
+    /// Describes the login.
     login: String,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The failures of each server that were looked at.
+    /// Failed attempts of each server that were noted.
     seen: HashMap<String, usize>,
-    told: Vec<(String, Instant)>,
+    logged: Vec<(String, Instant)>,
 }
 
 impl ConnectErrors {
@@ -35,48 +35,49 @@ impl ConnectErrors {
         Self { login, state: Mutex::default() }
     }
 
-    /// Looks at what the attempts before this one came to. The client's events name only the kind of an
-    /// error; its cause is kept with the server.
-    pub(super) fn look(&self, servers: &[Server]) {
+    /// Logs the errors of earlier attempts. The client's events contain only the kind of an error; the
+    /// cause is kept with the server.
+    pub(super) fn note_servers(&self, servers: &[Server]) {
         for server in servers {
-            let name = shown(&server.addr);
+            let name = host_and_port(&server.addr);
             let (failures, error) = (server.failed_attempts, server.last_error.as_deref());
             let before = self.with(|state| state.seen.insert(name.clone(), failures));
             if let Some(error) = error.filter(|_| before.unwrap_or_default() < failures) {
-                self.tell(&name, error);
+                self.log(&name, error);
             }
         }
     }
 
-    /// An attempt failed, as the client's event says: only a host without an address is told of in no
-    /// other way.
-    pub(super) fn failed(&self, event: &str) {
+    /// Logs a failed attempt from the client's event. Only DNS errors need this; all others are kept with
+    /// the server.
+    pub(super) fn note_event(&self, event: &str) {
         if event.contains(&ConnectErrorKind::Dns.to_string()) {
-            self.tell("", event);
+            self.log("", event);
         }
     }
 
-    /// There is a connection: what goes wrong from now on is news.
-    pub(super) fn is_over(&self) {
-        self.with(|state| state.told.clear());
+    /// Forgets what was logged, when a connection is established.
+    pub(super) fn clear(&self) {
+        self.with(|state| state.logged.clear());
     }
 
-    fn tell(&self, server: &str, error: &str) {
+    fn log(&self, server: &str, error: &str) {
         let cause = format!("{server} {error}");
-        let is_news = self.with(|state| {
-            state.told.retain(|(_, at)| at.elapsed() < AGAIN);
-            let is_news = state.told.len() < MOST && state.told.iter().all(|(it, _)| *it != cause);
-            if is_news {
-                state.told.push((cause, Instant::now()));
+        let is_new = self.with(|state| {
+            state.logged.retain(|(_, at)| at.elapsed() < REPEAT_AFTER);
+            let is_new =
+                state.logged.len() < MAX_CAUSES && state.logged.iter().all(|(it, _)| *it != cause);
+            if is_new {
+                state.logged.push((cause, Instant::now()));
             }
-            is_news
+            is_new
         });
-        if is_news {
+        if is_new {
             warn!(
                 server,
                 error = crate::telemetry::sanitize_detail(error),
                 advice = advice(error, &self.login),
-                "cannot connect to NATS; not ready, and trying again until it works"
+                "cannot connect to NATS; not ready, retrying"
             );
         }
     }
@@ -86,50 +87,43 @@ impl ConnectErrors {
     }
 }
 
-/// Without the user and password that an address may hold.
-fn shown(server: &ServerAddr) -> String {
+/// An address without the user and password that it may contain.
+fn host_and_port(server: &ServerAddr) -> String {
     format!("{}:{}", server.host(), server.port())
 }
 
-/// What to do about an error, as far as its words tell: those of nats-server (`errors.go`), of rustls
-/// (`Error`) and of the system.
+/// Advice by the text of an error: of nats-server (`errors.go`), rustls (`Error`) or the system.
 fn advice(error: &str, login: &str) -> String {
     let error = error.to_lowercase();
     let advice = [
-        (
-            "unknownissuer",
-            "the server's certificate is not signed by the authorities in nats.tls.ca",
-        ),
-        (
-            "notvalidforname",
-            "the server's certificate is for other names than the host in nats.servers",
-        ),
-        ("expired", "a certificate, or the login, is past its end"),
+        ("unknownissuer", "the server's certificate is not signed by an authority in nats.tls.ca"),
+        ("notvalidforname", "the server's certificate is not valid for the host in nats.servers"),
+        ("expired", "a certificate or the login has expired"),
         (
             "invalidcontenttype",
-            "TLS is required here, and the server speaks none on this port: configure `tls` there",
+            "TLS is required, but the server does not use TLS on this port: configure `tls` in nats-server",
         ),
         (
             "handshake eof",
-            "the server broke the TLS handshake off: does it speak TLS on this port?",
+            "the server aborted the TLS handshake: check that it uses TLS on this port",
         ),
         ("unknownca", "the server does not know the authority that signed nats.tls.cert"),
         (
             "certificaterequired",
-            "the server wants a certificate of ours: set nats.tls.cert and nats.tls.key",
+            "the server requires a client certificate: set nats.tls.cert and nats.tls.key",
         ),
-        ("refused", "nothing listens there: start the server, or correct nats.servers"),
-        ("dns error", "the host in nats.servers is not known"),
-        ("timed out", "the server does not answer: is it frozen, or a firewall between?"),
+        ("refused", "no server is listening: start the server or correct nats.servers"),
+        ("dns error", "the host name in nats.servers cannot be resolved"),
+        ("timed out", "the server does not answer: check for a frozen server or a firewall"),
     ];
     if error.contains("authorization violation") {
         return format!(
-            "the server refuses {login}: it must be one of auth_callout.auth_users there, a user of \
-             the callout account, with this password or key"
+            "the server refuses {login}: it must be listed in auth_callout.auth_users and be a user of \
+             the callout account with this password or key"
         );
     }
     let known = advice.into_iter().find(|(word, _)| error.contains(word));
-    known.map_or("look at nats.servers, and at the server's log", |(_, advice)| advice).to_owned()
+    known.map_or("check nats.servers and the server's log", |(_, advice)| advice).to_owned()
 }
 
 #[cfg(test)]
@@ -137,25 +131,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_told_once_a_minute_and_no_more_than_a_few_of_them() {
+    fn each_cause_is_logged_once_and_few_are_logged() {
         let errors = ConnectErrors::new("us".to_owned());
-        let told = || errors.with(|state| state.told.len());
+        let logged = || errors.with(|state| state.logged.len());
         for (error, count) in [("refused", 1), ("refused", 1), ("timed out", 2)] {
-            errors.tell("a:1", error);
-            assert_eq!(told(), count, "{error}");
+            errors.log("a:1", error);
+            assert_eq!(logged(), count, "{error}");
         }
-        errors.tell("b:1", "refused");
-        assert_eq!(told(), 3);
-        (0..20).for_each(|number| errors.tell("a:1", &number.to_string()));
-        assert_eq!(told(), MOST);
-        errors.is_over();
-        errors.tell("a:1", "refused");
-        assert_eq!(told(), 1);
+        errors.log("b:1", "refused");
+        assert_eq!(logged(), 3);
+        (0..20).for_each(|number| errors.log("a:1", &number.to_string()));
+        assert_eq!(logged(), MAX_CAUSES);
+        errors.clear();
+        errors.log("a:1", "refused");
+        assert_eq!(logged(), 1);
     }
 
     #[test]
-    fn an_address_is_shown_without_its_password() {
+    fn addresses_are_logged_without_password() {
         let server = "nats://user:canary@host:4223".parse().unwrap();
-        assert_eq!(shown(&server), "host:4223");
+        assert_eq!(host_and_port(&server), "host:4223");
     }
 }

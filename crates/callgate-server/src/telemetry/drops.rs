@@ -1,66 +1,66 @@
-//! Each cause of dropped requests is told at once, and then once a minute.
+//! Limits logging of dropped requests: each cause immediately, then at most once a minute.
 
 use std::{collections::HashMap, time::Duration};
 
 use callgate::record::Reason;
 use tokio::time::Instant;
 
-const MINUTE: Duration = Duration::from_secs(60);
-/// Causes of one reason that have a minute each; what is more than these shares one. There are
-/// fewer, unless somebody makes them up.
-const CAUSES: usize = 32;
-/// The words of a cause: no more, because what comes then differs from request to request.
-const WORDS: usize = 6;
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Causes of one reason that are limited separately; further causes share one limit. Legitimate traffic
+/// has fewer.
+const MAX_CAUSES: usize = 32;
+/// Words of an explanation that identify its cause; later words may differ from request to request.
+const CAUSE_WORDS: usize = 6;
 
-/// Which drops were told of late.
+/// Recently logged causes.
 #[derive(Debug, Default)]
 pub(super) struct Drops {
-    told: HashMap<(Reason, String), Recent>,
+    logged: HashMap<(Reason, String), Recent>,
 }
 
 #[derive(Debug)]
 struct Recent {
-    told: Instant,
-    since: u64,
+    logged: Instant,
+    suppressed: u64,
 }
 
 impl Drops {
-    /// How many more of this cause there were since it was last told; `None` if that is less than a
-    /// minute ago.
-    pub(super) fn tell(&mut self, reason: Reason, detail: &str, now: Instant) -> Option<u64> {
-        let is_recent = |recent: &Recent| now.saturating_duration_since(recent.told) < MINUTE;
+    /// Returns how many drops of this cause were suppressed since it was last logged, or `None` if this one
+    /// must be suppressed, too.
+    pub(super) fn admit(&mut self, reason: Reason, detail: &str, now: Instant) -> Option<u64> {
+        let is_recent = |recent: &Recent| now.saturating_duration_since(recent.logged) < INTERVAL;
         let mut key = (reason, cause(detail));
-        if !self.told.contains_key(&key) && self.causes(reason) >= CAUSES {
-            self.told.retain(|_, recent| is_recent(recent));
-            if self.causes(reason) >= CAUSES {
+        if !self.logged.contains_key(&key) && self.causes(reason) >= MAX_CAUSES {
+            self.logged.retain(|_, recent| is_recent(recent));
+            if self.causes(reason) >= MAX_CAUSES {
                 key.1.clear();
             }
         }
-        let fresh = Recent { told: now, since: 0 };
-        match self.told.get_mut(&key) {
+        let fresh = Recent { logged: now, suppressed: 0 };
+        match self.logged.get_mut(&key) {
             Some(recent) if is_recent(recent) => {
-                recent.since += 1;
+                recent.suppressed += 1;
                 None
             }
-            Some(recent) => Some(std::mem::replace(recent, fresh).since),
+            Some(recent) => Some(std::mem::replace(recent, fresh).suppressed),
             None => {
-                self.told.insert(key, fresh);
+                self.logged.insert(key, fresh);
                 Some(0)
             }
         }
     }
 
     fn causes(&self, reason: Reason) -> usize {
-        self.told.keys().filter(|(known, _)| *known == reason).count()
+        self.logged.keys().filter(|(known, _)| *known == reason).count()
     }
 }
 
-/// The beginning of an explanation, before anything that it quotes or counts: it is the same for all
-/// requests that are dropped for the same cause.
+/// The beginning of an explanation up to the first quotation or number, which is the same for all requests
+/// dropped for the same cause.
 fn cause(detail: &str) -> String {
     let quoted = |c: char| matches!(c, '`' | '"' | '\'' | '0'..='9');
     let constant = detail.split(quoted).next().unwrap_or_default();
-    constant.split_whitespace().take(WORDS).collect::<Vec<_>>().join(" ")
+    constant.split_whitespace().take(CAUSE_WORDS).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -70,32 +70,34 @@ mod tests {
     const REASON: Reason = Reason::WrongAudienceRequest;
 
     #[test]
-    fn each_cause_is_told_once_a_minute_and_what_came_between_is_counted() {
-        let (mut drops, start) = (Drops::default(), Instant::now());
+    fn each_cause_is_logged_once_a_minute_with_a_count() {
+        let mut drops = Drops::default();
+        let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let (audience, issuer) = ("its audience is not `x`", "the server asks for the issuer");
-        assert_eq!(drops.tell(REASON, audience, at(0)), Some(0));
-        assert_eq!(drops.tell(REASON, &format!("{issuer} ABC, but"), at(1)), Some(0));
-        assert_eq!(drops.tell(REASON, &format!("{issuer} ADE, but"), at(2)), None);
-        assert_eq!(drops.tell(REASON, "its audience is not `y`", at(59)), None);
-        assert_eq!(drops.tell(Reason::BadRequest, audience, at(59)), Some(0));
-        assert_eq!(drops.tell(REASON, audience, at(60)), Some(1));
-        assert_eq!(drops.tell(REASON, issuer, at(61)), Some(1));
+        assert_eq!(drops.admit(REASON, audience, at(0)), Some(0));
+        assert_eq!(drops.admit(REASON, &format!("{issuer} ABC, but"), at(1)), Some(0));
+        assert_eq!(drops.admit(REASON, &format!("{issuer} ADE, but"), at(2)), None);
+        assert_eq!(drops.admit(REASON, "its audience is not `y`", at(59)), None);
+        assert_eq!(drops.admit(Reason::BadRequest, audience, at(59)), Some(0));
+        assert_eq!(drops.admit(REASON, audience, at(60)), Some(1));
+        assert_eq!(drops.admit(REASON, issuer, at(61)), Some(1));
     }
 
     #[test]
-    fn causes_that_somebody_makes_up_are_soon_told_together() {
-        let (mut drops, start) = (Drops::default(), Instant::now());
-        // Letters only: the name of the cause.
-        let made_up = |index: usize| "x".repeat(index + 1);
-        let told = |drops: &mut Drops, now| {
-            (0..1000).filter(|index| drops.tell(REASON, &made_up(*index), now).is_some()).count()
+    fn invented_causes_share_one_limit() {
+        let mut drops = Drops::default();
+        let start = Instant::now();
+        // Letters only, so that all of it is the cause.
+        let invented = |index: usize| "x".repeat(index + 1);
+        let logged = |drops: &mut Drops, now| {
+            (0..1000).filter(|index| drops.admit(REASON, &invented(*index), now).is_some()).count()
         };
-        assert_eq!(told(&mut drops, start), CAUSES + 1);
-        assert_eq!(drops.told.len(), CAUSES + 1);
-        assert_eq!(drops.tell(Reason::StaleRequest, "another reason", start), Some(0));
-        // A minute later the places are free again.
-        assert_eq!(told(&mut drops, start), 0);
-        assert_eq!(drops.tell(REASON, "true", start + MINUTE), Some(0));
+        assert_eq!(logged(&mut drops, start), MAX_CAUSES + 1);
+        assert_eq!(drops.logged.len(), MAX_CAUSES + 1);
+        assert_eq!(drops.admit(Reason::StaleRequest, "another reason", start), Some(0));
+        // A minute later, all causes are logged again.
+        assert_eq!(logged(&mut drops, start), 0);
+        assert_eq!(drops.admit(REASON, "true", start + INTERVAL), Some(0));
     }
 }

@@ -1,36 +1,36 @@
-//! How metrics are written: the text format of Prometheus, or that of OpenMetrics for who asks for it.
+//! The format of metrics: Prometheus text, or OpenMetrics for clients that prefer it.
 //!
-//! OpenMetrics declares a counter without the suffix that its sample has (`callgate_decisions` for
-//! `callgate_decisions_total`), so that a reader of the older format knows neither type nor meaning of
-//! the sample. There each name is declared as it is used
+//! OpenMetrics declares a counter without the suffix of its samples (`callgate_decisions` for
+//! `callgate_decisions_total`). The Prometheus format declares each name as its samples have it
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 
 /// A format, chosen by the header `Accept` of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exposition {
-    /// Prometheus, version 0.0.4: what is sent to whoever says nothing.
+    /// Prometheus 0.0.4, the default.
     Text,
     /// OpenMetrics 1.0.0.
     OpenMetrics,
 }
 
 impl Exposition {
-    /// The format that these values of `Accept` ask for.
-    pub(crate) fn wanted<'a>(accept: impl Iterator<Item = &'a str>) -> Self {
-        let (mut text, mut open) = (0.0, 0.0);
+    /// Selects the format by the values of `Accept`.
+    pub(crate) fn negotiate<'a>(accept: impl Iterator<Item = &'a str>) -> Self {
+        let mut text = 0.0;
+        let mut open = 0.0;
         for range in accept.flat_map(|value| value.split(',')) {
             let (kind, quality) = media_range(range);
             match kind.as_str() {
                 "application/openmetrics-text" => open = quality.max(open),
                 "text/plain" => text = quality.max(text),
-                // Whoever takes anything can read the older format.
+                // Wildcards get the default.
                 _ => {}
             }
         }
         if open > 0.0 && open >= text { Self::OpenMetrics } else { Self::Text }
     }
 
-    /// The header `Content-Type` of the answer.
+    /// The `Content-Type` of the response.
     pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -38,16 +38,16 @@ impl Exposition {
         }
     }
 
-    /// A text of OpenMetrics in this format.
-    pub(crate) fn write(self, open: String) -> String {
+    /// Converts OpenMetrics text to this format.
+    pub(crate) fn convert(self, open: String) -> String {
         match self {
-            Self::Text => plain(&open),
+            Self::Text => to_prometheus(&open),
             Self::OpenMetrics => open,
         }
     }
 }
 
-/// Type and quality (1 if none is given) of one part of `Accept` (RFC 9110, section 12.5.1).
+/// Media type and quality (1 by default) of one part of `Accept` (RFC 9110, section 12.5.1).
 fn media_range(range: &str) -> (String, f32) {
     let mut parts = range.split(';').map(str::trim);
     let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -55,13 +55,13 @@ fn media_range(range: &str) -> (String, f32) {
     (kind, quality.unwrap_or(1.0))
 }
 
-fn plain(open: &str) -> String {
+fn to_prometheus(open: &str) -> String {
     let mut text = String::with_capacity(open.len());
     let mut help = None;
     for line in open.lines() {
         let mut words = line.splitn(4, ' ');
         match (words.next(), words.next(), words.next(), words.next()) {
-            // It stands before the type, which decides the name.
+            // Precedes the type, which determines the name.
             (Some("#"), Some("HELP"), Some(_), meaning) => help = meaning,
             (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
                 let (suffix, kind) = match kind {
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn open_metrics_are_for_whoever_prefers_them() {
+    fn clients_that_prefer_openmetrics_get_it() {
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,\
             application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
         for (accept, expected) in [
@@ -105,19 +105,19 @@ mod tests {
                 Exposition::Text,
             ),
         ] {
-            assert_eq!(Exposition::wanted(accept.iter().copied()), expected, "{accept:?}");
+            assert_eq!(Exposition::negotiate(accept.iter().copied()), expected, "{accept:?}");
         }
     }
 
     #[test]
-    fn the_older_format_declares_each_name_as_its_samples_have_it() {
+    fn prometheus_format_declares_sample_names() {
         let open = "# HELP a_b What it counts.\n# TYPE a_b counter\na_b_total{x=\"y z\"} 1\n\
             # HELP t_seconds How long.\n# TYPE t_seconds histogram\n# UNIT t_seconds seconds\n\
             t_seconds_sum 1\n# HELP build Version.\n# TYPE build info\nbuild_info{v=\"1\"} 1\n# EOF\n";
         let plain = "# HELP a_b_total What it counts.\n# TYPE a_b_total counter\na_b_total{x=\"y z\"} 1\n\
             # HELP t_seconds How long.\n# TYPE t_seconds histogram\nt_seconds_sum 1\n\
             # HELP build_info Version.\n# TYPE build_info gauge\nbuild_info{v=\"1\"} 1\n";
-        assert_eq!(Exposition::Text.write(open.to_owned()), plain);
-        assert_eq!(Exposition::OpenMetrics.write(open.to_owned()), open);
+        assert_eq!(Exposition::Text.convert(open.to_owned()), plain);
+        assert_eq!(Exposition::OpenMetrics.convert(open.to_owned()), open);
     }
 }

@@ -18,7 +18,7 @@ use tracing_subscriber::{
 
 use super::{drops::Drops, sanitize, sanitize_detail, writer::Records};
 
-/// How log records are written.
+/// Format of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum LogFormat {
     /// For people.
@@ -30,8 +30,8 @@ pub(crate) enum LogFormat {
 
 /// Starts logging to standard error. A second call changes nothing.
 pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) {
-    // Libraries speak up only when something is wrong.
-    // The NATS client repeats its errors at each attempt; who listens to its events tells them.
+    // Other crates log warnings and errors only. The NATS client repeats its errors at each attempt, and
+    // `nats` logs its events anyway.
     let client = if level > LevelFilter::INFO { LevelFilter::WARN } else { LevelFilter::OFF };
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
@@ -43,7 +43,7 @@ pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) {
     let layer =
         tracing_subscriber::fmt::layer().with_target(false).with_writer(move || records.clone());
     let registry = tracing_subscriber::registry();
-    // A logger that is already there (in tests) stays.
+    // Fails if a logger is installed already, as in tests.
     let _ = match format {
         LogFormat::Text => {
             let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -56,14 +56,14 @@ pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) {
     };
 }
 
-/// Writes decisions; each cause of a drop is explained once a minute.
+/// Logs decisions; drops are limited to one record a minute for each cause.
 #[derive(Debug, Default)]
 pub(crate) struct DecisionLog {
     drops: Mutex<Drops>,
 }
 
-/// From here on a clock is worth an error, in seconds.
-const SKEW: u64 = 30;
+/// Clock offsets above this are logged as errors, in seconds.
+const MAX_CLOCK_SKEW: u64 = 30;
 
 impl DecisionLog {
     pub(crate) fn write(&self, decision: &Decision) {
@@ -75,34 +75,35 @@ impl DecisionLog {
 
     fn write_drop(&self, decision: &Decision) {
         let mut drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = drops.tell(decision.reason, &decision.detail, Instant::now());
+        let admitted = drops.admit(decision.reason, &decision.detail, Instant::now());
         drop(drops);
-        let Some(since) = told else {
+        let Some(suppressed) = admitted else {
             debug!(reason = %decision.reason, "dropped a request");
             return;
         };
         let empty = RequestIds::default();
         let ids = decision.ids.as_ref().unwrap_or(&empty);
         let detail = sanitize_detail(&decision.detail);
-        let (server, server_id) = (sanitize(&ids.server_name), sanitize(&ids.server_id));
-        let skewed = decision.clock_skew.is_some_and(|skew| skew.unsigned_abs() > SKEW);
+        let server = sanitize(&ids.server_name);
+        let server_id = sanitize(&ids.server_id);
+        let skewed = decision.clock_skew.is_some_and(|skew| skew.unsigned_abs() > MAX_CLOCK_SKEW);
         if decision.reason == Reason::StaleRequest && skewed {
             error!(
                 outcome = "dropped", reason = %decision.reason, detail, server, server_id,
-                clock_offset_seconds = decision.clock_skew, more_since_last_time = since,
+                clock_offset_seconds = decision.clock_skew, more_since_last_time = suppressed,
                 "dropped a request"
             );
             return;
         }
         warn!(
             outcome = "dropped", reason = %decision.reason, detail, server, server_id,
-            client_id = ids.client_id, more_since_last_time = since,
+            client_id = ids.client_id, more_since_last_time = suppressed,
             "dropped a request"
         );
     }
 }
 
-/// What the ceiling dropped: the number, and the first few. Empty if nothing.
+/// Number and first few of the items that the ceiling dropped; empty if none.
 fn ceiling_dropped(decision: &Decision) -> String {
     let CeilingDropped { count, texts } = &decision.ceiling_dropped;
     match count {
@@ -111,7 +112,7 @@ fn ceiling_dropped(decision: &Decision) -> String {
     }
 }
 
-/// To the microsecond: more is noise, and the sum of a fraction that no float has.
+/// Rounded to microseconds, which avoids long decimal fractions.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
@@ -157,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn milliseconds_are_written_to_the_microsecond() {
+    fn milliseconds_are_rounded_to_microseconds() {
         for (nanoseconds, text) in
             [(443_447, "0.443"), (100_000, "0.1"), (12_345_678, "12.346"), (2_000_000_000, "2000")]
         {

@@ -1,4 +1,4 @@
-//! Prometheus metrics. No label carries text that a user controls.
+//! Prometheus metrics. No label contains text that a user controls.
 
 use std::{
     collections::BTreeMap,
@@ -57,7 +57,7 @@ struct ResultLabel {
     result: &'static str,
 }
 
-/// Everything that is counted. Outlives changes of configuration.
+/// All metrics; they survive configuration reloads.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -71,17 +71,17 @@ pub(crate) struct Metrics {
     ceiling_dropped: Family<AuthenticatorLabel, Counter>,
     reloads: Family<ResultLabel, Counter>,
     in_flight: Gauge,
-    /// What the gauge shows, asked when it is looked at.
+    /// Source of `in_flight`, sampled at scrape time.
     load: Mutex<Option<Load>>,
     connected: Gauge,
     clock_skew: Gauge<i64, AtomicI64>,
     service_accounts: Gauge,
     watch_lost: Family<AuthenticatorLabel, Gauge>,
-    /// By authenticator: the gauge has no label, and shows their sum.
+    /// By authenticator; the gauge has no label and shows the sum.
     known_accounts: Mutex<BTreeMap<String, usize>>,
 }
 
-/// 50 µs to 3.3 s: from a cached token to a server's whole patience.
+/// Buckets from 50 µs (a cached token) to 3.3 s (longer than a server waits).
 fn histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.000_05, 2.0, 17))
 }
@@ -118,7 +118,7 @@ impl Metrics {
         let r = &mut self.registry;
         let seconds = || Unit::Seconds;
         r.register("decisions", "Decisions by outcome and reason", self.decisions.clone());
-        r.register("dropped", "Requests that were dropped without an answer", self.dropped.clone());
+        r.register("dropped", "Requests dropped without an answer", self.dropped.clone());
         r.register_with_unit(
             "decision_duration",
             "Arrival to answer",
@@ -141,16 +141,16 @@ impl Metrics {
         r.register("token_signatures", TOKEN_SIGNATURES, self.token_signatures.clone());
         r.register(
             "ceiling_dropped",
-            "Subjects and roles that a ceiling dropped",
+            "Subjects and roles dropped by a ceiling",
             self.ceiling_dropped.clone(),
         );
         r.register("config_reloads", "Reloads of configuration and users", self.reloads.clone());
-        r.register("log_lost", "Records of the log that could not be written", LOST.clone());
-        r.register("in_flight", "Requests being worked on", self.in_flight.clone());
+        r.register("log_lost", "Log records that could not be written", LOST.clone());
+        r.register("in_flight", "Requests in flight", self.in_flight.clone());
         r.register("nats_connected", "1 while connected to a server", self.connected.clone());
         r.register(
             "kubernetes_service_accounts",
-            "Service accounts that are known",
+            "Known service accounts",
             self.service_accounts.clone(),
         );
         r.register_with_unit(
@@ -161,14 +161,14 @@ impl Metrics {
         );
         r.register_with_unit(
             "clock_skew",
-            "The asking server's clock minus ours",
+            "Clock of the requesting server minus own clock",
             seconds(),
             self.clock_skew.clone(),
         );
         r.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     }
 
-    /// What should never happen is there from the start, so that its first time is an increase.
+    /// Creates counters of rare events at zero, so that the first event is visible as an increase.
     fn begin_at_zero(&self) {
         for reason in Reason::ALL.iter().filter(|reason| reason.outcome() == Outcome::Dropped) {
             self.dropped.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc_by(0);
@@ -181,12 +181,12 @@ impl Metrics {
         }
     }
 
-    /// The same for what is counted of an authenticator.
-    pub(crate) fn knows(&self, authenticator: &str) {
+    /// Creates the counters of an authenticator at zero.
+    pub(crate) fn register_authenticator(&self, authenticator: &str) {
         let labels = AuthenticatorLabel { authenticator: authenticator.to_owned() };
         self.ceiling_dropped.get_or_create(&labels).inc_by(0);
         drop(self.authenticators.get_or_create(&labels));
-        // Those that somebody waits for, or is called at night for: not one for each reason.
+        // Only the reasons that alerts are made of, not all of them.
         for reason in [Reason::Admitted, Reason::BackendUnavailable, Reason::Overloaded] {
             let (outcome, reason) = (reason.outcome().as_str(), reason.as_str());
             let authenticator = authenticator.to_owned();
@@ -195,8 +195,8 @@ impl Metrics {
         }
     }
 
-    /// And for an authenticator that has signing keys.
-    pub(crate) fn knows_keys_of(&self, authenticator: &str) {
+    /// Creates the counters of an authenticator with signing keys at zero.
+    pub(crate) fn register_key_source(&self, authenticator: &str) {
         let labels = |result| ResultLabels { authenticator: authenticator.to_owned(), result };
         for result in ["ok", "failed"] {
             self.jwks_refreshes.get_or_create(&labels(result)).inc_by(0);
@@ -252,7 +252,7 @@ impl Metrics {
         self.jwks_refreshes.get_or_create(&labels).inc();
     }
 
-    /// Counts what outside data asked for in vain.
+    /// Counts items that a ceiling dropped.
     pub(crate) fn ceiling_dropped(&self, authenticator: &str, count: usize) {
         let labels = AuthenticatorLabel { authenticator: authenticator.to_owned() };
         let count = u64::try_from(count).unwrap_or(u64::MAX);
@@ -271,7 +271,7 @@ impl Metrics {
         let sum: usize = all.values().sum();
         self.service_accounts.set(i64::try_from(sum).unwrap_or(i64::MAX));
         let labels = AuthenticatorLabel { authenticator: authenticator.to_owned() };
-        // A watch that was just lost shows too.
+        // Nonzero as soon as the watch is lost.
         let seconds = lost_for.map_or(0, |lost| lost.as_secs().max(1));
         self.watch_lost.get_or_create(&labels).set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
@@ -288,42 +288,40 @@ impl Metrics {
         self.connected.set(connected.into());
     }
 
-    /// From now on this is asked how many requests are being worked on.
-    pub(crate) fn shows_load(&self, load: Load) {
+    /// Sets the source of the number of requests in flight.
+    pub(crate) fn set_load(&self, load: Load) {
         *self.load.lock().unwrap_or_else(PoisonError::into_inner) = Some(load);
     }
 
     /// All metrics in the text format of OpenMetrics.
     ///
     /// # Errors
-    /// If formatting fails, which it does not into memory.
+    /// If formatting fails, which cannot happen when writing to memory.
     pub(crate) fn render(&self) -> Result<String, std::fmt::Error> {
         let load = self.load.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.in_flight.set(load.map_or(0, |load| load.in_flight()).into());
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
-        Ok(with_all_names(text))
+        Ok(with_empty_families(text))
     }
 }
 
 const JWKS_REFRESH: &str = "Fetches of key sets";
 const TOKEN_SIGNATURES: &str =
     "Signatures of bearer tokens: checked now, or remembered from an earlier check";
-const WATCH_LOST: &str =
-    "How old the known service accounts are while their watch is lost; 0 while it is not";
+const WATCH_LOST: &str = "Age of the known service accounts while their watch is lost, otherwise 0";
 
-/// Families that the encoder leaves out while no authenticator fills them. Whoever looks for a name finds
-/// it anyway.
-const PERHAPS_EMPTY: [(&str, &str, &str); 3] = [
+/// Families that the encoder omits while they have no samples, but that must be declared.
+const MAYBE_EMPTY: [(&str, &str, &str); 3] = [
     ("callgate_jwks_refresh", "counter", JWKS_REFRESH),
     ("callgate_token_signatures", "counter", TOKEN_SIGNATURES),
     ("callgate_kubernetes_watch_lost_seconds", "gauge", WATCH_LOST),
 ];
 
-fn with_all_names(text: String) -> String {
+fn with_empty_families(text: String) -> String {
     const END: &str = "# EOF\n";
     let mut text = text.strip_suffix(END).map(str::to_owned).unwrap_or(text);
-    for (name, kind, help) in PERHAPS_EMPTY {
+    for (name, kind, help) in MAYBE_EMPTY {
         let declared = format!("# TYPE {name} {kind}\n");
         if !text.contains(&declared) {
             text.push_str(&format!("# HELP {name} {help}.\n{declared}"));
@@ -340,7 +338,7 @@ mod tests {
     use super::*;
     use crate::telemetry::Exposition;
 
-    /// The names of the labels in a sample, and the values of those that have few.
+    /// The label names of a sample, with the values of enumerated labels.
     fn labels(sample: &str) -> BTreeSet<String> {
         let inner = sample.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
         let pairs = inner.map_or("", |(pairs, _)| pairs).split(',').filter(|it| !it.is_empty());
@@ -354,11 +352,11 @@ mod tests {
     #[test]
     fn metric_names_types_and_labels_are_frozen() {
         let metrics = Metrics::default();
-        metrics.knows("a");
-        metrics.knows_keys_of("a");
+        metrics.register_authenticator("a");
+        metrics.register_key_source("a");
         metrics.service_accounts_known("a", 1, None);
         let mut families: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        let text = Exposition::Text.write(metrics.render().unwrap());
+        let text = Exposition::Text.convert(metrics.render().unwrap());
         for line in text.lines() {
             match line.strip_prefix("# TYPE ") {
                 Some(declared) => drop(families.entry(declared.to_owned()).or_default()),

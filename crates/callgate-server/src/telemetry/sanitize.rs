@@ -1,32 +1,31 @@
-//! Makes text that came from outside safe to print.
+//! Makes untrusted text safe to print.
 
 use std::fmt::Write;
 
 use callgate::subject::is_invisible;
 
-/// Longest text from outside that is logged, in characters.
-const LONGEST: usize = 200;
+/// In characters.
+const MAX_LENGTH: usize = 200;
 
-/// `text` with everything escaped that a terminal or a log reader could take for something else,
-/// cut to a bounded length.
+/// Escapes control and invisible characters and backslashes, and truncates the text.
 pub(crate) fn sanitize(text: &str) -> String {
-    sanitize_up_to(text, LONGEST, |c| c != '\\')
+    sanitize_up_to(text, MAX_LENGTH, |c| c != '\\')
 }
 
-/// The same for our own explanations, which name what is wrong before they say what to do. What they
-/// quote is escaped already: its backslashes stay single.
+/// The same for Callgate's own explanations, which are longer and whose quotations are escaped already, so
+/// that backslashes stay as they are.
 pub(crate) fn sanitize_detail(text: &str) -> String {
-    sanitize_up_to(text, 5 * LONGEST, |_| true)
+    sanitize_up_to(text, 5 * MAX_LENGTH, |_| true)
 }
 
-fn sanitize_up_to(text: &str, longest: usize, also_plain: fn(char) -> bool) -> String {
-    let mut out = String::with_capacity(text.len().min(longest));
+fn sanitize_up_to(text: &str, max_length: usize, is_plain: fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len().min(max_length));
     for (index, c) in text.chars().enumerate() {
-        if index == longest {
+        if index == max_length {
             out.push('…');
             break;
         }
-        if !is_invisible(c) && also_plain(c) {
+        if !is_invisible(c) && is_plain(c) {
             out.push(c);
         } else {
             // Writing to a String cannot fail.
@@ -41,15 +40,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_from_outside_can_forge_a_line_or_move_a_cursor() {
+    fn control_characters_and_long_text_are_neutralized() {
         assert_eq!(sanitize("alice"), "alice");
         assert_eq!(sanitize("a\nb\u{1b}[2J\u{202e}\\"), "a\\u{a}b\\u{1b}[2J\\u{202e}\\u{5c}");
-        assert_eq!(sanitize(&"x".repeat(5000)).chars().count(), LONGEST + 1);
+        assert_eq!(sanitize(&"x".repeat(5000)).chars().count(), MAX_LENGTH + 1);
     }
 
     #[test]
-    fn what_an_explanation_has_escaped_is_not_escaped_again() {
-        let detail = format!("`{}` is no subject\n", "a\tb".escape_debug());
-        assert_eq!(sanitize_detail(&detail), "`a\\tb` is no subject\\u{a}");
+    fn details_are_not_escaped_twice() {
+        let detail = format!("`{}` is not a subject\n", "a\tb".escape_debug());
+        assert_eq!(sanitize_detail(&detail), "`a\\tb` is not a subject\\u{a}");
     }
 }

@@ -1,9 +1,22 @@
-//! A log that nobody waits for.
+//! Writes the log without ever blocking a decision.
 //!
-//! Writing may take for ever (a pipe that nobody reads), and whoever writes on the event loop stops it. So a
-//! record is written at once only if there is room for it; else it goes to a bounded buffer, and a thread of
-//! its own waits for the reader. What does not fit there, or cannot be written, is counted, and told as soon as
-//! something can be written again. Records keep their order.
+//! A write may block forever, for example to a pipe without a reader, and a write from the event loop would
+//! stall it. A record therefore takes one of two paths, and records keep their order:
+//!
+//! - **Direct:** if nothing is buffered and standard error has room (`poll`), the caller writes the record. It
+//!   is then safe even if the process is killed, and costs one system call; waking a thread costs 4 to 15 µs.
+//! - **Buffered:** otherwise the record goes to a bounded buffer, which a thread writes.
+//!
+//! The state of that thread selects the path:
+//!
+//! | [`Thread`] | meaning | new records |
+//! |---|---|---|
+//! | `Busy` | writing, or about to | are buffered |
+//! | `Idle` | asleep, but has a torn line to end or lost records to report | are buffered and wake it |
+//! | `NotNeeded` | asleep, everything is written | are written directly, or buffered and wake it |
+//!
+//! Records that do not fit into the buffer or cannot be written are counted in `callgate_log_lost_total` and
+//! reported in the log as soon as it can be written again.
 
 use std::{
     cell::Cell,
@@ -17,56 +30,56 @@ use prometheus_client::metrics::counter::Counter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::warn;
 
-/// Records that could not be written. The log is the whole process's, and so is this.
+/// Records that could not be written; one counter, since there is one log per process.
 pub(super) static LOST: LazyLock<Counter> = LazyLock::new(Counter::default);
 
-/// The writer of this process's log, once it has one.
-static OF_PROCESS: OnceLock<Buffer> = OnceLock::new();
+/// The buffer of this process's log, once logging has started.
+static LOG: OnceLock<Buffer> = OnceLock::new();
 
-/// Bytes that may wait to be written: some two thousand decisions.
-const MOST: usize = 1 << 20;
-/// Of the memory for them, what is kept.
-const KEPT: usize = 1 << 16;
-/// A pipe that takes anything takes as much without waiting (PIPE_BUF in pipe(7)).
-const AT_ONCE: usize = 4096;
-/// Before a pipe is tried again that somebody has made non-blocking, and that is full.
-const PAUSE: Duration = Duration::from_millis(20);
-/// How long an end of the process may wait for its last records.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+/// Capacity in bytes: about two thousand decisions.
+const MAX_BUFFERED: usize = 1 << 20;
+/// Memory that is kept allocated.
+const MIN_ALLOCATED: usize = 1 << 16;
+/// A pipe that has room takes this much without blocking (PIPE_BUF in pipe(7)).
+const MAX_DIRECT: usize = 4096;
+/// Delay before retrying a full pipe that is in non-blocking mode.
+const RETRY_DELAY: Duration = Duration::from_millis(20);
+/// How long the process waits for its last records when it ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
 
 thread_local! {
-    /// True on the thread that writes: what it has to say of lost records is not lost for want of room.
-    static WRITES: Cell<bool> = const { Cell::new(false) };
+    /// True on the writing thread, whose report of lost records is buffered even if the buffer is full.
+    static IS_WRITER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Waits until the log is written, but not long. Whatever ends the process calls it.
+/// Waits, for a limited time, until the log is written. Call it before the process ends.
 pub(crate) fn flush_log() {
-    if let Some(buffer) = OF_PROCESS.get() {
-        buffer.flush(LAST_WORDS);
+    if let Some(buffer) = LOG.get() {
+        buffer.flush(FLUSH_TIMEOUT);
     }
 }
 
-/// Takes whole records: each call of `write` is one.
+/// A writer of whole records: each call of `write` is one record.
 #[derive(Debug, Clone)]
 pub(super) enum Records {
     Buffered(Buffer),
-    /// Where no thread can be had.
-    AtOnce,
+    /// If the thread cannot be started.
+    Unbuffered,
 }
 
 impl Records {
-    /// Starts the thread, once.
+    /// Starts the thread on the first call.
     pub(super) fn to_standard_error() -> Self {
-        if let Some(buffer) = OF_PROCESS.get() {
+        if let Some(buffer) = LOG.get() {
             return Self::Buffered(buffer.clone());
         }
-        // A terminal that takes something may wait in the middle of a record.
+        // A terminal may block in the middle of a record even if it has room.
         let buffer = Buffer::new(!io::stderr().is_terminal());
-        let mut pen = Pen::new(buffer.clone());
+        let mut writer = Writer::new(buffer.clone());
         let thread = std::thread::Builder::new().name("log".to_owned());
-        match thread.spawn(move || pen.run(&mut io::stderr())) {
-            Ok(_) => Self::Buffered(OF_PROCESS.get_or_init(|| buffer).clone()),
-            Err(_) => Self::AtOnce,
+        match thread.spawn(move || writer.run(&mut io::stderr())) {
+            Ok(_) => Self::Buffered(LOG.get_or_init(|| buffer).clone()),
+            Err(_) => Self::Unbuffered,
         }
     }
 }
@@ -75,7 +88,7 @@ impl Write for Records {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
         match self {
             Self::Buffered(buffer) => buffer.push(record),
-            Self::AtOnce => io::stderr().write_all(record).inspect_err(|_| {
+            Self::Unbuffered => io::stderr().write_all(record).inspect_err(|_| {
                 LOST.inc();
             })?,
         }
@@ -87,14 +100,14 @@ impl Write for Records {
     }
 }
 
-/// Records that wait to be written, if any.
+/// The buffered records.
 #[derive(Debug, Clone)]
 pub(super) struct Buffer(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Standard error may be written to without the thread, when it has room.
-    directly: bool,
+    /// The direct path may be used.
+    direct: bool,
     state: Mutex<State>,
     filled: Condvar,
     emptied: Condvar,
@@ -107,13 +120,12 @@ struct State {
     flushing: usize,
 }
 
+/// See the table at the top of the file.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Thread {
     #[default]
     Busy,
-    /// It sleeps until it is woken, and will then have something to say or to repair.
     Idle,
-    /// It sleeps, and all is well.
     NotNeeded,
 }
 
@@ -122,14 +134,18 @@ struct Batch {
     text: Vec<u8>,
     /// Where each record ends.
     ends: Vec<usize>,
-    /// The beginning of the first was written already.
-    goes_on: bool,
+    /// The beginning of the first record was written already.
+    continues: bool,
 }
 
 impl Buffer {
-    fn new(directly: bool) -> Self {
-        let (state, filled, emptied) = Default::default();
-        Self(Arc::new(Shared { directly, state, filled, emptied }))
+    fn new(direct: bool) -> Self {
+        Self(Arc::new(Shared {
+            direct,
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -138,8 +154,8 @@ impl Buffer {
 
     fn push(&self, record: &[u8]) {
         let mut state = self.state();
-        let at_once = state.thread == Thread::NotNeeded && self.0.directly;
-        let rest = match at_once && record.len() <= AT_ONCE && has_room() {
+        let direct = state.thread == Thread::NotNeeded && self.0.direct;
+        let rest = match direct && record.len() <= MAX_DIRECT && has_room() {
             true => write_once(record),
             false => Ok(record),
         };
@@ -153,9 +169,9 @@ impl Buffer {
             return;
         }
         if rest.len() < record.len() {
-            state.waiting.goes_on = true;
+            state.waiting.continues = true;
         }
-        if state.waiting.text.len() + rest.len() > MOST && !WRITES.get() {
+        if state.waiting.text.len() + rest.len() > MAX_BUFFERED && !IS_WRITER.get() {
             drop(state);
             LOST.inc();
             return;
@@ -167,10 +183,10 @@ impl Buffer {
         }
     }
 
-    fn flush(&self, patience: Duration) {
-        let until = Instant::now() + patience;
+    fn flush(&self, timeout: Duration) {
+        let until = Instant::now() + timeout;
         let left = || until.saturating_duration_since(Instant::now());
-        // Never more than so long: a disk that hangs holds whoever writes to it, and this lock.
+        // A direct write to a hanging disk holds this lock, so waiting for it is limited, too.
         let mut state = loop {
             match self.0.state.try_lock() {
                 Ok(state) => break state,
@@ -187,12 +203,12 @@ impl Buffer {
         state.flushing -= 1;
     }
 
-    /// Waits for records and takes all of them, in exchange for a batch that was written.
-    fn take(&self, batch: &mut Batch, all_is_well: bool) {
+    /// Waits for records and swaps all of them with `batch`, which has been written.
+    fn take(&self, batch: &mut Batch, needed: bool) {
         batch.empty();
         let mut state = self.state();
         while state.waiting.ends.is_empty() {
-            state.thread = if all_is_well { Thread::NotNeeded } else { Thread::Idle };
+            state.thread = if needed { Thread::Idle } else { Thread::NotNeeded };
             if state.flushing > 0 {
                 self.0.emptied.notify_all();
             }
@@ -203,16 +219,16 @@ impl Buffer {
     }
 }
 
-/// Whether standard error takes something now.
+/// Whether standard error can be written to without blocking.
 fn has_room() -> bool {
     let stderr = io::stderr();
-    let mut asked = [PollFd::new(&stderr, PollFlags::OUT)];
+    let mut polled = [PollFd::new(&stderr, PollFlags::OUT)];
     let now = Timespec::default();
-    matches!(poll(&mut asked, Some(&now)), Ok(1))
-        && asked.iter().all(|asked| asked.revents() == PollFlags::OUT)
+    matches!(poll(&mut polled, Some(&now)), Ok(1))
+        && polled.iter().all(|polled| polled.revents() == PollFlags::OUT)
 }
 
-/// Returns what was not written of it.
+/// Returns the part that was not written.
 fn write_once(record: &[u8]) -> io::Result<&[u8]> {
     match io::stderr().write(record) {
         Ok(written) => Ok(record.get(written..).unwrap_or_default()),
@@ -230,73 +246,73 @@ impl Batch {
 
     fn empty(&mut self) {
         self.text.clear();
-        self.text.shrink_to(KEPT);
+        self.text.shrink_to(MIN_ALLOCATED);
         self.ends.clear();
-        self.goes_on = false;
+        self.continues = false;
     }
 }
 
-/// What the thread that writes knows.
+/// State of the writing thread.
 #[derive(Debug)]
-struct Pen {
+struct Writer {
     buffer: Buffer,
-    /// The last record was written in part.
+    /// The last record was written only in part.
     torn: bool,
-    /// How many lost records have been told of.
-    told: u64,
-    /// The same, when what is being written has been.
-    telling: Option<u64>,
+    /// Lost records that a written report covers.
+    reported: u64,
+    /// The same including the report that is being written.
+    reporting: Option<u64>,
 }
 
-impl Pen {
+impl Writer {
     fn new(buffer: Buffer) -> Self {
-        Self { buffer, torn: false, told: LOST.get(), telling: None }
+        Self { buffer, torn: false, reported: LOST.get(), reporting: None }
     }
 
     fn run(&mut self, out: &mut impl Write) {
-        WRITES.set(true);
+        IS_WRITER.set(true);
         let mut batch = Batch::default();
         loop {
-            self.buffer.take(&mut batch, !self.torn && self.told == LOST.get());
+            self.buffer.take(&mut batch, self.torn || self.reported != LOST.get());
             self.write(out, &batch);
         }
     }
 
     fn write(&mut self, out: &mut impl Write, batch: &Batch) {
-        let telling = self.telling.take();
+        let reporting = self.reporting.take();
         if self.torn && write_all(out, b"\n").is_ok() {
             self.torn = false;
         }
         match write_all(out, &batch.text) {
             Ok(()) => {
-                self.told = telling.unwrap_or(self.told);
-                self.tell();
+                self.reported = reporting.unwrap_or(self.reported);
+                self.report_lost();
             }
             Err(written) => {
                 let lost = batch.ends.iter().filter(|end| **end > written).count();
                 LOST.inc_by(u64::try_from(lost).unwrap_or(u64::MAX));
                 self.torn = match written {
-                    0 => self.torn || batch.goes_on,
+                    0 => self.torn || batch.continues,
                     written => !batch.ends.contains(&written),
                 };
             }
         }
     }
 
-    /// Says what is missing, after all that came before it.
-    fn tell(&mut self) {
+    /// Reports lost records, after all records that came before them.
+    fn report_lost(&mut self) {
         let lost = LOST.get();
-        if lost > self.told {
+        if lost > self.reported {
             warn!(
-                records = lost - self.told,
-                "records of the log were lost, because they could not be written in time or at all"
+                records = lost - self.reported,
+                "log records were lost because they could not be written"
             );
-            self.telling = Some(lost);
+            self.reporting = Some(lost);
         }
     }
 }
 
-/// Writes, or says how much of it was written before it failed.
+/// Writes all of `text`, or returns how much was written before an error.
 fn write_all(out: &mut impl Write, text: &[u8]) -> Result<(), usize> {
     let mut written = 0;
     while let Some(rest) = text.get(written..).filter(|rest| !rest.is_empty()) {
@@ -304,7 +320,9 @@ fn write_all(out: &mut impl Write, text: &[u8]) -> Result<(), usize> {
             Ok(0) => return Err(written),
             Ok(more) => written += more,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(PAUSE),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(RETRY_DELAY)
+            }
             Err(_) => return Err(written),
         }
     }
@@ -317,14 +335,14 @@ mod tests {
 
     use super::*;
 
-    /// Something to write to, as a test wants it to be.
-    struct Paper {
+    /// An output controlled by the test.
+    struct Output {
         room: mpsc::Receiver<usize>,
         written: Arc<Mutex<Vec<u8>>>,
     }
 
-    impl Write for Paper {
-        /// Waits until it is told how much of this there is room for; 0 is an error.
+    impl Write for Output {
+        /// Waits for the test to grant room; 0 is an error.
         fn write(&mut self, text: &[u8]) -> io::Result<usize> {
             let room = self.room.recv().unwrap_or(usize::MAX).min(text.len());
             if room == 0 {
@@ -339,18 +357,19 @@ mod tests {
         }
     }
 
-    fn paper() -> (Buffer, mpsc::Sender<usize>, Arc<Mutex<Vec<u8>>>) {
-        let ((give, room), written) = (mpsc::channel(), Arc::default());
+    fn controlled_output() -> (Buffer, mpsc::Sender<usize>, Arc<Mutex<Vec<u8>>>) {
+        let (grant, room) = mpsc::channel();
+        let written = Arc::default();
         let buffer = Buffer::new(false);
-        let mut paper = Paper { room, written: Arc::clone(&written) };
-        let mut pen = Pen::new(buffer.clone());
-        std::thread::spawn(move || pen.run(&mut paper));
-        (buffer, give, written)
+        let mut output = Output { room, written: Arc::clone(&written) };
+        let mut writer = Writer::new(buffer.clone());
+        std::thread::spawn(move || writer.run(&mut output));
+        (buffer, grant, written)
     }
 
     #[test]
-    fn a_writer_that_hangs_holds_nobody_up_and_what_fits_is_written_in_order() {
-        let (buffer, room, written) = paper();
+    fn hanging_output_blocks_no_caller_and_keeps_order() {
+        let (buffer, room, written) = controlled_output();
         let before = LOST.get();
         let record = |number: usize| format!("{number:099}\n");
         for number in 0..30_000 {
@@ -361,16 +380,20 @@ mod tests {
         buffer.flush(Duration::from_secs(60));
         let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
         let kept: Vec<usize> = text.lines().map(|line| line.parse().unwrap()).collect();
-        // What the thread had taken already did not count against the room.
-        assert!((MOST / 100..=2 * MOST / 100).contains(&kept.len()), "{}", kept.len());
+        // Records that the thread had taken did not count against the capacity.
+        assert!(
+            (MAX_BUFFERED / 100..=2 * MAX_BUFFERED / 100).contains(&kept.len()),
+            "{}",
+            kept.len()
+        );
         assert!(kept.is_sorted_by(|one, next| one < next));
-        assert_eq!(kept[..MOST / 100], (0..MOST / 100).collect::<Vec<_>>());
+        assert_eq!(kept[..MAX_BUFFERED / 100], (0..MAX_BUFFERED / 100).collect::<Vec<_>>());
         assert!(LOST.get() - before >= 30_000 - kept.len() as u64);
     }
 
     #[test]
-    fn a_record_that_was_cut_off_does_not_spoil_the_next() {
-        let (buffer, room, written) = paper();
+    fn torn_record_does_not_corrupt_the_next() {
+        let (buffer, room, written) = controlled_output();
         buffer.push(b"first\n");
         for step in [2, 0] {
             room.send(step).unwrap();

@@ -125,7 +125,7 @@ async fn a_new_issuer_is_in_force_only_when_its_keys_are_there() {
     let config = sso(&new, &policy("blue"));
     let reload = world.reload(&config);
     let come_up = async {
-        world.gate.line(0, &["waits for its source", new.issuer()]).await;
+        world.gate.line(0, &["is waiting for its source", new.issuer()]).await;
         world.admits(&by_old).await;
         assert_eq!(world.gate.get("/readyz").await.0, 200);
         new.front_mut().come_up().await;

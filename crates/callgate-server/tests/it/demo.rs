@@ -79,7 +79,7 @@ impl Drop for Demo {
 #[tokio::test]
 async fn the_demo_tells_its_story_leaves_the_pair_and_stops_both() {
     let mut demo = Demo::start(DEMO);
-    demo.has_said("callgate answers for it").await;
+    demo.has_said("callgate handles its logins").await;
     assert_eq!(demo.left_running().len(), 2);
     let status = demo.process.wait_for_exit(LONG).await;
     let said = demo.process.stdout();
@@ -87,12 +87,12 @@ async fn the_demo_tells_its_story_leaves_the_pair_and_stops_both() {
     has(
         &said,
         &[
-            "as it should be: alice is in",
-            "as it should be: publishing to `test`: Permissions Violation",
+            "as expected: alice is connected",
+            "as expected: publishing to `test`: Permissions Violation",
             "reason=unknown_user user=pam",
             "reason=bad_password user=alice",
-            "as it should be: sys lists the servers",
-            "Everything was as it should be.",
+            "as expected: sys lists the servers",
+            "All results were as expected.",
         ],
     );
     for file in ["callgate.toml", "users.json", "nats-server.conf"] {
@@ -104,8 +104,12 @@ async fn the_demo_tells_its_story_leaves_the_pair_and_stops_both() {
 /// An impatient person presses the key again until the prompt is back, or closes the window.
 #[tokio::test]
 async fn the_demo_leaves_no_process_behind_whenever_and_however_it_is_ended() {
-    const MOMENTS: [&str; 4] =
-        ["Building callgate", "callgate answers for it", "bob connects", "sys lists the servers"];
+    const MOMENTS: [&str; 4] = [
+        "Building callgate",
+        "callgate handles its logins",
+        "bob connects",
+        "sys lists the servers",
+    ];
     for signal in ["INT", "TERM", "HUP"] {
         let ended = MOMENTS.map(async |moment| {
             let mut demo = Demo::start(DEMO);

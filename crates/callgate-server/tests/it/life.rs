@@ -35,7 +35,7 @@ fn alice() -> Credential {
 async fn a_server_that_is_down_at_the_start_is_waited_for() {
     let mut pair = Pair::builder(users()).server_down().start().await;
     let warned = pair.gate.record(0, &["cannot connect to NATS"]).await;
-    has(&warned.to_string(), &["not ready", "trying again until it works"]);
+    has(&warned.to_string(), &["not ready, retrying"]);
     assert_eq!(pair.gate.get("/livez").await.0, 200);
     let (status, why) = pair.gate.get("/readyz").await;
     assert_eq!(status, 503);
@@ -53,7 +53,7 @@ async fn a_restarted_server_with_its_new_keys_is_served_again() {
     pair.admits(&alice()).await;
     let mark = pair.gate.mark();
     pair.server.stop().await;
-    pair.gate.says(mark, "the connection to NATS is lost").await;
+    pair.gate.says(mark, "lost connection to NATS").await;
     eventually("not ready", PATIENCE, async || {
         (pair.gate.get("/readyz").await.0 == 503).then_some(())
     })
@@ -101,8 +101,8 @@ async fn not_ready(gate: &Service, reason: &str) {
 async fn sigterm_ends_the_process_well_with_a_server_and_without_one() {
     let mut pair = Pair::of(users()).await;
     pair.gate.terminate().await;
-    has(&pair.gate.log(), &["leaving: finishing what is in flight"]);
-    assert!(!pair.gate.log().contains("the connection to NATS is lost"), "{}", pair.gate.log());
+    has(&pair.gate.log(), &["shutting down: finishing requests in flight"]);
+    assert!(!pair.gate.log().contains("lost connection to NATS"), "{}", pair.gate.log());
     for server_is in ["frozen", "gone"] {
         pair.gate = serve(pair.folder.path(), &["--config", "callgate.toml"]).await;
         pair.gate.ready().await;
@@ -185,7 +185,7 @@ async fn a_reload_under_load_refuses_nobody() {
     for _ in 0..3 {
         let mark = pair.gate.mark();
         pair.gate.process.signal("HUP");
-        pair.gate.says(mark, "the new configuration is in force").await;
+        pair.gate.says(mark, "configuration reloaded").await;
         storm.lets_in_more().await;
     }
     assert_eq!(storm.failures().await, Vec::<String>::new());
@@ -199,7 +199,7 @@ async fn a_busy_admin_port_is_a_reason_not_to_start() {
     let arguments = ["serve", "--config", "callgate.toml", "--admin-listen", &address];
     let ran = callgate_in(pair.folder.path(), &arguments);
     assert_eq!(ran.code, 2, "{ran:?}");
-    has(&ran.stderr, &["admin.listen", &address, "free the port, or name another one"]);
+    has(&ran.stderr, &["admin.listen", &address, "free the port or choose another one"]);
 }
 
 #[tokio::test]
@@ -353,7 +353,7 @@ async fn with_a_slow_login() -> (Pair, usize, JoinHandle<Result<(), ConnectError
 async fn what_is_in_flight_is_shown_as_it_is_also_while_the_server_is_gone() {
     let (mut pair, mark, login) = with_a_slow_login().await;
     pair.server.kill();
-    pair.gate.says(mark, "the connection to NATS is lost").await;
+    pair.gate.says(mark, "lost connection to NATS").await;
     assert!(login.await.unwrap().is_err());
     pair.gate.decision(mark).await;
     eventually("nothing in flight", PATIENCE, async || {

@@ -65,7 +65,7 @@ async fn it_is_ready_only_while_the_server_lets_it_subscribe_and_comes_back_by_i
             has(&pair.gate.not_ready().await, &["subscri", "$SYS.REQ.USER.AUTH"]);
             // One that starts now is not ready either.
             let mut fresh = serve(pair.folder.path(), &["--config", "callgate.toml"]).await;
-            fresh.says(0, "not ready; trying again").await;
+            fresh.says(0, "not ready; retrying").await;
             has(&fresh.not_ready().await, &["subscri", "$SYS.REQ.USER.AUTH"]);
             assert!(!fresh.log().contains("ready: answering"), "{}", fresh.log());
 
@@ -90,7 +90,7 @@ async fn a_callout_account_that_was_stated_wrongly_keeps_it_from_being_ready() {
     pair.gate.ready().await;
     pair.rewrite_config(|text| text.replace("[issuer]", "[issuer]\ncallout_account = \"GATE\""));
     let mark = pair.gate.mark();
-    let words = "we are in the account `AUTH`, but issuer.callout_account says `GATE`";
+    let words = "logged in to account `AUTH`, but issuer.callout_account is `GATE`";
     pair.gate.says(mark, words).await;
     eventually("not ready", PATIENCE, async || {
         let (status, why) = pair.gate.get("/readyz").await;

@@ -81,7 +81,7 @@ async fn a_changed_configuration_swaps_authenticators() {
         "\n[[authenticators]]\nname = \"robots\"\n[authenticators.users]\nfile = \"others.json\"\n";
     let mark = pair.gate.mark();
     pair.rewrite_config(|text| text + more);
-    pair.gate.says(mark, "the new configuration is in force").await;
+    pair.gate.says(mark, "configuration reloaded").await;
     let (outcome, decision) = pair.attempt(&Credential::token("carol")).await;
     outcome.unwrap();
     assert_eq!(decision["authenticator"], "robots");
@@ -95,7 +95,7 @@ async fn a_bad_configuration_keeps_the_old_one_in_force() {
     for (index, (text, words)) in bad.into_iter().enumerate() {
         let mark = pair.gate.mark();
         pair.rewrite_config(|config| config + text);
-        pair.gate.says(mark, "the old one stays in force").await;
+        pair.gate.says(mark, "keeping the previous configuration").await;
         has(&pair.gate.log()[mark..], &[words]);
         assert_eq!(pair.gate.metric(FAILED).await, f64::from(u32::try_from(index + 1).unwrap()));
         pair.admits(&alice()).await;
@@ -117,7 +117,7 @@ async fn a_change_while_another_is_taken_up_is_not_lost() {
         }
         let mark = pair.gate.mark();
         pair.rewrite_config(|text| text.replace(&in_force, &name("first")));
-        pair.gate.says(mark, "a configuration file changed; reading it again").await;
+        pair.gate.says(mark, "configuration file changed; reloading").await;
         pair.rewrite_config(|text| text.replace(&name("first"), &name("second")));
         eventually("the second change in force", PATIENCE, async || {
             connect(&url, &format!("carol{round}"), "pass").await.ok()
@@ -154,8 +154,8 @@ async fn keys_rotate_without_an_outage_and_sighup_reads_again() {
     let both = "xkeys = [{ file = \"new.xk\" }, { file = \"xkey.xk\" }]";
     pair.rewrite_config(|text| text.replace("xkeys = [{ file = \"xkey.xk\" }]", both));
     pair.gate.process.signal("HUP");
-    pair.gate.says(mark, "reading the configuration again, as asked").await;
-    pair.gate.says(mark, "the new configuration is in force").await;
+    pair.gate.says(mark, "reloading configuration on SIGHUP").await;
+    pair.gate.says(mark, "configuration reloaded").await;
     pair.admits(&alice()).await;
 
     // nats-server reads its auth_callout block only when it starts.
@@ -169,7 +169,7 @@ async fn keys_rotate_without_an_outage_and_sighup_reads_again() {
 
     let mark = pair.gate.mark();
     pair.rewrite_config(|text| text.replace(both, "xkeys = [{ file = \"new.xk\" }]"));
-    pair.gate.says(mark, "the new configuration is in force").await;
+    pair.gate.says(mark, "configuration reloaded").await;
     pair.admits(&alice()).await;
 }
 
@@ -178,9 +178,9 @@ async fn what_needs_a_restart_is_said_and_not_done() {
     let pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
     let mark = pair.gate.mark();
     pair.rewrite_config(|text| text.replace("[issuer]", "queue = \"other\"\n[issuer]"));
-    let told = pair.gate.record(mark, &["takes effect with a restart"]).await;
+    let told = pair.gate.record(mark, &["takes effect after a restart"]).await;
     assert_eq!((&told["level"], &told["section"]), (&json!("WARN"), &json!("[nats]")));
-    pair.gate.says(mark, "the new configuration is in force").await;
+    pair.gate.says(mark, "configuration reloaded").await;
     pair.admits(&alice()).await;
 }
 

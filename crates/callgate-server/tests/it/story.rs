@@ -214,7 +214,7 @@ fn init_writes_private_files_and_never_overwrites_one() {
     for again in [&["init", "new/pair"][..], &["init", "--demo", "new/pair"]] {
         let second = callgate_in(folder.path(), again);
         assert_eq!(second.code, 2, "{second:?}");
-        has(&second.stderr, &["is there already", "nothing was written"]);
+        has(&second.stderr, &["already exists", "nothing was written"]);
         assert_eq!(contents(&folder.path().join("new/pair")), before);
     }
 }

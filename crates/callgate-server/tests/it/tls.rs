@@ -128,7 +128,7 @@ async fn why_tls_does_not_come_up_is_told_with_what_to_do() {
     let ca = |name: &str| format!("[nats.tls]\nca = \"{}\"", path(name));
     for (server, gate, words) in [
         (format!("tls {{ {tls} }}"), ca("ours.pem"), ["UnknownIssuer", "nats.tls.ca"]),
-        (String::new(), ca("ours.pem"), ["InvalidContentType", "the server speaks none"]),
+        (String::new(), ca("ours.pem"), ["InvalidContentType", "the server does not use TLS"]),
         (verified, ca("theirs.pem"), ["CertificateRequired", "set nats.tls.cert"]),
     ] {
         let users = json!({ "alice": { "pass": "alice", "account": "APP" } });

@@ -345,7 +345,7 @@ async fn a_log_that_nobody_reads_holds_up_no_answer_and_what_is_lost_is_told() {
         let mut lines = BufReader::new(&reader).lines().map(Result::unwrap);
         let told = lines.find_map(|line| {
             let record: Value = serde_json::from_str(&line).unwrap();
-            line.contains("records of the log were lost").then_some(record)
+            line.contains("log records were lost").then_some(record)
         });
         drop(lines);
         // It stays open: without a reader nothing more could be written.

@@ -1,4 +1,4 @@
-//! What can be checked of a JWT by itself, and what only with keys that are elsewhere.
+//! Checks of a JWT that need no configuration.
 
 use callgate::{
     clock::UnixTime,
@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 
 use super::Decoded;
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     Good(String),
     Failed(String),
-    /// It was not made: what it needs is not here.
+    /// Not run, because it needs keys or data that are not available here.
     Unchecked(String),
 }
 
-/// One check, by name.
+/// One named check.
 #[derive(Debug)]
 pub(super) struct Check {
     name: &'static str,
@@ -25,7 +25,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    /// A response's `jwt` that cannot be shown.
+    /// A response's `jwt` that cannot be decoded.
     pub(super) fn not_a_user_jwt(why: &str) -> Self {
         Self { name: "user_jwt", verdict: Verdict::Failed(why.to_owned()) }
     }
@@ -55,7 +55,7 @@ impl std::fmt::Display for Check {
     }
 }
 
-/// All of them, in order.
+/// All checks, in order.
 pub(super) fn checks(decoded: &Decoded, server_xkey: Option<&CurvePublicKey>) -> Vec<Check> {
     let claims = &decoded.claims;
     let text = |pointer: &str| claims.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
@@ -64,15 +64,18 @@ pub(super) fn checks(decoded: &Decoded, server_xkey: Option<&CurvePublicKey>) ->
         let same = text("/iss") == text("/nats/server_id/id");
         checks.push((
             "issuer",
-            verdict(same, "is the server that asks", "is not the server that asks"),
+            verdict(same, "matches the requesting server", "does not match the requesting server"),
         ));
         let aud = text("/aud") == "nats-authorization-request";
-        checks.push(("audience", verdict(aud, "is that of a request", "is not that of a request")));
+        checks.push((
+            "audience",
+            verdict(aud, "is correct for a request", "is not correct for a request"),
+        ));
         if let Some(key) = server_xkey {
             let same = text("/nats/server_id/xkey") == key.as_str();
             checks.push((
                 "xkey",
-                verdict(same, "is the one that was signed", "is not the one that was signed"),
+                verdict(same, "matches the signed key", "does not match the signed key"),
             ));
         }
     }
@@ -87,28 +90,28 @@ fn signature(decoded: &Decoded) -> Verdict {
     let text =
         |name: &str, value: &Value| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let Some(algorithm) = text("alg", &decoded.header) else {
-        return Verdict::Failed("the header names no algorithm".to_owned());
+        return Verdict::Failed("the header has no `alg`".to_owned());
     };
     if algorithm.eq_ignore_ascii_case("none") || decoded.signature.is_empty() {
-        return Verdict::Failed("there is none: anybody could have written this".to_owned());
+        return Verdict::Failed("missing: the token could have been written by anyone".to_owned());
     }
-    let shown = algorithm.escape_debug();
+    let algorithm_text = algorithm.escape_debug();
     let issuer = text("iss", &decoded.claims).unwrap_or_default();
     let kinds = [KeyKind::Server, KeyKind::Account, KeyKind::User, KeyKind::Operator];
     match parse_public(&issuer, &kinds) {
         Ok(key) if matches!(algorithm.as_str(), "ed25519-nkey" | "EdDSA") => {
             let good = key.verifies(decoded.signed.as_bytes(), &decoded.signature);
-            verdict(good, "is the issuer's", "is not the issuer's")
+            verdict(good, "is valid for the issuer", "is not valid for the issuer")
         }
         Ok(_) => Verdict::Failed(format!(
-            "`{shown}`, but the issuer is an nkey, which signs with ed25519-nkey or EdDSA only"
+            "algorithm is `{algorithm_text}`, but the issuer is an nkey, which signs only with ed25519-nkey or EdDSA"
         )),
-        // A secret that the issuer shares with those it talks to: it proves nothing to others.
+        // HMAC: only holders of the shared secret can verify it.
         Err(_) if algorithm.starts_with("HS") => Verdict::Unchecked(format!(
-            "not checked: `{shown}` is of no kind that Callgate accepts"
+            "not checked: Callgate accepts no tokens signed with `{algorithm_text}`"
         )),
         Err(_) => Verdict::Unchecked(format!(
-            "not checked here: {shown} by another kind of issuer (`callgate explain --token` \
+            "not checked: `{algorithm_text}` by an issuer that is not an nkey (`callgate explain --token` \
              checks it with the configured keys)"
         )),
     }
@@ -121,18 +124,18 @@ fn times(claims: &Value) -> Verdict {
         (Err(wrong), _) | (_, Err(wrong)) => return Verdict::Failed(wrong),
     };
     if let Some(start) = start.filter(|start| *start > now) {
-        return Verdict::Failed(format!("not good before {start}"));
+        return Verdict::Failed(format!("not valid before {start}"));
     }
     match end {
-        Some(end) if end < now => Verdict::Failed(format!("expired at {end}, it is {now}")),
-        Some(end) => Verdict::Good(format!("good until {end}")),
-        None => Verdict::Good("no end".to_owned()),
+        Some(end) if end < now => Verdict::Failed(format!("expired at {end}, now {now}")),
+        Some(end) => Verdict::Good(format!("valid until {end}")),
+        None => Verdict::Good("no expiry".to_owned()),
     }
 }
 
-/// Whole seconds, as nats-server writes them and as Callgate requires them of every issuer.
+/// Whole seconds, as nats-server writes them and Callgate requires them.
 fn time(claims: &Value, name: &str) -> Result<Option<UnixTime>, String> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let seconds = value.as_i64().map(UnixTime::from_seconds);
-    seconds.map(Some).ok_or_else(|| format!("`{name}` is no whole number of seconds"))
+    seconds.map(Some).ok_or_else(|| format!("`{name}` is not a whole number of seconds"))
 }

@@ -1,4 +1,4 @@
-//! The set for configuration mode: nats-server knows the accounts by their names.
+//! The setup for configuration mode, where accounts are defined in nats-server.conf.
 
 use callgate::{
     keys::{CurveKey, KeyKind, KeyPair},
@@ -6,12 +6,12 @@ use callgate::{
 };
 use serde_json::json;
 
-use super::{InitError, Passwords, Set, restricted, seed_file};
+use super::{InitError, Passwords, Setup, restricted, seed_file};
 
 /// Work factor of the break-glass password in nats-server's configuration.
 const BCRYPT_COST: u32 = 11;
 
-pub(super) fn set(demo: bool) -> Result<Set, InitError> {
+pub(super) fn setup(demo: bool) -> Result<Setup, InitError> {
     let issuer = KeyPair::generate(KeyKind::Account)?;
     let xkey = CurveKey::generate()?;
     let auth = KeyPair::generate(KeyKind::User)?;
@@ -39,7 +39,7 @@ pub(super) fn set(demo: bool) -> Result<Set, InitError> {
     if demo {
         notes.push("demo users: sys/sys, alice/alice, bob/bob (not for production)".to_owned());
     }
-    Ok(Set { files, passwords, notes })
+    Ok(Setup { files, passwords, notes })
 }
 
 fn users(passwords: &mut Passwords) -> Result<String, InitError> {
@@ -61,17 +61,17 @@ fn demo_users() -> String {
     format!("{users:#}\n")
 }
 
-const CALLGATE: &str = r#"# Callgate, in nats-server's configuration mode.
-# `callgate check --config callgate.toml` says what is wrong with it,
-# `callgate explain --config callgate.toml --user alice --password @FILE` what alice may do.
+const CALLGATE: &str = r#"# Callgate for nats-server in configuration mode.
+# `callgate check --config callgate.toml` reports errors in this file.
+# `callgate explain --config callgate.toml --user alice --password @FILE` shows what alice may do.
 
 [nats]
 servers = ["nats://127.0.0.1:4222"]
 nkey = { file = "auth.nk" }
 
 [issuer]
-seed = { file = "issuer.nk" }        # nats-server has its public key as auth_callout.issuer
-xkeys = [{ file = "xkey.xk" }]       # nats-server has its public key as auth_callout.xkey
+seed = { file = "issuer.nk" }        # its public key is auth_callout.issuer in nats-server.conf
+xkeys = [{ file = "xkey.xk" }]       # its public key is auth_callout.xkey in nats-server.conf
 callout_account = "AUTH"
 
 [[authenticators]]
@@ -80,22 +80,22 @@ name = "users"
 file = "users.json"
 
 [session]
-max_lifetime = "1h"                  # also how long a removed user stays connected
+max_lifetime = "1h"                  # a removed user stays connected for up to this time
 "#;
 
 const SERVER: &str = r#"# nats-server with Callgate as its auth callout.
 
 listen: "127.0.0.1:4222"
-# A replica of Callgate that stands still keeps its share of the logins until the third of these has no answer.
+# A frozen Callgate replica keeps receiving its share of the logins until three pings go unanswered.
 ping_interval: "5s"
 server_name: "gate-1"
 
 accounts {
-  # Only Callgate belongs here: whoever is in this account can read what is not encrypted.
+  # Only for Callgate: any user of this account can read requests that are not encrypted.
   AUTH {
     users: [
-      # Callgate itself. It logs in with an nkey, and because the server knows one nkey user it
-      # sends every client a nonce, without which nobody could prove an nkey.
+      # Callgate itself. nats-server sends clients a nonce only if it has an nkey user; without a
+      # nonce, no client can log in with an nkey.
       {
         nkey: "{auth}"
         permissions {
@@ -107,7 +107,7 @@ accounts {
   }
   APP {}
   SYS {
-    # The way in when Callgate is down: see passwords.txt, and keep it somewhere safe.
+    # For access while Callgate is down: see passwords.txt, and store the password safely.
     users: [ { user: "break-glass", password: "{break_glass}" } ]
   }
 }
@@ -118,7 +118,7 @@ authorization {
     issuer: "{issuer}"
     xkey: "{xkey}"
     account: AUTH
-    # These are not asked about: they log in with what stands above.
+    # These users log in with the credentials above, without the callout.
     auth_users: [ "{auth}", "break-glass" ]
   }
 }

@@ -1,4 +1,4 @@
-//! The set for operator mode: accounts are JWTs, and users are signed by keys of their accounts.
+//! The setup for operator mode: accounts are JWTs, and users are signed by keys of their accounts.
 
 use callgate::{
     clock::UnixTime,
@@ -11,14 +11,14 @@ use callgate::{
 };
 use serde_json::{Value, json};
 
-use super::{InitError, Passwords, Set, restricted, seed_file};
+use super::{InitError, Passwords, Setup, restricted, seed_file};
 
-/// What Callgate itself needs.
+/// Permissions of Callgate's own user.
 const CALLGATE_PUBLISHES: [&str; 4] =
     ["_INBOX.>", "$SYS._INBOX.>", "$SYS.REQ.USER.INFO", "$SRV.INFO"];
 const CALLGATE_SUBSCRIBES: [&str; 3] = ["$SYS.REQ.USER.AUTH", "$SRV.>", "_INBOX.>"];
 
-pub(super) fn set(demo: bool) -> Result<Set, InitError> {
+pub(super) fn setup(demo: bool) -> Result<Setup, InitError> {
     let keys = Keys::generate()?;
     let now = UnixTime::now();
     let sentinel = Login::sentinel(&keys.callout, now)?;
@@ -48,15 +48,15 @@ pub(super) fn set(demo: bool) -> Result<Set, InitError> {
         files.push(("passwords.txt", passwords.table()));
     }
     let notes = NOTES.lines().map(str::to_owned).collect();
-    Ok(Set { files, passwords, notes })
+    Ok(Setup { files, passwords, notes })
 }
 
-/// Every key of the set.
+/// All generated keys.
 struct Keys {
     operator: KeyPair,
     system: KeyPair,
     callout: KeyPair,
-    /// Signs answers in the callout account's stead.
+    /// The signing key of the callout account, which signs responses.
     issuer: KeyPair,
     app: KeyPair,
     app_signing: KeyPair,
@@ -155,7 +155,7 @@ impl Keys {
     }
 }
 
-/// A user that the server knows without asking.
+/// A fixed user, which nats-server accepts without a callout.
 struct Login {
     key: KeyPair,
     jwt: String,
@@ -211,15 +211,16 @@ fn users(demo: bool, passwords: &mut Passwords) -> Result<String, InitError> {
 }
 
 const NOTES: &str = "\
-clients present sentinel.creds beside their own user and password (or token): the sentinel may do
-nothing, it only leads to Callgate. Clients that cannot send both (nats-py sends only a token beside
-a credentials file, MQTT no file) need none, once `default_sentinel` in nats-server.conf is switched
-on (nats-server 2.11.11 or newer). break-glass.creds is the way in when Callgate is down.
-operator.nk, SYS.nk, AUTH.nk, APP.nk and OPS.nk are needed only to change accounts: keep them offline.";
+clients present sentinel.creds together with their user and password (or token): the sentinel user
+has no permissions and only triggers the callout. Clients that cannot send both (nats-py sends only a
+token with a credentials file, MQTT has no credentials files) work without it if `default_sentinel` in
+nats-server.conf is enabled (nats-server 2.11.11 or newer). break-glass.creds gives access while
+Callgate is down. operator.nk, SYS.nk, AUTH.nk, APP.nk and OPS.nk are needed only to change accounts:
+keep them offline.";
 
-const CALLGATE: &str = r#"# Callgate, in nats-server's operator mode.
-# `callgate check --config callgate.toml` says what is wrong with it,
-# `callgate explain --config callgate.toml --user alice --password @FILE` what alice may do.
+const CALLGATE: &str = r#"# Callgate for nats-server in operator mode.
+# `callgate check --config callgate.toml` reports errors in this file.
+# `callgate explain --config callgate.toml --user alice --password @FILE` shows what alice may do.
 
 [nats]
 servers = ["nats://127.0.0.1:4222"]
@@ -228,9 +229,9 @@ creds = "nats.creds"
 [issuer]
 account = "{callout}"    # the callout account, AUTH
 seed = { file = "issuer.nk" }        # one of its signing keys
-xkeys = [{ file = "xkey.xk" }]       # its JWT has the public key
+xkeys = [{ file = "xkey.xk" }]       # the public key is in the JWT of AUTH
 
-# Where users may be placed. AUTH's JWT must list the account in its allowed accounts, too.
+# Accounts that users can be placed in. The JWT of AUTH must list them in its allowed accounts.
 [[accounts]]
 name = "APP"
 id = "{app}"
@@ -242,7 +243,7 @@ name = "OPS"
 id = "{ops}"
 seed = { file = "OPS-signing.nk" }
 
-# Granted by the template of APP's scoped signing key: it has no permissions here.
+# Its permissions are in the template of APP's scoped signing key.
 [roles.reader]
 scope = "reader"
 
@@ -252,26 +253,26 @@ name = "users"
 file = "users.json"
 
 [session]
-max_lifetime = "1h"                  # also how long a removed user stays connected
+max_lifetime = "1h"                  # a removed user stays connected for up to this time
 "#;
 
 const SERVER: &str = r#"# nats-server in operator mode, with Callgate as the callout of the account AUTH.
 
 listen: "127.0.0.1:4222"
-# A replica of Callgate that stands still keeps its share of the logins until the third of these has no answer.
+# A frozen Callgate replica keeps receiving its share of the logins until three pings go unanswered.
 ping_interval: "5s"
 server_name: "gate-1"
 
 operator: "{operator_jwt}"
-# Not optional: nats-server 2.15.1 crashes at the first callout if there is no system account.
+# Required: without a system account, nats-server 2.15.1 crashes at the first callout.
 system_account: {system}
 
-# The accounts stand in this file. A larger set-up has a resolver that they are pushed to.
+# Accounts are defined in this file. Larger deployments push them to a resolver.
 resolver: MEMORY
 resolver_preload {
   # SYS
   {system}: "{system_jwt}"
-  # AUTH: only Callgate belongs here, since whoever is in this account can read what is not encrypted.
+  # AUTH: only for Callgate. Any user of this account can read requests that are not encrypted.
   {callout}: "{callout_jwt}"
   # APP
   {app}: "{app_jwt}"
@@ -279,7 +280,7 @@ resolver_preload {
   {ops}: "{ops_jwt}"
 }
 
-# Clients that present no credentials file get this one, which is sentinel.creds without the seed.
-# nats-server 2.11.11 and 2.12 know the line; 2.10 and 2.11.0 refuse to start with it.
+# Clients without a credentials file get this JWT, the one in sentinel.creds.
+# Needs nats-server 2.11.11 or 2.12; 2.10 and 2.11.0 refuse to start with this line.
 # default_sentinel: "{sentinel_jwt}"
 "#;

@@ -22,7 +22,7 @@ fn a_good_configuration_is_exit_code_zero() {
     let folder = configuration(|text| text);
     let ran = callgate_in(folder.path(), &CHECK);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
-    has(&ran.stdout, &["the configuration is good", "0 faults"]);
+    has(&ran.stdout, &["the configuration is valid", "0 errors"]);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn all_faults_are_reported_at_once_with_their_key_paths_and_the_nearest_right_ke
 
 #[test]
 fn what_people_write_for_a_value_is_taken_and_what_cannot_be_meant_is_told_once() {
-    let good = "the configuration is good: 0 faults";
+    let good = "the configuration is valid: 0 errors";
     let callout = "default_account: `AUTH` is the callout account";
     for (section, line, words) in [
         ("session", "jitter = 0", good),
@@ -421,7 +421,7 @@ fn accounts_in_which_nobody_can_be_placed_are_told() {
         &[
             "error: authenticators[0].account: must not be empty",
             "error: default_account: must not be empty",
-            "2 faults",
+            "2 errors",
         ],
     );
 }

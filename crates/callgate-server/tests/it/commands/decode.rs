@@ -76,7 +76,7 @@ fn a_response_is_shown_with_the_user_jwt_in_it() {
     });
     let ran = callgate(&["decode", &sign_as_issuer(&outer, &issuer)]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    has(&ran.stdout, &["\"authorization_response\"", "\"name\": \"bob\"", "bob.>", "good until"]);
+    has(&ran.stdout, &["\"authorization_response\"", "\"name\": \"bob\"", "bob.>", "valid until"]);
     assert!(!ran.stdout.contains(&inner), "{ran:?}");
     let alone = callgate(&["decode", &inner]);
     assert_eq!(alone.code, 0, "{alone:?}");
@@ -153,11 +153,14 @@ fn times_that_are_no_whole_numbers_fail() {
         let token = sign_as_issuer(&json!({ "sub": "x", name: value }), &nkey);
         let ran = callgate(&["decode", &token]);
         assert_eq!(ran.code, 1, "{ran:?}");
-        has(&ran.stdout, &["FAILED  times: ", &format!("`{name}` is no whole number of seconds")]);
+        has(
+            &ran.stdout,
+            &["FAILED  times: ", &format!("`{name}` is not a whole number of seconds")],
+        );
     }
     let without = callgate(&["decode", &sign_as_issuer(&json!({ "sub": "x" }), &Nkey::user())]);
     assert_eq!(without.code, 0, "{without:?}");
-    has(&without.stdout, &["ok      times: no end"]);
+    has(&without.stdout, &["ok      times: no expiry"]);
 }
 
 #[test]
@@ -190,7 +193,7 @@ fn the_user_jwt_in_a_response_is_part_of_the_json() {
     assert_eq!(ran.json()["user_jwt"]["claims"]["name"], "bob");
     let broken = callgate(&["decode", &response("garbage")]);
     assert_eq!(broken.code, 1, "{broken:?}");
-    has(&broken.stdout, &["\"authorization_response\"", "FAILED  user_jwt: this is not a JWT"]);
+    has(&broken.stdout, &["\"authorization_response\"", "FAILED  user_jwt: not a JWT"]);
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn a_seed_that_is_written_to_a_file_is_private_and_not_printed() {
         assert_eq!(ran.stdout.trim(), public_of(seed.trim()));
         let again = callgate_in(folder.path(), &["key", kind, "--out", &name]);
         assert_eq!(again.code, 2, "{again:?}");
-        has(&again.stderr, &[&name, "is there already", "nothing was written"]);
+        has(&again.stderr, &[&name, "already exists", "nothing was written"]);
         assert_eq!(fs::read_to_string(&path).unwrap(), seed);
     }
 }

@@ -89,7 +89,7 @@ async fn a_flag_goes_before_a_variable_and_both_before_the_file() {
     lets_alice_in(&pair.server).await;
     for key in ["nats.servers", "issuer.xkeys"] {
         let told = gate.record(0, &[&format!("\"key\":\"{key}\"")]).await;
-        has(&told.to_string(), &["takes the place of a key in the file"]);
+        has(&told.to_string(), &["overrides a key in the file"]);
     }
 }
 
@@ -128,7 +128,7 @@ async fn a_login_by_flag_or_variable_replaces_one_of_another_kind_in_the_file() 
         let told = gate.records(0).iter().filter(|it| has_override(it)).count();
         assert_eq!(told, replaced.len(), "{login}: {}", gate.log());
         for key in replaced {
-            gate.record(0, &[&format!("\"key\":\"{key}\""), "takes the place"]).await;
+            gate.record(0, &[&format!("\"key\":\"{key}\""), "overrides a key"]).await;
         }
         gate.terminate().await;
     }
@@ -157,7 +157,7 @@ async fn a_login_by_flag_or_variable_replaces_one_of_another_kind_in_the_file() 
 }
 
 fn has_override(record: &Value) -> bool {
-    record["message"].as_str().is_some_and(|message| message.contains("takes the place"))
+    record["message"].as_str().is_some_and(|message| message.contains("overrides a key"))
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! `callgate-bench timing`: does the time of a refusal tell who exists?
+//! `callgate-bench timing`: does the time of a refusal reveal whether a user exists?
 
 use std::time::{Duration, Instant};
 
@@ -18,22 +18,22 @@ use table::{Class, Hash};
 
 use crate::Failure;
 
-/// Logins before the clock starts, of each class.
+/// Logins of each class before the measurement.
 const WARM_UP: usize = 100;
-/// Requests are made in lots of so many of each class, so that memory stays small.
-const LOT: usize = 250;
+/// Requests of each class that are prepared together, to bound the memory.
+const BATCH: usize = 250;
 
-/// A difference of medians, in microseconds, that is told and passes: the way through sockets and
-/// nats-server alone varies by hundreds of times as much.
-const UNSEEN: f64 = 0.2;
+/// A difference of medians in microseconds that always passes: sockets and nats-server alone vary
+/// by hundreds of times as much.
+const NEGLIGIBLE: f64 = 0.2;
 
-/// Measure whether the time of a refusal tells who exists and what for a password he has
+/// Measure whether the time of a refusal reveals who exists and which hash a password has
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Failing logins of several classes (unknown user, wrong password, disabled user, …), in random \
-order, from the bytes of the request to the bytes of the answer, without a network between. Each class is \
-compared with that of unknown users. Fails if an effect is larger than the bound, unless it is a fifth of a \
-microsecond at most.
+order, from the bytes of the request to the bytes of the answer, without a network. Each class is compared with \
+unknown users; in tables with several kinds of hashes the distributions are compared. Fails if an effect is \
+larger than the bound, unless it is a fifth of a microsecond at most.
 
 Example:
   callgate-bench timing --samples 4000 --json"
@@ -42,10 +42,10 @@ pub(crate) struct Args {
     /// Logins of each class, for each kind of hash
     #[arg(long, default_value_t = 4000)]
     samples: usize,
-    /// Only these kinds of hashes
+    /// Only these tables
     #[arg(long)]
     hash: Vec<Hash>,
-    /// Hashes with recommended parameters, which hide everything else, in place of cheap ones
+    /// Use recommended parameters, which hide all other differences, instead of cheap ones
     #[arg(long)]
     real: bool,
     /// The largest effect that passes, as Cohen's d; 0.2 is called small
@@ -56,7 +56,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// One class of logins beside that of unknown users. Times are in microseconds.
+/// One class of logins compared with unknown users. Times are in microseconds.
 #[derive(Debug, Serialize)]
 struct Row {
     hash: &'static str,
@@ -96,21 +96,22 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let (samples, bound) = (args.samples, args.bound);
     let outcome = Outcome { samples, bound, recommended_parameters: args.real, rows };
     print(&outcome, args.json)?;
-    let tell = |row: &&Row| {
-        !row.comparison.is_within(bound) && row.comparison.median_difference.abs() > UNSEEN
+    let differs = |row: &&Row| {
+        !row.comparison.is_within(bound) && row.comparison.median_difference.abs() > NEGLIGIBLE
     };
-    match outcome.rows.iter().find(tell) {
+    match outcome.rows.iter().find(differs) {
         None => Ok(()),
         Some(row) => Err(format!(
-            "{}: `{}` can be told from unknown users: the bound is d = {bound}",
+            "{}: `{}` differs from unknown users by more than d = {bound}",
             row.hash, row.class
         )
         .into()),
     }
 }
 
-/// A gate, and a server that asks it.
+/// A gate and a server that sends requests to it.
 struct Measured {
+    hash: Hash,
     gate: Callgate,
     server: SimulatedServer,
     issuer: AccountKey,
@@ -126,17 +127,17 @@ impl Measured {
         let (issuer, xkey) = (signer.public_key().clone(), curve.public_key().clone());
         let gate = hash.gate(folder.path(), real, signer, curve)?;
         let (server, now) = (SimulatedServer::new()?, UnixTime::now());
-        Ok(Self { gate, server, issuer, xkey, now, _folder: folder })
+        Ok(Self { hash, gate, server, issuer, xkey, now, _folder: folder })
     }
 
     /// Times of each class in microseconds, in the order of [`Class::ALL`].
     async fn times(&self, samples: usize, random: &mut Random) -> Result<Vec<Vec<f64>>, Failure> {
         let mut times: Vec<Vec<f64>> = Class::ALL.iter().map(|_| Vec::new()).collect();
-        self.lot(WARM_UP, random, |_, _| {}).await?;
+        self.batch(WARM_UP, random, |_, _| {}).await?;
         let mut left = samples;
         while left > 0 {
-            let now = left.min(LOT);
-            self.lot(now, random, |class, took| {
+            let now = left.min(BATCH);
+            self.batch(now, random, |class, took| {
                 times.get_mut(class).into_iter().for_each(|times| times.push(took));
             })
             .await?;
@@ -145,27 +146,27 @@ impl Measured {
         Ok(times)
     }
 
-    /// As many logins of each class, in random order.
-    async fn lot(
+    /// `of_each` logins of each class, in random order.
+    async fn batch(
         &self,
         of_each: usize,
         random: &mut Random,
         mut note: impl FnMut(usize, f64),
     ) -> Result<(), Failure> {
-        // Mixed before they are made: even the place in memory must not go by the class.
+        // Shuffled before they are made: even their places in memory must not depend on the class.
         let of_each = |(index, class)| std::iter::repeat_n((index, class), of_each);
         let mut classes: Vec<_> = Class::ALL.into_iter().enumerate().flat_map(of_each).collect();
         random.shuffle(&mut classes);
-        let mut lot = Vec::with_capacity(classes.len());
+        let mut requests = Vec::with_capacity(classes.len());
         for (index, class) in classes {
             let draft = RequestDraft {
                 patience: Duration::from_secs(240),
-                ..RequestDraft::new(class.presented(random))
+                ..RequestDraft::new(class.presented(self.hash, random))
             };
             let (issuer, xkey) = (&self.issuer, Some(&self.xkey));
-            lot.push((index, draft.sign_as(&self.server, issuer, xkey, self.now)?));
+            requests.push((index, draft.sign_as(&self.server, issuer, xkey, self.now)?));
         }
-        for (index, request) in lot {
+        for (index, request) in requests {
             let SimulatedRequest { payload, xkey_header, .. } = request;
             let began = Instant::now();
             let reply = self.gate.handle(&payload, xkey_header.as_deref(), self.now).await;
@@ -196,6 +197,6 @@ fn print(outcome: &Outcome, json: bool) -> Result<(), Failure> {
             format!("{from:+.2} to {to:+.2}")
         );
     }
-    println!("each class beside that of unknown users; {} logins each", outcome.samples);
+    println!("each class compared with unknown users; {} logins each", outcome.samples);
     Ok(())
 }

@@ -69,34 +69,41 @@ pub enum Cost {
 impl Cost {
     /// Fails for parameters that would overload the machine or protect nothing.
     pub(super) fn within_bounds(self) -> Result<Self, StoredError> {
-        let length = match self {
-            Self::Argon2id { version, memory, passes, lanes, length } => {
+        match self {
+            Self::Argon2id { version, memory, passes, lanes, length: _ } => {
                 check("argon2 version", [16, 19].contains(&version), "must be 16 or 19")?;
                 check("argon2 m", memory <= 1 << 20, "must be at most 1048576 (1 GiB)")?;
                 check("argon2 t", (1..=16).contains(&passes), "must be 1 to 16")?;
                 check("argon2 p", (1..=16).contains(&lanes), "must be 1 to 16")?;
                 check("argon2 m", memory >= 8 * lanes, "must be at least 8 times p")?;
-                length
             }
-            Self::Scrypt { log_n, r, p, length } => {
+            Self::Scrypt { log_n, r, p, length: _ } => {
                 check("scrypt ln", (1..=20).contains(&log_n), "must be 1 to 20 (N up to 2^20)")?;
                 check("scrypt r", (1..=32).contains(&r), "must be 1 to 32")?;
                 check("scrypt p", (1..=16).contains(&p), "must be 1 to 16")?;
-                length
             }
             Self::Bcrypt { cost } => {
                 check("bcrypt cost", (4..=16).contains(&cost), "must be 4 to 16")?;
-                return Ok(self);
             }
-            Self::Pbkdf2 { digest: _, rounds, length } => {
+            Self::Pbkdf2 { digest: _, rounds, length: _ } => {
                 let good = (1..=10_000_000).contains(&rounds);
                 check("pbkdf2 rounds", good, "must be 1 to 10000000")?;
-                length
             }
-        };
-        let good = (MIN_LENGTH..=MAX_LENGTH).contains(&length);
+        }
+        let good = (MIN_LENGTH..=MAX_LENGTH).contains(&self.length());
         check("the length of the hash", good, "must be 16 to 64 bytes")?;
         Ok(self)
+    }
+
+    /// Bytes of the hash.
+    pub(super) fn length(self) -> usize {
+        match self {
+            Self::Argon2id { length, .. }
+            | Self::Scrypt { length, .. }
+            | Self::Pbkdf2 { length, .. } => length,
+            // All implementations write 23 of the 24 bytes.
+            Self::Bcrypt { .. } => 23,
+        }
     }
 
     /// Computes the hash. `None` if there is not enough memory, which the scratch then records.
@@ -146,8 +153,7 @@ impl Cost {
                     key.push(0);
                 }
                 let hash = Zeroizing::new(bcrypt::bcrypt(cost, salt, &key));
-                // All implementations write 23 of the 24 bytes.
-                Some(Zeroizing::new(hash.iter().copied().take(23).collect()))
+                Some(Zeroizing::new(hash.iter().copied().take(self.length()).collect()))
             }
             Self::Pbkdf2 { digest, rounds, length } => {
                 let mut out = Zeroizing::new(vec![0; length]);

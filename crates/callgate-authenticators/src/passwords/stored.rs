@@ -87,8 +87,10 @@ impl StoredPassword {
     /// as with clear text.
     pub(super) fn dummy(cost: Option<Cost>) -> Self {
         match cost {
-            // No hash equals an empty one.
-            Some(cost) => Self::Hashed { cost, salt: vec![0; 16], expected: Zeroizing::default() },
+            Some(cost) => {
+                let expected = Zeroizing::new(vec![0; cost.length()]);
+                Self::Hashed { cost, salt: vec![0; 16], expected }
+            }
             None => Self::Clear([0; 32]),
         }
     }

@@ -1,23 +1,23 @@
-//! How far apart two sets of times are: can one who sees a time tell which set it came from?
+//! How far two sets of times differ: does a time reveal which set it is from?
 
 use serde::Serialize;
 
 /// Resamples for the interval of the difference of medians.
 const RESAMPLES: usize = 500;
-/// Above this part of both sets the scheduler was at work: for `d` such values are cut down to it.
-const CUT: f64 = 0.99;
+/// Times above this quantile are due to the scheduler; Cohen's d replaces them by it.
+const CUT_QUANTILE: f64 = 0.99;
 
 /// One set compared with another. Times are in microseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Comparison {
     /// Median of this set less that of the other.
     pub(super) median_difference: f64,
-    /// The middle 95 % of that difference when both sets are drawn again.
+    /// The middle 95 % of that difference over resamples of both sets.
     pub(super) interval: [f64; 2],
-    /// Cohen's d, with the longest hundredth cut.
+    /// Cohen's d, with the longest hundredth clipped.
     pub(super) d: f64,
-    /// The chance that a time of this set is longer than one of the other (Mann and Whitney's U, as a
-    /// part of all pairs); one half if they cannot be told apart.
+    /// The probability that a time of this set is longer than one of the other (Mann and Whitney's U
+    /// divided by the number of pairs); one half if they do not differ.
     pub(super) auc: f64,
 }
 
@@ -31,7 +31,7 @@ impl Comparison {
         }
     }
 
-    /// True if neither measure says more than an effect of size `d` would.
+    /// True if neither measure exceeds what an effect of size `bound` would give.
     pub(super) fn is_within(&self, bound: f64) -> bool {
         self.d.abs() <= bound && (self.auc - 0.5).abs() <= auc_of(bound) - 0.5
     }
@@ -67,7 +67,7 @@ fn interval(these: &[f64], others: &[f64], random: &mut Random) -> [f64; 2] {
 fn cohens_d(these: &[f64], others: &[f64]) -> f64 {
     let mut all: Vec<f64> = these.iter().chain(others).copied().collect();
     all.sort_by(f64::total_cmp);
-    let index = (all.len() as f64 * CUT) as usize;
+    let index = (all.len() as f64 * CUT_QUANTILE) as usize;
     let longest = all.get(index).copied().unwrap_or(f64::MAX);
     let moments = |values: &[f64]| {
         let count = values.len().max(2) as f64;
@@ -92,7 +92,7 @@ fn auc(these: &[f64], others: &[f64]) -> f64 {
     these.iter().map(|value| below(*value)).sum::<f64>() / pairs
 }
 
-/// Random numbers that need not be good (xorshift64*).
+/// Random numbers of modest quality (xorshift64*).
 #[derive(Debug)]
 pub(super) struct Random(pub(super) u64);
 
@@ -116,7 +116,7 @@ impl Random {
 mod tests {
     use super::*;
 
-    /// About normal: the sum of twelve even ones.
+    /// About normal: the sum of twelve uniform numbers.
     fn normal(random: &mut Random, mean: f64) -> f64 {
         (0..12).map(|_| random.below(1_000_000) as f64 / 1e6).sum::<f64>() - 6.0 + mean
     }

@@ -1,4 +1,4 @@
-//! A users file with one kind of hash, and the logins to it that must take the same time.
+//! Users files, and logins that must take equally long.
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -21,10 +21,7 @@ use serde_json::json;
 use super::statistics::Random;
 use crate::Failure;
 
-/// Users of each class.
-const USERS: usize = 64;
-
-/// Which passwords a users file holds.
+/// The passwords of a users file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Hash {
     Clear,
@@ -32,42 +29,36 @@ pub(super) enum Hash {
     Scrypt,
     Bcrypt,
     Pbkdf2,
-    /// All of them, each class of users with another.
+    /// Equal parts of all of them
     Mixed,
-    /// Two sets of parameters that cost nearly the same.
+    /// Equal parts of two sets of parameters that cost nearly the same
     Alike,
-    /// The cheaper of the two.
-    #[value(skip)]
-    Less,
 }
 
-/// A failing login. Who watches the time must not learn which of these it was.
+/// A failing login. Its time must not reveal its class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Nobody has this name.
+    /// An unknown user.
     Unknown,
-    /// The same again: how far apart two equal sets lie by chance.
+    /// Another unknown user: shows the differences that chance makes.
     UnknownAgain,
-    /// A user, and another password.
+    /// A user, with a wrong password.
     WrongPassword,
-    /// The same of a user that is disabled.
+    /// A disabled user, with a wrong password.
     Disabled,
-    /// The same of a user whose time is over.
+    /// An expired user, with a wrong password.
     Expired,
-    /// The same of a user with another kind of hash, or in clear.
-    OtherHash,
     /// A user who has only a token.
     NoPassword,
 }
 
 impl Class {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Unknown,
         Self::UnknownAgain,
         Self::WrongPassword,
         Self::Disabled,
         Self::Expired,
-        Self::OtherHash,
         Self::NoPassword,
     ];
 
@@ -78,12 +69,11 @@ impl Class {
             Self::WrongPassword => "wrong password",
             Self::Disabled => "disabled",
             Self::Expired => "expired",
-            Self::OtherHash => "other hash",
             Self::NoPassword => "token only",
         }
     }
 
-    /// All names have the same length.
+    /// Names of all classes have the same length.
     fn prefix(self) -> &'static str {
         match self {
             Self::Unknown => "aa",
@@ -91,14 +81,13 @@ impl Class {
             Self::WrongPassword => "ac",
             Self::Disabled => "ad",
             Self::Expired => "ae",
-            Self::OtherHash => "af",
             Self::NoPassword => "ag",
         }
     }
 
-    /// What a client of this class presents: one of its names, and a password that is nobody's.
-    pub(super) fn presented(self, random: &mut Random) -> ClientCredentials {
-        let (prefix, user) = (self.prefix(), random.below(USERS));
+    /// The credentials of a client of this class: one of its names and a wrong password.
+    pub(super) fn presented(self, hash: Hash, random: &mut Random) -> ClientCredentials {
+        let (prefix, user) = (self.prefix(), random.below(hash.users_of_class()));
         let password = format!("{:012}", random.below(usize::MAX >> 34));
         ClientCredentials {
             user: Some(format!("{prefix}{user:04}")),
@@ -128,55 +117,60 @@ impl Hash {
             Self::Pbkdf2 => "pbkdf2",
             Self::Mixed => "mixed",
             Self::Alike => "alike",
-            Self::Less => "less",
         }
     }
 
-    /// A stored password that no password meets. Cheap parameters: what is not the hash shows best
-    /// beside a short one; with `real` ones, those that are recommended.
+    /// In a table with several sets of parameters, the dummies of few unknown names would by chance
+    /// have other frequencies than the entries.
+    fn users_of_class(self) -> usize {
+        match self {
+            Self::Mixed | Self::Alike => 5_000,
+            Self::Clear | Self::Argon2id | Self::Scrypt | Self::Bcrypt | Self::Pbkdf2 => 64,
+        }
+    }
+
+    /// The password of the entry with this number, which no login matches. Cheap parameters let all
+    /// other differences stand out; with `real` they are the recommended ones.
     fn stored(self, number: usize, real: bool) -> String {
-        let salt = format!("salt-of-{number:08}");
-        let (salt, hash) = (BASE64_NOPAD.encode(salt.as_bytes()), BASE64_NOPAD.encode(&[7; 32]));
+        let salt = BASE64_NOPAD.encode(format!("salt-of-{number:08}").as_bytes());
+        let hash = BASE64_NOPAD.encode(&[7; 32]);
+        let argon2id =
+            |memory, passes| format!("$argon2id$v=19$m={memory},t={passes},p=1${salt}${hash}");
         match (self, real) {
-            (Self::Clear | Self::Mixed, _) => format!("clear text of {number:08}"),
-            (Self::Less, false) => format!("$argon2id$v=19$m=248,t=1,p=1${salt}${hash}"),
-            (Self::Less, true) => format!("$argon2id$v=19$m=19000,t=2,p=1${salt}${hash}"),
-            (Self::Argon2id | Self::Alike, false) => {
-                format!("$argon2id$v=19$m=256,t=1,p=1${salt}${hash}")
-            }
-            (Self::Argon2id | Self::Alike, true) => {
-                format!("$argon2id$v=19$m=19456,t=2,p=1${salt}${hash}")
-            }
+            (Self::Clear, _) => format!("clear text of {number:08}"),
+            (Self::Argon2id, false) => argon2id(256, 1),
+            (Self::Argon2id, true) => argon2id(19_456, 2),
             (Self::Scrypt, false) => format!("$scrypt$ln=6,r=8,p=1${salt}${hash}"),
             (Self::Scrypt, true) => format!("$scrypt$ln=15,r=8,p=3${salt}${hash}"),
             (Self::Bcrypt, false) => format!("$2b$04${number:022}{}", "a".repeat(31)),
             (Self::Bcrypt, true) => format!("$2b$10${number:022}{}", "a".repeat(31)),
             (Self::Pbkdf2, false) => format!("$pbkdf2-sha256$i=1000,l=32${salt}${hash}"),
             (Self::Pbkdf2, true) => format!("$pbkdf2-sha256$i=600000,l=32${salt}${hash}"),
-        }
-    }
-
-    /// Which hash users of a class have.
-    fn of_class(self, class: Class) -> Self {
-        match (self, class) {
-            (Self::Mixed, Class::WrongPassword) => Self::Argon2id,
-            (Self::Mixed, Class::Disabled) => Self::Scrypt,
-            (Self::Mixed, Class::Expired) => Self::Bcrypt,
-            (Self::Mixed, Class::OtherHash) => Self::Pbkdf2,
-            (Self::Alike, Class::Disabled | Class::OtherHash) => Self::Less,
-            (_, Class::OtherHash) => Self::Clear,
-            (own, _) => own,
+            (Self::Mixed, _) => {
+                let [one, two, three, four, five, ..] = Self::ALL;
+                let hash = match number % 5 {
+                    0 => one,
+                    1 => two,
+                    2 => three,
+                    3 => four,
+                    _ => five,
+                };
+                hash.stored(number, real)
+            }
+            (Self::Alike, _) if number.is_multiple_of(2) => Self::Argon2id.stored(number, real),
+            (Self::Alike, false) => argon2id(248, 1),
+            (Self::Alike, true) => argon2id(19_000, 2),
         }
     }
 
     fn users(self, real: bool) -> serde_json::Value {
         let mut users = serde_json::Map::new();
         for class in Class::ALL {
-            for number in 0..USERS {
-                let stored = self.of_class(class).stored(number, real);
+            for number in 0..self.users_of_class() {
+                let stored = self.stored(number, real);
                 let entry = match class {
                     Class::Unknown | Class::UnknownAgain => continue,
-                    Class::WrongPassword | Class::OtherHash => json!({ "password": stored }),
+                    Class::WrongPassword => json!({ "password": stored }),
                     Class::Disabled => json!({ "password": stored, "disabled": true }),
                     Class::Expired => {
                         json!({ "password": stored, "expires": "2020-01-01T00:00:00Z" })
@@ -189,7 +183,7 @@ impl Hash {
         users.into()
     }
 
-    /// A gate that decides by a users file of this kind.
+    /// A gate with a users file of this kind.
     pub(super) fn gate(
         self,
         folder: &Path,

@@ -100,7 +100,8 @@ fn row(login: Option<&Login>, bench: &Bench, floor: &Floor) -> Row {
     let floor = opened + more + floor.answer();
     let part = |part: Duration| part.as_secs_f64() * 1e6 / sums.admitted.max(1) as f64;
     Row {
-        login: login.map_or("a function that says yes".to_owned(), |login| login.name.clone()),
+        login: login
+            .map_or("a function that admits everyone".to_owned(), |login| login.name.clone()),
         whole,
         open_and_verify: part(sums.stages.open),
         authenticate: part(sums.authenticators),

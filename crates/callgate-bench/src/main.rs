@@ -10,6 +10,7 @@ mod growth;
 mod logins;
 mod outcome;
 mod overload;
+mod page;
 mod premade;
 mod storm;
 mod timing;
@@ -30,23 +31,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Play many NATS servers: send signed, sealed requests to a responder on a plain nats-server
+    /// Simulate many NATS servers: send signed, sealed requests to a responder on a plain nats-server
     Flood(flood::Args),
-    /// Connect many clients at once to a real nats-server with an auth callout
+    /// Connect many clients concurrently to a real nats-server with an auth callout
     Storm(storm::Args),
-    /// Time the bare cryptography that a decision cannot do without, and decisions of each kind
+    /// Time the cryptography that every decision needs, and decisions of each kind
     Floor(decisions::Args),
     /// Time decisions with more users, roles and bindings, groups, and threads
     Growth(growth::Args),
     /// Write bearer tokens for `flood --tokens`, and the key set that verifies them
     Tokens(tokens::Args),
-    /// Offer several times as many password logins as the cores can hash, to a service of its own
+    /// Send several times as many password logins as the cores can hash to a separate service
     Overload(overload::Args),
-    /// Measure whether the time of a refusal tells who exists and what for a password he has
+    /// Measure whether the duration of a refusal reveals which users exist and how their passwords are hashed
     Timing(timing::Args),
+    /// Render docs/performance.md, its chart and the table of the README
+    Render(page::Args),
 }
 
-/// What can go wrong while measuring.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
             Command::Tokens(args) => tokens::run(&args),
             Command::Overload(args) => overload::run(args).await,
             Command::Timing(args) => timing::run(args).await,
+            Command::Render(args) => page::run(&args),
         }
     });
     match done {
@@ -71,7 +74,7 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a command-line tool complains there")]
+#[expect(clippy::print_stderr, reason = "a command-line tool prints its errors")]
 fn failed(error: &dyn std::error::Error) -> ExitCode {
     eprintln!("error: {error}");
     ExitCode::FAILURE

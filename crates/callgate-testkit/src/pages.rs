@@ -7,12 +7,22 @@ pub fn checkout(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-/// A Markdown table; without rows, only its head.
+/// A Markdown table.
 pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut lines =
-        vec![format!("| {} |", head.join(" | ")), format!("|{}", "---|".repeat(head.len()))];
-    lines.extend(rows.into_iter().map(|row| format!("| {} |", row.join(" | "))));
-    lines.join("\n") + "\n"
+    aligned(head, "---|", rows)
+}
+
+/// A Markdown table whose columns are right-aligned, except for the first.
+pub fn number_table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    aligned(head, "--:|", rows)
+}
+
+fn aligned(head: &[&str], others: &str, rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let line = |cells: &str| format!("| {cells} |\n");
+    let mut text = line(&head.join(" | "));
+    text += &format!("|---|{}\n", others.repeat(head.len() - 1));
+    rows.into_iter().for_each(|row| text += &line(&row.join(" | ")));
+    text
 }
 
 /// Checks that a file of this checkout has this text.

@@ -8,9 +8,11 @@
     reason = "test code: a panic is how a test fails"
 )]
 
+mod architecture;
 mod bad_input;
 mod commands;
 mod demo;
+mod docs;
 mod frozen;
 mod life;
 mod overload;

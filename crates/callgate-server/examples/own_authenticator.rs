@@ -1,6 +1,6 @@
-//! The stock service with one more kind of authenticator: whoever knows the invitation comes in.
+//! The stock service with a custom kind of authenticator: an invitation code admits its holder.
 //!
-//! The binary has all commands of `callgate`, and its configuration one more table:
+//! The binary has all commands of `callgate`, and one more table in the configuration:
 //!
 //! ```toml
 //! [[authenticators]]
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     callgate_server::run(Registry::builtin().with(InvitationKind))
 }
 
-/// How an authenticator is made from its table.
+/// Builds the authenticator from its configuration table.
 #[derive(Debug)]
 struct InvitationKind;
 
@@ -46,14 +46,14 @@ impl Kind for InvitationKind {
             table
                 .fault("code", "is missing: the word that opens, such as { env = \"INVITATION\" }");
         }
-        // Every other key is a fault, with the nearest right one: `check` says so.
+        // Reports all other keys as errors and suggests the nearest valid key.
         let good = table.finish();
         let code = code.filter(|_| good)?;
         Some(Arc::new(Invitation { code }))
     }
 }
 
-/// Its `Debug` shows no secret, because [`Secret`] does not.
+/// `Debug` shows no secret, because [`Secret`] redacts it.
 #[derive(Debug)]
 struct Invitation {
     code: Secret,
@@ -68,7 +68,7 @@ impl Authenticator for Invitation {
             Credential::Token(token) if token.matches(self.code.expose()) => {
                 Ok(Identity::of_user("guest"))
             }
-            // Another token may be somebody else's, so it is not ours to reject.
+            // Another authenticator may accept this token, so it is not rejected here.
             _ => Err(Decline::NotMine),
         };
         ready(answer).boxed()

@@ -1,5 +1,5 @@
-//! The stock service with an authenticator that panics, with all that it was shown, at a client of
-//! the name `boom`: tests hold the service to losing one request by it and no secret.
+//! The stock service with an authenticator that panics for the client `boom`, with the password in the panic
+//! message. Tests check that only that request is refused and that no secret is logged.
 //!
 //! ```toml
 //! [[authenticators]]

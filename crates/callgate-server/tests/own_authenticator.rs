@@ -1,5 +1,4 @@
-//! The stock service with authenticators that it does not know: the examples run as they stand,
-//! against a real nats-server.
+//! The stock service with custom authenticators: runs the examples unchanged on a real nats-server.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "test code: a panic is how a test fails")]
 
@@ -9,7 +8,7 @@ use async_nats::ConnectOptions;
 use callgate_testkit::{NatsServer, Nkey, Process, eventually, wait::PATIENCE};
 use futures_util::StreamExt;
 
-/// An example's binary, which Cargo builds beside the tests.
+/// The binary of an example, built by Cargo together with the tests.
 fn example(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let folder = tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples");
@@ -42,7 +41,7 @@ fn configuration(server: &NatsServer, table: &str) -> String {
     )
 }
 
-/// What must not be seen anywhere.
+/// A secret that must not appear anywhere.
 const SECRET: &str = "canary-password";
 
 async fn server(issuer: &Nkey) -> NatsServer {
@@ -78,7 +77,7 @@ fn run(
 }
 
 #[tokio::test]
-async fn the_stock_service_takes_one_more_kind_of_authenticator() {
+async fn custom_authenticator_kind_can_be_registered() {
     let issuer = Nkey::account();
     let server = server(&issuer).await;
     let table = "invitation]\ncode = { env = \"INVITATION\" }";
@@ -100,7 +99,7 @@ async fn the_stock_service_takes_one_more_kind_of_authenticator() {
 }
 
 #[tokio::test]
-async fn faults_in_its_table_are_told_like_those_of_any_other() {
+async fn custom_kind_errors_are_reported_like_builtin_ones() {
     let issuer = Nkey::account();
     let server = server(&issuer).await;
     for (table, fault) in [
@@ -119,9 +118,9 @@ async fn faults_in_its_table_are_told_like_those_of_any_other() {
     }
 }
 
-/// The panic's text has the password in it: in the log, and in what `explain` says, it has not.
+/// The panic message contains the password, which must appear neither in the log nor in `explain`.
 #[tokio::test]
-async fn a_panic_costs_one_client_and_shows_no_secret() {
+async fn panic_refuses_one_client_and_reveals_no_secret() {
     let issuer = Nkey::account();
     let server = server(&issuer).await;
     let configuration = configuration(&server, "panicking]");

@@ -1,4 +1,4 @@
-//! Keys of a provider that rotates, retires, goes away, and is slow.
+//! Key rotation, key removal, and unavailable or slow providers.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -20,7 +20,7 @@ with_each_provider![
     a_slow_provider_is_bounded_by_the_deadline_and_slows_nobody_else,
 ];
 
-/// The provider's tokens, and before them a user with a token of his own.
+/// The provider's tokens, preceded by a user with a static token.
 fn config(provider: &OidcProvider, common: &str, oidc: &str) -> String {
     let issuer = provider.issuer();
     format!(
@@ -65,7 +65,7 @@ async fn a_rotation_while_clients_connect_refuses_no_good_client(provider: OidcP
     let (by_old_key, by_new_key) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let rotated = AtomicBool::new(false);
     let clients = (0..CLIENTS).map(async |client| {
-        // Until each has come often enough with a key of either kind.
+        // Until each client has connected often enough with both keys.
         let mut rounds = 0;
         while by_new_key.load(Ordering::SeqCst) < 5 * CLIENTS {
             let token = provider.mint("ES256", json!({ "sub": format!("client {client}") })).await;
@@ -81,7 +81,7 @@ async fn a_rotation_while_clients_connect_refuses_no_good_client(provider: OidcP
     });
     join_all(clients).await;
     assert!(by_old_key.load(Ordering::SeqCst) >= 5);
-    // At start, and once for all who came with the new key.
+    // One fetch at start, and one for all clients with the new key.
     assert_eq!(provider.front().asked(KEYS), 2);
     assert_eq!(provider.front().asked(DISCOVERY), 1);
 }
@@ -96,7 +96,7 @@ async fn a_retired_key_ends_its_tokens_also_remembered_ones(provider: OidcProvid
     assert_eq!(world.gate.metric(remembered).await, 1.0);
     provider.rotate().await;
     provider.retire().await;
-    // The new key tells that there is a new set.
+    // The unknown key triggers a fetch.
     world.admits(&provider.mint("ES256", json!({})).await).await;
     for token in [old, unseen] {
         let (reason, detail) = world.refuses(&token).await;
@@ -128,7 +128,7 @@ async fn keys_that_were_fetched_serve_while_the_provider_is_down(mut provider: O
     provider.rotate().await;
     let by_new_key = provider.mint("RS256", json!({})).await;
     provider.front_mut().go_down().await;
-    // Nobody can tell whether there is such a key: no reason to call the token bad.
+    // The key cannot be looked up, so the token cannot be called invalid.
     let (reason, detail) = world.refuses(&by_new_key).await;
     assert_eq!(reason, "backend_unavailable");
     has(&detail, &["RS256-2", provider.issuer(), "onnection refused"]);
@@ -143,9 +143,9 @@ async fn keys_that_were_fetched_serve_while_the_provider_is_down(mut provider: O
 }
 
 async fn a_slow_provider_is_bounded_by_the_deadline_and_slows_nobody_else(provider: OidcProvider) {
-    // A server that waits longer than the provider takes, so that the time limits are ours.
+    // The server waits longer than the provider takes, so only Callgate's time limits apply.
     let config = config(&provider, "timeout = \"1500ms\"", "");
-    let world = World::of(&config).file("users.json", USERS).patience(20).start().await;
+    let world = World::of(&config).file("users.json", USERS).server_timeout(20).start().await;
     let known = provider.mint("ES256", json!({})).await;
     provider.rotate().await;
     provider.front().lie(KEYS, Lie::Held);
@@ -156,7 +156,7 @@ async fn a_slow_provider_is_bounded_by_the_deadline_and_slows_nobody_else(provid
     };
     let others = async {
         provider.front().asked_reaches(KEYS, 2).await;
-        // The slow one waits now, and these do not.
+        // The slow login is waiting; these are not.
         world.admits("bobs-own-token").await;
         world.admits(&known).await;
         world.gate.log()
@@ -165,7 +165,7 @@ async fn a_slow_provider_is_bounded_by_the_deadline_and_slows_nobody_else(provid
     assert_eq!(reason, "backend_unavailable");
     assert!(!log.contains("backend_unavailable"), "the others waited for the slow one: {log}");
     world.server_says("temporarily unavailable").await;
-    // The answer comes late, and is taken all the same.
+    // A late answer is still used.
     provider.front().tell_truth();
     world
         .gate
@@ -175,16 +175,16 @@ async fn a_slow_provider_is_bounded_by_the_deadline_and_slows_nobody_else(provid
     assert_eq!(provider.front().asked(KEYS), 2);
 }
 
-/// However long its authenticator may take: the server would not read the answer any more.
+/// The server no longer reads an answer after its timeout, whatever timeout the authenticator has.
 #[tokio::test]
-async fn a_provider_slower_than_the_servers_patience_is_given_up_in_time_to_say_so() {
+async fn slow_provider_is_abandoned_before_server_timeout() {
     let provider = OidcProvider::stand_in().await;
     let config = config(&provider, "timeout = \"60s\"", "");
-    let world = World::of(&config).file("users.json", USERS).patience(1).start().await;
+    let world = World::of(&config).file("users.json", USERS).server_timeout(1).start().await;
     provider.rotate().await;
     provider.front().lie(KEYS, Lie::Held);
     let by_new_key = provider.mint("ES256", json!({})).await;
-    // Of a machine that stands still around the deadline it is true that it is too late.
+    // If the machine stalls around the deadline, the request is in fact too late.
     let refused = eventually("a refusal in time", LONG, async || {
         let (session, decision) = world.attempt(&by_new_key).await;
         assert!(session.is_none(), "let in: {decision}");
@@ -195,10 +195,10 @@ async fn a_provider_slower_than_the_servers_patience_is_given_up_in_time_to_say_
 }
 
 #[tokio::test]
-async fn all_who_wait_for_a_new_key_share_one_question() {
+async fn logins_waiting_for_a_new_key_share_one_fetch() {
     let provider = OidcProvider::stand_in().await;
     let config = config(&provider, "timeout = \"15s\"", "");
-    let world = World::of(&config).file("users.json", USERS).patience(20).start().await;
+    let world = World::of(&config).file("users.json", USERS).server_timeout(20).start().await;
     provider.rotate().await;
     provider.front().lie(KEYS, Lie::Held);
     let tokens: Vec<String> = join_all(
@@ -217,7 +217,7 @@ async fn all_who_wait_for_a_new_key_share_one_question() {
 }
 
 #[tokio::test]
-async fn an_optional_provider_that_is_down_holds_up_nobody_else() {
+async fn unavailable_optional_provider_delays_no_other_login() {
     let mut provider = OidcProvider::stand_in().await;
     provider.front_mut().go_down().await;
     let world = World::of(&config(&provider, "required = false", ""));
@@ -234,7 +234,7 @@ async fn an_optional_provider_that_is_down_holds_up_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_key_set_in_a_file_is_read_again_when_it_changes() {
+async fn changed_key_set_file_is_reloaded() {
     let provider = OidcProvider::stand_in().await;
     let [old, new] = ["old", "new"].map(|id| SigningKey::generate(id, "EdDSA"));
     let set = |key: &SigningKey| json!({ "keys": [key.jwk()] }).to_string();
@@ -257,7 +257,7 @@ async fn a_key_set_in_a_file_is_read_again_when_it_changes() {
     })
     .await;
     assert_eq!(world.refuses(&old.token(&claims)).await.0, "bad_token");
-    // A bad file changes nothing and is told.
+    // An invalid file is logged and changes nothing.
     world.write("keys.json", "{");
     world.gate.line(0, &["keys were not refreshed", "keys.json", "\"old_keys_kept\":true"]).await;
     world.admits(&new.token(&claims)).await;

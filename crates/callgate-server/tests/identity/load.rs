@@ -1,4 +1,4 @@
-//! Many clients: what they had cost nothing again, and what they make up costs the provider nothing.
+//! Load: repeated tokens cost no second check, and invented keys cause no requests to the provider.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -32,11 +32,11 @@ publish = [">"]
     )
 }
 
-/// How often a made-up key id may lead to a question.
+/// Minimum time between fetches caused by unknown key ids.
 const COOL_DOWN: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn a_storm_of_made_up_keys_neither_loads_the_provider_nor_delays_a_rotation() {
+async fn invented_key_ids_cause_no_fetches_and_no_rotation_delay() {
     const MOST: usize = 5000;
     let provider = best_provider().await;
     let world = World::of(&config(&provider)).start().await;
@@ -62,7 +62,7 @@ async fn a_storm_of_made_up_keys_neither_loads_the_provider_nor_delays_a_rotatio
             (attempts.load(Ordering::SeqCst) > 100).then_some(())
         })
         .await;
-        // Keys that are known are not in the storm's way at all.
+        // Known keys are not affected by the flood.
         world.admits(&provider.mint("ES256", json!({})).await).await;
         provider.rotate().await;
         let token = provider.mint("ES256", json!({})).await;
@@ -79,7 +79,7 @@ async fn a_storm_of_made_up_keys_neither_loads_the_provider_nor_delays_a_rotatio
 }
 
 #[tokio::test]
-async fn clients_that_come_again_with_their_tokens_cost_no_second_signature_check() {
+async fn reused_tokens_need_no_second_signature_check() {
     const TOKENS: usize = 50;
     const ROUNDS: usize = 40;
     let provider = OidcProvider::stand_in().await;

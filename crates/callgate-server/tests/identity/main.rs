@@ -1,8 +1,8 @@
-//! Identity from outside, as users see it: the binary, real nats-servers, real clients, and tokens of
-//! an OpenID provider over HTTP.
+//! External identities end to end: the binary, real nats-servers, real clients, and tokens of an OpenID
+//! provider over HTTP.
 //!
-//! The provider is the npm package `oidc-provider` where there is Node.js (the cargo feature `node`),
-//! and in any case a stand-in; see `callgate_testkit::oidc_provider`.
+//! The provider is the npm package `oidc-provider` with the cargo feature `node`, and always also a stand-in;
+//! see `callgate_testkit::oidc_provider`.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@
     reason = "test code: a panic is how a test fails"
 )]
 
-/// Makes tests of functions that take a provider: one with each.
+/// Defines a test with each provider for functions that take one.
 macro_rules! with_each_provider {
     ($($name:ident),* $(,)?) => {
         mod with_the_stand_in {
@@ -32,8 +32,8 @@ macro_rules! with_each_provider {
 }
 
 mod keys;
-mod lies;
 mod load;
+mod malicious_provider;
 mod policy;
 mod reload;
 mod service_tokens;

@@ -1,4 +1,4 @@
-//! Claims that meet policies: what is unsafe, ambiguous or broken refuses that client, and no other.
+//! Claims in policies: unsafe, ambiguous or broken claims refuse that client and no other.
 
 use callgate_testkit::OidcProvider;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ fn sso(provider: &OidcProvider, ceiling: &str, policy: &str) -> String {
 }
 
 #[tokio::test]
-async fn claims_that_are_no_single_safe_token_are_refused() {
+async fn claims_that_are_not_one_safe_token_are_refused() {
     let provider = best_provider().await;
     let policy = r#"
 [[bindings]]
@@ -66,7 +66,7 @@ publish = ["a.rather.long.prefix.for.groups.{{ groups }}.>"]
         session.client.publish(subject, "x".into()).await.unwrap();
         session.is_refused_to_publish("tenants.evil.x").await;
     }
-    // More groups than a user JWT has room for, and more than a token has.
+    // More groups than fit into a user JWT, and more than fit into a token.
     let groups = |count: u32| (0..count).map(|number| format!("g{number}")).collect::<Vec<_>>();
     for (count, reason) in [(1_000, "grant_too_large"), (10_000, "bad_token")] {
         let claims = json!({ "tenant": "acme", "groups": groups(count) });
@@ -76,7 +76,7 @@ publish = ["a.rather.long.prefix.for.groups.{{ groups }}.>"]
 }
 
 #[tokio::test]
-async fn a_condition_or_an_account_that_fails_for_one_client_fails_for_no_other() {
+async fn policy_failure_affects_only_its_client() {
     let provider = best_provider().await;
     let ceiling = "ceiling = { accounts = [\"APP\"], roles = [\"plain\"] }";
     let policy = r#"
@@ -127,7 +127,7 @@ publish = ["never.>"]
         (json!({ "groups": ["b"] }), "OTHER"),
         (json!({ "groups": ["a"], "asks": "APP" }), "APP"),
         (json!({ "wanted": "plain" }), "APP"),
-        // Beyond the ceiling: dropped and counted, and the rest is granted.
+        // Items beyond the ceiling are dropped and counted; the rest is granted.
         (json!({ "wanted": "never" }), "APP"),
     ];
     for (claims, account) in admitted {

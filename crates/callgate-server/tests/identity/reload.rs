@@ -1,4 +1,4 @@
-//! Changes of policy and of where tokens come from, while clients connect.
+//! Reloads of policies and issuers while clients connect.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -18,7 +18,7 @@ fn sso(provider: &OidcProvider, policy: &str) -> String {
     )
 }
 
-/// Everything in it says the same word.
+/// A policy in which every name is the same word.
 fn policy(word: &str) -> String {
     format!(
         "[[bindings]]\nroles = [\"one\", \"two\"]\n\
@@ -60,12 +60,12 @@ async fn a_policy_is_swapped_whole_while_clients_connect(provider: OidcProvider)
         over.store(true, Ordering::SeqCst);
     };
     tokio::join!(clients, changes);
-    // The keys were not asked for again: their settings are what they were.
+    // The keys were not fetched again, because their settings are unchanged.
     assert_eq!(provider.front().asked(KEYS), 1);
 }
 
 #[tokio::test]
-async fn a_bad_policy_changes_nothing_and_says_where_it_is_wrong() {
+async fn invalid_policy_is_not_applied_and_errors_have_locations() {
     let provider = OidcProvider::stand_in().await;
     let world = World::of(&sso(&provider, &policy("red"))).start().await;
     let token = provider.mint("ES256", json!({})).await;
@@ -100,7 +100,7 @@ async fn a_bad_policy_changes_nothing_and_says_where_it_is_wrong() {
         let (code, text) = world.check();
         assert_eq!(code, 2, "{text}");
         has(&text, words);
-        // The service says the same as `check`, as JSON text.
+        // The service logs the same errors as `check` prints.
         for word in words {
             world.gate.line(0, &["\"level\":\"ERROR\"", word]).await;
         }
@@ -115,7 +115,7 @@ async fn a_bad_policy_changes_nothing_and_says_where_it_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_new_issuer_is_in_force_only_when_its_keys_are_there() {
+async fn new_issuer_applies_once_its_keys_are_loaded() {
     let old = OidcProvider::stand_in().await;
     let mut new = OidcProvider::stand_in().await;
     let world = World::of(&sso(&old, &policy("red"))).start().await;
@@ -133,6 +133,6 @@ async fn a_new_issuer_is_in_force_only_when_its_keys_are_there() {
     tokio::join!(reload, come_up);
     let (session, _) = world.admits(&by_new).await;
     has(&session.user_info().await["permissions"].to_string(), &["blue.one"]);
-    // Also the remembered token of the old issuer counts no more.
+    // A cached token of the old issuer is refused, too.
     assert_eq!(world.refuses(&by_old).await.0, "bad_token");
 }

@@ -1,4 +1,4 @@
-//! Service tokens: minted by the command, taken by the service.
+//! Service tokens, minted by the command and accepted by the service.
 
 use callgate_testkit::Nkey;
 use data_encoding::BASE64URL_NOPAD;
@@ -27,7 +27,7 @@ subscribe = ["jobs.>"]
     )
 }
 
-/// What the command prints, which is one token.
+/// Returns the token that the command prints.
 fn minted(world: &World, key: &Nkey, more: &[&str]) -> String {
     world.write("service.nk", &key.seed());
     let arguments =
@@ -37,7 +37,7 @@ fn minted(world: &World, key: &Nkey, more: &[&str]) -> String {
     ran.stdout.trim_end().to_owned()
 }
 
-/// A token of any claims.
+/// A token with these claims.
 fn signed(key: &Nkey, claims: &Value) -> String {
     let part = |text: String| BASE64URL_NOPAD.encode(text.as_bytes());
     let header = json!({ "typ": "JWT", "alg": "EdDSA" });
@@ -46,18 +46,18 @@ fn signed(key: &Nkey, claims: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_minted_token_opens_the_door_for_its_service() {
+async fn minted_token_admits_its_service() {
     let (old, new, account) = (Nkey::user(), Nkey::user(), Nkey::account());
     let world = World::of(&config(&[&old, &account])).start().await;
     let by_old = minted(&world, &old, &["--ttl", "15m"]);
     for token in [&by_old, &minted(&world, &account, &["--ttl", "30m"])] {
         let (mut session, decision) = world.admits(token).await;
-        let told = ["authenticator", "user", "account"].map(|name| decision[name].clone());
-        assert_eq!(told, ["services", "svc:llm-api", "OTHER"]);
+        let reported = ["authenticator", "user", "account"].map(|name| decision[name].clone());
+        assert_eq!(reported, ["services", "svc:llm-api", "OTHER"]);
         session.talks_to_itself_on("jobs.1").await;
         session.is_refused_to_publish("other.1").await;
     }
-    // A change of keys: the new one beside the old one, then without it.
+    // Key rotation: the new key beside the old one, then alone.
     let by_new = minted(&world, &new, &["--ttl", "15m"]);
     assert_eq!(world.refuses(&by_new).await.0, "bad_token");
     world.reload(&config(&[&old, &new])).await;
@@ -69,8 +69,8 @@ async fn a_minted_token_opens_the_door_for_its_service() {
 }
 
 #[tokio::test]
-async fn a_service_token_that_is_not_exactly_right_is_refused() {
-    let (key, stranger) = (Nkey::user(), Nkey::user());
+async fn invalid_service_tokens_are_refused() {
+    let (key, other) = (Nkey::user(), Nkey::user());
     let world = World::of(&config(&[&key])).start().await;
     let now = now();
     let good = json!({
@@ -85,7 +85,7 @@ async fn a_service_token_that_is_not_exactly_right_is_refused() {
         (json!({ "aud": null }), "wrong_audience"),
         (json!({ "iat": null }), "bad_token"),
         (json!({ "exp": null }), "bad_token"),
-        (json!({ "iss": stranger.public() }), "bad_token"),
+        (json!({ "iss": other.public() }), "bad_token"),
         (json!({ "iat": now + 600, "exp": now + 700 }), "bad_token"),
     ];
     for (changes, reason) in cases {
@@ -97,12 +97,12 @@ async fn a_service_token_that_is_not_exactly_right_is_refused() {
         let (got, detail) = world.refuses(&signed(&key, &claims)).await;
         assert_eq!(got, reason, "{changes}: {detail}");
     }
-    assert_eq!(world.refuses(&signed(&stranger, &good)).await.0, "bad_token");
+    assert_eq!(world.refuses(&signed(&other, &good)).await.0, "bad_token");
     assert_eq!(world.refuses(&minted(&world, &key, &["--ttl", "31m"])).await.0, "token_lifetime");
 }
 
 #[tokio::test]
-async fn a_key_that_signs_tokens_may_not_be_one_to_log_in_with() {
+async fn token_signing_key_must_not_be_a_login_key() {
     let key = Nkey::user();
     let users = format!(
         "[[authenticators]]\nname = \"staff\"\n[authenticators.users]\nfile = \"users.json\"\n\
@@ -116,7 +116,7 @@ async fn a_key_that_signs_tokens_may_not_be_one_to_log_in_with() {
     let (code, text) = world.check();
     assert_eq!(code, 2, "{text}");
     has(&text, &["robot", "nkey"]);
-    // The service does not take up such a file either.
+    // The service does not apply this file either.
     let failed = "callgate_config_reloads_total{result=\"failed\"}";
     world.gate.metric_reaches(failed, 1.0).await;
     world.admits(&minted(&world, &key, &["--ttl", "5m"])).await;

@@ -1,4 +1,4 @@
-//! What the tests share: a server that asks, a gate that answers, and clients that want in.
+//! Shared by the tests: a server with a callout, Callgate, and clients.
 
 mod world;
 
@@ -18,7 +18,7 @@ use callgate_testkit::{
 /// The binary under test.
 pub(crate) const CALLGATE: &str = env!("CARGO_BIN_EXE_callgate");
 
-/// Runs the binary to its end, without variables of the developer's.
+/// Runs the binary to its end, without the developer's variables.
 pub(crate) fn callgate(folder: &Path, arguments: &[&str]) -> Ran {
     run(&mut command(CALLGATE, folder, arguments), b"")
 }
@@ -30,7 +30,7 @@ pub(crate) async fn connect(url: &str, token: &str, name: &str) -> Result<Sessio
     Session::connect(url, options).await
 }
 
-/// The npm package where it is, else the stand-in: for tests that take too long to run with each.
+/// The npm package if available, else the stand-in; for tests too slow to run with both.
 pub(crate) async fn best_provider() -> OidcProvider {
     match cfg!(feature = "node") {
         true => OidcProvider::npm().await,
@@ -43,7 +43,7 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
-/// Asserts that `text` has every one of `words`.
+/// Asserts that `text` contains all `words`.
 #[track_caller]
 pub(crate) fn has(text: &str, words: &[&str]) {
     for word in words {

@@ -1,4 +1,4 @@
-//! Keys over TLS: only from a server that the configured authority vouches for.
+//! Keys over TLS, only from servers with a certificate of the configured authority.
 
 use callgate_testkit::{
     OidcProvider,
@@ -20,7 +20,7 @@ const ALL: &str =
     "[[bindings]]\nauthenticator = \"*\"\nroles = [\"all\"]\n[roles.all]\npublish = [\">\"]\n";
 
 #[tokio::test]
-async fn keys_come_only_from_a_server_whose_certificate_is_good() {
+async fn keys_are_fetched_only_with_a_valid_certificate() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let good = OidcProvider::stand_in_over_tls(ours.server()).await;
     let strange = OidcProvider::stand_in_over_tls(theirs.server()).await;
@@ -31,7 +31,7 @@ async fn keys_come_only_from_a_server_whose_certificate_is_good() {
         entry("good", &good, ca),
         entry("strange", &strange, ca),
         entry("expired", &expired, ca),
-        // One that trusts plain http trusts certificates no more than others do.
+        // Allowing plain HTTP does not weaken certificate checks.
         entry("public", &public, "insecure_http = true\nca = \"other.pem\""),
         ALL.to_owned(),
     ]
@@ -53,7 +53,7 @@ async fn keys_come_only_from_a_server_whose_certificate_is_good() {
 }
 
 #[tokio::test]
-async fn plain_http_and_unreadable_authorities_are_faults() {
+async fn plain_http_and_unreadable_cas_are_errors() {
     let provider = OidcProvider::stand_in().await;
     let good = OidcProvider::stand_in_over_tls(Authority::new("ours").server()).await;
     let users = "[[authenticators]]\n[authenticators.users]\nfile = \"users.json\"\n";
@@ -75,7 +75,7 @@ async fn plain_http_and_unreadable_authorities_are_faults() {
         has(&text, &[key, words]);
         world.admits("bobs-own-token").await;
     }
-    // Allowed, and warned about.
+    // Allowed with a warning.
     world.reload(&format!("{}{ALL}", entry("sso", &provider, "insecure_http = true"))).await;
     world.gate.line(0, &["insecure_http", "use https"]).await;
 }

@@ -1,4 +1,4 @@
-//! Tokens: who gets in, as whom, and what claims decide.
+//! Tokens: who is admitted, as which user, and what the claims grant.
 
 use callgate_testkit::{
     OidcProvider,
@@ -14,7 +14,7 @@ with_each_provider![
     entries_of_one_issuer_are_told_apart_by_audience,
 ];
 
-/// One issuer whose tokens name a tenant and roles.
+/// An issuer whose tokens have a tenant and roles.
 fn config(provider: &OidcProvider) -> String {
     format!(
         r#"
@@ -41,7 +41,7 @@ subscribe = ["audit.>"]
     )
 }
 
-/// What a good token says beside what all do, and some changes to that.
+/// The claims of a valid token, with changes.
 fn claims(changes: Value) -> Value {
     let mut claims = json!({
         "sub": "alice", "tenant": "acme", "plan": { "name": "gold" },
@@ -58,18 +58,18 @@ async fn a_token_of_every_algorithm_gets_what_its_claims_say(provider: OidcProvi
     for algorithm in ALGORITHMS {
         let token = provider.mint(algorithm, claims(json!({}))).await;
         let (mut session, decision) = world.admits(&token).await;
-        let told = ["user", "authenticator", "account"].map(|name| decision[name].clone());
-        assert_eq!(told, ["alice", "sso", "APP"], "{algorithm}");
+        let reported = ["user", "authenticator", "account"].map(|name| decision[name].clone());
+        assert_eq!(reported, ["alice", "sso", "APP"], "{algorithm}");
         session.talks_to_itself_on("tenants.acme.orders").await;
         session.is_refused_to_publish("tenants.evil.orders").await;
         session.client.subscribe("audit.logins").await.unwrap();
         session.is_refused_to_publish("audit.logins").await;
     }
-    // No role for the group unless the claim beside it is true.
+    // The group gets its role only if the other claim is true.
     let token = provider.mint("ES256", claims(json!({ "email_verified": false }))).await;
     let (mut session, _) = world.admits(&token).await;
     session.is_refused_to_subscribe("audit.logins").await;
-    // One fetch for all of them.
+    // A single fetch serves all of them.
     assert_eq!(provider.front().asked("/jwks"), 1);
     let checked = "callgate_token_signatures_total{authenticator=\"sso\",result=\"checked\"}";
     assert_eq!(world.gate.metric(checked).await, 6.0);
@@ -79,7 +79,7 @@ async fn a_token_that_is_not_exactly_right_is_refused(provider: OidcProvider) {
     let world = World::of(&config(&provider)).start().await;
     let now = now();
     let cases = [
-        (json!({ "aud": "somebody-else" }), "wrong_audience", "none of `nats`"),
+        (json!({ "aud": "another-audience" }), "wrong_audience", "none of `nats`"),
         (json!({ "aud": ["a", "b"] }), "wrong_audience", "none of `nats`"),
         (json!({ "aud": 7 }), "bad_token", "aud"),
         (json!({ "aud": null }), "bad_token", "`aud` is missing"),
@@ -106,7 +106,7 @@ async fn a_token_that_is_not_exactly_right_is_refused(provider: OidcProvider) {
     forgeries(&provider, &world).await;
 }
 
-/// Tokens that no provider would make.
+/// Tokens that no provider would issue.
 async fn forgeries(provider: &OidcProvider, world: &World) {
     let good = provider.mint("ES256", claims(json!({}))).await;
     let [header, payload, signature] = good.split('.').collect::<Vec<_>>()[..] else {
@@ -115,23 +115,23 @@ async fn forgeries(provider: &OidcProvider, world: &World) {
     let other = provider.mint("ES256", claims(json!({ "tenant": "evil" }))).await;
     let evil = other.split('.').nth(1).unwrap();
     let unsigned = data_encoding::BASE64URL_NOPAD.encode(b"{\"alg\":\"none\",\"typ\":\"at+jwt\"}");
-    let stranger = SigningKey::generate("ES256-1", "ES256");
+    let other = SigningKey::generate("ES256-1", "ES256");
     let mut all = claims(json!({ "iss": provider.issuer(), "aud": "nats", "exp": now() + 60 }));
-    let by_stranger = stranger.token(&all);
+    let by_other_key = other.token(&all);
     let header_says =
-        json!({ "alg": "ES256", "typ": "at+jwt", "kid": "ES256-1", "jwk": stranger.jwk() });
-    let with_own_key = stranger.token_with(&header_says, &all);
+        json!({ "alg": "ES256", "typ": "at+jwt", "kid": "ES256-1", "jwk": other.jwk() });
+    let with_own_key = other.token_with(&header_says, &all);
     let critical = json!({ "alg": "ES256", "typ": "at+jwt", "kid": "ES256-1", "crit": ["x"] });
-    let critical = stranger.token_with(&critical, &all);
+    let critical = other.token_with(&critical, &all);
     all["typ"] = json!("Refresh");
     let refresh = json!({ "alg": "ES256", "typ": "rt+jwt", "kid": "ES256-1" });
-    let refresh = stranger.token_with(&refresh, &all);
+    let refresh = other.token_with(&refresh, &all);
     let cases = [
         ("the payload of another", format!("{header}.{evil}.{signature}"), "signature"),
         ("unsigned", format!("{unsigned}.{payload}.{signature}"), "alg"),
         ("without a signature", format!("{header}.{payload}."), ""),
-        ("signed by a stranger", by_stranger, "signature"),
-        ("with the stranger's key", with_own_key, "signature"),
+        ("signed with another key", by_other_key, "signature"),
+        ("with its own key in the header", with_own_key, "signature"),
         ("with `crit`", critical, "crit"),
         ("of another type", refresh, "typ"),
     ];

@@ -6,7 +6,7 @@ use callgate_testkit::{CurveKey, Nkey, eventually, wait::PATIENCE};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Credential, Pair, callgate_in, has, stays_out, write_private};
+use crate::support::{Credential, Pair, callgate_in, expect_no_admission, has, write_private};
 
 /// A good configuration in a folder, to be spoilt.
 fn good() -> TempDir {
@@ -343,7 +343,7 @@ fn users() -> Value {
 /// The client waits for an answer that never comes; the log says what the server needs.
 async fn drop_with(pair: Pair, reason: &str, words: &[&str]) {
     let mark = pair.gate.mark();
-    stays_out(&pair.server.url(), "alice", "alice").await;
+    expect_no_admission(&pair.server.url(), "alice", "alice").await;
     let told = pair.gate.record(mark, &["dropped a request"]).await;
     assert_eq!((&told["outcome"], &told["reason"]), (&json!("dropped"), &json!(reason)), "{told}");
     has(told["detail"].as_str().unwrap(), words);

@@ -1,4 +1,4 @@
-//! Each command as a shell sees it: exit code, output, files.
+//! Each command: exit code, output and files.
 
 mod check;
 mod decode;
@@ -13,7 +13,7 @@ const COMMANDS: [&str; 8] =
     ["serve", "check", "explain", "init", "key", "hash-password", "token", "decode"];
 
 #[test]
-fn help_of_every_command_has_an_example_that_begins_with_the_command() {
+fn help_of_every_command_has_an_example() {
     let overview = callgate(&["--help"]);
     assert_eq!(overview.code, 0);
     has(&overview.stdout, &COMMANDS);
@@ -46,7 +46,7 @@ fn wrong_usage_is_exit_code_two() {
 }
 
 #[test]
-fn a_command_without_a_configuration_says_what_to_give() {
+fn missing_configuration_error_names_the_options() {
     for command in ["serve", "check", "explain"] {
         let ran = callgate(&[command]);
         has(&ran.stderr, &["--config FILE", "--nats-url", "--users", "`callgate init DIR`"]);

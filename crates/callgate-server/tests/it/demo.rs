@@ -1,4 +1,4 @@
-//! `make demo`: what it tells, what it leaves, and that nothing runs on however it is ended.
+//! `make demo`: its output and files, and that it always stops its programs.
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
@@ -13,7 +13,7 @@ use crate::support::{CALLGATE, has};
 
 const DEMO: &str = "exec python3 scripts/demo.py";
 
-/// The demo of a checkout in which the service is built already.
+/// The demo in a checkout with the service already built.
 struct Demo {
     folder: TempDir,
     process: Process,
@@ -55,7 +55,7 @@ impl Demo {
         assert!(!errors.contains("Traceback"), "{errors}");
     }
 
-    /// Process ids and command lines: both programs are started with files of this folder.
+    /// Process ids and command lines; both programs have files of this folder as arguments.
     fn left_running(&self) -> Vec<String> {
         let listed = Command::new("ps").args(["-A", "-o", "pid=,args="]).output().unwrap();
         assert!(listed.status.success(), "{listed:?}");
@@ -66,7 +66,7 @@ impl Demo {
 }
 
 impl Drop for Demo {
-    /// A test that fails leaves nothing either.
+    /// Also after a failed test.
     fn drop(&mut self) {
         self.process.kill();
         for line in self.left_running() {
@@ -77,7 +77,7 @@ impl Drop for Demo {
 }
 
 #[tokio::test]
-async fn the_demo_tells_its_story_leaves_the_pair_and_stops_both() {
+async fn demo_passes_keeps_its_files_and_stops_its_programs() {
     let mut demo = Demo::start(DEMO);
     demo.has_said("callgate handles its logins").await;
     assert_eq!(demo.left_running().len(), 2);
@@ -101,9 +101,9 @@ async fn the_demo_tells_its_story_leaves_the_pair_and_stops_both() {
     assert_eq!(demo.left_running(), [""; 0]);
 }
 
-/// An impatient person presses the key again until the prompt is back, or closes the window.
+/// Signals are repeated, as when Ctrl-C is pressed several times.
 #[tokio::test]
-async fn the_demo_leaves_no_process_behind_whenever_and_however_it_is_ended() {
+async fn demo_leaves_no_process_behind_on_any_signal() {
     const MOMENTS: [&str; 4] = [
         "Building callgate",
         "callgate handles its logins",
@@ -127,7 +127,7 @@ async fn the_demo_leaves_no_process_behind_whenever_and_however_it_is_ended() {
 }
 
 #[tokio::test]
-async fn the_demo_ends_quietly_when_nobody_reads_on() {
+async fn demo_ends_quietly_on_a_closed_pipe() {
     let mut demo = Demo::start("python3 scripts/demo.py | head -n 1");
     demo.process.wait_for_exit(LONG).await;
     assert_eq!(demo.left_running(), [""; 0]);

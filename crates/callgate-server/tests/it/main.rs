@@ -1,4 +1,4 @@
-//! The service as its users see it: the binary, real nats-servers, real clients.
+//! The service end to end: the binary, real nats-servers and real clients.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,12 +14,12 @@ mod commands;
 mod demo;
 mod docs;
 mod frozen;
-mod life;
+mod lifecycle;
 mod overload;
 mod peers;
 mod reload;
+mod scenario;
 mod secrets;
-mod story;
 mod support;
 mod tls;
 mod users;

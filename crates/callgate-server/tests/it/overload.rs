@@ -1,4 +1,4 @@
-//! More passwords than can be hashed, at the real service; the test plays the server.
+//! More passwords than the service can hash; the test plays the server.
 
 use std::{
     collections::HashMap,
@@ -13,14 +13,14 @@ use tokio::time::timeout;
 
 use crate::support::{Pair, connect};
 
-/// Made by `callgate hash-password` of `right`: 20 milliseconds on an ordinary core.
+/// Output of `callgate hash-password` for `right`; takes 20 ms on an ordinary core.
 const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$KHwBjTp1Q9B5EH7U2Dw/NQ$NVBScOKcnRGTIJsgekWKufFwPSMjH+Mlr5pdfbKTbzo";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a client presents.
+/// A client's credential.
 type Say = fn(RequestBuilder) -> RequestBuilder;
 
-/// A gate with one thread for passwords, on a server that asks nobody, and who asks in its place.
+/// Callgate with one password thread, and a client that sends requests in place of the server.
 struct Asked {
     pair: Pair,
     client: Client,
@@ -39,12 +39,12 @@ impl Asked {
         let client = connect(&pair.server.url(), "watcher", "watcher").await.unwrap().client;
         let inbox = client.new_inbox();
         let answers = client.subscribe(format!("{inbox}.*")).await.unwrap();
-        // A subscription is there when something that was published after it has come back.
+        // The subscription is active once a message published after it has arrived.
         client.flush().await.unwrap();
         Self { pair, client, answers, inbox, sent: HashMap::new() }
     }
 
-    /// Sends a request under a name by which its answer is known.
+    /// Sends a request; its answer is identified by this name.
     async fn send(
         &mut self,
         name: &str,
@@ -68,7 +68,7 @@ impl Asked {
         self.sent.insert(name.to_owned(), request);
     }
 
-    /// The next answer: whose it is, and what it says.
+    /// The name and text of the next answer.
     async fn next(&mut self) -> (String, Response) {
         let answer = timeout(PATIENCE, self.answers.next()).await.expect("an answer in time");
         let answer = answer.expect("the subscription lasts");
@@ -77,7 +77,7 @@ impl Asked {
         (name, response)
     }
 
-    /// The answer to `name`, and how many of the others were decided by their password before it.
+    /// The answer to `name`, and how many others were decided by password before it.
     async fn answer(&mut self, name: &str) -> (Response, usize) {
         let mut before = 0;
         loop {
@@ -90,7 +90,7 @@ impl Asked {
     }
 }
 
-/// Not `temporarily unavailable`.
+/// Decided by password, not `temporarily unavailable`.
 fn is_true(response: &Response) -> bool {
     match response {
         Response::Admitted(_) => true,
@@ -106,14 +106,14 @@ fn users() -> Value {
 }
 
 #[tokio::test]
-async fn whoever_floods_with_passwords_waits_behind_himself() {
+async fn password_flood_delays_only_its_own_source() {
     let mut asked = Asked::start(users()).await;
     const FLOOD: usize = 400;
     for number in 0..FLOOD {
-        let user = format!("nobody-{number}");
+        let user = format!("unknown-{number}");
         asked.send(&user, "127.0.0.2", |request| request.password(&user, "wrong")).await;
     }
-    // The flood is at work.
+    // The flood occupies the password thread.
     let mut answered = 1;
     while !is_true(&asked.next().await.1) {
         answered += 1;
@@ -137,11 +137,11 @@ async fn whoever_floods_with_passwords_waits_behind_himself() {
 }
 
 #[tokio::test]
-async fn more_passwords_than_can_be_hashed_in_time_get_a_true_answer_or_a_quick_refusal() {
+async fn overload_gives_correct_answers_or_fast_refusals() {
     let mut asked = Asked::start(users()).await;
     const SENT: usize = 300;
     for number in 0..SENT {
-        let (user, host) = (format!("nobody-{number}"), format!("10.0.{}.1", number % 20));
+        let (user, host) = (format!("unknown-{number}"), format!("10.0.{}.1", number % 20));
         let say = |request: RequestBuilder| request.password(&user, "wrong").auth_timeout(1);
         asked.send(&user, &host, say).await;
     }

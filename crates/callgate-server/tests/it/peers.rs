@@ -1,4 +1,4 @@
-//! Others on the callout account, and what the service learns there about itself.
+//! Other services on the callout account, and checks of Callgate's own account.
 
 use std::fs;
 
@@ -13,9 +13,9 @@ fn users() -> Value {
     json!({ "alice": { "pass": "alice", "account": "APP" } })
 }
 
-/// Also one that comes later: it is looked for again and again.
+/// Scans are repeated, so later arrivals are found, too.
 #[tokio::test]
-async fn a_service_that_answers_in_another_queue_group_is_warned_about() {
+async fn service_in_another_queue_group_is_warned_about() {
     let pair = Pair::of(users()).await;
     let config = fs::read_to_string(pair.path("callgate.toml")).unwrap();
     pair.write("other.toml", config.replace("[issuer]", "queue = \"other\"\n[issuer]"));
@@ -24,9 +24,9 @@ async fn a_service_that_answers_in_another_queue_group_is_warned_about() {
     assert_eq!(warned["level"], "WARN");
     assert_eq!((&warned["service"], &warned["queue"]), (&json!("callgate"), &json!("callgate")));
     has(&warned.to_string(), &["nats.queue"]);
-    // It is found, too, by who was there before.
+    // The service that was there before finds it, too.
     pair.gate.record(0, &["another service answers authorization requests", "other"]).await;
-    // A replica in the same group is no other, whoever else in it is one.
+    // A Callgate replica in the same group is not reported; another service is.
     let mark = pair.gate.mark();
     let replica = serve(pair.folder.path(), &["--config", "callgate.toml"]).await;
     replica.ready().await;
@@ -34,14 +34,15 @@ async fn a_service_that_answers_in_another_queue_group_is_warned_about() {
     let legacy = watcher.client.service_builder().queue_group("callgate");
     let legacy = legacy.start("legacy", "0.0.1").await.unwrap();
     let _endpoint = legacy.endpoint("$SYS.REQ.USER.AUTH").await.unwrap();
-    let told = pair.gate.record(mark, &["answers authorization requests in our queue group"]).await;
-    assert_eq!((&told["level"], &told["service"]), (&json!("INFO"), &json!("legacy")));
+    let reported =
+        pair.gate.record(mark, &["answers authorization requests in our queue group"]).await;
+    assert_eq!((&reported["level"], &reported["service"]), (&json!("INFO"), &json!("legacy")));
     assert!(!pair.gate.log()[mark..].contains("WARN"), "{}", pair.gate.log());
     other.terminate().await;
 }
 
 #[tokio::test]
-async fn a_callout_user_who_could_forge_requests_is_warned_about() {
+async fn callout_user_that_could_forge_requests_is_warned_about() {
     let open = Pair::builder(users()).unlimited_callout_user().without_callout();
     let open = open.start().await;
     let warned = open.gate.record(0, &["may publish `$SYS.REQ.USER.AUTH`"]).await;
@@ -51,19 +52,19 @@ async fn a_callout_user_who_could_forge_requests_is_warned_about() {
     assert!(!limited.gate.log().contains("may publish `$SYS.REQ.USER.AUTH`"));
 }
 
-/// What lets requests arrive, and two ways to keep them from us: the first a server tells when it is asked,
-/// the second (for another queue group only) by nothing but its error.
+/// The required permission, and two ways to withdraw it: a server reports the first on request, but the second
+/// (permitted for another queue group only) just by an error.
 const LEAVE: &str = r#"subscribe: ["$SYS.REQ.USER.AUTH", "#;
 const REFUSALS: [&str; 2] = ["subscribe: [", r#"subscribe: ["$SYS.REQ.USER.AUTH other", "#];
 
 #[tokio::test]
-async fn it_is_ready_only_while_the_server_lets_it_subscribe_and_comes_back_by_itself() {
+async fn readiness_follows_subscribe_permission() {
     for version in ["2.10", "2.15"] {
         let mut pair = Pair::builder(users()).version(version).start().await;
         for refusal in REFUSALS {
             pair.server.reload_changed(|text| text.replacen(LEAVE, refusal, 1)).await;
             has(&pair.gate.not_ready().await, &["subscri", "$SYS.REQ.USER.AUTH"]);
-            // One that starts now is not ready either.
+            // A service that starts now is not ready either.
             let mut fresh = serve(pair.folder.path(), &["--config", "callgate.toml"]).await;
             fresh.says(0, "not ready; retrying").await;
             has(&fresh.not_ready().await, &["subscri", "$SYS.REQ.USER.AUTH"]);
@@ -85,7 +86,7 @@ async fn it_is_ready_only_while_the_server_lets_it_subscribe_and_comes_back_by_i
 }
 
 #[tokio::test]
-async fn a_callout_account_that_was_stated_wrongly_keeps_it_from_being_ready() {
+async fn wrong_callout_account_prevents_readiness() {
     let pair = Pair::builder(users()).never_ready().start().await;
     pair.gate.ready().await;
     pair.rewrite_config(|text| text.replace("[issuer]", "[issuer]\ncallout_account = \"GATE\""));
@@ -106,7 +107,7 @@ async fn a_callout_account_that_was_stated_wrongly_keeps_it_from_being_ready() {
 }
 
 #[tokio::test]
-async fn nobody_is_placed_in_the_callout_account_even_if_its_name_was_not_stated() {
+async fn detected_callout_account_accepts_no_users() {
     let pair = Pair::of(json!({ "spy": { "pass": "spy", "account": "AUTH" } })).await;
     let (outcome, decision) = pair.attempt(&Credential::password("spy", "spy")).await;
     assert!(outcome.is_err());
@@ -118,7 +119,7 @@ async fn nobody_is_placed_in_the_callout_account_even_if_its_name_was_not_stated
 }
 
 #[tokio::test]
-async fn it_is_a_micro_service_that_tells_nothing_of_its_configuration() {
+async fn micro_service_reveals_no_configuration() {
     let pair = Pair::of(users()).await;
     let watcher = connect(&pair.server.url(), "watcher", "watcher").await.unwrap();
     pair.admits(&Credential::password("alice", "alice")).await;

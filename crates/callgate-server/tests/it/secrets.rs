@@ -1,4 +1,4 @@
-//! What must stay secret does not appear anywhere that people look.
+//! Secrets appear in no log, metric or output.
 
 use callgate_testkit::Nkey;
 use serde_json::json;
@@ -22,14 +22,14 @@ async fn no_secret_appears_in_logs_metrics_or_output() {
             Credential::password("clear", "canary-clear"),
             Credential::password("clear", "canary-wrong"),
             Credential::password("hashed", "canary-wrong"),
-            Credential::password("nobody", "canary-wrong"),
+            Credential::password("unknown", "canary-wrong"),
             Credential::token("canary-token"),
             Credential::token("canary-token-wrong"),
             Credential::nkey(&robot),
         ] {
             let _ = crate::support::connect_to(&url, &credential).await;
         }
-        // A server restart makes the client library speak of its connection.
+        // A server restart makes the client library log connection errors.
         pair.server.restart().await;
         pair.gate.ready().await;
         write_private(&pair.path("robot.nk"), &robot.seed());
@@ -50,7 +50,7 @@ async fn no_secret_appears_in_logs_metrics_or_output() {
             explain(&["--token", "@wrong"]),
             explain(&["--nkey-seed", "@robot.nk", "--json"]),
         ];
-        // A file whose faults are about the secrets themselves.
+        // A file with errors in the secrets themselves.
         let spoilt = json!({
             "a": { "pass": "$canary-hash$x" }, "b": { "token": "canary-twice" },
             "c": { "token": "canary-twice" }, "d": { "nkey": robot.seed() },

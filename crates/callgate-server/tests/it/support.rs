@@ -1,4 +1,4 @@
-//! What the tests share: the binary, a pair of a server and a gate, and clients.
+//! Shared by the tests: the binary, a nats-server with Callgate, and clients.
 
 mod client;
 mod pair;
@@ -12,7 +12,7 @@ pub(crate) use callgate_testkit::{
     files::write_private,
     service::{Ran, run},
 };
-pub(crate) use client::{Credential, connect, connect_to, refusal, stays_out};
+pub(crate) use client::{Credential, connect, connect_to, expect_no_admission, refusal};
 pub(crate) use pair::Pair;
 
 /// The binary under test.
@@ -35,7 +35,7 @@ pub(crate) async fn serve_with(
     Service::start(folder, &Launch { arguments, variables, ..Launch::of(CALLGATE) }).await
 }
 
-/// Asserts that `text` has every one of `words`.
+/// Asserts that `text` contains all `words`.
 #[track_caller]
 pub(crate) fn has(text: &str, words: &[&str]) {
     for word in words {
@@ -43,17 +43,17 @@ pub(crate) fn has(text: &str, words: &[&str]) {
     }
 }
 
-/// Runs `callgate` to its end in `folder`, without any variable of ours.
+/// Runs `callgate` to its end in `folder`, without `CALLGATE_…` variables.
 pub(crate) fn callgate_in(folder: &Path, arguments: &[&str]) -> Ran {
     run(&mut command(folder, arguments), b"")
 }
 
-/// The same, anywhere.
+/// The same in the current directory.
 pub(crate) fn callgate(arguments: &[&str]) -> Ran {
     callgate_in(Path::new("."), arguments)
 }
 
-/// The command, to be given variables.
+/// The command, for adding variables.
 pub(crate) fn command(folder: &Path, arguments: &[&str]) -> Command {
     service::command(CALLGATE, folder, arguments)
 }

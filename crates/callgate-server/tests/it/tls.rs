@@ -1,4 +1,4 @@
-//! The connection to NATS over TLS: where it is asked for, nothing is said in clear.
+//! The connection to NATS over TLS: if TLS is required, nothing is sent in cleartext.
 
 use std::{
     fs,
@@ -14,8 +14,8 @@ use tempfile::TempDir;
 
 use crate::support::{Pair, callgate_in, command, has, run, serve_with, write_private};
 
-/// A server without TLS, or somebody on the way to one with it: greets in clear, and hands over what
-/// is answered.
+/// A server without TLS, or an attacker on the path: sends its greeting in cleartext, and returns what the
+/// client sends.
 fn eavesdropper() -> (u16, mpsc::Receiver<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -36,7 +36,7 @@ fn eavesdropper() -> (u16, mpsc::Receiver<Vec<u8>>) {
     (port, heard)
 }
 
-/// A folder with a good configuration that has this in its `[nats]` section, and `ca.pem`.
+/// A folder with a valid configuration that has this in its `[nats]` section, and `ca.pem`.
 fn folder(nats: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(callgate_in(folder.path(), &["init", "--demo", "."]).code, 0);
@@ -59,20 +59,20 @@ format = \"json\"
     folder
 }
 
-/// `check` of such a folder.
+/// Runs `check` on that folder.
 fn check(folder: &TempDir) -> crate::support::Ran {
     let arguments = ["check", "--config", "callgate.toml"];
     run(command(folder.path(), &arguments).env("PASSWORD", "x"), b"")
 }
 
 #[tokio::test]
-async fn where_tls_is_asked_for_no_password_goes_out_in_clear() {
+async fn required_tls_prevents_cleartext_passwords() {
     for (servers, table) in [
         ("\"nats://127.0.0.1:PORT\"", "tls = { ca = \"ca.pem\" }"),
         ("\"nats://127.0.0.1:PORT\"", "tls = {}"),
         ("\"nats://127.0.0.1:PORT\"", "tls = { first = true }"),
         ("\"tls://127.0.0.1:PORT\"", ""),
-        // As the address of a server that another one tells of.
+        // Like the address of a server discovered from another one.
         ("[\"tls://localhost:1\", \"nats://127.0.0.1:PORT\"]", ""),
     ] {
         let (port, heard) = eavesdropper();
@@ -80,7 +80,7 @@ async fn where_tls_is_asked_for_no_password_goes_out_in_clear() {
         let folder = folder(&format!("servers = {servers}\n{table}"));
         let arguments = ["--config", "callgate.toml"];
         let mut gate = serve_with(folder.path(), &arguments, &[("PASSWORD", "canary")]).await;
-        // A connection that was given up before anything was said tells nothing.
+        // A connection closed without data proves nothing.
         let mut said = std::iter::from_fn(|| heard.recv_timeout(PATIENCE).ok());
         for _ in 0..2 {
             let said = said.find(|said| !said.is_empty()).unwrap();
@@ -93,7 +93,7 @@ async fn where_tls_is_asked_for_no_password_goes_out_in_clear() {
 }
 
 #[tokio::test]
-async fn a_server_with_tls_is_joined_by_its_authority() {
+async fn tls_server_is_verified_by_its_ca() {
     let (authority, files) = (Authority::new("ours"), tempfile::tempdir().unwrap());
     let (certificate, key) = authority.server_pem();
     let path = |name: &str| files.path().join(name).display().to_string();
@@ -110,7 +110,7 @@ async fn a_server_with_tls_is_joined_by_its_authority() {
 }
 
 #[tokio::test]
-async fn why_tls_does_not_come_up_is_told_with_what_to_do() {
+async fn tls_failures_are_logged_with_advice() {
     let (ours, theirs, files) =
         (Authority::new("ours"), Authority::new("theirs"), tempfile::tempdir().unwrap());
     let (certificate, key) = theirs.server_pem();
@@ -134,15 +134,15 @@ async fn why_tls_does_not_come_up_is_told_with_what_to_do() {
         let users = json!({ "alice": { "pass": "alice", "account": "APP" } });
         let pair = Pair::builder(users).server_config(&server).gate_config(&gate).never_ready();
         let pair = pair.start().await;
-        let told = pair.gate.record(0, &["cannot connect to NATS"]).await.to_string();
-        has(&told, &words);
-        has(&told, &[&format!("127.0.0.1:{}", pair.server.port())]);
+        let reported = pair.gate.record(0, &["cannot connect to NATS"]).await.to_string();
+        has(&reported, &words);
+        has(&reported, &[&format!("127.0.0.1:{}", pair.server.port())]);
     }
 }
 
-/// What TLS could never be spoken with is told before a server is asked.
+/// Reported before connecting to a server.
 #[test]
-fn files_that_are_of_no_use_for_tls_are_faults() {
+fn unusable_tls_files_are_errors() {
     let (authority, other) = (Authority::new("ours"), Authority::new("theirs"));
     let ((certificate, key), (_, other_key)) = (authority.server_pem(), other.server_pem());
     let cases = [
@@ -179,7 +179,7 @@ fn files_that_are_of_no_use_for_tls_are_faults() {
 }
 
 #[test]
-fn a_websocket_without_tls_is_a_fault_where_tls_is_asked_for() {
+fn cleartext_websocket_with_required_tls_is_an_error() {
     let folder = folder("servers = [\"wss://127.0.0.1:1\", \"ws://127.0.0.1:2\"]\ntls = {}");
     let ran = check(&folder);
     assert_eq!(ran.code, 2, "{ran:?}");

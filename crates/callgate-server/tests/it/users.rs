@@ -1,4 +1,4 @@
-//! Everything that an entry of the users file can say, at a real server.
+//! All settings of a users file entry, on a real server.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Credential, Pair, connect, has};
 
-/// nats-by-example's `users.json`, to the letter.
+/// `users.json` of nats-by-example, verbatim.
 const BY_EXAMPLE: &str = r#"{
   "sys": {
     "pass": "sys",
@@ -36,14 +36,14 @@ const BY_EXAMPLE: &str = r#"{
 "#;
 
 #[tokio::test]
-async fn the_users_of_nats_by_example_work_as_they_are() {
+async fn nats_by_example_users_work_unchanged() {
     let pair = Pair::builder(Value::Null).users_text(BY_EXAMPLE).start().await;
     let alice = pair.admits(&Credential::password("alice", "alice")).await;
     let mut bob = pair.admits(&Credential::password("bob", "bob")).await;
     bob.is_refused_to_publish("test").await;
-    // Bob may answer what arrives, once, although the reply subject is not his.
+    // Bob may reply once to each request, although the reply subject is not permitted otherwise.
     let mut requests = bob.client.subscribe("bob.service").await.unwrap();
-    // A flush only writes: until the server has read Bob's subscription, nobody responds to Alice.
+    // A flush only writes; until the server has read Bob's subscription, Alice gets no response.
     let asked = eventually("bob answers", PATIENCE, async || {
         alice.client.request("bob.service", "who?".into()).await.ok()
     });
@@ -56,7 +56,7 @@ async fn the_users_of_nats_by_example_work_as_they_are() {
     assert_eq!(pair.admits(&Credential::password("sys", "sys")).await.account().await, "SYS");
 }
 
-/// Made with Python's hashlib, and for bcrypt test vectors of its authors (password `U*U`).
+/// Made with Python's hashlib; for bcrypt, test vectors of its authors (password `U*U`).
 const HASHES: [(&str, &str, &str); 7] = [
     (
         "scrypt",
@@ -84,11 +84,11 @@ const HASHES: [(&str, &str, &str); 7] = [
 ];
 
 #[tokio::test]
-async fn a_hash_of_every_kind_lets_in_who_has_the_password_and_nobody_else() {
+async fn every_hash_kind_admits_only_the_right_password() {
     let entry = |hash: &str| json!({ "password": hash, "account": "APP" });
     let mut users: Value =
         HASHES.iter().map(|(user, _, hash)| ((*user).to_owned(), entry(hash))).collect();
-    // Clear text that looks like a hash, under the name that says so.
+    // Cleartext that looks like a hash, in the field for cleartext.
     users["plain"] = json!({ "password_plain": "$2b$not-a-hash", "account": "APP" });
     let pair = Pair::of(users).await;
     for (user, password, hash) in HASHES {
@@ -100,12 +100,12 @@ async fn a_hash_of_every_kind_lets_in_who_has_the_password_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_token_lets_in_the_entry_that_has_it() {
+async fn token_admits_its_entry() {
     let users = json!({ "sensor": { "token": "t-123", "account": "APP", "permissions": {} } });
     let pair = Pair::of(users).await;
     let (outcome, decision) = pair.attempt(&Credential::token("t-123")).await;
     assert_eq!(decision["user"], "sensor");
-    // Empty permissions are permissions: admitted, and may do nothing.
+    // Empty permissions count: admitted without any permission.
     let mut sensor = outcome.unwrap();
     sensor.is_refused_to_publish("anything").await;
     sensor.is_refused_to_subscribe("anything").await;
@@ -113,7 +113,7 @@ async fn a_token_lets_in_the_entry_that_has_it() {
 }
 
 #[tokio::test]
-async fn what_an_entry_demands_is_demanded_after_the_password() {
+async fn restrictions_apply_only_after_the_password() {
     let entry = |more: Value| {
         let mut entry = json!({ "pass": "right", "account": "APP" });
         entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -137,13 +137,13 @@ async fn what_an_entry_demands_is_demanded_after_the_password() {
         let (outcome, decision) = pair.attempt(&Credential::password(user, "right")).await;
         assert_eq!(decision["reason"], expected, "{user}: {decision}");
         assert_eq!(outcome.is_ok(), expected == "admitted", "{user}");
-        // What else is wrong with an entry is for those who have its password.
+        // Other restrictions of an entry are revealed only to clients with its password.
         assert_eq!(pair.refuses(&Credential::password(user, "wrong")).await, "bad_password");
     }
 }
 
 #[tokio::test]
-async fn an_entry_for_websockets_is_admitted_over_a_websocket() {
+async fn websocket_entry_is_admitted_over_websocket() {
     let users = json!({
         "web": { "pass": "web", "account": "APP", "connection_types": ["websocket"] },
         "tcp": { "pass": "tcp", "account": "APP", "connection_types": ["nats"] },
@@ -160,7 +160,7 @@ async fn an_entry_for_websockets_is_admitted_over_a_websocket() {
 }
 
 #[tokio::test]
-async fn a_session_ends_when_its_entry_says() {
+async fn session_ends_when_its_entry_expires() {
     let users = json!({ "brief": { "pass": "brief", "account": "APP", "expires_after": "1s" } });
     let pair = Pair::of(users).await;
     let mut brief = pair.admits(&Credential::password("brief", "brief")).await;
@@ -168,7 +168,7 @@ async fn a_session_ends_when_its_entry_says() {
 }
 
 #[tokio::test]
-async fn a_session_never_outlives_the_longest_that_is_configured() {
+async fn session_never_outlives_max_lifetime() {
     let users = json!({ "long": { "pass": "long", "account": "APP", "expires_after": "5h" } });
     let session = "[session]\nmax_lifetime = \"10m\"\njitter = 0.0";
     let pair = Pair::builder(users).gate_config(session).start().await;
@@ -189,7 +189,7 @@ async fn leaf(hub: &Pair, user: &str) -> NatsServer {
 }
 
 #[tokio::test]
-async fn a_leaf_node_needs_an_entry_that_names_leaf_nodes() {
+async fn leaf_node_needs_an_entry_for_leaf_nodes() {
     let users = json!({
         "alice": { "pass": "alice", "account": "APP" },
         "branch": { "pass": "branch", "account": "APP", "connection_types": ["leafnode"] },
@@ -209,7 +209,7 @@ async fn a_leaf_node_needs_an_entry_that_names_leaf_nodes() {
     let alice = connect(&pair.server.url(), "alice", "alice").await.unwrap();
     let behind = async_nats::connect(admitted.url()).await.unwrap();
     let mut inbox = behind.subscribe("news").await.unwrap();
-    // Interest travels in its own time: publish until it has arrived.
+    // Interest is propagated asynchronously, so publish until it has arrived.
     eventually("a message through the leaf node", PATIENCE, async || {
         alice.client.publish("news", "hello".into()).await.unwrap();
         let wait = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! What goes over the wire, seen by a test that plays the server.
+//! Requests and answers on the wire, with a test that plays the server.
 
 use std::{
     fs::File,
@@ -25,7 +25,7 @@ fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap()
 }
 
-/// A gate on a server that asks nobody, and a client that asks in its place.
+/// Callgate on a server without a callout, and a client that sends requests in its place.
 struct Asked {
     pair: Pair,
     client: Client,
@@ -69,7 +69,7 @@ impl Asked {
     }
 }
 
-/// Names and types of everything in a claim, without the values.
+/// Names and types in claims, without the values.
 fn shape(value: &Value) -> Value {
     match value {
         Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), shape(value))).collect(),
@@ -79,7 +79,7 @@ fn shape(value: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn an_unknown_user_and_a_wrong_password_look_the_same_on_the_wire() {
+async fn unknown_user_and_wrong_password_look_alike_on_the_wire() {
     let hash = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
     let asked = Asked::start(json!({
         "hashed": { "pass": hash, "account": "APP" },
@@ -87,7 +87,7 @@ async fn an_unknown_user_and_a_wrong_password_look_the_same_on_the_wire() {
         "disabled": { "pass": "clear", "account": "APP", "disabled": true },
     }))
     .await;
-    // Server and connection stay the same: what differs then is told by the answer itself.
+    // Same server and connection, so any difference comes from the answer.
     let (server, user) = (Nkey::server(), Nkey::user().public());
     let mut answers = Vec::new();
     for name in ["hashed", "clear", "disabled", "unknown"] {
@@ -102,7 +102,7 @@ async fn an_unknown_user_and_a_wrong_password_look_the_same_on_the_wire() {
 }
 
 #[tokio::test]
-async fn refusals_in_clear_have_the_same_claims_for_an_unknown_user_and_a_wrong_password() {
+async fn cleartext_refusals_do_not_reveal_unknown_users() {
     let users = json!({ "known": { "pass": "known", "account": "APP" } });
     let pair = Pair::builder(users).without_callout().without_xkey().start().await;
     let client = connect(&pair.server.url(), "watcher", "watcher").await.unwrap().client;
@@ -119,7 +119,7 @@ async fn refusals_in_clear_have_the_same_claims_for_an_unknown_user_and_a_wrong_
 }
 
 #[tokio::test]
-async fn an_admission_is_sealed_and_carries_an_end_and_no_start() {
+async fn admission_is_sealed_with_expiry_and_no_not_before() {
     let asked = Asked::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
     let request = asked.request().password("u", "u").build();
     let answer = asked.ask(&request).await;
@@ -132,15 +132,15 @@ async fn an_admission_is_sealed_and_carries_an_end_and_no_start() {
     assert_eq!(user["iss"], asked.pair.issuer.public());
 }
 
-/// The second cause is not hidden by the first one's minute, nor told again within its own.
+/// A second cause is logged despite the first one's limit, and not repeated within its own.
 #[tokio::test]
-async fn each_cause_of_a_drop_is_explained() {
+async fn each_cause_of_a_drop_is_logged() {
     let asked = Asked::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
-    let stranger = || Nkey::account().public();
+    let other = || Nkey::account().public();
     let needed = format!("`issuer: {}`", asked.pair.issuer.public());
     let causes = [
         (asked.request().audience("nats-something"), "its audience is not"),
-        (asked.request().subject(&stranger()), needed.as_str()),
+        (asked.request().subject(&other()), needed.as_str()),
         (asked.request().corrupt_signature(), "its signature is not the server's"),
         (asked.request().expires_at(now() - 5), "it expires before it was made"),
         (asked.request().user_nkey("garbage"), "its user_nkey: "),
@@ -148,11 +148,11 @@ async fn each_cause_of_a_drop_is_explained() {
     for (request, words) in causes {
         let mark = asked.pair.gate.mark();
         asked.send(&request.build()).await;
-        let told = asked.pair.gate.record(mark, &["dropped a request", words]).await;
-        assert_eq!(told["outcome"], "dropped");
+        let reported = asked.pair.gate.record(mark, &["dropped a request", words]).await;
+        assert_eq!(reported["outcome"], "dropped");
     }
     let (mark, reason) = (asked.pair.gate.mark(), "wrong_audience_request");
-    asked.send(&asked.request().subject(&stranger()).build()).await;
+    asked.send(&asked.request().subject(&other()).build()).await;
     asked.pair.gate.metric_reaches(&sample(reason), 3.0).await;
     asked.ask(&asked.request().password("u", "u").build()).await;
     asked.pair.gate.record(mark, &["admitted"]).await;
@@ -160,9 +160,9 @@ async fn each_cause_of_a_drop_is_explained() {
     assert!(warnings.iter().all(|record| record["level"] != "WARN"), "{warnings:?}");
 }
 
-/// Dropped, counted, and never answered; what the server would send next is answered as ever.
+/// Dropped, counted and never answered; later valid requests are answered.
 #[tokio::test]
-async fn what_is_no_request_for_us_is_dropped_and_counted() {
+async fn invalid_and_foreign_requests_are_dropped_and_counted() {
     let asked = Asked::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
     let good = || asked.request().password("u", "u");
     let clear = RequestBuilder::new(&asked.pair.issuer.public(), now()).password("u", "u");
@@ -195,7 +195,7 @@ async fn what_is_no_request_for_us_is_dropped_and_counted() {
             "stale_request",
         ),
         ("ends before it began", good().expires_at(now() - 5).build(), "bad_request"),
-        ("signed by nobody", good().corrupt_signature().build(), "bad_request"),
+        ("corrupt signature", good().corrupt_signature().build(), "bad_request"),
         ("signed by another", good().signed_by(&Nkey::server()).build(), "bad_request"),
         (
             "alg none",
@@ -224,7 +224,7 @@ async fn what_is_no_request_for_us_is_dropped_and_counted() {
         asked.pair.gate.metric_reaches(&sample(reason), counted + 1.0).await;
         assert_eq!(dropped(&asked, reason).await, counted + 1.0, "{what}");
     }
-    // Nothing was answered: only this one is, and the process is as well as before.
+    // Only the valid request is answered, and the service is still ready.
     let mut answers = asked.client.subscribe("_INBOX.answer.*").await.unwrap();
     for (_, request, _) in &cases {
         asked
@@ -273,7 +273,7 @@ async fn dropped(asked: &Asked, reason: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn an_odd_credential_is_refused_with_its_reason_in_the_log() {
+async fn malformed_credential_is_refused_with_logged_reason() {
     let robot = Nkey::user();
     let asked = Asked::start(json!({
         "u": { "pass": "u", "account": "APP" },
@@ -311,14 +311,14 @@ async fn an_odd_credential_is_refused_with_its_reason_in_the_log() {
     }
 }
 
-/// Standard error is a pipe: nobody reads it, and later somebody does.
+/// Standard error is a pipe that is read only later.
 #[tokio::test]
-async fn a_log_that_nobody_reads_holds_up_no_answer_and_what_is_lost_is_told() {
+async fn unread_log_delays_no_answer_and_losses_are_logged() {
     let mut asked = Asked::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
     asked.pair.gate.terminate().await;
     let pipe = asked.pair.path("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    // Open for both, so that opening it waits for nobody.
+    // Opened for reading and writing, so that opening does not block.
     let reader = File::options().read(true).write(true).open(&pipe).unwrap();
     let admin = format!("127.0.0.1:{}", free_port());
     let arguments = ["--config", "callgate.toml", "--admin-listen", &admin].map(str::to_owned);
@@ -331,7 +331,7 @@ async fn a_log_that_nobody_reads_holds_up_no_answer_and_what_is_lost_is_told() {
     let mut gate = Service::start(asked.pair.folder.path(), &launch).await;
     gate.ready().await;
 
-    let refused = asked.request().token("nobody's").client("name", "x".repeat(200)).build();
+    let refused = asked.request().token("unknown").client("name", "x".repeat(200)).build();
     let lost = eventually("records to be lost", LONG, async || {
         let together = (0..100).map(|_| asked.ask(&refused));
         join_all(together).await;
@@ -340,19 +340,19 @@ async fn a_log_that_nobody_reads_holds_up_no_answer_and_what_is_lost_is_told() {
     lost.await;
     assert_eq!(gate.get("/readyz").await.0, 200);
 
-    let told = tokio::task::spawn_blocking(move || {
-        // Whole lines: none is torn, and the last says what is missing.
+    let reported = tokio::task::spawn_blocking(move || {
+        // All lines are complete, and the last one reports the loss.
         let mut lines = BufReader::new(&reader).lines().map(Result::unwrap);
-        let told = lines.find_map(|line| {
+        let reported = lines.find_map(|line| {
             let record: Value = serde_json::from_str(&line).unwrap();
             line.contains("log records were lost").then_some(record)
         });
         drop(lines);
-        // It stays open: without a reader nothing more could be written.
-        (reader, told.unwrap())
+        // Kept open, because writes fail without a reader.
+        (reader, reported.unwrap())
     });
-    let (_reader, told) = timeout(LONG, told).await.expect("the log goes on").unwrap();
-    assert_eq!(told["level"], "WARN");
-    assert!(told["records"].as_u64().unwrap() > 0, "{told}");
+    let (_reader, reported) = timeout(LONG, reported).await.expect("the log goes on").unwrap();
+    assert_eq!(reported["level"], "WARN");
+    assert!(reported["records"].as_u64().unwrap() > 0, "{reported}");
     gate.terminate().await;
 }

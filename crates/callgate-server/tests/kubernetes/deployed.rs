@@ -1,4 +1,4 @@
-//! What is deployed and what the docs say to type, held against a real API server with `kubectl`.
+//! The deployed manifests and the documented commands, with `kubectl` on a real API server.
 
 use std::{fs, process::Command};
 
@@ -11,10 +11,10 @@ use serde_json::json;
 
 use super::{RECOVERY, Scene, manifests, root};
 
-/// Who the service is in a cluster.
+/// The service's own service account.
 const OURSELVES: &str = "--as=system:serviceaccount:nats:callgate";
 
-/// Runs `kubectl` as the administrator; whether it succeeds, and all that it says.
+/// Runs `kubectl` as the administrator; returns success and output.
 fn kubectl(cluster: &KubeCluster, arguments: &[&str], input: &str) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("input.yaml");
@@ -41,8 +41,8 @@ fn done(cluster: &KubeCluster, arguments: &[&str], input: &str) -> String {
     said
 }
 
-/// What this API server (1.20) can know: a PodDisruptionBudget was a beta then, probes had no time of
-/// their own to end in (both came with 1.21), and the ServiceMonitor is somebody else's.
+/// Adapts manifests to this API server (1.20): PodDisruptionBudget was beta, probes had no termination grace
+/// period (both are new in 1.21), and ServiceMonitor is a custom resource.
 fn known(text: &str) -> String {
     let parts = text.split("\n---\n").filter(|part| !part.contains("kind: ServiceMonitor\n"));
     let parts: Vec<&str> = parts.collect();
@@ -63,7 +63,7 @@ async fn deployed() -> KubeCluster {
 }
 
 #[tokio::test]
-async fn manifests_and_the_sample_of_the_docs_are_taken() {
+async fn manifests_and_documented_sample_are_accepted() {
     let cluster = deployed().await;
     let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
     let everything = known(&read("deploy/helm/callgate/ci/everything-golden.yaml"));
@@ -74,14 +74,14 @@ async fn manifests_and_the_sample_of_the_docs_are_taken() {
     let sample = format!("apiVersion: v1\nkind: ServiceAccount{sample}");
     let said = done(&cluster, &["apply"], &sample);
     assert_eq!(said.matches("my-service created").count(), 2, "{said}");
-    // Fields that do not exist would not be taken.
+    // Unknown fields would be rejected.
     let wrong = known(&manifests()).replace("readOnlyRootFilesystem", "readOnlyRootFileSystem");
     let (good, said) = kubectl(&cluster, &["apply", "--namespace=nats"], &wrong);
     assert!(!good && said.contains("readOnlyRootFileSystem"), "{said}");
 }
 
 #[tokio::test]
-async fn the_service_may_do_exactly_what_it_needs() {
+async fn service_has_exactly_the_needed_rights() {
     let cluster = deployed().await;
     for (question, expected) in [
         ("list serviceaccounts --all-namespaces", true),
@@ -104,7 +104,7 @@ async fn the_service_may_do_exactly_what_it_needs() {
         let (allowed, said) = kubectl(&cluster, &arguments, "");
         assert_eq!(allowed, expected, "{question}: {said}");
     }
-    // And nothing that the table forgot: of resources, beside asking about oneself.
+    // And no resource rules beyond the table, except self reviews.
     let rights = done(&cluster, &["auth", "can-i", OURSELVES, "--list", "--no-headers"], "");
     let of_resources: Vec<&str> = rights
         .lines()
@@ -118,10 +118,10 @@ async fn the_service_may_do_exactly_what_it_needs() {
 }
 
 #[tokio::test]
-async fn with_the_rights_of_the_chart_and_a_token_of_its_own_the_service_serves() {
+async fn service_works_with_the_chart_rights() {
     let cluster = deployed().await;
     cluster.create_account("production", "my-service", json!({})).await;
-    // What is mounted into its pod.
+    // As mounted into its pod.
     let token = cluster.token("nats", "callgate", cluster.issuer()).await;
     let kubeconfig = cluster.kubeconfig_with("mounted", &token);
     let scene = Scene::with(cluster, &kubeconfig, "defaults = { inbox = \"private\" }", "").await;
@@ -137,7 +137,7 @@ async fn with_the_rights_of_the_chart_and_a_token_of_its_own_the_service_serves(
     scene.becomes(&token, false, RECOVERY).await;
     let log = scene.gate.log();
     assert!(!log.contains("forbids us"), "{log}");
-    // Without the binding it says which rule it lacks.
+    // Without the binding, the missing rule is logged.
     done(&scene.cluster, &["delete", "clusterrolebinding", "callgate"], "");
     let (code, said) = scene.run(&["explain", "--config", "callgate.toml", "--token", &token]);
     eventually("the missing rule", PATIENCE, async || {

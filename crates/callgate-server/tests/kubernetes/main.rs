@@ -1,5 +1,5 @@
-//! Pods connect: nats-server, the `callgate` binary and an API server (the real one for `make
-//! test-kubernetes`, the stand-in otherwise), with real clients.
+//! Pods that connect: nats-server, the `callgate` binary and an API server (a real one for `make
+//! test-kubernetes`, otherwise a stand-in), with real clients.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,7 +11,7 @@
 
 #[cfg(feature = "real-kubernetes")]
 mod deployed;
-mod edges;
+mod limits;
 
 use std::{fs, path::Path, time::Duration};
 
@@ -28,10 +28,10 @@ use tempfile::TempDir;
 
 const CALLGATE: &str = env!("CARGO_BIN_EXE_callgate");
 const SECOND: Duration = Duration::from_secs(1);
-/// After an API server was away: the watch tries again within eight seconds.
+/// The watch retries within eight seconds after the API server was unavailable.
 const RECOVERY: Duration = Duration::from_secs(25);
 
-/// A cluster, a server and a gate.
+/// A cluster, a nats-server and Callgate.
 struct Scene {
     cluster: KubeCluster,
     server: NatsServer,
@@ -50,13 +50,13 @@ impl Scene {
         this
     }
 
-    /// Without waiting for it to be ready.
+    /// Starts without waiting until it is ready.
     async fn over(cluster: KubeCluster, more: &str, ceiling: &str) -> Self {
         let kubeconfig = cluster.kubeconfig("callgate");
         Self::with(cluster, &kubeconfig, more, ceiling).await
     }
 
-    /// With this way into the cluster.
+    /// Starts with this kubeconfig.
     async fn with(cluster: KubeCluster, kubeconfig: &Path, more: &str, ceiling: &str) -> Self {
         let (issuer, xkey) = (Nkey::account(), CurveKey::generate());
         let server = NatsServer::start(&server_config(&issuer.public(), &xkey.public())).await;
@@ -74,13 +74,13 @@ impl Scene {
         options.connect(self.server.url()).await.ok()
     }
 
-    /// Which of these the client is refused: `pub SUBJECT` or `sub SUBJECT`. Nothing if it is not
+    /// The refused ones of these operations (`pub SUBJECT` or `sub SUBJECT`). `None` if the client is not
     /// admitted.
     async fn refused<'s>(&self, token: &str, asked: &[&'s str]) -> Option<Vec<&'s str>> {
-        const LAST: &str = "never.open.to.anybody";
-        let (told, mut hear) = tokio::sync::mpsc::unbounded_channel();
+        const LAST: &str = "never.permitted";
+        let (events, mut received) = tokio::sync::mpsc::unbounded_channel();
         let options = ConnectOptions::with_token(token.to_owned()).event_callback(move |event| {
-            let _ = told.send(event.to_string().to_lowercase());
+            let _ = events.send(event.to_string().to_lowercase());
             std::future::ready(())
         });
         let client = options.connect(self.server.url()).await.ok()?;
@@ -93,12 +93,12 @@ impl Scene {
                 }
             }
         }
-        // The server refuses in order: what was not refused before this is allowed.
+        // The server reports refusals in order, so operations without one before this are allowed.
         client.publish(LAST, "x".into()).await.unwrap();
         client.flush().await.unwrap();
         let mut refused = Vec::new();
         loop {
-            let event = tokio::time::timeout(PATIENCE, hear.recv()).await.unwrap()?;
+            let event = tokio::time::timeout(PATIENCE, received.recv()).await.unwrap()?;
             let is_about = |question: &&&str| {
                 let (side, subject) = question.split_once(' ').unwrap();
                 let side = if side == "pub" { "publish" } else { "subscription" };
@@ -135,17 +135,17 @@ fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// The manifests that are rendered from the chart.
+/// The manifests rendered from the chart.
 fn manifests() -> String {
     let path = root().join("deploy/kubernetes/callgate.yaml");
     fs::read_to_string(path).unwrap()
 }
 
-/// The rules that the chart grants, as the rendered manifests have them.
+/// The RBAC rules in the rendered manifests.
 fn chart_rules() -> Value {
     let text = manifests();
     let role = text.split("\n---\n").find(|part| part.contains("kind: ClusterRole\n")).unwrap();
-    // Rules are written as flow lists: the few lines need no parser of YAML.
+    // Rules are written as flow lists, so no YAML parser is needed.
     let lines: Vec<&str> = role.lines().map(str::trim).collect();
     let mut rules: Vec<Value> = Vec::new();
     for line in lines {
@@ -158,7 +158,7 @@ fn chart_rules() -> Value {
 }
 
 #[tokio::test]
-async fn the_configuration_of_the_chart_is_good() {
+async fn chart_configuration_is_valid() {
     let cluster = KubeCluster::start().await;
     let folder = tempfile::tempdir().unwrap();
     write_private(&folder.path().join("issuer.nk"), &Nkey::account().seed());
@@ -167,7 +167,7 @@ async fn the_configuration_of_the_chart_is_good() {
     let text = manifests();
     let (_, config) = text.split_once("  callgate.yaml: |\n").unwrap();
     let (config, _) = config.split_once("\n---\n").unwrap();
-    // As in a pod, but for where things are.
+    // As in a pod, except for the paths.
     let kubeconfig =
         format!("kubernetes:\n        kubeconfig: {:?}", cluster.kubeconfig("callgate"));
     let config =
@@ -223,7 +223,7 @@ format = \"json\"
 }
 
 #[tokio::test]
-async fn a_pod_has_the_default_permissions_of_its_namespace() {
+async fn pod_has_default_permissions_of_its_namespace() {
     let scene = Scene::start("", "").await;
     let token = scene.cluster.token("shop", "web", "nats").await;
     let open = [
@@ -275,7 +275,7 @@ async fn defaults_are_replaced_key_by_key() {
 }
 
 #[tokio::test]
-async fn annotations_count_as_far_as_the_ceiling_goes() {
+async fn annotations_are_limited_by_the_ceiling() {
     let ceiling = "ceiling = { publish = [\"{{ namespace }}.>\", \"shared.>\"], roles = [\"reader\"], accounts = [\"OTHER\"] }";
     let scene = Scene::start("", ceiling).await;
     let token = scene.cluster.token("shop", "web", "nats").await;
@@ -330,7 +330,7 @@ async fn annotations_count_as_far_as_the_ceiling_goes() {
 }
 
 #[tokio::test]
-async fn deleted_accounts_restarts_and_rotated_keys_are_lived_through() {
+async fn service_survives_deletions_restarts_and_key_rotation() {
     let mut scene = Scene::start("", "").await;
     let old = scene.cluster.token("shop", "web", "nats").await;
     scene.becomes(&old, true, SECOND).await;
@@ -341,7 +341,7 @@ async fn deleted_accounts_restarts_and_rotated_keys_are_lived_through() {
     scene.becomes(&new, true, 2 * SECOND).await;
     assert!(scene.connect(&old).await.is_none());
     assert!(scene.gate.log().contains("unknown_service_account"));
-    // The API server goes away: what is known serves, and its age shows.
+    // The API server goes away: known accounts still work, and their age is reported.
     let lost = "callgate_kubernetes_watch_lost_seconds{authenticator=\"kubernetes\"}";
     scene.cluster.stop().await;
     eventually("the lost watch", PATIENCE, async || {
@@ -356,7 +356,7 @@ async fn deleted_accounts_restarts_and_rotated_keys_are_lived_through() {
         (scene.gate.metric(lost).await == 0.0).then_some(())
     })
     .await;
-    // And with another key.
+    // Restarted with another signing key.
     scene.cluster.rotate_key().await;
     let newest = scene.cluster.token("shop", "web", "nats").await;
     scene.becomes(&newest, true, RECOVERY).await;
@@ -365,7 +365,7 @@ async fn deleted_accounts_restarts_and_rotated_keys_are_lived_through() {
 }
 
 #[tokio::test]
-async fn nothing_is_ready_before_the_first_list_and_a_missing_rule_is_named() {
+async fn not_ready_before_first_list_and_missing_rule_is_named() {
     let cluster = KubeCluster::start().await;
     cluster.create_namespace("shop").await;
     cluster.create_account("shop", "web", json!({})).await;
@@ -394,7 +394,7 @@ fn memory_of(pid: u32) -> u64 {
 }
 
 #[tokio::test]
-async fn ten_thousand_accounts_need_less_than_20_megabytes() {
+async fn ten_thousand_accounts_use_less_than_20_megabytes() {
     const MANY: usize = 10_000;
     let mut scene = Scene::start("", "").await;
     let token = scene.cluster.token("shop", "web", "nats").await;
@@ -407,7 +407,7 @@ async fn ten_thousand_accounts_need_less_than_20_megabytes() {
     })
     .await;
     let watched = memory_of(scene.gate.process.pid()) - before;
-    // Listed once more, as after a long absence: the old list serves until the new one is whole.
+    // Listed again, as after a long outage: the old list is used until the new one is complete.
     let lost = "callgate_kubernetes_watch_lost_seconds{authenticator=\"kubernetes\"}";
     scene.cluster.stop().await;
     eventually("the lost watch", PATIENCE, async || {

@@ -1,4 +1,4 @@
-//! A nats-server, a gate, and their folder.
+//! A nats-server and Callgate with their directory.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use super::{CALLGATE, callgate, connect};
 pub(crate) const RELOADED: &str = "callgate_config_reloads_total{result=\"ok\"}";
 pub(crate) const NOT_RELOADED: &str = "callgate_config_reloads_total{result=\"failed\"}";
 
-/// All of it ends with this value.
+/// Dropping it stops both.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) server: NatsServer,
@@ -27,22 +27,22 @@ pub(crate) struct World {
     head: String,
 }
 
-/// What is special about a world.
+/// Options of a [`World`].
 #[derive(Debug)]
 pub(crate) struct WorldBuilder {
     config: String,
     files: Vec<(String, String)>,
-    patience: u32,
+    server_timeout: u32,
     wait: bool,
 }
 
 impl World {
-    /// With these `[[authenticators]]`, `[roles]` and `[[bindings]]`.
+    /// Starts with these `[[authenticators]]`, `[roles]` and `[[bindings]]`.
     pub(crate) fn of(config: &str) -> WorldBuilder {
-        WorldBuilder { config: config.to_owned(), files: Vec::new(), patience: 2, wait: true }
+        WorldBuilder { config: config.to_owned(), files: Vec::new(), server_timeout: 2, wait: true }
     }
 
-    /// What became of a client with this token, and the decision about it.
+    /// Connects with this token; returns the outcome and the decision.
     pub(crate) async fn attempt(&self, token: &str) -> (Option<Session>, Value) {
         let name = unique_name();
         let outcome = connect(&self.server.url(), token, &name).await;
@@ -50,13 +50,13 @@ impl World {
         (outcome.ok(), self.gate.record(0, &["\"outcome\":", &client]).await)
     }
 
-    /// Lets a client in, which must succeed; returns the decision too.
+    /// Connects a client that must be admitted; returns the decision, too.
     pub(crate) async fn admits(&self, token: &str) -> (Session, Value) {
         let (session, decision) = self.attempt(token).await;
         (session.unwrap_or_else(|| panic!("refused: {decision}")), decision)
     }
 
-    /// Lets a client try that must be refused; returns the reason and the detail.
+    /// Connects a client that must be refused; returns the reason and the detail.
     pub(crate) async fn refuses(&self, token: &str) -> (String, String) {
         let (session, decision) = self.attempt(token).await;
         assert!(session.is_none(), "let in: {decision}");
@@ -64,34 +64,34 @@ impl World {
         (text("reason"), text("detail"))
     }
 
-    /// Replaces a file as editors do: the whole of it at once.
+    /// Replaces a file atomically, as editors do.
     pub(crate) fn write(&self, name: &str, text: &str) {
         let fresh = self.folder.path().join("fresh");
         fs::write(&fresh, text).unwrap();
         fs::rename(fresh, self.folder.path().join(name)).unwrap();
     }
 
-    /// Replaces what [`World::of`] was given, and waits until it is in force.
+    /// Replaces the configuration given to [`World::of`] and waits until it is applied.
     pub(crate) async fn reload(&self, config: &str) {
         let before = self.gate.metric(RELOADED).await;
         self.write("callgate.toml", &format!("{}{config}", self.head));
         self.gate.metric_reaches(RELOADED, before + 1.0).await;
     }
 
-    /// The same with a configuration that must be refused.
+    /// The same with a configuration that must be rejected.
     pub(crate) async fn reload_fails(&self, config: &str) {
         let before = self.gate.metric(NOT_RELOADED).await;
         self.write("callgate.toml", &format!("{}{config}", self.head));
         self.gate.metric_reaches(NOT_RELOADED, before + 1.0).await;
     }
 
-    /// What `callgate check` says to the configuration as it is now, and its exit code.
+    /// Runs `callgate check` on the current configuration.
     pub(crate) fn check(&self) -> (i32, String) {
         let ran = callgate(self.folder.path(), &["check", "--config", "callgate.toml"]);
         (ran.code, ran.text())
     }
 
-    /// Waits until the server's log has this.
+    /// Waits until the server's log contains this text.
     pub(crate) async fn server_says(&self, text: &str) {
         eventually(&format!("`{text}` in the server's log"), PATIENCE, async || {
             self.server.log().contains(text).then_some(())
@@ -111,13 +111,13 @@ impl WorldBuilder {
         self
     }
 
-    /// How long the server waits for an answer, in seconds; otherwise 2, as by default.
-    pub(crate) fn patience(mut self, seconds: u32) -> Self {
-        self.patience = seconds;
+    /// The server's callout timeout in seconds; 2 by default.
+    pub(crate) fn server_timeout(mut self, seconds: u32) -> Self {
+        self.server_timeout = seconds;
         self
     }
 
-    /// Does not wait for the gate to be ready.
+    /// Does not wait until Callgate is ready.
     pub(crate) fn not_ready(mut self) -> Self {
         self.wait = false;
         self
@@ -147,12 +147,12 @@ impl WorldBuilder {
 
     fn server_config(&self, issuer: &Nkey, xkey: &CurveKey, auth: &Nkey) -> String {
         let (issuer, xkey, auth) = (issuer.public(), xkey.public(), auth.public());
-        let patience = self.patience;
+        let server_timeout = self.server_timeout;
         format!(
             "max_control_line: 262144
 accounts {{ AUTH {{ users: [ {{ nkey: \"{auth}\" }} ] }}, APP {{}}, OTHER {{}} }}
 authorization {{
-  timeout: {patience}
+  timeout: {server_timeout}
   auth_callout {{ issuer: \"{issuer}\", xkey: \"{xkey}\", account: AUTH, auth_users: [ \"{auth}\" ] }}
 }}
 "
@@ -160,7 +160,7 @@ authorization {{
     }
 }
 
-/// A name for each connection, by which its decision is found in the log.
+/// A unique client name, by which the decision is found in the log.
 fn unique_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("client-{}.", NEXT.fetch_add(1, Ordering::Relaxed))

@@ -20,7 +20,7 @@ fn request() -> RequestBuilder {
 }
 
 #[test]
-fn a_request_is_shown_without_its_secrets_and_its_checks_pass() {
+fn request_is_decoded_without_secrets() {
     let token = request().token("canary-token").build().token;
     let ran = callgate(&["decode", &token]);
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -38,16 +38,16 @@ fn a_request_is_shown_without_its_secrets_and_its_checks_pass() {
     has(&shown.stdout, &["canary-password", "canary-token"]);
 }
 
-/// 2.10 repeats a token in `client_info.user`.
+/// nats-server 2.10 copies a token into `client_info.user`.
 #[test]
-fn a_token_that_an_old_server_repeats_as_the_user_is_no_less_secret() {
+fn token_copied_into_user_name_is_redacted() {
     let request = request().token("canary-token").client("user", "canary-token");
     let ran = callgate(&["decode", &request.build().token]);
     assert!(!ran.text().contains("canary-token"), "{ran:?}");
 }
 
 #[test]
-fn an_encrypted_request_is_opened_with_both_keys_from_stdin() {
+fn encrypted_request_from_stdin_is_decrypted() {
     let folder = tempfile::tempdir().unwrap();
     let xkey = CurveKey::generate();
     write_private(&folder.path().join("xkey.xk"), &xkey.seed());
@@ -63,7 +63,7 @@ fn an_encrypted_request_is_opened_with_both_keys_from_stdin() {
 }
 
 #[test]
-fn a_response_is_shown_with_the_user_jwt_in_it() {
+fn response_is_decoded_with_its_user_jwt() {
     let (issuer, user) = (Nkey::account(), Nkey::user().public());
     let inner = json!({
         "sub": user, "aud": "APP", "name": "bob", "iat": now(), "exp": now() + 60,
@@ -84,7 +84,7 @@ fn a_response_is_shown_with_the_user_jwt_in_it() {
 }
 
 #[test]
-fn what_does_not_check_is_exit_code_one() {
+fn failed_checks_exit_with_one() {
     let old = RequestBuilder::new(&Nkey::account().public(), now() - 500).build().token;
     let ran = callgate(&["decode", &old]);
     assert_eq!(ran.code, 1, "{ran:?}");
@@ -95,7 +95,7 @@ fn what_does_not_check_is_exit_code_one() {
 }
 
 #[test]
-fn what_is_no_token_is_wrong_usage() {
+fn input_that_is_not_a_token_is_wrong_usage() {
     for input in ["", "garbage", "a.b.c", "e30.e30"] {
         let ran = run(&mut command(".".as_ref(), &["decode"]), input.as_bytes());
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{input}");
@@ -103,14 +103,14 @@ fn what_is_no_token_is_wrong_usage() {
     }
 }
 
-/// A JWT of these parts.
+/// A JWT with these parts.
 fn bearer(header: &Value, claims: &Value, signature: &str) -> String {
     let part = |value: &Value| base64url(value.to_string().as_bytes());
     format!("{}.{}.{signature}", part(header), part(claims))
 }
 
 #[test]
-fn a_bearer_token_of_another_issuer_is_shown_and_said_to_be_unchecked() {
+fn bearer_token_signature_is_reported_as_unchecked() {
     let claims = json!({ "iss": "https://issuer.example", "sub": "bob", "exp": now() + 60 });
     for algorithm in ["RS256", "HS256"] {
         let token = bearer(&json!({ "alg": algorithm, "typ": "JWT" }), &claims, "c2ln");
@@ -124,7 +124,7 @@ fn a_bearer_token_of_another_issuer_is_shown_and_said_to_be_unchecked() {
 }
 
 #[test]
-fn a_signature_that_is_none_fails_and_so_does_one_that_no_nkey_makes() {
+fn missing_and_non_nkey_signatures_fail() {
     let (claims, nkey) = (json!({ "iss": "i", "exp": now() + 60 }), Nkey::user().public());
     let cases = [
         (json!({ "alg": "none" }), claims.clone(), "", "missing: the token could"),
@@ -141,7 +141,7 @@ fn a_signature_that_is_none_fails_and_so_does_one_that_no_nkey_makes() {
 }
 
 #[test]
-fn times_that_are_no_whole_numbers_fail() {
+fn times_that_are_not_whole_numbers_fail() {
     for (name, value) in [
         ("exp", json!(1.5e9)),
         ("exp", json!("tomorrow")),
@@ -164,7 +164,7 @@ fn times_that_are_no_whole_numbers_fail() {
 }
 
 #[test]
-fn json_is_one_document_with_the_checks_and_without_secrets() {
+fn json_output_has_checks_and_no_secrets() {
     let token = request().token("canary-token").corrupt_signature().build().token;
     let ran = callgate(&["decode", "--json", &token]);
     assert_eq!(ran.code, 1, "{ran:?}");
@@ -181,7 +181,7 @@ fn json_is_one_document_with_the_checks_and_without_secrets() {
 }
 
 #[test]
-fn the_user_jwt_in_a_response_is_part_of_the_json() {
+fn json_output_includes_the_user_jwt() {
     let issuer = Nkey::account();
     let response = |jwt: &str| {
         let nats = json!({ "type": "authorization_response", "version": 2, "jwt": jwt });
@@ -197,7 +197,7 @@ fn the_user_jwt_in_a_response_is_part_of_the_json() {
 }
 
 #[test]
-fn a_dash_is_standard_input() {
+fn dash_reads_standard_input() {
     let token = request().build().token;
     let ran = run(&mut command(".".as_ref(), &["decode", "-"]), token.as_bytes());
     assert_eq!(ran.code, 0, "{ran:?}");

@@ -15,7 +15,7 @@ const TYPES: [(&str, char, &str); 5] = [
     ("operator", 'O', "SO"),
 ];
 
-/// The public key of a seed, by another implementation.
+/// The public key of a seed, computed by another implementation.
 fn public_of(seed: &str) -> String {
     match seed.starts_with("SX") {
         true => CurveKey::from_seed(seed).public(),
@@ -24,7 +24,7 @@ fn public_of(seed: &str) -> String {
 }
 
 #[test]
-fn a_key_of_each_type_is_printed_with_its_seed() {
+fn each_key_type_is_printed_with_its_seed() {
     for (kind, public, seed) in TYPES {
         let ran = callgate(&["key", kind]);
         assert_eq!(ran.code, 0, "{ran:?}");
@@ -37,7 +37,7 @@ fn a_key_of_each_type_is_printed_with_its_seed() {
 }
 
 #[test]
-fn a_seed_that_is_written_to_a_file_is_private_and_not_printed() {
+fn seed_file_is_private_and_seed_is_not_printed() {
     let folder = tempfile::tempdir().unwrap();
     for (kind, ..) in TYPES {
         let name = format!("{kind}.nk");
@@ -55,9 +55,9 @@ fn a_seed_that_is_written_to_a_file_is_private_and_not_printed() {
 }
 
 #[tokio::test]
-async fn a_hashed_password_logs_in() {
+async fn hashed_password_logs_in() {
     let folder = tempfile::tempdir().unwrap();
-    // The line end belongs to the pipe, everything else to the password.
+    // Only the line end is not part of the password.
     let ran = run(&mut command(folder.path(), &["hash-password"]), " pass wörd \n".as_bytes());
     assert_eq!(ran.code, 0, "{ran:?}");
     let hash = ran.stdout.trim();
@@ -68,7 +68,7 @@ async fn a_hashed_password_logs_in() {
 }
 
 #[test]
-fn an_empty_password_is_not_hashed() {
+fn empty_password_is_not_hashed() {
     for input in [&b""[..], b"\n"] {
         let ran = run(&mut command(".".as_ref(), &["hash-password"]), input);
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
@@ -77,7 +77,7 @@ fn an_empty_password_is_not_hashed() {
 }
 
 #[test]
-fn a_password_that_could_never_log_in_is_not_hashed() {
+fn overlong_password_is_not_hashed() {
     let hashed = |input: &[u8]| run(&mut command(".".as_ref(), &["hash-password"]), input);
     for (length, end) in [(1025, ""), (1025, "\r\n"), (5000, "\n"), (70_000, "")] {
         let ran = hashed(format!("{}{end}", "x".repeat(length)).as_bytes());
@@ -92,7 +92,7 @@ fn a_password_that_could_never_log_in_is_not_hashed() {
 }
 
 #[test]
-fn a_token_is_warned_about_that_outlives_what_is_accepted_by_default() {
+fn token_lifetime_above_default_limit_is_warned_about() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(callgate_in(folder.path(), &["key", "user", "--out", "u.nk"]).code, 0);
     let token = |more: &[&str]| {
@@ -113,7 +113,7 @@ fn a_token_is_warned_about_that_outlives_what_is_accepted_by_default() {
 }
 
 #[test]
-fn what_init_wrote_and_made_up_is_json_if_that_is_asked_for() {
+fn init_prints_files_and_passwords_as_json() {
     let folder = tempfile::tempdir().unwrap();
     let modes = [("plain", &[][..]), ("demo", &["--demo"]), ("operator", &["--operator"])];
     for (name, arguments) in modes {

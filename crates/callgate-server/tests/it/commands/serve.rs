@@ -1,4 +1,4 @@
-//! `callgate serve` from flags and variables, over a file and without one.
+//! `callgate serve` with flags and variables, with and without a configuration file.
 
 use callgate_testkit::{NatsServer, Nkey};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::support::{
     Pair, callgate_in, command, connect, has, run, serve, serve_with, write_private,
 };
 
-/// A pair whose gate has gone, so that another can be started by other means.
+/// A pair whose Callgate has exited, so that another one can be started.
 async fn pair() -> Pair {
     let users = json!({ "alice": { "pass": "alice", "account": "APP" } });
     let mut pair = Pair::builder(users).start().await;
@@ -19,7 +19,7 @@ async fn lets_alice_in(server: &NatsServer) {
     connect(&server.url(), "alice", "alice").await.unwrap();
 }
 
-/// All that the service needs.
+/// All required flags.
 fn flags<'a>(url: &'a str, password: &'a str, issuer: &'a str) -> [&'a str; 14] {
     [
         "--nats-url",
@@ -72,7 +72,7 @@ async fn variables_alone_are_enough_and_others_are_ignored() {
 }
 
 #[tokio::test]
-async fn a_flag_goes_before_a_variable_and_both_before_the_file() {
+async fn flags_override_variables_and_both_override_the_file() {
     let pair = pair().await;
     pair.rewrite_config(|text| {
         text.replace(&pair.server.url(), "nats://127.0.0.1:1").replace("xkey.xk", "other.xk")
@@ -88,14 +88,14 @@ async fn a_flag_goes_before_a_variable_and_both_before_the_file() {
     gate.ready().await;
     lets_alice_in(&pair.server).await;
     for key in ["nats.servers", "issuer.xkeys"] {
-        let told = gate.record(0, &[&format!("\"key\":\"{key}\"")]).await;
-        has(&told.to_string(), &["overrides a key in the file"]);
+        let reported = gate.record(0, &[&format!("\"key\":\"{key}\"")]).await;
+        has(&reported.to_string(), &["overrides a key in the file"]);
     }
 }
 
-/// What is named above the file, and which keys of the file it replaces.
+/// Login flags and variables, and the keys of the file that they override.
 #[tokio::test]
-async fn a_login_by_flag_or_variable_replaces_one_of_another_kind_in_the_file() {
+async fn login_flags_replace_other_login_kinds_in_the_file() {
     let pair = pair().await;
     let (url, seed) = (pair.server.url(), Nkey::user().seed());
     let creds = format!(
@@ -107,7 +107,7 @@ async fn a_login_by_flag_or_variable_replaces_one_of_another_kind_in_the_file() 
     let with_user = url.replace("nats://", "nats://watcher:watcher@");
     let both = ["--nats-user", "watcher", "--nats-password", "env:PASSWORD"];
     let variables = [("CALLGATE_NATS_USER", "watcher"), ("CALLGATE_NATS_PASSWORD", "watcher")];
-    // The file's login, flags, variables, and the keys that they replace.
+    // The file's login, flags, variables, and the overridden keys.
     type Case<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
     let cases: [Case<'_>; 6] = [
         (nkey, &both, &[], &["nats.nkey"]),
@@ -115,7 +115,7 @@ async fn a_login_by_flag_or_variable_replaces_one_of_another_kind_in_the_file() 
         ("token = { env = \"UNSET\" }", &[], &variables, &["nats.token"]),
         ("user = \"watcher\"\npassword = \"other\"", &both[2..], &[], &["nats.password"]),
         (nkey, &["--nats-url", &with_user], &[], &["nats.nkey", "nats.servers"]),
-        // A flag goes before a variable, also if it names another kind.
+        // A flag takes precedence over a variable, also for another kind of login.
         (nkey, &both, &[("CALLGATE_NATS_CREDS", "nats.creds")], &["nats.nkey"]),
     ];
     let before = std::fs::read_to_string(pair.path("callgate.toml")).unwrap();
@@ -125,8 +125,8 @@ async fn a_login_by_flag_or_variable_replaces_one_of_another_kind_in_the_file() 
         let variables = [&[("PASSWORD", "watcher")], variables].concat();
         let mut gate = serve_with(pair.folder.path(), &flags, &variables).await;
         gate.ready().await;
-        let told = gate.records(0).iter().filter(|it| has_override(it)).count();
-        assert_eq!(told, replaced.len(), "{login}: {}", gate.log());
+        let reported = gate.records(0).iter().filter(|it| has_override(it)).count();
+        assert_eq!(reported, replaced.len(), "{login}: {}", gate.log());
         for key in replaced {
             gate.record(0, &[&format!("\"key\":\"{key}\""), "overrides a key"]).await;
         }
@@ -144,7 +144,7 @@ async fn a_login_by_flag_or_variable_replaces_one_of_another_kind_in_the_file() 
         let ran = check(flags, variables);
         assert_eq!(ran.code, 0, "{ran:?}");
     }
-    // Two on one level are one too many, and hide nothing.
+    // Two logins of the same precedence conflict, and both are checked.
     let ran = check(&[&both[..], &["--nats-creds", "absent.creds"]].concat(), &[]);
     assert_eq!(ran.code, 2, "{ran:?}");
     has(&ran.stdout, &["nats: has several logins", "nats.creds: cannot read"]);
@@ -161,7 +161,7 @@ fn has_override(record: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn a_literal_secret_on_the_command_line_works_and_is_warned_about() {
+async fn literal_secret_on_command_line_works_with_warning() {
     let pair = pair().await;
     let (url, issuer) = (pair.server.url(), pair.issuer.seed());
     let flags = flags(&url, "watcher", &issuer);
@@ -172,7 +172,7 @@ async fn a_literal_secret_on_the_command_line_works_and_is_warned_about() {
 }
 
 #[test]
-fn a_users_flag_or_variable_beside_a_configuration_is_wrong_usage() {
+fn users_flag_with_configuration_is_wrong_usage() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(callgate_in(folder.path(), &["init", "--demo", "."]).code, 0);
     for command_name in ["serve", "check", "explain"] {
@@ -187,9 +187,9 @@ fn a_users_flag_or_variable_beside_a_configuration_is_wrong_usage() {
     }
 }
 
-/// Were it taken for unset, what stands below it would count.
+/// Treated as unset, it would give way to a source of lower precedence.
 #[test]
-fn a_variable_that_is_not_text_is_not_taken_for_unset() {
+fn non_utf8_variable_is_not_treated_as_unset() {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(callgate_in(folder.path(), &["init", "--demo", "."]).code, 0);
@@ -218,7 +218,7 @@ fn stdin_is_not_a_configuration() {
 }
 
 #[test]
-fn a_secret_flag_whose_file_or_variable_is_not_there_is_a_fault() {
+fn secret_flag_with_missing_source_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(callgate_in(folder.path(), &["init", "--demo", "."]).code, 0);
     let cases = [

@@ -1,4 +1,4 @@
-//! What `callgate check` says of an authenticator that another one stands in front of.
+//! Warnings of `callgate check` about authenticators shadowed by earlier ones.
 
 use std::fs;
 
@@ -34,7 +34,7 @@ fn warnings(authenticators: &str) -> Vec<String> {
 
 #[cfg(feature = "kubernetes")]
 #[test]
-fn one_issuer_in_two_kinds_is_warned_about() {
+fn issuer_in_two_authenticator_kinds_is_warned_about() {
     const ISSUER: &str = "https://issuer.example";
     const KUBE: &str = ", kubeconfig = \"kube\"";
     let entry = |name, kind, issuer, audience, more| {
@@ -45,7 +45,7 @@ fn one_issuer_in_two_kinds_is_warned_about() {
     };
     let oidc = |name, issuer, audience| entry(name, "oidc", issuer, audience, "");
     let kubernetes = |name, issuer, audience| entry(name, "kubernetes", issuer, audience, KUBE);
-    // Whatever the audiences: the first refuses what is not for it.
+    // Regardless of audiences: the first authenticator refuses tokens for other audiences.
     for (audience, other) in [("nats", "nats"), ("nats", "other")] {
         let both = oidc("a", ISSUER, audience) + &kubernetes("b", ISSUER, other);
         let found = warnings(&both);
@@ -63,7 +63,7 @@ fn one_issuer_in_two_kinds_is_warned_about() {
 }
 
 #[test]
-fn one_key_in_two_authenticators_is_warned_about() {
+fn key_in_two_authenticators_is_warned_about() {
     let entry = |name: &str, key: &str| {
         format!(
             "[[authenticators]]\nname = \"{name}\"\n[authenticators.service_tokens]\naudience = \

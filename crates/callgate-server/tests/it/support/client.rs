@@ -1,9 +1,9 @@
-//! Clients that want in.
+//! Clients.
 
 use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions};
 use callgate_testkit::{Nkey, Session};
 
-/// How a client says who it is.
+/// A client's credential.
 #[derive(Debug, Clone)]
 pub(crate) enum Credential {
     Nothing,
@@ -55,7 +55,7 @@ pub(crate) async fn connect_to(
     Session::connect(url, credential.options().name("tester")).await
 }
 
-/// The kind of the error that kept a client out.
+/// The kind of the error with which a client was refused.
 #[track_caller]
 pub(crate) fn refusal(outcome: Result<Session, ConnectError>) -> ConnectErrorKind {
     match outcome {
@@ -64,11 +64,11 @@ pub(crate) fn refusal(outcome: Result<Session, ConnectError>) -> ConnectErrorKin
     }
 }
 
-/// Connects in vain, where nobody answers the server.
+/// Connects where the server gets no answer, so the client must not be admitted.
 ///
-/// A server that waits long enough sends a `PING` meanwhile, which async-nats takes for success: then
-/// the connection must end.
-pub(crate) async fn stays_out(url: &str, user: &str, password: &str) {
+/// A server that waits long enough sends a `PING`, which async-nats takes for success; then the connection must
+/// end.
+pub(crate) async fn expect_no_admission(url: &str, user: &str, password: &str) {
     if let Ok(mut session) = connect(url, user, password).await {
         session.hears("disconnected").await;
     }

@@ -1,4 +1,4 @@
-//! A nats-server that asks and a gate that answers, in a folder of their own.
+//! A nats-server with a callout and Callgate, in a directory of their own.
 
 use std::{fs, path::PathBuf};
 
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{Credential, Service, Session, connect_to, serve, write_private};
 
-/// The server and its gate; both end with it.
+/// A server and Callgate; dropping it stops both.
 #[derive(Debug)]
 pub(crate) struct Pair {
     pub(crate) server: NatsServer,
@@ -19,7 +19,7 @@ pub(crate) struct Pair {
     pub(crate) xkey: CurveKey,
 }
 
-/// What is special about a pair.
+/// Options of a [`Pair`].
 #[derive(Debug)]
 pub(crate) struct PairBuilder {
     users: String,
@@ -36,7 +36,7 @@ pub(crate) struct PairBuilder {
 }
 
 impl Pair {
-    /// With these users, and nothing special.
+    /// Starts with these users and default options.
     pub(crate) async fn of(users: Value) -> Self {
         Self::builder(users).start().await
     }
@@ -61,20 +61,20 @@ impl Pair {
         self.folder.path().join(name)
     }
 
-    /// Replaces a file as editors do: the whole of it at once.
+    /// Replaces a file atomically, as editors do.
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         let fresh = self.path("fresh");
         fs::write(&fresh, text).unwrap();
         fs::rename(fresh, self.path(name)).unwrap();
     }
 
-    /// Changes the gate's configuration.
+    /// Changes Callgate's configuration.
     pub(crate) fn rewrite_config(&self, change: impl FnOnce(String) -> String) {
         let text = fs::read_to_string(self.path("callgate.toml")).unwrap();
         self.write("callgate.toml", change(text));
     }
 
-    /// Lets a client try, and returns what became of it and the decision in the gate's log.
+    /// Connects a client; returns the outcome and the logged decision.
     pub(crate) async fn attempt(
         &self,
         credential: &Credential,
@@ -93,13 +93,13 @@ impl Pair {
         (outcome, self.gate.decision(mark).await)
     }
 
-    /// Lets a client in, which must succeed.
+    /// Connects a client that must be admitted.
     pub(crate) async fn admits(&self, credential: &Credential) -> Session {
         let (outcome, decision) = self.attempt(credential).await;
         outcome.unwrap_or_else(|error| panic!("{credential:?}: {error}, {decision}"))
     }
 
-    /// Lets a client try that must be refused; returns the reason.
+    /// Connects a client that must be refused; returns the reason.
     pub(crate) async fn refuses(&self, credential: &Credential) -> String {
         let (outcome, decision) = self.attempt(credential).await;
         assert!(outcome.is_err(), "{credential:?} was let in: {decision}");
@@ -124,49 +124,49 @@ impl PairBuilder {
         self
     }
 
-    /// More of nats-server's configuration.
+    /// Additional configuration of nats-server.
     pub(crate) fn server_config(mut self, text: &str) -> Self {
         self.server_extra.push_str(text);
         self
     }
 
-    /// More of Callgate's configuration.
+    /// Additional configuration of Callgate.
     pub(crate) fn gate_config(mut self, text: &str) -> Self {
         self.gate_extra.push_str(text);
         self
     }
 
-    /// A server that has another issuer.
+    /// Configures another issuer in the server.
     pub(crate) fn server_issuer(mut self, public: &str) -> Self {
         self.server_issuer = Some(public.to_owned());
         self
     }
 
-    /// A server that has another xkey.
+    /// Configures another xkey in the server.
     pub(crate) fn server_xkey(mut self, public: &str) -> Self {
         self.server_xkey = Some(public.to_owned());
         self
     }
 
-    /// A callout user who may publish and subscribe to everything.
+    /// A callout user without permission limits.
     pub(crate) fn unlimited_callout_user(mut self) -> Self {
         self.callout_permissions = false;
         self
     }
 
-    /// A server that asks nobody, so that a test can ask in its place, as `watcher`.
+    /// A server without a callout, so that a test can send requests in its place, as `watcher`.
     pub(crate) fn without_callout(mut self) -> Self {
         self.calls_out = false;
         self
     }
 
-    /// The server is not there when the gate starts.
+    /// The server is down when Callgate starts.
     pub(crate) fn server_down(mut self) -> Self {
         self.server_down = true;
         self.never_ready()
     }
 
-    /// Does not wait for the gate to be ready, for those that never are.
+    /// Does not wait until Callgate is ready.
     pub(crate) fn never_ready(mut self) -> Self {
         self.wait = false;
         self
@@ -229,7 +229,7 @@ system_account: SYS
         let xkeys = if self.with_xkey { "xkeys = [{ file = \"xkey.xk\" }]" } else { "" };
         let log = if self.gate_extra.contains("[log]") { "" } else { "[log]\nformat = \"json\"" };
         let extra = &self.gate_extra;
-        // All of the server's patience: a machine that builds at the same time is slow.
+        // The server's full timeout, since the machine may be busy with a build.
         format!(
             "[nats]
 servers = [\"{url}\"]

@@ -1,4 +1,4 @@
-//! The story that the project tells first, on every line of nats-server.
+//! The main scenario on every supported nats-server line.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -10,12 +10,13 @@ use callgate_testkit::{
 use serde_json::json;
 
 use crate::support::{
-    Credential, Pair, Service, callgate_in, connect, connect_to, has, refusal, serve, stays_out,
+    Credential, Pair, Service, callgate_in, connect, connect_to, expect_no_admission, has, refusal,
+    serve,
 };
 
 const LINES: [&str; 5] = ["2.10", "2.11", "2.12", "2.14", "2.15"];
 
-/// What `init` wrote, running: its server on a free port and its gate.
+/// The running output of `init`: nats-server on a free port, and Callgate.
 struct Written {
     folder: tempfile::TempDir,
     server: NatsServer,
@@ -23,7 +24,7 @@ struct Written {
 }
 
 impl Written {
-    /// Runs `init` with these arguments, changes the pair, and starts both.
+    /// Runs `init` with these arguments, changes the files, and starts both programs.
     async fn start(version: &str, arguments: &[&str], change: impl Fn(&str) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let init = callgate_in(folder.path(), &[&["init", "pair"], arguments].concat());
@@ -51,14 +52,14 @@ impl Written {
         let mark = self.gate.mark();
         let outcome = connect(&self.server.url(), user, password).await;
         assert_eq!(refusal(outcome), ConnectErrorKind::AuthorizationViolation);
-        // By name: the record of whom was answered just before may come after the mark.
+        // By name, because the record of an earlier login may come after the mark.
         let words = ["\"outcome\":\"refused\"", &format!("\"user\":\"{user}\"")];
         self.gate.record(mark, &words).await["reason"].as_str().unwrap().to_owned()
     }
 }
 
-/// Everybody does what he may and tries what he may not.
-async fn tell(pair: &mut Written, passwords: [&str; 3]) {
+/// All users do what is permitted and try what is not.
+async fn run_scenario(pair: &mut Written, passwords: [&str; 3]) {
     let [alice, bob, sys] = passwords;
     let url = pair.server.url();
     let alice = connect(&url, "alice", alice).await.unwrap();
@@ -79,12 +80,12 @@ async fn tell(pair: &mut Written, passwords: [&str; 3]) {
     assert_eq!(answer["server"]["name"], "gate-1");
 }
 
-/// All of the server's patience: a machine that builds at the same time is slow.
+/// The server's full timeout, since the machine may be busy with a build.
 fn patient(text: &str) -> String {
     text.replace("name = \"users\"", "name = \"users\"\ntimeout = \"10s\"")
 }
 
-/// Takes the xkey out of both files.
+/// Removes the xkey from both files.
 fn without_xkey(text: &str) -> String {
     let text = patient(text);
     let kept = text.lines().filter(|line| !line.trim().starts_with("xkey"));
@@ -93,71 +94,71 @@ fn without_xkey(text: &str) -> String {
 
 async fn the_story_on(version: &str) {
     let mut sealed = Written::start(version, &["--demo"], patient).await;
-    tell(&mut sealed, ["alice", "bob", "sys"]).await;
+    run_scenario(&mut sealed, ["alice", "bob", "sys"]).await;
     sealed.gate.terminate().await;
-    // The way in when Callgate is down, for the system account.
+    // The break-glass user of the system account.
     let (url, password) = (sealed.server.url(), sealed.password("break-glass"));
     let operator = connect(&url, "break-glass", &password).await.unwrap();
     assert_eq!(operator.account().await, "SYS");
-    stays_out(&url, "alice", "alice").await;
+    expect_no_admission(&url, "alice", "alice").await;
 
     let mut clear = Written::start(version, &["--demo"], without_xkey).await;
     has(&clear.gate.log(), &["no xkey: servers send passwords and tokens in clear"]);
-    tell(&mut clear, ["alice", "bob", "sys"]).await;
+    run_scenario(&mut clear, ["alice", "bob", "sys"]).await;
 }
 
 #[tokio::test]
-async fn the_story_holds_on_server_2_10() {
+async fn scenario_on_server_2_10() {
     the_story_on(LINES[0]).await;
 }
 
 #[tokio::test]
-async fn the_story_holds_on_server_2_11() {
+async fn scenario_on_server_2_11() {
     the_story_on(LINES[1]).await;
 }
 
 #[tokio::test]
-async fn the_story_holds_on_server_2_12() {
+async fn scenario_on_server_2_12() {
     the_story_on(LINES[2]).await;
 }
 
 #[tokio::test]
-async fn the_story_holds_on_server_2_14() {
+async fn scenario_on_server_2_14() {
     the_story_on(LINES[3]).await;
 }
 
 #[tokio::test]
-async fn the_story_holds_on_server_2_15() {
+async fn scenario_on_server_2_15() {
     the_story_on(LINES[4]).await;
 }
 
-/// The server sends nonces because the callout user is an nkey user.
+/// The server sends nonces, because the callout user is an nkey user.
 #[tokio::test]
-async fn a_client_that_proves_its_nkey_is_admitted_on_every_server_and_no_other() {
+async fn only_proven_nkeys_are_admitted_on_every_server() {
     for line in LINES {
-        let (known, stranger) = (Nkey::user(), Nkey::user());
+        let (known, other) = (Nkey::user(), Nkey::user());
         let users = json!({ "robot": { "nkey": known.public(), "account": "APP" } });
         let pair = Pair::builder(users).version(line).start().await;
         let (outcome, decision) = pair.attempt(&Credential::nkey(&known)).await;
         assert_eq!(outcome.unwrap().account().await, "APP", "{line}");
         assert_eq!((&decision["user"], &decision["reason"]), (&json!("robot"), &json!("admitted")));
-        assert_eq!(pair.refuses(&Credential::nkey(&stranger)).await, "bad_signature", "{line}");
+        assert_eq!(pair.refuses(&Credential::nkey(&other)).await, "bad_signature", "{line}");
     }
 }
 
 #[tokio::test]
-async fn the_passwords_that_init_prints_work_and_are_stored_as_argon2id() {
+async fn init_passwords_work_and_are_stored_as_argon2id() {
     let mut pair = Written::start("2.15", &[], patient).await;
     let passwords = ["alice", "bob", "sys"].map(|user| pair.password(user));
-    tell(&mut pair, [&passwords[0], &passwords[1], &passwords[2]]).await;
+    run_scenario(&mut pair, [&passwords[0], &passwords[1], &passwords[2]]).await;
     let users = fs::read_to_string(pair.folder.path().join("pair/users.json")).unwrap();
     assert_eq!(users.matches("$argon2id$v=19$").count(), 3);
     assert!(passwords.iter().all(|password| !users.contains(password)));
 }
 
-/// On ports of the test; nothing else is changed.
+/// Only the ports are changed.
 #[tokio::test]
-async fn what_init_writes_works_as_it_is() {
+async fn init_output_works_unchanged() {
     for arguments in [&[][..], &["--demo"]] {
         let pair = Written::start("2.15", arguments, str::to_owned).await;
         let url = pair.server.url();
@@ -166,17 +167,17 @@ async fn what_init_writes_works_as_it_is() {
                 ["--demo"] => user.to_owned(),
                 _ => pair.password(user),
             };
-            // A slow machine may need more than the default time for a hash, and more than once.
+            // On a slow machine, a hash may take longer than the default timeout, repeatedly.
             let session =
                 eventually(user, LONG, async || connect(&url, user, &password).await.ok()).await;
             assert_eq!(session.account().await, account);
             assert!(connect(&url, user, "wrong").await.is_err());
         }
-        stays_out(&url, "pam", "pam").await;
+        expect_no_admission(&url, "pam", "pam").await;
     }
 }
 
-/// Names, modes and contents of everything in a folder.
+/// Names, modes and contents of all files in a folder.
 fn contents(folder: &Path) -> Vec<(String, u32, Vec<u8>)> {
     let mut found: Vec<_> = fs::read_dir(folder)
         .unwrap()
@@ -195,7 +196,7 @@ fn contents(folder: &Path) -> Vec<(String, u32, Vec<u8>)> {
 }
 
 #[test]
-fn init_writes_private_files_and_never_overwrites_one() {
+fn init_writes_private_files_and_never_overwrites() {
     let folder = tempfile::tempdir().unwrap();
     let first = callgate_in(folder.path(), &["init", "new/pair"]);
     assert_eq!(first.code, 0, "{first:?}");
@@ -220,7 +221,7 @@ fn init_writes_private_files_and_never_overwrites_one() {
 }
 
 #[test]
-fn init_leaves_a_folder_alone_in_which_only_one_of_its_files_is() {
+fn init_writes_nothing_if_one_file_exists() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("users.json"), "mine").unwrap();
     let init = callgate_in(folder.path(), &["init", "."]);
@@ -230,7 +231,7 @@ fn init_leaves_a_folder_alone_in_which_only_one_of_its_files_is() {
 }
 
 #[test]
-fn the_demo_says_that_it_is_not_for_production() {
+fn demo_warns_that_it_is_not_for_production() {
     let folder = tempfile::tempdir().unwrap();
     let init = callgate_in(folder.path(), &["init", "--demo", "pair"]);
     has(&init.text(), &["not for production"]);
@@ -254,7 +255,7 @@ asyncio.run(main(sys.argv[1]))
 "#;
 
 #[tokio::test]
-async fn a_python_client_is_admitted_and_refused_like_any_other() {
+async fn python_clients_are_admitted_and_refused() {
     let pair = Pair::of(json!({ "bob": { "pass": "bob", "account": "APP" } })).await;
     let mark = pair.gate.mark();
     let mut client = Process::builder("nats-py", tools::python())
@@ -269,7 +270,7 @@ async fn a_python_client_is_admitted_and_refused_like_any_other() {
 }
 
 #[tokio::test]
-async fn an_anonymous_client_is_refused_for_having_shown_nothing() {
+async fn client_without_credential_is_refused() {
     let pair = Pair::of(json!({ "bob": { "pass": "bob", "account": "APP" } })).await;
     assert_eq!(pair.refuses(&Credential::Nothing).await, "no_credential");
     assert!(connect_to(&pair.server.url(), &Credential::password("bob", "bob")).await.is_ok());

@@ -1,5 +1,5 @@
-//! Providers that answer something else than keys: never believed, told by name, and their old keys
-//! stay in force.
+//! Providers that answer with something other than keys: the answer is rejected and logged with its cause, and
+//! the old keys stay in use.
 
 use callgate_testkit::{
     OidcProvider, eventually,
@@ -23,7 +23,7 @@ fn with(mut jwk: Value, name: &str, value: Value) -> Value {
     jwk
 }
 
-/// What a key set may be instead of one, and what is said about it. `elsewhere` has good keys.
+/// Invalid answers and the logged causes. `elsewhere` has valid keys.
 fn lies(elsewhere: &str) -> Vec<(&'static str, Lie, &'static str)> {
     let [one, two] = ["a", "b"].map(|id| SigningKey::generate(id, "ES256").jwk());
     let same_id = with(two, "kid", json!("a"));
@@ -65,7 +65,7 @@ fn discovery_lies(issuer: &str) -> [(&'static str, Lie, &'static str); 5] {
     ]
 }
 
-/// An entry; its keys are at this URL, or else discovered.
+/// An issuer with its keys at this URL, or discovered.
 fn entry(name: &str, issuer: &str, keys: Option<&str>) -> String {
     let keys = keys.map(|url| format!("jwks_url = \"{url}\"\n")).unwrap_or_default();
     format!(
@@ -78,42 +78,42 @@ const ALL: &str =
     "[[bindings]]\nauthenticator = \"*\"\nroles = [\"all\"]\n[roles.all]\npublish = [\">\"]\n";
 
 #[tokio::test]
-async fn a_lying_provider_is_never_ready_and_each_lie_is_told() {
+async fn lying_provider_is_never_ready_and_each_lie_is_logged() {
     let provider = OidcProvider::stand_in().await;
     let (front, issuer) = (provider.front(), provider.issuer());
     let mut config = String::new();
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for (name, lie, words) in lies(&format!("{issuer}/jwks")) {
         front.lie(&format!("/{name}"), lie);
         let url = format!("{issuer}/{name}");
         config.push_str(&entry(name, &format!("http://{name}.test"), Some(&url)));
-        told.push((name, words));
+        reported.push((name, words));
     }
     for (name, lie, words) in discovery_lies(issuer) {
         front.lie(&format!("/{name}{DISCOVERY}"), lie);
         config.push_str(&entry(name, &format!("{issuer}/{name}"), None));
-        told.push((name, words));
+        reported.push((name, words));
     }
     let world = World::of(&format!("{config}{ALL}")).not_ready().start().await;
-    for (name, words) in &told {
+    for (name, words) in &reported {
         world.gate.line(0, &["keys were not refreshed", &format!("/{name}"), words]).await;
     }
-    let tells = |why: &str, name: &str, words: &str| {
+    let mentions = |why: &str, name: &str, words: &str| {
         why.split("; ").any(|part| part.contains(&format!("{name}: ")) && part.contains(words))
     };
-    // Readiness follows what was logged by a tick.
+    // Readiness is updated one tick after the log.
     eventually("readiness to wait for each, and to say why", PATIENCE, async || {
         let why = world.gate.not_ready().await;
-        let all = told.iter().all(|(name, words)| tells(&why, name, words));
+        let all = reported.iter().all(|(name, words)| mentions(&why, name, words));
         (why.contains("waiting for") && all).then_some(())
     })
     .await;
-    // Where the redirects point to, nobody asked.
+    // The redirect target was never requested.
     assert_eq!((front.asked("/jwks"), front.asked(DISCOVERY)), (0, 0));
 }
 
 #[tokio::test]
-async fn a_provider_that_begins_to_lie_loses_no_client() {
+async fn provider_that_starts_lying_loses_no_client() {
     let provider = OidcProvider::stand_in().await;
     let (front, issuer) = (provider.front(), provider.issuer());
     let [good, unknown] = ["good", "unknown"].map(|id| SigningKey::generate(id, "EdDSA"));

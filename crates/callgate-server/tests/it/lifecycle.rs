@@ -1,5 +1,5 @@
-//! The life of the process: it starts without a server, outlives one, and leaves without losing a
-//! request.
+//! The life of the process: it starts without a server, survives the loss of one, and shuts down without
+//! losing a request.
 
 use std::{
     net::TcpListener,
@@ -20,7 +20,8 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::support::{
-    Credential, Pair, Service, callgate_in, connect, connect_to, has, serve, serve_with, stays_out,
+    Credential, Pair, Service, callgate_in, connect, connect_to, expect_no_admission, has, serve,
+    serve_with,
 };
 
 fn users() -> serde_json::Value {
@@ -32,7 +33,7 @@ fn alice() -> Credential {
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_at_the_start_is_waited_for() {
+async fn server_that_is_down_at_start_is_waited_for() {
     let mut pair = Pair::builder(users()).server_down().start().await;
     let warned = pair.gate.record(0, &["cannot connect to NATS"]).await;
     has(&warned.to_string(), &["not ready, retrying"]);
@@ -48,7 +49,7 @@ async fn a_server_that_is_down_at_the_start_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_restarted_server_with_its_new_keys_is_served_again() {
+async fn restarted_server_with_new_keys_is_served() {
     let mut pair = Pair::of(users()).await;
     pair.admits(&alice()).await;
     let mark = pair.gate.mark();
@@ -64,22 +65,22 @@ async fn a_restarted_server_with_its_new_keys_is_served_again() {
 }
 
 #[tokio::test]
-async fn whoever_the_server_does_not_confirm_is_connected_and_not_ready() {
+async fn unconfirmed_service_is_connected_but_not_ready() {
     let mut pair = Pair::of(users()).await;
     let silent = pair.server_config.replace("\"$SYS.REQ.USER.INFO\", ", "");
     assert_ne!(silent, pair.server_config);
-    // Whoever connects from now on gets no answer.
+    // Clients get no answer from now on.
     pair.server.reload(&silent).await;
     pair.server.restart().await;
     let why = "the server does not answer `$SYS.REQ.USER.INFO`";
     not_ready(&pair.gate, why).await;
     assert_eq!(pair.gate.metric("callgate_nats_connected").await, 1.0);
 
-    // Whoever starts now does not even join the queue group: nobody answers in place of the other.
+    // A service started now does not join the queue group.
     let fresh = serve(pair.folder.path(), &["--config", "callgate.toml"]).await;
     not_ready(&fresh, why).await;
     pair.gate.terminate().await;
-    stays_out(&pair.server.url(), "alice", "alice").await;
+    expect_no_admission(&pair.server.url(), "alice", "alice").await;
     assert_eq!(fresh.decisions(0).len(), 0, "{}", fresh.log());
 
     pair.server.reload(&pair.server_config).await;
@@ -88,7 +89,7 @@ async fn whoever_the_server_does_not_confirm_is_connected_and_not_ready() {
     assert!(connect_to(&pair.server.url(), &alice()).await.is_ok());
 }
 
-/// Waits until it says that it is not ready for this reason.
+/// Waits until `/readyz` reports this reason.
 async fn not_ready(gate: &Service, reason: &str) {
     eventually(reason, LONG, async || {
         let (status, why) = gate.get("/readyz").await;
@@ -98,7 +99,7 @@ async fn not_ready(gate: &Service, reason: &str) {
 }
 
 #[tokio::test]
-async fn sigterm_ends_the_process_well_with_a_server_and_without_one() {
+async fn sigterm_exits_cleanly_with_and_without_server() {
     let mut pair = Pair::of(users()).await;
     pair.gate.terminate().await;
     has(&pair.gate.log(), &["shutting down: finishing requests in flight"]);
@@ -115,7 +116,7 @@ async fn sigterm_ends_the_process_well_with_a_server_and_without_one() {
     }
 }
 
-/// Clients that connect without a pause, until they are stopped.
+/// Clients that connect continuously until stopped.
 struct Storm {
     stop: Arc<AtomicBool>,
     connected: Arc<AtomicU32>,
@@ -163,7 +164,7 @@ impl Storm {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replicas_can_be_replaced_one_by_one_and_no_client_notices() {
+async fn rolling_replacement_loses_no_login() {
     let mut pair = Pair::of(users()).await;
     let storm = Storm::start(&pair.server.url());
     storm.lets_in_more().await;
@@ -179,7 +180,7 @@ async fn replicas_can_be_replaced_one_by_one_and_no_client_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reload_under_load_refuses_nobody() {
+async fn reload_under_load_refuses_no_client() {
     let mut pair = Pair::of(users()).await;
     let storm = Storm::start(&pair.server.url());
     for _ in 0..3 {
@@ -192,7 +193,7 @@ async fn a_reload_under_load_refuses_nobody() {
 }
 
 #[tokio::test]
-async fn a_busy_admin_port_is_a_reason_not_to_start() {
+async fn admin_port_in_use_prevents_start() {
     let pair = Pair::of(users()).await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -203,11 +204,11 @@ async fn a_busy_admin_port_is_a_reason_not_to_start() {
 }
 
 #[tokio::test]
-async fn a_process_that_was_stopped_goes_on_when_it_is_continued() {
+async fn stopped_process_resumes_when_continued() {
     let mut pair = Pair::of(users()).await;
     pair.gate.process.freeze().await;
-    // The server gives up waiting after two seconds, which is as long as a stall may last.
-    stays_out(&pair.server.url(), "alice", "alice").await;
+    // The server gives up after two seconds, the longest stall that is tolerated.
+    expect_no_admission(&pair.server.url(), "alice", "alice").await;
     pair.gate.process.signal("CONT");
     eventually("an admission", PATIENCE, async || {
         connect(&pair.server.url(), "alice", "alice").await.ok()
@@ -218,7 +219,7 @@ async fn a_process_that_was_stopped_goes_on_when_it_is_continued() {
 }
 
 #[tokio::test]
-async fn systemd_hears_that_the_event_loop_turns_until_the_process_is_stopped() {
+async fn systemd_watchdog_is_notified_until_process_freezes() {
     let mut pair = Pair::of(users()).await;
     let path = pair.path("notify");
     let systemd = UnixDatagram::bind(&path).unwrap();
@@ -240,7 +241,7 @@ async fn systemd_hears_that_the_event_loop_turns_until_the_process_is_stopped() 
 }
 
 #[tokio::test]
-async fn the_admin_endpoint_serves_three_paths_and_nothing_else() {
+async fn admin_endpoint_serves_exactly_three_paths() {
     let pair = Pair::of(users()).await;
     assert_eq!(pair.gate.get("/livez").await, (200, "ok\n".to_owned()));
     assert_eq!(pair.gate.get("/readyz").await, (200, "ready\n".to_owned()));
@@ -250,7 +251,7 @@ async fn the_admin_endpoint_serves_three_paths_and_nothing_else() {
     }
 }
 
-/// Names and types as they are declared, and a sample, before the first request.
+/// Names, types and a sample before the first request.
 const METRICS: [(&str, &str, &str); 13] = [
     (
         "callgate_decisions_total",
@@ -272,7 +273,7 @@ const METRICS: [(&str, &str, &str); 13] = [
 ];
 
 #[tokio::test]
-async fn metrics_are_all_declared_before_the_first_request_in_the_format_that_is_asked_for() {
+async fn metrics_are_declared_at_start_in_the_negotiated_format() {
     let pair = Pair::of(users()).await;
     let (_, text) = pair.gate.get("/metrics").await;
     for (name, kind, sample) in METRICS {
@@ -298,7 +299,7 @@ async fn metrics_are_all_declared_before_the_first_request_in_the_format_that_is
 }
 
 #[tokio::test]
-async fn metrics_have_their_names_and_no_label_that_a_client_can_fill() {
+async fn metric_labels_contain_no_client_input() {
     let pair = Pair::of(users()).await;
     pair.admits(&alice()).await;
     pair.refuses(&Credential::password("canary-user", "canary-password")).await;
@@ -320,7 +321,7 @@ async fn metrics_have_their_names_and_no_label_that_a_client_can_fill() {
 }
 
 #[tokio::test]
-async fn every_decision_leaves_exactly_one_record_with_its_ids() {
+async fn every_decision_is_logged_once_with_its_ids() {
     let pair = Pair::of(users()).await;
     let mark = pair.gate.mark();
     let (session, decision) = pair.attempt(&alice()).await;
@@ -338,7 +339,7 @@ async fn every_decision_leaves_exactly_one_record_with_its_ids() {
     assert_eq!(decision["authenticator"], "staff");
 }
 
-/// A pair, what it has logged, and a login that is under way: its hash takes about a second.
+/// A pair, its log position, and a login in flight whose hash takes about a second.
 async fn with_a_slow_login() -> (Pair, usize, JoinHandle<Result<(), ConnectError>>) {
     let hash = "$2b$13$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
     let pair = Pair::of(json!({ "slow": { "pass": hash, "account": "APP" } })).await;
@@ -348,9 +349,9 @@ async fn with_a_slow_login() -> (Pair, usize, JoinHandle<Result<(), ConnectError
     (pair, mark, login)
 }
 
-/// The link is what the service waits for, the load is what its tasks do: asked when it is looked at.
+/// `callgate_in_flight` is sampled at scrape time.
 #[tokio::test]
-async fn what_is_in_flight_is_shown_as_it_is_also_while_the_server_is_gone() {
+async fn in_flight_is_current_while_disconnected() {
     let (mut pair, mark, login) = with_a_slow_login().await;
     pair.server.kill();
     pair.gate.says(mark, "lost connection to NATS").await;
@@ -363,11 +364,11 @@ async fn what_is_in_flight_is_shown_as_it_is_also_while_the_server_is_gone() {
 }
 
 #[tokio::test]
-async fn a_login_in_flight_is_finished_before_the_process_ends() {
+async fn login_in_flight_finishes_before_exit() {
     let (mut pair, mark, login) = with_a_slow_login().await;
     pair.gate.terminate().await;
     assert!(login.await.unwrap().is_err());
     assert_eq!(pair.gate.decisions(mark).len(), 1);
-    // It was an answer that refused the client, not the server's impatience.
+    // The client was refused by an answer, not by the server's timeout.
     pair.server.wait_for_log("Auth callout service returned an error").await;
 }

@@ -1,4 +1,4 @@
-//! Names, annotations and rights at their limits.
+//! Names, annotations and permissions at their limits.
 
 use callgate_testkit::{eventually, kube::KubeCluster, wait::PATIENCE};
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{RECOVERY, SECOND, Scene, chart_rules};
 
 #[tokio::test]
-async fn the_longest_names_and_names_with_dots_have_subjects_of_their_own() {
+async fn long_and_dotted_names_have_distinct_subjects() {
     let scene = Scene::start("", "").await;
     let longest = ("n".repeat(63), format!("{}.{}", "a".repeat(126), "b".repeat(126)));
     scene.cluster.create_namespace(&longest.0).await;
@@ -27,7 +27,7 @@ async fn the_longest_names_and_names_with_dots_have_subjects_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_thousand_subjects_count_and_more_than_a_user_jwt_holds_refuse() {
+async fn thousand_subjects_work_and_too_many_are_refused() {
     let ceiling = "ceiling = { publish = [\"orders.>\"] }";
     let scene = Scene::start("", ceiling).await;
     let token = scene.cluster.token("shop", "web", "nats").await;
@@ -41,14 +41,14 @@ async fn a_thousand_subjects_count_and_more_than_a_user_jwt_holds_refuse() {
         (refused.await? == ["pub orders.x"]).then_some(())
     })
     .await;
-    // A thousand that are too long together.
+    // A thousand subjects that are too long in total.
     annotate((0..1000).map(|number| format!("orders.{number:040}")).collect()).await;
     scene.becomes(&token, false, 2 * SECOND).await;
     assert_eq!(scene.decision()["reason"], "grant_too_large");
 }
 
 #[tokio::test]
-async fn a_forbidden_watch_is_told_with_the_rule_that_is_missing() {
+async fn forbidden_watch_is_logged_with_the_missing_rule() {
     let cluster = KubeCluster::start().await;
     let mut rules = chart_rules();
     let list = rules.as_array_mut().unwrap().iter_mut();
@@ -58,7 +58,7 @@ async fn a_forbidden_watch_is_told_with_the_rule_that_is_missing() {
     cluster.grant("callgate", rules).await;
     let scene = Scene::over(cluster, "", "").await;
     scene.gate.ready().await;
-    // Listed, so it serves; but what changes is not known, and that is said with the remedy.
+    // The list succeeded, so logins work, but changes are missed; the log says how to fix that.
     eventually("the missing rule", PATIENCE, async || {
         let log = scene.gate.log();
         let line =

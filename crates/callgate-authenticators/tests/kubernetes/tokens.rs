@@ -148,7 +148,7 @@ async fn the_api_server_judges_tokens_where_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn kubernetes_keeps_the_promises() {
+async fn kubernetes_passes_the_authenticator_suite() {
     let bench = Bench::start().await;
     bench.cluster.create_account("shop", "web", json!({})).await;
     bench.cluster.create_account("shop", "gone", json!({})).await;

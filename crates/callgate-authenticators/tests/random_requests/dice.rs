@@ -1,4 +1,4 @@
-//! Random numbers that are the same for the same seed (splitmix64).
+//! Random numbers from a seed (splitmix64).
 
 pub(crate) struct Dice(u64);
 
@@ -24,17 +24,17 @@ impl Dice {
         &list[self.below(list.len())]
     }
 
-    pub(crate) fn bytes(&mut self, most: usize) -> Vec<u8> {
-        (0..self.below(most + 1)).map(|_| self.next().to_le_bytes()[0]).collect()
+    pub(crate) fn bytes(&mut self, max: usize) -> Vec<u8> {
+        (0..self.below(max + 1)).map(|_| self.next().to_le_bytes()[0]).collect()
     }
 
-    /// Letters, wildcards, line ends, invisible characters, whatever.
-    pub(crate) fn text(&mut self, most: usize) -> String {
+    /// Letters, wildcards, line ends, invisible and other unusual characters.
+    pub(crate) fn text(&mut self, max: usize) -> String {
         const ODD: [char; 16] = [
             '.', '*', '>', ' ', '\0', '\n', '{', '}', '$', '_', '=', '/', '\u{202e}', '\u{feff}',
             'é', '"',
         ];
-        (0..self.below(most + 1))
+        (0..self.below(max + 1))
             .map(|_| match self.below(3) {
                 0 => *self.one_of(&ODD),
                 _ => char::from(b'a' + u8::try_from(self.below(26)).unwrap()),

@@ -1,8 +1,8 @@
-//! Random requests through a whole gate: opening, the chain of authenticators, policy, minting. None
-//! makes it panic, each is decided exactly once and in time, and nobody comes in who should not.
+//! Random requests to a complete gate: opening, the chain of authenticators, policy, minting. No
+//! request causes a panic, each is decided exactly once and in time, and only good ones are admitted.
 //!
-//! `make test` plays 20,000; `make random` a million, optimised. The same seed
-//! (`CALLGATE_RANDOM_SEED`) gives the same requests.
+//! `make test` sends 20,000 requests; `make random` sends a million with an optimised build. The
+//! same seed (`CALLGATE_RANDOM_SEED`) gives the same requests.
 
 #![allow(
     clippy::panic,
@@ -10,7 +10,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "test code: a panic is how a test fails, and what was played is told"
+    reason = "test code: a panic is how a test fails, and the counts are printed"
 )]
 
 mod dice;
@@ -32,27 +32,27 @@ use callgate_testkit::Response;
 use tokio::{task::JoinSet, time::Instant};
 
 use dice::Dice;
-use requests::{Expected, Played, Players};
+use requests::{Expected, Players, Sent};
 use world::{NOW, World};
 
 tokio::task_local! {
-    /// The decisions about the request that this task is playing.
+    /// The decisions about the request that this task sends.
     static DECISIONS: Mutex<Vec<Decision>>;
 }
 
-/// How often each reason was given.
+/// The number of decisions for each reason.
 type Counts = BTreeMap<&'static str, u64>;
 
-/// Longer than a decision takes on any machine that is not stopped meanwhile.
+/// A decision takes longer only if the machine was suspended.
 const STALL: Duration = Duration::from_secs(1);
 
-fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).map_or(otherwise, |text| text.parse().expect("a number"))
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// Plays one request, and judges what became of it.
-async fn play(world: &World, played: Played) -> (Reason, bool) {
-    let Played { payload, header, expected, request, patience } = played;
+/// Sends one request and checks its decision and answer.
+async fn send(world: &World, sent: Sent) -> (Reason, bool) {
+    let Sent { payload, header, expected, request, patience } = sent;
     let began = Instant::now();
     let handled = async {
         let now = UnixTime::from_seconds(NOW);
@@ -62,24 +62,27 @@ async fn play(world: &World, played: Played) -> (Reason, bool) {
     let (reply, decisions) = DECISIONS.scope(Mutex::default(), handled).await;
     let took = began.elapsed();
     let [decision] = decisions.as_slice() else { panic!("not one decision: {decisions:?}") };
-    // Late is not answered; a machine that stood still makes requests late.
-    let (late, stalled) = (decision.duration > patience, took > STALL);
-    assert!(!late || reply == Reply::Silent, "{took:?} of {patience:?}: {decision:?}");
+    // A late request is not answered; a suspended machine makes requests late.
+    let stalled = took > STALL;
+    assert!(
+        decision.duration <= patience || reply == Reply::Silent,
+        "{took:?} of {patience:?}: {decision:?}"
+    );
     assert!(!format!("{decision:?}").contains(world::CANARY), "a secret: {decision:?}");
     expected.holds(decision, stalled);
     match (reply, decision.outcome()) {
         (Reply::Silent, Outcome::Dropped) => {}
         (Reply::Answer(answer), Outcome::Admitted | Outcome::Refused) => {
             let request = request.unwrap_or_else(|| panic!("an answer to noise: {decision:?}"));
-            judge(&request.open_response(&answer), decision);
+            check_response(&request.open_response(&answer), decision);
         }
         (reply, _) => panic!("{reply:?} after {decision:?}"),
     }
     (decision.reason, stalled)
 }
 
-/// The answer says what the decision says, and no more than anybody here may have.
-fn judge(response: &Response, decision: &Decision) {
+/// The answer agrees with the decision and grants no more than any user here may have.
+fn check_response(response: &Response, decision: &Decision) {
     match response {
         Response::Refused(text) => {
             assert_eq!(decision.outcome(), Outcome::Refused, "{decision:?}");
@@ -116,7 +119,7 @@ fn random_requests_are_each_decided_once_and_in_time() {
                 let mut dice = Dice::new(seed.wrapping_mul(1_000_003).wrapping_add(lane));
                 let (mut reasons, mut stalls) = (Counts::new(), 0);
                 for _ in 0..share {
-                    let (reason, stalled) = play(&world, players.request(&mut dice)).await;
+                    let (reason, stalled) = send(&world, players.request(&mut dice)).await;
                     *reasons.entry(reason.as_str()).or_default() += 1;
                     stalls += u64::from(stalled);
                 }
@@ -133,9 +136,9 @@ fn random_requests_are_each_decided_once_and_in_time() {
         }
         (reasons, stalls)
     });
-    println!("{all} requests, {stalls} while the machine stood still: {reasons:?}");
-    assert_eq!(reasons.values().sum::<u64>(), all, "each is counted once");
-    // Every part of the way was gone.
+    println!("{all} requests, {stalls} while the machine was suspended: {reasons:?}");
+    assert_eq!(reasons.values().sum::<u64>(), all, "each request is counted once");
+    // The requests reached every part of the gate.
     for reason in [
         Reason::Admitted,
         Reason::AmbiguousCredential,

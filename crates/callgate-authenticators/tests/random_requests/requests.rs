@@ -1,4 +1,4 @@
-//! Requests of all kinds: good ones, spoilt ones, hostile ones, noise.
+//! Random requests: good, corrupted and hostile ones, and noise.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     world::{CANARY, NOW, World},
 };
 
-/// What must become of a request.
+/// The expected decision about a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Expected {
     Admitted,
@@ -22,12 +22,12 @@ pub(crate) enum Expected {
     Anything,
 }
 
-/// A message, and what is needed to judge what becomes of it.
-pub(crate) struct Played {
+/// A message, and what is needed to check its decision.
+pub(crate) struct Sent {
     pub(crate) payload: Vec<u8>,
     pub(crate) header: Option<String>,
     pub(crate) expected: Expected,
-    /// Absent where no server could have sent it.
+    /// Absent if no server could have sent it.
     pub(crate) request: Option<SignedRequest>,
     pub(crate) patience: Duration,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Players {
     servers: Vec<(Nkey, CurveKey)>,
     robot: Nkey,
     stranger: Nkey,
-    /// Good for `svc`, and a few that are not.
+    /// A token of `svc`.
     token: String,
     bad_tokens: Vec<String>,
 }
@@ -74,17 +74,17 @@ impl Players {
     }
 
     /// The next request.
-    pub(crate) fn request(&self, dice: &mut Dice) -> Played {
+    pub(crate) fn request(&self, dice: &mut Dice) -> Sent {
         let (server, curve) = dice.one_of(&self.servers);
         let builder = RequestBuilder::new(&self.issuer, NOW)
             .server(server)
             .server_curve(curve)
             .sealed_for(&self.xkey);
         match dice.below(10) {
-            0 | 1 => played(self.good(builder, dice).build(), Expected::Admitted),
-            2 => played(self.wrong(builder, dice).build(), Expected::NotAdmitted),
-            3 => self.of_nobody(builder, dice),
-            4 | 5 => spoilt(self.good(builder, dice).build(), dice),
+            0 | 1 => sent(self.good(builder, dice).build(), Expected::Admitted),
+            2 => sent(self.wrong(builder, dice).build(), Expected::NotAdmitted),
+            3 => self.misdirected(builder, dice),
+            4 | 5 => corrupted(self.good(builder, dice).build(), dice),
             6 | 7 => {
                 let changes = 1 + dice.below(3);
                 let mut builder = self.good(builder, dice);
@@ -92,9 +92,9 @@ impl Players {
                     let (field, value) = (*dice.one_of(&FIELDS), json_value(dice, 3));
                     builder = builder.replace(field, value);
                 }
-                played(builder.build(), Expected::Anything)
+                sent(builder.build(), Expected::Anything)
             }
-            8 => played(hostile(builder, dice).build(), Expected::NotAdmitted),
+            8 => sent(hostile(builder, dice).build(), Expected::NotAdmitted),
             _ => noise(dice),
         }
     }
@@ -110,7 +110,7 @@ impl Players {
     }
 
     fn wrong(&self, builder: RequestBuilder, dice: &mut Dice) -> RequestBuilder {
-        let users = ["alice", "hashed", "nobody", "boom", "hang", "yield", "anonymous", "off"];
+        let users = ["alice", "hashed", "unknown", "boom", "hang", "yield", "anonymous", "off"];
         match dice.below(8) {
             0 => builder,
             1 => builder.token(dice.one_of::<String>(&self.bad_tokens)),
@@ -123,11 +123,11 @@ impl Players {
         }
     }
 
-    /// Not from a server, not to us, or not now.
-    fn of_nobody(&self, builder: RequestBuilder, dice: &mut Dice) -> Played {
+    /// Not from a server, not for this gate, or not at this time.
+    fn misdirected(&self, builder: RequestBuilder, dice: &mut Dice) -> Sent {
         let builder = builder.password("alice", CANARY);
         let (server, curve) = dice.one_of(&self.servers);
-        let in_clear = RequestBuilder::new(&self.issuer, NOW).server(server).server_curve(curve);
+        let plaintext = RequestBuilder::new(&self.issuer, NOW).server(server).server_curve(curve);
         let builder = match dice.below(9) {
             0 => builder.corrupt_signature(),
             1 => builder.signed_by(&self.stranger),
@@ -136,17 +136,17 @@ impl Players {
             4 => builder.issued_at(NOW - 4_000).expires_at(NOW - 3_998),
             5 => builder.expires_at(NOW - 1),
             6 => builder.xkey_header(None),
-            7 => in_clear.password("alice", CANARY),
-            _ => in_clear.sealed_for(&curve.public()).password("alice", CANARY),
+            7 => plaintext.password("alice", CANARY),
+            _ => plaintext.sealed_for(&curve.public()).password("alice", CANARY),
         };
-        played(builder.build(), Expected::Dropped)
+        sent(builder.build(), Expected::Dropped)
     }
 }
 
-fn played(request: SignedRequest, expected: Expected) -> Played {
+fn sent(request: SignedRequest, expected: Expected) -> Sent {
     let number = |name: &str| request.claims[name].as_i64().unwrap_or(NOW);
     let patience = number("exp").saturating_sub(number("iat")).clamp(2, 300);
-    Played {
+    Sent {
         payload: request.payload.clone(),
         header: request.xkey_header.clone(),
         expected,
@@ -155,8 +155,8 @@ fn played(request: SignedRequest, expected: Expected) -> Played {
     }
 }
 
-/// Bytes that are no longer what a server sealed.
-fn spoilt(request: SignedRequest, dice: &mut Dice) -> Played {
+/// A request whose bytes changed after the server sealed it.
+fn corrupted(request: SignedRequest, dice: &mut Dice) -> Sent {
     let mut payload = request.payload.clone();
     let place = dice.below(payload.len());
     match dice.below(4) {
@@ -169,10 +169,10 @@ fn spoilt(request: SignedRequest, dice: &mut Dice) -> Played {
         true => Expected::Admitted,
         false => Expected::Dropped,
     };
-    Played { payload, ..played(request, expected) }
+    Sent { payload, ..sent(request, expected) }
 }
 
-/// Credentials that want to be more than they are.
+/// Credentials with unusual characters and sizes.
 fn hostile(builder: RequestBuilder, dice: &mut Dice) -> RequestBuilder {
     let user = match dice.below(4) {
         0 => ">".to_owned(),
@@ -190,14 +190,14 @@ fn hostile(builder: RequestBuilder, dice: &mut Dice) -> RequestBuilder {
     }
 }
 
-fn noise(dice: &mut Dice) -> Played {
+fn noise(dice: &mut Dice) -> Sent {
     let mut payload = dice.bytes(600);
     if dice.below(2) == 0 {
         payload.splice(0..0, *b"xkv1");
     }
     let header = (dice.below(2) == 0).then(|| dice.text(60));
     let patience = Duration::from_secs(2);
-    Played { payload, header, expected: Expected::Dropped, request: None, patience }
+    Sent { payload, header, expected: Expected::Dropped, request: None, patience }
 }
 
 fn json_value(dice: &mut Dice, depth: usize) -> Value {

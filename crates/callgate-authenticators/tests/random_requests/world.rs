@@ -1,4 +1,4 @@
-//! The gate that is played against, and who may come in.
+//! The gate under test and its users.
 
 use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
@@ -24,11 +24,11 @@ use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 
 pub(crate) const NOW: i64 = 1_800_000_000;
-/// In every secret; must not be in any record.
+/// Part of every secret; no record may contain it.
 pub(crate) const CANARY: &str = "canarybird";
-/// Whom anybody may be admitted as.
+/// The users that may be admitted.
 pub(crate) const ADMITTED: [&str; 4] = ["alice", "hashed", "robot", "svc"];
-/// Of `right`, by argon2-cffi, with parameters that take no time.
+/// Of `right`, by argon2-cffi, with cheap parameters.
 const HASH: &str = "$argon2id$v=19$m=64,t=2,p=1$e6/13tu7V6o15jwnpJRyTg$kf0QnvWVm+l6eOpAEsRcMEGpMkeXS8f84yyFvMyZnUA";
 
 pub(crate) struct World {
@@ -56,7 +56,7 @@ impl World {
             service.public()
         );
         let links = vec![
-            link("odd", Arc::new(Odd)),
+            link("faulty", Arc::new(Faulty)),
             link("tokens", build("service_tokens", &services, &folder)),
             link("users", build("users", "file = \"users.json\"", &folder)),
         ];
@@ -72,8 +72,8 @@ impl World {
 }
 
 fn link(name: &str, authenticator: Arc<dyn Authenticator>) -> Link {
-    // Short, so that who hangs does not hold the others up.
-    let timeout = Duration::from_millis(if name == "odd" { 5 } else { 10_000 });
+    // Short, so that a hanging request does not delay the test.
+    let timeout = Duration::from_millis(if name == "faulty" { 5 } else { 10_000 });
     Link { name: name.into(), authenticator, timeout, required: true }
 }
 
@@ -105,28 +105,28 @@ fn policy() -> Policy {
     let mut settings = PolicySettings {
         roles: BTreeMap::from([("r".to_owned(), role)]),
         bindings: vec![binding],
-        authenticators: ["odd", "tokens", "users"].map(named).into(),
+        authenticators: ["faulty", "tokens", "users"].map(named).into(),
         ..PolicySettings::default()
     };
     settings.accounts.accounts = vec![AccountSettings::named("APP")];
     Policy::build(settings).unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 
-/// Thousands of panics of [`Odd`] would bury the one that fails the test.
+/// Hides the thousands of panics of [`Faulty`], which would hide one that fails the test.
 pub(crate) fn hush_expected_panics() {
-    let otherwise = std::panic::take_hook();
+    let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if panic.location().is_none_or(|place| !place.file().ends_with("world.rs")) {
-            otherwise(panic);
+            default(panic);
         }
     }));
 }
 
-/// An authenticator that is as bad as one can be, for some users.
+/// An authenticator that misbehaves for some users.
 #[derive(Debug)]
-struct Odd;
+struct Faulty;
 
-impl Authenticator for Odd {
+impl Authenticator for Faulty {
     fn authenticate<'a>(
         &'a self,
         request: &'a AuthRequest,

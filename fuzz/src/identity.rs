@@ -3,7 +3,7 @@
 use callgate::{
     authn::Identity,
     clock::UnixTime,
-    policy::{Facts, Question},
+    policy::{ConnectionInfo, ResolveRequest},
     request::{AuthRequest, Credential},
 };
 use serde_json::{Map, Value};
@@ -20,15 +20,15 @@ pub fn of(json: &[u8]) -> Option<Identity> {
 }
 
 /// Asks `ask` about this identity of the authenticator `a`, over an ordinary connection.
-pub fn asking<T>(identity: &Identity, ask: impl FnOnce(&Question<'_>) -> T) -> T {
+pub fn asking<T>(identity: &Identity, ask: impl FnOnce(&ResolveRequest<'_>) -> T) -> T {
     thread_local! {
         static REQUEST: AuthRequest = AuthRequest::for_tests(Credential::Certificate);
     }
     REQUEST.with(|request| {
-        ask(&Question {
+        ask(&ResolveRequest {
             authenticator: "a",
             identity,
-            facts: Facts::of(request),
+            connection: ConnectionInfo::of(request),
             callout_account: Some("AUTH"),
             now: UnixTime::from_seconds(NOW),
         })

@@ -5,7 +5,8 @@
 
 use std::{fmt::Display, str::FromStr, sync::Arc, time::Duration};
 
-use callgate::{
+use callgate::policy::{
+    PermissionList, PermissionTemplates,
     permissions::{Permissions, Responses},
     policy::{List, PermissionTemplates},
 };
@@ -84,12 +85,15 @@ impl RawPermissions {
         let mut templates = PermissionTemplates::default();
         let mut plain = Permissions { responses: *responses, ..Permissions::default() };
         if let Some(RawRules { allow, deny }) = publish {
-            plain.publish.allow = parsed(allow, List::PublishAllow, &mut templates, report);
-            plain.publish.deny = parsed(deny, List::PublishDeny, &mut templates, report);
+            plain.publish.allow =
+                parsed(allow, PermissionList::PublishAllow, &mut templates, report);
+            plain.publish.deny = parsed(deny, PermissionList::PublishDeny, &mut templates, report);
         }
         if let Some(RawRules { allow, deny }) = subscribe {
-            plain.subscribe.allow = parsed(allow, List::SubscribeAllow, &mut templates, report);
-            plain.subscribe.deny = parsed(deny, List::SubscribeDeny, &mut templates, report);
+            plain.subscribe.allow =
+                parsed(allow, PermissionList::SubscribeAllow, &mut templates, report);
+            plain.subscribe.deny =
+                parsed(deny, PermissionList::SubscribeDeny, &mut templates, report);
         }
         let templates = (!templates.is_empty()).then(|| Arc::new(templates));
         EntryPermissions { plain, templates }
@@ -169,7 +173,7 @@ pub fn written(item: &Item<'_>) -> Vec<Written> {
 
 fn parsed<T: FromStr<Err: Display>>(
     texts: &Option<Vec<Written>>,
-    list: List,
+    list: PermissionList,
     templates: &mut PermissionTemplates,
     report: &Report,
 ) -> Vec<T> {

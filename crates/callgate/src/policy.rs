@@ -12,17 +12,17 @@ mod binding;
 mod build;
 mod ceiling;
 mod condition;
-mod doubts;
 mod expiry;
 mod explain;
-mod facts;
 mod fault;
 mod grant;
 mod index;
 mod inputs;
 mod jetstream;
 mod lint;
-mod own;
+mod permission_templates;
+mod permission_warnings;
+mod request;
 mod resolve;
 mod role;
 pub(crate) mod scope;
@@ -31,14 +31,14 @@ pub(crate) mod times;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-pub use access::Verdict;
+pub use access::AccessVerdict;
 pub use accounts::{AccountPattern, Accounts};
-pub use doubts::Doubt;
 pub use explain::{BindingVerdict, Enforcer, Explanation, RoleVerdict, Step};
-pub use facts::{Facts, Question};
 pub use fault::{PolicyFault, PolicyWarning};
 pub use grant::Grant;
-pub use own::{List, PermissionTemplates, TemplateFault};
+pub use permission_templates::{PermissionList, PermissionTemplates, TemplateError};
+pub use permission_warnings::PermissionWarning;
+pub use request::{ConnectionInfo, ResolveRequest};
 pub use template::encode;
 
 use binding::Bindings;
@@ -106,18 +106,18 @@ impl Policy {
         self.roles.keys().map(|name| &**name)
     }
 
-    /// Decides what the identity in `question` may do.
+    /// Decides what the identity in `request` may do.
     ///
     /// # Errors
     /// If it may not come in, says why; the detail is for the operator only.
-    pub fn resolve(&self, question: &Question<'_>) -> Result<Grant, Denial> {
-        resolve::resolve(self, question, &mut explain::Silent)
+    pub fn resolve(&self, request: &ResolveRequest<'_>) -> Result<Grant, Denial> {
+        resolve::resolve(self, request, &mut explain::Silent)
     }
 
     /// The same decision by the same code, and how it came about.
-    pub fn explain(&self, question: &Question<'_>) -> (Result<Grant, Denial>, Explanation) {
+    pub fn explain(&self, request: &ResolveRequest<'_>) -> (Result<Grant, Denial>, Explanation) {
         let mut explanation = Explanation::default();
-        let result = resolve::resolve(self, question, &mut explanation);
+        let result = resolve::resolve(self, request, &mut explanation);
         (result, explanation)
     }
 }

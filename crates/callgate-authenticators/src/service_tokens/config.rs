@@ -136,7 +136,7 @@ fn proposal(context: &BuildContext, table: &mut Table<'_>) -> Proposal {
         table.fault_here("needs `roles` or `permissions`: a token never opens a whole account");
     }
     let permissions = permissions::of_entry(table);
-    for doubt in permissions.iter().flat_map(|own| own.plain.doubts(own.templates.as_deref())) {
+    for doubt in permissions.iter().flat_map(|own| own.plain.warnings(own.templates.as_deref())) {
         table.warn("permissions", doubt);
     }
     Proposal {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use callgate::{authn::Proposal, policy::Doubt};
+use callgate::{authn::Proposal, policy::PermissionWarning};
 
 use callgate_config::{Report, Sources};
 
@@ -76,12 +76,12 @@ impl Warnings<'_> {
 
     /// One warning of each kind, with the first few of its users.
     fn warn_permissions(&self) {
-        let mut doubts: BTreeMap<Doubt, Vec<&Entry>> = BTreeMap::new();
+        let mut doubts: BTreeMap<PermissionWarning, Vec<&Entry>> = BTreeMap::new();
         for entry in self.table.entries() {
             let Proposal { permissions: Some(permissions), templates, .. } = &entry.proposal else {
                 continue;
             };
-            for doubt in permissions.doubts(templates.as_deref()) {
+            for doubt in permissions.warnings(templates.as_deref()) {
                 doubts.entry(doubt).or_default().push(entry);
             }
         }

@@ -20,7 +20,7 @@ use callgate::{
 use callgate_authenticators::kind::Registry;
 use callgate_config::{FlagSecret, Report, Sources};
 
-use self::can::Question;
+use self::can::AccessQuery;
 use super::{
     GOOD, REFUSED, UNUSABLE,
     output::{complain, findings, read_stdin, say, unusable},
@@ -71,7 +71,7 @@ pub(super) struct Args {
     server_xkey: Option<String>,
     /// Ask whether the client may publish (pub:SUBJECT) or subscribe (sub:SUBJECT); repeatable
     #[arg(long, value_name = "pub:SUBJECT|sub:SUBJECT")]
-    can: Vec<Question>,
+    can: Vec<AccessQuery>,
     /// Print JSON
     #[arg(long)]
     json: bool,

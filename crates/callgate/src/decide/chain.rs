@@ -9,7 +9,7 @@ use crate::{
     admission::queues::Crowd,
     authn::{Chain, ChainAnswer, Identity},
     pipeline::{Decide, Learned, Verdict},
-    policy::{Explanation, Facts, Policy, Question},
+    policy::{ConnectionInfo, Explanation, Policy, ResolveRequest},
     request::AuthRequest,
 };
 
@@ -46,13 +46,13 @@ impl Stock {
         request: &AuthRequest,
         authenticator: Option<&Arc<str>>,
         identity: &Identity,
-        ask: impl FnOnce(&Question<'_>) -> T,
+        ask: impl FnOnce(&ResolveRequest<'_>) -> T,
     ) -> T {
         let callout_account = self.learned.callout_account.load_full();
-        ask(&Question {
+        ask(&ResolveRequest {
             authenticator: authenticator.map(|name| &**name).unwrap_or_default(),
             identity,
-            facts: Facts::of(request),
+            connection: ConnectionInfo::of(request),
             callout_account: callout_account.as_ref().map(|name| name.as_str()),
             now: request.received(),
         })

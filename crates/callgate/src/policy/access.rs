@@ -3,21 +3,21 @@
 //! Follows `client.go` (`pubAllowedFullCheck`, `canSubscribe`) of nats-server 2.10 to 2.15.
 
 use super::{
-    doubts::overlap,
+    permission_warnings::overlap,
     permissions::{Access, Permissions},
 };
 use crate::subject::{Subject, SubjectPattern, SubscribePattern};
 
 /// An answer, with the rule that decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct AccessVerdict {
     /// Yes or no.
     pub allowed: bool,
     /// The rule that decides, in words.
     pub rule: String,
 }
 
-impl Verdict {
+impl AccessVerdict {
     fn yes(rule: impl Into<String>) -> Self {
         Self { allowed: true, rule: rule.into() }
     }
@@ -29,18 +29,18 @@ impl Verdict {
 
 impl Access {
     /// May it publish to `subject`?
-    pub fn can_publish(&self, subject: &Subject) -> Verdict {
+    pub fn can_publish(&self, subject: &Subject) -> AccessVerdict {
         match self {
-            Self::Unrestricted => Verdict::yes("everything inside the account is open"),
+            Self::Unrestricted => AccessVerdict::yes("everything inside the account is open"),
             Self::Limited(permissions) => publish(permissions, subject),
             Self::Scoped(scope) => undecided(scope),
         }
     }
 
     /// May it publish to everything that `wanted` matches? Nobody publishes to a wildcard itself.
-    pub fn can_publish_all(&self, wanted: &SubjectPattern) -> Verdict {
+    pub fn can_publish_all(&self, wanted: &SubjectPattern) -> AccessVerdict {
         match self {
-            Self::Unrestricted => Verdict::yes("everything inside the account is open"),
+            Self::Unrestricted => AccessVerdict::yes("everything inside the account is open"),
             Self::Limited(permissions) => publish_all(permissions, wanted),
             Self::Scoped(scope) => undecided(scope),
         }
@@ -48,54 +48,54 @@ impl Access {
 
     /// May it subscribe to `wanted`, a subject with or without a queue group? A yes to a wildcard
     /// that a deny overlaps says so: the server then withholds the messages denied.
-    pub fn can_subscribe(&self, wanted: &SubscribePattern) -> Verdict {
+    pub fn can_subscribe(&self, wanted: &SubscribePattern) -> AccessVerdict {
         match self {
-            Self::Unrestricted => Verdict::yes("everything inside the account is open"),
+            Self::Unrestricted => AccessVerdict::yes("everything inside the account is open"),
             Self::Limited(permissions) => subscribe(permissions, wanted),
             Self::Scoped(scope) => undecided(scope),
         }
     }
 }
 
-fn undecided(scope: &str) -> Verdict {
-    Verdict::no(format!(
+fn undecided(scope: &str) -> AccessVerdict {
+    AccessVerdict::no(format!(
         "not known here: the template of the scoped signing key `{scope}` decides in the server"
     ))
 }
 
-fn publish(permissions: &Permissions, subject: &Subject) -> Verdict {
+fn publish(permissions: &Permissions, subject: &Subject) -> AccessVerdict {
     let Permissions { publish: rules, subscribe: _, responses } = permissions;
     let covers = |rule: &&SubjectPattern| rule.covers(subject.as_pattern());
     let denied = rules.deny.iter().find(covers);
     let allowed = rules.allow.iter().find(covers);
     match (allowed, denied, responses) {
-        (Some(allow), None, _) => Verdict::yes(format!("publish allow `{allow}`")),
+        (Some(allow), None, _) => AccessVerdict::yes(format!("publish allow `{allow}`")),
         // A reply subject that arrived is open even against a deny.
-        (_, _, Some(_)) => Verdict::yes("by responses: when it arrives as a reply subject"),
-        (_, Some(deny), None) => Verdict::no(format!("publish deny `{deny}`")),
-        (None, None, None) => Verdict::no("no publish allow covers it"),
+        (_, _, Some(_)) => AccessVerdict::yes("by responses: when it arrives as a reply subject"),
+        (_, Some(deny), None) => AccessVerdict::no(format!("publish deny `{deny}`")),
+        (None, None, None) => AccessVerdict::no("no publish allow covers it"),
     }
 }
 
-fn publish_all(permissions: &Permissions, wanted: &SubjectPattern) -> Verdict {
+fn publish_all(permissions: &Permissions, wanted: &SubjectPattern) -> AccessVerdict {
     let Permissions { publish: rules, subscribe: _, responses: _ } = permissions;
     if let Some(deny) = rules.deny.iter().find(|deny| deny.overlaps(wanted)) {
-        return Verdict::no(format!("publish deny `{deny}` closes some of it"));
+        return AccessVerdict::no(format!("publish deny `{deny}` closes some of it"));
     }
     match rules.allow.iter().find(|allow| allow.covers(wanted)) {
-        Some(allow) => Verdict::yes(format!("publish allow `{allow}` covers all of it")),
-        None => Verdict::no("no publish allow covers all of it"),
+        Some(allow) => AccessVerdict::yes(format!("publish allow `{allow}` covers all of it")),
+        None => AccessVerdict::no("no publish allow covers all of it"),
     }
 }
 
-fn subscribe(permissions: &Permissions, wanted: &SubscribePattern) -> Verdict {
+fn subscribe(permissions: &Permissions, wanted: &SubscribePattern) -> AccessVerdict {
     let rules = &permissions.subscribe;
     let allow = match allowing(&rules.allow, wanted) {
         Ok(allow) => allow,
-        Err(why) => return Verdict::no(why),
+        Err(why) => return AccessVerdict::no(why),
     };
     if let Some(deny) = rules.deny.iter().find(|deny| denies(deny, wanted)) {
-        return Verdict::no(format!("subscribe deny `{deny}`"));
+        return AccessVerdict::no(format!("subscribe deny `{deny}`"));
     }
     let mut rule = format!("subscribe allow `{allow}`");
     if !allow.subject().covers(wanted.subject()) {
@@ -108,7 +108,7 @@ fn subscribe(permissions: &Permissions, wanted: &SubscribePattern) -> Verdict {
     if let Some(deny) = rules.deny.iter().find(filters) {
         rule.push_str(&format!("; messages that the deny `{deny}` covers are withheld"));
     }
-    Verdict::yes(rule)
+    AccessVerdict::yes(rule)
 }
 
 /// The allow that opens a subscription. Rules with a queue group speak last: where one covers the

@@ -15,7 +15,7 @@ use super::{
     fault::{Findings, PolicyFault, did_you_mean},
     lint::{Place, self_asserted_warning},
     role::Role,
-    scope::Together,
+    scope::RoleCombination,
     settings::{
         AuthenticatorPolicy, AuthenticatorSelector, BindingSettings, CeilingSettings,
         PolicySettings, SessionSettings,
@@ -235,7 +235,7 @@ fn warn_of_scopes(path: &str, binding: &Binding, accounts: &Accounts, found: &mu
         Some(BindingAccount::Template(_)) | None => None,
     };
     let roles = binding.roles.iter().filter_map(BindingRole::literal).collect();
-    for mistake in (Together { roles, account, user: None, own: None }).mistakes(accounts) {
+    for mistake in (RoleCombination { roles, account, user: None, own: None }).mistakes(accounts) {
         found.warn(path, mistake);
     }
 }

@@ -211,10 +211,10 @@ impl Expression {
 
 impl Path {
     fn texts(&self, inputs: &Inputs<'_>) -> Result<Texts, EvalError> {
-        let identity = inputs.question.identity;
+        let identity = inputs.request.identity;
         match self {
             Self::User => Ok(Texts::One(inputs.user.to_owned())),
-            Self::Authenticator => Ok(Texts::One(inputs.question.authenticator.to_owned())),
+            Self::Authenticator => Ok(Texts::One(inputs.request.authenticator.to_owned())),
             Self::Groups => Ok(Texts::Many(identity.groups.clone())),
             Self::Variable(name) => match identity.variables.get(name.as_str()) {
                 Some(value) => Ok(Texts::One(value.clone())),

@@ -67,7 +67,7 @@ impl Expiry {
 }
 
 /// A number from 0 up to 1 that belongs to the key: the server makes a new key for each
-/// connection, and the same question has the same answer.
+/// connection, and the same request has the same answer.
 fn fraction_of(user_nkey: &[u8; 32]) -> f64 {
     // FNV-1a, and the finalizer of SplitMix64: the key is random, this only spreads its bits.
     let hash = user_nkey.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

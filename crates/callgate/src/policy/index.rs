@@ -137,7 +137,7 @@ impl Index {
             inputs.groups().ok()?;
         }
         inputs.seen_by(&self.uses_claims).ok()?;
-        let identity = inputs.question.identity;
+        let identity = inputs.request.identity;
         let mut places: BTreeSet<usize> = self.others.iter().copied().collect();
         places.extend(self.users.get(inputs.user).into_iter().flatten());
         if !self.groups.is_empty() {

@@ -22,8 +22,8 @@ use serde_json::Value as Json;
 
 use super::{
     condition::timestamp,
-    facts::Question,
     lint::{NAMESPACE, UsedClaims},
+    request::ResolveRequest,
 };
 
 /// The longest list or map that an expression may see.
@@ -44,7 +44,7 @@ type Bounded<'a> = OnceLock<Result<Boxed<'a>, TooLarge>>;
 pub(super) struct Inputs<'a> {
     /// With the authenticator's prefix.
     pub(super) user: &'a str,
-    pub(super) question: &'a Question<'a>,
+    pub(super) request: &'a ResolveRequest<'a>,
     groups: Bounded<'a>,
     claims: Bounded<'a>,
     client: OnceLock<Boxed<'a>>,
@@ -53,10 +53,10 @@ pub(super) struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    pub(super) fn new(user: &'a str, question: &'a Question<'a>) -> Self {
+    pub(super) fn new(user: &'a str, request: &'a ResolveRequest<'a>) -> Self {
         Self {
             user,
-            question,
+            request,
             groups: OnceLock::new(),
             claims: OnceLock::new(),
             client: OnceLock::new(),
@@ -69,9 +69,9 @@ impl<'a> Inputs<'a> {
     pub(super) fn groups(&self) -> Result<&(dyn Val + 'a), TooLarge> {
         let groups = self.groups.get_or_init(|| {
             let mut budget = Budget::new("groups");
-            budget.list(self.question.identity.groups.len())?;
-            let mut list: Vec<Boxed<'a>> = Vec::with_capacity(self.question.identity.groups.len());
-            for group in &self.question.identity.groups {
+            budget.list(self.request.identity.groups.len())?;
+            let mut list: Vec<Boxed<'a>> = Vec::with_capacity(self.request.identity.groups.len());
+            for group in &self.request.identity.groups {
                 list.push(budget.text(group)?);
             }
             Ok(Box::new(CelList::from(list)))
@@ -83,7 +83,7 @@ impl<'a> Inputs<'a> {
     fn claims(&self) -> Result<&(dyn Val + 'a), TooLarge> {
         let claims = self
             .claims
-            .get_or_init(|| Budget::new("claims").map(&self.question.identity.claims, MAX_DEPTH));
+            .get_or_init(|| Budget::new("claims").map(&self.request.identity.claims, MAX_DEPTH));
         claims.as_ref().map(AsRef::as_ref).map_err(|too_large| *too_large)
     }
 
@@ -102,7 +102,7 @@ impl<'a> Inputs<'a> {
     }
 
     fn named_claims(&self, names: &BTreeSet<String>) -> Result<Boxed<'a>, TooLarge> {
-        let claims = &self.question.identity.claims;
+        let claims = &self.request.identity.claims;
         let mut budget = Budget::new("claims");
         let there = names.iter().filter_map(|name| claims.get_key_value(name));
         budget.entries(there, names.len(), MAX_DEPTH)
@@ -111,7 +111,7 @@ impl<'a> Inputs<'a> {
     fn client(&self) -> &(dyn Val + 'a) {
         self.client
             .get_or_init(|| {
-                let client = self.question.facts.client;
+                let client = self.request.connection.client;
                 text_map([
                     ("host", &client.host),
                     ("type", &client.kind_of_client),
@@ -128,7 +128,7 @@ impl<'a> Inputs<'a> {
     fn server(&self) -> &(dyn Val + 'a) {
         self.server
             .get_or_init(|| {
-                let server = self.question.facts.server;
+                let server = self.request.connection.server;
                 let tags: Vec<Boxed<'a>> = server.tags.iter().map(|tag| text(tag)).collect();
                 let tags: Boxed<'a> = Box::new(CelList::from(tags));
                 Box::new(CelMap::from(HashMap::from([
@@ -141,7 +141,7 @@ impl<'a> Inputs<'a> {
     }
 
     fn now(&self) -> Option<&(dyn Val + 'a)> {
-        self.now.get_or_init(|| timestamp(self.question.now)).as_deref()
+        self.now.get_or_init(|| timestamp(self.request.now)).as_deref()
     }
 }
 
@@ -166,7 +166,7 @@ impl VariableResolver for Inputs<'_> {
         let borrowed = |value: &'b dyn Val| Some(CowVal::Borrowed(value));
         match variable {
             "user" => Some(CowVal::owned(CelString::from(self.user))),
-            "authenticator" => Some(CowVal::owned(CelString::from(self.question.authenticator))),
+            "authenticator" => Some(CowVal::owned(CelString::from(self.request.authenticator))),
             "groups" => self.groups().ok().and_then(borrowed),
             "claims" => self.claims().ok().and_then(borrowed),
             "client" => borrowed(self.client()),
@@ -174,7 +174,7 @@ impl VariableResolver for Inputs<'_> {
             "now" => self.now().and_then(borrowed),
             other => {
                 let other = if other == NAMESPACE { "namespace" } else { other };
-                let value = self.question.identity.variables.get(other)?;
+                let value = self.request.identity.variables.get(other)?;
                 Some(CowVal::owned(CelString::from(value.as_str())))
             }
         }

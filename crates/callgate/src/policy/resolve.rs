@@ -12,12 +12,12 @@ use super::{
     condition::EvalError,
     expiry::Expiry,
     explain::{BindingVerdict, Enforcer, Step, Trace},
-    facts::Question,
     grant::{Dropped, Grant, shown},
     inputs::Inputs,
     permissions::{Access, Permissions},
+    request::ResolveRequest,
     role::{Role, check_kind, check_source},
-    template::{MAX_SUBJECTS, Rule, Template, TemplateError},
+    template::{FillError, MAX_SUBJECTS, Rule, Template},
 };
 use limits::{Limits, listed};
 
@@ -44,11 +44,11 @@ const NO_RULES: &AuthenticatorRules = &AuthenticatorRules {
 /// Decides what an identity may do.
 pub(super) fn resolve<T: Trace>(
     policy: &Policy,
-    question: &Question<'_>,
+    request: &ResolveRequest<'_>,
     trace: &mut T,
 ) -> Result<Grant, Denial> {
     let mut dropped = Dropped::default();
-    match granted(policy, question, trace, &mut dropped) {
+    match granted(policy, request, trace, &mut dropped) {
         Ok(grant) => Ok(Grant { dropped, ..grant }),
         Err(denial) => Err(Denial { ceiling_dropped: dropped.into(), ..denial }),
     }
@@ -56,17 +56,17 @@ pub(super) fn resolve<T: Trace>(
 
 fn granted<T: Trace>(
     policy: &Policy,
-    question: &Question<'_>,
+    request: &ResolveRequest<'_>,
     trace: &mut T,
     dropped: &mut Dropped,
 ) -> Result<Grant, Denial> {
-    let rules = policy.authenticators.get(question.authenticator).unwrap_or(NO_RULES);
-    let user = format!("{}{}", rules.user_prefix, question.identity.user);
-    let inputs = Inputs::new(&user, question);
-    let (mut expiry, mut limits) = (Expiry::new(question.now), Limits::default());
+    let rules = policy.authenticators.get(request.authenticator).unwrap_or(NO_RULES);
+    let user = format!("{}{}", rules.user_prefix, request.identity.user);
+    let inputs = Inputs::new(&user, request);
+    let (mut expiry, mut limits) = (Expiry::new(request.now), Limits::default());
 
-    check_entry(question, &mut expiry, &mut limits, trace)?;
-    let mut resolver = Resolver { policy, rules, question, inputs: &inputs, trace, expiry, limits };
+    check_entry(request, &mut expiry, &mut limits, trace)?;
+    let mut resolver = Resolver { policy, rules, request, inputs: &inputs, trace, expiry, limits };
     let bindings = resolver.matching_bindings()?;
     let named = resolver.named_account(&bindings)?;
     let found = resolver.contributions(&bindings, dropped)?;
@@ -82,7 +82,7 @@ fn granted<T: Trace>(
     let Resolver { trace, mut expiry, limits, .. } = resolver;
     expiry.after(rules.expires_after, trace, || "the authenticator's expires_after".to_owned());
     expiry.after(policy.session.max_lifetime, trace, || "session.max_lifetime".to_owned());
-    let expires_at = expiry.spread(policy.session.jitter, question.facts.user_nkey, trace);
+    let expires_at = expiry.spread(policy.session.jitter, request.connection.user_nkey, trace);
     tell_enforcement(trace, &access, &limits);
     let roles = found.roles.iter().map(|role| role.name.to_string()).collect();
     Ok(Grant {
@@ -99,17 +99,17 @@ fn granted<T: Trace>(
 
 /// What refuses by itself, before any rule is looked at.
 fn check_entry<T: Trace>(
-    question: &Question<'_>,
+    request: &ResolveRequest<'_>,
     expiry: &mut Expiry,
     limits: &mut Limits,
     trace: &mut T,
 ) -> Result<(), Denial> {
-    let Question { identity, facts, now, .. } = question;
-    if facts.client.connection == ConnectionKind::Unknown {
+    let ResolveRequest { identity, connection, now, .. } = request;
+    if connection.client.connection == ConnectionKind::Unknown {
         let detail = format!(
             "unknown kind of connection `{}`, type `{}`",
-            shown(&facts.client.kind),
-            shown(&facts.client.kind_of_client)
+            shown(&connection.client.kind),
+            shown(&connection.client.kind_of_client)
         );
         return Err(Denial::new(Reason::ConnectionTypeNotAllowed, detail));
     }
@@ -125,9 +125,9 @@ fn check_entry<T: Trace>(
     }
     if let Some(kinds) = connection_types {
         limits.tell(trace, "connection_types", || kinds.to_string(), from);
-        check_kind(*kinds, facts, &identity.user)?;
+        check_kind(*kinds, connection, &identity.user)?;
     }
-    check_source(source.as_deref(), facts, &identity.user)?;
+    check_source(source.as_deref(), connection, &identity.user)?;
     expiry.at(identity.expires_at, trace, || "the credential".to_owned());
     expiry.after(*expires_after, trace, || "the entry's expires_after".to_owned());
     Ok(())
@@ -136,7 +136,7 @@ fn check_entry<T: Trace>(
 struct Resolver<'p, 'q, 'i, T> {
     policy: &'p Policy,
     rules: &'p AuthenticatorRules,
-    question: &'q Question<'q>,
+    request: &'q ResolveRequest<'q>,
     inputs: &'i Inputs<'q>,
     trace: &'q mut T,
     expiry: Expiry,
@@ -158,7 +158,7 @@ struct Found {
 
 impl<T: Trace> Resolver<'_, '_, '_, T> {
     fn proposal(&self) -> &Proposal {
-        &self.question.identity.proposal
+        &self.request.identity.proposal
     }
 
     /// An entry of the operator's with something of its own is touched only by bindings that name
@@ -171,7 +171,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
 
     fn matching_bindings(&mut self) -> Result<Vec<Arc<Binding>>, Denial> {
         let policy = self.policy;
-        let authenticator = self.question.authenticator;
+        let authenticator = self.request.authenticator;
         let mine: Vec<&Arc<Binding>> = if T::LISTENS {
             for other in policy.bindings.others(authenticator) {
                 self.tell_binding(other, BindingVerdict::OtherAuthenticator);
@@ -283,7 +283,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         let in_ceiling = |name: &str| self.rules.ceiling.allows_account(name, self.inputs);
         self.policy
             .accounts
-            .check(account, origin, self.question.callout_account, in_ceiling)
+            .check(account, origin, self.request.callout_account, in_ceiling)
             .map_err(|denial| Denial { detail: format!("{from}: {}", denial.detail), ..denial })
     }
 
@@ -333,11 +333,11 @@ fn unsafe_value(why: String) -> Denial {
     Denial::new(Reason::UnsafeTemplateValue, why)
 }
 
-fn refused(whose: impl fmt::Display, error: TemplateError) -> Denial {
+fn refused(whose: impl fmt::Display, error: FillError) -> Denial {
     match error {
-        TemplateError::Unsafe(why) => unsafe_value(format!("{whose}: {why}")),
-        TemplateError::Failed(why) => Denial::new(Reason::PolicyError, format!("{whose}: {why}")),
-        TemplateError::TooMany => Denial::new(
+        FillError::Unsafe(why) => unsafe_value(format!("{whose}: {why}")),
+        FillError::Failed(why) => Denial::new(Reason::PolicyError, format!("{whose}: {why}")),
+        FillError::TooMany => Denial::new(
             Reason::GrantTooLarge,
             format!("{whose}: more than {MAX_SUBJECTS} subjects, roles or tags"),
         ),

@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use ipnet::IpNet;
 
 use super::{
-    facts::Facts,
     permissions::Responses,
+    request::ConnectionInfo,
     settings::Inbox,
     template::{Pattern, Template},
     times::Windows,
@@ -51,11 +51,11 @@ impl Role {
     /// Whether the role counts for this connection at this moment; with the end of its window.
     pub(super) fn counts(
         &self,
-        facts: &Facts<'_>,
+        connection: &ConnectionInfo<'_>,
         now: UnixTime,
     ) -> Result<Option<UnixTime>, Denial> {
-        check_kind(self.kinds, facts, &self.name)?;
-        check_source(self.source.as_deref(), facts, &self.name)?;
+        check_kind(self.kinds, connection, &self.name)?;
+        check_source(self.source.as_deref(), connection, &self.name)?;
         let Some(windows) = &self.times else { return Ok(None) };
         match windows.open_until(now) {
             Some(end) => Ok(Some(end)),
@@ -70,10 +70,10 @@ impl Role {
 /// Is this kind of connection open? nats-server ignores the field in callout answers.
 pub(super) fn check_kind(
     kinds: ConnectionKinds,
-    facts: &Facts<'_>,
+    connection: &ConnectionInfo<'_>,
     whose: &str,
 ) -> Result<(), Denial> {
-    let kind = facts.client.connection;
+    let kind = connection.client.connection;
     match kinds.contains(kind) {
         true => Ok(()),
         false => Err(Denial::new(
@@ -86,15 +86,16 @@ pub(super) fn check_kind(
 /// Does the TCP peer belong to one of these networks? nats-server ignores the field as well.
 pub(super) fn check_source(
     source: Option<&[IpNet]>,
-    facts: &Facts<'_>,
+    connection: &ConnectionInfo<'_>,
     whose: &str,
 ) -> Result<(), Denial> {
     let Some(networks) = source else { return Ok(()) };
-    let peer = facts.client.ip.map(|ip| ip.to_canonical());
+    let peer = connection.client.ip.map(|ip| ip.to_canonical());
     if peer.is_some_and(|peer| networks.iter().any(|network| holds(network, peer))) {
         return Ok(());
     }
-    let detail = format!("`{whose}` does not count from `{}`", facts.client.host.escape_debug());
+    let detail =
+        format!("`{whose}` does not count from `{}`", connection.client.host.escape_debug());
     Err(Denial::new(Reason::SourceNotAllowed, detail))
 }
 

@@ -50,7 +50,7 @@ impl Policy {
         let rules = self.authenticators.get(authenticator);
         let prefix = rules.map_or("", |rules| rules.user_prefix.as_str());
         let permissions = proposal.permissions.as_ref();
-        Together {
+        RoleCombination {
             roles: names
                 .filter_map(|name| self.roles.get(name.as_str()))
                 .map(AsRef::as_ref)
@@ -64,7 +64,7 @@ impl Policy {
 }
 
 /// What somebody is given at once, by an entry or a binding.
-pub(super) struct Together<'a> {
+pub(super) struct RoleCombination<'a> {
     pub(super) roles: Vec<&'a Role>,
     pub(super) account: Option<&'a str>,
     pub(super) user: Option<String>,
@@ -72,7 +72,7 @@ pub(super) struct Together<'a> {
     pub(super) own: Option<ConnectionKinds>,
 }
 
-impl Together<'_> {
+impl RoleCombination<'_> {
     /// Why whoever is given this is refused, as far as it is certain.
     pub(super) fn mistakes(&self, accounts: &Accounts) -> Vec<String> {
         let mut mistakes = Vec::new();

@@ -69,7 +69,7 @@ enum Encoding {
 
 /// Why a template has no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TemplateError {
+pub(super) enum FillError {
     /// A value that is not one literal token, or none at all.
     Unsafe(String),
     /// The expression failed.
@@ -196,11 +196,7 @@ impl Template {
     }
 
     /// All texts that the values of `inputs` make of it: a list makes one for each element.
-    pub(super) fn fill(
-        &self,
-        inputs: &Inputs<'_>,
-        rule: Rule,
-    ) -> Result<Vec<String>, TemplateError> {
+    pub(super) fn fill(&self, inputs: &Inputs<'_>, rule: Rule) -> Result<Vec<String>, FillError> {
         let mut filled = vec![String::new()];
         for (index, part) in self.parts.iter().enumerate() {
             match part {
@@ -208,7 +204,7 @@ impl Template {
                 Part::Hole(hole) => {
                     let values = hole.values(inputs, rule, index == 0)?;
                     if filled.len().saturating_mul(values.len()) > MAX_SUBJECTS {
-                        return Err(TemplateError::TooMany);
+                        return Err(FillError::TooMany);
                     }
                     let join = |start: &String| {
                         values.iter().map(|value| format!("{start}{value}")).collect::<Vec<_>>()
@@ -264,24 +260,24 @@ impl Hole {
         inputs: &Inputs<'_>,
         rule: Rule,
         at_start: bool,
-    ) -> Result<Vec<String>, TemplateError> {
+    ) -> Result<Vec<String>, FillError> {
         let values = match self.expression.texts(inputs) {
             Ok(Texts::One(value)) => vec![value],
             Ok(Texts::Many(values)) => values,
             Err(error @ (EvalError::Absent(_) | EvalError::WrongType(_))) => {
-                return Err(TemplateError::Unsafe(format!("`{}`: {error}", self.text)));
+                return Err(FillError::Unsafe(format!("`{}`: {error}", self.text)));
             }
             Err(error @ (EvalError::TooLarge(_) | EvalError::Failed(_))) => {
-                return Err(TemplateError::Failed(format!("`{}`: {error}", self.text)));
+                return Err(FillError::Failed(format!("`{}`: {error}", self.text)));
             }
         };
         if values.len() > MAX_SUBJECTS {
-            return Err(TemplateError::TooMany);
+            return Err(FillError::TooMany);
         }
         values.into_iter().map(|value| self.value(value, rule, at_start)).collect()
     }
 
-    fn value(&self, value: String, rule: Rule, at_start: bool) -> Result<String, TemplateError> {
+    fn value(&self, value: String, rule: Rule, at_start: bool) -> Result<String, FillError> {
         let (value, limit) = match self.encoding {
             Encoding::Raw => (value, MAX_VALUE_BYTES),
             Encoding::Encode => (encode(&value), MAX_ENCODED_BYTES),
@@ -296,7 +292,7 @@ impl Hole {
         };
         match why {
             None => Ok(value),
-            Some(why) => Err(TemplateError::Unsafe(format!(
+            Some(why) => Err(FillError::Unsafe(format!(
                 "`{}`: the value `{}` {why}",
                 self.text,
                 shown(&value)
@@ -397,7 +393,7 @@ where
     }
 
     /// All patterns that the values of `inputs` make of it.
-    pub(super) fn fill(&self, inputs: &Inputs<'_>) -> Result<Vec<T>, TemplateError> {
+    pub(super) fn fill(&self, inputs: &Inputs<'_>) -> Result<Vec<T>, FillError> {
         let template = match self {
             Self::Fixed(pattern) => return Ok(vec![pattern.clone()]),
             Self::Filled(template) => template,
@@ -426,7 +422,7 @@ pub(super) enum Start<'a> {
     Part(&'a str),
 }
 
-fn parse_filled<T>(template: &Template, text: &str) -> Result<T, TemplateError>
+fn parse_filled<T>(template: &Template, text: &str) -> Result<T, FillError>
 where
     T: FromStr<Err = SubjectError>,
 {
@@ -437,7 +433,7 @@ where
     {
         let why =
             format!("`{}` would become `{}`, which is reserved", template.text(), shown(text));
-        return Err(TemplateError::Unsafe(why));
+        return Err(FillError::Unsafe(why));
     }
-    text.parse().map_err(|error: SubjectError| TemplateError::Unsafe(error.to_string()))
+    text.parse().map_err(|error: SubjectError| FillError::Unsafe(error.to_string()))
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::{
-    Facts, Policy, Question,
+    ConnectionInfo, Policy, ResolveRequest,
     grant::Grant,
     permissions::{Access, Permissions, Responses, Rules},
     settings::{
@@ -84,15 +84,18 @@ impl Scene {
         scene
     }
 
-    fn question<'a>(&'a self, authenticator: &'a str, identity: &'a Identity) -> Question<'a> {
-        let facts =
-            Facts { client: &self.client, server: &self.server, user_nkey: &self.user_nkey };
+    fn request<'a>(&'a self, authenticator: &'a str, identity: &'a Identity) -> ResolveRequest<'a> {
+        let connection = ConnectionInfo {
+            client: &self.client,
+            server: &self.server,
+            user_nkey: &self.user_nkey,
+        };
         let callout_account = self.callout_account.as_deref();
-        Question { authenticator, identity, facts, callout_account, now: self.now }
+        ResolveRequest { authenticator, identity, connection, callout_account, now: self.now }
     }
 
     fn resolve(&self, policy: &Policy, identity: &Identity) -> Result<Grant, Denial> {
-        policy.resolve(&self.question("idp", identity))
+        policy.resolve(&self.request("idp", identity))
     }
 }
 

@@ -3,14 +3,13 @@
 use std::{fmt, str::FromStr};
 
 use callgate::{
-    permissions::Access,
-    policy::Verdict,
+    policy::{AccessVerdict, permissions::Access},
     subject::{Subject, SubjectError, SubjectPattern, SubscribePattern},
 };
 
 /// May the client do this?
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Question {
+pub(super) enum AccessQuery {
     Publish(Subject),
     /// To everything that a wildcard matches.
     PublishAll(SubjectPattern),
@@ -19,15 +18,15 @@ pub(super) enum Question {
 
 /// A text that asks nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum QuestionError {
+pub(super) enum AccessQueryError {
     #[error("begin with `pub:` or `sub:`, such as pub:orders.new")]
     Kind,
     #[error(transparent)]
     Subject(#[from] SubjectError),
 }
 
-impl Question {
-    pub(super) fn ask(&self, access: &Access) -> Verdict {
+impl AccessQuery {
+    pub(super) fn ask(&self, access: &Access) -> AccessVerdict {
         match self {
             Self::Publish(subject) => access.can_publish(subject),
             Self::PublishAll(pattern) => access.can_publish_all(pattern),
@@ -36,22 +35,22 @@ impl Question {
     }
 }
 
-impl FromStr for Question {
-    type Err = QuestionError;
+impl FromStr for AccessQuery {
+    type Err = AccessQueryError;
 
-    fn from_str(text: &str) -> Result<Self, QuestionError> {
+    fn from_str(text: &str) -> Result<Self, AccessQueryError> {
         match text.split_once(':') {
             Some(("pub", text)) => match text.parse() {
                 Ok(subject) => Ok(Self::Publish(subject)),
                 Err(_) => Ok(Self::PublishAll(text.parse()?)),
             },
             Some(("sub", subject)) => Ok(Self::Subscribe(subject.parse()?)),
-            Some(_) | None => Err(QuestionError::Kind),
+            Some(_) | None => Err(AccessQueryError::Kind),
         }
     }
 }
 
-impl fmt::Display for Question {
+impl fmt::Display for AccessQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Publish(subject) => write!(f, "pub:{subject}"),

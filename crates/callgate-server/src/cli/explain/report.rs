@@ -12,7 +12,7 @@ use callgate::{
 };
 use serde_json::{Value, json};
 
-use super::can::Question;
+use super::can::AccessQuery;
 use crate::telemetry::{sanitize, sanitize_detail};
 
 /// Everything that is known about one decision.
@@ -20,7 +20,7 @@ use crate::telemetry::{sanitize, sanitize_detail};
 pub(super) struct Report<'a> {
     explained: &'a Explained,
     as_of: Option<UnixTime>,
-    questions: &'a [Question],
+    queries: &'a [AccessQuery],
     callout_account: Option<&'a str>,
 }
 
@@ -28,10 +28,10 @@ impl<'a> Report<'a> {
     pub(super) fn of(
         explained: &'a Explained,
         as_of: Option<UnixTime>,
-        questions: &'a [Question],
+        queries: &'a [AccessQuery],
         callout_account: Option<&'a str>,
     ) -> Self {
-        Self { explained, as_of, questions, callout_account }
+        Self { explained, as_of, queries, callout_account }
     }
 
     fn grant(&self) -> Option<&Grant> {
@@ -103,7 +103,7 @@ impl<'a> Report<'a> {
     }
 
     fn answers(&self) -> impl Iterator<Item = (String, bool, String)> {
-        self.questions.iter().map(|question| match self.grant() {
+        self.queries.iter().map(|question| match self.grant() {
             Some(grant) => {
                 let verdict = question.ask(grant.access());
                 (question.to_string(), verdict.allowed, verdict.rule)

@@ -7,9 +7,9 @@ use crate::{
     connection::ConnectionKinds,
     policy::{
         accounts::Accounts,
-        doubts::Doubt,
         fault::{Findings, did_you_mean},
         jetstream,
+        permission_warnings::PermissionWarning,
         role::{Role, Side},
         scope::literal_tag,
         settings::{BucketAccess, Inbox, RoleSettings, SideSettings, StreamAccess},
@@ -199,7 +199,7 @@ fn warn_about(path: &str, role: &Role, found: &mut Findings) {
         ("publish", role.publish.allow.len(), role.publish.deny.len()),
         ("subscribe", role.subscribe.allow.len(), role.subscribe.deny.len()),
     ] {
-        if let Some(doubt) = Doubt::of_side(allows, denies) {
+        if let Some(doubt) = PermissionWarning::of_side(allows, denies) {
             found.warn(format!("{path}.{name}"), doubt.to_string());
         }
     }

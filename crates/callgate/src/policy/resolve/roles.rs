@@ -13,7 +13,7 @@ use crate::{
         explain::{RoleVerdict, Step, Trace},
         grant::{Dropped, shown},
         role::{Role, check_kind},
-        template::{Rule, Template, TemplateError},
+        template::{FillError, Rule, Template},
     },
     record::{Denial, Reason},
 };
@@ -34,7 +34,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
             roles.is_empty() && bindings.is_empty() && own_roles.is_none() && permissions.is_none();
         if alone && *unrestricted_if_alone && *origin == Origin::Operator {
             let kinds = self.implied_kinds();
-            check_kind(kinds, &self.question.facts, self.inputs.user)?;
+            check_kind(kinds, &self.request.connection, self.inputs.user)?;
             self.trace.note(|| Step::Unrestricted);
             return Ok(Found { unrestricted: true, ..found });
         }
@@ -78,9 +78,9 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
     }
 
     fn own_permissions(&mut self, found: &mut Found, dropped: &mut Dropped) {
-        let question = self.question;
-        let Some(asked) = &question.identity.proposal.permissions else { return };
-        let (permissions, nothing_left) = match question.identity.proposal.origin {
+        let request = self.request;
+        let Some(asked) = &request.identity.proposal.permissions else { return };
+        let (permissions, nothing_left) = match request.identity.proposal.origin {
             Origin::Operator => (asked.clone(), false),
             Origin::Outside => {
                 let clipped = self.rules.ceiling.clip(asked, self.inputs, dropped);
@@ -88,7 +88,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
             }
         };
         let kinds = self.implied_kinds();
-        let verdict = match check_kind(kinds, &question.facts, self.inputs.user) {
+        let verdict = match check_kind(kinds, &request.connection, self.inputs.user) {
             Err(denial) => {
                 let verdict = fails(&denial);
                 found.failed.get_or_insert(denial);
@@ -113,7 +113,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         if let Some(defaults) = &self.rules.defaults {
             roles.push((Arc::clone(defaults), NamedBy::Defaults));
         }
-        let (policy, proposal) = (self.policy, &self.question.identity.proposal);
+        let (policy, proposal) = (self.policy, &self.request.identity.proposal);
         for name in proposal.roles.iter().flatten() {
             match proposal.origin {
                 Origin::Operator => {
@@ -150,7 +150,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
     fn role_names(&mut self, template: &Template, from: NamedBy) -> Result<Vec<String>, Denial> {
         match template.fill(self.inputs, Rule::Name) {
             Ok(names) => Ok(names),
-            Err(TemplateError::Unsafe(why)) => {
+            Err(FillError::Unsafe(why)) => {
                 self.trace.note(|| Step::Remark { text: format!("{from}.roles: {why}") });
                 Ok(Vec::new())
             }
@@ -175,7 +175,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
 
     /// Takes the role if its conditions hold.
     fn weigh(&mut self, role: &Arc<Role>, from: NamedBy, found: &mut Found) {
-        let counts = role.counts(&self.question.facts, self.question.now);
+        let counts = role.counts(&self.request.connection, self.request.now);
         self.limits.tell_of_role(self.trace, role, counts.is_ok());
         let name = || role.name.to_string();
         let verdict = match counts {

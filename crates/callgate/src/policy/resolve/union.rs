@@ -9,11 +9,11 @@ use crate::{
         access::overlaps_itself,
         explain::{Step, Trace},
         grant::shown,
-        own::PermissionTemplates,
+        permission_templates::PermissionTemplates,
         permissions::{Access, Permissions, Responses, Rules},
         scope::{literal_name, literal_tag},
         settings::Inbox,
-        template::{MAX_SUBJECTS, Pattern, Rule, TemplateError, encode},
+        template::{FillError, MAX_SUBJECTS, Pattern, Rule, encode},
     },
     record::{Denial, Reason},
     subject::{SubjectError, SubjectPattern, SubjectToken, SubscribePattern},
@@ -103,7 +103,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
                 into.insert(rule);
             }
             if into.len() > MAX_SUBJECTS {
-                return Err(refused(whose, TemplateError::TooMany));
+                return Err(refused(whose, FillError::TooMany));
             }
         }
         Ok(())
@@ -134,8 +134,8 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
 
     /// What an identity's own source denies stays denied, whatever became of its allows.
     fn add_denies_of_source(&mut self, union: &mut Union) {
-        let question = self.question;
-        let Some(own) = &question.identity.proposal.permissions else { return };
+        let request = self.request;
+        let Some(own) = &request.identity.proposal.permissions else { return };
         let from = || "the entry".to_owned();
         for rule in &own.publish.deny {
             self.tell("publish", "deny", rule, from);
@@ -149,7 +149,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
 
     /// Only what the operator wrote is evaluated. Its denies count whatever became of its allows.
     fn add_templates_of_source(&mut self, union: &mut Union, counts: bool) -> Result<(), Denial> {
-        let Proposal { origin, permissions, templates, .. } = &self.question.identity.proposal;
+        let Proposal { origin, permissions, templates, .. } = &self.request.identity.proposal;
         let (Origin::Operator, Some(_), Some(templates)) = (origin, permissions, templates) else {
             return Ok(());
         };
@@ -186,7 +186,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
     }
 
     fn private_inbox(&self) -> Result<String, Denial> {
-        let variables = &self.question.identity.variables;
+        let variables = &self.request.identity.variables;
         let guaranteed = variables.get("namespace").zip(variables.get("service_account"));
         let text = match guaranteed {
             Some((namespace, account)) => format!("_INBOX_{namespace}_{account}"),
@@ -277,7 +277,7 @@ struct Union {
     responses: Option<Responses>,
 }
 
-/// Ordered sets: the same question has the same answer.
+/// Ordered sets: the same request has the same answer.
 struct SideUnion<P> {
     allow: BTreeSet<P>,
     deny: BTreeSet<P>,

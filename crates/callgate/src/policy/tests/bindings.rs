@@ -37,7 +37,7 @@ fn a_binding_for_another_authenticator_gives_nothing() {
     assert_eq!(publishes(&Scene::new().resolve(&policy, &user("u")).unwrap()), ["two"]);
     let scene = Scene::new();
     let identity = user("u");
-    let other = policy.resolve(&scene.question("other", &identity)).unwrap();
+    let other = policy.resolve(&scene.request("other", &identity)).unwrap();
     assert_eq!(publishes(&other), ["one", "two"]);
 }
 
@@ -49,9 +49,9 @@ fn the_same_user_name_of_another_authenticator_is_somebody_else() {
         p.bindings = vec![named(&["idp"], when("user == 'alice'", &["one"]))];
     });
     let (scene, alice) = (Scene::new(), user("alice"));
-    assert!(policy.resolve(&scene.question("idp", &alice)).is_ok());
-    assert_refused(policy.resolve(&scene.question("other", &alice)), Reason::NoBinding);
-    assert_refused(policy.resolve(&scene.question("unheard", &alice)), Reason::NoBinding);
+    assert!(policy.resolve(&scene.request("idp", &alice)).is_ok());
+    assert_refused(policy.resolve(&scene.request("other", &alice)), Reason::NoBinding);
+    assert_refused(policy.resolve(&scene.request("unheard", &alice)), Reason::NoBinding);
 }
 
 #[test]

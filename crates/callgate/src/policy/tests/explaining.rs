@@ -31,9 +31,9 @@ fn explained() -> (Result<Grant, Denial>, Vec<Step>) {
     });
     let scene = Scene::new();
     let identity = Identity { groups: texts(&["shut", "root"]), ..user("u") };
-    let question = scene.question("idp", &identity);
-    let (result, explanation) = policy.explain(&question);
-    assert_eq!(result, policy.resolve(&question), "explaining decides the same");
+    let request = scene.request("idp", &identity);
+    let (result, explanation) = policy.explain(&request);
+    assert_eq!(result, policy.resolve(&request), "explaining decides the same");
     (result, explanation.steps)
 }
 
@@ -112,7 +112,7 @@ fn only_limits_that_apply_are_told_and_each_with_its_value() {
             ..Proposal::default()
         };
         let identity = Identity { proposal, ..user("u") };
-        let (_, explanation) = policy.explain(&Scene::new().question("idp", &identity));
+        let (_, explanation) = policy.explain(&Scene::new().request("idp", &identity));
         let limit = |step: &Step| match step {
             Step::Limit { limit, value, from, .. } => Some(format!("{limit} {value} of {from}")),
             Step::Enforced { what, by: Enforcer::Callgate } => Some((*what).to_owned()),
@@ -142,7 +142,7 @@ fn an_end_that_the_jitter_brings_forward_is_told() {
         p.bindings.push(bind(&["one"]));
     });
     let (scene, identity) = (Scene::new(), user("u"));
-    let (grant, explanation) = policy.explain(&scene.question("idp", &identity));
+    let (grant, explanation) = policy.explain(&scene.request("idp", &identity));
     let ends = grant.unwrap().expires_at().unwrap().seconds();
     assert!(ends < NOON.seconds() + 3600);
     let told = |step: &Step| matches!(step, Step::Ends { at, because } if *at == ends && because.starts_with("session.jitter"));
@@ -161,7 +161,7 @@ fn responses_that_are_no_boundary_are_told() {
         p.bindings.push(bind(&["one"]));
     });
     let (scene, identity) = (Scene::new(), user("u"));
-    let (_, explanation) = policy.explain(&scene.question("idp", &identity));
+    let (_, explanation) = policy.explain(&scene.request("idp", &identity));
     let told = |step: &Step| matches!(step, Step::Remark { text } if text.contains("no boundary"));
     assert!(explanation.steps.iter().any(told));
     let given = |step: &Step| matches!(step, Step::Permission { side: "responses", from, .. } if from == "role `one`");

@@ -188,10 +188,10 @@ proptest! {
             }
         });
         let scene = Scene::new();
-        let question = scene.question("idp", &identity);
+        let request = scene.request("idp", &identity);
         let outcome = |result: Result<Grant, Denial>| {
             result.map(|grant| grant.roles().to_vec()).map_err(|denial| denial.to_string())
         };
-        prop_assert_eq!(outcome(policy.resolve(&question)), outcome(policy.explain(&question).0));
+        prop_assert_eq!(outcome(policy.resolve(&request)), outcome(policy.explain(&request).0));
     }
 }

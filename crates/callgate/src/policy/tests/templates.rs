@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::policy::{List, PermissionTemplates};
+use crate::policy::{PermissionList, PermissionTemplates};
 
 /// What a role makes of it; an entry's own permissions make the same.
 fn filled(template: &str, identity: &Identity) -> Result<Vec<String>, Reason> {
@@ -15,13 +15,14 @@ fn filled(template: &str, identity: &Identity) -> Result<Vec<String>, Reason> {
         p.bindings.push(bind(&["one"]));
     });
     let by_role = published(&by_role, identity);
-    let own = Identity { proposal: own(&[(List::PublishAllow, template)]), ..identity.clone() };
+    let own =
+        Identity { proposal: own(&[(PermissionList::PublishAllow, template)]), ..identity.clone() };
     assert_eq!(published(&policy(|_| {}), &own), by_role, "{template}");
     by_role
 }
 
 /// An entry of the operator's with these templates.
-fn own(templates: &[(List, &str)]) -> Proposal {
+fn own(templates: &[(PermissionList, &str)]) -> Proposal {
     let mut compiled = PermissionTemplates::default();
     for (list, text) in templates {
         assert!(compiled.add(*list, text).unwrap().is_empty());
@@ -39,10 +40,10 @@ fn an_entry_may_have_templates_in_each_of_its_lists() {
     let proposal = Proposal {
         permissions: Some(permissions(&["plain"], &["plain"])),
         ..own(&[
-            (List::PublishAllow, "a.{{ user }}"),
-            (List::PublishDeny, "b.{{ user }}"),
-            (List::SubscribeAllow, "c.{{ user }} q-{{ user }}"),
-            (List::SubscribeDeny, "d.{{ user }}"),
+            (PermissionList::PublishAllow, "a.{{ user }}"),
+            (PermissionList::PublishDeny, "b.{{ user }}"),
+            (PermissionList::SubscribeAllow, "c.{{ user }} q-{{ user }}"),
+            (PermissionList::SubscribeDeny, "d.{{ user }}"),
         ])
     };
     let identity = Identity { proposal, ..user("al") };
@@ -59,7 +60,10 @@ fn an_entry_may_have_templates_in_each_of_its_lists() {
 
 #[test]
 fn templates_of_outside_data_are_never_evaluated() {
-    let templates = [(List::PublishAllow, "a.{{ user }}"), (List::PublishDeny, "{{ user }}")];
+    let templates = [
+        (PermissionList::PublishAllow, "a.{{ user }}"),
+        (PermissionList::PublishDeny, "{{ user }}"),
+    ];
     let proposal = Proposal {
         origin: Origin::Outside,
         permissions: Some(permissions(&["plain"], &[])),
@@ -74,7 +78,10 @@ fn templates_of_outside_data_are_never_evaluated() {
 
 #[test]
 fn a_deny_of_an_entry_counts_where_its_allows_do_not() {
-    let denies = own(&[(List::PublishAllow, "no.{{ user }}"), (List::PublishDeny, "a.{{ user }}")]);
+    let denies = own(&[
+        (PermissionList::PublishAllow, "no.{{ user }}"),
+        (PermissionList::PublishDeny, "a.{{ user }}"),
+    ]);
     let proposal = Proposal { roles: Some(texts(&["one"])), ..denies };
     let identity = Identity { proposal, ..user("al") };
     let policy = policy(|p| {
@@ -90,7 +97,7 @@ fn a_deny_of_an_entry_counts_where_its_allows_do_not() {
 
 #[test]
 fn what_is_wrong_with_a_template_of_an_entry_is_told_when_it_is_compiled() {
-    let add = |text| PermissionTemplates::default().add(List::SubscribeAllow, text);
+    let add = |text| PermissionTemplates::default().add(PermissionList::SubscribeAllow, text);
     for (text, expected) in [
         ("a.{{ usr }}", "did you mean `user`"),
         ("a..{{ user }}", "empty token"),

@@ -8,7 +8,7 @@ use crate::{
 
 /// The part of a request that policy looks at.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
+pub struct ConnectionInfo<'a> {
     /// The client, as the server sees it.
     pub client: &'a Client,
     /// The server that asks.
@@ -17,8 +17,8 @@ pub struct Facts<'a> {
     pub user_nkey: &'a [u8; 32],
 }
 
-impl<'a> Facts<'a> {
-    /// The facts of a request.
+impl<'a> ConnectionInfo<'a> {
+    /// The connection of a request.
     pub fn of(request: &'a AuthRequest) -> Self {
         Self {
             client: request.client(),
@@ -30,13 +30,13 @@ impl<'a> Facts<'a> {
 
 /// What is to be decided: may this identity come in, and what may it do?
 #[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
+pub struct ResolveRequest<'a> {
     /// The name of the authenticator that vouches for the identity.
     pub authenticator: &'a str,
     /// Who it is.
     pub identity: &'a Identity,
     /// About the connection.
-    pub facts: Facts<'a>,
+    pub connection: ConnectionInfo<'a>,
     /// The account of the service itself, as learned at connect: nobody is placed there.
     pub callout_account: Option<&'a str>,
     /// The present moment.

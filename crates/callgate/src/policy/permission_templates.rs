@@ -6,7 +6,7 @@ use crate::subject::{SubjectPattern, SubscribePattern};
 
 /// One of the lists of permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum List {
+pub enum PermissionList {
     /// `publish.allow`
     PublishAllow,
     /// `publish.deny`
@@ -20,7 +20,7 @@ pub enum List {
 /// Why a text is no subject with templates.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct TemplateFault(String);
+pub struct TemplateError(String);
 
 /// Permissions of one entry whose subjects have templates in them; its others are plain
 /// [`Permissions`](super::permissions::Permissions).
@@ -36,20 +36,24 @@ impl PermissionTemplates {
     ///
     /// # Errors
     /// Says what is wrong with the subject or with an expression in it.
-    pub fn add(&mut self, list: List, text: &str) -> Result<Vec<String>, TemplateFault> {
+    pub fn add(&mut self, list: PermissionList, text: &str) -> Result<Vec<String>, TemplateError> {
         let mut said = Vec::new();
         let Self { publish, subscribe } = self;
         let added = match list {
-            List::PublishAllow => Pattern::parse(text, &mut said).map(|it| publish.allow.push(it)),
-            List::PublishDeny => Pattern::parse(text, &mut said).map(|it| publish.deny.push(it)),
-            List::SubscribeAllow => {
+            PermissionList::PublishAllow => {
+                Pattern::parse(text, &mut said).map(|it| publish.allow.push(it))
+            }
+            PermissionList::PublishDeny => {
+                Pattern::parse(text, &mut said).map(|it| publish.deny.push(it))
+            }
+            PermissionList::SubscribeAllow => {
                 Pattern::parse(text, &mut said).map(|it| subscribe.allow.push(it))
             }
-            List::SubscribeDeny => {
+            PermissionList::SubscribeDeny => {
                 Pattern::parse(text, &mut said).map(|it| subscribe.deny.push(it))
             }
         };
-        added.map_err(TemplateFault)?;
+        added.map_err(TemplateError)?;
         Ok(said.into_iter().map(self_asserted_warning).collect())
     }
 

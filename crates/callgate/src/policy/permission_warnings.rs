@@ -10,32 +10,32 @@ use crate::subject::{SubjectPattern, SubscribePattern};
 
 /// Something doubtful in permissions. Its text says what happens, and what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Doubt {
+pub enum PermissionWarning {
     /// A side denies and allows nothing.
-    OnlyDeny,
+    DenyWithoutAllow,
     /// A side denies beside what it allows.
-    Deny,
+    DenyBypass,
     /// `responses`, and whoever may answer can also ask himself.
-    NoBoundary,
+    ChosenReplySubject,
     /// An allow to subscribe ends in `.*`.
-    LastStar,
+    TrailingWildcard,
 }
 
-impl fmt::Display for Doubt {
+impl fmt::Display for PermissionWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::OnlyDeny => {
+            Self::DenyWithoutAllow => {
                 "a side with only `deny` grants nothing: write `allow = [\">\"]` to mean all but that"
             }
-            Self::Deny => {
+            Self::DenyBypass => {
                 "servers before 2.11.16, 2.12.7 and 2.14.0 can be talked around a deny: prefer narrow \
                  allows"
             }
-            Self::NoBoundary => {
+            Self::ChosenReplySubject => {
                 "what may be published to overlaps what may be subscribed to, so the client can choose \
                  the reply subject that opens: `responses` is no boundary"
             }
-            Self::LastStar => {
+            Self::TrailingWildcard => {
                 "nats-server lets a subscription to `….>` pass an allow that ends in `.*`, and delivers \
                  all of it"
             }
@@ -43,20 +43,20 @@ impl fmt::Display for Doubt {
     }
 }
 
-impl Doubt {
+impl PermissionWarning {
     /// The doubt about a side with so many allows and denies.
     pub(super) fn of_side(allows: usize, denies: usize) -> Option<Self> {
         match (allows, denies) {
             (_, 0) => None,
-            (0, _) => Some(Self::OnlyDeny),
-            (_, _) => Some(Self::Deny),
+            (0, _) => Some(Self::DenyWithoutAllow),
+            (_, _) => Some(Self::DenyBypass),
         }
     }
 }
 
 impl Permissions {
     /// What in them, together with those that have templates, is doubtful: for loaders, to warn about.
-    pub fn doubts(&self, templates: Option<&PermissionTemplates>) -> BTreeSet<Doubt> {
+    pub fn warnings(&self, templates: Option<&PermissionTemplates>) -> BTreeSet<PermissionWarning> {
         let widened = templates.map(|templates| templates.widened(self));
         let all: &Self = widened.as_ref().unwrap_or(self);
         let Self { publish, subscribe, responses } = all;
@@ -65,8 +65,10 @@ impl Permissions {
         [
             side(publish),
             side(subscribe),
-            no_boundary.then_some(Doubt::NoBoundary),
-            last_star.any(|allow| allow.ends_with(".*")).then_some(Doubt::LastStar),
+            no_boundary.then_some(PermissionWarning::ChosenReplySubject),
+            last_star
+                .any(|allow| allow.ends_with(".*"))
+                .then_some(PermissionWarning::TrailingWildcard),
         ]
         .into_iter()
         .flatten()
@@ -74,8 +76,8 @@ impl Permissions {
     }
 }
 
-fn side<T>(rules: &Rules<T>) -> Option<Doubt> {
-    Doubt::of_side(rules.allow.len(), rules.deny.len())
+fn side<T>(rules: &Rules<T>) -> Option<PermissionWarning> {
+    PermissionWarning::of_side(rules.allow.len(), rules.deny.len())
 }
 
 /// True if something that one says is something that the same one hears.
@@ -105,13 +107,18 @@ mod tests {
             (["", ""], ["", ""], false, vec![]),
             (["x.>", ""], ["x.>", ""], false, vec![]),
             (["x.>", ""], ["y.>", ""], true, vec![]),
-            (["x.>", ""], ["x.a", ""], true, vec![Doubt::NoBoundary]),
-            (["", "a"], ["x", ""], false, vec![Doubt::OnlyDeny]),
-            (["x", ""], ["x.>", "x.a"], false, vec![Doubt::Deny]),
-            (["x", ""], ["x.*", ""], false, vec![Doubt::LastStar]),
-            (["x", "a"], ["*.*", "b"], true, vec![Doubt::Deny, Doubt::LastStar]),
+            (["x.>", ""], ["x.a", ""], true, vec![PermissionWarning::ChosenReplySubject]),
+            (["", "a"], ["x", ""], false, vec![PermissionWarning::DenyWithoutAllow]),
+            (["x", ""], ["x.>", "x.a"], false, vec![PermissionWarning::DenyBypass]),
+            (["x", ""], ["x.*", ""], false, vec![PermissionWarning::TrailingWildcard]),
+            (
+                ["x", "a"],
+                ["*.*", "b"],
+                true,
+                vec![PermissionWarning::DenyBypass, PermissionWarning::TrailingWildcard],
+            ),
         ] {
-            let found = permissions(publish, subscribe, responses).doubts(None);
+            let found = permissions(publish, subscribe, responses).warnings(None);
             assert_eq!(found, BTreeSet::from_iter(expected), "{publish:?} {subscribe:?}");
         }
     }

@@ -1,19 +1,28 @@
-//! What a client may do, in plain values. The default denies everything.
+//! The permissions of a client. The default denies everything.
+
+mod templates;
+mod warnings;
 
 use std::time::Duration;
 
+pub use self::{
+    templates::{PermissionList, PermissionTemplates, TemplateError},
+    warnings::PermissionWarning,
+};
+
 use crate::subject::{SubjectPattern, SubscribePattern};
 
-/// Rules for one side: a subject is open if an `allow` covers it and no `deny` does.
+/// Rules for one direction, publish or subscribe: a subject is allowed if an `allow` covers it and
+/// no `deny` does.
 ///
-/// An empty `allow` opens nothing; the wire form says so with a deny of `>`, because NATS reads
-/// an empty list as "everything".
+/// An empty `allow` allows nothing. nats-server reads an empty allow list as "everything", so the
+/// user JWT then denies `>` (see `reply::user_claims`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules<T> {
-    /// What is open.
+    /// Allowed subjects.
     pub allow: Vec<T>,
-    /// What stays closed all the same. Prefer narrow allows: servers before 2.11.16, 2.12.7 and
-    /// 2.14.0 could be talked around a deny.
+    /// Subjects that stay denied. Prefer narrow allows: nats-server before 2.11.16, 2.12.7 and
+    /// 2.14.0 has ways around a deny.
     pub deny: Vec<T>,
 }
 
@@ -23,12 +32,12 @@ impl<T> Default for Rules<T> {
     }
 }
 
-/// Leave to answer what one receives: the server opens each reply subject for a while.
+/// Permission to reply to received messages: nats-server opens each reply subject for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Responses {
-    /// Messages per reply subject; `None` is without limit.
+    /// Messages per reply subject; `None` means unlimited.
     pub max: Option<u32>,
-    /// For how long; `None` is without limit.
+    /// How long it stays open; `None` means unlimited.
     pub ttl: Option<Duration>,
 }
 
@@ -53,14 +62,14 @@ impl std::fmt::Display for Responses {
 }
 
 impl Responses {
-    /// The narrower of both, in each respect.
+    /// The smaller of both limits, for each of `max` and `ttl`.
     pub(crate) fn narrowest(self, other: Self) -> Self {
-        Self { max: least(self.max, other.max), ttl: least(self.ttl, other.ttl) }
+        Self { max: smaller(self.max, other.max), ttl: smaller(self.ttl, other.ttl) }
     }
 }
 
-/// The smaller one, where `None` is without limit and so the largest.
-fn least<T: Ord>(left: Option<T>, right: Option<T>) -> Option<T> {
+/// The smaller one; `None` means unlimited.
+fn smaller<T: Ord>(left: Option<T>, right: Option<T>) -> Option<T> {
     match (left, right) {
         (Some(left), Some(right)) => Some(left.min(right)),
         (one, None) => one,
@@ -68,25 +77,25 @@ fn least<T: Ord>(left: Option<T>, right: Option<T>) -> Option<T> {
     }
 }
 
-/// Permissions of one client. The default allows nothing.
+/// The permissions of one client. The default allows nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Permissions {
     /// Subjects that it may publish to.
     pub publish: Rules<SubjectPattern>,
     /// Subjects that it may subscribe to.
     pub subscribe: Rules<SubscribePattern>,
-    /// Whether it may answer what it receives.
+    /// Whether it may reply to received messages.
     pub responses: Option<Responses>,
 }
 
-/// How far a client is let into its account.
+/// What a client may do inside its account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
     /// Everything inside the account.
     Unrestricted,
-    /// What the permissions say, and nothing else.
+    /// Only what the permissions allow.
     Limited(Permissions),
-    /// What the account's scoped signing key of this name says (operator mode only).
+    /// What the template of the account's scoped signing key of this name allows (operator mode only).
     Scoped(String),
 }
 
@@ -101,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_narrowest_responses_count_no_limit_as_the_largest() {
+    fn narrowest_responses_treat_none_as_unlimited() {
         let without = Responses { max: None, ttl: None };
         let two = Responses { max: Some(2), ttl: Some(Duration::from_secs(5)) };
         let three = Responses { max: Some(3), ttl: Some(Duration::from_secs(1)) };

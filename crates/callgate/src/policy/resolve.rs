@@ -1,37 +1,52 @@
-//! From an identity to a grant: the order of the steps is the security argument.
+//! One decision: from an identity to a grant. The order of the steps is the security argument.
+//!
+//! Where to find:
+//! - a role's or an entry's network (`source`) is enforced: [`conditions::check_source`]
+//! - an empty allow list: a [`Permissions`](crate::permissions::Permissions) side without allows is
+//!   granted as it is; the user JWT then denies `>` (`reply::user_claims`)
 
-mod limits;
+mod account;
+mod bindings;
+mod ceiling;
+mod conditions;
+mod evaluate;
+mod expiry;
+mod fill;
+mod inputs;
+mod permissions;
 mod roles;
-mod union;
+mod scoped;
+pub(super) mod trace;
 
 use std::{fmt, sync::Arc};
 
-use super::{
-    AuthenticatorRules, Policy,
-    binding::{Binding, BindingAccount},
-    condition::EvalError,
+use self::{
+    conditions::{LimitTrace, check_connection_type, check_source, joined},
     expiry::Expiry,
-    explain::{BindingVerdict, Enforcer, Step, Trace},
-    grant::{Dropped, Grant, shown},
+    fill::{FillError, MAX_SUBJECTS},
     inputs::Inputs,
-    permissions::{Access, Permissions},
-    request::ResolveRequest,
-    role::{Role, check_kind, check_source},
-    template::{FillError, MAX_SUBJECTS, Rule, Template},
+    trace::{Enforcer, Step, Trace},
 };
-use limits::{Limits, listed};
-
+use super::{
+    Policy,
+    compile::{AuthenticatorRules, ceiling::Ceiling, role::Role},
+    grant::{CeilingDrops, Grant},
+    request::ResolveRequest,
+};
 use crate::{
     authn::{Origin, Proposal},
     connection::ConnectionKind,
+    permissions::{Access, Permissions},
     record::{Denial, Reason},
+    sanitize::excerpt,
 };
 
 const NO_RULES: &AuthenticatorRules = &AuthenticatorRules {
     account: None,
     expires_after: None,
     user_prefix: String::new(),
-    ceiling: super::Ceiling {
+    variables: Vec::new(),
+    ceiling: Ceiling {
         accounts: Vec::new(),
         roles: Vec::new(),
         publish: Vec::new(),
@@ -47,35 +62,36 @@ pub(super) fn resolve<T: Trace>(
     request: &ResolveRequest<'_>,
     trace: &mut T,
 ) -> Result<Grant, Denial> {
-    let mut dropped = Dropped::default();
-    match granted(policy, request, trace, &mut dropped) {
+    let mut dropped = CeilingDrops::default();
+    match grant(policy, request, trace, &mut dropped) {
         Ok(grant) => Ok(Grant { dropped, ..grant }),
         Err(denial) => Err(Denial { ceiling_dropped: dropped.into(), ..denial }),
     }
 }
 
-fn granted<T: Trace>(
+fn grant<T: Trace>(
     policy: &Policy,
     request: &ResolveRequest<'_>,
     trace: &mut T,
-    dropped: &mut Dropped,
+    dropped: &mut CeilingDrops,
 ) -> Result<Grant, Denial> {
     let rules = policy.authenticators.get(request.authenticator).unwrap_or(NO_RULES);
     let user = format!("{}{}", rules.user_prefix, request.identity.user);
     let inputs = Inputs::new(&user, request);
-    let (mut expiry, mut limits) = (Expiry::new(request.now), Limits::default());
+    let mut expiry = Expiry::new(request.now);
+    let mut limits = LimitTrace::default();
 
-    check_entry(request, &mut expiry, &mut limits, trace)?;
+    check_identity(request, &mut expiry, &mut limits, trace)?;
     let mut resolver = Resolver { policy, rules, request, inputs: &inputs, trace, expiry, limits };
     let bindings = resolver.matching_bindings()?;
-    let named = resolver.named_account(&bindings)?;
-    let found = resolver.contributions(&bindings, dropped)?;
-    let access = resolver.access(&found)?;
-    let (account, account_origin) = match named {
+    let named_account = resolver.named_account(&bindings)?;
+    let entitlements = resolver.entitlements(&bindings, dropped)?;
+    let access = resolver.access(&entitlements)?;
+    let (account, account_origin) = match named_account {
         Some(named) => named,
         None => resolver.default_account()?,
     };
-    let tags = resolver.tags(&found)?;
+    let tags = resolver.tags(&entitlements)?;
     if let Access::Scoped(scope) = &access {
         resolver.check_scoped(scope, &account, &tags)?;
     }
@@ -83,8 +99,8 @@ fn granted<T: Trace>(
     expiry.after(rules.expires_after, trace, || "the authenticator's expires_after".to_owned());
     expiry.after(policy.session.max_lifetime, trace, || "session.max_lifetime".to_owned());
     let expires_at = expiry.spread(policy.session.jitter, request.connection.user_nkey, trace);
-    tell_enforcement(trace, &access, &limits);
-    let roles = found.roles.iter().map(|role| role.name.to_string()).collect();
+    record_enforcers(trace, &access, &limits);
+    let roles = entitlements.roles.iter().map(|role| role.name.to_string()).collect();
     Ok(Grant {
         account,
         account_origin,
@@ -93,39 +109,40 @@ fn granted<T: Trace>(
         expires_at,
         tags,
         roles,
-        dropped: Dropped::default(),
+        dropped: CeilingDrops::default(),
     })
 }
 
-/// What refuses by itself, before any rule is looked at.
-fn check_entry<T: Trace>(
+/// Refuses unknown connection types, expired credentials, and connections outside the limits of the
+/// entry, before any rule applies.
+fn check_identity<T: Trace>(
     request: &ResolveRequest<'_>,
     expiry: &mut Expiry,
-    limits: &mut Limits,
+    limits: &mut LimitTrace,
     trace: &mut T,
 ) -> Result<(), Denial> {
     let ResolveRequest { identity, connection, now, .. } = request;
     if connection.client.connection == ConnectionKind::Unknown {
         let detail = format!(
-            "unknown kind of connection `{}`, type `{}`",
-            shown(&connection.client.kind),
-            shown(&connection.client.kind_of_client)
+            "unknown connection kind `{}`, type `{}`",
+            excerpt(&connection.client.kind),
+            excerpt(&connection.client.kind_of_client)
         );
         return Err(Denial::new(Reason::ConnectionTypeNotAllowed, detail));
     }
     if let Some(end) = identity.expires_at
         && end <= *now
     {
-        return Err(Denial::new(Reason::TokenExpired, format!("the credential ended at {end}")));
+        return Err(Denial::new(Reason::TokenExpired, format!("the credential expired at {end}")));
     }
     let Proposal { source, connection_types, expires_after, .. } = &identity.proposal;
     let from = || "the entry".to_owned();
     if let Some(networks) = source {
-        limits.tell(trace, "source", || listed(networks), from);
+        limits.record(trace, "source", || joined(networks), from);
     }
     if let Some(kinds) = connection_types {
-        limits.tell(trace, "connection_types", || kinds.to_string(), from);
-        check_kind(*kinds, connection, &identity.user)?;
+        limits.record(trace, "connection_types", || kinds.to_string(), from);
+        check_connection_type(*kinds, connection, &identity.user)?;
     }
     check_source(source.as_deref(), connection, &identity.user)?;
     expiry.at(identity.expires_at, trace, || "the credential".to_owned());
@@ -133,6 +150,7 @@ fn check_entry<T: Trace>(
     Ok(())
 }
 
+/// The state of one decision.
 struct Resolver<'p, 'q, 'i, T> {
     policy: &'p Policy,
     rules: &'p AuthenticatorRules,
@@ -140,19 +158,19 @@ struct Resolver<'p, 'q, 'i, T> {
     inputs: &'i Inputs<'q>,
     trace: &'q mut T,
     expiry: Expiry,
-    limits: Limits,
+    limits: LimitTrace,
 }
 
-/// What an identity has.
+/// Everything that an identity is entitled to.
 #[derive(Default)]
-struct Found {
-    /// Roles whose conditions hold.
+struct Entitlements {
+    /// Roles that apply.
     roles: Vec<Arc<Role>>,
     /// The entry's own permissions.
     own: Option<Permissions>,
     /// Everything inside the account.
     unrestricted: bool,
-    /// The first condition that failed.
+    /// The denial of the first condition that failed.
     failed: Option<Denial>,
 }
 
@@ -161,149 +179,16 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         &self.request.identity.proposal
     }
 
-    /// An entry of the operator's with something of its own is touched only by bindings that name
-    /// its authenticator.
+    /// True for an operator's entry with an account, roles or permissions. Only bindings that name its
+    /// authenticator apply to it.
     fn has_own(&self) -> bool {
         let Proposal { origin, account, roles, permissions, .. } = self.proposal();
         *origin == Origin::Operator
             && (account.is_some() || roles.is_some() || permissions.is_some())
     }
-
-    fn matching_bindings(&mut self) -> Result<Vec<Arc<Binding>>, Denial> {
-        let policy = self.policy;
-        let authenticator = self.request.authenticator;
-        let mine: Vec<&Arc<Binding>> = if T::LISTENS {
-            for other in policy.bindings.others(authenticator) {
-                self.tell_binding(other, BindingVerdict::OtherAuthenticator);
-            }
-            // All of them: each has its verdict told.
-            policy.bindings.of(authenticator).iter().collect()
-        } else {
-            policy.bindings.candidates(authenticator, self.inputs)
-        };
-        let mut matched = Vec::new();
-        for binding in mine.iter().filter(|binding| !binding.otherwise) {
-            if self.matches(binding)? {
-                matched.push(Arc::clone(binding));
-            }
-        }
-        let nobody_else = matched.is_empty();
-        for binding in mine.iter().filter(|binding| binding.otherwise) {
-            if !nobody_else {
-                self.tell_binding(binding, BindingVerdict::OtherMatched);
-            } else if self.matches(binding)? {
-                matched.push(Arc::clone(binding));
-            }
-        }
-        for binding in &matched {
-            self.expiry.after(binding.expires_after, self.trace, || {
-                format!("bindings[{}].expires_after", binding.index)
-            });
-        }
-        Ok(matched)
-    }
-
-    fn tell_binding(&mut self, binding: &Binding, verdict: BindingVerdict) {
-        self.trace.note(|| Step::Binding { index: binding.index, verdict });
-    }
-
-    fn matches(&mut self, binding: &Binding) -> Result<bool, Denial> {
-        if binding.every && self.has_own() {
-            self.tell_binding(binding, BindingVerdict::NotNamed);
-            return Ok(false);
-        }
-        let value = binding.when.as_ref().map_or(Ok(true), |when| when.is_true(self.inputs));
-        let (matched, verdict) = match value {
-            Ok(true) => (true, BindingVerdict::Matched),
-            Ok(false) => (false, BindingVerdict::ConditionFalse),
-            Err(EvalError::Absent(name)) => (false, BindingVerdict::ConditionAbsent { name }),
-            Err(error) => {
-                let detail = format!("bindings[{}].when: {error}", binding.index);
-                return Err(Denial::new(Reason::PolicyError, detail));
-            }
-        };
-        self.tell_binding(binding, verdict);
-        Ok(matched)
-    }
-
-    /// The account that the entry or the bindings name; every one named must be allowed, and all
-    /// must be the same.
-    fn named_account(
-        &mut self,
-        bindings: &[Arc<Binding>],
-    ) -> Result<Option<(String, Origin)>, Denial> {
-        let mut named: Vec<(String, Origin, NamedBy)> = Vec::new();
-        if let Some(account) = &self.proposal().account {
-            let origin = self.proposal().origin;
-            named.push((account.clone(), origin, NamedBy::Source));
-        }
-        for binding in bindings {
-            let from = NamedBy::AccountOfBinding(binding.index);
-            match &binding.account {
-                None => {}
-                Some(BindingAccount::Literal(account)) => {
-                    named.push((account.clone(), Origin::Operator, from));
-                }
-                Some(BindingAccount::Template(template)) => {
-                    named.push((self.account_of(template, from)?, Origin::Outside, from));
-                }
-            }
-        }
-        for (account, origin, from) in &named {
-            self.check_account(account, *origin, *from)?;
-        }
-        let mut named = named.into_iter();
-        let Some((account, origin, from)) = named.next() else { return Ok(None) };
-        if let Some((other, _, other_from)) = named.find(|(other, ..)| *other != account) {
-            let detail = format!("{from} says `{account}`, {other_from} says `{other}`");
-            return Err(Denial::new(Reason::AccountConflict, detail));
-        }
-        Ok(Some((account, origin)))
-    }
-
-    fn account_of(&self, template: &Template, from: NamedBy) -> Result<String, Denial> {
-        let filled =
-            template.fill(self.inputs, Rule::Text).map_err(|error| refused(from, error))?;
-        match <[String; 1]>::try_from(filled) {
-            Ok([account]) => Ok(account),
-            Err(several) => {
-                let why = format!("{from}: {} accounts where one is needed", several.len());
-                Err(Denial::new(Reason::UnsafeTemplateValue, why))
-            }
-        }
-    }
-
-    fn check_account(
-        &mut self,
-        account: &str,
-        origin: Origin,
-        from: NamedBy,
-    ) -> Result<(), Denial> {
-        self.trace.note(|| Step::Account { name: account.to_owned(), from: from.to_string() });
-        let in_ceiling = |name: &str| self.rules.ceiling.allows_account(name, self.inputs);
-        self.policy
-            .accounts
-            .check(account, origin, self.request.callout_account, in_ceiling)
-            .map_err(|denial| Denial { detail: format!("{from}: {}", denial.detail), ..denial })
-    }
-
-    fn default_account(&mut self) -> Result<(String, Origin), Denial> {
-        let policy = self.policy;
-        let of_authenticator =
-            self.rules.account.as_deref().map(|name| (name, NamedBy::Authenticator));
-        let default =
-            || policy.accounts.default_account().map(|name| (name, NamedBy::DefaultAccount));
-        let Some((account, from)) = of_authenticator.or_else(default) else {
-            let detail = "nothing names an account: not the identity's source, no binding, not the \
-                          authenticator, and there is no default_account";
-            return Err(Denial::new(Reason::NoAccount, detail));
-        };
-        self.check_account(account, Origin::Operator, from)?;
-        Ok((account.to_owned(), Origin::Operator))
-    }
 }
 
-/// Who names an account or a role; written out only if somebody is told.
+/// What names an account or a role. Formatted only for a trace or an error.
 #[derive(Clone, Copy)]
 enum NamedBy {
     Source,
@@ -333,19 +218,19 @@ fn unsafe_value(why: String) -> Denial {
     Denial::new(Reason::UnsafeTemplateValue, why)
 }
 
-fn refused(whose: impl fmt::Display, error: FillError) -> Denial {
+fn fill_denial(owner: impl fmt::Display, error: FillError) -> Denial {
     match error {
-        FillError::Unsafe(why) => unsafe_value(format!("{whose}: {why}")),
-        FillError::Failed(why) => Denial::new(Reason::PolicyError, format!("{whose}: {why}")),
+        FillError::Unsafe(why) => unsafe_value(format!("{owner}: {why}")),
+        FillError::Failed(why) => Denial::new(Reason::PolicyError, format!("{owner}: {why}")),
         FillError::TooMany => Denial::new(
             Reason::GrantTooLarge,
-            format!("{whose}: more than {MAX_SUBJECTS} subjects, roles or tags"),
+            format!("{owner}: more than {MAX_SUBJECTS} subjects, roles or tags"),
         ),
     }
 }
 
-/// Who sees to what (facts about nats-server 2.10 to 2.15).
-fn tell_enforcement<T: Trace>(trace: &mut T, access: &Access, limits: &Limits) {
+/// Records what enforces each part of the grant (as in nats-server 2.10 to 2.15).
+fn record_enforcers<T: Trace>(trace: &mut T, access: &Access, limits: &LimitTrace) {
     let by_server: &[&'static str] = match access {
         Access::Unrestricted => &["account", "expiry"],
         Access::Limited(permissions) if permissions.responses.is_none() => {
@@ -355,9 +240,9 @@ fn tell_enforcement<T: Trace>(trace: &mut T, access: &Access, limits: &Limits) {
         Access::Scoped(_) => &["account", "expiry", "scope"],
     };
     for what in by_server {
-        trace.note(|| Step::Enforced { what, by: Enforcer::NatsServer });
+        trace.record(|| Step::Enforced { what, by: Enforcer::NatsServer });
     }
     for what in limits.kinds() {
-        trace.note(|| Step::Enforced { what, by: Enforcer::Callgate });
+        trace.record(|| Step::Enforced { what, by: Enforcer::Callgate });
     }
 }

@@ -1,124 +1,132 @@
-//! Which roles and permissions an identity has: named by somebody, allowed, and with conditions that
-//! hold.
+//! The roles and permissions of an identity: assigned, allowed by the ceiling, and with conditions
+//! that hold.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Found, NamedBy, Resolver, refused};
+use super::{
+    Entitlements, NamedBy, Resolver,
+    conditions::check_connection_type,
+    fill::{FillError, ValueRule},
+    fill_denial,
+    trace::{RoleVerdict, Step, Trace},
+};
 use crate::{
     authn::{Origin, Proposal},
-    clock::UnixTime,
     connection::ConnectionKinds,
     policy::{
-        binding::{Binding, BindingRole},
-        explain::{RoleVerdict, Step, Trace},
-        grant::{Dropped, shown},
-        role::{Role, check_kind},
-        template::{FillError, Rule, Template},
+        compile::{
+            binding::{Binding, BindingRole},
+            role::Role,
+        },
+        grant::CeilingDrops,
     },
     record::{Denial, Reason},
+    sanitize::excerpt,
+    template::Template,
 };
 
 impl<T: Trace> Resolver<'_, '_, '_, T> {
-    /// Roles and permissions, from wherever, whose conditions hold.
-    pub(super) fn contributions(
+    /// All roles and permissions that apply.
+    pub(super) fn entitlements(
         &mut self,
         bindings: &[Arc<Binding>],
-        dropped: &mut Dropped,
-    ) -> Result<Found, Denial> {
-        let mut found = Found::default();
-        self.own_permissions(&mut found, dropped);
-        let roles = self.named_roles(bindings, dropped)?;
+        dropped: &mut CeilingDrops,
+    ) -> Result<Entitlements, Denial> {
+        let mut entitlements = Entitlements::default();
+        self.add_own_permissions(&mut entitlements, dropped);
+        let roles = self.assigned_roles(bindings, dropped)?;
         let Proposal { origin, roles: own_roles, permissions, unrestricted_if_alone, .. } =
             self.proposal();
         let alone =
             roles.is_empty() && bindings.is_empty() && own_roles.is_none() && permissions.is_none();
         if alone && *unrestricted_if_alone && *origin == Origin::Operator {
-            let kinds = self.implied_kinds();
-            check_kind(kinds, &self.request.connection, self.inputs.user)?;
-            self.trace.note(|| Step::Unrestricted);
-            return Ok(Found { unrestricted: true, ..found });
+            let kinds = self.entry_connection_types();
+            check_connection_type(kinds, &self.request.connection, self.inputs.user)?;
+            self.trace.record(|| Step::Unrestricted);
+            return Ok(Entitlements { unrestricted: true, ..entitlements });
         }
         for (role, from) in roles {
-            self.weigh(&role, from, &mut found);
+            self.add_role(&role, from, &mut entitlements);
         }
-        if found.roles.is_empty() && found.own.is_none() {
-            return Err(found.failed.unwrap_or_else(|| self.nothing(bindings, dropped)));
+        if entitlements.roles.is_empty() && entitlements.own.is_none() {
+            return Err(entitlements.failed.unwrap_or_else(|| self.nothing(bindings, dropped)));
         }
-        Ok(found)
+        Ok(entitlements)
     }
 
-    fn nothing(&self, bindings: &[Arc<Binding>], dropped: &Dropped) -> Denial {
-        let what = match bindings.is_empty() {
-            true => "no binding matches, and there are no roles or permissions of its own",
+    fn nothing(&self, bindings: &[Arc<Binding>], dropped: &CeilingDrops) -> Denial {
+        let why = match bindings.is_empty() {
+            true => "no binding matches, and the identity has no roles or permissions of its own",
             false => {
-                "the bindings that match give no role, and there are no permissions of its own"
+                "the matching bindings give no role, and the identity has no permissions of its own"
             }
         };
-        let over = match dropped.count() {
+        let beyond_ceiling = match dropped.count() {
             0 => String::new(),
             count => format!("; the ceiling dropped {count}"),
         };
-        let user = shown(self.inputs.user);
-        Denial::new(Reason::NoBinding, format!("`{user}`: {what}{over}"))
+        let user = excerpt(self.inputs.user);
+        Denial::new(Reason::NoBinding, format!("`{user}`: {why}{beyond_ceiling}"))
     }
 
-    /// Kinds of connection that an entry is open to without a role: leaf nodes only if the
-    /// operator says so.
-    fn implied_kinds(&mut self) -> ConnectionKinds {
+    /// The connection types that an entry allows without a role. Leaf nodes need the operator's
+    /// permission.
+    fn entry_connection_types(&mut self) -> ConnectionKinds {
         match (self.proposal().origin, self.proposal().connection_types) {
             (Origin::Operator, Some(kinds)) => kinds,
             (Origin::Outside, _) | (Origin::Operator, None) => {
                 let kinds = ConnectionKinds::default();
                 let value = || kinds.to_string();
                 let from = || "the default".to_owned();
-                self.limits.tell(self.trace, "connection_types", value, from);
+                self.limits.record(self.trace, "connection_types", value, from);
                 kinds
             }
         }
     }
 
-    fn own_permissions(&mut self, found: &mut Found, dropped: &mut Dropped) {
+    fn add_own_permissions(
+        &mut self,
+        entitlements: &mut Entitlements,
+        dropped: &mut CeilingDrops,
+    ) {
         let request = self.request;
-        let Some(asked) = &request.identity.proposal.permissions else { return };
+        let Some(requested) = &request.identity.proposal.permissions else { return };
         let (permissions, nothing_left) = match request.identity.proposal.origin {
-            Origin::Operator => (asked.clone(), false),
+            Origin::Operator => (requested.clone(), false),
             Origin::Outside => {
-                let clipped = self.rules.ceiling.clip(asked, self.inputs, dropped);
+                let clipped = self.rules.ceiling.clip(requested, self.inputs, dropped);
                 (clipped.permissions, clipped.nothing_left)
             }
         };
-        let kinds = self.implied_kinds();
-        let verdict = match check_kind(kinds, &request.connection, self.inputs.user) {
-            Err(denial) => {
-                let verdict = fails(&denial);
-                found.failed.get_or_insert(denial);
-                verdict
-            }
+        let kinds = self.entry_connection_types();
+        let verdict = match check_connection_type(kinds, &request.connection, self.inputs.user) {
+            Err(denial) => entitlements.fail(denial),
             Ok(()) if nothing_left => RoleVerdict::Dropped,
             Ok(()) => {
-                found.own = Some(permissions);
+                entitlements.own = Some(permissions);
                 RoleVerdict::Contributes
             }
         };
-        self.trace.note(|| Step::OwnPermissions { verdict });
+        self.trace.record(|| Step::OwnPermissions { verdict });
     }
 
-    /// Every role that somebody gives, once, with who gives it.
-    fn named_roles(
+    /// Every assigned role, once, with what assigns it.
+    fn assigned_roles(
         &mut self,
         bindings: &[Arc<Binding>],
-        dropped: &mut Dropped,
+        dropped: &mut CeilingDrops,
     ) -> Result<Vec<(Arc<Role>, NamedBy)>, Denial> {
         let mut roles: Vec<(Arc<Role>, NamedBy)> = Vec::new();
         if let Some(defaults) = &self.rules.defaults {
             roles.push((Arc::clone(defaults), NamedBy::Defaults));
         }
-        let (policy, proposal) = (self.policy, &self.request.identity.proposal);
+        let policy = self.policy;
+        let proposal = &self.request.identity.proposal;
         for name in proposal.roles.iter().flatten() {
             match proposal.origin {
                 Origin::Operator => {
                     let Some(role) = policy.roles.get(name.as_str()) else {
-                        let detail = format!("there is no role `{}`", shown(name));
+                        let detail = format!("unknown role `{}`", excerpt(name));
                         return Err(Denial::new(Reason::PolicyError, detail));
                     };
                     roles.push((Arc::clone(role), NamedBy::Entry));
@@ -146,61 +154,69 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         Ok(roles)
     }
 
-    /// The names that a template gives. Outside data without a usable name gives no role.
+    /// The role names from a template. Outside data without a usable name gives no role.
     fn role_names(&mut self, template: &Template, from: NamedBy) -> Result<Vec<String>, Denial> {
-        match template.fill(self.inputs, Rule::Name) {
+        match template.fill(self.inputs, ValueRule::Name) {
             Ok(names) => Ok(names),
             Err(FillError::Unsafe(why)) => {
-                self.trace.note(|| Step::Remark { text: format!("{from}.roles: {why}") });
+                self.trace.record(|| Step::Remark { text: format!("{from}.roles: {why}") });
                 Ok(Vec::new())
             }
-            Err(error) => Err(refused(from, error)),
+            Err(error) => Err(fill_denial(from, error)),
         }
     }
 
+    /// A role that outside data names, if it exists and the ceiling allows it.
     fn outside_role(
         &mut self,
         name: &str,
         from: NamedBy,
-        dropped: &mut Dropped,
+        dropped: &mut CeilingDrops,
     ) -> Option<(Arc<Role>, NamedBy)> {
         let role = self.policy.roles.get(name).filter(|_| self.rules.ceiling.allows_role(name));
         if role.is_none() {
-            dropped.note("role", name);
+            dropped.add("role", name);
             let verdict = RoleVerdict::Dropped;
-            self.trace.note(|| Step::Role { name: shown(name), from: from.to_string(), verdict });
+            self.trace.record(|| Step::Role {
+                name: excerpt(name),
+                from: from.to_string(),
+                verdict,
+            });
         }
         role.map(|role| (Arc::clone(role), from))
     }
 
-    /// Takes the role if its conditions hold.
-    fn weigh(&mut self, role: &Arc<Role>, from: NamedBy, found: &mut Found) {
-        let counts = role.counts(&self.request.connection, self.request.now);
-        self.limits.tell_of_role(self.trace, role, counts.is_ok());
-        let name = || role.name.to_string();
-        let verdict = match counts {
-            Err(denial) => {
-                let verdict = fails(&denial);
-                found.failed.get_or_insert(denial);
-                verdict
-            }
+    /// Adds the role if its conditions hold.
+    fn add_role(&mut self, role: &Arc<Role>, from: NamedBy, entitlements: &mut Entitlements) {
+        let checked = role.check_conditions(&self.request.connection, self.request.now);
+        self.limits.record_role(self.trace, role, checked.is_ok());
+        let name = &role.name;
+        let verdict = match checked {
+            Err(denial) => entitlements.fail(denial),
             Ok(window_end) => {
-                self.end_with(role, window_end);
-                found.roles.push(Arc::clone(role));
+                self.expiry
+                    .at(window_end, self.trace, || format!("the time window of role `{name}`"));
+                self.expiry.after(role.expires_after, self.trace, || {
+                    format!("expires_after of role `{name}`")
+                });
+                entitlements.roles.push(Arc::clone(role));
                 RoleVerdict::Contributes
             }
         };
-        self.trace.note(|| Step::Role { name: name(), from: from.to_string(), verdict });
-    }
-
-    fn end_with(&mut self, role: &Role, window_end: Option<UnixTime>) {
-        let name = &role.name;
-        self.expiry.at(window_end, self.trace, || format!("the window of role `{name}`"));
-        self.expiry
-            .after(role.expires_after, self.trace, || format!("expires_after of role `{name}`"));
+        self.trace.record(|| Step::Role {
+            name: name.to_string(),
+            from: from.to_string(),
+            verdict,
+        });
     }
 }
 
-fn fails(denial: &Denial) -> RoleVerdict {
-    RoleVerdict::Fails { reason: denial.reason.as_str(), detail: denial.detail.clone() }
+impl Entitlements {
+    /// Keeps the first failed condition: it is the denial if nothing else applies.
+    fn fail(&mut self, denial: Denial) -> RoleVerdict {
+        let reason = denial.reason.as_str();
+        let detail = denial.detail.clone();
+        self.failed.get_or_insert(denial);
+        RoleVerdict::Fails { reason, detail }
+    }
 }

@@ -1,26 +1,26 @@
-//! JetStream macros: what `streams`, `kv` and `objects` of a role open.
+//! JetStream macros: the subjects that `streams`, `kv` and `objects` of a role allow.
 //!
-//! Subjects as in nats-server `jetstream_api.go` (2.10 to 2.15), and as clients use them. Every
-//! one names its stream, except `STREAM.NAMES` and `INFO`. Only publishing is opened: answers and
+//! The subjects are those of nats-server `jetstream_api.go` (2.10 to 2.15), as clients use them. Each
+//! names its stream, except `STREAM.NAMES` and `INFO`. The macros allow publishing only: replies and
 //! messages arrive at the client's inbox.
 
-use super::settings::{BucketAccess, BucketSettings, StreamAccess, StreamSettings};
+use crate::policy::settings::{BucketAccess, BucketSettings, StreamAccess, StreamSettings};
 
-/// What a macro opens, as texts that may still have templates in them.
-pub(super) type Opened = Result<Vec<String>, String>;
+/// The subjects of one macro, which may contain templates.
+pub(super) type Subjects = Result<Vec<String>, String>;
 
-/// What an entry of `streams` opens.
-pub(super) fn stream(settings: &StreamSettings) -> Opened {
+/// The subjects of an entry of `streams`.
+pub(super) fn stream(settings: &StreamSettings) -> Subjects {
     let StreamSettings { name, access, consumer, subjects, domain } = settings;
     check_name(name, "stream")?;
     check_domain(domain.as_deref())?;
     if consumer.is_some() && *access != StreamAccess::Consume {
-        return Err("`consumer` goes with access `consume` only".to_owned());
+        return Err("`consumer` needs access `consume`".to_owned());
     }
     if !subjects.is_empty() && *access != StreamAccess::Publish {
-        return Err("`subjects` goes with access `publish` only".to_owned());
+        return Err("`subjects` needs access `publish`".to_owned());
     }
-    let opened = match (access, consumer) {
+    let subjects = match (access, consumer) {
         (StreamAccess::Publish, _) if subjects.is_empty() => {
             return Err("access `publish` needs `subjects`".to_owned());
         }
@@ -34,67 +34,67 @@ pub(super) fn stream(settings: &StreamSettings) -> Opened {
         (StreamAccess::Manage, _) => manage(name),
         (StreamAccess::Configure, _) => [manage(name), configure(name)].concat(),
     };
-    Ok(in_domain(domain.as_deref(), opened))
+    Ok(in_domain(domain.as_deref(), subjects))
 }
 
-/// What an entry of `kv` opens.
-pub(super) fn key_value(settings: &BucketSettings) -> Opened {
+/// The subjects of an entry of `kv`.
+pub(super) fn key_value(settings: &BucketSettings) -> Subjects {
     let BucketSettings { bucket, access, domain } = settings;
     check_name(bucket, "bucket")?;
     check_domain(domain.as_deref())?;
     let stream = format!("KV_{bucket}");
-    let mut opened = read(&stream);
+    let mut subjects = read(&stream);
     if *access != BucketAccess::Read {
-        // Clients remove the markers of deleted keys with it.
-        opened.extend(calls(&stream, &["STREAM.PURGE.{S}"]));
-        opened.push(format!("$KV.{bucket}.>"));
+        // Clients purge the markers of deleted keys.
+        subjects.extend(calls(&stream, &["STREAM.PURGE.{S}"]));
+        subjects.push(format!("$KV.{bucket}.>"));
     }
     if *access == BucketAccess::Admin {
-        opened.extend(configure(&stream));
+        subjects.extend(configure(&stream));
     }
-    Ok(in_domain(domain.as_deref(), opened))
+    Ok(in_domain(domain.as_deref(), subjects))
 }
 
-/// What an entry of `objects` opens.
-pub(super) fn objects(settings: &BucketSettings) -> Opened {
+/// The subjects of an entry of `objects`.
+pub(super) fn objects(settings: &BucketSettings) -> Subjects {
     let BucketSettings { bucket, access, domain } = settings;
     check_name(bucket, "bucket")?;
     check_domain(domain.as_deref())?;
     let stream = format!("OBJ_{bucket}");
-    let mut opened = read(&stream);
-    // Clients look the stream up by a subject when they read an object's chunks.
-    opened.push(call("STREAM.NAMES"));
+    let mut subjects = read(&stream);
+    // Clients look up the stream by subject to read the chunks of an object.
+    subjects.push(call("STREAM.NAMES"));
     if *access != BucketAccess::Read {
-        opened.extend(calls(&stream, &["STREAM.PURGE.{S}"]));
-        opened.push(format!("$O.{bucket}.>"));
+        subjects.extend(calls(&stream, &["STREAM.PURGE.{S}"]));
+        subjects.push(format!("$O.{bucket}.>"));
     }
     if *access == BucketAccess::Admin {
-        opened.extend(configure(&stream));
+        subjects.extend(configure(&stream));
     }
-    Ok(in_domain(domain.as_deref(), opened))
+    Ok(in_domain(domain.as_deref(), subjects))
 }
 
-/// Opens the domain's own subjects, too. Both are needed: a server of that very domain rewrites
-/// `$JS.<domain>.API` to `$JS.API` before it looks at permissions, and any other server passes it on
-/// as it is (`jetstream_api.go`, generateJSMappingTable). So where a client may connect to servers
-/// of several domains, the macro opens streams of that name in the domain that it connects to, too.
-fn in_domain(domain: Option<&str>, mut opened: Vec<String>) -> Vec<String> {
-    let Some(domain) = domain else { return opened };
-    let through = |subject: &String| match subject.strip_prefix("$JS.API.") {
+/// Adds the subjects with the domain. Both forms are needed: a server of that domain rewrites
+/// `$JS.<domain>.API` to `$JS.API` before it checks permissions, and any other server forwards it
+/// unchanged (`jetstream_api.go`, generateJSMappingTable). A client that connects to a server of
+/// another domain can therefore also use a stream of the same name there.
+fn in_domain(domain: Option<&str>, mut subjects: Vec<String>) -> Vec<String> {
+    let Some(domain) = domain else { return subjects };
+    let in_domain = |subject: &String| match subject.strip_prefix("$JS.API.") {
         Some(call) => Some(format!("$JS.{domain}.API.{call}")),
         None if subject.starts_with("$KV.") => Some(format!("$JS.{domain}.API.{subject}")),
-        // Acknowledgements go back the way that messages came, objects have no form of their own.
+        // Acknowledgements take the route of the message, and objects have no form with a domain.
         None => None,
     };
-    let more: Vec<_> = opened.iter().filter_map(through).collect();
-    opened.extend(more);
-    opened
+    let more: Vec<_> = subjects.iter().filter_map(in_domain).collect();
+    subjects.extend(more);
+    subjects
 }
 
 fn check_domain(domain: Option<&str>) -> Result<(), String> {
     match domain {
         Some(domain) if !is_plain(domain) || domain == "API" => {
-            Err(format!("`{domain}` is no JetStream domain: use A-Z, a-z, 0-9, - and _"))
+            Err(format!("`{domain}` is not a JetStream domain: use A-Z, a-z, 0-9, - and _"))
         }
         Some(_) | None => Ok(()),
     }
@@ -108,22 +108,22 @@ fn calls(stream: &str, verbs: &[&str]) -> Vec<String> {
     verbs.iter().map(|verb| call(&verb.replace("{S}", stream))).collect()
 }
 
-/// Pull from one consumer that exists.
+/// Pulls from one existing consumer.
 fn pull(stream: &str, consumer: &str) -> Vec<String> {
-    let mut opened = calls(stream, &["STREAM.INFO.{S}"]);
-    opened.push(call(&format!("CONSUMER.INFO.{stream}.{consumer}")));
-    opened.push(call(&format!("CONSUMER.MSG.NEXT.{stream}.{consumer}")));
-    opened.extend(acknowledgements(stream, consumer));
-    opened
+    let mut subjects = calls(stream, &["STREAM.INFO.{S}"]);
+    subjects.push(call(&format!("CONSUMER.INFO.{stream}.{consumer}")));
+    subjects.push(call(&format!("CONSUMER.MSG.NEXT.{stream}.{consumer}")));
+    subjects.extend(acknowledgements(stream, consumer));
+    subjects
 }
 
-/// Make, look up, use and delete consumers.
+/// Creates, looks up, uses and deletes consumers.
 fn consumers(stream: &str) -> Vec<String> {
-    let mut opened = calls(
+    let mut subjects = calls(
         stream,
         &[
             "STREAM.INFO.{S}",
-            // Ephemeral; named, with or without a filter behind; and the form of old clients.
+            // Ephemeral; named, with or without a filter subject; and the form of old clients.
             "CONSUMER.CREATE.{S}",
             "CONSUMER.CREATE.{S}.>",
             "CONSUMER.DURABLE.CREATE.{S}.*",
@@ -134,17 +134,17 @@ fn consumers(stream: &str) -> Vec<String> {
             "CONSUMER.DELETE.{S}.*",
         ],
     );
-    // The JavaScript client asks for it before anything else.
-    opened.push(call("INFO"));
-    opened.extend(flow_control(stream));
-    opened
+    // The JavaScript client requests it first.
+    subjects.push(call("INFO"));
+    subjects.extend(flow_control(stream));
+    subjects
 }
 
 fn consume(stream: &str) -> Vec<String> {
-    let mut opened = consumers(stream);
-    opened.push(call("STREAM.NAMES"));
-    opened.extend(acknowledgements(stream, "*"));
-    opened
+    let mut subjects = consumers(stream);
+    subjects.push(call("STREAM.NAMES"));
+    subjects.extend(acknowledgements(stream, "*"));
+    subjects
 }
 
 fn manage(stream: &str) -> Vec<String> {
@@ -156,16 +156,16 @@ fn configure(stream: &str) -> Vec<String> {
     calls(stream, &["STREAM.CREATE.{S}", "STREAM.UPDATE.{S}", "STREAM.DELETE.{S}"])
 }
 
-/// Get directly and by message, and watch through consumers.
+/// Reads messages directly, and watches with consumers.
 fn read(stream: &str) -> Vec<String> {
     let more = calls(stream, &["STREAM.MSG.GET.{S}", "DIRECT.GET.{S}", "DIRECT.GET.{S}.>"]);
     [consumers(stream), more].concat()
 }
 
-/// Where messages of a consumer are acknowledged, as the server subscribes: stream and consumer, then
-/// delivery count, two sequences, time and pending; in the second form the domain and a hash of the
-/// account come first, and a random token last. As many tokens as the server has, so that a stream
-/// named like a domain or like a number does not open acknowledgements of the other form.
+/// The acknowledgement subjects of a consumer: stream and consumer, then delivery count, two
+/// sequences, time and pending. In the second form the domain and a hash of the account come first,
+/// and a random token last. The number of tokens is exact, so that a stream named like a domain or
+/// a number does not allow acknowledgements of the other form.
 fn acknowledgements(stream: &str, consumer: &str) -> [String; 2] {
     [
         format!("$JS.ACK.{stream}.{consumer}.*.*.*.*.*"),
@@ -173,7 +173,7 @@ fn acknowledgements(stream: &str, consumer: &str) -> [String; 2] {
     ]
 }
 
-/// Where the flow control of push consumers is answered, in both forms.
+/// The flow control subjects of push consumers, in both forms.
 fn flow_control(stream: &str) -> [String; 2] {
     [format!("$JS.FC.{stream}.*.*"), format!("$JS.FC.*.*.{stream}.*.*")]
 }
@@ -182,14 +182,14 @@ fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
-/// A name is one literal token; its templates are judged when they are filled.
+/// Checks that a name is one literal token. Its templates are checked when they are filled.
 fn check_name(name: &str, what: &str) -> Result<(), String> {
     let literal = literal_parts(name);
     let fits =
         |part: &&str| part.bytes().all(|b| !b.is_ascii_whitespace() && !b".*>/\\".contains(&b));
     match !name.is_empty() && literal.iter().all(fits) {
         true => Ok(()),
-        false => Err(format!("`{name}` is no {what}'s name: it is one literal token")),
+        false => Err(format!("`{name}` is not a {what} name: it must be one literal token")),
     }
 }
 

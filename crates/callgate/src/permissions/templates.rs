@@ -1,10 +1,13 @@
-//! Subjects with `{{ … }}` in them, of one entry in the operator's own files: compiled when the file
-//! is loaded, filled when somebody logs in.
+//! Subjects with `{{ … }}` in the permissions of one entry of an operator's own file: compiled when
+//! the file loads, filled at each login.
 
-use super::{lint::self_asserted_warning, permissions::Permissions, role::Side, template::Pattern};
-use crate::subject::{SubjectPattern, SubscribePattern};
+use super::Permissions;
+use crate::{
+    subject::{SubjectPattern, SubscribePattern},
+    template::{ParseContext, Pattern, PatternRules, check::self_asserted_warning},
+};
 
-/// One of the lists of permissions.
+/// One of the four lists of permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PermissionList {
     /// `publish.allow`
@@ -17,47 +20,38 @@ pub enum PermissionList {
     SubscribeDeny,
 }
 
-/// Why a text is no subject with templates.
+/// Why a text is not a valid subject template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TemplateError(String);
 
-/// Permissions of one entry whose subjects have templates in them; its others are plain
-/// [`Permissions`](super::permissions::Permissions).
+/// The subjects of one entry that contain templates. Its literal subjects are plain
+/// [`Permissions`].
 #[derive(Debug, Default)]
 pub struct PermissionTemplates {
-    pub(super) publish: Side<SubjectPattern>,
-    pub(super) subscribe: Side<SubscribePattern>,
+    pub(crate) publish: PatternRules<SubjectPattern>,
+    pub(crate) subscribe: PatternRules<SubscribePattern>,
 }
 
 impl PermissionTemplates {
-    /// Compiles `text` into `list`. What comes back are warnings: parts of it that only the client
-    /// says.
+    /// Compiles `text` and adds it to `list`. Returns warnings about unverified client fields.
     ///
     /// # Errors
-    /// Says what is wrong with the subject or with an expression in it.
+    /// Describes what is wrong with the subject or with one of its expressions.
     pub fn add(&mut self, list: PermissionList, text: &str) -> Result<Vec<String>, TemplateError> {
-        let mut said = Vec::new();
+        let mut context = ParseContext::default();
         let Self { publish, subscribe } = self;
         let added = match list {
-            PermissionList::PublishAllow => {
-                Pattern::parse(text, &mut said).map(|it| publish.allow.push(it))
-            }
-            PermissionList::PublishDeny => {
-                Pattern::parse(text, &mut said).map(|it| publish.deny.push(it))
-            }
-            PermissionList::SubscribeAllow => {
-                Pattern::parse(text, &mut said).map(|it| subscribe.allow.push(it))
-            }
-            PermissionList::SubscribeDeny => {
-                Pattern::parse(text, &mut said).map(|it| subscribe.deny.push(it))
-            }
+            PermissionList::PublishAllow => add_to(&mut publish.allow, text, &mut context),
+            PermissionList::PublishDeny => add_to(&mut publish.deny, text, &mut context),
+            PermissionList::SubscribeAllow => add_to(&mut subscribe.allow, text, &mut context),
+            PermissionList::SubscribeDeny => add_to(&mut subscribe.deny, text, &mut context),
         };
         added.map_err(TemplateError)?;
-        Ok(said.into_iter().map(self_asserted_warning).collect())
+        Ok(context.self_asserted.into_iter().map(self_asserted_warning).collect())
     }
 
-    /// `plain`, and beside it the widest that each of these can become.
+    /// `plain`, extended by the widest form of each template.
     pub(super) fn widened(&self, plain: &Permissions) -> Permissions {
         let Self { publish, subscribe } = self;
         let mut all = plain.clone();
@@ -84,7 +78,19 @@ impl PermissionTemplates {
     }
 }
 
-/// The same texts mean the same.
+fn add_to<T>(
+    list: &mut Vec<Pattern<T>>,
+    text: &str,
+    context: &mut ParseContext<'_>,
+) -> Result<(), String>
+where
+    T: std::str::FromStr<Err = crate::subject::SubjectError> + Clone + std::fmt::Display,
+{
+    list.push(Pattern::parse(text, context)?);
+    Ok(())
+}
+
+/// Equal if the texts are equal.
 impl PartialEq for PermissionTemplates {
     fn eq(&self, other: &Self) -> bool {
         self.texts() == other.texts()

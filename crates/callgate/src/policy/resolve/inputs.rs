@@ -1,8 +1,7 @@
-//! What expressions see of an identity and its connection, bounded before anything is evaluated.
+//! The inputs of expressions: an identity and its connection, with limits on their size.
 //!
-//! CEL has no budget of its own, so the sizes of its inputs are the budget: what is too large is
-//! an error, and refuses. Values are made when an expression first asks for them, once per
-//! decision.
+//! CEL has no cost budget of its own, so the limits on its inputs are the budget: an input beyond
+//! them is an error and refuses the login. Values are converted on first use, once per decision.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -20,19 +19,19 @@ use cel::{
 };
 use serde_json::Value as Json;
 
-use super::{
-    condition::timestamp,
-    lint::{NAMESPACE, UsedClaims},
-    request::ResolveRequest,
+use super::evaluate::timestamp;
+use crate::{
+    policy::request::ResolveRequest,
+    template::{check::UsedClaims, expression::unescape_reserved},
 };
 
-/// The longest list or map that an expression may see.
+/// The maximum length of a list or map in an expression.
 pub(super) const MAX_ELEMENTS: usize = 1000;
-/// The most text that the claims, or the groups, may have when an expression sees them.
+/// The maximum size of the claims, or of the groups, in an expression.
 pub(super) const MAX_BYTES: usize = 64 * 1024;
 const MAX_DEPTH: usize = 32;
 
-/// An input beyond its bounds; says which.
+/// The input that exceeds its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooLarge(pub(super) &'static str);
 
@@ -65,7 +64,7 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    /// The groups, or that they are too many.
+    /// The groups.
     pub(super) fn groups(&self) -> Result<&(dyn Val + 'a), TooLarge> {
         let groups = self.groups.get_or_init(|| {
             let mut budget = Budget::new("groups");
@@ -79,7 +78,7 @@ impl<'a> Inputs<'a> {
         groups.as_ref().map(AsRef::as_ref).map_err(|too_large| *too_large)
     }
 
-    /// All claims, or that they are too large.
+    /// All claims.
     fn claims(&self) -> Result<&(dyn Val + 'a), TooLarge> {
         let claims = self
             .claims
@@ -87,25 +86,28 @@ impl<'a> Inputs<'a> {
         claims.as_ref().map(AsRef::as_ref).map_err(|too_large| *too_large)
     }
 
-    /// What an expression sees that uses these claims; or that they are too large.
-    pub(super) fn seen_by(&self, used: &UsedClaims) -> Result<Seen<'_, 'a>, TooLarge> {
-        let apart = match used {
+    /// The variables of an expression that uses these claims.
+    pub(super) fn variables_for(
+        &self,
+        used: &UsedClaims,
+    ) -> Result<Variables<'_, 'a>, TooLarge> {
+        let selected_claims = match used {
             UsedClaims::None => None,
             UsedClaims::All => self.claims().map(|_| None)?,
-            // Somebody in a thousand groups: conditions that look at other claims still hold.
+            // A user in a thousand groups: conditions on other claims still work.
             UsedClaims::Named(names) => match self.claims() {
                 Ok(_) => None,
                 Err(TooLarge(_)) => Some(self.named_claims(names)?),
             },
         };
-        Ok(Seen { inputs: self, apart })
+        Ok(Variables { inputs: self, selected_claims })
     }
 
     fn named_claims(&self, names: &BTreeSet<String>) -> Result<Boxed<'a>, TooLarge> {
         let claims = &self.request.identity.claims;
         let mut budget = Budget::new("claims");
-        let there = names.iter().filter_map(|name| claims.get_key_value(name));
-        budget.entries(there, names.len(), MAX_DEPTH)
+        let present = names.iter().filter_map(|name| claims.get_key_value(name));
+        budget.entries(present, names.len(), MAX_DEPTH)
     }
 
     fn client(&self) -> &(dyn Val + 'a) {
@@ -146,15 +148,15 @@ impl<'a> Inputs<'a> {
 }
 
 /// The variables of one expression.
-pub(super) struct Seen<'s, 'a> {
+pub(super) struct Variables<'s, 'a> {
     inputs: &'s Inputs<'a>,
-    /// The claims that it uses, where all together are too large.
-    apart: Option<Boxed<'a>>,
+    /// The claims that the expression uses, if all claims together are too large.
+    selected_claims: Option<Boxed<'a>>,
 }
 
-impl VariableResolver for Seen<'_, '_> {
+impl VariableResolver for Variables<'_, '_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
-        match (&self.apart, variable) {
+        match (&self.selected_claims, variable) {
             (Some(claims), "claims") => Some(CowVal::Borrowed(claims.as_ref())),
             (Some(_) | None, _) => self.inputs.resolve(variable),
         }
@@ -173,8 +175,7 @@ impl VariableResolver for Inputs<'_> {
             "server" => borrowed(self.server()),
             "now" => self.now().and_then(borrowed),
             other => {
-                let other = if other == NAMESPACE { "namespace" } else { other };
-                let value = self.request.identity.variables.get(other)?;
+                let value = self.request.identity.variables.get(unescape_reserved(other))?;
                 Some(CowVal::owned(CelString::from(value.as_str())))
             }
         }
@@ -190,7 +191,7 @@ fn text_map<'a, const N: usize>(entries: [(&'static str, &'a String); N]) -> Box
     Box::new(CelMap::from(entries.collect::<HashMap<_, _>>()))
 }
 
-/// How much may still be converted.
+/// The remaining size that may be converted.
 struct Budget {
     what: &'static str,
     bytes: usize,

@@ -1,51 +1,24 @@
-//! How far outside data may go: what is not within the ceiling is dropped, counted and told.
+//! Enforces the ceiling: requests of outside data beyond it are dropped, counted and reported.
 
-use super::{
-    accounts::AccountPattern,
-    grant::Dropped,
-    inputs::Inputs,
+use super::{fill::ValueRule, inputs::Inputs};
+use crate::{
     permissions::{Permissions, Responses, Rules},
-    template::{Pattern, Rule, Template},
+    policy::{
+        compile::ceiling::{Ceiling, CeilingAccount},
+        grant::CeilingDrops,
+    },
+    subject::{SubjectPattern, SubscribePattern, is_reserved_first_token},
+    template::Pattern,
 };
-use crate::subject::{SubjectPattern, SubscribePattern, is_reserved_first_token};
 
-/// One authenticator's ceiling. The default allows nothing.
-#[derive(Debug, Default)]
-pub(super) struct Ceiling {
-    pub(super) accounts: Vec<CeilingAccount>,
-    pub(super) roles: Vec<String>,
-    pub(super) publish: Vec<Pattern<SubjectPattern>>,
-    pub(super) subscribe: Vec<Pattern<SubscribePattern>>,
-    pub(super) responses: Option<Responses>,
-}
-
-/// An account that outside data may name.
-#[derive(Debug)]
-pub(super) enum CeilingAccount {
-    /// A name or a pattern.
-    Pattern(AccountPattern),
-    /// A name with values in it.
-    Template(Template),
-}
-
-/// What was left of proposed permissions.
+/// Requested permissions after clipping.
 pub(super) struct Clipped {
     pub(super) permissions: Permissions,
-    /// True if allows were asked for and none was left: nothing was granted by it.
+    /// True if allows were requested and none is left.
     pub(super) nothing_left: bool,
 }
 
 impl Ceiling {
-    /// True if nothing from outside comes of it.
-    pub(super) fn allows_nothing(&self) -> bool {
-        let Self { accounts, roles, publish, subscribe, responses } = self;
-        accounts.is_empty()
-            && roles.is_empty()
-            && publish.is_empty()
-            && subscribe.is_empty()
-            && responses.is_none()
-    }
-
     pub(super) fn allows_role(&self, name: &str) -> bool {
         self.roles.iter().any(|role| role == name)
     }
@@ -53,21 +26,21 @@ impl Ceiling {
     pub(super) fn allows_account(&self, name: &str, inputs: &Inputs<'_>) -> bool {
         self.accounts.iter().any(|account| match account {
             CeilingAccount::Pattern(pattern) => pattern.matches(name),
-            // An entry without a safe value allows nothing.
+            // A template without a safe value allows nothing.
             CeilingAccount::Template(template) => template
-                .fill(inputs, Rule::Token)
+                .fill(inputs, ValueRule::Token)
                 .is_ok_and(|names| names.iter().any(|allowed| allowed == name)),
         })
     }
 
-    /// Keeps of `asked` what lies within the ceiling. Denies are never dropped.
+    /// Keeps the part of `requested` that is within the ceiling. Denies are never dropped.
     pub(super) fn clip(
         &self,
-        asked: &Permissions,
+        requested: &Permissions,
         inputs: &Inputs<'_>,
-        dropped: &mut Dropped,
+        dropped: &mut CeilingDrops,
     ) -> Clipped {
-        let Permissions { publish, subscribe, responses } = asked;
+        let Permissions { publish, subscribe, responses } = requested;
         let before = publish.allow.len() + subscribe.allow.len() + usize::from(responses.is_some());
         let permissions = Permissions {
             publish: Rules {
@@ -86,24 +59,24 @@ impl Ceiling {
         Clipped { permissions, nothing_left: before > 0 && left == 0 }
     }
 
-    fn clip_responses(&self, asked: Option<Responses>, dropped: &mut Dropped) -> Option<Responses> {
-        let asked = asked?;
+    fn clip_responses(&self, requested: Option<Responses>, dropped: &mut CeilingDrops) -> Option<Responses> {
+        let requested = requested?;
         if self.responses.is_none() {
-            dropped.note("responses", &asked.to_string());
+            dropped.add("responses", &requested.to_string());
         }
-        self.responses.map(|ceiling| ceiling.narrowest(asked))
+        self.responses.map(|ceiling| ceiling.narrowest(requested))
     }
 }
 
-/// A rule that a ceiling entry may or may not contain.
-trait Bounded:
+/// A rule that a ceiling entry may or may not cover.
+trait CeilingRule:
     Clone + std::fmt::Display + std::str::FromStr<Err = crate::subject::SubjectError>
 {
     fn subject(&self) -> &SubjectPattern;
     fn covered_by(&self, entry: &Self) -> bool;
 }
 
-impl Bounded for SubjectPattern {
+impl CeilingRule for SubjectPattern {
     fn subject(&self) -> &SubjectPattern {
         self
     }
@@ -113,7 +86,7 @@ impl Bounded for SubjectPattern {
     }
 }
 
-impl Bounded for SubscribePattern {
+impl CeilingRule for SubscribePattern {
     fn subject(&self) -> &SubjectPattern {
         SubscribePattern::subject(self)
     }
@@ -123,28 +96,28 @@ impl Bounded for SubscribePattern {
     }
 }
 
-fn within<T: Bounded>(
-    asked: &[T],
+fn within<T: CeilingRule>(
+    requested: &[T],
     entries: &[Pattern<T>],
     inputs: &Inputs<'_>,
     side: &str,
-    dropped: &mut Dropped,
+    dropped: &mut CeilingDrops,
 ) -> Vec<T> {
-    if asked.is_empty() {
+    if requested.is_empty() {
         return Vec::new();
     }
-    // An entry whose template has no safe value is skipped: it allows nothing.
+    // A template without a safe value allows nothing.
     let entries: Vec<T> =
         entries.iter().filter_map(|entry| entry.fill(inputs).ok()).flatten().collect();
-    let (kept, over): (Vec<&T>, Vec<&T>) =
-        asked.iter().partition(|rule| entries.iter().any(|entry| contains(entry, *rule)));
-    over.iter().for_each(|rule| dropped.note(side, &rule.to_string()));
+    let (kept, beyond): (Vec<&T>, Vec<&T>) =
+        requested.iter().partition(|rule| entries.iter().any(|entry| covers(entry, *rule)));
+    beyond.iter().for_each(|rule| dropped.add(side, &rule.to_string()));
     kept.into_iter().cloned().collect()
 }
 
-/// Every subject of `rule` is one of `entry`. Into the server's own space and everybody's replies
-/// only an entry leads that begins with that literal token.
-fn contains<T: Bounded>(entry: &T, rule: &T) -> bool {
+/// True if every subject of `rule` is covered by `entry`. Subjects of nats-server and replies
+/// (`$…`, `_INBOX…`, `_REPLY…`) are covered only by an entry with the same literal first token.
+fn covers<T: CeilingRule>(entry: &T, rule: &T) -> bool {
     let first = rule.subject().first_token();
     let same_reserved_token =
         is_reserved_first_token(first) && entry.subject().first_token() == first;
@@ -156,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ceiling_contains_only_what_lies_wholly_within_one_entry() {
+    fn ceiling_covers_only_rules_within_one_entry() {
         let table = [
             ("a.>", "a.b", true),
             ("a.>", "a.*", true),
@@ -177,7 +150,7 @@ mod tests {
         for (entry, rule, expected) in table {
             let (entry, rule): (SubscribePattern, SubscribePattern) =
                 (entry.parse().unwrap(), rule.parse().unwrap());
-            assert_eq!(contains(&entry, &rule), expected, "{entry} contains {rule}");
+            assert_eq!(covers(&entry, &rule), expected, "{entry} covers {rule}");
         }
     }
 }

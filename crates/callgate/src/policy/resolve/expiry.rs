@@ -1,11 +1,11 @@
-//! When a session ends: the earliest of everything that ends it, spread a little.
+//! The expiry of a session: the earliest of all limits, moved slightly earlier to spread reconnects.
 
 use std::time::Duration;
 
-use super::explain::{Step, Trace};
+use super::trace::{Step, Trace};
 use crate::clock::UnixTime;
 
-/// Collects ends, and keeps the earliest.
+/// Collects lifetime limits and keeps the earliest.
 #[derive(Debug)]
 pub(super) struct Expiry {
     now: UnixTime,
@@ -17,7 +17,7 @@ impl Expiry {
         Self { now, earliest: None }
     }
 
-    /// The session ends at `end` at the latest.
+    /// Limits the session to `end`.
     pub(super) fn at<T: Trace>(
         &mut self,
         end: Option<UnixTime>,
@@ -25,11 +25,11 @@ impl Expiry {
         because: impl FnOnce() -> String,
     ) {
         let Some(end) = end else { return };
-        trace.note(|| Step::Ends { at: end.seconds(), because: because() });
+        trace.record(|| Step::Ends { at: end.seconds(), because: because() });
         self.earliest = Some(self.earliest.map_or(end, |earliest| earliest.min(end)));
     }
 
-    /// The session ends `duration` from now at the latest.
+    /// Limits the session to `duration` from now.
     pub(super) fn after<T: Trace>(
         &mut self,
         duration: Option<Duration>,
@@ -39,8 +39,8 @@ impl Expiry {
         self.at(duration.map(|duration| self.now.plus(duration)), trace, because);
     }
 
-    /// The end, up to the fraction `jitter` of the remaining time earlier, so that not all
-    /// sessions that began together end together. Never later, and never before the next second.
+    /// The expiry, moved earlier by up to the fraction `jitter` of the remaining time, so that sessions
+    /// that began together do not end together. Never later, and never before the next second.
     pub(super) fn spread<T: Trace>(
         self,
         jitter: f64,
@@ -59,17 +59,17 @@ impl Expiry {
         let spread = end.seconds().saturating_sub(earlier.clamp(0, remaining));
         let spread = UnixTime::from_seconds(spread).max(next);
         if spread < end {
-            let because = || format!("session.jitter = {jitter}: ends are spread so much earlier");
-            trace.note(|| Step::Ends { at: spread.seconds(), because: because() });
+            let because = || format!("session.jitter = {jitter}: moved earlier to spread reconnects");
+            trace.record(|| Step::Ends { at: spread.seconds(), because: because() });
         }
         Some(spread)
     }
 }
 
-/// A number from 0 up to 1 that belongs to the key: the server makes a new key for each
-/// connection, and the same request has the same answer.
+/// A number from 0 to less than 1, derived from the key. nats-server creates a new key for each
+/// connection, and the same request always has the same result.
 fn fraction_of(user_nkey: &[u8; 32]) -> f64 {
-    // FNV-1a, and the finalizer of SplitMix64: the key is random, this only spreads its bits.
+    // FNV-1a, then the finalizer of SplitMix64: the key is random, this only spreads its bits.
     let hash = user_nkey.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
@@ -82,18 +82,18 @@ fn fraction_of(user_nkey: &[u8; 32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::explain::Silent;
+    use crate::policy::resolve::trace::NoTrace;
 
     fn spread(remaining: i64, jitter: f64, key: u8) -> i64 {
         let now = UnixTime::from_seconds(1_000_000);
         let mut expiry = Expiry::new(now);
         let end = UnixTime::from_seconds(1_000_000 + remaining);
-        expiry.at(Some(end), &mut Silent, String::new);
-        expiry.spread(jitter, &[key; 32], &mut Silent).unwrap().seconds_since(now)
+        expiry.at(Some(end), &mut NoTrace, String::new);
+        expiry.spread(jitter, &[key; 32], &mut NoTrace).unwrap().seconds_since(now)
     }
 
     #[test]
-    fn jitter_only_ever_shortens_and_leaves_a_second() {
+    fn jitter_shortens_and_leaves_one_second() {
         for key in 0..=255 {
             let left = spread(3600, 0.1, key);
             assert!((3240..=3600).contains(&left), "{left}");
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_end_there_is_none() {
-        assert_eq!(Expiry::new(UnixTime::from_seconds(5)).spread(0.1, &[0; 32], &mut Silent), None);
+    fn without_limits_there_is_no_expiry() {
+        assert_eq!(Expiry::new(UnixTime::from_seconds(5)).spread(0.1, &[0; 32], &mut NoTrace), None);
     }
 }

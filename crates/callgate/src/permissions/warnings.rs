@@ -1,23 +1,19 @@
-//! What in permissions works, and probably not as their writer thinks.
+//! Warnings about permissions that work, but probably not as intended.
 
 use std::{collections::BTreeSet, fmt};
 
-use super::{
-    PermissionTemplates,
-    permissions::{Permissions, Rules},
-};
-use crate::subject::{SubjectPattern, SubscribePattern};
+use super::{PermissionTemplates, Permissions, Rules};
 
-/// Something doubtful in permissions. Its text says what happens, and what to do.
+/// A probable mistake in permissions. Its text says what happens and what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PermissionWarning {
-    /// A side denies and allows nothing.
+    /// `deny` without `allow` in one direction.
     DenyWithoutAllow,
-    /// A side denies beside what it allows.
+    /// `deny` besides `allow` in one direction.
     DenyBypass,
-    /// `responses`, and whoever may answer can also ask himself.
+    /// `responses`, while the publish and subscribe permissions overlap.
     ChosenReplySubject,
-    /// An allow to subscribe ends in `.*`.
+    /// A subscribe allow ends in `.*`.
     TrailingWildcard,
 }
 
@@ -25,18 +21,18 @@ impl fmt::Display for PermissionWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::DenyWithoutAllow => {
-                "a side with only `deny` grants nothing: write `allow = [\">\"]` to mean all but that"
+                "`deny` without `allow` grants nothing: add `allow = [\">\"]` to allow everything else"
             }
             Self::DenyBypass => {
-                "servers before 2.11.16, 2.12.7 and 2.14.0 can be talked around a deny: prefer narrow \
-                 allows"
+                "a deny can be bypassed on nats-server before 2.11.16, 2.12.7 and 2.14.0: prefer \
+                 narrow allows"
             }
             Self::ChosenReplySubject => {
-                "what may be published to overlaps what may be subscribed to, so the client can choose \
-                 the reply subject that opens: `responses` is no boundary"
+                "the publish and subscribe permissions overlap, so the client can choose the reply \
+                 subject that opens: `responses` is not a boundary"
             }
             Self::TrailingWildcard => {
-                "nats-server lets a subscription to `….>` pass an allow that ends in `.*`, and delivers \
+                "nats-server accepts a subscription to `….>` if an allow ends in `.*`, and delivers \
                  all of it"
             }
         })
@@ -44,8 +40,8 @@ impl fmt::Display for PermissionWarning {
 }
 
 impl PermissionWarning {
-    /// The doubt about a side with so many allows and denies.
-    pub(super) fn of_side(allows: usize, denies: usize) -> Option<Self> {
+    /// The warning about one direction with this many allows and denies.
+    pub(crate) fn about_denies(allows: usize, denies: usize) -> Option<Self> {
         match (allows, denies) {
             (_, 0) => None,
             (0, _) => Some(Self::DenyWithoutAllow),
@@ -55,18 +51,18 @@ impl PermissionWarning {
 }
 
 impl Permissions {
-    /// What in them, together with those that have templates, is doubtful: for loaders, to warn about.
+    /// The warnings about these permissions together with `templates`.
     pub fn warnings(&self, templates: Option<&PermissionTemplates>) -> BTreeSet<PermissionWarning> {
         let widened = templates.map(|templates| templates.widened(self));
         let all: &Self = widened.as_ref().unwrap_or(self);
         let Self { publish, subscribe, responses } = all;
-        let no_boundary = responses.is_some() && overlap(&publish.allow, &subscribe.allow);
-        let mut last_star = subscribe.allow.iter().map(|allow| allow.subject().as_str());
+        let chosen_reply = responses.is_some() && all.publish_overlaps_subscribe();
+        let mut subscribe_allows = subscribe.allow.iter().map(|allow| allow.subject().as_str());
         [
-            side(publish),
-            side(subscribe),
-            no_boundary.then_some(PermissionWarning::ChosenReplySubject),
-            last_star
+            about_denies(publish),
+            about_denies(subscribe),
+            chosen_reply.then_some(PermissionWarning::ChosenReplySubject),
+            subscribe_allows
                 .any(|allow| allow.ends_with(".*"))
                 .then_some(PermissionWarning::TrailingWildcard),
         ]
@@ -74,15 +70,19 @@ impl Permissions {
         .flatten()
         .collect()
     }
+
+    /// True if the client may publish to a subject that it may also subscribe to. It can then send
+    /// itself a message with a reply subject of its choice, which `responses` opens.
+    pub(crate) fn publish_overlaps_subscribe(&self) -> bool {
+        let Self { publish, subscribe, responses: _ } = self;
+        publish.allow.iter().any(|own| {
+            subscribe.allow.iter().any(|subscribed| subscribed.subject().overlaps(own))
+        })
+    }
 }
 
-fn side<T>(rules: &Rules<T>) -> Option<PermissionWarning> {
-    PermissionWarning::of_side(rules.allow.len(), rules.deny.len())
-}
-
-/// True if something that one says is something that the same one hears.
-pub(super) fn overlap(says: &[SubjectPattern], hears: &[SubscribePattern]) -> bool {
-    says.iter().any(|own| hears.iter().any(|other| other.subject().overlaps(own)))
+fn about_denies<T>(rules: &Rules<T>) -> Option<PermissionWarning> {
+    PermissionWarning::about_denies(rules.allow.len(), rules.deny.len())
 }
 
 #[cfg(test)]
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_doubtful_is_told_and_nothing_else() {
+    fn only_probable_mistakes_cause_warnings() {
         for (publish, subscribe, responses, expected) in [
             (["", ""], ["", ""], false, vec![]),
             (["x.>", ""], ["x.>", ""], false, vec![]),

@@ -5,8 +5,11 @@
 use std::sync::{Arc, LazyLock};
 
 use callgate::{clock::UnixTime, keys::KeyPair};
+use callgate_authenticators::{
+    kind::{BuildContext, SharedResources},
+    service_tokens::{ServiceTokens, Settings},
+};
 use callgate_config::{Document, Format, Report, Sources, Table};
-use callgate_authenticators::{kind::{BuildContext, SharedResources}, service_tokens::{ServiceTokens, Settings}};
 use callgate_fuzz::{NOW, first_line};
 use callgate_testkit::Nkey;
 use data_encoding::BASE64URL_NOPAD;
@@ -27,7 +30,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     );
     let document = Document::parse(text.as_bytes(), Format::Toml).unwrap();
     let (report, sources) = (Report::new(), Sources::new("."));
-    let mut context = BuildContext::new("tokens", sources.clone(), Arc::new(SharedResources::new(1)));
+    let mut context =
+        BuildContext::new("tokens", sources.clone(), Arc::new(SharedResources::new(1)));
     context.policy.roles = Arc::new(["r".to_owned()].into());
     let settings = Settings::read(&context, Table::root(&document, "", &report, &sources));
     let settings = settings.unwrap_or_else(|| panic!("{:?}", report.faults()));

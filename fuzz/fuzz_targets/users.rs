@@ -8,8 +8,8 @@ use std::{
 };
 
 use callgate::request::{AuthRequest, Credential};
+use callgate_authenticators::kind::{BuildContext, Registry, SharedResources};
 use callgate_config::{Document, Format, Report, Sources, Table};
-use callgate_authenticators::{kind::{BuildContext, Registry, SharedResources}};
 use callgate_fuzz::{
     assert_printable, caught_panics_are_fine, first_line, gate::block_on, scratch::Scratch,
 };

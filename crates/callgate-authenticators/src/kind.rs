@@ -40,6 +40,14 @@ pub trait Kind: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// The variables that each of its identities brings to templates
+    /// ([`Identity::variables`](callgate::authn::Identity::variables)). Their values are single
+    /// literal tokens that need no encoding. Joined with `_` they name the private inbox, so together
+    /// they must identify the user.
+    fn variables(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The role of all its identities, for kinds with a key `defaults`, whose values replace those
     /// of this role.
     fn defaults(&self) -> Option<RoleSettings> {

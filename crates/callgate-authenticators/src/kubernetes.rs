@@ -301,6 +301,10 @@ impl Kind for KubernetesKind {
         "kubernetes"
     }
 
+    fn variables(&self) -> &'static [&'static str] {
+        &["namespace", "service_account"]
+    }
+
     fn defaults(&self) -> Option<RoleSettings> {
         Some(config::defaults())
     }

@@ -5,11 +5,7 @@
 
 use std::{fmt::Display, str::FromStr, sync::Arc, time::Duration};
 
-use callgate::policy::{
-    PermissionList, PermissionTemplates,
-    permissions::{Permissions, Responses},
-    policy::{List, PermissionTemplates},
-};
+use callgate::permissions::{PermissionList, PermissionTemplates, Permissions, Responses};
 use serde_json::Value;
 
 use crate::{item::Item, report::Report, table::Table};

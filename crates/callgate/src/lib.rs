@@ -149,6 +149,9 @@ mod open;
 mod panics;
 mod pipeline;
 mod reply;
+mod sanitize;
+mod suggest;
+mod template;
 
 pub mod authn;
 pub mod clock;

@@ -1,53 +1,39 @@
-//! Who may do what: an immutable snapshot that turns an identity into a grant.
+//! What an identity may do: an immutable policy that resolves an identity to a grant.
 //!
-//! Pure and synchronous: no I/O, no logging, and the time is an argument. [`Policy::build`]
-//! checks and precompiles everything that the operator wrote, so that [`Policy::resolve`] has only
-//! the identity left to look at.
+//! Pure and synchronous: no I/O, no logging, and the time is an argument. [`Policy::build`] checks
+//! and compiles the configuration (`compile`), [`Policy::resolve`] makes one decision (`resolve`),
+//! and [`Policy::explain`] makes the same decision and returns its steps (`explain`).
 
 pub mod settings;
 
-mod access;
 mod accounts;
-mod binding;
-mod build;
-mod ceiling;
-mod condition;
-mod expiry;
+mod compile;
 mod explain;
-mod fault;
 mod grant;
-mod index;
-mod inputs;
-mod jetstream;
-mod lint;
-mod permission_templates;
-mod permission_warnings;
 mod request;
 mod resolve;
-mod role;
 pub(crate) mod scope;
-mod template;
-pub(crate) mod times;
+pub(crate) mod time_windows;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-pub use access::AccessVerdict;
-pub use accounts::{AccountPattern, Accounts};
-pub use explain::{BindingVerdict, Enforcer, Explanation, RoleVerdict, Step};
-pub use fault::{PolicyFault, PolicyWarning};
-pub use grant::Grant;
-pub use permission_templates::{PermissionList, PermissionTemplates, TemplateError};
-pub use permission_warnings::PermissionWarning;
-pub use request::{ConnectionInfo, ResolveRequest};
-pub use template::encode;
+pub use self::{
+    accounts::{AccountPattern, Accounts},
+    compile::{PolicyFault, PolicyWarning},
+    explain::{AccessVerdict, Explanation},
+    grant::Grant,
+    request::{ConnectionInfo, ResolveRequest},
+    resolve::trace::{BindingVerdict, Enforcer, RoleVerdict, Step},
+};
+pub use crate::template::encode;
 
-use binding::Bindings;
-use ceiling::Ceiling;
-use role::Role;
+use self::{
+    compile::{AuthenticatorRules, binding::Bindings, role::Role},
+    resolve::trace::NoTrace,
+};
+use crate::record::Denial;
 
-use crate::{permissions, record::Denial};
-
-/// The operator's rules, checked and precompiled. Never changes: a new configuration is a new one.
+/// The operator's rules, checked and compiled. Immutable: a changed configuration is a new policy.
 #[derive(Debug)]
 pub struct Policy {
     roles: BTreeMap<Arc<str>, Arc<Role>>,
@@ -58,31 +44,21 @@ pub struct Policy {
     warnings: Vec<PolicyWarning>,
 }
 
-/// What one authenticator's table says about its identities.
-#[derive(Debug, Default)]
-struct AuthenticatorRules {
-    account: Option<String>,
-    expires_after: Option<std::time::Duration>,
-    user_prefix: String,
-    ceiling: Ceiling,
-    defaults: Option<Arc<Role>>,
-}
-
 impl Policy {
-    /// Checks and precompiles what the operator wrote.
+    /// Checks and compiles the settings.
     ///
     /// # Errors
-    /// Every fault at once, each with the path of its key.
+    /// All errors, each with the path of its key.
     pub fn build(settings: settings::PolicySettings) -> Result<Self, Vec<PolicyFault>> {
-        build::build(settings)
+        compile::compile(settings)
     }
 
-    /// What works, but probably not as its writer thinks.
+    /// Parts of the policy that work, but probably not as intended.
     pub fn warnings(&self) -> &[PolicyWarning] {
         &self.warnings
     }
 
-    /// The accounts, and who may be placed where.
+    /// The accounts, and the check of who may be placed in which.
     pub fn accounts(&self) -> &Accounts {
         &self.accounts
     }
@@ -92,8 +68,8 @@ impl Policy {
         self.accounts.knows(name)
     }
 
-    /// True if something beside the identity's own source may say in which account this
-    /// authenticator's identities are placed. Without it whoever has none is refused.
+    /// True if the configuration can name an account for identities of this authenticator. Otherwise
+    /// an identity without an account of its own is refused.
     pub fn may_name_account(&self, authenticator: &str) -> bool {
         let rules = self.authenticators.get(authenticator);
         self.accounts.default_account().is_some()
@@ -101,7 +77,7 @@ impl Policy {
             || self.bindings.of(authenticator).iter().any(|binding| binding.account.is_some())
     }
 
-    /// The names of all roles, in order.
+    /// The names of all roles, sorted.
     pub fn role_names(&self) -> impl Iterator<Item = &str> {
         self.roles.keys().map(|name| &**name)
     }
@@ -109,16 +85,9 @@ impl Policy {
     /// Decides what the identity in `request` may do.
     ///
     /// # Errors
-    /// If it may not come in, says why; the detail is for the operator only.
+    /// The reason for a refusal; its detail is for the operator only.
     pub fn resolve(&self, request: &ResolveRequest<'_>) -> Result<Grant, Denial> {
-        resolve::resolve(self, request, &mut explain::Silent)
-    }
-
-    /// The same decision by the same code, and how it came about.
-    pub fn explain(&self, request: &ResolveRequest<'_>) -> (Result<Grant, Denial>, Explanation) {
-        let mut explanation = Explanation::default();
-        let result = resolve::resolve(self, request, &mut explanation);
-        (result, explanation)
+        resolve::resolve(self, request, &mut NoTrace)
     }
 }
 

@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_subjects_are_refused() {
+    fn malformed_subjects_are_rejected() {
         for text in [
             "",
             ".",
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn covering_follows_the_tokens() {
+    fn covers_compares_tokens() {
         let table = [
             (">", "a", true),
             (">", ">", true),
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_is_symmetric() {
+    fn overlaps_is_symmetric() {
         let table = [
             ("a.*", "*.b", true),
             ("a.>", "*.b.c", true),
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn reserved_space_is_judged_by_what_a_pattern_can_match() {
+    fn reserved_space_includes_patterns_that_reach_it() {
         for text in
             [">", "*", "*.x", "$SYS.>", "_INBOX.>", "_INBOX_a.>", "_REPLY.x", "$JS.API.INFO"]
         {
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_with_a_queue_group_is_narrower_than_one_without() {
+    fn queue_group_narrows_a_rule() {
         let rule = |text: &str| text.parse::<SubscribePattern>().unwrap();
         assert!(rule("foo").covers(&rule("foo queue")));
         assert!(!rule("foo queue").covers(&rule("foo")));

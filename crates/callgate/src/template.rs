@@ -59,12 +59,12 @@ pub(crate) enum Encoding {
     Raw,
     /// With [`encode`].
     Encode,
-    /// Unchanged; the authenticator guarantees a token without `_`, so it cannot be ambiguous.
+    /// Unchanged; the authenticator guarantees a literal token that counts as encoded.
     Guaranteed,
 }
 
 /// What the parser of templates knows, and what it reports besides errors.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ParseContext<'a> {
     /// Variables that authenticators declare, such as `namespace`.
     pub(crate) variables: &'a [&'static str],

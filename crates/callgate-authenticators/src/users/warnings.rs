@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use callgate::{authn::Proposal, policy::PermissionWarning};
+use callgate::{authn::Proposal, permissions::PermissionWarning};
 
 use callgate_config::{Report, Sources};
 

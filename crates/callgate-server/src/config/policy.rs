@@ -76,9 +76,11 @@ fn authenticator<'a>(mut table: Table<'a>, registry: &Registry) -> Authenticator
     table.finish();
     let mut policy = AuthenticatorPolicy {
         name: name.unwrap_or_else(|| make.as_ref().map_or(path, |make| make.kind.name().into())),
+        kind: make.as_ref().map_or("", |make| make.kind.name()),
         account,
         expires_after,
         user_prefix,
+        variables: make.as_ref().map_or(&[], |make| make.kind.variables()),
         ceiling,
         defaults: None,
     };

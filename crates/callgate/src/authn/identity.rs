@@ -6,8 +6,9 @@ use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use crate::{
-    clock::UnixTime, connection::ConnectionKinds, permissions::Permissions,
-    policy::PermissionTemplates,
+    clock::UnixTime,
+    connection::ConnectionKinds,
+    permissions::{PermissionTemplates, Permissions},
 };
 
 /// A client that somebody vouches for. The pair (authenticator, user) identifies; a bare user
@@ -20,8 +21,8 @@ pub struct Identity {
     pub groups: Vec<String>,
     /// Everything else the source says.
     pub claims: Map<String, Value>,
-    /// Values for templates that the authenticator guarantees to be single literal tokens
-    /// (`namespace` and `service_account` of Kubernetes). They count as encoded.
+    /// Values of the template variables that the authenticator declares. It guarantees that each is a
+    /// single literal token, so they count as encoded.
     pub variables: BTreeMap<&'static str, String>,
     /// When the credential ends; the session never outlives it.
     pub expires_at: Option<UnixTime>,

@@ -9,7 +9,7 @@ use crate::{
     clock::UnixTime,
     connection::{ConnectionKind, ConnectionKinds},
     permissions::{Access, Permissions, Responses},
-    policy::{Grant, settings::TimeWindow, times::Windows},
+    policy::{Grant, settings::TimeWindow, time_windows::TimeWindows},
     record::{Denial, Reason},
     request::{AuthRequest, Credential},
     subject::{SubjectPattern, SubscribePattern},
@@ -196,7 +196,7 @@ impl User {
         if self.windows.is_empty() {
             return Ok(None);
         }
-        let windows = Windows::new(self.windows.clone(), self.time_zone.clone());
+        let windows = TimeWindows::new(self.windows.clone(), self.time_zone.clone());
         let end = windows.open_until(now).ok_or_else(|| {
             Denial::new(Reason::OutsideHours, format!("not open at this time of day ({now})"))
         })?;

@@ -29,18 +29,25 @@ pub struct TemplateError(String);
 /// [`Permissions`].
 #[derive(Debug, Default)]
 pub struct PermissionTemplates {
+    variables: &'static [&'static str],
     pub(crate) publish: PatternRules<SubjectPattern>,
     pub(crate) subscribe: PatternRules<SubscribePattern>,
 }
 
 impl PermissionTemplates {
+    /// No templates yet. `variables` are those that the identities of the authenticator bring
+    /// ([`Identity::variables`](crate::authn::Identity::variables)); the default has none.
+    pub fn with_variables(variables: &'static [&'static str]) -> Self {
+        Self { variables, ..Self::default() }
+    }
+
     /// Compiles `text` and adds it to `list`. Returns warnings about unverified client fields.
     ///
     /// # Errors
     /// Describes what is wrong with the subject or with one of its expressions.
     pub fn add(&mut self, list: PermissionList, text: &str) -> Result<Vec<String>, TemplateError> {
-        let mut context = ParseContext::default();
-        let Self { publish, subscribe } = self;
+        let Self { variables, publish, subscribe } = self;
+        let mut context = ParseContext::new(variables);
         let added = match list {
             PermissionList::PublishAllow => add_to(&mut publish.allow, text, &mut context),
             PermissionList::PublishDeny => add_to(&mut publish.deny, text, &mut context),
@@ -53,7 +60,7 @@ impl PermissionTemplates {
 
     /// `plain`, extended by the widest form of each template.
     pub(super) fn widened(&self, plain: &Permissions) -> Permissions {
-        let Self { publish, subscribe } = self;
+        let Self { publish, subscribe, .. } = self;
         let mut all = plain.clone();
         all.publish.allow.extend(publish.allow.iter().filter_map(Pattern::widest));
         all.publish.deny.extend(publish.deny.iter().filter_map(Pattern::widest));
@@ -68,7 +75,7 @@ impl PermissionTemplates {
     }
 
     fn texts(&self) -> [Vec<String>; 4] {
-        let Self { publish, subscribe } = self;
+        let Self { publish, subscribe, .. } = self;
         [
             publish.allow.iter().map(Pattern::text).collect(),
             publish.deny.iter().map(Pattern::text).collect(),

@@ -75,9 +75,10 @@ impl Permissions {
     /// itself a message with a reply subject of its choice, which `responses` opens.
     pub(crate) fn publish_overlaps_subscribe(&self) -> bool {
         let Self { publish, subscribe, responses: _ } = self;
-        publish.allow.iter().any(|own| {
-            subscribe.allow.iter().any(|subscribed| subscribed.subject().overlaps(own))
-        })
+        publish
+            .allow
+            .iter()
+            .any(|own| subscribe.allow.iter().any(|subscribed| subscribed.subject().overlaps(own)))
     }
 }
 

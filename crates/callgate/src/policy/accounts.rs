@@ -1,43 +1,42 @@
-//! Which accounts there are, and who may be placed in which.
+//! The accounts, and the check that every account of a grant passes.
 //!
-//! The one guard that every account passes, whoever named it. It exists because members of the
-//! callout account can read every password that is not sealed, and refuse logins.
+//! The check exists because members of the callout account can read every password that is not
+//! encrypted, and refuse logins.
 
 use std::str::FromStr;
 
-use super::{
-    grant::shown,
-    settings::{AccountSettings, AccountsSettings},
-};
+use super::settings::{AccountSettings, AccountsSettings};
 use crate::{
     authn::Origin,
     record::{Denial, Reason},
+    sanitize::excerpt,
+    subject::is_invisible,
 };
 
-/// The account that nats-server has without any configuration.
+/// The default account of nats-server.
 const GLOBAL_ACCOUNT: &str = "$G";
 
 /// An account's name, or a pattern such as `tenant-*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountPattern {
     prefix: String,
-    /// What follows the `*`; `None` if there is none, and `prefix` is the whole name.
+    /// The text after the `*`; `None` if there is no `*` and `prefix` is the whole name.
     suffix: Option<String>,
 }
 
-/// Why a text is no account's name and no pattern.
+/// Why a text is neither an account name nor a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccountPatternError {
-    /// Nothing.
-    #[error("an account's name is empty")]
+    /// The text is empty.
+    #[error("an account name must not be empty")]
     Empty,
-    /// White space or something invisible.
+    /// White space or an invisible character.
     #[error("the account name `{0}` contains white space or an invisible character")]
     Invisible(String),
-    /// `*` or `*-x`: that would be every account.
+    /// `*` or `*-x`, which would match foreign accounts.
     #[error("the pattern `{0}` must begin with literal text, such as `tenant-*`")]
     NoPrefix(String),
-    /// Two wildcards.
+    /// More than one wildcard.
     #[error("the pattern `{0}` has more than one `*`")]
     TwoWildcards(String),
 }
@@ -48,7 +47,7 @@ impl AccountPattern {
         self.suffix.is_none()
     }
 
-    /// True if it is that name, or matches the whole of it.
+    /// True if it matches the whole name.
     pub fn matches(&self, name: &str) -> bool {
         let Some(suffix) = &self.suffix else { return name == self.prefix };
         let between =
@@ -67,8 +66,8 @@ impl FromStr for AccountPattern {
         if text.is_empty() {
             return Err(AccountPatternError::Empty);
         }
-        if text.chars().any(|c| c.is_whitespace() || crate::subject::is_invisible(c)) {
-            return Err(AccountPatternError::Invisible(shown(text)));
+        if text.chars().any(|c| c.is_whitespace() || is_invisible(c)) {
+            return Err(AccountPatternError::Invisible(excerpt(text)));
         }
         let Some((prefix, suffix)) = text.split_once('*') else {
             return Ok(Self { prefix: text.to_owned(), suffix: None });
@@ -83,11 +82,11 @@ impl FromStr for AccountPattern {
     }
 }
 
-/// The accounts, and the guard before them.
+/// The accounts, and the check of who may be placed in which.
 #[derive(Debug, Default)]
 pub struct Accounts {
     pub(super) listed: Vec<(AccountPattern, AccountSettings)>,
-    /// Literals of the main configuration.
+    /// Accounts that the main configuration names literally.
     pub(super) literals: Vec<String>,
     pub(super) system: Vec<String>,
     pub(super) callout: Option<String>,
@@ -102,7 +101,7 @@ impl Accounts {
         self.default.as_deref()
     }
 
-    /// `issuer.callout_account`, where the operator states it.
+    /// `issuer.callout_account`, if set.
     pub fn stated_callout_account(&self) -> Option<&str> {
         self.callout.as_deref()
     }
@@ -120,7 +119,7 @@ impl Accounts {
             || name == GLOBAL_ACCOUNT
     }
 
-    /// True if it is the callout account, as the operator states it, and nobody is placed there.
+    /// True if it is the configured callout account, and clients must not be placed there.
     pub fn is_closed(&self, name: &str) -> bool {
         let callout = self.callout.as_deref().filter(|_| !self.shares_callout_account);
         callout.is_some_and(|callout| self.is_callout(name, callout, Origin::Operator))
@@ -136,9 +135,9 @@ impl Accounts {
         self.listed.iter().any(|(pattern, _)| pattern.matches(name))
     }
 
-    /// May somebody be placed in the account `name`, as `origin` wants? `callout_account` is the
-    /// one learned at connect: a name, or in operator mode a public key. `in_ceiling` tells
-    /// whether the authenticator's ceiling lets outside data name this account.
+    /// Checks that a client may be placed in the account `name`, which `origin` names.
+    /// `callout_account` is the one learned at connect: a name, or in operator mode a public key.
+    /// `in_ceiling` tells whether the authenticator's ceiling allows outside data to name it.
     ///
     /// # Errors
     /// [`Reason::AccountNotAllowed`], with what to do about it.
@@ -150,7 +149,7 @@ impl Accounts {
         in_ceiling: impl FnOnce(&str) -> bool,
     ) -> Result<(), Denial> {
         let refuse = |why: &str| {
-            let detail = format!("account `{}`: {why}", shown(name));
+            let detail = format!("account `{}`: {why}", excerpt(name));
             Err(Denial::new(Reason::AccountNotAllowed, detail))
         };
         let callouts = [callout_account, self.callout.as_deref()];
@@ -158,26 +157,26 @@ impl Accounts {
             && callouts.into_iter().flatten().any(|callout| self.is_callout(name, callout, origin))
         {
             return refuse(
-                "nobody is placed in the callout account: its members can read passwords",
+                "clients must not be placed in the callout account: its members can read passwords",
             );
         }
         match origin {
             Origin::Operator if self.knows(name) => Ok(()),
-            Origin::Operator => refuse("it is not known: list it in [[accounts]]"),
+            Origin::Operator => refuse("unknown account: add it to [[accounts]]"),
             Origin::Outside if self.is_reserved(name) => {
-                refuse("system accounts and $G can be named only in the operator's own files")
+                refuse("only the operator's own files can name system accounts and $G")
             }
             Origin::Outside if !self.is_listed(name) => {
-                refuse("named by outside data, and not in [[accounts]]")
+                refuse("named by outside data, but not in [[accounts]]")
             }
             Origin::Outside if !in_ceiling(name) => {
-                refuse("named by outside data, and not in the authenticator's ceiling.accounts")
+                refuse("named by outside data, but not in the authenticator's ceiling.accounts")
             }
             Origin::Outside => Ok(()),
         }
     }
 
-    /// Outside data must not get near by a variant in another case.
+    /// Outside data must not name it in another case either.
     fn is_callout(&self, name: &str, callout: &str, origin: Origin) -> bool {
         let same = |text: &str| match origin {
             Origin::Operator => text == callout,
@@ -197,7 +196,7 @@ impl Accounts {
             || self.system.iter().any(|system| system.eq_ignore_ascii_case(name))
     }
 
-    /// Takes what can be taken of the settings; the rest is told to `fault`.
+    /// Reads the settings, and reports errors to `fault`.
     pub(super) fn from_settings(
         settings: AccountsSettings,
         mut fault: impl FnMut(String, String),
@@ -216,16 +215,16 @@ impl Accounts {
             match account.name.parse::<AccountPattern>() {
                 Err(error) => fault(path, error.to_string()),
                 Ok(pattern) if operator_mode && !pattern.is_literal() => {
-                    fault(path, "operator mode needs every account by its name".to_owned());
+                    fault(path, "operator mode needs the exact name of every account".to_owned());
                 }
                 Ok(pattern) if listed.iter().any(|(known, _)| *known == pattern) => {
-                    fault(path, format!("the account `{}` is there twice", account.name));
+                    fault(path, format!("duplicate account `{}`", account.name));
                 }
                 Ok(pattern) => listed.push((pattern, account)),
             }
         }
         if default_account.as_ref().is_some_and(|name| name.contains('*')) {
-            let message = "is one account, and no pattern: write its whole name";
+            let message = "must be the name of one account, not a pattern";
             fault("default_account".to_owned(), message.to_owned());
         }
         Self {
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_matches_the_whole_of_a_name_and_never_nothing() {
+    fn pattern_matches_whole_names_only() {
         let pattern: AccountPattern = "tenant-*".parse().unwrap();
         for (name, expected) in [
             ("tenant-a", true),
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guard_keeps_reserved_accounts_from_outside_data() {
+    fn outside_data_never_names_reserved_accounts() {
         let listed = accounts(&["APP", "tenant-*", "S*", "A*"], false);
         let table = [
             ("APP", Origin::Outside, true),
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_callout_account_learned_at_connect_counts_as_well() {
+    fn callout_account_learned_at_connect_is_closed() {
         let listed = accounts(&[], false);
         assert!(listed.check("CALLOUT", Origin::Operator, None, |_| true).is_ok());
         assert!(listed.check("CALLOUT", Origin::Operator, Some("CALLOUT"), |_| true).is_err());
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn operator_mode_knows_the_callout_account_by_its_key() {
+    fn operator_mode_identifies_the_callout_account_by_key() {
         let mut listed = accounts(&["APP", "GATE"], true);
         listed.listed[1].1.id = Some("ABCD".to_owned());
         assert!(listed.check("GATE", Origin::Operator, Some("ABCD"), |_| true).is_err());

@@ -2,7 +2,7 @@
 
 mod authenticators;
 pub(super) mod binding;
-mod binding_index;
+pub(super) mod binding_index;
 mod bindings;
 pub(super) mod ceiling;
 mod findings;
@@ -38,7 +38,7 @@ pub(super) struct AuthenticatorRules {
     pub(super) account: Option<String>,
     pub(super) expires_after: Option<Duration>,
     pub(super) user_prefix: String,
-    pub(super) variables: Vec<&'static str>,
+    pub(super) variables: &'static [&'static str],
     pub(super) ceiling: Ceiling,
     /// A role that each of its identities has.
     pub(super) defaults: Option<Arc<Role>>,
@@ -124,9 +124,8 @@ fn check_literal_accounts(accounts: &Accounts, findings: &mut Findings) {
     if let Some(callout) = &accounts.callout
         && accounts.literals.contains(callout)
     {
-        let message = format!(
-            "`{callout}` is the callout account: a user placed there is always refused"
-        );
+        let message =
+            format!("`{callout}` is the callout account: a user placed there is always refused");
         let path = match accounts.default_account() == Some(callout) {
             true => "default_account",
             false => "issuer.callout_account",

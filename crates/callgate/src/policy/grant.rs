@@ -1,9 +1,10 @@
-//! The resolved result: what a user JWT is made of.
+//! The result of a decision, from which the user JWT is made.
 
-use super::permissions::Access;
-use crate::{authn::Origin, clock::UnixTime, record::CeilingDropped};
+use crate::{
+    authn::Origin, clock::UnixTime, permissions::Access, record::CeilingDropped, sanitize::excerpt,
+};
 
-/// What a client was granted. Only policy makes one, and minting trusts it.
+/// What a client is granted. Only a decision creates one, and the minter trusts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     pub(crate) account: String,
@@ -13,7 +14,7 @@ pub struct Grant {
     pub(crate) expires_at: Option<UnixTime>,
     pub(crate) tags: Vec<String>,
     pub(crate) roles: Vec<String>,
-    pub(crate) dropped: Dropped,
+    pub(crate) dropped: CeilingDrops,
 }
 
 impl Grant {
@@ -22,12 +23,12 @@ impl Grant {
         &self.account
     }
 
-    /// Who named the account.
+    /// Whether the operator or outside data named the account.
     pub fn account_origin(&self) -> Origin {
         self.account_origin
     }
 
-    /// The user, with the authenticator's prefix; the `name` of the JWT.
+    /// The user, with the authenticator's prefix: the `name` in the JWT.
     pub fn user(&self) -> &str {
         &self.user
     }
@@ -37,7 +38,7 @@ impl Grant {
         &self.access
     }
 
-    /// When the session ends; `None` is never.
+    /// When the session ends; `None` means never.
     pub fn expires_at(&self) -> Option<UnixTime> {
         self.expires_at
     }
@@ -47,7 +48,7 @@ impl Grant {
         &self.tags
     }
 
-    /// The roles that contributed, for the log.
+    /// The roles that apply, for the log.
     pub fn roles(&self) -> &[String] {
         &self.roles
     }
@@ -57,46 +58,36 @@ impl Grant {
         self.dropped.count
     }
 
-    /// What the ceiling dropped, for the log: the first of them, escaped and cut.
+    /// The first subjects and roles that the ceiling dropped, sanitized for the log.
     pub(crate) fn ceiling_dropped_texts(&self) -> &[String] {
         &self.dropped.texts
     }
 }
 
-impl From<Dropped> for CeilingDropped {
-    fn from(dropped: Dropped) -> Self {
+impl From<CeilingDrops> for CeilingDropped {
+    fn from(dropped: CeilingDrops) -> Self {
         Self { count: dropped.count, texts: dropped.texts }
     }
 }
 
-/// Counts what the ceiling dropped, and keeps the first few texts.
+/// Counts the subjects and roles that the ceiling dropped, and keeps the first few texts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Dropped {
+pub(crate) struct CeilingDrops {
     count: u32,
     texts: Vec<String>,
 }
 
-impl Dropped {
-    /// More would only make the log long.
-    const KEPT: usize = 16;
+impl CeilingDrops {
+    const MAX_TEXTS: usize = 16;
 
     pub(super) fn count(&self) -> u32 {
         self.count
     }
 
-    pub(super) fn note(&mut self, what: &str, text: &str) {
+    pub(super) fn add(&mut self, what: &str, text: &str) {
         self.count = self.count.saturating_add(1);
-        if self.texts.len() < Self::KEPT {
-            self.texts.push(format!("{what} `{}`", shown(text)));
+        if self.texts.len() < Self::MAX_TEXTS {
+            self.texts.push(format!("{what} `{}`", excerpt(text)));
         }
     }
-}
-
-/// Text from outside, fit for a log: escaped, at most 128 characters.
-pub(super) fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(128).flat_map(char::escape_debug).collect();
-    if text.chars().nth(128).is_some() {
-        shown.push('…');
-    }
-    shown
 }

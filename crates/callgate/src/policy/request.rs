@@ -1,4 +1,4 @@
-//! What policy needs to know of a request, apart from the identity.
+//! The input of a decision.
 
 use crate::{
     authn::Identity,
@@ -6,19 +6,19 @@ use crate::{
     request::{AuthRequest, Client, Server},
 };
 
-/// The part of a request that policy looks at.
+/// The parts of an authorization request that policy uses.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionInfo<'a> {
-    /// The client, as the server sees it.
+    /// The client, as the server describes it.
     pub client: &'a Client,
-    /// The server that asks.
+    /// The server that sent the request.
     pub server: &'a Server,
-    /// The bytes of the connection's key: new for each connection, so that expiries spread.
+    /// The bytes of the connection's user nkey. It is new for each connection, so expiry differs.
     pub user_nkey: &'a [u8; 32],
 }
 
 impl<'a> ConnectionInfo<'a> {
-    /// The connection of a request.
+    /// The connection of an authorization request.
     pub fn of(request: &'a AuthRequest) -> Self {
         Self {
             client: request.client(),
@@ -28,17 +28,17 @@ impl<'a> ConnectionInfo<'a> {
     }
 }
 
-/// What is to be decided: may this identity come in, and what may it do?
+/// The question for [`Policy::resolve`](super::Policy::resolve): what may this identity do?
 #[derive(Debug, Clone, Copy)]
 pub struct ResolveRequest<'a> {
-    /// The name of the authenticator that vouches for the identity.
+    /// The name of the authenticator that verified the identity.
     pub authenticator: &'a str,
-    /// Who it is.
+    /// The identity.
     pub identity: &'a Identity,
-    /// About the connection.
+    /// The connection.
     pub connection: ConnectionInfo<'a>,
-    /// The account of the service itself, as learned at connect: nobody is placed there.
+    /// The account of the service itself, as learned at connect. Clients are never placed there.
     pub callout_account: Option<&'a str>,
-    /// The present moment.
+    /// The current time.
     pub now: UnixTime,
 }

@@ -45,7 +45,7 @@ const NO_RULES: &AuthenticatorRules = &AuthenticatorRules {
     account: None,
     expires_after: None,
     user_prefix: String::new(),
-    variables: Vec::new(),
+    variables: &[],
     ceiling: Ceiling {
         accounts: Vec::new(),
         roles: Vec::new(),

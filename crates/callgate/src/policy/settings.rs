@@ -1,14 +1,13 @@
-//! What the operator wrote about policy, as plain values. The configuration reader fills them.
+//! The policy part of the configuration, as plain values.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use ipnet::IpNet;
 use jiff::{civil::Time, tz::TimeZone};
 
-use super::permissions::Responses;
-use crate::connection::ConnectionKinds;
+use crate::{connection::ConnectionKinds, permissions::Responses};
 
-/// Everything that a [`Policy`](super::Policy) is built from.
+/// All settings of a [`Policy`](super::Policy).
 #[derive(Debug, Clone, Default)]
 pub struct PolicySettings {
     /// `[roles.NAME]`.
@@ -17,13 +16,13 @@ pub struct PolicySettings {
     pub bindings: Vec<BindingSettings>,
     /// The policy keys of `[[authenticators]]`, in order.
     pub authenticators: Vec<AuthenticatorPolicy>,
-    /// `[[accounts]]`, `default_account`, and what `[issuer]` says about accounts.
+    /// `[[accounts]]`, `default_account`, and the account keys of `[issuer]`.
     pub accounts: AccountsSettings,
     /// `[session]`.
     pub session: SessionSettings,
 }
 
-/// Texts of one side of a role's permissions; templates are allowed in them.
+/// The subjects of one direction of a role's permissions; they may contain templates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SideSettings {
     /// `allow`.
@@ -32,7 +31,7 @@ pub struct SideSettings {
     pub deny: Vec<String>,
 }
 
-/// `[roles.NAME]`, and the `defaults` of Kubernetes.
+/// `[roles.NAME]`, and the `defaults` of an authenticator.
 #[derive(Debug, Clone, Default)]
 pub struct RoleSettings {
     /// `publish`.
@@ -47,7 +46,7 @@ pub struct RoleSettings {
     pub expires_after: Option<Duration>,
     /// `source`.
     pub source: Option<Vec<IpNet>>,
-    /// `connection_types`; absent means all but leaf nodes.
+    /// `connection_types`; absent means all except leaf nodes.
     pub connection_types: Option<ConnectionKinds>,
     /// `times`.
     pub times: Option<Vec<TimeWindow>>,
@@ -59,13 +58,13 @@ pub struct RoleSettings {
     pub streams: Vec<StreamSettings>,
     /// `objects`.
     pub objects: Vec<BucketSettings>,
-    /// `tags`; templates are allowed.
+    /// `tags`; they may contain templates.
     pub tags: Vec<String>,
     /// `scope`: the scoped signing key that grants instead of permissions (operator mode).
     pub scope: Option<String>,
 }
 
-/// Which inboxes a role opens for subscribing.
+/// The inboxes that a role may subscribe to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Inbox {
     /// None.
@@ -73,11 +72,11 @@ pub enum Inbox {
     None,
     /// The user's own, `_INBOX_{{ encode(user) }}.>`.
     Private,
-    /// Everybody's, `_INBOX.>`.
+    /// All inboxes that use the default prefix, `_INBOX.>`.
     Shared,
 }
 
-/// A time of day from `start` up to, but not including, `end`; over midnight if `end` is earlier.
+/// A time of day from `start` to `end` (exclusive); over midnight if `end` is earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeWindow {
     /// When it opens.
@@ -89,62 +88,62 @@ pub struct TimeWindow {
 /// An entry of `kv` or `objects`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketSettings {
-    /// The bucket; a template is allowed.
+    /// The bucket; may be a template.
     pub bucket: String,
-    /// What may be done with it.
+    /// The allowed operations.
     pub access: BucketAccess,
-    /// The JetStream domain that it is in.
+    /// Its JetStream domain.
     pub domain: Option<String>,
 }
 
-/// What may be done with a bucket.
+/// The allowed operations on a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BucketAccess {
     /// Get, list, watch.
     Read,
-    /// Put and delete too.
+    /// Also put and delete.
     Write,
-    /// Change its configuration too.
+    /// Also change its configuration.
     Admin,
 }
 
 /// An entry of `streams`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamSettings {
-    /// The stream; a template is allowed.
+    /// The stream; may be a template.
     pub name: String,
-    /// What may be done with it.
+    /// The allowed operations.
     pub access: StreamAccess,
-    /// The one consumer to pull from (`consume` only).
+    /// The only consumer to pull from (`consume` only).
     pub consumer: Option<String>,
-    /// What may be published (`publish` only).
+    /// The subjects to publish to (`publish` only).
     pub subjects: Vec<String>,
-    /// The JetStream domain that it is in.
+    /// Its JetStream domain.
     pub domain: Option<String>,
 }
 
-/// What may be done with a stream.
+/// The allowed operations on a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamAccess {
-    /// Make and use consumers.
+    /// Create and use consumers.
     Consume,
     /// Publish to its subjects.
     Publish,
     /// Consume, purge, delete messages.
     Manage,
-    /// Change its configuration too, which reaches the whole account.
+    /// Also change its configuration, which affects the whole account.
     Configure,
 }
 
-/// Which authenticators a binding is for.
+/// The authenticators to which a binding applies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum AuthenticatorSelector {
-    /// Not written: the only authenticator that there is, and it counts as named.
+    /// Omitted: the only authenticator, which counts as named.
     #[default]
     Only,
-    /// `"*"`: all of them, none of them by name.
+    /// `"*"`: all authenticators, none of them named.
     Every,
-    /// These, by name.
+    /// The authenticators with these names.
     Named(Vec<String>),
 }
 
@@ -159,7 +158,7 @@ pub struct BindingSettings {
     pub account: Option<String>,
     /// `roles`: names or templates.
     pub roles: Vec<String>,
-    /// `otherwise`: only if no other binding matched.
+    /// `otherwise`: applies only if no other binding matches.
     pub otherwise: bool,
     /// `expires_after`.
     pub expires_after: Option<Duration>,
@@ -170,45 +169,50 @@ pub struct BindingSettings {
 pub struct AuthenticatorPolicy {
     /// `name`.
     pub name: String,
+    /// The name of its kind's table, for paths and messages.
+    pub kind: &'static str,
     /// `account`: a default for its identities.
     pub account: Option<String>,
     /// `expires_after`.
     pub expires_after: Option<Duration>,
-    /// `user_prefix`: put before every user.
+    /// `user_prefix`: prepended to every user.
     pub user_prefix: String,
+    /// The variables that its identities bring to templates. Their values are single literal tokens,
+    /// and together they identify the user.
+    pub variables: &'static [&'static str],
     /// `ceiling`.
     pub ceiling: CeilingSettings,
-    /// `kubernetes.defaults`: a role that each of its identities has.
+    /// `defaults` of its kind: a role that each of its identities has.
     pub defaults: Option<RoleSettings>,
 }
 
-/// `ceiling`: how far outside data may go. What is absent allows nothing.
+/// `ceiling`: the most that outside data may request. An absent key allows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CeilingSettings {
     /// Names, or patterns such as `tenant-*`, or templates.
     pub accounts: Vec<String>,
     /// Names of roles.
     pub roles: Vec<String>,
-    /// Subjects; templates are allowed.
+    /// Subjects; they may contain templates.
     pub publish: Vec<String>,
-    /// Subjects with or without queue group; templates are allowed.
+    /// Subjects with or without a queue group; they may contain templates.
     pub subscribe: Vec<String>,
-    /// At most these.
+    /// The maximum.
     pub responses: Option<Responses>,
 }
 
-/// `[[accounts]]`, `default_account`, and what `[issuer]` says about accounts.
+/// `[[accounts]]`, `default_account`, and the account keys of `[issuer]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountsSettings {
     /// `[[accounts]]`.
     pub accounts: Vec<AccountSettings>,
     /// `issuer.system_accounts`.
     pub system_accounts: Vec<String>,
-    /// `issuer.callout_account`, where the operator states it.
+    /// `issuer.callout_account`, if set.
     pub callout_account: Option<String>,
     /// `default_account`.
     pub default_account: Option<String>,
-    /// True in operator mode: every account is listed, without patterns.
+    /// True in operator mode: every account must be listed, without patterns.
     pub operator_mode: bool,
     /// `issuer.insecure_share_callout_account`.
     pub insecure_share_callout_account: bool,
@@ -232,14 +236,14 @@ impl Default for AccountsSettings {
 pub struct AccountSettings {
     /// A name; in configuration mode also a pattern such as `tenant-*`.
     pub name: String,
-    /// The account's public key (operator mode): the callout account may be known by it.
+    /// The account's public key (operator mode); identifies the callout account.
     pub id: Option<String>,
     /// The names of its scoped signing keys (operator mode).
     pub scoped: Vec<String>,
 }
 
 impl AccountSettings {
-    /// An account of which only the name is known.
+    /// An account with only a name.
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
     }
@@ -248,9 +252,9 @@ impl AccountSettings {
 /// `[session]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SessionSettings {
-    /// `max_lifetime`; `None` is `"none"`.
+    /// `max_lifetime`; `None` means `"none"`.
     pub max_lifetime: Option<Duration>,
-    /// `jitter`: sessions end up to this fraction of their time earlier.
+    /// `jitter`: sessions end earlier by up to this fraction of their lifetime.
     pub jitter: f64,
 }
 

@@ -4,10 +4,10 @@ mod accounts;
 mod bindings;
 mod ceilings;
 mod conditions;
-mod explaining;
-mod faults;
+mod explain;
+mod findings;
 mod golden;
-mod macros;
+mod jetstream;
 mod properties;
 mod roles;
 mod templates;
@@ -19,7 +19,6 @@ use serde_json::{Value as Json, json};
 use super::{
     ConnectionInfo, Policy, ResolveRequest,
     grant::Grant,
-    permissions::{Access, Permissions, Responses, Rules},
     settings::{
         AccountSettings, AuthenticatorPolicy, AuthenticatorSelector, BindingSettings,
         CeilingSettings, Inbox, PolicySettings, RoleSettings, SessionSettings, SideSettings,
@@ -29,12 +28,16 @@ use crate::{
     authn::{Identity, Origin, Proposal},
     clock::UnixTime,
     connection::ConnectionKind,
+    permissions::{Access, Permissions, Responses, Rules},
     record::{Denial, Reason},
     request::{Client, Server},
 };
 
 /// 2026-03-02, a Monday, at noon UTC.
 const NOON: UnixTime = UnixTime::from_seconds(1_772_452_800);
+
+/// The variables that the authenticators of these tests declare.
+const VARIABLES: &[&str] = &["namespace", "service_account"];
 
 /// A connection.
 struct Scene {
@@ -114,7 +117,12 @@ fn settings(change: impl FnOnce(&mut PolicySettings)) -> PolicySettings {
 }
 
 fn authenticator(name: &str) -> AuthenticatorPolicy {
-    AuthenticatorPolicy { name: name.to_owned(), ..AuthenticatorPolicy::default() }
+    AuthenticatorPolicy {
+        name: name.to_owned(),
+        kind: "directory",
+        variables: VARIABLES,
+        ..AuthenticatorPolicy::default()
+    }
 }
 
 fn texts(list: &[&str]) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Times of day at which a role, or a user, counts.
+//! Times of day at which a role or a user is allowed.
 
 use std::fmt;
 
@@ -11,20 +11,20 @@ use jiff::{
 use super::settings::TimeWindow;
 use crate::clock::UnixTime;
 
-/// Windows in one time zone.
+/// Time windows in one time zone.
 #[derive(Debug, Clone)]
-pub(crate) struct Windows {
+pub(crate) struct TimeWindows {
     windows: Vec<TimeWindow>,
     zone: TimeZone,
 }
 
-impl Windows {
+impl TimeWindows {
     pub(crate) fn new(windows: Vec<TimeWindow>, zone: Option<TimeZone>) -> Self {
         Self { windows, zone: zone.unwrap_or(TimeZone::UTC) }
     }
 
-    /// When the window closes that is open at `now`; `None` if none is. Of several that are open,
-    /// the one that closes last.
+    /// When the window that is open at `now` closes; `None` if none is open. If several are open, the
+    /// latest closing time.
     pub(crate) fn open_until(&self, now: UnixTime) -> Option<UnixTime> {
         let local = Timestamp::from_second(now.seconds()).ok()?.to_zoned(self.zone.clone());
         let (date, time) = (local.date(), local.time());
@@ -32,8 +32,8 @@ impl Windows {
         open.filter_map(|(date, end)| self.moment(date, end, now)).max()
     }
 
-    /// The clock's time as a moment. When clocks are set back a time of day comes twice: the
-    /// earlier one counts unless it is over.
+    /// A local time as a point in time. When clocks are set back, a time of day occurs twice: the
+    /// earlier one is used unless it has passed.
     fn moment(&self, date: Date, time: Time, now: UnixTime) -> Option<UnixTime> {
         let ambiguous = self.zone.to_ambiguous_zoned(date.to_datetime(time));
         let earlier = ambiguous.clone().compatible().ok()?.timestamp().as_second();
@@ -45,7 +45,7 @@ impl Windows {
     }
 }
 
-impl fmt::Display for Windows {
+impl fmt::Display for TimeWindows {
     /// As in `08:00:00-18:00:00 Europe/Berlin`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for TimeWindow { start, end } in &self.windows {
@@ -72,12 +72,12 @@ fn closing_date(window: TimeWindow, date: Date, time: Time) -> Option<(Date, Tim
 mod tests {
     use super::*;
 
-    fn windows(zone: &str, list: &[(&str, &str)]) -> Windows {
+    fn windows(zone: &str, list: &[(&str, &str)]) -> TimeWindows {
         let window = |(start, end): &(&str, &str)| TimeWindow {
             start: start.parse().unwrap(),
             end: end.parse().unwrap(),
         };
-        Windows::new(list.iter().map(window).collect(), Some(TimeZone::get(zone).unwrap()))
+        TimeWindows::new(list.iter().map(window).collect(), Some(TimeZone::get(zone).unwrap()))
     }
 
     fn at(text: &str) -> UnixTime {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_open_from_its_start_up_to_its_end() {
+    fn window_includes_its_start_but_not_its_end() {
         let office = windows("Europe/Berlin", &[("08:00:00", "18:00:00")]);
         let table = [
             ("2026-01-15T06:59:59Z", None),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_over_midnight_closes_on_the_next_day() {
+    fn window_over_midnight_closes_on_the_next_day() {
         let night = windows("UTC", &[("22:00:00", "06:00:00")]);
         let table = [
             ("2026-01-15T21:59:59Z", None),
@@ -115,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn of_two_open_windows_the_later_end_counts() {
+    fn overlapping_windows_use_the_later_end() {
         let both = windows("UTC", &[("08:00:00", "12:00:00"), ("11:00:00", "15:00:00")]);
         let until = Some(at("2026-01-15T15:00:00Z"));
         assert_eq!(both.open_until(at("2026-01-15T11:30:00Z")), until);
     }
 
     #[test]
-    fn a_closing_time_that_comes_twice_is_never_in_the_past() {
+    fn repeated_closing_time_is_never_in_the_past() {
         // Berlin sets its clocks back from 03:00 to 02:00 on 2026-10-25, at 01:00 UTC.
         let early = windows("Europe/Berlin", &[("01:00:00", "02:30:00")]);
         let first = early.open_until(at("2026-10-25T00:15:00Z"));

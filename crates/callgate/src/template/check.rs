@@ -109,11 +109,7 @@ pub(crate) fn self_asserted_warning(name: &'static str) -> String {
 }
 
 /// Checks an expression. `variables` are those that authenticators declare, for templates only.
-pub(super) fn check(
-    root: &IdedExpr,
-    kind: ExpressionKind,
-    variables: &[&'static str],
-) -> Checked {
+pub(super) fn check(root: &IdedExpr, kind: ExpressionKind, variables: &[&'static str]) -> Checked {
     let mut checker =
         Checker { kind, variables, checked: Checked::default(), bound: Vec::new(), in_loop: false };
     checker.walk(root);

@@ -24,8 +24,23 @@ const MAX_PARSER_ERRORS: usize = 3;
 /// Words that CEL reserves. Authenticators declare variables with such names (`namespace`), so the
 /// parser sees them with a `_` appended.
 const RESERVED_WORDS: [&str; 17] = [
-    "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop",
-    "namespace", "package", "return", "var", "void", "while",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "namespace",
+    "package",
+    "return",
+    "var",
+    "void",
+    "while",
 ];
 
 pub(crate) static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));

@@ -3,7 +3,8 @@
 use std::{fmt, str::FromStr};
 
 use callgate::{
-    policy::{AccessVerdict, permissions::Access},
+    permissions::Access,
+    policy::AccessVerdict,
     subject::{Subject, SubjectError, SubjectPattern, SubscribePattern},
 };
 

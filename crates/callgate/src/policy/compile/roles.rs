@@ -70,11 +70,7 @@ pub(super) fn role(
     role
 }
 
-fn pattern_rules<T>(
-    path: &str,
-    settings: &SideSettings,
-    findings: &mut Findings,
-) -> PatternRules<T>
+fn pattern_rules<T>(path: &str, settings: &SideSettings, findings: &mut Findings) -> PatternRules<T>
 where
     T: FromStr<Err = SubjectError> + Clone + fmt::Display,
 {
@@ -152,9 +148,8 @@ fn jetstream_subjects(
     let mut patterns = Vec::new();
     for (path, subjects) in macros {
         let Some(subjects) = findings.take(&path, subjects) else { continue };
-        patterns.extend(
-            subjects.iter().filter_map(|text| findings.parse(&path, text, Pattern::parse)),
-        );
+        patterns
+            .extend(subjects.iter().filter_map(|text| findings.parse(&path, text, Pattern::parse)));
     }
     patterns
 }

@@ -1,56 +1,55 @@
-//! Our own answer to "may it publish or subscribe to this?", as nats-server would answer.
+//! Predicts whether nats-server allows a client to publish or subscribe to a subject.
 //!
 //! Follows `client.go` (`pubAllowedFullCheck`, `canSubscribe`) of nats-server 2.10 to 2.15.
 
-use super::{
-    permission_warnings::overlap,
+use crate::{
     permissions::{Access, Permissions},
+    subject::{Subject, SubjectPattern, SubscribePattern},
 };
-use crate::subject::{Subject, SubjectPattern, SubscribePattern};
 
-/// An answer, with the rule that decides.
+/// Whether an operation is allowed, and the rule that decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessVerdict {
-    /// Yes or no.
+    /// Whether it is allowed.
     pub allowed: bool,
-    /// The rule that decides, in words.
+    /// The rule that decides.
     pub rule: String,
 }
 
 impl AccessVerdict {
-    fn yes(rule: impl Into<String>) -> Self {
+    fn allowed(rule: impl Into<String>) -> Self {
         Self { allowed: true, rule: rule.into() }
     }
 
-    fn no(rule: impl Into<String>) -> Self {
+    fn denied(rule: impl Into<String>) -> Self {
         Self { allowed: false, rule: rule.into() }
     }
 }
 
 impl Access {
-    /// May it publish to `subject`?
+    /// Whether the client may publish to `subject`.
     pub fn can_publish(&self, subject: &Subject) -> AccessVerdict {
         match self {
-            Self::Unrestricted => AccessVerdict::yes("everything inside the account is open"),
+            Self::Unrestricted => AccessVerdict::allowed("everything inside the account is open"),
             Self::Limited(permissions) => publish(permissions, subject),
             Self::Scoped(scope) => undecided(scope),
         }
     }
 
-    /// May it publish to everything that `wanted` matches? Nobody publishes to a wildcard itself.
+    /// Whether the client may publish to every subject that `wanted` matches.
     pub fn can_publish_all(&self, wanted: &SubjectPattern) -> AccessVerdict {
         match self {
-            Self::Unrestricted => AccessVerdict::yes("everything inside the account is open"),
+            Self::Unrestricted => AccessVerdict::allowed("everything inside the account is open"),
             Self::Limited(permissions) => publish_all(permissions, wanted),
             Self::Scoped(scope) => undecided(scope),
         }
     }
 
-    /// May it subscribe to `wanted`, a subject with or without a queue group? A yes to a wildcard
-    /// that a deny overlaps says so: the server then withholds the messages denied.
+    /// Whether the client may subscribe to `wanted`, with or without a queue group. If a deny
+    /// overlaps an allowed wildcard, the verdict says that the server withholds these messages.
     pub fn can_subscribe(&self, wanted: &SubscribePattern) -> AccessVerdict {
         match self {
-            Self::Unrestricted => AccessVerdict::yes("everything inside the account is open"),
+            Self::Unrestricted => AccessVerdict::allowed("everything inside the account is open"),
             Self::Limited(permissions) => subscribe(permissions, wanted),
             Self::Scoped(scope) => undecided(scope),
         }
@@ -58,8 +57,8 @@ impl Access {
 }
 
 fn undecided(scope: &str) -> AccessVerdict {
-    AccessVerdict::no(format!(
-        "not known here: the template of the scoped signing key `{scope}` decides in the server"
+    AccessVerdict::denied(format!(
+        "unknown: nats-server decides by the template of the scoped signing key `{scope}`"
     ))
 }
 
@@ -69,22 +68,24 @@ fn publish(permissions: &Permissions, subject: &Subject) -> AccessVerdict {
     let denied = rules.deny.iter().find(covers);
     let allowed = rules.allow.iter().find(covers);
     match (allowed, denied, responses) {
-        (Some(allow), None, _) => AccessVerdict::yes(format!("publish allow `{allow}`")),
-        // A reply subject that arrived is open even against a deny.
-        (_, _, Some(_)) => AccessVerdict::yes("by responses: when it arrives as a reply subject"),
-        (_, Some(deny), None) => AccessVerdict::no(format!("publish deny `{deny}`")),
-        (None, None, None) => AccessVerdict::no("no publish allow covers it"),
+        (Some(allow), None, _) => AccessVerdict::allowed(format!("publish allow `{allow}`")),
+        // A received reply subject is allowed even if a deny covers it.
+        (_, _, Some(_)) => {
+            AccessVerdict::allowed("by responses: only after it arrives as a reply subject")
+        }
+        (_, Some(deny), None) => AccessVerdict::denied(format!("publish deny `{deny}`")),
+        (None, None, None) => AccessVerdict::denied("no publish allow covers it"),
     }
 }
 
 fn publish_all(permissions: &Permissions, wanted: &SubjectPattern) -> AccessVerdict {
     let Permissions { publish: rules, subscribe: _, responses: _ } = permissions;
     if let Some(deny) = rules.deny.iter().find(|deny| deny.overlaps(wanted)) {
-        return AccessVerdict::no(format!("publish deny `{deny}` closes some of it"));
+        return AccessVerdict::denied(format!("publish deny `{deny}` covers some of it"));
     }
     match rules.allow.iter().find(|allow| allow.covers(wanted)) {
-        Some(allow) => AccessVerdict::yes(format!("publish allow `{allow}` covers all of it")),
-        None => AccessVerdict::no("no publish allow covers all of it"),
+        Some(allow) => AccessVerdict::allowed(format!("publish allow `{allow}` covers all of it")),
+        None => AccessVerdict::denied("no publish allow covers all of it"),
     }
 }
 
@@ -92,28 +93,28 @@ fn subscribe(permissions: &Permissions, wanted: &SubscribePattern) -> AccessVerd
     let rules = &permissions.subscribe;
     let allow = match allowing(&rules.allow, wanted) {
         Ok(allow) => allow,
-        Err(why) => return AccessVerdict::no(why),
+        Err(why) => return AccessVerdict::denied(why),
     };
     if let Some(deny) = rules.deny.iter().find(|deny| denies(deny, wanted)) {
-        return AccessVerdict::no(format!("subscribe deny `{deny}`"));
+        return AccessVerdict::denied(format!("subscribe deny `{deny}`"));
     }
     let mut rule = format!("subscribe allow `{allow}`");
     if !allow.subject().covers(wanted.subject()) {
-        // `*` at the end takes the `>` of a subscription for a token (sublist.go, matchLevel).
-        rule.push_str(", which nats-server lets stand for more than it says");
+        // A final `*` also matches the `>` of a subscription (sublist.go, matchLevel).
+        rule.push_str(", which nats-server matches more broadly than written");
     }
-    let filters = |deny: &&SubscribePattern| {
-        speaks_of_group(deny, wanted) && deny.subject().overlaps(wanted.subject())
+    let withholds = |deny: &&SubscribePattern| {
+        applies_to_group(deny, wanted) && deny.subject().overlaps(wanted.subject())
     };
-    if let Some(deny) = rules.deny.iter().find(filters) {
+    if let Some(deny) = rules.deny.iter().find(withholds) {
         rule.push_str(&format!("; messages that the deny `{deny}` covers are withheld"));
     }
-    AccessVerdict::yes(rule)
+    AccessVerdict::allowed(rule)
 }
 
-/// The allow that opens a subscription. Rules with a queue group speak last: where one covers the
-/// subject, a subscription in a group that none of them names is closed, also against a rule
-/// without a group.
+/// The allow that permits a subscription. Rules with a queue group take precedence: if one covers the
+/// subject, a subscription in a group that none of them names is denied, even if a rule without a
+/// group covers it.
 fn allowing<'a>(
     allows: &'a [SubscribePattern],
     wanted: &SubscribePattern,
@@ -135,10 +136,10 @@ fn allowing<'a>(
 }
 
 fn denies(deny: &SubscribePattern, wanted: &SubscribePattern) -> bool {
-    speaks_of_group(deny, wanted) && matched(deny.subject(), wanted.subject())
+    applies_to_group(deny, wanted) && matched(deny.subject(), wanted.subject())
 }
 
-fn speaks_of_group(deny: &SubscribePattern, wanted: &SubscribePattern) -> bool {
+fn applies_to_group(deny: &SubscribePattern, wanted: &SubscribePattern) -> bool {
     match (deny.queue(), wanted.queue()) {
         (None, _) => true,
         (Some(_), None) => false,
@@ -146,8 +147,8 @@ fn speaks_of_group(deny: &SubscribePattern, wanted: &SubscribePattern) -> bool {
     }
 }
 
-/// As the server matches a subscription against a rule: wildcards in the subscription are tokens
-/// like others, so that a rule's `*` also takes a `>` (measured, 2.10.26 to 2.15.1).
+/// Matches a subscription against a rule like nats-server: the wildcards of the subscription are
+/// ordinary tokens, so a rule's `*` also matches `>` (measured, 2.10.26 to 2.15.1).
 fn matched(rule: &SubjectPattern, wanted: &SubjectPattern) -> bool {
     let (mut rule, mut wanted) = (rule.tokens(), wanted.tokens());
     loop {
@@ -161,12 +162,6 @@ fn matched(rule: &SubjectPattern, wanted: &SubjectPattern) -> bool {
     }
 }
 
-/// True if the holder may publish to something that it may subscribe to: then it can send itself a
-/// message with a reply subject of its choice, which `responses` opens.
-pub(super) fn overlaps_itself(permissions: &Permissions) -> bool {
-    overlap(&permissions.publish.allow, &permissions.subscribe.allow)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_is_open_to_publish_if_every_subject_of_it_is() {
+    fn wildcard_publish_needs_every_subject_allowed() {
         let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
         let publish = Rules {
             allow: parse(&["foo.>", "bar.*", "one.a", "one.b"]),
@@ -204,9 +199,9 @@ mod tests {
         }
     }
 
-    /// The answers of nats-server 2.10.26, 2.12.8 and 2.15.1, which agree.
+    /// The results of nats-server 2.10.26, 2.12.8 and 2.15.1, which agree.
     #[test]
-    fn subscriptions_are_answered_as_nats_server_answers() {
+    fn subscription_verdicts_match_nats_server() {
         let first = rules(&["foo.*", "q", "q one", "w.> two"], &["foo.secret", "z.>"]);
         let second = rules(&["d.>"], &["d.*.x", "d.y.>", "d.q one"]);
         let table = [
@@ -245,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_yes_to_an_overlapped_wildcard_says_what_is_withheld() {
+    fn allowed_wildcard_names_the_withheld_messages() {
         let permissions =
             Permissions { subscribe: rules(&["d.>"], &["d.y.>"]), ..Permissions::default() };
         let verdict = Access::Limited(permissions).can_subscribe(&"d.>".parse().unwrap());
@@ -261,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn publishing_needs_an_allow_and_no_deny_unless_it_answers() {
+    fn publish_needs_an_allow_and_no_deny_unless_it_replies() {
         let publish =
             Rules { allow: vec!["a.>".parse().unwrap()], deny: vec!["a.secret".parse().unwrap()] };
         let permissions = Permissions { publish, ..Permissions::default() };
@@ -276,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_may_do_nothing_and_unrestricted_everything() {
+    fn default_denies_all_and_unrestricted_allows_all() {
         let (subject, wanted) = ("a".parse().unwrap(), ">".parse().unwrap());
         assert!(!Access::default().can_publish(&subject).allowed);
         assert!(!Access::default().can_subscribe(&wanted).allowed);

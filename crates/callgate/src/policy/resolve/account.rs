@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    NamedBy, Resolver, fill_denial,
+    NamedBy, Resolver,
     fill::ValueRule,
+    fill_denial,
     trace::{Step, Trace},
 };
 use crate::{

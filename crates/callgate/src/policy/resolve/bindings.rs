@@ -11,7 +11,10 @@ use super::{
     trace::{BindingVerdict, Step, Trace},
 };
 use crate::{
-    policy::compile::binding::{AuthenticatorBindings, Binding, BindingIndex, ClaimIndex},
+    policy::compile::{
+        binding::{AuthenticatorBindings, Binding},
+        binding_index::{BindingIndex, ClaimIndex},
+    },
     record::{Denial, Reason},
 };
 

@@ -59,7 +59,11 @@ impl Ceiling {
         Clipped { permissions, nothing_left: before > 0 && left == 0 }
     }
 
-    fn clip_responses(&self, requested: Option<Responses>, dropped: &mut CeilingDrops) -> Option<Responses> {
+    fn clip_responses(
+        &self,
+        requested: Option<Responses>,
+        dropped: &mut CeilingDrops,
+    ) -> Option<Responses> {
         let requested = requested?;
         if self.responses.is_none() {
             dropped.add("responses", &requested.to_string());

@@ -59,7 +59,8 @@ impl Expiry {
         let spread = end.seconds().saturating_sub(earlier.clamp(0, remaining));
         let spread = UnixTime::from_seconds(spread).max(next);
         if spread < end {
-            let because = || format!("session.jitter = {jitter}: moved earlier to spread reconnects");
+            let because =
+                || format!("session.jitter = {jitter}: moved earlier to spread reconnects");
             trace.record(|| Step::Ends { at: spread.seconds(), because: because() });
         }
         Some(spread)
@@ -106,6 +107,9 @@ mod tests {
 
     #[test]
     fn without_limits_there_is_no_expiry() {
-        assert_eq!(Expiry::new(UnixTime::from_seconds(5)).spread(0.1, &[0; 32], &mut NoTrace), None);
+        assert_eq!(
+            Expiry::new(UnixTime::from_seconds(5)).spread(0.1, &[0; 32], &mut NoTrace),
+            None
+        );
     }
 }

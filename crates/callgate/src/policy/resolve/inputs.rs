@@ -87,10 +87,7 @@ impl<'a> Inputs<'a> {
     }
 
     /// The variables of an expression that uses these claims.
-    pub(super) fn variables_for(
-        &self,
-        used: &UsedClaims,
-    ) -> Result<Variables<'_, 'a>, TooLarge> {
+    pub(super) fn variables_for(&self, used: &UsedClaims) -> Result<Variables<'_, 'a>, TooLarge> {
         let selected_claims = match used {
             UsedClaims::None => None,
             UsedClaims::All => self.claims().map(|_| None)?,

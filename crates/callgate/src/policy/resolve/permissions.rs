@@ -159,16 +159,12 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
 
     /// Adds the templates of an operator's entry; those of outside data are never evaluated. Denies
     /// always apply, even if the allows do not.
-    fn add_own_templates(
-        &mut self,
-        union: &mut Union,
-        allows_apply: bool,
-    ) -> Result<(), Denial> {
+    fn add_own_templates(&mut self, union: &mut Union, allows_apply: bool) -> Result<(), Denial> {
         let Proposal { origin, permissions, templates, .. } = &self.request.identity.proposal;
         let (Origin::Operator, Some(_), Some(templates)) = (origin, permissions, templates) else {
             return Ok(());
         };
-        let PermissionTemplates { publish, subscribe } = &**templates;
+        let PermissionTemplates { publish, subscribe, .. } = &**templates;
         if allows_apply {
             self.add_allows(union, &publish.allow, &subscribe.allow, Owner::Entry)?;
         }
@@ -181,11 +177,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         union.responses = Some(union.responses.map_or(more, |known| known.narrowest(more)));
     }
 
-    fn add_inbox(
-        &mut self,
-        union: &mut Union,
-        entitlements: &Entitlements,
-    ) -> Result<(), Denial> {
+    fn add_inbox(&mut self, union: &mut Union, entitlements: &Entitlements) -> Result<(), Denial> {
         let inbox = entitlements.roles.iter().map(|role| role.inbox).max().unwrap_or_default();
         let text = match inbox {
             Inbox::None => return Ok(()),
@@ -217,7 +209,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
     /// The values of all variables that the authenticator declares, joined with `_`. Together they
     /// identify the user.
     fn joined_variables(&self) -> Option<String> {
-        let declared = &self.rules.variables;
+        let declared = self.rules.variables;
         let variables = &self.request.identity.variables;
         let values: Option<Vec<&str>> =
             declared.iter().map(|name| variables.get(name).map(String::as_str)).collect();

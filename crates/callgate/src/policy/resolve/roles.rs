@@ -84,11 +84,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         }
     }
 
-    fn add_own_permissions(
-        &mut self,
-        entitlements: &mut Entitlements,
-        dropped: &mut CeilingDrops,
-    ) {
+    fn add_own_permissions(&mut self, entitlements: &mut Entitlements, dropped: &mut CeilingDrops) {
         let request = self.request;
         let Some(requested) = &request.identity.proposal.permissions else { return };
         let (permissions, nothing_left) = match request.identity.proposal.origin {

@@ -19,7 +19,7 @@ fn tenants(change: impl FnOnce(&mut PolicySettings)) -> Policy {
 }
 
 #[test]
-fn an_account_from_a_claim_is_bounded_by_accounts_and_ceiling() {
+fn account_claim_is_limited_by_accounts_and_ceiling() {
     let policy = tenants(|_| {});
     let grant =
         Scene::new().resolve(&policy, &claims("u", json!({"account": "tenant-a"}))).unwrap();
@@ -32,7 +32,7 @@ fn an_account_from_a_claim_is_bounded_by_accounts_and_ceiling() {
 }
 
 #[test]
-fn an_account_claim_that_is_absent_or_no_text_is_unsafe() {
+fn absent_or_non_string_account_claim_is_unsafe() {
     let policy = tenants(|_| {});
     for claim in [
         json!({}),
@@ -46,14 +46,14 @@ fn an_account_claim_that_is_absent_or_no_text_is_unsafe() {
 }
 
 #[test]
-fn without_a_ceiling_an_outside_account_refuses_and_no_default_replaces_it() {
+fn outside_account_without_a_ceiling_is_refused() {
     let policy = tenants(|p| p.authenticators[0].ceiling = CeilingSettings::default());
     let identity = claims("u", json!({"account": "tenant-a"}));
     assert_refused(Scene::new().resolve(&policy, &identity), Reason::AccountNotAllowed);
 }
 
 #[test]
-fn a_ceiling_account_may_be_a_template() {
+fn ceiling_account_may_be_a_template() {
     let policy = tenants(|p| {
         p.authenticators[0].ceiling.accounts = texts(&["tenant-{{ claims.org }}"]);
     });
@@ -68,7 +68,7 @@ fn a_ceiling_account_may_be_a_template() {
 }
 
 #[test]
-fn the_nearest_word_on_the_account_counts() {
+fn most_specific_account_applies() {
     let base = |change: fn(&mut PolicySettings)| {
         policy(|p| {
             p.roles.insert("any".into(), publisher(&["a"]));
@@ -95,7 +95,7 @@ fn the_nearest_word_on_the_account_counts() {
 }
 
 #[test]
-fn without_any_account_there_is_no_admission() {
+fn login_without_an_account_is_refused() {
     let policy = policy(|p| {
         p.accounts.default_account = None;
         p.roles.insert("any".into(), publisher(&["a"]));
@@ -105,7 +105,7 @@ fn without_any_account_there_is_no_admission() {
 }
 
 #[test]
-fn two_different_accounts_conflict_and_the_same_twice_does_not() {
+fn different_accounts_conflict_and_equal_ones_do_not() {
     let conflicting = |second: &'static str| {
         policy(|p| {
             p.roles.insert("any".into(), publisher(&["a"]));
@@ -117,7 +117,7 @@ fn two_different_accounts_conflict_and_the_same_twice_does_not() {
 }
 
 #[test]
-fn nobody_is_placed_in_the_callout_account_whoever_says_so() {
+fn callout_account_is_closed_to_clients() {
     let bound = policy(|p| {
         p.roles.insert("any".into(), publisher(&["a"]));
         p.bindings.push(placed("AUTH"));
@@ -136,7 +136,7 @@ fn nobody_is_placed_in_the_callout_account_whoever_says_so() {
 }
 
 #[test]
-fn an_entry_may_name_a_system_account_literally_but_not_an_unknown_one() {
+fn entry_may_name_system_but_not_unknown_accounts() {
     let closed = policy(|p| p.accounts.accounts = vec![AccountSettings::named("APP")]);
     for (account, allowed) in
         [("SYS", true), ("$SYS", true), ("$G", true), ("APP", true), ("TYPO", false)]
@@ -150,7 +150,7 @@ fn an_entry_may_name_a_system_account_literally_but_not_an_unknown_one() {
 }
 
 #[test]
-fn in_operator_mode_every_account_is_listed_exactly() {
+fn operator_mode_needs_exact_account_names() {
     let operator = |p: &mut PolicySettings| {
         p.accounts.operator_mode = true;
         p.accounts.accounts = vec![AccountSettings::named("APP")];

@@ -17,7 +17,7 @@ fn every(binding: BindingSettings) -> BindingSettings {
 }
 
 #[test]
-fn every_matching_binding_contributes() {
+fn all_matching_bindings_apply() {
     let policy = policy(|p| {
         roles(p);
         p.bindings = vec![bind(&["one"]), when("user == 'u'", &["two"]), when("false", &["three"])];
@@ -28,7 +28,7 @@ fn every_matching_binding_contributes() {
 }
 
 #[test]
-fn a_binding_for_another_authenticator_gives_nothing() {
+fn binding_for_another_authenticator_gives_nothing() {
     let policy = policy(|p| {
         roles(p);
         p.authenticators.push(authenticator("other"));
@@ -42,7 +42,7 @@ fn a_binding_for_another_authenticator_gives_nothing() {
 }
 
 #[test]
-fn the_same_user_name_of_another_authenticator_is_somebody_else() {
+fn user_names_are_separate_for_each_authenticator() {
     let policy = policy(|p| {
         roles(p);
         p.authenticators.push(authenticator("other"));
@@ -55,7 +55,7 @@ fn the_same_user_name_of_another_authenticator_is_somebody_else() {
 }
 
 #[test]
-fn otherwise_counts_only_if_no_other_binding_matched() {
+fn otherwise_applies_only_if_no_other_binding_matches() {
     let policy = policy(|p| {
         roles(p);
         let fallback = BindingSettings { otherwise: true, ..bind(&["three"]) };
@@ -66,7 +66,7 @@ fn otherwise_counts_only_if_no_other_binding_matched() {
 }
 
 #[test]
-fn an_entry_with_something_of_its_own_is_touched_only_by_bindings_that_name_it() {
+fn entry_with_own_rules_needs_bindings_that_name_it() {
     let own: [fn(&mut Proposal); 3] = [
         |p| p.account = Some("APP".into()),
         |p| p.roles = Some(vec!["two".into()]),
@@ -92,7 +92,7 @@ fn an_entry_with_something_of_its_own_is_touched_only_by_bindings_that_name_it()
 }
 
 #[test]
-fn an_entry_alone_is_unrestricted_and_a_binding_ends_that() {
+fn lone_entry_is_unrestricted_until_a_binding_matches() {
     let identity = entry("alice", |p| p.account = Some("APP".into()));
     let grant = Scene::new().resolve(&policy(|_| {}), &identity).unwrap();
     assert_eq!(grant.access(), &Access::Unrestricted);
@@ -115,14 +115,14 @@ fn outside_data_is_never_unrestricted() {
 }
 
 #[test]
-fn present_permissions_even_empty_are_a_grant_of_just_that() {
+fn empty_permissions_grant_nothing() {
     let nothing = entry("u", |p| p.permissions = Some(Permissions::default()));
     let grant = Scene::new().resolve(&policy(|_| {}), &nothing).unwrap();
     assert_eq!(limited(&grant), &Permissions::default());
 }
 
 #[test]
-fn an_empty_list_of_roles_is_no_binding() {
+fn empty_role_list_is_not_a_grant() {
     let policy = policy(|_| {});
     let none = entry("u", |p| p.roles = Some(Vec::new()));
     assert_refused(Scene::new().resolve(&policy, &none), Reason::NoBinding);
@@ -134,13 +134,13 @@ fn an_empty_list_of_roles_is_no_binding() {
 }
 
 #[test]
-fn an_unknown_role_in_an_entry_refuses() {
+fn unknown_role_in_an_entry_is_refused() {
     let identity = entry("u", |p| p.roles = Some(vec!["gone".into()]));
     assert_refused(Scene::new().resolve(&policy(|_| {}), &identity), Reason::PolicyError);
 }
 
 #[test]
-fn the_earliest_end_counts() {
+fn earliest_expiry_applies() {
     let policy = policy(|p| {
         roles(p);
         p.authenticators[0].expires_after = minutes(50);
@@ -168,7 +168,7 @@ fn the_earliest_end_counts() {
 }
 
 #[test]
-fn a_credential_past_its_end_is_expired() {
+fn expired_credential_is_refused() {
     let policy = policy(|p| {
         roles(p);
         p.bindings.push(bind(&["one"]));
@@ -184,7 +184,7 @@ fn a_credential_past_its_end_is_expired() {
 }
 
 #[test]
-fn the_prefix_is_part_of_the_user_everywhere() {
+fn user_prefix_applies_everywhere() {
     let policy = policy(|p| {
         p.authenticators[0].user_prefix = "ci:".into();
         let role = RoleSettings { inbox: Inbox::Private, ..publisher(&["a.{{ encode(user) }}"]) };

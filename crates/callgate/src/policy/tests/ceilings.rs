@@ -18,7 +18,7 @@ fn under(ceiling: CeilingSettings) -> Policy {
 }
 
 #[test]
-fn without_a_ceiling_everything_from_outside_is_dropped_and_counted() {
+fn outside_requests_without_a_ceiling_are_dropped() {
     let mut identity = asking(&["a", "b"], &["c"]);
     identity.proposal.roles = Some(texts(&["extra"]));
     identity.proposal.permissions.as_mut().unwrap().responses = Some(Responses::default());
@@ -30,7 +30,7 @@ fn without_a_ceiling_everything_from_outside_is_dropped_and_counted() {
 }
 
 #[test]
-fn what_lies_within_is_kept_and_the_rest_dropped() {
+fn ceiling_keeps_rules_within_and_drops_the_rest() {
     let ceiling = CeilingSettings {
         publish: texts(&["a.>", "{{ user }}.>", "{{ claims.none }}.>"]),
         subscribe: texts(&["_INBOX.>", "jobs.* workers"]),
@@ -54,7 +54,7 @@ fn what_lies_within_is_kept_and_the_rest_dropped() {
 }
 
 #[test]
-fn denies_from_outside_are_never_dropped() {
+fn outside_denies_are_never_dropped() {
     let mut identity = asking(&["x"], &[]);
     let proposed = identity.proposal.permissions.as_mut().unwrap();
     proposed.publish.deny = vec!["base".parse().unwrap()];
@@ -63,7 +63,7 @@ fn denies_from_outside_are_never_dropped() {
 }
 
 #[test]
-fn permissions_of_which_nothing_is_left_admit_nobody() {
+fn fully_dropped_permissions_refuse_the_login() {
     let bare = policy(|_| {});
     assert_refused(Scene::new().resolve(&bare, &asking(&["a"], &[])), Reason::NoBinding);
     // Asking for nothing is a grant of nothing.
@@ -72,7 +72,7 @@ fn permissions_of_which_nothing_is_left_admit_nobody() {
 }
 
 #[test]
-fn roles_from_a_claim_are_those_of_the_ceiling_that_exist() {
+fn role_claim_is_limited_by_ceiling_and_known_roles() {
     let policy = policy(|p| {
         p.authenticators[0].ceiling.roles = texts(&["one", "two"]);
         for name in ["one", "two", "root"] {
@@ -89,7 +89,7 @@ fn roles_from_a_claim_are_those_of_the_ceiling_that_exist() {
 }
 
 #[test]
-fn the_operators_own_roles_are_not_clipped() {
+fn operator_roles_are_not_clipped() {
     let grant = Scene::new()
         .resolve(
             &policy(|p| {
@@ -119,7 +119,7 @@ fn dropped_texts_are_few_short_and_escaped() {
 }
 
 #[test]
-fn a_kubernetes_identity_has_its_defaults_and_its_annotations_within_the_ceiling() {
+fn defaults_apply_besides_outside_permissions() {
     let policy = policy(|p| {
         p.authenticators[0].defaults = Some(RoleSettings {
             publish: allow(&["{{ namespace }}.>"]),

@@ -28,7 +28,7 @@ fn somebody() -> Identity {
 }
 
 #[test]
-fn conditions_see_identity_client_server_and_time() {
+fn conditions_use_identity_client_server_and_time() {
     for condition in [
         "true",
         "user == 'alice'",
@@ -56,7 +56,7 @@ fn conditions_see_identity_client_server_and_time() {
 }
 
 #[test]
-fn an_absent_claim_makes_a_condition_false() {
+fn absent_claim_makes_a_condition_false() {
     for condition in [
         "claims.none == 'x'",
         "claims.none.deeper == 'x'",
@@ -71,7 +71,7 @@ fn an_absent_claim_makes_a_condition_false() {
 }
 
 #[test]
-fn any_other_error_refuses() {
+fn other_condition_errors_refuse_the_login() {
     for condition in [
         "claims.level",
         "'text'",
@@ -86,7 +86,7 @@ fn any_other_error_refuses() {
 }
 
 #[test]
-fn inputs_that_are_too_large_refuse_only_who_looks_at_them() {
+fn oversized_inputs_fail_only_conditions_that_use_them() {
     let many = Identity {
         groups: (0..1001).map(|n| n.to_string()).collect(),
         ..claims("u", json!({"long": "x".repeat(70_000), "list": vec![1; 1001], "small": 1}))
@@ -120,7 +120,7 @@ fn inputs_that_are_too_large_refuse_only_who_looks_at_them() {
 }
 
 #[test]
-fn a_refusal_never_repeats_a_claim() {
+fn refusal_never_contains_a_claim_value() {
     let policy = policy(|p| p.bindings.push(when("claims.secret > 5", &[])));
     let identity = claims("u", json!({"secret": "hunter2"}));
     let denial = Scene::new().resolve(&policy, &identity).unwrap_err();
@@ -129,7 +129,7 @@ fn a_refusal_never_repeats_a_claim() {
 }
 
 #[test]
-fn unusable_expressions_are_faults_with_the_place_and_the_right_name() {
+fn invalid_expressions_are_reported_with_suggestions() {
     let table = [
         ("user ==", "column"),
         ("user = 'x'", "column"),
@@ -157,7 +157,7 @@ fn unusable_expressions_are_faults_with_the_place_and_the_right_name() {
 }
 
 #[test]
-fn what_only_the_client_says_is_warned_about() {
+fn unverified_client_fields_cause_warnings() {
     for (condition, warned) in [
         ("client.name == 'x'", true),
         ("client['mqtt_id'] == 'x'", true),
@@ -184,14 +184,13 @@ fn what_only_the_client_says_is_warned_about() {
             p.roles.insert("one".into(), publisher(&["a"]));
             p.bindings.push(when(condition, &["one"]));
         });
-        let found =
-            policy.warnings().iter().any(|w| w.message.contains("only what the client says"));
+        let found = policy.warnings().iter().any(|w| w.message.contains("chosen by the client"));
         assert_eq!(found, warned, "{condition}");
     }
 }
 
 #[test]
-fn a_warning_names_the_field_that_the_client_says_where_it_can_be_told() {
+fn warning_names_the_unverified_client_field() {
     let said = |condition: &str| {
         let policy = policy(|p| {
             p.roles.insert("one".into(), publisher(&["a"]));
@@ -199,7 +198,7 @@ fn a_warning_names_the_field_that_the_client_says_where_it_can_be_told() {
         });
         policy.warnings()[0].message.clone()
     };
-    assert!(said("client.lang == 'x'").starts_with("`client.lang` is only"));
+    assert!(said("client.lang == 'x'").starts_with("`client.lang` is chosen"));
     let whole = said("[client].exists(c, c.lang == 'x')");
     assert!(whole.contains("`lang`") && whole.contains("`mqtt_id`"), "{whole}");
 }

@@ -38,7 +38,7 @@ fn explained() -> (Result<Grant, Denial>, Vec<Step>) {
 }
 
 #[test]
-fn every_binding_is_accounted_for() {
+fn every_binding_has_a_verdict() {
     let (_, steps) = explained();
     let mut bindings: Vec<_> = steps
         .iter()
@@ -59,7 +59,7 @@ fn every_binding_is_accounted_for() {
 }
 
 #[test]
-fn roles_permissions_account_end_and_enforcers_are_told() {
+fn steps_cover_roles_permissions_account_and_expiry() {
     let (_, steps) = explained();
     let has = |wanted: Step| assert!(steps.contains(&wanted), "{wanted:?} in {steps:#?}");
     let (name, from) = ("one".to_owned(), "bindings[0]".to_owned());
@@ -86,12 +86,12 @@ fn roles_permissions_account_end_and_enforcers_are_told() {
         from: from.into(),
         enforced_by: Enforcer::Callgate,
     };
-    has(limit("source", "192.0.2.0/24", "role `shut`, which does not count"));
+    has(limit("source", "192.0.2.0/24", "role `shut`, which does not apply"));
     has(limit("connection_types", "nats, websocket, mqtt", "role `one`"));
 }
 
 #[test]
-fn only_limits_that_apply_are_told_and_each_with_its_value() {
+fn only_existing_limits_are_recorded() {
     let policy = policy(|p| {
         let window =
             TimeWindow { start: "08:00:00".parse().unwrap(), end: "18:00:00".parse().unwrap() };
@@ -134,7 +134,7 @@ fn only_limits_that_apply_are_told_and_each_with_its_value() {
 }
 
 #[test]
-fn an_end_that_the_jitter_brings_forward_is_told() {
+fn expiry_moved_by_jitter_is_recorded() {
     let policy = policy(|p| {
         p.session.max_lifetime = minutes(60);
         p.session.jitter = 0.5;
@@ -150,7 +150,7 @@ fn an_end_that_the_jitter_brings_forward_is_told() {
 }
 
 #[test]
-fn responses_that_are_no_boundary_are_told() {
+fn responses_without_a_boundary_are_remarked() {
     let policy = policy(|p| {
         let role = RoleSettings {
             subscribe: allow(&["a.>"]),
@@ -162,7 +162,8 @@ fn responses_that_are_no_boundary_are_told() {
     });
     let (scene, identity) = (Scene::new(), user("u"));
     let (_, explanation) = policy.explain(&scene.request("idp", &identity));
-    let told = |step: &Step| matches!(step, Step::Remark { text } if text.contains("no boundary"));
+    let told =
+        |step: &Step| matches!(step, Step::Remark { text } if text.contains("not a boundary"));
     assert!(explanation.steps.iter().any(told));
     let given = |step: &Step| matches!(step, Step::Permission { side: "responses", from, .. } if from == "role `one`");
     assert!(explanation.steps.iter().any(given), "{explanation:?}");

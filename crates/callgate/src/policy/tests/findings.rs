@@ -7,7 +7,7 @@ use crate::{
 };
 
 #[test]
-fn all_faults_are_told_at_once_each_with_its_key() {
+fn all_errors_are_reported_together_with_their_keys() {
     let broken = settings(|p| {
         p.session.jitter = 1.0;
         p.accounts.accounts = vec![AccountSettings::named("*")];
@@ -65,7 +65,7 @@ fn all_faults_are_told_at_once_each_with_its_key() {
 }
 
 #[test]
-fn what_means_something_else_than_it_seems_is_warned_about() {
+fn probable_mistakes_cause_warnings() {
     let policy = policy(|p| {
         let mut role = publisher(&["a.>"]);
         role.subscribe = SideSettings { allow: texts(&["a.b", "jobs.*"]), deny: Vec::new() };
@@ -84,7 +84,7 @@ fn what_means_something_else_than_it_seems_is_warned_about() {
     let found: Vec<_> = policy.warnings().iter().map(|warning| warning.path.as_str()).collect();
     let expected = [
         "authenticators[0].ceiling",
-        "authenticators[0].kubernetes.defaults",
+        "authenticators[0].directory.defaults",
         "bindings[0].roles",
         "bindings[1]",
         "bindings[2].account",
@@ -96,7 +96,7 @@ fn what_means_something_else_than_it_seems_is_warned_about() {
 }
 
 #[test]
-fn a_star_that_older_servers_forget_beside_a_longer_subject_is_warned_about() {
+fn wildcard_hidden_by_a_longer_subject_causes_a_warning() {
     for (allows, warned) in [
         (&["x.*", "x.b.c"][..], true),
         (&["*", "b.b.b.d"], true),
@@ -126,7 +126,7 @@ fn answering(publish: &[&str], subscribe: &[&str], inbox: Inbox) -> RoleSettings
 }
 
 #[test]
-fn responses_are_no_boundary_where_a_role_may_publish_to_its_own_inbox() {
+fn publish_to_own_inbox_with_responses_causes_a_warning() {
     use Inbox::{None as No, Private, Shared};
     for (publish, inbox, warned) in [
         (">", Private, true),
@@ -154,7 +154,7 @@ fn responses_are_no_boundary_where_a_role_may_publish_to_its_own_inbox() {
 }
 
 #[test]
-fn responses_are_no_boundary_where_roles_that_come_together_reach_each_other() {
+fn overlapping_roles_with_responses_cause_a_warning() {
     let warned = |change: fn(&mut PolicySettings)| {
         let policy = policy(|p| {
             p.roles.insert("says".into(), publisher(&["a.>"]));
@@ -190,7 +190,7 @@ fn responses_are_no_boundary_where_roles_that_come_together_reach_each_other() {
 }
 
 #[test]
-fn a_binding_without_authenticator_needs_there_to_be_one_only() {
+fn binding_needs_an_authenticator_if_there_are_several() {
     let two = settings(|p| {
         p.authenticators.push(authenticator("other"));
         p.bindings.push(bind(&[]));
@@ -200,7 +200,7 @@ fn a_binding_without_authenticator_needs_there_to_be_one_only() {
 }
 
 #[test]
-fn a_scope_needs_operator_mode_a_key_and_no_permissions() {
+fn scope_needs_operator_mode_a_key_and_no_permissions() {
     let scoped = |scope: &str, change: fn(&mut RoleSettings)| {
         Policy::build(settings(|p| {
             p.accounts.operator_mode = true;
@@ -216,10 +216,14 @@ fn a_scope_needs_operator_mode_a_key_and_no_permissions() {
     assert!(scoped("reader", |_| {}).is_ok());
     assert!(scoped("raeder", |_| {}).unwrap_err().contains("did you mean `reader`"));
     assert!(
-        scoped("reader", |r| r.inbox = Inbox::Private).unwrap_err().contains("template grants")
+        scoped("reader", |r| r.inbox = Inbox::Private)
+            .unwrap_err()
+            .contains("grants the permissions")
     );
     assert!(
-        scoped("reader", |r| r.publish = allow(&["a"])).unwrap_err().contains("template grants")
+        scoped("reader", |r| r.publish = allow(&["a"]))
+            .unwrap_err()
+            .contains("grants the permissions")
     );
 }
 
@@ -240,7 +244,7 @@ fn scopes(change: impl FnOnce(&mut PolicySettings)) -> PolicySettings {
 }
 
 #[test]
-fn tags_of_a_scoped_role_that_refuse_everybody_are_faults() {
+fn scoped_role_with_unusable_tags_is_an_error() {
     for tag in ["team:>", "a.b", "Team:{{ claims.team }}", "team:$x", "team:", "team:_{{ user }}"] {
         let broken = scopes(|p| p.roles.get_mut("reader").unwrap().tags = texts(&["a:b", tag]));
         let faults = Policy::build(broken).unwrap_err();
@@ -254,7 +258,7 @@ fn tags_of_a_scoped_role_that_refuse_everybody_are_faults() {
 }
 
 #[test]
-fn an_entry_that_a_scoped_role_refuses_each_time_is_warned_about() {
+fn entry_with_an_unusable_scoped_role_causes_a_warning() {
     let policy = Policy::build(scopes(|p| p.authenticators[0].user_prefix = "p-".into())).unwrap();
     let mistakes = |user: &str, account: &str, roles: &[&str], own: Option<Permissions>| {
         let proposal = Proposal {
@@ -281,7 +285,7 @@ fn an_entry_that_a_scoped_role_refuses_each_time_is_warned_about() {
 }
 
 #[test]
-fn a_binding_that_a_scoped_role_refuses_each_time_is_warned_about() {
+fn binding_with_an_unusable_scoped_role_causes_a_warning() {
     let bound = |roles: &[&str], account: Option<&str>| {
         let account = account.map(str::to_owned);
         let policy = scopes(|p| p.bindings = vec![BindingSettings { account, ..bind(roles) }]);
@@ -297,7 +301,7 @@ fn a_binding_that_a_scoped_role_refuses_each_time_is_warned_about() {
 /// Found by fuzzing: CEL's messages repeat what they cannot read, each character with an error of
 /// its own.
 #[test]
-fn a_fault_is_one_short_line_whatever_it_quotes() {
+fn error_is_one_short_line_for_any_input() {
     for text in ["a = \u{1b}[2J\0\0\0\0\0\0\0\0\0\0\0\0", "a\n||\n\u{202e}", "\u{7}\u{7}"] {
         let broken = settings(|p| {
             p.bindings.push(when(text, &["one\n"]));

@@ -70,7 +70,7 @@ injector    -                             unsafe_template_value
 ";
 
 #[test]
-fn everybody_may_do_what_the_table_says() {
+fn access_matches_the_golden_table() {
     let (policy, people) = (golden(), people());
     let mut seen = std::collections::BTreeSet::new();
     for line in TABLE.lines().filter(|line| !line.is_empty()) {

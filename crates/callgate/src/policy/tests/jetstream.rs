@@ -35,7 +35,7 @@ const ACK_V1: &str = "$JS.ACK.S.C.1.2.3.1700000000.4";
 const ACK_V2: &str = "$JS.ACK._.hAsH.S.C.1.2.3.1700000000.4.rnd";
 
 #[test]
-fn consume_makes_and_uses_consumers_of_its_stream_only() {
+fn consume_allows_consumers_of_its_stream_only() {
     let grant = granted(|r| r.streams.push(stream("S", StreamAccess::Consume)));
     let yes = [
         "$JS.API.STREAM.INFO.S",
@@ -73,7 +73,7 @@ fn consume_makes_and_uses_consumers_of_its_stream_only() {
 }
 
 #[test]
-fn a_named_consumer_is_pulled_from_and_nothing_else() {
+fn named_consumer_allows_only_pulling_from_it() {
     let grant = granted(|r| {
         r.streams.push(StreamSettings {
             consumer: Some("C".into()),
@@ -99,7 +99,7 @@ fn a_named_consumer_is_pulled_from_and_nothing_else() {
 }
 
 #[test]
-fn publish_manage_and_configure_open_what_they_say() {
+fn publish_manage_and_configure_allow_their_subjects() {
     let publish = granted(|r| {
         r.streams.push(StreamSettings {
             subjects: texts(&["orders.{{ claims.t }}.>"]),
@@ -117,7 +117,7 @@ fn publish_manage_and_configure_open_what_they_say() {
 }
 
 #[test]
-fn buckets_are_read_written_and_administered() {
+fn bucket_access_levels_allow_their_subjects() {
     let read = granted(|r| r.kv.push(bucket("b", BucketAccess::Read)));
     let reads = [
         "$JS.API.STREAM.INFO.KV_b",
@@ -157,7 +157,7 @@ fn buckets_are_read_written_and_administered() {
 }
 
 #[test]
-fn a_domain_adds_its_own_subjects() {
+fn domain_adds_its_own_subjects() {
     let grant = granted(|r| {
         r.streams.push(StreamSettings {
             domain: Some("hub".into()),
@@ -184,7 +184,7 @@ fn a_domain_adds_its_own_subjects() {
 
 /// Their tokens are counted: seven less, or two more, and it is the other form.
 #[test]
-fn a_stream_named_like_a_domain_or_a_number_opens_nobody_elses_acknowledgements() {
+fn stream_name_never_allows_foreign_acknowledgements() {
     for name in ["hub", "7"] {
         let grant = granted(|r| r.streams.push(stream(name, StreamAccess::Consume)));
         let yes = [
@@ -211,7 +211,7 @@ fn names_may_be_templates() {
 }
 
 #[test]
-fn unusable_macros_are_faults() {
+fn invalid_macros_are_errors() {
     type Change = fn(&mut RoleSettings);
     let table: [(&str, Change); 8] = [
         ("literal token", |r| r.streams.push(stream("*", StreamAccess::Consume))),
@@ -256,7 +256,7 @@ fn unusable_macros_are_faults() {
 }
 
 #[test]
-fn configuring_is_warned_about() {
+fn configure_access_causes_a_warning() {
     let policy = policy(|p| {
         let role = RoleSettings {
             inbox: Inbox::Private,

@@ -81,7 +81,7 @@ fn member() -> impl Strategy<Value = Identity> {
 
 proptest! {
     #[test]
-    fn a_deny_never_widens(
+    fn deny_never_widens(
         allows in prop::collection::vec(pattern(), 0..4),
         denies in prop::collection::vec(pattern(), 0..3),
         more in pattern(),
@@ -107,7 +107,7 @@ proptest! {
     }
 
     #[test]
-    fn a_template_fills_one_literal_token_or_refuses(value in any::<String>(), encoded: bool) {
+    fn template_fills_one_literal_token_or_refuses(value in any::<String>(), encoded: bool) {
         let template = if encoded { "x.{{ encode(user) }}.y" } else { "x.{{ user }}.y" };
         let policy = policy(|p| {
             p.roles.insert("one".into(), publisher(&[template]));
@@ -131,7 +131,7 @@ proptest! {
     }
 
     #[test]
-    fn a_grant_never_exceeds_its_ceiling(
+    fn grant_never_exceeds_its_ceiling(
         ceiling in prop::collection::vec(pattern(), 0..4),
         asked in prop::collection::vec(pattern(), 0..5),
         subject in subject(),
@@ -154,7 +154,7 @@ proptest! {
     }
 
     #[test]
-    fn equal_questions_have_equal_grants(
+    fn equal_requests_have_equal_grants(
         mut asked in prop::collection::vec(pattern(), 0..6),
         key in any::<[u8; 32]>(),
     ) {
@@ -175,7 +175,7 @@ proptest! {
 
     /// A decision looks only at the bindings that its index gives it; an explanation at all.
     #[test]
-    fn bindings_that_are_passed_over_would_not_have_matched(
+    fn bindings_skipped_by_the_index_never_match(
         conditions in prop::collection::vec((condition(), any::<bool>()), 1..6),
         identity in member(),
     ) {

@@ -16,7 +16,7 @@ fn with_role(change: impl FnOnce(&mut RoleSettings)) -> Policy {
 }
 
 #[test]
-fn a_leaf_node_is_never_implied_and_an_unknown_kind_never_admitted() {
+fn leaf_nodes_need_permission_and_unknown_kinds_fail() {
     let plain = with_role(|_| {});
     let leaf = with_role(|r| r.connection_types = Some(ConnectionKinds::NONE.with(LeafNode)));
     let own = entry("u", |p| p.permissions = Some(permissions(&["a"], &[])));
@@ -47,7 +47,7 @@ fn a_leaf_node_is_never_implied_and_an_unknown_kind_never_admitted() {
 }
 
 #[test]
-fn outside_data_cannot_open_the_door_to_leaf_nodes() {
+fn outside_data_cannot_allow_leaf_nodes() {
     let policy = policy(|p| p.authenticators[0].ceiling.publish = texts(&["a"]));
     let mut identity = user("u");
     identity.proposal.permissions = Some(permissions(&["a"], &[]));
@@ -58,7 +58,7 @@ fn outside_data_cannot_open_the_door_to_leaf_nodes() {
 }
 
 #[test]
-fn the_source_is_the_tcp_peer() {
+fn source_is_the_tcp_peer() {
     let policy = with_role(|r| {
         r.source = Some(vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
     });
@@ -80,7 +80,7 @@ fn the_source_is_the_tcp_peer() {
 }
 
 #[test]
-fn an_entry_refuses_where_a_role_only_contributes_nothing() {
+fn entry_limits_refuse_and_role_limits_exclude_the_role() {
     let networks = vec!["192.0.2.0/24".parse().unwrap()];
     let policy = policy(|p| {
         p.roles.insert(
@@ -98,7 +98,7 @@ fn an_entry_refuses_where_a_role_only_contributes_nothing() {
 }
 
 #[test]
-fn a_role_counts_in_its_hours_and_the_session_ends_with_the_window() {
+fn role_applies_in_its_hours_and_limits_the_session() {
     let window = |start: &str, end: &str| {
         Some(vec![TimeWindow { start: start.parse().unwrap(), end: end.parse().unwrap() }])
     };
@@ -111,7 +111,7 @@ fn a_role_counts_in_its_hours_and_the_session_ends_with_the_window() {
 }
 
 #[test]
-fn allows_are_united_and_denies_win() {
+fn allows_are_united_and_denies_take_precedence() {
     let policy = policy(|p| {
         let mut one = publisher(&["a.>", "b"]);
         one.publish.deny = texts(&["c.secret"]);
@@ -126,7 +126,7 @@ fn allows_are_united_and_denies_win() {
 }
 
 #[test]
-fn the_narrowest_responses_and_the_widest_inbox_count() {
+fn narrowest_responses_and_widest_inbox_apply() {
     let role = |inbox, max, seconds| RoleSettings {
         inbox,
         responses: Some(Responses { max, ttl: Some(Duration::from_secs(seconds)) }),
@@ -147,7 +147,7 @@ fn the_narrowest_responses_and_the_widest_inbox_count() {
 }
 
 #[test]
-fn a_scoped_role_stands_alone_and_its_name_and_tags_are_tokens() {
+fn scoped_role_stands_alone_with_literal_name_and_tags() {
     let policy = policy(|p| {
         p.accounts.operator_mode = true;
         let app = AccountSettings { scoped: texts(&["reader"]), ..AccountSettings::named("APP") };

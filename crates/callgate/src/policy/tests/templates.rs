@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::policy::{PermissionList, PermissionTemplates};
+use crate::permissions::{PermissionList, PermissionTemplates};
 
 /// What a role makes of it; an entry's own permissions make the same.
 fn filled(template: &str, identity: &Identity) -> Result<Vec<String>, Reason> {
@@ -23,7 +23,7 @@ fn filled(template: &str, identity: &Identity) -> Result<Vec<String>, Reason> {
 
 /// An entry of the operator's with these templates.
 fn own(templates: &[(PermissionList, &str)]) -> Proposal {
-    let mut compiled = PermissionTemplates::default();
+    let mut compiled = PermissionTemplates::with_variables(VARIABLES);
     for (list, text) in templates {
         assert!(compiled.add(*list, text).unwrap().is_empty());
     }
@@ -36,7 +36,7 @@ fn own(templates: &[(PermissionList, &str)]) -> Proposal {
 }
 
 #[test]
-fn an_entry_may_have_templates_in_each_of_its_lists() {
+fn entry_may_have_templates_in_every_list() {
     let proposal = Proposal {
         permissions: Some(permissions(&["plain"], &["plain"])),
         ..own(&[
@@ -77,7 +77,7 @@ fn templates_of_outside_data_are_never_evaluated() {
 }
 
 #[test]
-fn a_deny_of_an_entry_counts_where_its_allows_do_not() {
+fn entry_denies_apply_even_if_its_allows_do_not() {
     let denies = own(&[
         (PermissionList::PublishAllow, "no.{{ user }}"),
         (PermissionList::PublishDeny, "a.{{ user }}"),
@@ -96,7 +96,7 @@ fn a_deny_of_an_entry_counts_where_its_allows_do_not() {
 }
 
 #[test]
-fn what_is_wrong_with_a_template_of_an_entry_is_told_when_it_is_compiled() {
+fn entry_template_errors_are_reported_at_load() {
     let add = |text| PermissionTemplates::default().add(PermissionList::SubscribeAllow, text);
     for (text, expected) in [
         ("a.{{ usr }}", "did you mean `user`"),
@@ -108,7 +108,7 @@ fn what_is_wrong_with_a_template_of_an_entry_is_told_when_it_is_compiled() {
         let fault = add(text).unwrap_err().to_string();
         assert!(fault.contains(expected), "{text}: {fault}");
     }
-    assert!(add("a.{{ client.name }}").unwrap()[0].contains("only what the client says"));
+    assert!(add("a.{{ client.name }}").unwrap()[0].contains("chosen by the client"));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn values_fill_tokens() {
 }
 
 #[test]
-fn a_value_that_is_not_one_literal_token_refuses() {
+fn value_that_is_not_one_literal_token_is_refused() {
     let long = "x".repeat(129);
     for value in [
         "",
@@ -178,7 +178,7 @@ fn a_value_that_is_not_one_literal_token_refuses() {
 }
 
 #[test]
-fn the_first_token_cannot_be_made_a_reserved_one() {
+fn first_token_never_becomes_reserved() {
     for (template, value) in [
         ("{{ user }}.>", "_INBOX"),
         ("{{ user }}.>", "_private"),
@@ -195,7 +195,7 @@ fn the_first_token_cannot_be_made_a_reserved_one() {
 }
 
 #[test]
-fn an_absent_or_wrongly_typed_claim_refuses() {
+fn absent_or_mistyped_claim_is_refused() {
     for claim in [
         json!({}),
         json!({"v": null}),
@@ -217,7 +217,7 @@ fn an_absent_or_wrongly_typed_claim_refuses() {
 }
 
 #[test]
-fn encoding_makes_one_token_of_anything_and_loses_nothing() {
+fn encode_makes_one_unique_token_of_any_text() {
     for (value, expected) in [
         ("a.b", "x.a=2Eb"),
         ("$SYS.>", "x.=24SYS=2E=3E"),
@@ -235,7 +235,7 @@ fn encoding_makes_one_token_of_anything_and_loses_nothing() {
 }
 
 #[test]
-fn queue_groups_take_templates_too() {
+fn queue_groups_may_be_templates() {
     let policy = policy(|p| {
         let role =
             RoleSettings { subscribe: allow(&["jobs.* w-{{ user }}"]), ..RoleSettings::default() };
@@ -248,7 +248,7 @@ fn queue_groups_take_templates_too() {
 }
 
 #[test]
-fn guaranteed_variables_count_as_encoded() {
+fn declared_variables_count_as_encoded() {
     let mut identity = user("production/a_b");
     identity.variables.insert("namespace", "production".into());
     identity.variables.insert("service_account", "a_b".into());
@@ -262,8 +262,32 @@ fn guaranteed_variables_count_as_encoded() {
     }
 }
 
+/// Policy knows no authenticator: only the settings say which variables there are.
 #[test]
-fn unusable_templates_are_faults() {
+fn only_declared_variables_exist() {
+    let with = |variables: &'static [&'static str]| {
+        Policy::build(settings(|p| {
+            p.authenticators[0].variables = variables;
+            p.roles.insert(
+                "one".into(),
+                RoleSettings { inbox: Inbox::Private, ..publisher(&["{{ package }}.x"]) },
+            );
+            p.bindings.push(bind(&["one"]));
+        }))
+    };
+    assert!(with(&[]).unwrap_err()[0].message.contains("unknown variable `package`"));
+    let policy = with(&["package", "service"]).unwrap();
+    let mut identity = user("u");
+    assert_refused(Scene::new().resolve(&policy, &identity), Reason::UnsafeTemplateValue);
+    identity.variables.insert("package", "blue".into());
+    identity.variables.insert("service", "web".into());
+    let grant = Scene::new().resolve(&policy, &identity).unwrap();
+    assert_eq!(publishes(&grant), ["blue.x"]);
+    assert_eq!(subscribes(&grant), ["_INBOX_blue_web.>"]);
+}
+
+#[test]
+fn invalid_templates_are_errors() {
     let table = [
         ("a.{{ user", "not closed"),
         ("a.user }}", "without"),
@@ -292,7 +316,7 @@ fn unusable_templates_are_faults() {
 }
 
 #[test]
-fn an_explosion_of_subjects_is_too_large() {
+fn too_many_subjects_are_refused() {
     let in_groups = |count: usize| {
         let groups = (0..count).map(|n| format!("g{n}")).collect();
         Identity { groups, ..user("u") }

@@ -31,6 +31,9 @@ struct Cli {
     command: Command,
 }
 
+/// The exit code of a command, or an error to print with exit code [`UNUSABLE`].
+type Outcome = Result<u8, Box<dyn std::error::Error>>;
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the service
@@ -59,17 +62,17 @@ pub fn run(registry: Registry) -> ExitCode {
     crate::panics::install_hook();
     // Fails only if a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let code = match Cli::parse().command {
+    let outcome = match Cli::parse().command {
         Command::Serve(args) => serve::run(args, registry),
         Command::Check(args) => check::run(&args, registry),
-        Command::Explain(args) => explain::run(*args, registry),
+        Command::Explain(args) => Ok(explain::run(*args, registry)),
         Command::Init(args) => init::run(&args),
         Command::Key(args) => key::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Decode(args) => decode::run(&args),
     };
-    ExitCode::from(code)
+    ExitCode::from(outcome.unwrap_or_else(output::unusable))
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use callgate_authenticators::kind::Registry;
 
 use super::{
-    GOOD, UNUSABLE,
-    output::{findings, say, unusable},
+    GOOD, Outcome, UNUSABLE,
+    output::{findings, say},
     source::{Source, build_env},
 };
 use crate::config;
@@ -23,17 +23,14 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args, registry: Registry) -> u8 {
-    let overrides = match args.source.overrides() {
-        Ok(overrides) => overrides,
-        Err(error) => return unusable(error),
-    };
+pub(super) fn run(args: &Args, registry: Registry) -> Outcome {
+    let overrides = args.source.overrides()?;
     let loaded = config::load(&overrides, &build_env(registry, false));
     let (faults, warnings) = (loaded.report.faults(), loaded.report.warnings());
     let code = if loaded.config.is_some() { GOOD } else { UNUSABLE };
     if args.json {
         say(findings(&loaded.report));
-        return code;
+        return Ok(code);
     }
     for fault in &faults {
         say(format_args!("error: {fault}"));
@@ -50,5 +47,5 @@ pub(super) fn run(args: &Args, registry: Registry) -> u8 {
         plural(faults.len(), "error"),
         plural(warnings.len(), "warning")
     ));
-    code
+    Ok(code)
 }

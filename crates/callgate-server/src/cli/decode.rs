@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use self::checks::{Check, checks};
 use super::{
-    GOOD, REFUSED,
-    output::{complain, read_stdin, say, unusable},
+    GOOD, Outcome, REFUSED,
+    output::{complain, read_stdin, say},
 };
 
 /// JSON members that hold secrets, at any depth.
@@ -40,30 +40,16 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> u8 {
-    let input = match input(args) {
-        Ok(input) => input,
-        Err(error) => return unusable(error),
-    };
-    let plain = match decrypted(args, &input) {
-        Ok(plain) => plain,
-        Err(error) => return unusable(error),
-    };
-    let token = match std::str::from_utf8(&plain) {
-        Ok(text) => text.trim(),
-        Err(_) => {
-            return unusable("not a JWT; if it is encrypted, add --xkey-seed and --server-xkey");
-        }
-    };
-    let shown = match Shown::of(token, args.show_secrets, args.server_xkey.as_ref()) {
-        Ok(shown) => shown,
-        Err(error) => return unusable(error),
-    };
+pub(super) fn run(args: &Args) -> Outcome {
+    let plain = decrypted(args, &input(args)?)?;
+    let token = std::str::from_utf8(&plain)
+        .map_err(|_| "not a JWT; if it is encrypted, add --xkey-seed and --server-xkey")?;
+    let report = Report::of(token.trim(), args.show_secrets, args.server_xkey.as_ref())?;
     match args.json {
-        true => say(shown.to_json()),
-        false => say(&shown),
+        true => say(report.to_json()),
+        false => say(&report),
     }
-    if shown.is_good() { GOOD } else { REFUSED }
+    Ok(if report.is_good() { GOOD } else { REFUSED })
 }
 
 fn input(args: &Args) -> Result<Vec<u8>, String> {
@@ -116,14 +102,14 @@ fn decode(token: &str) -> Result<Decoded, String> {
 }
 
 /// A decoded JWT with its checks, and the user JWT inside it.
-struct Shown {
+struct Report {
     header: Value,
     claims: Value,
     checks: Vec<Check>,
-    user_jwt: Option<Box<Shown>>,
+    user_jwt: Option<Box<Report>>,
 }
 
-impl Shown {
+impl Report {
     fn of(
         token: &str,
         secrets: bool,
@@ -163,7 +149,7 @@ impl Shown {
     }
 }
 
-impl std::fmt::Display for Shown {
+impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
         write!(f, "{}\n{}", pretty(&self.header), pretty(&self.claims))?;

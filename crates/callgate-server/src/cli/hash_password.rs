@@ -7,8 +7,8 @@ use callgate_authenticators::passwords::{HashError, hash as hash_password};
 use zeroize::Zeroizing;
 
 use super::{
-    GOOD,
-    output::{complain, say, unusable},
+    GOOD, Outcome,
+    output::{complain, say},
 };
 
 /// Hash a password for a users file
@@ -20,21 +20,13 @@ use super::{
 Prints an argon2id hash for `password` in a users file.")]
 pub(super) struct Args {}
 
-pub(super) fn run(_: &Args) -> u8 {
-    let password = match password() {
-        Ok(password) => password,
-        Err(error) => return unusable(error),
-    };
+pub(super) fn run(_: &Args) -> Outcome {
+    let password = password()?;
     if password.is_empty() {
-        return unusable("the password is empty: pipe one to standard input");
+        return Err("the password is empty: pipe one to standard input".into());
     }
-    match hash_password(&password) {
-        Ok(hash) => {
-            say(hash);
-            GOOD
-        }
-        Err(error) => unusable(error),
-    }
+    say(hash_password(&password)?);
+    Ok(GOOD)
 }
 
 fn password() -> Result<Secret, String> {

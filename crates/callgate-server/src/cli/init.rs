@@ -13,8 +13,8 @@ use callgate_authenticators::passwords::hash as hash_password;
 use serde_json::{Value, json};
 
 use super::{
-    GOOD,
-    output::{complain, say, unusable},
+    GOOD, Outcome,
+    output::{complain, say},
 };
 use crate::files::write_private;
 
@@ -123,15 +123,12 @@ fn seed_file(seed: &Secret) -> String {
     format!("{}\n", seed.expose())
 }
 
-pub(super) fn run(args: &Args) -> u8 {
-    let made = match args.operator {
-        true => operator::setup(args.demo),
-        false => configuration_mode::setup(args.demo),
+pub(super) fn run(args: &Args) -> Outcome {
+    let setup = match args.operator {
+        true => operator::setup(args.demo)?,
+        false => configuration_mode::setup(args.demo)?,
     };
-    let setup = match made.and_then(|setup| write(args, &setup).map(|()| setup)) {
-        Ok(setup) => setup,
-        Err(error) => return unusable(error),
-    };
+    write(args, &setup)?;
     match args.json {
         true => say(setup.to_json(&args.dir)),
         false => print(&setup, &args.dir),
@@ -141,7 +138,7 @@ pub(super) fn run(args: &Args) -> u8 {
             "warning: the passwords of the --demo users are their names: never use this in production",
         );
     }
-    GOOD
+    Ok(GOOD)
 }
 
 fn print(setup: &Setup, folder: &Path) {

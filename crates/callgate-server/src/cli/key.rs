@@ -7,10 +7,7 @@ use callgate::{
     secret::Secret,
 };
 
-use super::{
-    GOOD,
-    output::{say, unusable},
-};
+use super::{GOOD, Outcome, output::say};
 use crate::files::write_private;
 
 /// Generate an nkey
@@ -49,21 +46,19 @@ pub(super) fn generate(kind: KeyKind) -> Result<(String, Secret), KeyError> {
     Ok((pair.public_key(), pair.seed()))
 }
 
-pub(super) fn run(args: &Args) -> u8 {
-    let (public, seed) = match generate(args.kind) {
-        Ok(key) => key,
-        Err(error) => return unusable(error),
-    };
+pub(super) fn run(args: &Args) -> Outcome {
+    let (public, seed) = generate(args.kind)?;
     if let Some(path) = &args.out
         && let Err(error) = write_private(path, &format!("{}\n", seed.expose()))
     {
         let path = path.display();
-        return match error.kind() {
-            std::io::ErrorKind::AlreadyExists => unusable(format_args!(
+        return Err(match error.kind() {
+            std::io::ErrorKind::AlreadyExists => format!(
                 "`{path}` already exists: nothing was written; choose another name or move the file away"
-            )),
-            _ => unusable(format_args!("cannot write `{path}`: {error}")),
-        };
+            ),
+            _ => format!("cannot write `{path}`: {error}"),
+        }
+        .into());
     }
     let printed_seed = args.out.is_none().then(|| seed.expose());
     match (args.json, printed_seed) {
@@ -72,5 +67,5 @@ pub(super) fn run(args: &Args) -> u8 {
         (false, Some(seed)) => say(format_args!("{public}\n{seed}")),
         (false, None) => say(public),
     }
-    GOOD
+    Ok(GOOD)
 }

@@ -1,13 +1,13 @@
 //! `callgate serve`
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 
 use callgate_authenticators::kind::Registry;
 use tracing::{info, warn};
 
 use super::{
-    GOOD,
-    output::{complain, unusable},
+    GOOD, Outcome,
+    output::complain,
     source::{Source, build_env},
 };
 use crate::{
@@ -30,7 +30,7 @@ pub(super) struct Args {
     source: Source,
 }
 
-/// Flushes the log when dropped, also when a panic ends the process.
+/// Flushes the log when `run` returns, so that its error is printed after the log, and on a panic.
 struct FlushLog;
 
 impl Drop for FlushLog {
@@ -39,17 +39,12 @@ impl Drop for FlushLog {
     }
 }
 
-pub(super) fn run(args: Args, registry: Registry) -> u8 {
+pub(super) fn run(args: Args, registry: Registry) -> Outcome {
     let _flush_log = FlushLog;
-    let overrides = match args.source.overrides() {
-        Ok(overrides) => overrides,
-        Err(error) => return unusable(error),
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return unusable(format_args!("cannot start the async runtime: {error}")),
-    };
-    let outcome = runtime.block_on(async move {
+    let overrides = args.source.overrides()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start the async runtime: {error}"))?;
+    let outcome: Result<(), Box<dyn Error>> = runtime.block_on(async move {
         let observers = Arc::new(Observers::default());
         let env =
             BuildEnv { observer: Arc::clone(&observers.metrics) as _, ..build_env(registry, true) };
@@ -61,7 +56,7 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
             for fault in report.faults() {
                 complain(format_args!("error: {fault}"));
             }
-            return Err("invalid configuration; `callgate check` prints the same errors".to_owned());
+            return Err("invalid configuration; `callgate check` prints the same errors".into());
         };
         for warning in report.warnings() {
             warn!(key = warning.path, "{}", warning.message);
@@ -69,15 +64,9 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
         for key in overridden {
             info!(key, "a flag or environment variable overrides a key in the file");
         }
-        let run = service::run(config, overrides, env, observers, files);
-        run.await.map_err(|error| error.to_string())
+        Ok(service::run(config, overrides, env, observers, files).await?)
     });
     // Requests in flight were finished above; background tasks never end on their own.
     runtime.shutdown_background();
-    // So that the error below comes after the log.
-    flush_log();
-    match outcome {
-        Ok(()) => GOOD,
-        Err(error) => unusable(error),
-    }
+    outcome.map(|()| GOOD)
 }

@@ -8,8 +8,8 @@ use callgate_config::{Sources, parse_duration};
 use serde_json::json;
 
 use super::{
-    GOOD,
-    output::{complain, say, unusable},
+    GOOD, Outcome,
+    output::{complain, say},
 };
 
 /// Mint a service token
@@ -36,11 +36,9 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> u8 {
-    let (seed, warning) = match Sources::new(".").flag_seed(&args.seed) {
-        Ok(found) => found,
-        Err(error) => return unusable(format_args!("--seed: {error}")),
-    };
+pub(super) fn run(args: &Args) -> Outcome {
+    let (seed, warning) =
+        Sources::new(".").flag_seed(&args.seed).map_err(|error| format!("--seed: {error}"))?;
     if let Some(warning) = warning {
         complain(format_args!("warning: --seed: {warning}"));
     }
@@ -51,16 +49,12 @@ pub(super) fn run(args: &Args) -> u8 {
         );
     }
     let now = UnixTime::now();
-    match mint_service_token(seed, &args.user, args.ttl, args.audience.as_deref(), now) {
-        Ok(token) if args.json => {
-            let end = now.plus(args.ttl);
-            say(json!({ "token": token, "expires": end.to_string(), "expires_at": end.seconds() }));
-            GOOD
-        }
-        Ok(token) => {
-            say(token);
-            GOOD
-        }
-        Err(error) => unusable(error),
+    let token = mint_service_token(seed, &args.user, args.ttl, args.audience.as_deref(), now)?;
+    if args.json {
+        let end = now.plus(args.ttl);
+        say(json!({ "token": token, "expires": end.to_string(), "expires_at": end.seconds() }));
+    } else {
+        say(token);
     }
+    Ok(GOOD)
 }

@@ -42,6 +42,22 @@ struct ResultLabels {
     result: &'static str,
 }
 
+impl AuthenticatorLabel {
+    fn of(authenticator: &str) -> Self {
+        Self { authenticator: authenticator.to_owned() }
+    }
+}
+
+impl ResultLabels {
+    fn of(authenticator: &str, result: &'static str) -> Self {
+        Self { authenticator: authenticator.to_owned(), result }
+    }
+}
+
+fn ok_or_failed(ok: bool) -> &'static str {
+    if ok { "ok" } else { "failed" }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StageLabel {
     stage: &'static str,
@@ -116,25 +132,25 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
-        let seconds = || Unit::Seconds;
+        const SECONDS: Unit = Unit::Seconds;
         r.register("decisions", "Decisions by outcome and reason", self.decisions.clone());
         r.register("dropped", "Requests dropped without an answer", self.dropped.clone());
         r.register_with_unit(
             "decision_duration",
             "Arrival to answer",
-            seconds(),
+            SECONDS,
             self.duration.clone(),
         );
         r.register_with_unit(
             "stage_duration",
             "Stages of a decision",
-            seconds(),
+            SECONDS,
             self.stages.clone(),
         );
         r.register_with_unit(
             "authenticator_duration",
             "Decisions by authenticator",
-            seconds(),
+            SECONDS,
             self.authenticators.clone(),
         );
         r.register("jwks_refresh", JWKS_REFRESH, self.jwks_refreshes.clone());
@@ -153,16 +169,11 @@ impl Metrics {
             "Known service accounts",
             self.service_accounts.clone(),
         );
-        r.register_with_unit(
-            "kubernetes_watch_lost",
-            WATCH_LOST,
-            seconds(),
-            self.watch_lost.clone(),
-        );
+        r.register_with_unit("kubernetes_watch_lost", WATCH_LOST, SECONDS, self.watch_lost.clone());
         r.register_with_unit(
             "clock_skew",
             "Clock of the requesting server minus own clock",
-            seconds(),
+            SECONDS,
             self.clock_skew.clone(),
         );
         r.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -183,7 +194,7 @@ impl Metrics {
 
     /// Creates the counters of an authenticator at zero.
     pub(crate) fn register_authenticator(&self, authenticator: &str) {
-        let labels = AuthenticatorLabel { authenticator: authenticator.to_owned() };
+        let labels = AuthenticatorLabel::of(authenticator);
         self.ceiling_dropped.get_or_create(&labels).inc_by(0);
         drop(self.authenticators.get_or_create(&labels));
         // Only the reasons that alerts are made of, not all of them.
@@ -197,7 +208,7 @@ impl Metrics {
 
     /// Creates the counters of an authenticator with signing keys at zero.
     pub(crate) fn register_key_source(&self, authenticator: &str) {
-        let labels = |result| ResultLabels { authenticator: authenticator.to_owned(), result };
+        let labels = |result| ResultLabels::of(authenticator, result);
         for result in ["ok", "failed"] {
             self.jwks_refreshes.get_or_create(&labels(result)).inc_by(0);
         }
@@ -222,17 +233,15 @@ impl Metrics {
         let labels = DecisionLabels { authenticator: authenticator.clone(), outcome, reason };
         self.decisions.get_or_create(&labels).inc();
         self.duration.observe(decision.duration.as_secs_f64());
+        let labels = AuthenticatorLabel { authenticator };
         if decision.ceiling_dropped.count > 0 {
-            let labels = AuthenticatorLabel { authenticator: authenticator.clone() };
-            self.ceiling_dropped
-                .get_or_create(&labels)
-                .inc_by(decision.ceiling_dropped.count.into());
+            let count = decision.ceiling_dropped.count.into();
+            self.ceiling_dropped.get_or_create(&labels).inc_by(count);
         }
         self.stage("decide", decision.stages.decide);
         self.stage("answer", decision.stages.answer);
-        self.authenticators
-            .get_or_create(&AuthenticatorLabel { authenticator })
-            .observe(decision.authenticator_took.as_secs_f64());
+        let took = decision.authenticator_took.as_secs_f64();
+        self.authenticators.get_or_create(&labels).observe(took);
     }
 
     fn stage(&self, stage: &'static str, took: std::time::Duration) {
@@ -241,22 +250,19 @@ impl Metrics {
 
     /// Counts a reload: `ok` or `failed`.
     pub(crate) fn reloaded(&self, ok: bool) {
-        let result = if ok { "ok" } else { "failed" };
-        self.reloads.get_or_create(&ResultLabel { result }).inc();
+        self.reloads.get_or_create(&ResultLabel { result: ok_or_failed(ok) }).inc();
     }
 
     /// Counts a fetch of a key set.
     pub(crate) fn jwks_refreshed(&self, authenticator: &str, ok: bool) {
-        let result = if ok { "ok" } else { "failed" };
-        let labels = ResultLabels { authenticator: authenticator.to_owned(), result };
+        let labels = ResultLabels::of(authenticator, ok_or_failed(ok));
         self.jwks_refreshes.get_or_create(&labels).inc();
     }
 
     /// Counts items that a ceiling dropped.
     pub(crate) fn ceiling_dropped(&self, authenticator: &str, count: usize) {
-        let labels = AuthenticatorLabel { authenticator: authenticator.to_owned() };
         let count = u64::try_from(count).unwrap_or(u64::MAX);
-        self.ceiling_dropped.get_or_create(&labels).inc_by(count);
+        self.ceiling_dropped.get_or_create(&AuthenticatorLabel::of(authenticator)).inc_by(count);
     }
 
     /// Sets how many service accounts an authenticator knows, and for how long its watch is lost.
@@ -270,7 +276,7 @@ impl Metrics {
         all.insert(authenticator.to_owned(), known);
         let sum: usize = all.values().sum();
         self.service_accounts.set(i64::try_from(sum).unwrap_or(i64::MAX));
-        let labels = AuthenticatorLabel { authenticator: authenticator.to_owned() };
+        let labels = AuthenticatorLabel::of(authenticator);
         // Nonzero as soon as the watch is lost.
         let seconds = lost_for.map_or(0, |lost| lost.as_secs().max(1));
         self.watch_lost.get_or_create(&labels).set(i64::try_from(seconds).unwrap_or(i64::MAX));
@@ -279,8 +285,7 @@ impl Metrics {
     /// Counts a bearer token's signature: `checked` or `remembered`.
     pub(crate) fn token_signature(&self, authenticator: &str, remembered: bool) {
         let result = if remembered { "remembered" } else { "checked" };
-        let labels = ResultLabels { authenticator: authenticator.to_owned(), result };
-        self.token_signatures.get_or_create(&labels).inc();
+        self.token_signatures.get_or_create(&ResultLabels::of(authenticator, result)).inc();
     }
 
     /// Sets whether a server is connected.

@@ -170,7 +170,7 @@ fn unusable_tls_files_are_errors() {
         }
         let ran = check(&folder);
         assert_eq!(ran.code, 2, "{table}: {ran:?}");
-        has(&ran.stdout, &[words, "1 fault"]);
+        has(&ran.stdout, &[words, "1 error"]);
         let good = "ca = \"ca.pem\"\ncert = \"cert.pem\"\nkey = \"key.pem\"";
         let path = folder.path().join("callgate.toml");
         fs::write(&path, fs::read_to_string(&path).unwrap().replace(table, good)).unwrap();

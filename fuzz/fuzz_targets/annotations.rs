@@ -13,7 +13,7 @@ use callgate::{
         settings::{AuthenticatorPolicy, CeilingSettings, PolicySettings, RoleSettings},
     },
 };
-use callgate_authenticators::fuzzing::asked_by_annotations;
+use callgate_authenticators::fuzzing::proposal_from_annotations;
 use callgate_fuzz::{identity, nats::matches, nats::samples};
 use libfuzzer_sys::fuzz_target;
 
@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
         .iter()
         .filter_map(|key| Some((format!("nats.io/{key}"), lines.next()?.to_owned())))
         .collect();
-    let (proposal, malformed) = asked_by_annotations("nats.io/", &annotations);
+    let (proposal, malformed) = proposal_from_annotations("nats.io/", &annotations);
     assert_eq!(proposal.origin, Origin::Outside);
     let items = |key: &str| {
         let list = annotations.get(&format!("nats.io/{key}")).map(String::as_str);

@@ -1,13 +1,13 @@
-//! What the fuzz targets call (feature `fuzzing`). Never for a service.
+//! Entry points for the fuzz targets (feature `fuzzing`), never for a service.
 
 use std::collections::BTreeMap;
 
 use callgate::authn::Proposal;
 
-/// What the annotations of a service account ask for, and how many subjects in them are malformed.
-pub fn asked_by_annotations(
+/// The proposal in the annotations of a service account, and the number of malformed subjects.
+pub fn proposal_from_annotations(
     prefix: &str,
     annotations: &BTreeMap<String, String>,
 ) -> (Proposal, usize) {
-    crate::kubernetes::asked(prefix, annotations)
+    crate::kubernetes::proposal_from_annotations(prefix, annotations)
 }

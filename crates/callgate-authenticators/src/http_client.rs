@@ -1,33 +1,35 @@
-//! The one HTTP client: it verifies TLS, follows no redirects, and reads no more than it must.
+//! The HTTP client of all authenticators: it verifies TLS, follows no redirects, and bounds answers.
 //!
-//! It asks addresses from the configuration, or addresses that such a place named and the
-//! configuration allows; never one from a token. Proxy variables of the environment are ignored:
-//! where keys come from is decided by the configuration alone.
+//! It requests URLs from the configuration, or URLs that a configured document names and the
+//! configuration allows, but never one from a token. Proxy variables in the environment are ignored:
+//! only the configuration decides where keys come from.
 
 use std::{fmt, time::Duration};
 
 use callgate::secret::Secret;
 use reqwest::{Certificate, Method, StatusCode, header};
 
+use crate::network::{REQUEST_TIMEOUT, install_tls_provider, root_cause};
+
 mod url;
 
-pub(crate) use url::shown;
+pub(crate) use url::sanitize_url;
 pub use url::{HttpUrl, UrlError};
 
-/// Longest answer that is read, in bytes.
+/// Maximum size of an answer, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
 
-/// How a client is made.
+/// The settings of an [`HttpClient`].
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
-    /// PEM texts of the only authorities that are trusted; `None` trusts the system's.
+    /// The only certificate authorities to trust, as PEM; `None` for the system's.
     pub ca: Option<Vec<u8>>,
-    /// Whether plain http is accepted. With it, and without `ca`, a system without authorities is
-    /// no error.
+    /// Whether plain http is accepted. If so, a system without certificate authorities is not an
+    /// error.
     pub insecure_http: bool,
-    /// How long connecting may take, with the TLS handshake.
+    /// How long connecting may take, including the TLS handshake.
     pub connect_timeout: Duration,
-    /// How long one answer may take, from the first step to its last byte.
+    /// How long a request may take, from connecting to the last byte of the answer.
     pub timeout: Duration,
 }
 
@@ -37,82 +39,81 @@ impl Default for HttpSettings {
             ca: None,
             insecure_http: false,
             connect_timeout: Duration::from_secs(5),
-            timeout: Duration::from_secs(10),
+            timeout: REQUEST_TIMEOUT,
         }
     }
 }
 
-/// Why a client cannot be made.
+/// Why a client cannot be created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
-    /// Not PEM, or without a certificate.
-    #[error("the `ca` is no PEM text with certificates")]
+    /// Not PEM, or without certificates.
+    #[error("the `ca` is not a PEM file with certificates")]
     Ca,
-    /// The system trusts nobody, or the library fails.
+    /// The system has no certificate authorities, or the library fails.
     #[error(
         "TLS cannot be set up: {0}: install the system's CA certificates (`ca-certificates`) or set `ca`"
     )]
     Tls(String),
 }
 
-/// Why there is no answer. One line, without secrets.
+/// Why there is no usable answer. One line, without secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// The server was not reached, or not in time, or spoke nonsense.
-    #[error("asking {url} failed: {reason}")]
+    /// The server was not reached, did not answer in time, or did not speak HTTP.
+    #[error("the request to {url} failed: {reason}")]
     Failed {
-        /// Who was asked.
+        /// The requested URL.
         url: HttpUrl,
-        /// What happened.
+        /// The cause.
         reason: String,
     },
-    /// The answer points elsewhere.
-    #[error("{url} answered {status}: redirects are not followed, configure the final address")]
+    /// The answer is a redirect.
+    #[error("{url} answered {status}: redirects are not followed, configure the final URL")]
     Redirect {
-        /// Who was asked.
+        /// The requested URL.
         url: HttpUrl,
         /// The status.
         status: StatusCode,
     },
-    /// The answer is a refusal.
+    /// The answer has another status than success.
     #[error("{url} answered {status}")]
     Status {
-        /// Who was asked.
+        /// The requested URL.
         url: HttpUrl,
         /// The status.
         status: StatusCode,
     },
-    /// The answer does not end.
+    /// The answer is too long.
     #[error("the answer of {url} is longer than {MAX_BODY} bytes")]
     TooLong {
-        /// Who was asked.
+        /// The requested URL.
         url: HttpUrl,
     },
 }
 
-/// A good answer.
+/// A successful answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// All of it, at most [`MAX_BODY`].
+    /// The whole body, at most [`MAX_BODY`].
     pub body: Vec<u8>,
-    /// `max-age` of `Cache-Control`, if it says so and does not forbid storing.
+    /// `max-age` of `Cache-Control`; zero if that forbids storing.
     pub max_age: Option<Duration>,
 }
 
-/// Asks over HTTP. Cheap to clone; connections are shared.
+/// An HTTP client. Clones share its connections.
 #[derive(Clone)]
 pub struct HttpClient {
     client: reqwest::Client,
 }
 
 impl HttpClient {
-    /// Makes a client.
+    /// Creates a client.
     ///
     /// # Errors
-    /// If the `ca` cannot be read, or there is no authority to trust.
+    /// If the `ca` is malformed, or there are no certificate authorities to trust.
     pub fn new(settings: &HttpSettings) -> Result<Self, ClientError> {
-        // reqwest takes the process's provider; if there is none yet, it is ours.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        install_tls_provider();
         let builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
@@ -131,26 +132,30 @@ impl HttpClient {
         Ok(Self { client: client.map_err(|error| ClientError::Tls(reason(&error)))? })
     }
 
-    /// Gets a document.
+    /// Fetches a document.
     ///
     /// # Errors
-    /// If there is no answer in time, or one other than 200, or one that is too long.
+    /// If there is no answer in time, or it is too long, or its status is neither 200 nor 201.
     pub async fn get(&self, url: &HttpUrl) -> Result<Answer, HttpError> {
         self.send(Method::GET, url, None, None).await
     }
 
-    /// Gets a document, showing a bearer token.
+    /// Fetches a document with a bearer token.
     ///
     /// # Errors
     /// As for [`HttpClient::get`].
-    pub async fn get_as(&self, url: &HttpUrl, bearer: &Secret) -> Result<Answer, HttpError> {
+    pub async fn get_with_token(
+        &self,
+        url: &HttpUrl,
+        bearer: &Secret,
+    ) -> Result<Answer, HttpError> {
         self.send(Method::GET, url, Some(bearer), None).await
     }
 
-    /// Posts a JSON document, showing a bearer token if there is one.
+    /// Posts a JSON document, with a bearer token if there is one.
     ///
     /// # Errors
-    /// As for [`HttpClient::get`]; 201 is a good answer too.
+    /// As for [`HttpClient::get`].
     pub async fn post_json(
         &self,
         url: &HttpUrl,
@@ -179,7 +184,7 @@ impl HttpClient {
         let response = request.send().await.map_err(failed)?;
         check_status(url, response.status())?;
         let max_age = max_age(response.headers());
-        let body = read(url, response).await?;
+        let body = read_body(url, response).await?;
         Ok(Answer { body, max_age })
     }
 }
@@ -199,33 +204,29 @@ fn check_status(url: &HttpUrl, status: StatusCode) -> Result<(), HttpError> {
     }
 }
 
-/// Reads piece by piece, so that a server cannot fill our memory.
-async fn read(url: &HttpUrl, mut response: reqwest::Response) -> Result<Vec<u8>, HttpError> {
+/// Reads the body in chunks, so that a server cannot exhaust memory.
+async fn read_body(url: &HttpUrl, mut response: reqwest::Response) -> Result<Vec<u8>, HttpError> {
     let mut body = Vec::new();
     let failed = |error| HttpError::Failed { url: url.clone(), reason: reason(&error) };
     let too_long = || HttpError::TooLong { url: url.clone() };
     if response.content_length().is_some_and(|length| length > MAX_BODY as u64) {
         return Err(too_long());
     }
-    while let Some(piece) = response.chunk().await.map_err(failed)? {
-        if body.len() + piece.len() > MAX_BODY {
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > MAX_BODY {
             return Err(too_long());
         }
-        body.extend_from_slice(&piece);
+        body.extend_from_slice(&chunk);
     }
     Ok(body)
 }
 
-/// What happened, down to its cause, in one line and without the URL, which the caller adds.
+/// The cause in one line, without the URL, which the caller adds.
 fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    let text = cause.to_string();
+    let text = root_cause(error).to_string();
     text.lines().next().unwrap_or_default().chars().take(200).collect()
 }
 
@@ -237,7 +238,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, ClientError> {
     }
 }
 
-/// True if TLS can be set up with the system's own authorities: a small container has none.
+/// True if the system has certificate authorities; minimal containers have none.
 fn system_has_authorities() -> bool {
     reqwest::Client::builder().no_proxy().build().is_ok()
 }

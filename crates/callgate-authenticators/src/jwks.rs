@@ -1,4 +1,4 @@
-//! The keys of an issuer: read strictly, fetched in the background, kept when a fetch fails.
+//! The keys of an issuer: parsed strictly, refreshed in the background, and kept when a refresh fails.
 
 mod discovery;
 mod file;
@@ -15,7 +15,7 @@ pub use file::{FileError, FileSource};
 pub use host::{HostError, KeyHost};
 pub use key::{JsonWebKey, Reading};
 pub use set::{KeySet, KeySetError, NoKey};
-pub use source::{BoxSourceError, Fetched, KeySource, UrlSource};
+pub use source::{Fetched, KeySource, KeySourceError, UrlSource};
 pub use store::{KeyStore, KeysUnavailable, LookupError, RefreshObserver};
 pub use timing::Timing;
 

@@ -1,9 +1,9 @@
-//! JSON Web Signatures in compact form, read strictly: what is not exactly one signed JSON object
+//! JSON Web Signatures in compact form, parsed strictly: everything but exactly one signed JSON object
 //! is an error.
 //!
-//! RFC 7515 leaves much to the reader; RFC 8725 tells what became of that. Nothing in a token
-//! chooses a key, an address or an algorithm here: `jwk`, `jku`, `x5c` and `x5u` are never looked
-//! at, and `alg` only picks from what the key's own kind and the configuration leave.
+//! RFC 7515 leaves much to implementations; RFC 8725 describes the resulting attacks. Here a token
+//! chooses neither a key nor a URL nor an algorithm: `jwk`, `jku`, `x5c` and `x5u` are ignored, and
+//! `alg` only selects from what the key's type and the configuration allow.
 
 mod algorithm;
 pub(crate) mod claims;
@@ -18,40 +18,40 @@ use callgate::json::parse_strict;
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value};
 
-/// Longest token that is looked at, in bytes.
+/// Maximum length of a token, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
-/// Longest header that is looked at, in bytes of JSON.
+/// Maximum length of a header, in bytes of JSON.
 pub const MAX_HEADER: usize = 2 * 1024;
-/// Longest key id that is looked at, in bytes.
+/// Maximum length of a key id, in bytes.
 pub const MAX_KID: usize = 256;
 const MAX_HEADER_DEPTH: usize = 8;
 const MAX_CLAIMS_DEPTH: usize = 16;
 
-/// Header members that change what is signed or how the rest is read. We understand none of them,
-/// so a token that needs one is refused (RFC 7515 section 4.1.11, RFC 7797, RFC 7516).
-const NOT_UNDERSTOOD: [&str; 4] = ["crit", "b64", "zip", "enc"];
+/// Header members that change what is signed or how the rest is read. They are not supported, so
+/// tokens with them are refused (RFC 7515 section 4.1.11, RFC 7797, RFC 7516).
+const UNSUPPORTED_MEMBERS: [&str; 4] = ["crit", "b64", "zip", "enc"];
 
-/// Why a text is not a token that can be judged. Never contains the text.
+/// Why a text is not a token. Never contains the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JwsError {
     /// Longer than [`MAX_TOKEN`].
     #[error("the token is longer than {MAX_TOKEN} bytes")]
     TooLong,
     /// Not three parts, or an empty one.
-    #[error("not a signed JWT: three parts joined by dots are expected, none of them empty")]
+    #[error("not a signed JWT: expected three non-empty parts separated by dots")]
     Form,
-    /// A part that is not base64url in its one canonical form.
+    /// A part that is not canonical base64url.
     #[error("the token's {0} is not base64url without padding")]
     Encoding(&'static str),
-    /// A header that is not strict JSON with the members that belong there.
-    #[error("the token's header is not acceptable: {0}")]
+    /// A header that is not strict JSON with the right members.
+    #[error("the token's header is not valid: {0}")]
     Header(String),
     /// Claims that are not one strict JSON object.
-    #[error("the token's claims are not acceptable: {0}")]
+    #[error("the token's claims are not valid: {0}")]
     Claims(String),
 }
 
-/// A token taken apart by its dots; nothing in it is decoded or verified yet.
+/// A token split at its dots; nothing in it is decoded or verified.
 #[derive(Clone, Copy)]
 pub struct Compact<'t> {
     whole: &'t str,
@@ -62,7 +62,7 @@ pub struct Compact<'t> {
 }
 
 impl<'t> Compact<'t> {
-    /// Takes a token apart.
+    /// Splits a token.
     ///
     /// # Errors
     /// If it is too long or does not have three parts.
@@ -87,7 +87,7 @@ impl<'t> Compact<'t> {
     /// The header, decoded and checked.
     ///
     /// # Errors
-    /// If it is no strict JSON, has no `alg`, or has a member that changes the token's meaning.
+    /// If it is not strict JSON, has no `alg`, or has a member that changes the token's meaning.
     pub fn header(&self) -> Result<Header, JwsError> {
         if self.header.len() > MAX_HEADER.div_ceil(3) * 4 {
             return Err(JwsError::Header(format!("it is longer than {MAX_HEADER} bytes")));
@@ -114,13 +114,13 @@ impl<'t> Compact<'t> {
         decode(self.signature, "signature")
     }
 
-    /// What the signature is over.
+    /// The bytes that are signed.
     pub fn signed(&self) -> &'t [u8] {
         self.signed.as_bytes()
     }
 }
 
-/// A token taken apart, and its claims: nothing of it is verified.
+/// Splits a token and decodes its claims. Nothing in it is verified.
 pub(crate) fn unverified(token: &str) -> Result<(Compact<'_>, Map<String, Value>), JwsError> {
     let compact = Compact::split(token)?;
     let claims = compact.claims()?;
@@ -133,21 +133,22 @@ impl std::fmt::Debug for Compact<'_> {
     }
 }
 
-/// What a token's header says that counts.
+/// The relevant members of a token's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// The algorithm's name, as it stands there.
+    /// The algorithm's name, unchecked.
     pub algorithm: String,
-    /// Which key is meant; an opaque text.
+    /// The id of the key, an opaque text.
     pub key_id: Option<String>,
-    /// The media type of the whole token.
+    /// The token's media type.
     pub kind: Option<String>,
 }
 
 impl Header {
     fn read(members: &Map<String, Value>) -> Result<Self, JwsError> {
-        if let Some(name) = NOT_UNDERSTOOD.into_iter().find(|name| members.contains_key(*name)) {
-            return Err(JwsError::Header(format!("`{name}` is not understood here")));
+        if let Some(name) = UNSUPPORTED_MEMBERS.into_iter().find(|name| members.contains_key(*name))
+        {
+            return Err(JwsError::Header(format!("`{name}` is not supported")));
         }
         let algorithm =
             text(members, "alg")?.ok_or_else(|| JwsError::Header("`alg` is missing".to_owned()))?;
@@ -158,9 +159,9 @@ impl Header {
         Ok(Self { algorithm, key_id, kind: text(members, "typ")? })
     }
 
-    /// True if `typ` is one of `allowed`; an absent one counts as `JWT`.
+    /// True if `typ` is one of `allowed`; if absent, it counts as `JWT`.
     ///
-    /// Media types differ in case and may omit `application/` (RFC 7515 section 4.1.9).
+    /// Media types are case-insensitive and may omit `application/` (RFC 7515 section 4.1.9).
     pub fn is_of_kind(&self, allowed: &[impl AsRef<str>]) -> bool {
         let kind = short_media_type(self.kind.as_deref().unwrap_or("JWT"));
         allowed.iter().any(|one| short_media_type(one.as_ref()).eq_ignore_ascii_case(kind))
@@ -170,7 +171,7 @@ impl Header {
 fn short_media_type(kind: &str) -> &str {
     const PREFIX: &str = "application/";
     match kind.split_at_checked(PREFIX.len()) {
-        // The prefix may be left out only if no other slash follows.
+        // The prefix may be omitted only if no other slash follows.
         Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) && !rest.contains('/') => rest,
         Some(_) | None => kind,
     }
@@ -184,7 +185,7 @@ fn text(members: &Map<String, Value>, name: &str) -> Result<Option<String>, JwsE
     }
 }
 
-// The decoder refuses padding, line ends and trailing bits, so that a token has one spelling.
+// The decoder refuses padding, line breaks and trailing bits, so that a token has a single spelling.
 fn decode(part: &str, name: &'static str) -> Result<Vec<u8>, JwsError> {
     BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| JwsError::Encoding(name))
 }

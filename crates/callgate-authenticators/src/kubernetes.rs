@@ -3,7 +3,6 @@
 mod accounts;
 mod annotations;
 mod api;
-mod audience_routing;
 mod cluster;
 mod config;
 mod keys;
@@ -21,10 +20,12 @@ use callgate::{
     record::Reason,
     request::{AuthRequest, Credential},
 };
+use callgate_config::Table;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::{
+    audience_routing::{AudienceRouting, Entry, Issuer},
     jwks::KeyStore,
     jws::{Algorithm, RegisteredClaims, TimeRules, unverified},
     kind::{BuildContext, Kind},
@@ -32,24 +33,20 @@ use crate::{
 };
 use accounts::Account;
 use api::ApiServer;
-use audience_routing::AudienceRouting;
-use callgate_config::Table;
 use cluster::{Cluster, WatchSettings};
 use config::{Settings, Verify};
-use keys::Issuer;
-use persistent::{identity_of_cluster, keys_proof};
+use persistent::{cluster_id, keys_proof};
 use review::Reviews;
-use token::{MAX_SUBJECT, ServiceAccountClaims, looks_like_ours};
+use token::{MAX_SUBJECT, ServiceAccountClaims, is_service_account};
 
 const TIMES: TimeRules = TimeRules { leeway: Duration::from_secs(30), max_lifetime: None };
-/// Service account tokens of one Kubernetes cluster.
+
+/// Accepts the service account tokens of one Kubernetes cluster.
 pub struct Kubernetes {
-    name: Arc<str>,
-    audience: Vec<String>,
     namespaces: Vec<String>,
     proof: Proof,
     cluster: Arc<Cluster>,
-    routing: Arc<AudienceRouting>,
+    routing: AudienceRouting,
 }
 
 /// How a token is proven.
@@ -58,13 +55,13 @@ enum Proof {
     Review { issuer: Option<Arc<Issuer>>, reviews: Reviews },
 }
 
-/// What annotations ask for, and how many subjects in them are malformed.
+/// The proposal in annotations, and the number of malformed subjects.
 #[cfg(feature = "fuzzing")]
-pub(crate) fn asked(
+pub(crate) fn proposal_from_annotations(
     prefix: &str,
     annotations: &BTreeMap<String, String>,
 ) -> (callgate::authn::Proposal, usize) {
-    let annotations::Asked { proposal, malformed, .. } = annotations::read(prefix, annotations);
+    let annotations::Requested { proposal, malformed, .. } = annotations::read(prefix, annotations);
     (proposal, malformed)
 }
 
@@ -77,21 +74,21 @@ impl Proof {
         }
     }
 
-    /// The issuer that the claims name, if that is ours.
+    /// The issuer in the claims, if it is the cluster's.
     ///
     /// # Errors
-    /// [`Decline::NotMine`] if it is not; unavailable if nobody can tell yet.
+    /// [`Decline::NotMine`] if it is not; unavailable if that cannot be decided yet.
     async fn issuer_of<'c>(&self, claims: &'c Map<String, Value>) -> Result<&'c str, Decline> {
         let found = claims.get("iss").and_then(Value::as_str);
         let known = match self {
             Self::Keys { issuer, verifier } => match issuer.known() {
                 Some(issuer) => Some(issuer),
-                // Whose it is shows only when the issuer is known; of another kind it is never ours.
-                None if !looks_like_ours(claims) => return Err(Decline::NotMine),
+                // Without a known issuer, only other kinds of tokens are certainly not ours.
+                None if !is_service_account(claims) => return Err(Decline::NotMine),
                 None => Some(learn(issuer, &verifier.keys).await?),
             },
-            // Whose the others are, the API server says.
-            Self::Review { .. } if !looks_like_ours(claims) => return Err(Decline::NotMine),
+            // The API server recognizes its own service accounts.
+            Self::Review { .. } if !is_service_account(claims) => return Err(Decline::NotMine),
             Self::Review { issuer, .. } => issuer.as_ref().and_then(|issuer| issuer.known()),
         };
         match known {
@@ -102,7 +99,7 @@ impl Proof {
 }
 
 impl Kubernetes {
-    /// Builds it from its table; what is wrong goes into the table's report.
+    /// Builds the authenticator; errors go into the table's report.
     pub fn build(context: &BuildContext, mut table: Table<'_>) -> Option<Self> {
         let settings = Settings::read(&mut table);
         let built = settings.and_then(|settings| Self::with(context, settings, &table));
@@ -111,82 +108,76 @@ impl Kubernetes {
     }
 
     fn with(context: &BuildContext, settings: Settings, table: &Table<'_>) -> Option<Self> {
-        let shared = &context.services.shared;
-        let id = identity_of_cluster(context, &settings);
+        let services = &context.services;
+        let id = cluster_id(context, &settings);
         let access = settings.access.clone();
-        let api = shared.obtain(&id, || ApiServer::new(access));
+        let api = services.shared.obtain(&id, || ApiServer::new(access));
         let watch = WatchSettings {
             name: Arc::clone(&context.name),
             namespaces: settings.namespaces.clone(),
             selector: settings.label_selector.clone(),
             prefix: settings.annotation_prefix.clone(),
-            observer: Arc::clone(&context.services.observer),
-            background: context.services.background,
+            observer: Arc::clone(&services.observer),
+            background: services.background,
         };
-        let cluster = shared.obtain(&id, || Cluster::start(Arc::clone(&api), watch));
+        let cluster = services.shared.obtain(&id, || Cluster::start(Arc::clone(&api), watch));
         let proof = match settings.verify {
             Verify::TokenReview => Proof::Review {
-                issuer: settings.issuer.as_deref().map(|issuer| Arc::new(Issuer::given(issuer))),
+                issuer: settings.issuer.as_deref().map(Issuer::configured).map(Arc::new),
                 reviews: Reviews::new(context, api, &settings.audience),
             },
             Verify::Jwks => keys_proof(context, &settings, &api, &id, table)?,
         };
-        // Made anew for each configuration: nothing of an older one is left in it.
-        let routing: Arc<AudienceRouting> =
-            shared.obtain(&context.services.generation.to_string(), AudienceRouting::default);
-        routing
-            .add(audience_routing::Entry::of(context, &settings, proof.issuer()))
-            .map_err(|overlap| table.fault("audience", overlap))
-            .ok()?;
-        let Settings { audience, namespaces, .. } = settings;
-        let name = Arc::clone(&context.name);
-        Some(Self { name, audience, namespaces, proof, cluster, routing })
+        let Settings { audience, namespaces, cluster: backend, .. } = settings;
+        let issuer = proof.issuer().cloned();
+        let entry = Entry { name: Arc::clone(&context.name), audience, issuer, backend };
+        let routing = AudienceRouting::register(context, "kubernetes", entry, table)?;
+        Some(Self { namespaces, proof, cluster, routing })
     }
 
-    /// Which service account the bearer of this token is.
+    /// The service account of the token's bearer.
     ///
     /// # Errors
-    /// [`Decline::NotMine`] for a text that is no JWT of a service account of this cluster;
-    /// rejected with the reason if anything is wrong with one that is; unavailable if the API
-    /// server has not told enough yet.
+    /// [`Decline::NotMine`] if it is not a JWT of a service account in this cluster; rejected with
+    /// the reason if it is one and not valid; unavailable if the API server's answers are missing.
     pub async fn identify(&self, token: &str, now: UnixTime) -> Result<Identity, Decline> {
-        // What cannot be read names no issuer, and so is nobody's.
+        // A text that cannot be read names no issuer.
         let (compact, claims) = unverified(token).map_err(|_| Decline::NotMine)?;
         let issuer = self.proof.issuer_of(&claims).await?;
         let registered = RegisteredClaims::read_with(&claims, MAX_SUBJECT)?;
-        if self.is_for_another(&registered, issuer) {
+        if self.routing.is_for_another(&registered, issuer) {
             return Err(Decline::NotMine);
         }
         match &self.proof {
             Proof::Keys { verifier, .. } => {
-                let signed = verifier.check(&compact).await?;
-                let account = self.judge(&registered, &claims, now)?;
+                let verified = verifier.verify(&compact).await?;
+                let account = self.check_claims(&registered, &claims, now)?;
                 let identity = self.admit(&account, registered.expires).await?;
-                signed.remember();
+                verified.remember();
                 Ok(identity)
             }
             Proof::Review { reviews, .. } => {
-                // Everything that can be told without the API server comes first.
-                let account = self.judge(&registered, &claims, now)?;
+                // All checks that need no request come first.
+                let account = self.check_claims(&registered, &claims, now)?;
                 reviews.check(token, &account).await?;
                 self.admit(&account, registered.expires).await
             }
         }
     }
 
-    /// Everything that the token alone can tell.
-    fn judge<'c>(
+    /// Checks everything that depends on the claims alone.
+    fn check_claims<'c>(
         &self,
         registered: &RegisteredClaims,
         claims: &'c Map<String, Value>,
         now: UnixTime,
     ) -> Result<ServiceAccountClaims<'c>, Rejection> {
-        registered.check_audience(&self.audience)?;
+        registered.check_audience(self.routing.audience())?;
         registered.check_times(now, &TIMES)?;
         ServiceAccountClaims::read(claims)
     }
 
-    /// Everything that depends on the cluster.
+    /// Checks everything that depends on the cluster.
     async fn admit(
         &self,
         named: &ServiceAccountClaims<'_>,
@@ -202,33 +193,24 @@ impl Kubernetes {
         let account = account.map_err(|error| Decline::Unavailable(error.into()))?;
         let Some(account) = account else {
             return Err(unknown(format!(
-                "there is no service account `{user}`, or `label_selector` leaves it out"
+                "there is no service account `{user}`, or `label_selector` excludes it"
             )));
         };
         if *account.uid != *uid {
             return Err(unknown(format!(
-                "`{user}` was deleted and made again since the token was minted: its \
-                 uid is another one"
+                "`{user}` was deleted and created again after the token was issued: the uids differ"
             )));
         }
         Ok(identity(user, named, &account, expires))
     }
-
-    /// True if a sibling takes it. Otherwise it is ours, even if it is for nobody here: then the
-    /// first of the siblings refuses it.
-    fn is_for_another(&self, registered: &RegisteredClaims, issuer: &str) -> bool {
-        let Some(audience) = &registered.audience else { return false };
-        !registered.is_for(&self.audience)
-            && self.routing.another_takes(&self.name, issuer, audience)
-    }
 }
 
-/// Fetching keys brings the issuer too: any lookup makes the store ask, or wait for who does.
+/// Learns the issuer, which comes with the keys: any lookup makes the store fetch them, or wait for a
+/// fetch in flight.
 async fn learn(issuer: &Issuer, keys: &KeyStore) -> Result<Arc<String>, Decline> {
-    let asked = keys.find(None, Algorithm::Rs256).await;
+    let lookup = keys.find(None, Algorithm::Rs256).await;
     issuer.known().ok_or_else(|| {
-        let why =
-            asked.err().map_or_else(|| "it is not known".to_owned(), |error| error.to_string());
+        let why = lookup.err().map_or_else(|| "unknown".to_owned(), |error| error.to_string());
         Decline::Unavailable(format!("the issuer of service account tokens: {why}").into())
     })
 }
@@ -239,10 +221,11 @@ fn identity(
     account: &Account,
     expires: UnixTime,
 ) -> Identity {
-    let mut claims = named.told();
+    let mut claims = named.for_bindings();
     claims.insert("labels".to_owned(), Value::Object(account.labels.as_json()));
     claims.insert("annotations".to_owned(), Value::Object(account.annotations.as_json()));
-    // No name has an underscore, so that this stays one token and two names never become one.
+    // Names contain no underscore, so that this yields one subject token, and different names stay
+    // different.
     let token = |text: &str| text.replace('.', "_");
     Identity {
         user,
@@ -288,7 +271,7 @@ impl Authenticator for Kubernetes {
 
 impl fmt::Debug for Kubernetes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Kubernetes({})", self.name)
+        write!(f, "Kubernetes({})", self.routing.name())
     }
 }
 

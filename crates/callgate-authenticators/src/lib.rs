@@ -3,6 +3,7 @@
 //! Each kind is one folder and one line in [`kind::Registry::builtin`]. A kind reads its own table
 //! of the configuration with [`callgate_config`], which reports all errors together.
 
+mod audience_routing;
 mod directory;
 #[cfg(all(feature = "fuzzing", feature = "kubernetes"))]
 pub mod fuzzing;
@@ -12,7 +13,6 @@ pub mod jws;
 pub mod kind;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
-#[cfg(feature = "kubernetes")]
 mod network;
 pub mod oidc;
 pub mod passwords;

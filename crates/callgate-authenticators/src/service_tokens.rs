@@ -23,28 +23,28 @@ use crate::{
 };
 use callgate_config::Table;
 
-/// Clocks of services may differ by this, for `iat` and `nbf` only.
+/// How far clocks of services may differ, for `iat` and `nbf` only.
 const LEEWAY: Duration = Duration::from_secs(30);
-/// Both mean Ed25519: the first is everybody's name, the second that of the NATS libraries.
+/// Both mean Ed25519: the standard's name, and that of the NATS libraries.
 const ALGORITHMS: [&str; 2] = ["EdDSA", "ed25519-nkey"];
 
-/// Tokens that services sign with their own nkeys.
+/// Accepts tokens that services sign with their own nkeys.
 #[derive(Debug)]
 pub struct ServiceTokens {
     settings: Settings,
 }
 
 impl ServiceTokens {
-    /// Knows the services of these settings.
+    /// Accepts tokens of the services in these settings.
     pub fn new(settings: Settings) -> Self {
         Self { settings }
     }
 
-    /// Which service the bearer of this token is.
+    /// The service that signed this token.
     ///
     /// # Errors
-    /// [`Decline::NotMine`] for a text that is no JWT or names no listed key; rejected with the
-    /// reason if anything is wrong with one of ours.
+    /// [`Decline::NotMine`] if it is not a JWT, or its issuer is not a configured key; rejected with
+    /// the reason if it is not valid.
     pub fn identify(&self, token: &str, now: UnixTime) -> Result<Identity, Decline> {
         let compact = Compact::split(token).map_err(|_| Decline::NotMine)?;
         let claims = compact.claims().map_err(|_| Decline::NotMine)?;
@@ -53,7 +53,10 @@ impl ServiceTokens {
 
         let header = compact.header().map_err(|error| bad(error.to_string()))?;
         if !ALGORITHMS.contains(&header.algorithm.as_str()) || !header.is_of_kind(&["JWT"]) {
-            return Err(bad("its header is not typ JWT, alg EdDSA or ed25519-nkey".into()).into());
+            return Err(bad(
+                "the header must have `typ` JWT and `alg` EdDSA or ed25519-nkey".into()
+            )
+            .into());
         }
         let signature = compact.signature().map_err(|error| bad(error.to_string()))?;
         if !key.verifies(compact.signed(), &signature) {
@@ -62,9 +65,7 @@ impl ServiceTokens {
         let registered = RegisteredClaims::read(&claims)?;
         if registered.subject != service.user {
             let user = &service.user;
-            return Err(
-                bad(format!("the key {issuer} speaks for `{user}` and no other `sub`")).into()
-            );
+            return Err(bad(format!("the key {issuer} may sign only for `{user}`")).into());
         }
         self.check_audience(&registered)?;
         self.check_times(&registered, now)?;
@@ -79,16 +80,12 @@ impl ServiceTokens {
 
     fn check_audience(&self, token: &RegisteredClaims) -> Result<(), Decline> {
         match (&self.settings.audience, &token.audience) {
-            (Some(ours), _) if token.is_for(ours) => Ok(()),
-            (Some(ours), _) => Err(Decline::rejected(
-                Reason::WrongAudience,
-                format!("its `aud` has none of `{}`", ours.join("`, `")),
-            )),
+            (Some(ours), _) => Ok(token.check_audience(ours)?),
             (None, None) => Ok(()),
-            // RFC 7519 section 4.1.3: who does not know itself in `aud` must reject the token.
+            // RFC 7519 section 4.1.3: a recipient that `aud` does not name must reject the token.
             (None, Some(_)) => Err(Decline::rejected(
                 Reason::WrongAudience,
-                "the token is for somebody (`aud`), and no `audience` is configured here",
+                "the token has an `aud`, but no `audience` is configured here",
             )),
         }
     }
@@ -126,11 +123,11 @@ impl Kind for ServiceTokensKind {
     }
 
     fn token_keys(&self, table: &Value) -> Vec<String> {
-        let services = table.get("services").map(listed).unwrap_or_default();
+        let services = table.get("services").map(items).unwrap_or_default();
         let keys = services.iter().flat_map(|service| {
             ["public_key", "public_keys"].into_iter().filter_map(|name| service.get(name))
         });
-        let texts = keys.flat_map(listed).filter_map(Value::as_str);
+        let texts = keys.flat_map(items).filter_map(Value::as_str);
         texts.filter_map(|text| Some(config::parse_key(text).ok()?.as_str().to_owned())).collect()
     }
 
@@ -140,8 +137,8 @@ impl Kind for ServiceTokensKind {
     }
 }
 
-/// A list's items; what is no list counts as a list of one.
-fn listed(value: &Value) -> Vec<&Value> {
+/// The items of a list, or the value itself if it is not a list.
+fn items(value: &Value) -> Vec<&Value> {
     match value {
         Value::Array(list) => list.iter().collect(),
         one => vec![one],

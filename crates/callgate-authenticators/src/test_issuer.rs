@@ -1,4 +1,4 @@
-//! Keys and tokens of an issuer, for tests.
+//! An issuer's keys and tokens, for tests.
 
 use std::sync::LazyLock;
 
@@ -23,7 +23,7 @@ pub(crate) struct TestKey {
 }
 
 enum Private {
-    // Making one takes long, and who it is does not matter: all are the same.
+    // Generating a key is slow, so all tests share one.
     Rsa(&'static RsaKeyPair),
     Ec(Algorithm, EcdsaKeyPair),
     Ed(Ed25519KeyPair),
@@ -78,7 +78,7 @@ impl TestKey {
         }
     }
 
-    /// An algorithm that it can sign with.
+    /// The algorithm of tokens that name none.
     pub(crate) fn algorithm(&self) -> Algorithm {
         match &self.private {
             Private::Rsa(_) => Algorithm::Rs256,
@@ -109,14 +109,14 @@ impl TestKey {
         }
     }
 
-    /// A token of these claims with the header that belongs to it.
+    /// A token with these claims and a matching header.
     pub(crate) fn token(&self, claims: &Value) -> String {
         let algorithm = self.algorithm();
         let header = json!({"typ": "JWT", "alg": algorithm.as_str(), "kid": self.id});
         self.token_with(&header.to_string(), &claims.to_string())
     }
 
-    /// A token of any header and claims, signed with this key's own algorithm.
+    /// A token with any header and claims, signed with this key's own algorithm.
     pub(crate) fn token_with(&self, header: &str, claims: &str) -> String {
         self.token_by(self.algorithm(), header, claims)
     }
@@ -129,7 +129,7 @@ impl TestKey {
     }
 }
 
-/// The key set of these keys.
+/// A key set of these keys.
 pub(crate) fn key_set(keys: &[&TestKey]) -> String {
     let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
     json!({ "keys": keys }).to_string()

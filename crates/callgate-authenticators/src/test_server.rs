@@ -1,4 +1,4 @@
-//! An HTTP server that says exactly what a test tells it to, for tests.
+//! An HTTP server with scripted answers, for tests.
 
 use std::{
     collections::HashMap,
@@ -13,16 +13,16 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// What becomes of a request.
+/// How the server answers a request.
 #[derive(Clone)]
 pub(crate) enum Reply {
-    /// These bytes, then the end of the connection.
+    /// Sends these bytes and closes the connection.
     Raw(Vec<u8>),
-    /// Nothing, and the connection stays open.
+    /// Sends nothing and keeps the connection open.
     Silence,
-    /// A good head, then zeros until the client goes away.
+    /// Sends a valid head, then spaces until the client disconnects.
     Endless,
-    /// These bytes, one each 50 ms.
+    /// Sends these bytes, one every 50 ms.
     Dripping(Vec<u8>),
 }
 
@@ -38,12 +38,12 @@ impl Reply {
     }
 }
 
-/// A server on a free port of this machine.
+/// A server on a free loopback port.
 pub(crate) struct TestServer {
     pub(crate) origin: String,
     replies: Arc<Mutex<HashMap<String, Reply>>>,
-    asked: Arc<AtomicUsize>,
-    seen: Arc<Mutex<String>>,
+    requests: Arc<AtomicUsize>,
+    last_request: Arc<Mutex<String>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -52,23 +52,24 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let replies = Arc::<Mutex<HashMap<String, Reply>>>::default();
-        let (asked, seen) = (Arc::new(AtomicUsize::new(0)), Arc::<Mutex<String>>::default());
-        let state = (Arc::clone(&replies), Arc::clone(&asked), Arc::clone(&seen));
+        let requests = Arc::<AtomicUsize>::default();
+        let last_request = Arc::<Mutex<String>>::default();
+        let state = (Arc::clone(&replies), Arc::clone(&requests), Arc::clone(&last_request));
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (replies, asked, seen) = state.clone();
+                let (replies, requests, last_request) = state.clone();
                 tokio::spawn(async move {
                     let Some((stream, text)) = head(stream).await else { return };
-                    asked.fetch_add(1, Ordering::SeqCst);
+                    requests.fetch_add(1, Ordering::SeqCst);
                     let path = text.split(' ').nth(1).unwrap_or_default();
                     let reply = replies.lock().unwrap().get(path).cloned();
-                    *seen.lock().unwrap() = text;
+                    *last_request.lock().unwrap() = text;
                     let missing = || Reply::with_head("404 Not Found", "", "nothing");
                     answer(stream, reply.unwrap_or_else(missing)).await;
                 });
             }
         });
-        Self { origin, replies, asked, seen, task }
+        Self { origin, replies, requests, last_request, task }
     }
 
     pub(crate) fn on(&self, path: &str, reply: Reply) {
@@ -79,14 +80,13 @@ impl TestServer {
         format!("{}{path}", self.origin)
     }
 
-    /// How many requests came.
-    pub(crate) fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+    pub(crate) fn request_count(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
     }
 
-    /// The head of the last one.
+    /// The head of the last request.
     pub(crate) fn last_request(&self) -> String {
-        self.seen.lock().unwrap().clone()
+        self.last_request.lock().unwrap().clone()
     }
 }
 
@@ -99,14 +99,14 @@ impl Drop for TestServer {
 async fn head(mut stream: TcpStream) -> Option<(TcpStream, String)> {
     let mut head = Vec::new();
     while !head.windows(4).any(|four| four == b"\r\n\r\n") {
-        let mut piece = [0; 1024];
-        let count = stream.read(&mut piece).await.ok().filter(|count| *count > 0)?;
-        head.extend_from_slice(&piece[..count]);
+        let mut chunk = [0; 1024];
+        let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
+        head.extend_from_slice(&chunk[..count]);
     }
     Some((stream, String::from_utf8_lossy(&head).into_owned()))
 }
 
-/// Errors only say that the client went away, which some tests want it to.
+/// Ignores errors: in some tests the client disconnects.
 async fn answer(mut stream: TcpStream, reply: Reply) {
     match reply {
         Reply::Raw(bytes) => drop(stream.write_all(&bytes).await),

@@ -1,31 +1,30 @@
-//! Which key signed a token, so that a reconnect storm costs no second check of signatures.
+//! Remembers which key signed a token, so that a reconnect storm causes no repeated signature checks.
 //!
-//! That is all that is remembered. What a token says is read anew from the token that is shown, and
-//! judged on every hit; and a memory lives no longer than its configuration.
+//! Nothing else is remembered. The claims are read from the presented token and judged on every login,
+//! and a cache lives no longer than its configuration.
 //!
-//! A token is found by 120 bits of its digest under a key of this process. Not all 256 are needed
-//! because of that key: somebody who has tokens of his own making signed could search a plain digest
-//! of this length for two that look alike, and have the second pass for the first. Under a key that he
-//! does not know he can only show tokens and hope.
+//! The cache key is 120 bits of the token's digest, keyed with a secret of this process. Without that
+//! secret, 120 bits would be too few: somebody who can get their own tokens signed could search for two
+//! tokens with the same digest, and have the second one accepted for the first.
 
 use std::{fmt, sync::Arc};
 
-use quick_cache::{OptionsBuilder, UnitWeighter, sync::Cache};
+use quick_cache::sync::Cache;
 
-use crate::{jwks::JsonWebKey, passwords::digest};
+use crate::{jwks::JsonWebKey, network::recent_cache, passwords::digest};
 
-/// What a token is found by: only for who was told to remember it, and only in this process.
+/// The cache key of a token, valid for one authenticator in this process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct TokenDigest([u8; SIZE]);
+pub(crate) struct TokenDigest([u8; DIGEST_BYTES]);
 
-/// The longest with which an entry of the cache takes 40 bytes; with one more it takes 48.
-const SIZE: usize = 15;
+/// The longest digest with which a cache entry takes 40 bytes; one byte more makes it 48.
+const DIGEST_BYTES: usize = 15;
 
 impl TokenDigest {
     /// The digest of a token, for one authenticator.
     pub(crate) fn of(authenticator: &str, token: &str) -> Self {
         let whole = digest(&[authenticator.as_bytes(), token.as_bytes()]);
-        let mut part = [0; SIZE];
+        let mut part = [0; DIGEST_BYTES];
         part.iter_mut().zip(whole).for_each(|(to, from)| *to = from);
         Self(part)
     }
@@ -37,57 +36,36 @@ impl fmt::Debug for TokenDigest {
     }
 }
 
-/// Tokens that were verified under one configuration, of all issuers.
-pub(crate) struct VerifiedTokenCache {
-    keys: Option<Cache<TokenDigest, Arc<JsonWebKey>>>,
-}
+/// The keys that signed the most recent tokens of all issuers, under one configuration.
+pub(crate) struct VerifiedTokenCache(Option<Cache<TokenDigest, Arc<JsonWebKey>>>);
 
 impl VerifiedTokenCache {
-    /// Room for this many tokens; none switches it off.
-    pub(crate) fn new(tokens: usize) -> Self {
-        Self { keys: last_tokens(tokens) }
+    /// Holds at most `capacity` tokens; zero turns it off.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self(recent_cache(capacity))
     }
 
-    /// The key that signed it, when that was checked.
-    pub(crate) fn find(&self, token: &TokenDigest) -> Option<Arc<JsonWebKey>> {
-        self.keys.as_ref()?.get(token)
+    /// The key that signed the token, if its signature was verified.
+    pub(crate) fn get(&self, token: &TokenDigest) -> Option<Arc<JsonWebKey>> {
+        self.0.as_ref()?.get(token)
     }
 
-    pub(crate) fn remember(&self, token: TokenDigest, key: Arc<JsonWebKey>) {
-        if let Some(keys) = &self.keys {
-            keys.insert(token, key);
+    pub(crate) fn insert(&self, token: TokenDigest, key: Arc<JsonWebKey>) {
+        if let Some(cache) = &self.0 {
+            cache.insert(token, key);
         }
     }
 
-    pub(crate) fn forget(&self, token: &TokenDigest) {
-        if let Some(keys) = &self.keys {
-            keys.remove(token);
+    pub(crate) fn remove(&self, token: &TokenDigest) {
+        if let Some(cache) = &self.0 {
+            cache.remove(token);
         }
     }
 
-    /// How many are remembered.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.keys.as_ref().map_or(0, Cache::len)
+        self.0.as_ref().map_or(0, Cache::len)
     }
-}
-
-/// Room for something about each of the last so many tokens; none for none.
-///
-/// Tokens end. One that was shown often, but long ago, is no better than a new one: only a tenth of the
-/// places is for those, and nothing tells of tokens that made room. With the cache's own settings, which
-/// are for things that last, ended tokens would hold nearly all places for ever.
-pub(crate) fn last_tokens<T: Clone>(tokens: usize) -> Option<Cache<TokenDigest, T>> {
-    let options = OptionsBuilder::new()
-        .estimated_items_capacity(tokens)
-        .weight_capacity(tokens as u64)
-        .hot_allocation(0.1)
-        .ghost_allocation(0.0)
-        .build()
-        .ok()?;
-    let cache =
-        || Cache::with_options(options, UnitWeighter, Default::default(), Default::default());
-    (tokens > 0).then(cache)
 }
 
 impl fmt::Debug for VerifiedTokenCache {
@@ -109,13 +87,13 @@ mod tests {
     }
 
     fn numbered(n: usize) -> TokenDigest {
-        let mut bytes = [0; SIZE];
+        let mut bytes = [0; DIGEST_BYTES];
         bytes[..8].copy_from_slice(&(n as u64).to_le_bytes());
         TokenDigest(bytes)
     }
 
     #[test]
-    fn what_one_authenticator_verified_counts_for_no_other() {
+    fn digests_differ_between_authenticators() {
         let of = TokenDigest::of;
         assert_eq!(of("a", "token"), of("a", "token"));
         for other in [of("b", "token"), of("a", "tokem"), of("at", "oken"), of("", "atoken")] {
@@ -124,45 +102,47 @@ mod tests {
     }
 
     #[test]
-    fn remembered_tokens_are_bounded_by_number() {
+    fn number_of_tokens_is_bounded() {
         let key = key();
-        for (room, most) in [(0, 0), (1, 1), (100, 128)] {
-            let remembered = VerifiedTokenCache::new(room);
-            (0..1000).for_each(|n| remembered.remember(numbered(n), Arc::clone(&key)));
-            assert!(remembered.len() <= most, "{room}: {}", remembered.len());
-            assert_eq!(remembered.len() == 0, room == 0);
+        for (capacity, max) in [(0, 0), (1, 1), (100, 128)] {
+            let cache = VerifiedTokenCache::new(capacity);
+            (0..1000).for_each(|n| cache.insert(numbered(n), Arc::clone(&key)));
+            assert!(cache.len() <= max, "{capacity}: {}", cache.len());
+            assert_eq!(cache.len() == 0, capacity == 0);
         }
     }
 
-    /// The figure of docs/operations.md, also when others had to make room.
+    /// The figure in docs/operations.md, before and after evictions.
     #[test]
-    fn a_remembered_token_takes_less_than_sixty_bytes() {
-        let (room, key) = (100_000, key());
-        let remembered = VerifiedTokenCache::new(room);
-        for n in 0..3 * room {
-            remembered.remember(numbered(n), Arc::clone(&key));
-            if (n + 1) % room == 0 {
-                let used = remembered.keys.as_ref().unwrap().memory_used().total();
-                let each = used / remembered.len();
+    fn a_token_takes_less_than_sixty_bytes() {
+        const CAPACITY: usize = 100_000;
+        let key = key();
+        let cache = VerifiedTokenCache::new(CAPACITY);
+        for n in 0..3 * CAPACITY {
+            cache.insert(numbered(n), Arc::clone(&key));
+            if (n + 1) % CAPACITY == 0 {
+                let used = cache.0.as_ref().unwrap().memory_used().total();
+                let each = used / cache.len();
                 assert!(each < 60, "after {n} tokens: {each} bytes each");
             }
         }
     }
 
     #[test]
-    fn tokens_that_ended_make_room_for_those_of_today() {
-        let (room, clients, key) = (10_000, 9_000, key());
-        let remembered = VerifiedTokenCache::new(room);
-        // Each hour each client shows a token of its own, once or twice.
-        for n in 0..20 * clients {
-            remembered.remember(numbered(n), Arc::clone(&key));
+    fn expired_tokens_make_room_for_current_ones() {
+        const CLIENTS: usize = 9_000;
+        let key = key();
+        let cache = VerifiedTokenCache::new(10_000);
+        // Every hour, each client presents a new token, once or twice.
+        for n in 0..20 * CLIENTS {
+            cache.insert(numbered(n), Arc::clone(&key));
             if n % 3 == 0 {
-                remembered.find(&numbered(n));
+                cache.get(&numbered(n));
             }
         }
-        // All come back at once with the last that they had.
-        let last = 19 * clients..20 * clients;
-        let known = last.filter(|n| remembered.find(&numbered(*n)).is_some()).count();
-        assert!(known > clients * 9 / 10, "{known} of {clients}");
+        // All clients reconnect simultaneously with their latest token.
+        let latest = 19 * CLIENTS..20 * CLIENTS;
+        let known = latest.filter(|n| cache.get(&numbered(*n)).is_some()).count();
+        assert!(known > CLIENTS * 9 / 10, "{known} of {CLIENTS}");
     }
 }

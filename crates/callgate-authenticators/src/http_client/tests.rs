@@ -12,15 +12,15 @@ fn url(text: &str) -> HttpUrl {
     HttpUrl::parse(text, true).unwrap()
 }
 
-async fn ask(server: &TestServer, path: &str) -> Result<Answer, HttpError> {
+async fn get(server: &TestServer, path: &str) -> Result<Answer, HttpError> {
     client(Duration::from_millis(300)).get(&url(&server.url(path))).await
 }
 
 #[tokio::test]
-async fn good_answers_are_read_whatever_their_type() {
+async fn successful_answers_are_read_whatever_their_type() {
     let server = TestServer::start().await;
     server.on("/keys", Reply::json("{}"));
-    assert_eq!(ask(&server, "/keys").await.unwrap(), Answer { body: b"{}".into(), max_age: None });
+    assert_eq!(get(&server, "/keys").await.unwrap(), Answer { body: b"{}".into(), max_age: None });
     for (headers, max_age) in [
         ("Cache-Control: public, max-age=600\r\n", Some(600)),
         ("cache-control: MAX-AGE=\"7\", no-transform\r\n", Some(7)),
@@ -29,13 +29,13 @@ async fn good_answers_are_read_whatever_their_type() {
         ("cache-control: max-age=99999999999999999999999\r\n", None),
     ] {
         server.on("/keys", Reply::with_head("200 OK", headers, "{}"));
-        let answer = ask(&server, "/keys").await.unwrap();
+        let answer = get(&server, "/keys").await.unwrap();
         assert_eq!(answer.max_age, max_age.map(Duration::from_secs), "{headers}");
     }
 }
 
 #[tokio::test]
-async fn answers_that_are_not_what_was_asked_for_are_errors_in_one_line() {
+async fn other_answers_are_errors_in_one_line() {
     let server = TestServer::start().await;
     let endless = vec![b' '; MAX_BODY + 1];
     let long = [&b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"[..], &endless].concat();
@@ -61,7 +61,7 @@ async fn answers_that_are_not_what_was_asked_for_are_errors_in_one_line() {
             server.on(path, reply);
         }
         let started = Instant::now();
-        let error = ask(&server, path).await.unwrap_err().to_string();
+        let error = get(&server, path).await.unwrap_err().to_string();
         assert!(error.contains(expected) && error.contains(path), "{path}: {error}");
         assert!(!error.contains('\n') && !error.contains("secret"), "{error}");
         assert!(started.elapsed() < Duration::from_secs(5), "{path}");
@@ -69,44 +69,44 @@ async fn answers_that_are_not_what_was_asked_for_are_errors_in_one_line() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_named() {
+async fn unreachable_server_is_named() {
     let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let gone = url(&format!("http://{port}/keys?key=secret"));
-    let error = client(Duration::from_secs(1)).get(&gone).await.unwrap_err().to_string();
+    let unreachable = url(&format!("http://{port}/keys?key=secret"));
+    let error = client(Duration::from_secs(1)).get(&unreachable).await.unwrap_err().to_string();
     assert!(error.contains(&format!("http://{port}/keys")) && error.contains("refused"), "{error}");
     assert!(!error.contains("secret"), "{error}");
 }
 
 #[tokio::test]
-async fn a_bearer_token_is_shown_where_it_is_wanted_and_nowhere_else() {
+async fn bearer_token_is_sent_only_on_demand() {
     let server = TestServer::start().await;
     server.on("/keys", Reply::json("{}"));
     let client = client(Duration::from_secs(5));
     let keys = url(&server.url("/keys"));
     client.get(&keys).await.unwrap();
     assert!(!server.last_request().to_lowercase().contains("authorization"));
-    client.get_as(&keys, &Secret::new("t0k3n")).await.unwrap();
+    client.get_with_token(&keys, &Secret::new("t0k3n")).await.unwrap();
     assert!(server.last_request().contains("authorization: Bearer t0k3n"));
     client.post_json(&keys, None, b"{}".to_vec()).await.unwrap();
     assert!(server.last_request().starts_with("POST /keys"));
 }
 
 #[tokio::test]
-async fn plain_http_is_never_spoken_without_the_insecure_switch() {
+async fn plain_http_requires_the_insecure_switch() {
     let server = TestServer::start().await;
     let text = server.url("/keys");
     assert!(matches!(HttpUrl::parse(&text, false), Err(UrlError::NotHttps(_))));
-    // A client made without the switch refuses even if somebody hands it such an address.
+    // Without the switch, the client refuses plain http even if it is given such a URL.
     let strict = HttpSettings { ca: None, ..HttpSettings::default() };
     let Ok(client) = HttpClient::new(&strict) else {
         panic!("this machine has no CA certificates")
     };
     assert!(client.get(&url(&text)).await.is_err());
-    assert_eq!(server.asked(), 0);
+    assert_eq!(server.request_count(), 0);
 }
 
 #[test]
-fn addresses_are_https_with_a_host_and_without_a_user() {
+fn urls_are_https_with_a_host_and_without_a_user() {
     for text in [
         "",
         "issuer",
@@ -129,7 +129,7 @@ fn addresses_are_https_with_a_host_and_without_a_user() {
 }
 
 #[test]
-fn a_ca_that_is_no_certificate_is_refused() {
+fn ca_without_certificates_is_refused() {
     for pem in [&b""[..], b"hello", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"]
     {
         let settings = HttpSettings { ca: Some(pem.to_vec()), ..HttpSettings::default() };

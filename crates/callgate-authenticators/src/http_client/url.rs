@@ -1,52 +1,53 @@
-//! An address that may be asked.
+//! A URL that may be requested.
 
 use std::{fmt, sync::Arc};
 
 use reqwest::Url;
 
-/// A URL of https (or of http, where that is allowed out loud), with a host and without a user.
-/// Cheap to clone.
+/// An `https` URL (or `http`, if explicitly allowed) with a host and without a user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpUrl(Arc<Url>);
 
-/// Why an address is not taken.
+/// Why a URL is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// No URL at all.
+    /// Not a URL.
     #[error("`{0}` is not a URL: write `https://host/path`")]
     Form(String),
-    /// Anybody on the way could replace the keys.
-    #[error("`{0}` is not https: only with `insecure_http = true` is plain http accepted")]
+    /// Anyone on the network path could replace the answer.
+    #[error("`{0}` is not https: plain http requires `insecure_http = true`")]
     NotHttps(String),
-    /// Something else than HTTP.
+    /// Not HTTP.
     #[error("the scheme of `{0}` is not https")]
     Scheme(String),
-    /// No issuer has these (OpenID Connect Core 1.0 section 2), and no document is found by them.
-    #[error("`{0}` has a query or a fragment, which no issuer has: write the text of `iss`")]
-    NoIssuer(String),
-    /// A password in an address ends in a log.
+    /// Issuers have neither a query nor a fragment (OpenID Connect Core 1.0 section 2).
+    #[error(
+        "`{0}` has a query or a fragment, which issuers do not have: copy the `iss` of a token"
+    )]
+    NotAnIssuer(String),
+    /// A password in a URL would appear in logs.
     #[error("a URL must not contain a user or a password")]
     UserInfo,
 }
 
 impl HttpUrl {
-    /// Reads an address.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// If it is no URL of an allowed kind.
+    /// If it is not a URL, or not an allowed one.
     pub fn parse(text: &str, insecure_http: bool) -> Result<Self, UrlError> {
-        let mut url = Url::parse(text).map_err(|_| UrlError::Form(shown(text)))?;
+        let mut url = Url::parse(text).map_err(|_| UrlError::Form(sanitize_url(text)))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(UrlError::UserInfo);
         }
         match url.scheme() {
             "https" => {}
             "http" if insecure_http => {}
-            "http" => return Err(UrlError::NotHttps(shown(text))),
-            _ => return Err(UrlError::Scheme(shown(text))),
+            "http" => return Err(UrlError::NotHttps(sanitize_url(text))),
+            _ => return Err(UrlError::Scheme(sanitize_url(text))),
         }
         if url.host_str().is_none_or(str::is_empty) {
-            return Err(UrlError::Form(shown(text)));
+            return Err(UrlError::Form(sanitize_url(text)));
         }
         url.set_fragment(None);
         Ok(Self(Arc::new(url)))
@@ -57,31 +58,25 @@ impl HttpUrl {
         self.0.host_str().unwrap_or_default()
     }
 
-    /// The port, written or usual.
+    /// The port, explicit or the scheme's default.
     pub fn port(&self) -> Option<u16> {
         self.0.port_or_known_default()
     }
 
-    /// The whole address.
+    /// The whole URL.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
-
-    /// True for plain http.
-    pub fn is_plain(&self) -> bool {
-        self.0.scheme() == "http"
-    }
 }
 
-/// An address as it was written, for a message. A mistyped one may hold a password before its `@`; what
-/// follows is what helps.
-pub(crate) fn shown(text: &str) -> String {
+/// A URL from the configuration, for a message. A mistyped one may contain a password before its `@`.
+pub(crate) fn sanitize_url(text: &str) -> String {
     let text = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
     text.chars().take(200).flat_map(char::escape_debug).collect()
 }
 
 impl fmt::Display for HttpUrl {
-    /// In backticks, without the query, which may hold a key.
+    /// In backticks, without the query, which may contain a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.as_str();
         write!(f, "`{}`", text.split_once('?').map_or(text, |(before, _)| before))

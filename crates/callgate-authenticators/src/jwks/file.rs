@@ -1,14 +1,14 @@
-//! A key set in a file, which is read again when it changes.
+//! A key set in a file, which is read again regularly.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fs, io, io::Read as _, path::PathBuf, time::Duration};
 
+use callgate_config::may_hang;
 use futures_util::future::BoxFuture;
 
-use super::source::{BoxSourceError, Fetched, KeySource};
+use super::source::{Fetched, KeySource, KeySourceError};
 use crate::http_client::MAX_BODY;
-use callgate_config::may_hang;
 
-/// How often the file is read. It is small, and reading it whole notices every way of replacing it:
+/// How often the file is read. It is small, and reading all of it notices every kind of replacement:
 /// in place, by renaming, and by the symlink swaps of mounted secrets.
 const PERIOD: Duration = Duration::from_secs(2);
 
@@ -21,22 +21,22 @@ pub struct FileSource {
 /// Why the file was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It cannot be opened or read.
+    /// Opening or reading it failed.
     #[error("cannot read `{path}`: {error}", path = .path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
-        error: std::io::Error,
+        /// The system's error.
+        error: io::Error,
     },
-    /// A pipe or a device: whoever reads it may wait for ever.
-    #[error("`{path}` is no regular file", path = .path.display())]
-    NoRegularFile {
+    /// A pipe or a device, where reading may never end.
+    #[error("`{path}` is not a regular file", path = .path.display())]
+    NotRegular {
         /// The file.
         path: PathBuf,
     },
     /// Longer than any key set.
-    #[error("`{path}` is longer than {MAX_BODY} bytes: it is no key set", path = .path.display())]
+    #[error("`{path}` is longer than {MAX_BODY} bytes, too long for a key set", path = .path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
@@ -44,22 +44,21 @@ pub enum FileError {
 }
 
 impl FileSource {
-    /// Reads the set from `path`.
+    /// A source that reads the set from `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// Reads it now, blocking.
+    /// Reads the file now, blocking.
     ///
     /// # Errors
-    /// If it is no regular file, cannot be read or is too long.
+    /// If it is not a regular file, cannot be read, or is too long.
     pub fn read(&self) -> Result<Vec<u8>, FileError> {
-        use std::io::Read;
         let failed = |error| FileError::Read { path: self.path.clone(), error };
         if may_hang(&self.path) {
-            return Err(FileError::NoRegularFile { path: self.path.clone() });
+            return Err(FileError::NotRegular { path: self.path.clone() });
         }
-        let file = std::fs::File::open(&self.path).map_err(failed)?;
+        let file = fs::File::open(&self.path).map_err(failed)?;
         let mut body = Vec::new();
         file.take(MAX_BODY as u64 + 1).read_to_end(&mut body).map_err(failed)?;
         match body.len() > MAX_BODY {
@@ -70,17 +69,14 @@ impl FileSource {
 }
 
 impl FileError {
-    /// True if there is no file: it may come later.
+    /// True if the file does not exist (yet).
     pub fn is_absence(&self) -> bool {
-        match self {
-            Self::Read { error, .. } => error.kind() == std::io::ErrorKind::NotFound,
-            Self::NoRegularFile { .. } | Self::TooLong { .. } => false,
-        }
+        matches!(self, Self::Read { error, .. } if error.kind() == io::ErrorKind::NotFound)
     }
 }
 
 impl KeySource for FileSource {
-    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, BoxSourceError>> {
+    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, KeySourceError>> {
         let source = self.clone();
         Box::pin(async move {
             let body = tokio::task::spawn_blocking(move || source.read()).await??;

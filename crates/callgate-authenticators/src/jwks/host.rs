@@ -4,28 +4,28 @@ use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use crate::http_client::HttpUrl;
 
-/// A host of `jwks_hosts`, on any port or on one.
+/// A host in `jwks_hosts`: one port of it, or all ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyHost {
-    /// As URLs have it: lower case, an IPv6 address in brackets.
+    /// As in a URL: lower case, an IPv6 address in brackets.
     host: String,
     port: Option<u16>,
 }
 
-/// A text that is no host.
+/// A text that is not a host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a host: write such as `keys.example.com`, or `keys.example.com:8443` for one port"
+    "`{0}` is not a host: write `keys.example.com`, or `keys.example.com:8443` for a single port"
 )]
 pub struct HostError(String);
 
 impl KeyHost {
-    /// True if the address is on this host, and on this port if one is named.
+    /// True if the URL is on this host, and on the port if there is one.
     pub fn serves(&self, url: &HttpUrl) -> bool {
         self.is_host_of(url) && self.port.is_none_or(|port| url.port() == Some(port))
     }
 
-    /// True if the address is on this host, whatever the port.
+    /// True if the URL is on this host, on any port.
     pub fn is_host_of(&self, url: &HttpUrl) -> bool {
         self.host == url.host()
     }
@@ -40,7 +40,10 @@ impl FromStr for KeyHost {
             return Err(wrong());
         }
         if text.parse::<Ipv6Addr>().is_ok() {
-            return Ok(Self { host: normal(&format!("[{text}]")).ok_or_else(wrong)?, port: None });
+            return Ok(Self {
+                host: normalized(&format!("[{text}]")).ok_or_else(wrong)?,
+                port: None,
+            });
         }
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !text.ends_with(']') => {
@@ -48,16 +51,16 @@ impl FromStr for KeyHost {
             }
             Some(_) | None => (text, None),
         };
-        Ok(Self { host: normal(host).ok_or_else(wrong)?, port })
+        Ok(Self { host: normalized(host).ok_or_else(wrong)?, port })
     }
 }
 
-/// The host as a URL has it, so that two spellings of one are equal.
-fn normal(host: &str) -> Option<String> {
-    // A colon outside of brackets belongs to another port.
-    let (open, close) = (host.starts_with('['), host.ends_with(']'));
+/// The host in the spelling of URLs, so that spellings of the same host are equal.
+fn normalized(host: &str) -> Option<String> {
     let url = HttpUrl::parse(&format!("https://{host}/"), false).ok()?;
-    (!host.contains(':') || open && close).then(|| url.host().to_owned())
+    // A colon outside of brackets would start a second port.
+    let is_bracketed = host.starts_with('[') && host.ends_with(']');
+    (!host.contains(':') || is_bracketed).then(|| url.host().to_owned())
 }
 
 impl fmt::Display for KeyHost {
@@ -78,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_serves_on_every_port_and_one_with_a_port_on_that() {
+    fn host_without_port_serves_on_every_port() {
         for (host, serves, not) in [
             ("keys.example", "https://keys.example:8443/x", "https://keys.example.evil/"),
             ("Keys.Example:8443", "https://keys.example:8443/x", "https://keys.example/x"),
@@ -97,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn malformed_hosts_are_refused() {
         for text in [
             "",
             "https://keys.example",

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::jws::{Algorithm, BadKey, MAX_KID, Verifier};
 
-/// Members that only private and symmetric keys have (RFC 7518 section 6).
+/// Members of private and symmetric keys only (RFC 7518 section 6).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /// A public key, parsed once for each algorithm that it may be used with.
@@ -17,23 +17,23 @@ pub struct JsonWebKey {
     verifiers: Vec<Verifier>,
 }
 
-/// What became of one member of a set.
+/// The result of reading one key of a set.
 #[derive(Debug)]
 pub enum Reading {
     /// It can verify tokens.
     Key(JsonWebKey),
-    /// It is none of our business: for encryption, symmetric, of a kind or algorithm not in use.
+    /// Not relevant here: for encryption, symmetric, or of an unsupported type or algorithm.
     Skipped(String),
-    /// It claims to be for signatures and cannot be trusted with that.
+    /// Meant for signatures, but not safe or malformed.
     Refused(String),
 }
 
 impl JsonWebKey {
-    /// Reads one key. `allowed` are the algorithms that the issuer may use; the key is left with
+    /// Reads one key. `allowed` are the algorithms that the issuer may use; the key is limited to
     /// those that its `kty`, `crv`, `alg`, `use` and `key_ops` permit.
     pub fn read(jwk: &Value, allowed: &[Algorithm]) -> Reading {
         let Value::Object(members) = jwk else {
-            return Reading::Refused("it is not a JSON object".to_owned());
+            return Reading::Refused("not a JSON object".to_owned());
         };
         match read(members, allowed) {
             Ok(reading) => reading,
@@ -41,7 +41,7 @@ impl JsonWebKey {
         }
     }
 
-    /// Its id, an opaque text.
+    /// The key id, an opaque text.
     pub fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }
@@ -51,13 +51,13 @@ impl JsonWebKey {
         self.verifiers.iter().any(|verifier| verifier.algorithm() == algorithm)
     }
 
-    /// True if it permits the algorithm and made `signature` over `message`.
+    /// True if it permits the algorithm and `signature` over `message` is valid.
     pub fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         let verifier = self.verifiers.iter().find(|one| one.algorithm() == algorithm);
         verifier.is_some_and(|verifier| verifier.verifies(message, signature))
     }
 
-    /// True if both are the same key, with the same id and the same algorithms.
+    /// True if both are the same key with the same id and algorithms.
     pub fn is_same(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint && self.id == other.id
     }
@@ -68,8 +68,8 @@ fn read(members: &Map<String, Value>, allowed: &[Algorithm]) -> Result<Reading, 
     let kind = text(members, "kty")?.ok_or("`kty` is missing")?;
     if !matches!(kind, "RSA" | "EC" | "OKP") {
         return skipped(match kind {
-            "oct" => "a symmetric key is never used: who can verify with it can sign with it",
-            _ => "its `kty` is not known here",
+            "oct" => "symmetric keys are not accepted: verifiers could sign",
+            _ => "its `kty` is not supported",
         });
     }
     if !matches!(text(members, "use")?, None | Some("sig")) {
@@ -80,7 +80,8 @@ fn read(members: &Map<String, Value>, allowed: &[Algorithm]) -> Result<Reading, 
     }
     if PRIVATE_MEMBERS.iter().any(|name| members.contains_key(*name)) {
         return Err(
-            "it contains a private key: whoever can read the set can sign; replace it".into()
+            "it contains the private key, so that all readers of the set can sign: replace it"
+                .into(),
         );
     }
     let id = text(members, "kid")?;
@@ -89,19 +90,19 @@ fn read(members: &Map<String, Value>, allowed: &[Algorithm]) -> Result<Reading, 
     }
     let possible = algorithms_of(kind, text(members, "crv")?);
     if possible.is_empty() {
-        return skipped("its curve is not in use here");
+        return skipped("its curve is not supported");
     }
-    let fitting = match text(members, "alg")? {
+    let matching = match text(members, "alg")? {
         None => possible.to_vec(),
         Some(name) => match name.parse::<Algorithm>() {
             Ok(one) if possible.contains(&one) => vec![one],
-            Ok(_) => return Err("its `alg` does not fit its `kty` and `crv`".to_owned()),
-            Err(_) => return skipped("its `alg` is not a signature algorithm in use here"),
+            Ok(_) => return Err("its `alg` does not match its `kty` and `crv`".to_owned()),
+            Err(_) => return skipped("its `alg` is not a supported signature algorithm"),
         },
     };
-    let usable: Vec<_> = fitting.into_iter().filter(|one| allowed.contains(one)).collect();
+    let usable: Vec<_> = matching.into_iter().filter(|one| allowed.contains(one)).collect();
     if usable.is_empty() {
-        return skipped("none of its algorithms is among the configured ones");
+        return skipped("the configuration allows none of its algorithms");
     }
     let material = Material::read(members, kind)?;
     let verifiers: Result<Vec<_>, _> = usable.iter().map(|one| material.verifier(*one)).collect();

@@ -1,4 +1,4 @@
-//! Fetches keys, one attempt at a time, and keeps what the last good one brought.
+//! Fetches keys, one attempt at a time, and holds the result of the last successful one.
 
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     KeySet, KeySetError, KeysUnavailable, RefreshObserver, Timing,
-    source::{BoxSourceError, KeySource},
+    source::{KeySource, KeySourceError},
 };
 use crate::jws::Algorithm;
 
@@ -24,10 +24,10 @@ pub(super) struct Refresher {
     pub(super) timing: Timing,
     observer: RefreshObserver,
     loaded: ArcSwapOption<Loaded>,
-    /// Held while a set is taken, so that of two who bring the same set one brings news.
-    taking: Mutex<()>,
-    /// Keys came into force that no attempt brought: the next one tells of them.
-    untold: AtomicBool,
+    /// Held while a set is loaded, so that of two who load the same new set only one sees a change.
+    loading: Mutex<()>,
+    /// A preloaded set is in force that has not been reported: the next attempt reports it.
+    unreported: AtomicBool,
     one_at_a_time: tokio::sync::Mutex<()>,
     progress: watch::Sender<Progress>,
 }
@@ -39,18 +39,19 @@ pub(super) struct Loaded {
     at: Instant,
 }
 
-/// How far fetching has come.
 #[derive(Debug, Clone, Default)]
 struct Progress {
+    /// Number of started attempts.
     started: u64,
+    /// Number of finished attempts.
     finished: u64,
-    /// What went wrong in the last attempt that is finished.
+    /// The error of the last finished attempt.
     error: Option<Arc<str>>,
 }
 
-/// What a good attempt brought.
+/// The result of a successful attempt.
 struct Refreshed {
-    /// The keys are others than those that were told of.
+    /// The keys differ from those last reported.
     changed: bool,
     max_age: Option<Duration>,
 }
@@ -68,20 +69,20 @@ impl Refresher {
             timing,
             observer,
             loaded: ArcSwapOption::empty(),
-            taking: Mutex::default(),
-            untold: AtomicBool::new(false),
+            loading: Mutex::default(),
+            unreported: AtomicBool::new(false),
             one_at_a_time: tokio::sync::Mutex::default(),
             progress: watch::Sender::new(Progress::default()),
         }
     }
 
-    /// The set in force, unless there is none or it is too old.
+    /// The set in force, unless it is too old.
     pub(super) fn in_force(&self) -> Result<Arc<Loaded>, KeysUnavailable> {
         let Some(loaded) = self.loaded.load_full() else {
             return Err(self.unavailable("waiting for"));
         };
         match loaded.at.elapsed() > self.timing.keep {
-            true => Err(self.unavailable("for too long there was no refresh of")),
+            true => Err(self.unavailable("too long without a refresh of")),
             false => Ok(loaded),
         }
     }
@@ -94,25 +95,26 @@ impl Refresher {
         })
     }
 
-    /// What went wrong in the last attempt; nothing if it was good.
+    /// The error of the last finished attempt, unless it succeeded.
     pub(super) fn last_error(&self) -> Option<Arc<str>> {
         self.progress.borrow().error.clone()
     }
 
-    /// Takes a set into force that was read elsewhere.
+    /// Puts a set in force that was read elsewhere.
     pub(super) fn preload(&self, json: &[u8]) -> Result<(), KeySetError> {
-        let changed = self.take(json)?;
-        self.untold.fetch_or(changed, Ordering::Relaxed);
+        let changed = self.load(json)?;
+        self.unreported.fetch_or(changed, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Takes a set into force. True if it is another one than before.
-    fn take(&self, json: &[u8]) -> Result<bool, KeySetError> {
-        let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
-        let (digest, at) = (Sha256::digest(json).into(), Instant::now());
-        let before = self.loaded.load_full().filter(|before| before.digest == digest);
-        let changed = before.is_none();
-        let keys = match before {
+    /// Puts a set in force. True if it differs from the previous one.
+    fn load(&self, json: &[u8]) -> Result<bool, KeySetError> {
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = Sha256::digest(json).into();
+        let at = Instant::now();
+        let unchanged = self.loaded.load_full().filter(|before| before.digest == digest);
+        let changed = unchanged.is_none();
+        let keys = match unchanged {
             Some(before) => Arc::clone(&before.keys),
             None => Arc::new(KeySet::parse(json, &self.algorithms)?),
         };
@@ -120,54 +122,51 @@ impl Refresher {
         Ok(changed)
     }
 
-    /// Fetches in a task of its own: whoever asked may go away, and others wait for the same.
+    /// Starts an attempt in its own task: it goes on if the caller goes away, because others wait too.
     pub(super) fn spawn_attempt(self: &Arc<Self>) {
-        let attempt = Arc::clone(self).attempt();
-        tokio::spawn(attempt);
+        tokio::spawn(Arc::clone(self).attempt());
     }
 
-    /// Waits for every attempt that has started by now.
+    /// Waits for all attempts that have started by now.
     pub(super) async fn attempts_in_flight(&self) {
         let mut progress = self.progress.subscribe();
         let started = progress.borrow_and_update().started;
-        // The sender lives as long as `self`: this ends with the attempts, or with the caller.
+        // Fails only if the sender is gone, which `self` owns.
         let _ = progress.wait_for(|now| now.finished >= started).await;
     }
 
-    /// One attempt. It counts as started at once, before the future is polled. The set in force
-    /// changes only if it succeeds.
+    /// Counts an attempt as started now, before the future is polled. The set in force changes only
+    /// if the attempt succeeds.
     fn attempt(self: Arc<Self>) -> impl Future<Output = Result<Option<Duration>, ()>> + Send {
         self.progress.send_modify(|progress| progress.started += 1);
-        let mut finish =
-            Finish { refresher: self, error: Some(Arc::from("the attempt broke off")) };
+        let mut finish = Finish { refresher: self, error: Some("the attempt was aborted".into()) };
         async move {
             let refresher = Arc::clone(&finish.refresher);
             let _one = refresher.one_at_a_time.lock().await;
-            let result =
-                refresher.fetch().await.map_err(|error| Arc::<str>::from(error.to_string()));
-            refresher.tell(&result);
+            let result = refresher.fetch().await.map_err(|error| Arc::from(error.to_string()));
+            refresher.report(&result);
             finish.with(result.as_ref().err().cloned());
             result.map(|refreshed| refreshed.max_age).map_err(drop)
         }
     }
 
-    async fn fetch(&self) -> Result<Refreshed, BoxSourceError> {
+    async fn fetch(&self) -> Result<Refreshed, KeySourceError> {
         let fetched = self.source.fetch().await?;
         let changed = self
-            .take(&fetched.body)
+            .load(&fetched.body)
             .map_err(|error| format!("{} is not usable: {error}", self.source.describe()))?;
-        let untold = self.untold.swap(false, Ordering::Relaxed);
-        Ok(Refreshed { changed: changed || untold, max_age: fetched.max_age })
+        let unreported = self.unreported.swap(false, Ordering::Relaxed);
+        Ok(Refreshed { changed: changed || unreported, max_age: fetched.max_age })
     }
 
-    fn tell(&self, result: &Result<Refreshed, Arc<str>>) {
+    /// Reports each attempt, but for a source with a fixed period only changes.
+    fn report(&self, result: &Result<Refreshed, Arc<str>>) {
         let source = self.source.describe();
-        let is_news = match result {
-            Ok(refreshed) => refreshed.changed || self.source.fixed_period().is_none(),
-            Err(error) => {
-                self.last_error().as_deref() != Some(error) || self.source.fixed_period().is_none()
-            }
-        };
+        let is_news = self.source.fixed_period().is_none()
+            || match result {
+                Ok(refreshed) => refreshed.changed,
+                Err(error) => self.last_error().as_deref() != Some(error),
+            };
         if is_news {
             (self.observer)(result.is_ok());
         }
@@ -191,7 +190,7 @@ impl Refresher {
     }
 }
 
-/// Counts an attempt as finished however it ends, so that nobody waits for ever.
+/// Counts an attempt as finished however it ends, so that no caller waits forever.
 struct Finish {
     refresher: Arc<Refresher>,
     error: Option<Arc<str>>,
@@ -213,8 +212,8 @@ impl Drop for Finish {
     }
 }
 
-/// Fetches at once, and again before the keys go stale. What clients ask for has no influence on
-/// this schedule: a storm of made-up key ids cannot keep a rotation from being noticed.
+/// Fetches the keys now, and again before they become stale. Clients have no influence on this
+/// schedule: a flood of made-up key ids cannot hide a rotation.
 pub(super) async fn keep_fresh(refresher: Arc<Refresher>) {
     let mut failures = 0u32;
     loop {

@@ -1,6 +1,9 @@
-//! A set of keys in which a key id means one key, or the set is refused.
+//! A key set in which every key id is unique.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use callgate::json::{JsonError, parse_strict};
 use serde_json::Value;
@@ -11,22 +14,22 @@ use crate::jws::Algorithm;
 const MAX_KEYS: usize = 256;
 const MAX_DEPTH: usize = 8;
 
-/// Why a set is refused as a whole.
+/// Why a key set is refused as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
     /// Not strict JSON.
-    #[error("it is not JSON as it should be: {0}")]
+    #[error("not valid JSON: {0}")]
     Json(#[from] JsonError),
-    /// JSON, and something else than a key set.
-    #[error("it is not a JSON Web Key Set: an object with a list `keys` is expected")]
+    /// JSON, but not a key set.
+    #[error("not a JSON Web Key Set: expected an object with a list `keys`")]
     Form,
-    /// More than anybody needs.
+    /// Unreasonably many keys.
     #[error("it has more than {MAX_KEYS} keys")]
     TooMany,
-    /// Which of the two is meant would be a guess.
-    #[error("the key id `{0}` is there twice: each signing key needs its own")]
+    /// It would not be clear which of the keys signed a token.
+    #[error("duplicate key id `{0}`: each signing key needs its own")]
     DuplicateId(String),
-    /// Nothing in it can verify a token.
+    /// It has no key that can verify tokens.
     #[error("it has no usable signature key{0}")]
     Nothing(String),
 }
@@ -34,15 +37,15 @@ pub enum KeySetError {
 /// Why a set has no key for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoKey {
-    /// No key of this id, or for a token without an id none that fits: a newer set may have one.
+    /// No key with this id, or, without an id, no key for this algorithm. A newer set may have one.
     Unknown,
-    /// There is one of this id, and it is not for this algorithm.
+    /// The key with this id is not for this algorithm.
     WrongAlgorithm,
-    /// The token names no key, and several fit.
+    /// The token names no key, and the set has several for its algorithm.
     Ambiguous,
 }
 
-/// The keys of one issuer, by their ids.
+/// The keys of one issuer, by id.
 #[derive(Debug, Default)]
 pub struct KeySet {
     keys: Vec<Arc<JsonWebKey>>,
@@ -51,10 +54,11 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// Reads a set; keys that cannot verify tokens of `allowed` algorithms are left out.
+    /// Parses a set. Keys that cannot verify tokens of `allowed` algorithms are left out.
     ///
     /// # Errors
-    /// If it is no set, if an id is there twice (keys for encryption aside), or if no key is left.
+    /// If it is not a key set, if two keys (except those for encryption) have the same id, or if no
+    /// key is left.
     pub fn parse(json: &[u8], allowed: &[Algorithm]) -> Result<Self, KeySetError> {
         let Value::Object(mut members) = parse_strict(json, MAX_DEPTH)? else {
             return Err(KeySetError::Form);
@@ -66,12 +70,12 @@ impl KeySet {
             return Err(KeySetError::TooMany);
         }
         let mut set = Self::default();
-        let mut ids = std::collections::HashSet::new();
+        let mut ids = HashSet::new();
         for (index, jwk) in keys.iter().enumerate() {
             let reading = JsonWebKey::read(jwk, allowed);
             let id = jwk.get("kid").and_then(Value::as_str);
-            // A key that is left out occupies its id all the same: with two of one id, of whatever
-            // kinds, it is a guess which of them a token means. One for encryption signs nothing.
+            // Even a key that is left out occupies its id: the issuer may mean it. Only keys for
+            // encryption do not count.
             let signs = jwk.get("use").and_then(Value::as_str) != Some("enc");
             if let Some(id) = id.filter(|id| signs && !ids.insert(*id)) {
                 return Err(KeySetError::DuplicateId(printable(id)));
@@ -105,12 +109,12 @@ impl KeySet {
         }
     }
 
-    /// The key for a token of this header.
+    /// The key for a token with this header.
     ///
     /// # Errors
-    /// If there is none, or more than one for a token without a key id.
+    /// If there is no such key, or more than one for a token without a key id.
     pub fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&Arc<JsonWebKey>, NoKey> {
-        let Some(id) = id else { return self.only_one_for(algorithm) };
+        let Some(id) = id else { return self.only_key_for(algorithm) };
         let found = self.by_id.get(id).and_then(|index| self.keys.get(*index));
         let key = found.ok_or(NoKey::Unknown)?;
         match key.permits(algorithm) {
@@ -119,16 +123,16 @@ impl KeySet {
         }
     }
 
-    fn only_one_for(&self, algorithm: Algorithm) -> Result<&Arc<JsonWebKey>, NoKey> {
-        let mut fitting = self.keys.iter().filter(|key| key.permits(algorithm));
-        match (fitting.next(), fitting.next()) {
+    fn only_key_for(&self, algorithm: Algorithm) -> Result<&Arc<JsonWebKey>, NoKey> {
+        let mut matching = self.keys.iter().filter(|key| key.permits(algorithm));
+        match (matching.next(), matching.next()) {
             (Some(key), None) => Ok(key),
             (Some(_), Some(_)) => Err(NoKey::Ambiguous),
             (None, _) => Err(NoKey::Unknown),
         }
     }
 
-    /// True if this very key is (still) in the set.
+    /// True if the set has this key, with the same id and algorithms.
     pub fn contains(&self, key: &Arc<JsonWebKey>) -> bool {
         let same = |one: &Arc<JsonWebKey>| Arc::ptr_eq(one, key) || one.is_same(key);
         match key.id() {
@@ -137,23 +141,23 @@ impl KeySet {
         }
     }
 
-    /// How many keys can verify tokens.
+    /// The number of keys.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// True for a set without keys; [`KeySet::parse`] never makes one.
+    /// True for a set without keys; [`KeySet::parse`] returns an error instead.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Why keys were left out, one line each, for the log.
+    /// Why keys were left out, one line for each.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
 }
 
-/// An id comes from outside: it must not forge lines in a log, nor flood it.
+/// Key ids come from outside: they must not forge or flood log lines.
 pub(super) fn printable(id: &str) -> String {
     id.chars().take(64).flat_map(char::escape_debug).collect()
 }

@@ -1,32 +1,32 @@
 //! Where a key set comes from.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use futures_util::future::BoxFuture;
 
 use crate::http_client::{HttpClient, HttpUrl};
 
-/// Why a key set could not be had, for the log and for readiness: one line, no secrets.
-pub type BoxSourceError = Box<dyn std::error::Error + Send + Sync>;
+/// Why a key set could not be fetched, for the log and for readiness: one line, without secrets.
+pub type KeySourceError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A key set as it was fetched.
+/// A fetched key set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
     /// The JSON text.
     pub body: Vec<u8>,
-    /// How long the source says that it stays fresh.
+    /// How long it stays fresh, according to the source.
     pub max_age: Option<Duration>,
 }
 
-/// Something that has a key set: a URL, a discovery document, a file, or a test's table.
+/// A place to fetch a key set from: a URL, a discovery document or a file.
 pub trait KeySource: fmt::Debug + Send + Sync + 'static {
-    /// Fetches the set. Called by one caller at a time.
-    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, BoxSourceError>>;
+    /// Fetches the set. Never called concurrently.
+    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, KeySourceError>>;
 
     /// What it reads, for messages: `the key set https://…`.
     fn describe(&self) -> String;
 
-    /// How often to look, if it is so cheap that a fixed period is best: a file.
+    /// How often to fetch, for sources that are cheap enough for a fixed period, such as files.
     fn fixed_period(&self) -> Option<Duration> {
         None
     }
@@ -35,19 +35,19 @@ pub trait KeySource: fmt::Debug + Send + Sync + 'static {
 /// A key set at a known URL.
 #[derive(Debug, Clone)]
 pub struct UrlSource {
-    client: Arc<HttpClient>,
+    client: HttpClient,
     url: HttpUrl,
 }
 
 impl UrlSource {
-    /// Reads the set from `url`.
-    pub fn new(client: Arc<HttpClient>, url: HttpUrl) -> Self {
+    /// A source that fetches the set from `url`.
+    pub fn new(client: HttpClient, url: HttpUrl) -> Self {
         Self { client, url }
     }
 }
 
 impl KeySource for UrlSource {
-    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, BoxSourceError>> {
+    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, KeySourceError>> {
         Box::pin(async {
             let answer = self.client.get(&self.url).await?;
             Ok(Fetched { body: answer.body, max_age: answer.max_age })

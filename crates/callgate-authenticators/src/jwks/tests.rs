@@ -37,15 +37,15 @@ fn with(mut jwk: Value, changes: Value) -> Value {
 }
 
 #[test]
-fn a_set_with_one_id_for_two_keys_is_refused() {
+fn duplicate_key_ids_are_refused() {
     let (a, b) = (key("same"), TestKey::new("same", Algorithm::Es256));
     let expected = KeySetError::DuplicateId("same".into());
     assert_eq!(parse(&json!([a.jwk(), b.jwk()])).unwrap_err(), expected);
     assert_eq!(parse(&json!([a.jwk(), a.jwk()])).unwrap_err(), expected);
-    // One that cannot be trusted was meant for signing all the same.
+    // An unsafe key was meant for signing too.
     let private = with(b.jwk(), json!({"d": "AAAA"}));
     assert_eq!(parse(&json!([a.jwk(), private])).unwrap_err(), expected);
-    // Nor does it help that the other one is left out, whatever for.
+    // It does not matter why the other key is left out.
     for other in [
         json!({"kty": "oct", "k": "AAAA", "kid": "same"}),
         json!({"kty": "unheard-of", "kid": "same"}),
@@ -59,15 +59,15 @@ fn a_set_with_one_id_for_two_keys_is_refused() {
         assert_eq!(parse(&json!([a.jwk(), other])).unwrap_err(), expected, "{other}");
         assert_eq!(parse(&json!([other, a.jwk()])).unwrap_err(), expected, "{other}");
     }
-    let (ours, set) = ([Algorithm::EdDsa], json!({"keys": [a.jwk(), b.jwk()]}).to_string());
-    assert_eq!(KeySet::parse(set.as_bytes(), &ours).unwrap_err(), expected);
-    // A key for encryption is another matter.
+    let set = json!({"keys": [a.jwk(), b.jwk()]}).to_string();
+    assert_eq!(KeySet::parse(set.as_bytes(), &[ED]).unwrap_err(), expected);
+    // Keys for encryption do not count.
     let encrypts = with(b.jwk(), json!({"use": "enc"}));
     assert_eq!(parse(&json!([a.jwk(), encrypts])).unwrap().len(), 1);
 }
 
 #[test]
-fn what_is_no_key_set_is_refused() {
+fn malformed_key_sets_are_refused() {
     let deep = format!(r#"{{"keys":[{}]}}"#, "[".repeat(1000));
     for text in [
         "",
@@ -89,7 +89,7 @@ fn what_is_no_key_set_is_refused() {
 }
 
 #[test]
-fn keys_that_may_not_verify_are_left_out_with_a_remark() {
+fn unusable_keys_are_left_out_with_a_remark() {
     let good = key("good");
     let rsa = || TestKey::new("other", Algorithm::Rs256).jwk();
     let ec = || TestKey::new("other", Algorithm::Es256).jwk();
@@ -124,7 +124,7 @@ fn keys_that_may_not_verify_are_left_out_with_a_remark() {
 }
 
 #[test]
-fn an_algorithm_must_be_allowed_by_issuer_and_key() {
+fn issuer_and_key_must_allow_the_algorithm() {
     let rsa = TestKey::new("rsa", Algorithm::Rs256);
     let set = parse(&json!([rsa.jwk()])).unwrap();
     assert!(set.find(Some("rsa"), Algorithm::Ps256).is_ok());
@@ -140,7 +140,7 @@ fn an_algorithm_must_be_allowed_by_issuer_and_key() {
 }
 
 #[test]
-fn a_token_without_a_key_id_is_taken_only_if_one_key_fits() {
+fn token_without_key_id_needs_exactly_one_matching_key() {
     let (a, b) = (key("a"), key("b"));
     let rsa = TestKey::new("rsa", Algorithm::Rs256);
     let one = parse(&json!([a.jwk(), rsa.jwk()])).unwrap();
@@ -150,11 +150,11 @@ fn a_token_without_a_key_id_is_taken_only_if_one_key_fits() {
     assert_eq!(two.find(None, ED).unwrap_err(), NoKey::Ambiguous);
 }
 
-/// A source whose answers are written down beforehand; the last one stays.
+/// A source with scripted answers, of which the last one stays.
 #[derive(Debug, Default)]
 struct Script {
     answers: Mutex<VecDeque<Result<String, &'static str>>>,
-    asked: AtomicUsize,
+    fetches: AtomicUsize,
     slow: AtomicBool,
 }
 
@@ -165,8 +165,8 @@ impl Script {
         Arc::new(script)
     }
 
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+    fn fetches(&self) -> usize {
+        self.fetches.load(Ordering::SeqCst)
     }
 
     fn then(&self, answer: Result<String, &'static str>) {
@@ -175,15 +175,15 @@ impl Script {
 }
 
 impl KeySource for Script {
-    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, BoxSourceError>> {
+    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, KeySourceError>> {
         Box::pin(async {
-            self.asked.fetch_add(1, Ordering::SeqCst);
+            self.fetches.fetch_add(1, Ordering::SeqCst);
             if self.slow.load(Ordering::SeqCst) {
                 sleep(Duration::from_secs(3)).await;
             }
             let mut answers = self.answers.lock().unwrap();
             let answer = match answers.len() {
-                0 | 1 => answers.front().cloned().unwrap_or(Err("nothing is there")),
+                0 | 1 => answers.front().cloned().unwrap_or(Err("no answer is scripted")),
                 _ => answers.pop_front().unwrap(),
             };
             Ok(Fetched { body: answer?.into_bytes(), max_age: None })
@@ -202,36 +202,36 @@ fn store(source: &Arc<Script>, background: bool) -> Arc<KeyStore> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_storm_of_made_up_ids_asks_once_per_cool_down_and_loses_nothing() {
+async fn flood_of_made_up_ids_causes_one_fetch_per_cool_down() {
     let a = key("a");
     let script = Script::of(&[Ok(key_set(&[&a]))]);
     let store = store(&script, false);
     assert!(store.find(Some("a"), ED).await.is_ok());
     advance(Timing::default().cool_down).await;
     script.slow.store(true, Ordering::SeqCst);
-    let before = script.asked();
+    let before = script.fetches();
     let ids: Vec<_> = (0..500).map(|n| format!("made-up-{n}")).collect();
     let answers = join_all(ids.iter().map(|id| store.find(Some(id), ED))).await;
     assert!(answers.iter().all(|answer| matches!(answer, Err(LookupError::Unknown(_)))));
-    assert_eq!(script.asked() - before, 1);
+    assert_eq!(script.fetches() - before, 1);
     for n in 0..500 {
         assert!(store.find(Some(&format!("more-{n}")), ED).await.is_err());
     }
-    assert_eq!(script.asked() - before, 1);
+    assert_eq!(script.fetches() - before, 1);
     assert!(store.find(Some("a"), ED).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn all_who_come_at_once_with_a_new_key_share_one_question() {
-    const AT_ONCE: usize = 8;
+async fn simultaneous_lookups_of_a_new_key_share_one_fetch() {
+    const CLIENTS: usize = 8;
     let (a, b) = (key("a"), key("b"));
-    // On many threads, again and again: one was refused who looked just before another asked.
+    // Many rounds on several threads: a lookup just before another one's fetch was once refused.
     for round in 0..10_000 {
         let script = Script::of(&[Ok(key_set(&[&a])), Ok(key_set(&[&a, &b]))]);
         let store = store(&script, false);
         store.preload(script.fetch().await.unwrap().body.as_slice()).unwrap();
-        let start = Arc::new(tokio::sync::Barrier::new(AT_ONCE));
-        let clients = (0..AT_ONCE).map(|_| {
+        let start = Arc::new(tokio::sync::Barrier::new(CLIENTS));
+        let clients = (0..CLIENTS).map(|_| {
             let (store, start) = (Arc::clone(&store), Arc::clone(&start));
             tokio::spawn(async move {
                 start.wait().await;
@@ -241,30 +241,30 @@ async fn all_who_come_at_once_with_a_new_key_share_one_question() {
         for answer in join_all(clients).await {
             assert_eq!(answer.unwrap(), Ok(()), "round {round}");
         }
-        assert_eq!(script.asked(), 2);
+        assert_eq!(script.fetches(), 2);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_source_is_asked_no_more_often_and_old_keys_stay() {
+async fn failing_source_is_fetched_no_more_often_and_old_keys_stay() {
     let a = key("a");
     let script = Script::of(&[Ok(key_set(&[&a])), Err("connection refused")]);
     let store = store(&script, false);
     assert!(store.find(Some("a"), ED).await.is_ok());
     for _ in 0..10 {
         let unknown = store.find(Some("b"), ED).await;
-        // Nobody could say, so it is nobody's fault.
-        if script.asked() > 1 {
+        // After a failed fetch, the token is not to blame.
+        if script.fetches() > 1 {
             assert!(matches!(unknown, Err(LookupError::Unavailable(_))), "{unknown:?}");
         }
         assert!(store.find(Some("a"), ED).await.is_ok());
         advance(Duration::from_secs(2)).await;
     }
-    assert!(script.asked() <= 3, "{}", script.asked());
+    assert!(script.fetches() <= 3, "{}", script.fetches());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_no_key_set_leaves_the_old_keys() {
+async fn malformed_answer_leaves_the_old_keys_in_force() {
     let a = key("a");
     let script = Script::of(&[Ok(key_set(&[&a]))]);
     let store = store(&script, false);
@@ -275,24 +275,24 @@ async fn an_answer_that_is_no_key_set_leaves_the_old_keys() {
         assert!(store.find(Some("b"), ED).await.is_err());
         assert!(store.find(Some("a"), ED).await.is_ok(), "{garbage}");
     }
-    assert_eq!(script.asked(), 5);
+    assert_eq!(script.fetches(), 5);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rotation_is_noticed_by_the_first_token_that_needs_it() {
+async fn first_token_with_a_new_key_id_triggers_a_fetch() {
     let (a, b) = (key("a"), key("b"));
     let script = Script::of(&[Ok(key_set(&[&a])), Ok(key_set(&[&b]))]);
     let store = store(&script, false);
     let old = store.find(Some("a"), ED).await.unwrap();
     advance(Timing::default().cool_down).await;
     assert!(store.find(Some("b"), ED).await.is_ok());
-    // A key that the issuer took back does not count any more.
+    // A withdrawn key is no longer valid.
     assert_eq!(store.still_has(&old), Ok(false));
     assert!(matches!(store.find(Some("a"), ED).await, Err(LookupError::Unknown(_))));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_took_the_place_of_another_is_noticed_by_the_first_token_it_signed() {
+async fn first_token_of_a_replaced_key_triggers_a_fetch() {
     for (id, named) in [("same", Some("same")), ("", None)] {
         let unnamed = |key: &TestKey| {
             let mut jwk = key.jwk();
@@ -306,30 +306,30 @@ async fn a_key_that_took_the_place_of_another_is_noticed_by_the_first_token_it_s
         advance(Timing::default().cool_down).await;
         let clients = (0..100).map(|_| store.find_successor(&tried, named, ED));
         let found = join_all(clients).await;
-        let message = b"signed by the new one";
+        let message = b"signed by the new key";
         let signature = new.sign(ED, message);
         for successor in found {
             assert!(successor.unwrap().unwrap().verifies(ED, message, &signature), "{named:?}");
         }
-        assert_eq!(script.asked(), 2);
+        assert_eq!(script.fetches(), 2);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_of_another_kind_under_an_old_id_is_noticed_as_well() {
+async fn key_type_may_change_under_the_same_id() {
     let (old, new) = (key("same"), TestKey::new("same", Algorithm::Es256));
     let script = Script::of(&[Ok(key_set(&[&old])), Ok(key_set(&[&new]))]);
     let store = store(&script, false);
     let tried = store.find(Some("same"), ED).await.unwrap();
     advance(Timing::default().cool_down).await;
     assert!(store.find(Some("same"), Algorithm::Es256).await.is_ok());
-    // Who comes with the old one is told what the new set says.
+    // Tokens of the old key get the error of the new set.
     let gone = LookupError::WrongAlgorithm("same".into(), ED);
     assert_eq!(store.find_successor(&tried, Some("same"), ED).await.unwrap_err(), gone);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_storm_of_bad_signatures_asks_once_per_cool_down_and_waits_no_longer_than_that() {
+async fn flood_of_bad_signatures_causes_one_fetch_per_cool_down() {
     let (a, b) = (key("a"), key("b"));
     let script = Script::of(&[Ok(key_set(&[&a]))]);
     let store = store(&script, false);
@@ -337,18 +337,18 @@ async fn a_storm_of_bad_signatures_asks_once_per_cool_down_and_waits_no_longer_t
     advance(Timing::default().cool_down).await;
     script.slow.store(true, Ordering::SeqCst);
     let began = tokio::time::Instant::now();
-    let storm = || (0..500).map(|_| store.find_successor(&found, Some("a"), ED));
-    assert!(join_all(storm()).await.into_iter().all(|answer| matches!(answer, Ok(None))));
-    assert_eq!((script.asked(), began.elapsed()), (2, Duration::from_secs(3)));
-    assert!(join_all(storm()).await.into_iter().all(|answer| matches!(answer, Ok(None))));
-    assert_eq!((script.asked(), began.elapsed()), (2, Duration::from_secs(3)));
-    // It takes the questions, and so brings the rotation itself.
+    let flood = || (0..500).map(|_| store.find_successor(&found, Some("a"), ED));
+    assert!(join_all(flood()).await.into_iter().all(|answer| matches!(answer, Ok(None))));
+    assert_eq!((script.fetches(), began.elapsed()), (2, Duration::from_secs(3)));
+    assert!(join_all(flood()).await.into_iter().all(|answer| matches!(answer, Ok(None))));
+    assert_eq!((script.fetches(), began.elapsed()), (2, Duration::from_secs(3)));
+    // The fetch that the flood causes brings the rotation.
     script.then(Ok(key_set(&[&a, &b])));
     advance(Timing::default().cool_down).await;
     assert!(matches!(store.find_successor(&found, Some("a"), ED).await, Ok(None)));
     assert!(store.find(Some("b"), ED).await.is_ok());
-    assert_eq!(script.asked(), 3);
-    // A source that fails changes nothing: the keys in force judge.
+    assert_eq!(script.fetches(), 3);
+    // When the source fails, the keys in force stay.
     script.then(Err("connection refused"));
     advance(Timing::default().cool_down).await;
     assert!(matches!(store.find_successor(&found, Some("a"), ED).await, Ok(None)));
@@ -356,7 +356,7 @@ async fn a_storm_of_bad_signatures_asks_once_per_cool_down_and_waits_no_longer_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_with_an_old_id_is_another_key() {
+async fn another_key_with_the_same_id_is_not_the_same_key() {
     let (a, other) = (key("a"), key("a"));
     let script = Script::of(&[Ok(key_set(&[&a]))]);
     let store = store(&script, false);
@@ -369,57 +369,56 @@ async fn a_key_with_an_old_id_is_another_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_storm_cannot_starve_the_schedule() {
+async fn flood_cannot_delay_scheduled_refreshes() {
     let (a, b) = (key("a"), key("b"));
     let script = Script::of(&[Ok(key_set(&[&a]))]);
     let store = store(&script, true);
     assert!(store.find(Some("a"), ED).await.is_ok());
-    // The attacker always takes the slot of the cool-down just when it is free, and the source
-    // answers to him with an error.
+    // The attacker takes every slot of the cool-down, and the source then answers with an error.
     script.then(Err("overloaded"));
     for n in 0..12 {
         let _ = store.find(Some(&format!("made-up-{n}")), ED).await;
         sleep(Timing::default().cool_down).await;
     }
     script.then(Ok(key_set(&[&a, &b])));
-    // Not one question for `b`: only the schedule can bring it.
+    // Without lookups of `b`, only the schedule can bring it.
     sleep(Timing::default().refresh_max).await;
-    let before = script.asked();
+    let before = script.fetches();
     assert!(store.find(Some("b"), ED).await.is_ok());
-    assert_eq!(script.asked(), before);
+    assert_eq!(script.fetches(), before);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_id_that_was_asked_for_too_early_is_found_after_the_cool_down() {
+async fn new_id_is_found_after_the_cool_down() {
     let (a, b) = (key("a"), key("b"));
     let script = Script::of(&[Ok(key_set(&[&a]))]);
     let store = store(&script, false);
     assert!(store.find(Some("a"), ED).await.is_ok());
     let cool_down = Timing::default().cool_down;
-    // Again and again: somebody who wants to keep it out asks whenever it is possible.
+    // An attacker who wants to keep it refused looks it up whenever possible.
     for round in 0..5 {
         advance(cool_down).await;
         assert!(store.find(Some("b"), ED).await.is_err());
-        assert_eq!(script.asked(), round + 2);
+        assert_eq!(script.fetches(), round + 2);
     }
     script.then(Ok(key_set(&[&a, &b])));
     advance(cool_down - Duration::from_millis(1)).await;
     assert!(store.find(Some("b"), ED).await.is_err());
-    assert_eq!(script.asked(), 6);
+    assert_eq!(script.fetches(), 6);
     advance(Duration::from_millis(1)).await;
     assert!(store.find(Some("b"), ED).await.is_ok());
-    assert_eq!(script.asked(), 7);
+    assert_eq!(script.fetches(), 7);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_id_waits_for_no_source_again_within_the_cool_down() {
+async fn known_unknown_id_does_not_wait_for_the_source() {
     let a = key("a");
     let script = Script::of(&[Ok(key_set(&[&a]))]);
     let store = store(&script, false);
     assert!(store.find(Some("a"), ED).await.is_ok());
     advance(Timing::default().cool_down).await;
     assert!(store.find(Some("b"), ED).await.is_err());
-    // The schedule's own attempt hangs.
+    // The scheduled attempt hangs.
     script.slow.store(true, Ordering::SeqCst);
     store.refresher.spawn_attempt();
     let began = tokio::time::Instant::now();
@@ -428,7 +427,7 @@ async fn an_unknown_id_waits_for_no_source_again_within_the_cool_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_cannot_be_refreshed_serve_for_a_day_and_no_longer() {
+async fn keys_without_refresh_are_valid_for_a_day() {
     let a = key("a");
     let script = Script::of(&[Ok(key_set(&[&a])), Err("connection refused")]);
     let store = store(&script, true);
@@ -445,21 +444,21 @@ async fn keys_that_cannot_be_refreshed_serve_for_a_day_and_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_is_down_at_start_is_tried_again_and_named() {
+async fn source_that_is_down_at_start_is_retried_and_named() {
     let a = key("a");
     let script = Script::of(&[Err("connection refused")]);
     let store = store(&script, true);
     sleep(Duration::from_secs(60)).await;
     let text = store.check().unwrap_err().to_string();
     assert_eq!(text, "waiting for the script: connection refused");
-    assert!((5..=10).contains(&script.asked()), "{}", script.asked());
+    assert!((5..=10).contains(&script.fetches()), "{}", script.fetches());
     script.then(Ok(key_set(&[&a])));
     sleep(Duration::from_secs(61)).await;
     assert!(store.check().is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_goes_away_does_not_end_the_question_for_the_others() {
+async fn cancelled_lookup_does_not_cancel_the_fetch() {
     let a = key("a");
     let script = Script::of(&[Ok(key_set(&[&a]))]);
     script.slow.store(true, Ordering::SeqCst);
@@ -467,16 +466,16 @@ async fn who_goes_away_does_not_end_the_question_for_the_others() {
     let first = tokio::time::timeout(Duration::from_secs(1), store.find(Some("a"), ED)).await;
     assert!(first.is_err());
     assert!(store.find(Some("a"), ED).await.is_ok());
-    assert_eq!(script.asked(), 1);
+    assert_eq!(script.fetches(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_nobody_holds_asks_no_more() {
+async fn dropped_store_stops_fetching() {
     let script = Script::of(&[Err("connection refused")]);
     let store = store(&script, true);
     sleep(Duration::from_secs(5)).await;
     drop(store);
-    let asked = script.asked();
+    let fetches = script.fetches();
     sleep(Duration::from_secs(3600)).await;
-    assert_eq!(script.asked(), asked);
+    assert_eq!(script.fetches(), fetches);
 }

@@ -5,20 +5,23 @@ use std::{
     time::Duration,
 };
 
+use crate::network::backoff;
+
 /// When keys are fetched. The defaults suit providers on the internet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// Refresh after this, if the source does not say how long its answer stays fresh.
+    /// Time between refreshes if the source does not say how long its answer stays fresh.
     pub refresh: Duration,
-    /// Not sooner than this, whatever the source says.
+    /// Minimum time between refreshes, whatever the source says.
     pub refresh_min: Duration,
-    /// Not later than this.
+    /// Maximum time between refreshes.
     pub refresh_max: Duration,
-    /// Least time between two fetches that tokens cause; so long is an unknown key id remembered.
+    /// Minimum time between two fetches that tokens cause, and how long an unknown key id is
+    /// remembered.
     pub cool_down: Duration,
-    /// Longest pause between attempts after a failure; the first is a second.
+    /// Maximum pause between attempts after failures; the first pause is one second.
     pub retry_max: Duration,
-    /// For how long keys serve that could not be refreshed.
+    /// How long keys stay valid without a refresh.
     pub keep: Duration,
 }
 
@@ -36,23 +39,21 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// The pause after keys were fetched that stay fresh for `max_age`.
+    /// The pause after fetching keys that stay fresh for `max_age`.
     pub(super) fn pause_after_success(&self, max_age: Option<Duration>) -> Duration {
         spread(max_age.unwrap_or(self.refresh).clamp(self.refresh_min, self.refresh_max))
     }
 
-    /// The pause after this many failures in a row.
+    /// The pause after this many consecutive failures.
     pub(super) fn pause_after_failure(&self, failures: u32) -> Duration {
-        let doubled = Duration::from_secs(1 << failures.saturating_sub(1).min(16));
-        spread(doubled.min(self.retry_max))
+        spread(backoff(Duration::from_secs(1), self.retry_max, failures))
     }
 }
 
-/// Up to a tenth earlier, so that replicas do not ask all at once.
+/// Shortens the pause by up to a tenth, so that replicas do not fetch simultaneously.
 fn spread(pause: Duration) -> Duration {
-    let thousandth = pause / 1000;
-    let earlier = RandomState::new().hash_one(()) % 100;
-    pause - thousandth * u32::try_from(earlier).unwrap_or_default()
+    let thousandths = u32::try_from(RandomState::new().hash_one(()) % 100).unwrap_or_default();
+    pause - pause / 1000 * thousandths
 }
 
 #[cfg(test)]
@@ -60,11 +61,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_cannot_make_us_ask_too_often_or_too_rarely() {
+    fn source_cannot_choose_extreme_refresh_periods() {
         let timing = Timing::default();
-        for (max_age, at_most) in [(0, 300), (60, 300), (600, 600), (86_400, 900)] {
+        for (max_age, max_pause) in [(0, 300), (60, 300), (600, 600), (86_400, 900)] {
             let pause = timing.pause_after_success(Some(Duration::from_secs(max_age))).as_secs();
-            assert!(pause <= at_most && pause >= at_most * 9 / 10 - 1, "{max_age}: {pause}");
+            assert!(pause <= max_pause && pause >= max_pause * 9 / 10 - 1, "{max_age}: {pause}");
         }
     }
 

@@ -1,7 +1,6 @@
-//! Project Wycheproof's JSON Web Signature and Key vectors, through the code that decides about
-//! tokens. They are data of others and not part of this project: `CALLGATE_VECTORS` names the
-//! folder that holds them, and `make test` switches the cargo feature `vectors` on where it is set,
-//! so that without it these tests are left out rather than passed.
+//! Project Wycheproof's JSON Web Signature and Key vectors. They are not part of this project:
+//! `CALLGATE_VECTORS` names their folder, and `make test` enables the cargo feature `vectors` if it is
+//! set, so that otherwise these tests are left out rather than passed.
 
 use std::path::PathBuf;
 
@@ -11,7 +10,7 @@ use super::KeySet;
 use crate::jws::{Algorithm, Compact};
 
 fn vectors(file: &str) -> Value {
-    let folder = std::env::var_os("CALLGATE_VECTORS").expect("CALLGATE_VECTORS names no folder");
+    let folder = std::env::var_os("CALLGATE_VECTORS").expect("CALLGATE_VECTORS is not set");
     let path = PathBuf::from(folder).join(file);
     let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&text).unwrap()
@@ -26,12 +25,12 @@ fn accepts(set: &Value, token: &str) -> bool {
     key.verifies(algorithm, compact.signed(), &signature)
 }
 
-/// Runs one file; `differences` are the numbers of the tests that we judge otherwise on purpose.
+/// Runs one file; `differences` are the numbers of the tests with intentionally different results.
 fn run(file: &str, differences: &[u64]) {
     let vectors = vectors(file);
     let mut seen = 0;
     for group in vectors["testGroups"].as_array().unwrap() {
-        // Groups without a public key are about symmetric ones, of which we accept none.
+        // Groups without a public key are for symmetric keys, which are not accepted.
         let (keys, symmetric) = match &group["public"] {
             Value::Null => (&group["private"], true),
             public => (public, false),
@@ -50,18 +49,18 @@ fn run(file: &str, differences: &[u64]) {
 }
 
 #[test]
-fn json_web_signatures_are_judged_as_wycheproof_does() {
-    // An empty payload: claims are never empty.
+fn json_web_signatures_agree_with_wycheproof() {
+    // Empty payloads: claims must not be empty.
     let empty = [259, 264, 268, 272, 320, 325];
-    // P-521, which is not among our algorithms.
+    // P-521 is not supported.
     let large_curve = [347, 351];
-    // RFC 7520's PS384 token beside a key that says PS256: a key is for its own `alg` only.
+    // RFC 7520's PS384 token with a key for PS256: a key is for its own `alg` only.
     let other_algorithm = [346, 350];
     let differences = [&empty[..], &large_curve, &other_algorithm].concat();
     run("json_web_signature_test.json", &differences);
 }
 
 #[test]
-fn json_web_keys_are_judged_as_wycheproof_does() {
+fn json_web_keys_agree_with_wycheproof() {
     run("json_web_key_test.json", &[]);
 }

@@ -1,4 +1,4 @@
-//! The signature algorithms that are ever accepted: none of them symmetric, and never `none`.
+//! The supported signature algorithms: all of them asymmetric, and never `none`.
 
 use std::{fmt, str::FromStr};
 
@@ -25,7 +25,7 @@ pub enum Algorithm {
     EdDsa,
 }
 
-/// A name that is no algorithm that we accept.
+/// The name of an unknown or unsafe algorithm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown or unsafe signature algorithm: use one of RS256, RS384, RS512, PS256, PS384, \
@@ -34,7 +34,7 @@ pub enum Algorithm {
 pub struct UnknownAlgorithm;
 
 impl Algorithm {
-    /// Every one of them.
+    /// All algorithms.
     pub const ALL: [Algorithm; 9] = [
         Self::Rs256,
         Self::Rs384,
@@ -47,7 +47,7 @@ impl Algorithm {
         Self::EdDsa,
     ];
 
-    /// The name, as it stands in headers and configurations.
+    /// The name in headers and configurations.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",
@@ -72,8 +72,8 @@ impl fmt::Display for Algorithm {
 impl FromStr for Algorithm {
     type Err = UnknownAlgorithm;
 
-    /// Exact, as RFC 7515 section 4.1.1 has it. `Ed25519` is RFC 9864's name for what `EdDSA`
-    /// means here.
+    /// Case-sensitive (RFC 7515 section 4.1.1). `Ed25519` is RFC 9864's name for `EdDSA` with this
+    /// curve, the only one supported.
     fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
         if name == "Ed25519" {
             return Ok(Self::EdDsa);

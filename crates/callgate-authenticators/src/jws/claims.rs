@@ -1,36 +1,36 @@
-//! The claims that every token must have, typed and exact (RFC 7519 section 4.1).
+//! The registered claims of tokens, with strict types (RFC 7519 section 4.1).
 
 use std::time::Duration;
 
 use callgate::{authn::Rejection, clock::UnixTime, record::Reason};
 use serde_json::{Map, Value};
 
-/// Longest subject, in bytes (OpenID Connect Core section 2).
+/// Maximum length of a subject, in bytes (OpenID Connect Core section 2).
 pub const MAX_SUBJECT: usize = 255;
-/// The last second of the year 9999; who writes a later one did not count in seconds.
+/// The last second of the year 9999; a later time is not in seconds.
 const MAX_TIME: i64 = 253_402_300_799;
 
-/// The registered claims of a token. Their types are checked, their values not yet.
+/// The registered claims of a token, of the right types but not yet checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegisteredClaims {
-    /// Whom it is about: not empty, of bounded length.
+    /// `sub`: not empty, and of bounded length.
     pub subject: String,
-    /// Whom it is for; `None` if it does not say.
+    /// `aud`.
     pub audience: Option<Vec<String>>,
-    /// When it ends.
+    /// `exp`.
     pub expires: UnixTime,
-    /// When it begins.
+    /// `nbf`.
     pub not_before: Option<UnixTime>,
-    /// When it was made.
+    /// `iat`.
     pub issued: Option<UnixTime>,
 }
 
 /// How long tokens may live, and how far clocks may differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeRules {
-    /// For `nbf` and `iat` only: an expired token is expired.
+    /// For `nbf` and `iat` only, not for `exp`.
     pub leeway: Duration,
-    /// Longest time from `iat` to `exp`.
+    /// Maximum time from `iat` to `exp`.
     pub max_lifetime: Option<Duration>,
 }
 
@@ -38,23 +38,22 @@ impl RegisteredClaims {
     /// Reads them, with a subject of at most [`MAX_SUBJECT`] bytes.
     ///
     /// # Errors
-    /// `bad_token` if `sub` or `exp` is missing or any of them is of another type. Times are whole
-    /// seconds: a float, a string or a negative number is none.
+    /// `bad_token` if `sub` or `exp` is missing, or any of the claims has the wrong type. Times are
+    /// whole seconds: floats, strings and negative numbers are errors.
     pub fn read(claims: &Map<String, Value>) -> Result<Self, Rejection> {
         Self::read_with(claims, MAX_SUBJECT)
     }
 
-    /// Reads them, with a subject of at most `longest` bytes: for issuers whose subjects have a form
-    /// of their own.
+    /// Reads them, with a subject of at most `max_subject` bytes.
     ///
     /// # Errors
     /// As [`RegisteredClaims::read`].
     pub(crate) fn read_with(
         claims: &Map<String, Value>,
-        longest: usize,
+        max_subject: usize,
     ) -> Result<Self, Rejection> {
         Ok(Self {
-            subject: subject(claims, longest)?,
+            subject: subject(claims, max_subject)?,
             audience: audience(claims)?,
             expires: time(claims, "exp")?.ok_or_else(|| bad("`exp` is missing".to_owned()))?,
             not_before: time(claims, "nbf")?,
@@ -62,40 +61,40 @@ impl RegisteredClaims {
         })
     }
 
-    /// True if it is for one of `accepted`.
+    /// True if `aud` contains one of `accepted`.
     pub fn is_for(&self, accepted: &[String]) -> bool {
         self.audience.iter().flatten().any(|one| accepted.contains(one))
     }
 
-    /// Judges the audience.
+    /// Checks the audience.
     ///
     /// # Errors
-    /// `wrong_audience` if it is for none of `accepted`.
+    /// `wrong_audience` if it contains none of `accepted`.
     pub(crate) fn check_audience(&self, accepted: &[String]) -> Result<(), Rejection> {
         if self.is_for(accepted) {
             return Ok(());
         }
-        let ours = accepted.join("`, `");
+        let accepted = accepted.join("`, `");
         Err(rejection(
             Reason::WrongAudience,
-            format!("the token is not for this system: its `aud` has none of `{ours}`"),
+            format!("the token is not for this system: its `aud` contains none of `{accepted}`"),
         ))
     }
 
-    /// Judges the times.
+    /// Checks the times.
     ///
     /// # Errors
-    /// `token_expired`, `token_lifetime`, or `bad_token` for one from the future.
+    /// `token_expired`, `token_lifetime`, or `bad_token` for a token from the future.
     pub fn check_times(&self, now: UnixTime, rules: &TimeRules) -> Result<(), Rejection> {
         if now >= self.expires {
-            let ended = format!("the token ended at {}", self.expires);
-            return Err(rejection(Reason::TokenExpired, ended));
+            let detail = format!("the token expired at {}", self.expires);
+            return Err(rejection(Reason::TokenExpired, detail));
         }
         let latest = now.plus(rules.leeway);
         for (name, time) in [("nbf", self.not_before), ("iat", self.issued)] {
             if let Some(time) = time.filter(|time| *time > latest) {
                 return Err(bad(format!(
-                    "its `{name}` ({time}) is in the future: compare the clocks"
+                    "the token's `{name}` ({time}) is in the future: synchronize the clocks"
                 )));
             }
         }
@@ -107,12 +106,12 @@ impl RegisteredClaims {
 
     fn check_lifetime(&self, longest: Duration) -> Result<(), Rejection> {
         let Some(issued) = self.issued else {
-            let text = "the token has no `iat`, so its lifetime is not known".to_owned();
-            return Err(rejection(Reason::TokenLifetime, text));
+            let detail = "the token has no `iat`, so its lifetime is unknown".to_owned();
+            return Err(rejection(Reason::TokenLifetime, detail));
         };
         let lifetime = self.expires.seconds_since(issued);
         if lifetime <= 0 {
-            return Err(bad("its `exp` is not after its `iat`".to_owned()));
+            return Err(bad("the token's `exp` is not after its `iat`".to_owned()));
         }
         match u64::try_from(lifetime).unwrap_or(u64::MAX) > longest.as_secs() {
             true => Err(rejection(
@@ -127,11 +126,11 @@ impl RegisteredClaims {
     }
 }
 
-fn subject(claims: &Map<String, Value>, longest: usize) -> Result<String, Rejection> {
+fn subject(claims: &Map<String, Value>, max: usize) -> Result<String, Rejection> {
     match claims.get("sub") {
         Some(Value::String(subject)) if subject.is_empty() => Err(bad("`sub` is empty".to_owned())),
-        Some(Value::String(subject)) if subject.len() > longest => {
-            Err(bad(format!("`sub` is longer than {longest} bytes")))
+        Some(Value::String(subject)) if subject.len() > max => {
+            Err(bad(format!("`sub` is longer than {max} bytes")))
         }
         Some(Value::String(subject)) => Ok(subject.clone()),
         Some(_) => Err(bad("`sub` is not a string".to_owned())),
@@ -150,14 +149,14 @@ fn audience(claims: &Map<String, Value>) -> Result<Option<Vec<String>>, Rejectio
     }
 }
 
-/// A list of nothing but strings.
+/// The strings of a list that contains nothing else.
 pub(crate) fn strings(value: &Value) -> Option<Vec<String>> {
     value.as_array()?.iter().map(|one| one.as_str().map(str::to_owned)).collect()
 }
 
 fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<UnixTime>, Rejection> {
     let Some(value) = claims.get(name) else { return Ok(None) };
-    // `as_i64` is nothing for floats, even whole ones, and for what is beyond 64 bits.
+    // `as_i64` is `None` for all floats and for integers beyond 64 bits.
     match value.as_i64() {
         Some(seconds) if (0..=MAX_TIME).contains(&seconds) => {
             Ok(Some(UnixTime::from_seconds(seconds)))
@@ -166,7 +165,7 @@ fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<UnixTime>, Rej
     }
 }
 
-/// A token that is not what a token should be.
+/// Rejects a malformed or forged token.
 pub(crate) fn bad(detail: String) -> Rejection {
     rejection(Reason::BadToken, detail)
 }
@@ -187,7 +186,7 @@ mod tests {
         max_lifetime: Some(Duration::from_secs(3600)),
     };
 
-    fn judge(claims: Value) -> Result<(), Reason> {
+    fn check(claims: Value) -> Result<(), Reason> {
         let Value::Object(claims) = claims else { panic!("not an object") };
         RegisteredClaims::read(&claims)
             .and_then(|claims| claims.check_times(UnixTime::from_seconds(NOW), &RULES))
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_whole_seconds_and_nothing_else() {
+    fn times_are_whole_seconds() {
         for exp in [
             json!(null),
             json!("1800000600"),
@@ -210,19 +209,19 @@ mod tests {
             json!([1_800_000_600]),
             json!({}),
         ] {
-            assert_eq!(judge(json!({"sub": "a", "exp": exp})), Err(Reason::BadToken), "{exp}");
+            assert_eq!(check(json!({"sub": "a", "exp": exp})), Err(Reason::BadToken), "{exp}");
             let nbf = json!({"sub": "a", "exp": NOW + 60, "iat": NOW, "nbf": exp});
-            assert_eq!(judge(nbf), Err(Reason::BadToken), "nbf {exp}");
+            assert_eq!(check(nbf), Err(Reason::BadToken), "nbf {exp}");
             let iat = json!({"sub": "a", "exp": NOW + 60, "iat": exp});
-            assert_eq!(judge(iat), Err(Reason::BadToken), "iat {exp}");
+            assert_eq!(check(iat), Err(Reason::BadToken), "iat {exp}");
         }
-        assert_eq!(judge(json!({"sub": "a"})), Err(Reason::BadToken));
+        assert_eq!(check(json!({"sub": "a"})), Err(Reason::BadToken));
     }
 
     #[test]
-    fn leeway_is_for_beginnings_and_never_for_the_end() {
+    fn leeway_does_not_extend_expiry() {
         let at = |exp: i64, nbf: i64, iat: i64| {
-            judge(json!({"sub": "a", "exp": NOW + exp, "nbf": NOW + nbf, "iat": NOW + iat}))
+            check(json!({"sub": "a", "exp": NOW + exp, "nbf": NOW + nbf, "iat": NOW + iat}))
         };
         assert_eq!(at(1, 0, 0), Ok(()));
         assert_eq!(at(0, 0, -10), Err(Reason::TokenExpired));
@@ -233,25 +232,25 @@ mod tests {
     }
 
     #[test]
-    fn a_lifetime_beyond_the_cap_or_unknown_is_refused() {
+    fn long_or_unknown_lifetime_is_refused() {
         let at =
-            |exp: i64, iat: i64| judge(json!({"sub": "a", "exp": NOW + exp, "iat": NOW + iat}));
+            |exp: i64, iat: i64| check(json!({"sub": "a", "exp": NOW + exp, "iat": NOW + iat}));
         assert_eq!(at(3600, 0), Ok(()));
         assert_eq!(at(3601, 0), Err(Reason::TokenLifetime));
         assert_eq!(at(60, -3600), Err(Reason::TokenLifetime));
         assert_eq!(at(10, 10), Err(Reason::BadToken));
-        assert_eq!(judge(json!({"sub": "a", "exp": NOW + 60})), Err(Reason::TokenLifetime));
+        assert_eq!(check(json!({"sub": "a", "exp": NOW + 60})), Err(Reason::TokenLifetime));
     }
 
     #[test]
-    fn subject_and_audience_are_typed() {
+    fn subject_and_audience_have_strict_types() {
         for sub in [json!(""), json!(null), json!(1), json!(["a"]), json!("x".repeat(256))] {
             let claims = json!({"sub": sub, "exp": NOW + 60, "iat": NOW});
-            assert_eq!(judge(claims), Err(Reason::BadToken), "{sub}");
+            assert_eq!(check(claims), Err(Reason::BadToken), "{sub}");
         }
         for aud in [json!(null), json!(1), json!({}), json!(["a", 1]), json!(["a", ["b"]])] {
             let claims = json!({"sub": "a", "aud": aud, "exp": NOW + 60, "iat": NOW});
-            assert_eq!(judge(claims), Err(Reason::BadToken), "{aud}");
+            assert_eq!(check(claims), Err(Reason::BadToken), "{aud}");
         }
     }
 }

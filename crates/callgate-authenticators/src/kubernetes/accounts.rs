@@ -1,4 +1,4 @@
-//! The service accounts that exist, as the watch knows them: no more of each than is needed.
+//! The known service accounts, reduced to what is needed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use super::annotations;
 
-/// More text than this in the labels and our annotations of one account, in bytes, is not kept:
-/// whoever may edit an account must not be able to fill our memory. CEL sees at most 64 KiB.
+/// Maximum size of one account's labels and annotations, in bytes: editors of an account must not be
+/// able to exhaust memory. CEL sees at most 64 KiB.
 const MAX_TEXT: usize = 60 * 1024;
 
 /// A service account.
@@ -20,20 +20,20 @@ const MAX_TEXT: usize = 60 * 1024;
 pub(super) struct Account {
     pub(super) uid: Box<str>,
     pub(super) labels: Texts,
-    /// Those below our prefix.
+    /// Only those with the configured prefix.
     pub(super) annotations: Texts,
-    /// What its annotations ask for; most ask for nothing.
+    /// The proposal in its annotations; most accounts have none.
     proposal: Option<Box<Proposal>>,
 }
 
 impl Account {
-    /// What its annotations ask for.
+    /// The proposal in its annotations.
     pub(super) fn proposal(&self) -> Proposal {
         self.proposal.as_deref().cloned().unwrap_or_default()
     }
 }
 
-/// Names and values, kept tight: a map of JSON takes half a kilobyte before anything is in it.
+/// Names and values, stored compactly: even an empty JSON map takes half a kilobyte.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Texts(Box<[(Box<str>, Box<str>)]>);
 
@@ -50,21 +50,21 @@ impl From<BTreeMap<String, String>> for Texts {
     }
 }
 
-/// An account as it was read, with what should be logged about it.
+/// An account, and what to log about it.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(super) struct ReadAccount {
     /// `namespace/name`.
     pub(super) key: Box<str>,
     pub(super) account: Account,
-    /// How many subjects in its annotations are malformed.
+    /// The number of malformed subjects in its annotations.
     pub(super) malformed: usize,
-    /// What is wrong, fit for a log.
+    /// The first error, for the log.
     pub(super) remark: Option<String>,
 }
 
-impl Read {
-    /// Takes of an account what is needed. Nothing if it has no name or no uid.
-    pub(super) fn of<K>(object: PartialObjectMeta<K>, prefix: &str) -> Option<Self> {
+impl ReadAccount {
+    /// Reads an account. `None` if it has no name, namespace or uid.
+    pub(super) fn new<K>(object: PartialObjectMeta<K>, prefix: &str) -> Option<Self> {
         let ObjectMeta { name, namespace, uid, labels, annotations, .. } = object.metadata;
         let key = format!("{}/{}", namespace?, name?).into_boxed_str();
         let labels = labels.unwrap_or_default();
@@ -76,24 +76,25 @@ impl Read {
         let too_large = size(&labels) + size(&annotations) > MAX_TEXT;
         let (labels, annotations) =
             if too_large { Default::default() } else { (labels, annotations) };
-        let asked = annotations::read(prefix, &annotations);
+        let requested = annotations::read(prefix, &annotations);
         let remark = match too_large {
             true => Some(format!(
-                "its labels and annotations are larger than {MAX_TEXT} bytes and count for nothing"
+                "its labels and annotations are ignored: they are larger than {MAX_TEXT} bytes"
             )),
-            false => asked.example,
+            false => requested.example,
         };
         let account = Account {
             uid: uid?.into_boxed_str(),
             labels: labels.into(),
             annotations: annotations.into(),
-            proposal: (asked.proposal != Proposal::default()).then(|| Box::new(asked.proposal)),
+            proposal: (requested.proposal != Proposal::default())
+                .then(|| Box::new(requested.proposal)),
         };
-        Some(Self { key, account, malformed: asked.malformed, remark })
+        Some(Self { key, account, malformed: requested.malformed, remark })
     }
 }
 
-/// The key of an account that is gone.
+/// The key of an account.
 pub(super) fn key_of<K>(object: &PartialObjectMeta<K>) -> Option<String> {
     let (namespace, name) = (object.metadata.namespace.as_ref()?, object.metadata.name.as_ref()?);
     Some(format!("{namespace}/{name}"))
@@ -106,7 +107,7 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    /// The account of that key.
+    /// The account with this key.
     pub(super) fn find(&self, key: &str) -> Option<Arc<Account>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
@@ -115,7 +116,7 @@ impl Accounts {
         self.known.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Puts one in the place of what was known.
+    /// Adds or replaces an account.
     pub(super) fn put(&self, key: Box<str>, account: Account) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::new(account));
     }
@@ -124,7 +125,7 @@ impl Accounts {
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
-    /// Puts a whole list in the place of everything known in `namespace`, or everywhere.
+    /// Replaces all known accounts of `namespace`, or of all namespaces.
     pub(super) fn replace(&self, namespace: Option<&str>, listed: HashMap<Box<str>, Arc<Account>>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         match namespace {
@@ -147,9 +148,9 @@ mod tests {
 
     use super::*;
 
-    fn read(object: Value) -> Option<Read> {
+    fn read(object: Value) -> Option<ReadAccount> {
         let object: PartialObjectMeta<ServiceAccount> = serde_json::from_value(object).unwrap();
-        Read::of(object, "nats.io/")
+        ReadAccount::new(object, "nats.io/")
     }
 
     fn account(namespace: &str, name: &str, annotations: &Value) -> Value {
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn only_labels_and_our_annotations_are_kept() {
+    fn only_labels_and_prefixed_annotations_are_kept() {
         let annotations =
             json!({"nats.io/roles": "a", "kubectl.kubernetes.io/last-applied-configuration": "{}"});
         let read = read(account("shop", "web", &annotations)).unwrap();
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_cannot_fill_the_memory_and_then_counts_for_nothing() {
+    fn oversized_labels_and_annotations_are_ignored() {
         let annotations = json!({"nats.io/roles": "a", "nats.io/x": "x".repeat(61 * 1024)});
         let read = read(account("shop", "web", &annotations)).unwrap();
         assert_eq!(read.account.annotations, Texts::default());
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_replaces_what_is_in_its_namespace_and_nothing_else() {
+    fn list_replaces_only_its_own_namespace() {
         let accounts = Accounts::default();
         let put = |namespace: &str| {
             let read = read(account(namespace, "web", &json!({}))).unwrap();

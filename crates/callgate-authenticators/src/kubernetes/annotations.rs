@@ -1,5 +1,5 @@
-//! From the annotations of a service account to a proposal. Whoever may edit the account wrote
-//! them: policy clips what is proposed here to the operator's ceiling.
+//! Reads a proposal from the annotations of a service account. They were written by editors of the
+//! account, so policy limits the proposal to the operator's ceiling.
 
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
@@ -8,23 +8,23 @@ use callgate::{
     permissions::{Permissions, Rules},
 };
 
-/// What annotations ask for, and what of it is no subject.
+/// What annotations request.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Asked {
+pub(super) struct Requested {
     pub(super) proposal: Proposal,
-    /// How many items are malformed.
+    /// The number of malformed subjects.
     pub(super) malformed: usize,
-    /// The first malformed item with the reason, fit for a log.
+    /// The first malformed subject and its error, for the log.
     pub(super) example: Option<String>,
 }
 
-/// Reads what annotations below `prefix` ask for. Lists are separated by commas; white space
-/// around an item and empty items count for nothing.
-pub(super) fn read(prefix: &str, annotations: &BTreeMap<String, String>) -> Asked {
+/// Reads the annotations with this prefix. Lists are separated by commas; empty items and white space
+/// around items are ignored.
+pub(super) fn read(prefix: &str, annotations: &BTreeMap<String, String>) -> Requested {
     let value = |name: &str| annotations.get(&format!("{prefix}{name}")).map(String::as_str);
-    let mut asked = Asked::default();
-    let publish = asked.subjects("allowed-pub-subjects", value("allowed-pub-subjects"));
-    let subscribe = asked.subjects("allowed-sub-subjects", value("allowed-sub-subjects"));
+    let mut requested = Requested::default();
+    let publish = requested.subjects("allowed-pub-subjects", value("allowed-pub-subjects"));
+    let subscribe = requested.subjects("allowed-sub-subjects", value("allowed-sub-subjects"));
     let roles: Vec<String> = items(value("roles").unwrap_or_default()).map(str::to_owned).collect();
     let account = value("account").map(str::trim).filter(|account| !account.is_empty());
     let permissions = Permissions {
@@ -32,30 +32,30 @@ pub(super) fn read(prefix: &str, annotations: &BTreeMap<String, String>) -> Aske
         subscribe: Rules { allow: subscribe, deny: Vec::new() },
         responses: None,
     };
-    asked.proposal = Proposal {
+    requested.proposal = Proposal {
         origin: Origin::Outside,
         account: account.map(str::to_owned),
         roles: (!roles.is_empty()).then_some(roles),
         permissions: (permissions != Permissions::default()).then_some(permissions),
         ..Proposal::default()
     };
-    asked
+    requested
 }
 
-impl Asked {
+impl Requested {
     fn subjects<T: FromStr<Err: Display>>(&mut self, name: &str, value: Option<&str>) -> Vec<T> {
         let parsed = items(value.unwrap_or_default()).map(|item| (item, item.parse::<T>()));
         let mut subjects = Vec::new();
         for (item, parsed) in parsed {
             match parsed {
                 Ok(subject) => subjects.push(subject),
-                Err(error) => self.note(name, item, &error),
+                Err(error) => self.note_malformed(name, item, &error),
             }
         }
         subjects
     }
 
-    fn note(&mut self, name: &str, item: &str, error: &impl Display) {
+    fn note_malformed(&mut self, name: &str, item: &str, error: &impl Display) {
         self.malformed += 1;
         self.example.get_or_insert_with(|| {
             let item: String = item.chars().take(64).flat_map(char::escape_debug).collect();
@@ -73,14 +73,14 @@ fn items(list: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    fn read_pub(list: &str) -> Asked {
+    fn read_pub(list: &str) -> Requested {
         let annotations =
             BTreeMap::from([("nats.io/allowed-pub-subjects".to_owned(), list.to_owned())]);
         read("nats.io/", &annotations)
     }
 
     #[test]
-    fn lists_are_forgiving_and_subjects_are_not() {
+    fn lists_are_lenient_and_subjects_strict() {
         for (list, allowed, malformed) in [
             ("", &[][..], 0),
             (" , ,", &[], 0),
@@ -92,19 +92,19 @@ mod tests {
             (">,$SYS.>,_INBOX.>,*", &[">", "$SYS.>", "_INBOX.>", "*"], 0),
             ("a\tb,a\u{0}b,a\nb", &[], 3),
         ] {
-            let asked = read_pub(list);
-            let permissions = asked.proposal.permissions.clone().unwrap_or_default();
+            let requested = read_pub(list);
+            let permissions = requested.proposal.permissions.clone().unwrap_or_default();
             let texts: Vec<String> =
                 permissions.publish.allow.iter().map(ToString::to_string).collect();
             assert_eq!(texts, allowed, "{list:?}");
-            assert_eq!(asked.malformed, malformed, "{list:?}");
-            assert_eq!(asked.example.is_some(), malformed > 0, "{list:?}");
-            assert_eq!(asked.proposal.origin, Origin::Outside);
+            assert_eq!(requested.malformed, malformed, "{list:?}");
+            assert_eq!(requested.example.is_some(), malformed > 0, "{list:?}");
+            assert_eq!(requested.proposal.origin, Origin::Outside);
         }
     }
 
     #[test]
-    fn roles_account_and_queue_groups_are_read_below_the_prefix_only() {
+    fn only_annotations_with_the_prefix_are_read() {
         let annotations = [
             ("acme.io/allowed-sub-subjects", "jobs.* workers, a"),
             ("acme.io/roles", "reader, ,writer"),
@@ -113,7 +113,7 @@ mod tests {
             ("nats.io/allowed-pub-subjects", "x"),
         ];
         let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let Asked { proposal, .. } = read("acme.io/", &BTreeMap::from(annotations));
+        let Requested { proposal, .. } = read("acme.io/", &BTreeMap::from(annotations));
         assert_eq!(proposal.account.as_deref(), Some("APP"));
         assert_eq!(proposal.roles, Some(vec!["reader".to_owned(), "writer".to_owned()]));
         let permissions = proposal.permissions.unwrap();
@@ -124,11 +124,11 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_subjects_are_read_and_an_endless_malformed_one_is_shown_short() {
+    fn long_lists_are_read_and_long_errors_are_shortened() {
         let list: Vec<String> = (0..1000).map(|number| format!("a.{number}")).collect();
-        let asked = read_pub(&list.join(","));
-        assert_eq!(asked.proposal.permissions.unwrap().publish.allow.len(), 1000);
-        let asked = read_pub(&"a b\u{202e}".repeat(10_000));
-        assert!(asked.example.unwrap().len() < 1000);
+        let requested = read_pub(&list.join(","));
+        assert_eq!(requested.proposal.permissions.unwrap().publish.allow.len(), 1000);
+        let requested = read_pub(&"a b\u{202e}".repeat(10_000));
+        assert!(requested.example.unwrap().len() < 1000);
     }
 }

@@ -1,7 +1,8 @@
-//! The API server: how it is reached, and what its refusals mean.
+//! The API server: how to reach it, and what its errors mean.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf};
 
+use callgate_config::Sources;
 use http::Request;
 use kube::{
     Client, Config,
@@ -9,19 +10,17 @@ use kube::{
 };
 use tokio::{sync::OnceCell, time::timeout};
 
-use callgate_config::Sources;
+use crate::network::{REQUEST_TIMEOUT, install_tls_provider, root_cause};
 
-/// How long one answer may take. Watches have limits of their own.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// Where a pod has its own token, if it has one.
+/// The path of a pod's own token.
 const IN_CLUSTER_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// Which cluster is meant, and who we are there.
+/// The cluster, and the credentials to use there.
 #[derive(Debug, Clone)]
 pub(super) enum Access {
-    /// The one that this pod runs in.
+    /// The cluster that this pod runs in.
     InCluster,
-    /// A context of a kubeconfig; boxed, since it holds whole certificates.
+    /// A context of a kubeconfig; boxed, because it holds whole certificates.
     Kubeconfig(Box<Kubeconfig>, Option<String>),
 }
 
@@ -29,8 +28,8 @@ pub(super) enum Access {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AccessError {
     #[error(
-        "there is no cluster: this is no pod (`KUBERNETES_SERVICE_HOST` and the mounted token are \
-         missing) and there is no usual kubeconfig ({0}); set `kubeconfig`"
+        "no cluster found: this is not a pod (`KUBERNETES_SERVICE_HOST` and the mounted token are \
+         missing), and the default kubeconfig cannot be used ({0}); set `kubeconfig`"
     )]
     NoCluster(String),
     #[error("the kubeconfig cannot be used: {0}")]
@@ -39,13 +38,13 @@ pub(super) enum AccessError {
     NoContext(String, String),
     #[error("the kubeconfig names no `current-context`: set `context`")]
     NoCurrentContext,
-    #[error("the kubeconfig's cluster needs a proxy (`proxy-url`), which is not supported")]
+    #[error("the kubeconfig's cluster requires a proxy (`proxy-url`), which is not supported")]
     Proxy,
 }
 
 impl Access {
-    /// The cluster of these settings: a kubeconfig if one is named (or a context of the usual one),
-    /// else the cluster that this is a pod of, else that of the usual kubeconfig.
+    /// Finds the cluster: of the given kubeconfig (or context of the default one), otherwise the one
+    /// that this pod runs in, otherwise that of the default kubeconfig.
     pub(super) fn find(
         kubeconfig: Option<PathBuf>,
         context: Option<String>,
@@ -57,7 +56,7 @@ impl Access {
         };
         let read = match kubeconfig {
             Some(path) => {
-                // Read once by us, so that the service notices when the file changes.
+                // Registers the file, so that the service notices when it changes.
                 sources.read(&path).map_err(|error| AccessError::Unreadable(error.to_string()))?;
                 Kubeconfig::read_from(&path)
                     .map_err(|error| AccessError::Unreadable(one_line(&error)))?
@@ -79,11 +78,11 @@ impl Access {
                     .map_err(|error| one_line(&error))?
             }
         };
-        // Who is asked is decided by the configuration, not by proxy variables; and who asks again
-        // is decided here.
+        // The configuration, not a proxy variable, decides where requests go; retries are decided
+        // by the callers.
         config.proxy_url = None;
         config.default_retry = false;
-        config.connect_timeout = Some(PATIENCE);
+        config.connect_timeout = Some(REQUEST_TIMEOUT);
         Ok(config)
     }
 }
@@ -104,7 +103,7 @@ fn check(kubeconfig: &Kubeconfig, context: Option<&str>) -> Result<(), AccessErr
     }
 }
 
-/// Something that we ask for, and the rule that lets us.
+/// An operation of the API, for messages that name the missing permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ApiOperation {
     List,
@@ -114,6 +113,7 @@ pub(super) enum ApiOperation {
 }
 
 impl ApiOperation {
+    /// The rule that permits it.
     fn rule(self) -> &'static str {
         match self {
             Self::List | Self::Watch => {
@@ -143,48 +143,57 @@ impl fmt::Display for ApiOperation {
     }
 }
 
-/// Why the API server gave no good answer. One line, without secrets.
+/// Why an operation failed. One line, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ApiError {
-    /// We may not.
-    #[error("the API server forbids us to {0}: bind our service account to {rule}", rule = .0.rule())]
+    #[error(
+        "the API server does not permit Callgate to {0}: bind its service account to {rule}",
+        rule = .0.rule()
+    )]
     Forbidden(ApiOperation),
-    /// It does not know us.
-    #[error("to {0}: the API server does not accept our own credentials (401)")]
+    #[error("cannot {0}: the API server does not accept Callgate's credentials (401)")]
     Unauthorized(ApiOperation),
-    /// What we go on from is gone: everything must be listed again.
-    #[error("to {0}: the API server no longer knows the version to go on from (410)")]
+    /// A watch cannot be resumed: list everything again.
+    #[error("cannot {0}: the API server no longer has the version to continue from (410)")]
     Gone(ApiOperation),
-    /// Anything else that it says.
-    #[error("to {0}: the API server answers {1}: {2}")]
+    #[error("cannot {0}: the API server answered {1}: {2}")]
     Status(ApiOperation, u16, String),
-    /// It was not reached, or spoke nonsense.
-    #[error("to {0}: the API server is not reached: {1}")]
+    /// The server was not reached, or its answer was malformed.
+    #[error("cannot {0}: the request to the API server failed: {1}")]
     Failed(ApiOperation, String),
-    /// It says nothing.
-    #[error("to {0}: no answer of the API server in time")]
+    #[error("cannot {0}: the API server did not answer in time")]
     TimedOut(ApiOperation),
 }
 
 impl ApiError {
-    pub(super) fn of(operation: ApiOperation, error: &kube::Error) -> Self {
+    pub(super) fn new(operation: ApiOperation, error: &kube::Error) -> Self {
         match error {
-            kube::Error::Api(status) => Self::of_status(operation, status),
-            other => Self::Failed(operation, root_cause(other)),
+            kube::Error::Api(status) => Self::from_status(operation, status),
+            other => Self::Failed(operation, one_line(root_cause(other))),
         }
     }
 
-    pub(super) fn of_status(operation: ApiOperation, status: &kube::core::Status) -> Self {
+    pub(super) fn from_status(operation: ApiOperation, status: &kube::core::Status) -> Self {
         match status.code {
             401 => Self::Unauthorized(operation),
             403 => Self::Forbidden(operation),
             410 => Self::Gone(operation),
-            code => Self::Status(operation, code, short(&status.message)),
+            code => Self::Status(operation, code, one_line(&status.message)),
         }
     }
 }
 
-/// A connection to the API server, made when it is first needed.
+/// Runs one request with a timeout.
+pub(super) async fn run<T>(
+    operation: ApiOperation,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, ApiError> {
+    let answer = timeout(REQUEST_TIMEOUT, request).await;
+    let answer = answer.map_err(|_| ApiError::TimedOut(operation))?;
+    answer.map_err(|error| ApiError::new(operation, &error))
+}
+
+/// A connection to the API server, opened by the first request.
 pub(super) struct ApiServer {
     access: Access,
     client: OnceCell<Client>,
@@ -195,11 +204,10 @@ impl ApiServer {
         Self { access, client: OnceCell::new() }
     }
 
-    /// The client. It reads rotated tokens and authorities again by itself.
+    /// The client, which reloads rotated tokens and certificate authorities.
     pub(super) async fn client(&self, operation: ApiOperation) -> Result<Client, ApiError> {
         let client = self.client.get_or_try_init(|| async {
-            // kube takes the process's provider; if there is none yet, it is ours.
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            install_tls_provider();
             let config = self.access.config().await?;
             Client::try_from(config).map_err(|error| one_line(&error))
         });
@@ -211,7 +219,7 @@ impl ApiServer {
         operation: ApiOperation,
         path: &str,
     ) -> Result<String, ApiError> {
-        self.ask(operation, Request::get(path), Vec::new()).await
+        self.send(operation, Request::get(path), Vec::new()).await
     }
 
     pub(super) async fn post(
@@ -221,10 +229,10 @@ impl ApiServer {
         json: Vec<u8>,
     ) -> Result<String, ApiError> {
         let request = Request::post(path).header("content-type", "application/json");
-        self.ask(operation, request, json).await
+        self.send(operation, request, json).await
     }
 
-    async fn ask(
+    async fn send(
         &self,
         operation: ApiOperation,
         request: http::request::Builder,
@@ -234,9 +242,7 @@ impl ApiServer {
         // The keys are `application/jwk-set+json`, which "application/json" does not accept (406).
         let request = request.header("accept", "*/*").body(body);
         let request = request.map_err(|error| ApiError::Failed(operation, error.to_string()))?;
-        let answer = timeout(PATIENCE, client.request_text(request)).await;
-        let answer = answer.map_err(|_| ApiError::TimedOut(operation))?;
-        answer.map_err(|error| ApiError::of(operation, &error))
+        run(operation, client.request_text(request)).await
     }
 }
 
@@ -246,18 +252,7 @@ impl fmt::Debug for ApiServer {
     }
 }
 
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    short(&cause.to_string())
-}
-
-fn one_line(error: &dyn std::error::Error) -> String {
-    short(&error.to_string())
-}
-
-fn short(text: &str) -> String {
+fn one_line(error: &(impl fmt::Display + ?Sized)) -> String {
+    let text = error.to_string();
     text.lines().next().unwrap_or_default().chars().take(300).flat_map(char::escape_debug).collect()
 }

@@ -1,49 +1,47 @@
-//! One cluster: its API server, and its service accounts kept up to date in the background. It
-//! outlives a reload that leaves its settings as they are.
+//! One cluster: its API server, and its service accounts, kept up to date in the background.
 
 use std::{
     collections::HashMap,
-    fmt,
+    fmt, mem,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use kube::core::PartialObjectMeta;
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::time::Instant;
 
 use super::{
-    accounts::{Account, Accounts, Read},
+    accounts::{Account, Accounts, ReadAccount},
     api::{ApiError, ApiServer},
     token::ServiceAccountClaims,
     watch,
 };
-use crate::kind::Observer;
+use crate::{kind::Observer, network::BackgroundTasks};
 
-/// Which accounts are watched, and who is told.
+/// Which accounts to watch, and where to report.
 #[derive(Debug)]
 pub(super) struct WatchSettings {
     /// The authenticator's name.
     pub(super) name: Arc<str>,
-    /// Only these namespaces; all of them if there is none.
+    /// Only these namespaces; if empty, all of them.
     pub(super) namespaces: Vec<String>,
     pub(super) selector: Option<String>,
     pub(super) prefix: String,
     pub(super) observer: Arc<dyn Observer>,
-    /// Whether to watch; without it, accounts are looked up when they are asked for.
+    /// Whether to watch; otherwise accounts are looked up on demand.
     pub(super) background: bool,
 }
 
 /// A cluster.
 #[derive(Debug)]
 pub(super) struct Cluster {
-    inner: Arc<Inner>,
-    tasks: Vec<AbortHandle>,
-    background: bool,
+    state: Arc<ClusterState>,
+    watches: BackgroundTasks,
 }
 
-/// What the tasks of a cluster share.
+/// What the watches of a cluster share.
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(super) struct ClusterState {
     pub(super) api: Arc<ApiServer>,
     pub(super) accounts: Accounts,
     pub(super) selector: Option<String>,
@@ -53,31 +51,36 @@ pub(super) struct Inner {
     scopes: Vec<Arc<Scope>>,
 }
 
-/// A namespace that is watched, or all of them.
+/// A namespace to watch, or all of them.
 #[derive(Debug)]
 pub(super) struct Scope {
     pub(super) namespace: Option<String>,
-    state: Mutex<State>,
+    state: Mutex<ScopeState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ScopeState {
+    /// Whether the accounts have been listed once.
     listed: bool,
-    heard: Instant,
+    /// When the API server last answered.
+    current_at: Instant,
+    /// Why the watch is lost.
     lost: Option<ApiError>,
-    told: Option<Instant>,
+    /// When the loss was last logged.
+    logged: Option<Instant>,
 }
 
-/// A lost watch is told of again after this time.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// A lost watch is logged again after this time.
+const LOG_PERIOD: Duration = Duration::from_secs(60);
 
 impl Scope {
-    pub(super) fn of(namespace: Option<String>) -> Self {
-        let state = State { listed: false, heard: Instant::now(), lost: None, told: None };
+    pub(super) fn new(namespace: Option<String>) -> Self {
+        let state =
+            ScopeState { listed: false, current_at: Instant::now(), lost: None, logged: None };
         Self { namespace, state: Mutex::new(state) }
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut ScopeState) -> T) -> T {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -89,77 +92,69 @@ impl fmt::Display for Scope {
 }
 
 impl Cluster {
-    /// Starts watching, if there is a runtime and the settings want it.
+    /// Starts to watch, unless the settings or the lack of a runtime forbid it.
     pub(super) fn start(api: Arc<ApiServer>, settings: WatchSettings) -> Self {
         let WatchSettings { name, namespaces, selector, prefix, observer, background } = settings;
         let scopes: Vec<_> = match namespaces.is_empty() {
-            true => vec![Arc::new(Scope::of(None))],
-            false => namespaces.into_iter().map(|one| Arc::new(Scope::of(Some(one)))).collect(),
+            true => vec![Arc::new(Scope::new(None))],
+            false => namespaces.into_iter().map(|one| Arc::new(Scope::new(Some(one)))).collect(),
         };
-        let inner =
-            Inner { api, accounts: Accounts::default(), selector, name, prefix, observer, scopes };
-        let inner = Arc::new(inner);
-        let runtime = tokio::runtime::Handle::try_current().ok().filter(|_| background);
-        let spawn = |runtime: &tokio::runtime::Handle, scope: &Arc<Scope>| {
-            runtime.spawn(watch::keep(Arc::clone(&inner), Arc::clone(scope))).abort_handle()
-        };
-        let tasks: Vec<_> = runtime
+        let accounts = Accounts::default();
+        let state =
+            Arc::new(ClusterState { api, accounts, selector, name, prefix, observer, scopes });
+        let watches = state
+            .scopes
             .iter()
-            .flat_map(|runtime| inner.scopes.iter().map(|scope| spawn(runtime, scope)))
-            .collect();
-        Self { background: !tasks.is_empty(), tasks, inner }
+            .map(|scope| watch::keep_current(Arc::clone(&state), Arc::clone(scope)));
+        let watches = BackgroundTasks::spawn(background, watches);
+        Self { watches, state }
     }
 
-    /// The account that a token names, if it exists; `key` is its `namespace/name`.
+    /// The account with this key (`namespace/name`), which a token names.
     ///
     /// # Errors
-    /// If nobody can tell: not everything is listed yet, or the API server is not reached.
+    /// If its existence cannot be decided: not all accounts are listed yet, or the API server cannot
+    /// be reached.
     pub(super) async fn account(
         &self,
         key: &str,
         ServiceAccountClaims { namespace, name, .. }: &ServiceAccountClaims<'_>,
-    ) -> Result<Option<Arc<Account>>, Unsynced> {
-        if self.background {
-            let found = self.inner.accounts.find(key);
+    ) -> Result<Option<Arc<Account>>, NotSynced> {
+        if self.watches.are_running() {
+            let found = self.state.accounts.find(key);
             return if found.is_some() { Ok(found) } else { self.check().map(|()| None) };
         }
-        let scope =
-            self.inner.scopes.iter().find(|scope| {
-                scope.namespace.as_deref().is_none_or(|watched| watched == *namespace)
-            });
-        let Some(scope) = scope else { return Ok(None) };
-        let found = watch::look_up(&self.inner, scope, namespace, name).await;
-        found.map(|found| found.map(Arc::new)).map_err(|error| Unsynced(error.to_string()))
+        let is_watched = |scope: &&Arc<Scope>| {
+            scope.namespace.as_deref().is_none_or(|watched| watched == *namespace)
+        };
+        let Some(scope) = self.state.scopes.iter().find(is_watched) else { return Ok(None) };
+        let found = watch::look_up(&self.state, scope, namespace, name).await;
+        found.map(|found| found.map(Arc::new)).map_err(|error| NotSynced(error.to_string()))
     }
 
-    /// Whether everything was listed once.
+    /// Whether all accounts have been listed once.
     ///
     /// # Errors
-    /// Says what is missing, and why.
-    pub(super) fn check(&self) -> Result<(), Unsynced> {
-        let missing = self.inner.scopes.iter().find(|scope| !scope.with(|state| state.listed));
-        let Some(scope) = missing.filter(|_| self.background) else { return Ok(()) };
+    /// What is missing, and why.
+    pub(super) fn check(&self) -> Result<(), NotSynced> {
+        let missing = self.state.scopes.iter().find(|scope| !scope.with(|state| state.listed));
+        let Some(scope) = missing.filter(|_| self.watches.are_running()) else { return Ok(()) };
         let why = scope.with(|state| state.lost.as_ref().map(|error| format!(": {error}")));
         let why = why.unwrap_or_default();
-        Err(Unsynced(format!("waiting for the first list of service accounts of {scope}{why}")))
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
+        Err(NotSynced(format!("waiting for the first list of service accounts in {scope}{why}")))
     }
 }
 
 /// The service accounts are not known yet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Unsynced(String);
+pub(super) struct NotSynced(String);
 
-impl Inner {
-    /// Takes of an account what is needed, and tells what is wrong with it.
+impl ClusterState {
+    /// Reads an account and reports its malformed annotations.
     pub(super) fn read<K>(&self, object: PartialObjectMeta<K>) -> Option<(Box<str>, Account)> {
-        let Read { key, account, malformed, remark } = Read::of(object, &self.prefix)?;
+        let ReadAccount { key, account, malformed, remark } =
+            ReadAccount::new(object, &self.prefix)?;
         if let Some(remark) = remark {
             self.observer.annotations_malformed(&self.name, malformed.max(1));
             tracing::warn!(
@@ -167,60 +162,61 @@ impl Inner {
                 service_account = &*key,
                 malformed,
                 remark,
-                "annotations of a service account count for nothing, as far as they are malformed"
+                "malformed annotations of a service account are ignored"
             );
         }
         Some((key, account))
     }
 
-    /// A whole list is in force.
+    /// Puts a complete list in force.
     pub(super) fn listed(&self, scope: &Scope, accounts: HashMap<Box<str>, Arc<Account>>) {
         let count = accounts.len();
         self.accounts.replace(scope.namespace.as_deref(), accounts);
-        let first = scope.with(|state| !std::mem::replace(&mut state.listed, true));
-        if first {
+        let is_first = scope.with(|state| !mem::replace(&mut state.listed, true));
+        if is_first {
             tracing::info!(authenticator = &*self.name, scope = %scope, count, "service accounts are known");
         }
-        self.heard(scope);
+        self.is_current(scope);
     }
 
-    /// The API server spoke: what is known is current.
-    pub(super) fn heard(&self, scope: &Scope) {
-        let (was_lost, silent) = scope.with(|state| {
-            let silent = state.heard.elapsed();
-            (state.heard, state.told) = (Instant::now(), None);
-            (state.lost.take().is_some(), silent)
+    /// The API server answered: the known accounts are current.
+    pub(super) fn is_current(&self, scope: &Scope) {
+        let (was_lost, age) = scope.with(|state| {
+            let age = state.current_at.elapsed();
+            state.current_at = Instant::now();
+            state.logged = None;
+            (state.lost.take().is_some(), age)
         });
         if was_lost {
-            let seconds = silent.as_secs();
-            tracing::info!(authenticator = &*self.name, scope = %scope, after_seconds = seconds, "the watch of service accounts is back");
+            let after_seconds = age.as_secs();
+            tracing::info!(authenticator = &*self.name, scope = %scope, after_seconds, "the watch of service accounts is back");
         }
-        self.tell();
+        self.report();
     }
 
-    /// The watch is lost, or cannot be opened. What is known stays in force.
+    /// The watch is lost, or cannot be opened. The known accounts stay in force.
     pub(super) fn lost(&self, scope: &Scope, error: &ApiError) {
-        let (age, listed, news) = scope.with(|state| {
-            let news = state.lost.as_ref() != Some(error)
-                || state.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY);
+        let (age, listed, is_news) = scope.with(|state| {
+            let is_news = state.lost.as_ref() != Some(error)
+                || state.logged.is_none_or(|logged| logged.elapsed() >= LOG_PERIOD);
             state.lost = Some(error.clone());
-            if news {
-                state.told = Some(Instant::now());
+            if is_news {
+                state.logged = Some(Instant::now());
             }
-            (state.heard.elapsed(), state.listed, news)
+            (state.current_at.elapsed(), state.listed, is_news)
         });
-        self.tell();
-        if !news {
+        self.report();
+        if !is_news {
             return;
         }
-        let (authenticator, seconds) = (&*self.name, age.as_secs());
+        let authenticator = &*self.name;
         match listed {
             true => tracing::warn!(
                 authenticator,
                 scope = %scope,
-                age_seconds = seconds,
+                age_seconds = age.as_secs(),
                 %error,
-                "the watch of service accounts is lost; serving from what was known last"
+                "the watch of service accounts is lost; the last known accounts stay in force"
             ),
             false => {
                 tracing::warn!(authenticator, scope = %scope, %error, "service accounts are not known yet")
@@ -228,10 +224,10 @@ impl Inner {
         }
     }
 
-    /// Tells the numbers: how many accounts, and for how long the oldest lost watch has been lost.
-    fn tell(&self) {
+    /// Reports the number of accounts, and for how long the oldest lost watch has been lost.
+    fn report(&self) {
         let lost = self.scopes.iter().filter_map(|scope| {
-            scope.with(|state| state.lost.is_some().then(|| state.heard.elapsed()))
+            scope.with(|state| state.lost.is_some().then(|| state.current_at.elapsed()))
         });
         self.observer.service_accounts(&self.name, self.accounts.count(), lost.max());
     }

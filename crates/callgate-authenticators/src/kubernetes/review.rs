@@ -1,10 +1,9 @@
-//! `verify = "token-review"`: the API server judges each token, and its yes is remembered shortly.
+//! `verify = "token-review"`: the API server verifies each token, and its approval is cached briefly.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use callgate::authn::Decline;
 use futures_util::FutureExt;
-use quick_cache::sync::Cache;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
@@ -16,26 +15,26 @@ use super::{
 use crate::{
     jws::claims::bad,
     kind::BuildContext,
-    network::SingleFlight,
-    verified_token_cache::{TokenDigest, last_tokens},
+    network::{AnswerCache, SingleFlight},
+    verified_token_cache::TokenDigest,
 };
 
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
-/// As long as the API server itself remembers a yes (`--authentication-token-webhook-cache…` of
-/// its own token authenticator): a deleted pod's token ends within this time.
-const REMEMBERED_FOR: Duration = Duration::from_secs(10);
+/// As long as the API server itself caches the result of its token authenticator: the token of a
+/// deleted pod becomes invalid within this time.
+const APPROVAL_LIFETIME: Duration = Duration::from_secs(10);
 
-/// Asks the API server, once for all who show a token at the same time, and remembers its yes by
-/// the token's digest.
+/// Has the API server review tokens: once for all simultaneous logins with a token, and not again
+/// while its approval is cached.
 pub(super) struct Reviews {
     authenticator: Arc<str>,
     api: Arc<ApiServer>,
     audience: Vec<String>,
-    good: Option<Cache<TokenDigest, Instant>>,
+    approved: AnswerCache<TokenDigest, ()>,
     in_flight: SingleFlight<TokenDigest, Review>,
 }
 
-/// When the API server was asked about a token, and what it says; or why it does not say.
+/// When the API server was asked to review a token, and the result; or why there is none.
 type Review = Result<Arc<(Instant, Status)>, Arc<str>>;
 
 #[derive(Deserialize)]
@@ -65,80 +64,72 @@ struct User {
 }
 
 impl Reviews {
-    /// Remembers at most as many tokens as the configuration says.
     pub(super) fn new(context: &BuildContext, api: Arc<ApiServer>, audience: &[String]) -> Self {
-        let authenticator = Arc::clone(&context.name);
-        let good = last_tokens(context.services.cache.tokens);
         Self {
-            authenticator,
+            authenticator: Arc::clone(&context.name),
             api,
             audience: audience.to_vec(),
-            good,
+            approved: AnswerCache::new(context.services.cache.tokens),
             in_flight: SingleFlight::default(),
         }
     }
 
-    /// Whether the API server takes this token for one of our audiences, from this account.
+    /// Whether the API server accepts this token for one of our audiences, from this account.
     ///
     /// # Errors
-    /// Rejected if it does not; unavailable if it does not say.
+    /// Rejected if it does not; unavailable if there is no answer.
     pub(super) async fn check(
         &self,
         token: &str,
         claims: &ServiceAccountClaims<'_>,
     ) -> Result<(), Decline> {
         let digest = TokenDigest::of(&self.authenticator, token);
-        if self.remembers(&digest) {
+        if self.approved.get(&digest).is_some() {
             return Ok(());
         }
-        let review = self.in_flight.ask(digest, || self.ask(token).boxed()).await;
+        let review = self.in_flight.run(digest, || self.review(token).boxed()).await;
         let review = review.map_err(|why| Decline::Unavailable(why.to_string().into()))?;
-        let (asked, status) = &*review;
+        let (requested, status) = &*review;
         self.judge(status, claims)?;
-        if let Some(good) = &self.good {
-            good.insert(digest, *asked);
-        }
+        self.approved.insert(digest, (), *requested + APPROVAL_LIFETIME);
         Ok(())
     }
 
-    fn remembers(&self, digest: &TokenDigest) -> bool {
-        let asked = self.good.as_ref().and_then(|good| good.get(digest));
-        asked.is_some_and(|asked| asked.elapsed() < REMEMBERED_FOR)
-    }
-
-    /// The question. It outlives whoever asked it, as long as others wait.
-    fn ask(&self, token: &str) -> impl Future<Output = Review> + Send + 'static {
-        let question = json!({
+    fn review(&self, token: &str) -> impl Future<Output = Review> + Send + 'static {
+        let review = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": self.audience},
         });
-        let (api, question) = (Arc::clone(&self.api), question.to_string().into_bytes());
-        let asked = Instant::now();
+        let api = Arc::clone(&self.api);
+        let requested = Instant::now();
         async move {
-            let answer = api.post(ApiOperation::Review, PATH, question).await;
+            let answer =
+                api.post(ApiOperation::Review, PATH, review.to_string().into_bytes()).await;
             let answer = answer.map_err(|error| Arc::from(error.to_string()))?;
             let answer: Result<Answer, _> = serde_json::from_str(&answer);
-            // The error of the parser could quote the answer, which holds the token.
-            let malformed = |_| Arc::from("the API server's review is malformed");
-            answer.map(|answer| Arc::new((asked, answer.status))).map_err(malformed)
+            // The parser's error could quote the answer, which contains the token.
+            let malformed = |_| Arc::from("the API server's token review is malformed");
+            answer.map(|answer| Arc::new((requested, answer.status))).map_err(malformed)
         }
     }
 
     fn judge(&self, status: &Status, claims: &ServiceAccountClaims<'_>) -> Result<(), Decline> {
         if !status.authenticated {
             let why: String = status.error.chars().take(200).flat_map(char::escape_debug).collect();
-            return Err(bad(format!("the API server does not accept it: {why}")).into());
+            return Err(bad(format!("the API server does not accept the token: {why}")).into());
         }
-        // An API server that knows nothing of audiences answers without: that is a token for itself.
+        // An API server without support for audiences names none: the token is for itself.
         if !status.audiences.iter().any(|one| self.audience.contains(one)) {
-            return Err(
-                bad("the API server accepts it, but for none of our audiences".to_owned()).into()
-            );
+            let why = "the API server accepts the token, but for none of the configured audiences";
+            return Err(bad(why.to_owned()).into());
         }
         match claims.is(&status.user.username) && status.user.uid == claims.uid {
             true => Ok(()),
-            false => Err(bad("the API server knows it as another account's".to_owned()).into()),
+            false => {
+                let why = "according to the API server, the token belongs to another account";
+                Err(bad(why.to_owned()).into())
+            }
         }
     }
 }

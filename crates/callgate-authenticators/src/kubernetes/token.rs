@@ -1,4 +1,4 @@
-//! What a service account token says (Kubernetes `pkg/serviceaccount/claims.go`), read strictly.
+//! The claims of service account tokens (Kubernetes `pkg/serviceaccount/claims.go`), read strictly.
 
 use callgate::authn::Rejection;
 use serde_json::{Map, Value};
@@ -7,19 +7,19 @@ use crate::jws::claims::bad;
 
 /// `sub` of every service account token.
 const SUBJECT: &str = "system:serviceaccount:";
-/// Longest namespace (RFC 1123 label), and longest name of a service account (RFC 1123 subdomain).
+/// Maximum length of a namespace (RFC 1123 label) and of an account's name (RFC 1123 subdomain).
 const MAX_LABEL: usize = 63;
 const MAX_SUBDOMAIN: usize = 253;
 const MAX_UID: usize = 128;
-/// Longest `sub`: longer than other issuers' may be.
+/// Maximum length of `sub`, which exceeds that of other issuers.
 pub(super) const MAX_SUBJECT: usize = SUBJECT.len() + MAX_LABEL + 1 + MAX_SUBDOMAIN;
 
-/// The claims of a service account token, checked for their form.
+/// The well-formed claims of a service account token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ServiceAccountClaims<'c> {
     /// A label: without dots.
     pub(super) namespace: &'c str,
-    /// A subdomain: labels joined by dots.
+    /// A subdomain: labels separated by dots.
     pub(super) name: &'c str,
     pub(super) uid: &'c str,
     /// The pod that the token was projected into.
@@ -35,22 +35,22 @@ pub(super) struct Bound<'c> {
     pub(super) uid: Option<&'c str>,
 }
 
-/// True if the claims are of a service account, whosever it is.
-pub(super) fn looks_like_ours(claims: &Map<String, Value>) -> bool {
+/// True if the claims are those of a service account, in any cluster.
+pub(super) fn is_service_account(claims: &Map<String, Value>) -> bool {
     let subject = claims.get("sub").and_then(Value::as_str);
     subject.is_some_and(|subject| subject.starts_with(SUBJECT))
 }
 
 impl<'c> ServiceAccountClaims<'c> {
-    /// Reads them.
+    /// Reads the claims.
     ///
     /// # Errors
-    /// `bad_token` if `kubernetes.io` is missing (tokens of secrets have none), a name is none that
-    /// Kubernetes gives, or `sub` names somebody else.
+    /// `bad_token` if `kubernetes.io` is missing (as in tokens of secrets), a name is malformed, or
+    /// `sub` names another account.
     pub(super) fn read(claims: &'c Map<String, Value>) -> Result<Self, Rejection> {
         let own = claims.get("kubernetes.io").and_then(Value::as_object).ok_or_else(|| {
-            bad("it has no `kubernetes.io` claims: mint it with TokenRequest (a projected volume, \
-                 or `kubectl create token`)"
+            bad("the token has no `kubernetes.io` claims: create it with TokenRequest (a projected \
+                 volume, or `kubectl create token`)"
                 .to_owned())
         })?;
         let account = own.get("serviceaccount").and_then(Value::as_object);
@@ -70,31 +70,32 @@ impl<'c> ServiceAccountClaims<'c> {
         };
         match claims.get("sub").and_then(Value::as_str).is_some_and(|sub| found.is(sub)) {
             true => Ok(found),
-            false => Err(bad(
-                "its `sub` and its `kubernetes.io` claims name different accounts".to_owned()
-            )),
+            false => {
+                Err(bad("the token's `sub` and `kubernetes.io` claims name different accounts"
+                    .to_owned()))
+            }
         }
     }
 
-    /// What bindings see of the token.
-    pub(super) fn told(&self) -> Map<String, Value> {
+    /// The claims that bindings see.
+    pub(super) fn for_bindings(&self) -> Map<String, Value> {
         let Self { namespace, name, uid, pod, node } = *self;
-        let mut told = Map::new();
-        let mut say = |key: &str, text: &str| drop(told.insert(key.to_owned(), text.into()));
-        say("namespace", namespace);
-        say("service_account", name);
-        say("uid", uid);
+        let mut claims = Map::new();
+        let mut add = |key: &str, text: &str| drop(claims.insert(key.to_owned(), text.into()));
+        add("namespace", namespace);
+        add("service_account", name);
+        add("uid", uid);
         if let Some(pod) = pod {
-            say("pod", pod.name);
-            say("pod_uid", pod.uid.unwrap_or_default());
+            add("pod", pod.name);
+            add("pod_uid", pod.uid.unwrap_or_default());
         }
         if let Some(node) = node {
-            say("node", node.name);
+            add("node", node.name);
         }
-        told
+        claims
     }
 
-    /// True if this is its user name in Kubernetes.
+    /// True if `user` is the account's user name in Kubernetes.
     pub(super) fn is(&self, user: &str) -> bool {
         let names = user.strip_prefix(SUBJECT).and_then(|names| names.split_once(':'));
         names == Some((self.namespace, self.name))
@@ -102,7 +103,7 @@ impl<'c> ServiceAccountClaims<'c> {
 }
 
 fn malformed(what: &str) -> Rejection {
-    bad(format!("its claim `kubernetes.io`.`{what}` is missing, or none that Kubernetes gives"))
+    bad(format!("the token's claim `kubernetes.io`.`{what}` is missing or malformed"))
 }
 
 fn text<'c>(map: &'c Map<String, Value>, key: &str) -> Option<&'c str> {
@@ -116,25 +117,22 @@ fn bound<'c>(own: &'c Map<String, Value>, key: &str) -> Result<Option<Bound<'c>>
     Ok(Some(Bound { name, uid: text(found, "uid").filter(|uid| uid.len() <= MAX_UID) }))
 }
 
-/// An RFC 1123 label. The form matters: names become tokens of subjects.
+/// An RFC 1123 label. The form matters because names become tokens of subjects.
 pub(super) fn is_label(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=MAX_LABEL).contains(&text.len())
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+    text.len() <= MAX_LABEL && has_label_form(text)
 }
 
+/// An RFC 1123 subdomain. As in Kubernetes' own check, each label may be as long as the whole name.
 fn is_subdomain(text: &str) -> bool {
-    // Each label may be as long as the whole, as in Kubernetes' own check.
-    let label = |label: &str| {
-        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        !label.is_empty()
-            && label.bytes().all(inner)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    text.len() <= MAX_SUBDOMAIN && text.split('.').all(label)
+    text.len() <= MAX_SUBDOMAIN && text.split('.').all(has_label_form)
+}
+
+fn has_label_form(text: &str) -> bool {
+    let is_allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    !text.is_empty()
+        && text.bytes().all(is_allowed)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 #[cfg(test)]
@@ -156,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_every_kubernetes_are_read() {
+    fn claims_of_a_projected_token_are_read() {
         let claims = claims("shop", "my.service");
         let read = ServiceAccountClaims::read(claims.as_object().unwrap()).unwrap();
         assert_eq!((read.namespace, read.name, read.uid), ("shop", "my.service", "u1"));
@@ -165,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_kubernetes_never_gives_are_refused() {
+    fn malformed_names_are_refused() {
         let long = "a".repeat(64);
         for (namespace, name) in [
             ("", "a"),
@@ -199,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_that_are_missing_of_another_type_or_contradict_are_refused() {
+    fn missing_mistyped_or_contradictory_claims_are_refused() {
         let pointer = |pointer: &str, value: Value| {
             let mut claims = claims("shop", "web");
             *claims.pointer_mut(pointer).unwrap() = value;

@@ -1,4 +1,4 @@
-//! One question for all who ask the same at the same time.
+//! One query for all logins that need the same answer at the same time.
 
 use std::{
     collections::HashMap,
@@ -11,43 +11,44 @@ use futures_util::{
     future::{BoxFuture, Shared, WeakShared},
 };
 
-type InFlight<A> = Shared<BoxFuture<'static, A>>;
+type Query<A> = Shared<BoxFuture<'static, A>>;
 
-/// Questions that are under way. Each goes on as long as somebody waits for its answer.
+/// Queries in flight. Each one goes on as long as at least one caller waits for its answer.
 pub(crate) struct SingleFlight<K, A: Clone> {
-    under_way: Mutex<HashMap<K, WeakShared<BoxFuture<'static, A>>>>,
+    in_flight: Mutex<HashMap<K, WeakShared<BoxFuture<'static, A>>>>,
 }
 
 impl<K, A: Clone> Default for SingleFlight<K, A> {
     fn default() -> Self {
-        Self { under_way: Mutex::default() }
+        Self { in_flight: Mutex::default() }
     }
 }
 
 impl<K: Eq + Hash, A: Clone> SingleFlight<K, A> {
-    /// The answer about `key`: of the question that is under way, or of a new one.
-    pub(crate) async fn ask(&self, key: K, question: impl FnOnce() -> BoxFuture<'static, A>) -> A {
-        self.question(key, question).await
+    /// Joins the query for `key` that is in flight, or starts one.
+    pub(crate) async fn run(&self, key: K, query: impl FnOnce() -> BoxFuture<'static, A>) -> A {
+        self.join(key, query).await
     }
 
-    /// Finding a question and leaving one is one step: of two who come at once, one asks.
-    fn question(&self, key: K, question: impl FnOnce() -> BoxFuture<'static, A>) -> InFlight<A> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = under_way.get(&key).and_then(unanswered) {
+    /// Finds or registers a query under one lock, so that of two simultaneous callers one queries.
+    fn join(&self, key: K, query: impl FnOnce() -> BoxFuture<'static, A>) -> Query<A> {
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = in_flight.get(&key).and_then(unanswered) {
             return found;
         }
-        under_way.retain(|_, question| unanswered(question).is_some());
-        let question = question().shared();
-        if let Some(weak) = question.downgrade() {
-            under_way.insert(key, weak);
+        in_flight.retain(|_, query| unanswered(query).is_some());
+        let query = query().shared();
+        if let Some(weak) = query.downgrade() {
+            in_flight.insert(key, weak);
         }
-        question
+        query
     }
 }
 
-/// A question that somebody waits for. One that is answered answers nobody else: time has passed.
-fn unanswered<A: Clone>(question: &WeakShared<BoxFuture<'static, A>>) -> Option<InFlight<A>> {
-    question.upgrade().filter(|question| question.peek().is_none())
+/// The query, if a caller still waits for it. An answer is not given to later callers: it may be
+/// outdated.
+fn unanswered<A: Clone>(query: &WeakShared<BoxFuture<'static, A>>) -> Option<Query<A>> {
+    query.upgrade().filter(|query| query.peek().is_none())
 }
 
 #[cfg(test)]
@@ -63,39 +64,41 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn those_who_ask_the_same_at_once_share_one_question() {
-        let single_flight = SingleFlight::<&str, usize>::default();
-        let (asked, answers) = (Arc::<AtomicUsize>::default(), Arc::new(Semaphore::new(0)));
-        let question = || {
-            let (asked, answers) = (Arc::clone(&asked), Arc::clone(&answers));
+    async fn simultaneous_callers_share_one_query() {
+        let flights = SingleFlight::<&str, usize>::default();
+        let started = Arc::<AtomicUsize>::default();
+        let answers = Arc::new(Semaphore::new(0));
+        let query = || {
+            let started = Arc::clone(&started);
+            let answers = Arc::clone(&answers);
             async move {
-                let number = asked.fetch_add(1, Ordering::SeqCst);
+                let number = started.fetch_add(1, Ordering::SeqCst);
                 answers.acquire().await.unwrap().forget();
                 number
             }
             .boxed()
         };
-        let mut first = Box::pin(single_flight.ask("a", question));
-        let mut second = Box::pin(single_flight.ask("a", question));
-        let mut other = Box::pin(single_flight.ask("b", question));
+        let mut first = Box::pin(flights.run("a", query));
+        let mut second = Box::pin(flights.run("a", query));
+        let mut other = Box::pin(flights.run("b", query));
         for waiting in [&mut first, &mut second, &mut other] {
             assert!(poll!(waiting).is_pending());
         }
-        assert_eq!(asked.load(Ordering::SeqCst), 2);
-        // Whoever asked first may go away.
+        assert_eq!(started.load(Ordering::SeqCst), 2);
+        // The caller that started the query may go away.
         drop(first);
         answers.add_permits(2);
         assert_eq!((second.await, other.await), (0, 1));
-        // An answer is for those who waited for it.
+        // An answered query is not reused.
         answers.add_permits(1);
-        assert_eq!(single_flight.ask("a", question).await, 2);
-        assert!(single_flight.under_way.lock().unwrap().len() <= 2);
-        // When nobody waits any more, the question is dropped, and its place is given away.
-        let mut left = Box::pin(single_flight.ask("c", question));
-        assert!(poll!(&mut left).is_pending());
-        drop(left);
+        assert_eq!(flights.run("a", query).await, 2);
+        assert!(flights.in_flight.lock().unwrap().len() <= 2);
+        // Without callers, the query is dropped, and its entry is replaced.
+        let mut abandoned = Box::pin(flights.run("c", query));
+        assert!(poll!(&mut abandoned).is_pending());
+        drop(abandoned);
         answers.add_permits(1);
-        assert_eq!(single_flight.ask("c", question).await, 4);
-        assert_eq!(single_flight.under_way.lock().unwrap().len(), 1);
+        assert_eq!(flights.run("c", query).await, 4);
+        assert_eq!(flights.in_flight.lock().unwrap().len(), 1);
     }
 }

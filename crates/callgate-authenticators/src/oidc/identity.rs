@@ -17,18 +17,18 @@ use crate::jws::{
 const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 impl ClaimRules {
-    /// The identity of a token whose signature, audience and times are good, until it ends.
+    /// The identity of a token whose signature, audience and times are valid.
     ///
     /// # Errors
-    /// `bad_token` if a required claim is not there or has another value, or the user or the
-    /// groups are not what they should be.
+    /// `bad_token` if a required claim is missing or has a different value, or if the user or the
+    /// groups are malformed.
     pub(super) fn identity(
         &self,
         claims: Map<String, Value>,
         expires: UnixTime,
     ) -> Result<Identity, Rejection> {
         if claims.get("events").is_some_and(|events| events.get(LOGOUT).is_some()) {
-            return Err(bad("it is a logout token, which says that somebody left".to_owned()));
+            return Err(bad("a logout token does not authenticate".to_owned()));
         }
         self.check_required(&claims)?;
         Ok(Identity {
@@ -45,12 +45,12 @@ impl ClaimRules {
             let Some(found) = path.find(claims) else {
                 return Err(bad(format!("the required claim `{path}` is missing")));
             };
-            let met = match found {
+            let is_met = match found {
                 Value::Array(list) => list.iter().any(|one| wanted.contains(one)),
                 one => wanted.contains(one),
             };
-            if !met {
-                return Err(bad(format!("the required claim `{path}` has another value")));
+            if !is_met {
+                return Err(bad(format!("the required claim `{path}` has a different value")));
             }
         }
         Ok(())
@@ -58,23 +58,21 @@ impl ClaimRules {
 
     fn user(&self, claims: &Map<String, Value>) -> Result<String, Rejection> {
         let path = &self.user;
-        // An address that nobody verified is whatever its owner typed.
+        // The user may have entered any address that the provider has not verified.
         if path.is("email") && claims.get("email_verified") != Some(&Value::Bool(true)) {
-            return Err(
-                bad("`email_verified` is not true, so `email` is nobody's name".to_owned()),
-            );
+            return Err(bad("`email` does not count unless `email_verified` is true".to_owned()));
         }
         match path.find(claims) {
             Some(Value::String(user)) if path.is("email") && !is_address(user) => {
-                Err(bad("`email` is not one name, one `@` and one host".to_owned()))
+                Err(bad("`email` is not of the form `name@host`".to_owned()))
             }
             Some(Value::String(user)) if is_usable(user) => Ok(user.clone()),
             Some(Value::String(_)) => Err(bad(format!(
-                "the user in `{path}` is empty, longer than {MAX_SUBJECT} bytes, or has control \
-                 or invisible characters"
+                "the user in `{path}` is empty, longer than {MAX_SUBJECT} bytes, or contains \
+                 control or invisible characters"
             ))),
             Some(_) => Err(bad(format!("the user in `{path}` is not a string"))),
-            None => Err(bad(format!("there is no `{path}`, which names the user"))),
+            None => Err(bad(format!("the claim `{path}` with the user is missing"))),
         }
     }
 
@@ -97,8 +95,8 @@ fn is_usable(user: &str) -> bool {
     !user.is_empty() && user.len() <= MAX_SUBJECT && !user.chars().any(is_invisible)
 }
 
-/// One `@`, with something before and behind it: a condition that looks at the end of the text then
-/// looks at the host that the provider verified. `evil@x.com@example.com` has no such host.
+/// Exactly one `@`, with text on both sides, so that a condition on the end of the address tests the
+/// host that the provider verified. In `evil@x.com@example.com` it would not.
 fn is_address(email: &str) -> bool {
     matches!(email.split_once('@'), Some((name, host))
         if !name.is_empty() && !host.is_empty() && !host.contains('@'))

@@ -27,14 +27,14 @@ const NOW: i64 = 1_800_000_000;
 static EC: LazyLock<TestKey> = LazyLock::new(|| TestKey::new("ec", Algorithm::Es256));
 static RSA: LazyLock<TestKey> = LazyLock::new(|| TestKey::new("rsa", Algorithm::Rs256));
 
-/// A configuration's folder, with the keys in a file.
+/// A configuration folder with a key file.
 struct Bench {
     folder: TempDir,
     shared: Arc<SharedResources>,
     counted: Arc<Counted>,
 }
 
-/// Which signatures counted: checked, or remembered (`true`).
+/// The accepted signatures: verified, or remembered (`true`).
 #[derive(Debug, Default)]
 struct Counted(Mutex<Vec<bool>>);
 
@@ -75,7 +75,7 @@ impl Bench {
         }
     }
 
-    /// Built from a configuration without faults, in a context with this change; and the warnings.
+    /// Builds an authenticator from a valid configuration in a changed context; returns the warnings too.
     fn build_as(&self, toml: &str, change: impl FnOnce(&mut BuildContext)) -> (Oidc, Vec<String>) {
         let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
         let (report, sources) = (Report::new(), Sources::new(self.folder.path()));
@@ -106,7 +106,7 @@ fn at(seconds: i64) -> UnixTime {
     UnixTime::from_seconds(NOW + seconds)
 }
 
-/// The answer in one word: `ok`, `not_mine`, `unavailable`, or the reason.
+/// The answer as one word: `ok`, `not_mine`, `unavailable`, or the reason.
 fn word(answer: &Result<Identity, Decline>) -> &'static str {
     match answer {
         Ok(_) => "ok",
@@ -121,7 +121,7 @@ async fn judge(oidc: &Oidc, token: &str) -> &'static str {
 }
 
 #[tokio::test]
-async fn every_algorithm_is_accepted_and_the_identity_is_complete() {
+async fn every_algorithm_yields_a_complete_identity() {
     let bench = Bench::new();
     let keys: Vec<_> = [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa, Algorithm::Rs256]
         .into_iter()
@@ -148,7 +148,7 @@ async fn every_algorithm_is_accepted_and_the_identity_is_complete() {
     }
 }
 
-/// Attacks on the header and the signature; the claims are all right.
+/// Attacks on the header and the signature, with valid claims.
 #[tokio::test]
 async fn forged_headers_and_signatures_are_refused() {
     let bench = Bench::new();
@@ -157,7 +157,7 @@ async fn forged_headers_and_signatures_are_refused() {
     let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
     let unsigned =
         |header: &str, signature: &str| format!("{}.{}.{signature}", encode(header), encode(&good));
-    // J1: `none` in every spelling, with and without something for a signature.
+    // J1: `none` in every spelling, with and without a signature.
     for none in ["none", "None", "NONE", "nOnE", ""] {
         let header = format!(r#"{{"alg":"{none}","kid":"ec"}}"#);
         assert_eq!(judge(&oidc, &unsigned(&header, "AAAA")).await, "bad_token", "{none}");
@@ -175,52 +175,52 @@ async fn forged_headers_and_signatures_are_refused() {
     let jwk = attacker.jwk();
     let million = format!("{}.{}.AAAA", encode(r#"{"alg":"ES256"}"#), "e30".repeat(400_000));
     for (name, token) in [
-        // J3: an algorithm that the key could do and the issuer does not, or the other way round.
+        // J3: an algorithm that only the key or only the issuer allows.
         ("RS to PS", RSA.token_by(Algorithm::Ps256, r#"{"alg":"PS256","kid":"rsa"}"#, &good)),
         ("RS256 as PS256", RSA.token_by(Algorithm::Rs256, r#"{"alg":"PS256","kid":"rsa"}"#, &good)),
         ("EC as RSA", EC.token_with(r#"{"alg":"RS256","kid":"ec"}"#, &good)),
         ("RSA as EC", RSA.token_with(r#"{"alg":"ES256","kid":"rsa"}"#, &good)),
         ("ES256 as ES384", EC.token_with(r#"{"alg":"ES384","kid":"ec"}"#, &good)),
-        // J4: a key or an address in the header.
+        // J4: a key or a URL in the header.
         ("jwk", attacker.token_with(
             &json!({"alg": "ES256", "kid": "ec", "jwk": jwk}).to_string(), &good)),
         ("jku", attacker.token_with(
             r#"{"alg":"ES256","kid":"ec","jku":"http://127.0.0.1:1/","x5u":"http://127.0.0.1:1/"}"#,
             &good)),
         ("x5c", attacker.token_with(r#"{"alg":"ES256","kid":"ec","x5c":["AAAA"]}"#, &good)),
-        // J5: key ids that would be paths, queries or none.
+        // J5: key ids that look like paths or queries, or are missing.
         ("kid path", EC.token_with(r#"{"alg":"ES256","kid":"../../../dev/null"}"#, &good)),
         ("kid sql", EC.token_with(r#"{"alg":"ES256","kid":"' or 1=1 --"}"#, &good)),
         ("kid empty", EC.token_with(r#"{"alg":"ES256","kid":""}"#, &good)),
         ("kid null", EC.token_with(r#"{"alg":"ES256","kid":null}"#, &good)),
         ("kid of another", EC.token_with(r#"{"alg":"ES256","kid":"rsa"}"#, &good)),
-        // J10 and J16: what we do not understand.
+        // J10 and J16: unsupported members.
         ("crit", EC.token_with(r#"{"alg":"ES256","kid":"ec","crit":["x"],"x":1}"#, &good)),
         ("zip", EC.token_with(r#"{"alg":"ES256","kid":"ec","zip":"DEF"}"#, &good)),
         ("b64", EC.token_with(r#"{"alg":"ES256","kid":"ec","b64":false}"#, &good)),
         ("enc", EC.token_with(r#"{"alg":"ES256","kid":"ec","enc":"A128GCM"}"#, &good)),
-        // J11: a token of another kind.
+        // J11: a token of another type.
         ("logout+jwt", EC.token_with(r#"{"alg":"ES256","kid":"ec","typ":"logout+jwt"}"#, &good)),
         ("typ", EC.token_with(r#"{"alg":"ES256","kid":"ec","typ":1}"#, &good)),
-        // J12 and J13: members twice; another issuer's key under our key id.
+        // J12 and J13: duplicate members; another issuer's key with our key id.
         ("twice", EC.token_with(r#"{"alg":"ES256","alg":"ES256","kid":"ec"}"#, &good)),
         ("attacker", attacker.token_with(r#"{"alg":"ES256","kid":"ec"}"#, &good)),
-        // J17: signatures that are none.
+        // J17: malformed signatures.
         ("r = s = 0", unsigned(r#"{"alg":"ES256","kid":"ec"}"#, &BASE64URL_NOPAD.encode(&[0; 64]))),
         ("short", unsigned(r#"{"alg":"ES256","kid":"ec"}"#, "AAAA")),
         ("padded", format!("{}=", EC.token_with(r#"{"alg":"ES256","kid":"ec"}"#, &good))),
     ] {
         assert_eq!(judge(&oidc, &token).await, "bad_token", "{name}");
-        // And it is not remembered as anything else.
+        // The result is not cached as anything else.
         assert_eq!(judge(&oidc, &token).await, "bad_token", "{name}, again");
     }
     assert_eq!(judge(&oidc, &million).await, "not_mine");
     assert_eq!(oidc.verifier.cache.len(), 0);
 }
 
-/// Attacks on the claims; header and signature are all right.
+/// Attacks on the claims, with a valid header and signature.
 #[tokio::test]
-async fn claims_that_are_missing_mistyped_or_not_ours_are_refused() {
+async fn missing_mistyped_and_foreign_claims_are_refused() {
     let bench = Bench::new();
     let oidc = bench.build("a", "audience = [\"nats\", \"nats2\"]");
     for (changes, expected) in [
@@ -252,7 +252,7 @@ async fn claims_that_are_missing_mistyped_or_not_ours_are_refused() {
         (json!({"nbf": "0"}), "bad_token"),
         (json!({"iat": NOW + 31}), "bad_token"),
         (json!({"iat": null}), "bad_token"),
-        // J9: the issuer is this one text and nothing else.
+        // J9: the issuer is compared exactly.
         (json!({"iss": [ISSUER]}), "not_mine"),
         (json!({"iss": null}), "not_mine"),
         (json!({"iss": format!("{ISSUER}/")}), "not_mine"),
@@ -267,7 +267,7 @@ async fn claims_that_are_missing_mistyped_or_not_ours_are_refused() {
         (json!({"sub": "ali\u{0}ce"}), "bad_token"),
         (json!({"sub": "alice\n"}), "bad_token"),
         (json!({"sub": "alice\u{85}"}), "bad_token"),
-        // S3: a name that looks like another, or shows what is not in it.
+        // S3: invisible characters make names look like others.
         (json!({"sub": "ali\u{200b}ce"}), "bad_token"),
         (json!({"sub": "ali\u{202e}ce"}), "bad_token"),
         (json!({"sub": "\u{feff}alice"}), "bad_token"),
@@ -307,7 +307,7 @@ async fn claims_that_are_missing_mistyped_or_not_ours_are_refused() {
 }
 
 #[tokio::test]
-async fn user_groups_and_required_claims_come_from_where_the_settings_say() {
+async fn user_groups_and_required_claims_are_read_from_their_paths() {
     let bench = Bench::new();
     let oidc = bench.build(
         "a",
@@ -342,7 +342,7 @@ async fn user_groups_and_required_claims_come_from_where_the_settings_say() {
         ("email_verified", json!(null), "bad_token"),
         ("email", json!(""), "bad_token"),
         ("email", json!(["alice@example.com"]), "bad_token"),
-        // S10: who checks the end of the text must not be shown a host that nobody verified.
+        // S10: a condition on the end of the address must see the verified host.
         ("email", json!("evil@x.com@example.com"), "bad_token"),
         ("email", json!("\"evil@x.com\"@example.com"), "bad_token"),
         ("email", json!("evil@x.com @example.com"), "bad_token"),
@@ -362,7 +362,7 @@ async fn user_groups_and_required_claims_come_from_where_the_settings_say() {
 }
 
 #[tokio::test]
-async fn a_token_that_lives_too_long_is_refused() {
+async fn long_lived_tokens_are_refused() {
     let bench = Bench::new();
     let oidc = bench.build("a", "audience = \"nats\"\nmax_token_lifetime = \"10m\"");
     for (changes, expected) in [
@@ -403,12 +403,12 @@ async fn entries_of_one_issuer_route_by_audience() {
     let faults = bench.try_build("third", 0, &toml(ISSUER)).unwrap_err();
     assert!(faults[0].contains("audience") && faults[0].contains("`second`"), "{faults:?}");
     assert!(bench.try_build("third", 0, &toml("https://other.example")).is_ok());
-    // The next configuration has entries of its own.
+    // The next configuration has its own entries.
     assert!(bench.try_build("third", 1, &toml(ISSUER)).is_ok());
 }
 
 #[tokio::test]
-async fn a_token_for_nobody_is_told_so_by_the_entry_whose_key_signed_it() {
+async fn wrong_audience_is_reported_by_the_entry_whose_key_signed() {
     let bench = Bench::new();
     let theirs_key = TestKey::new("theirs", Algorithm::Es256);
     fs::write(bench.folder.path().join("theirs.json"), key_set(&[&theirs_key])).unwrap();
@@ -417,15 +417,15 @@ async fn a_token_for_nobody_is_told_so_by_the_entry_whose_key_signed_it() {
     let second = bench.try_build("second", 0, &toml).unwrap();
     let other = toml.replace(ISSUER, "https://other.example");
     let _other = bench.try_build("other", 0, &other).unwrap();
-    let nobodys = TestKey::new("nobodys", Algorithm::Es256);
+    let unknown = TestKey::new("unknown", Algorithm::Es256);
     let forged = TestKey::new("theirs", Algorithm::Es256);
     for (key, audience, at_first, at_second) in [
         (&*EC, "three", "wrong_audience", "bad_token"),
         (&theirs_key, "three", "not_mine", "wrong_audience"),
-        // Whoever signs with no key of the issuer does not learn who is known here.
-        (&nobodys, "three", "not_mine", "bad_token"),
+        // Other signers do not learn which audiences are accepted.
+        (&unknown, "three", "not_mine", "bad_token"),
         (&forged, "three", "not_mine", "bad_token"),
-        // A token for one of them is that one's, whoever signed it.
+        // A token for one of the entries belongs to it, whatever key signed it.
         (&theirs_key, "one", "bad_token", "not_mine"),
         (&*EC, "two", "not_mine", "bad_token"),
     ] {
@@ -436,7 +436,7 @@ async fn a_token_for_nobody_is_told_so_by_the_entry_whose_key_signed_it() {
 }
 
 #[tokio::test]
-async fn issuers_share_neither_keys_nor_answers() {
+async fn issuers_share_neither_keys_nor_cached_tokens() {
     let bench = Bench::new();
     let ours = bench.build("ours", "audience = \"nats\"");
     let theirs_key = TestKey::new("ec", Algorithm::Es256);

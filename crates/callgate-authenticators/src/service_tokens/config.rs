@@ -1,4 +1,4 @@
-//! The `service_tokens` table of an authenticator.
+//! The table `service_tokens` of an authenticator.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -15,42 +15,42 @@ use callgate::{
 use crate::kind::BuildContext;
 use callgate_config::{Item, Table, permissions};
 
-/// `max_token_lifetime`, where nothing else is written.
+/// The default of `max_token_lifetime`.
 pub const DEFAULT_MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// What a `service_tokens` authenticator is told.
+/// The settings of a `service_tokens` authenticator.
 #[derive(Debug)]
 pub struct Settings {
-    /// Longest time from `iat` to `exp`.
+    /// Maximum time from `iat` to `exp`.
     pub max_lifetime: Duration,
-    /// What tokens must say in `aud`.
+    /// Accepted values of `aud`.
     pub audience: Option<Vec<String>>,
-    /// The services, by each of their keys.
+    /// The services, by public key.
     pub services: HashMap<String, (VerifyingKey, Arc<Service>)>,
 }
 
 /// A service that signs its own tokens.
 #[derive(Debug)]
 pub struct Service {
-    /// The one user that its keys speak for.
+    /// The only user that its keys may sign for.
     pub user: String,
-    /// What it may do.
+    /// Its account, roles and permissions.
     pub proposal: Proposal,
 }
 
 impl Settings {
-    /// Reads the table, and reports what is wrong with it.
+    /// Reads the table and reports its errors.
     pub fn read(context: &BuildContext, mut table: Table<'_>) -> Option<Self> {
         let max_lifetime =
             table.duration("max_token_lifetime").unwrap_or(DEFAULT_MAX_TOKEN_LIFETIME);
         if max_lifetime.is_zero() {
-            table.fault("max_token_lifetime", "no token lives that short");
+            table.fault("max_token_lifetime", "must be greater than zero");
         }
         let audience = audience(&mut table);
         let mut services = HashMap::new();
         let tables = table.tables("services");
         if tables.is_empty() {
-            table.fault_here("`services` is missing or empty: nobody could log in");
+            table.fault_here("`services` is missing or empty: no token would be accepted");
         }
         for service in tables {
             read_service(context, service, &mut services);
@@ -63,8 +63,8 @@ fn audience(table: &mut Table<'_>) -> Option<Vec<String>> {
     if !table.has("audience") {
         table.warn(
             "audience",
-            "is recommended: without it a token that a service made for another \
-             system, and without naming that system, is good here too",
+            "is recommended: without it, a token that a service issued for another system, but \
+             without `aud`, is valid here too",
         );
         return None;
     }
@@ -79,7 +79,7 @@ fn read_service(
     let keys = keys(&mut table);
     let user = table.required_string("user");
     if user.as_deref().is_some_and(|user| user.chars().any(is_invisible)) {
-        table.fault("user", "must not have control or invisible characters");
+        table.fault("user", "must not contain control or invisible characters");
     }
     permissions::refuse_limits(&mut table);
     let proposal = proposal(context, &mut table);
@@ -90,14 +90,12 @@ fn read_service(
     for (item, key) in keys {
         let Some(service) = &service else { continue };
         match services.entry(key.as_str().to_owned()) {
-            Entry::Occupied(there) => {
-                let id = there.key();
-                item.fault(format!(
-                    "`{id}` is listed twice: which service is meant would be a guess"
-                ));
+            Entry::Occupied(entry) => {
+                let id = entry.key();
+                item.fault(format!("duplicate key `{id}`: it must belong to a single service"));
             }
-            Entry::Vacant(place) => {
-                place.insert((key, Arc::clone(service)));
+            Entry::Vacant(entry) => {
+                entry.insert((key, Arc::clone(service)));
             }
         }
     }
@@ -109,7 +107,7 @@ fn keys<'a>(table: &mut Table<'a>) -> Vec<(Item<'a>, VerifyingKey)> {
     items.extend(table.raw("public_key"));
     items.extend(table.raw("public_keys").iter().flat_map(Item::items));
     if items.is_empty() && !table.has("public_key") {
-        table.fault_here("`public_key` or `public_keys` is missing: with it tokens are verified");
+        table.fault_here("`public_key` or `public_keys` is missing: it verifies the tokens");
     }
     let mut keys = Vec::new();
     for item in items {
@@ -133,7 +131,9 @@ fn proposal(context: &BuildContext, table: &mut Table<'_>) -> Proposal {
     }
     let roles = context.policy.read_roles(table);
     if !table.has("roles") && !table.has("permissions") {
-        table.fault_here("needs `roles` or `permissions`: a token never opens a whole account");
+        table.fault_here(
+            "needs `roles` or `permissions`: a service token never grants a whole account",
+        );
     }
     let permissions = permissions::of_entry(table);
     for doubt in permissions.iter().flat_map(|own| own.plain.warnings(own.templates.as_deref())) {

@@ -1,4 +1,4 @@
-//! Making a service token, as `callgate token` does.
+//! Creates service tokens, for `callgate token`.
 
 use std::time::Duration;
 
@@ -9,34 +9,34 @@ use callgate::{
 use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
 
-/// `{"typ":"JWT","alg":"EdDSA"}`: what every JWT library can write and read.
+/// The header that every JWT library supports.
 const HEADER: &[u8] = br#"{"typ":"JWT","alg":"EdDSA"}"#;
 
-/// Why no token was made. Never contains the seed.
+/// Why no token was created. Never contains the seed.
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
-    /// The seed is not one that signs service tokens.
+    /// The seed is of a kind that does not sign service tokens.
     #[error(
         "a service signs its tokens with a user seed (SU…) or an account seed (SA…), not with a {0} seed"
     )]
     Kind(KeyKind),
-    /// Nobody could be meant.
+    /// The user is empty.
     #[error("the user must not be empty")]
     NoUser,
-    /// It would have ended before it began.
-    #[error("the token must live for at least a second")]
+    /// The lifetime is less than a second.
+    #[error("the token's lifetime must be at least one second")]
     NoLifetime,
-    /// No audience. Without one the token says nothing of it.
-    #[error("the audience is empty: name it, or leave it out")]
+    /// The audience is empty.
+    #[error("the audience is empty: name it, or omit it")]
     NoAudience,
-    /// The seed is not usable.
+    /// The seed is malformed.
     #[error(transparent)]
     Key(#[from] callgate::keys::KeyError),
     /// The signature failed.
     #[error(transparent)]
     Sign(#[from] callgate::keys::SignError),
-    /// The claims cannot be written.
-    #[error("the claims cannot be written as JSON: {0}")]
+    /// The claims cannot be encoded.
+    #[error("cannot encode the claims as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 
@@ -50,10 +50,10 @@ struct Claims<'a> {
     aud: Option<&'a str>,
 }
 
-/// Makes a token for `user` that lives from `now` for `ttl`, signed by `seed`.
+/// Creates a token for `user`, valid from `now` for `ttl`, signed with `seed`.
 ///
 /// # Errors
-/// If the seed is of another kind, or user, lifetime or audience are empty.
+/// If the seed is of another kind, or if user, lifetime or audience are empty.
 pub fn mint_service_token(
     seed: Seed,
     user: &str,
@@ -78,8 +78,13 @@ pub fn mint_service_token(
         return Err(MintError::NoAudience);
     }
     let issuer = key.public_key();
-    let (iat, exp) = (now.seconds(), now.plus(ttl).seconds());
-    let claims = serde_json::to_vec(&Claims { sub: user, iss: &issuer, iat, exp, aud: audience })?;
+    let claims = serde_json::to_vec(&Claims {
+        sub: user,
+        iss: &issuer,
+        iat: now.seconds(),
+        exp: now.plus(ttl).seconds(),
+        aud: audience,
+    })?;
     let mut token = BASE64URL_NOPAD.encode(HEADER);
     token.push('.');
     BASE64URL_NOPAD.encode_append(&claims, &mut token);

@@ -70,7 +70,7 @@ fn word(answer: &Result<Identity, Decline>) -> &'static str {
 }
 
 #[test]
-fn a_minted_token_is_accepted_and_brings_what_the_operator_wrote() {
+fn minted_token_yields_the_configured_identity() {
     for kind in [KeyKind::User, KeyKind::Account] {
         let key = KeyPair::generate(kind).unwrap();
         let services = build("audience = \"nats\"", &[&self::key(), &key]);
@@ -89,7 +89,7 @@ fn a_minted_token_is_accepted_and_brings_what_the_operator_wrote() {
 }
 
 #[test]
-fn every_claim_is_judged() {
+fn every_claim_is_checked() {
     let key = key();
     let services = build("audience = [\"nats\", \"nats2\"]\nmax_token_lifetime = \"10m\"", &[&key]);
     let header = json!({"typ": "JWT", "alg": "EdDSA"});
@@ -133,7 +133,7 @@ fn every_claim_is_judged() {
 }
 
 #[test]
-fn a_token_for_somebody_is_not_for_us_if_we_have_no_name() {
+fn token_with_audience_is_refused_without_a_configured_one() {
     let key = key();
     let services = build("", &[&key]);
     let header = json!({"typ": "JWT", "alg": "ed25519-nkey"});
@@ -175,7 +175,7 @@ fn forged_tokens_are_refused() {
 }
 
 #[test]
-fn each_key_speaks_for_its_own_service() {
+fn each_key_signs_only_for_its_own_service() {
     let (one, two) = (key(), key());
     let toml = format!(
         "[[services]]\npublic_key = \"{}\"\nuser = \"one\"\nroles = []\n\
@@ -200,7 +200,7 @@ fn each_key_speaks_for_its_own_service() {
 }
 
 #[test]
-fn faults_name_the_key_and_what_to_write() {
+fn errors_name_the_key_and_the_remedy() {
     let (key, server) = (key().public_key(), KeyPair::generate(KeyKind::Server).unwrap());
     let seed = self::key().seed();
     let service = |more: &str| format!("[[services]]\n{more}");
@@ -240,7 +240,7 @@ fn faults_name_the_key_and_what_to_write() {
             "services[0].public_keys[0]",
             "seed",
         ),
-        (format!("{full}{full}"), "services[1].public_key", "twice"),
+        (format!("{full}{full}"), "services[1].public_key", "duplicate"),
         (format!("{full}permisions = {{}}"), "services[0].permisions", "permissions"),
         (
             full.replace("[]", "[\"worker\", \"workre\"]"),
@@ -248,7 +248,7 @@ fn faults_name_the_key_and_what_to_write() {
             "no role `workre`; did you mean `worker`?",
         ),
         (format!("audience = []\n{full}"), "audience", "empty"),
-        (format!("max_token_lifetime = \"0s\"\n{full}"), "max_token_lifetime", "short"),
+        (format!("max_token_lifetime = \"0s\"\n{full}"), "max_token_lifetime", "greater than zero"),
     ] {
         let (built, faults, _) = try_build(&toml);
         assert!(built.is_none(), "{toml}");
@@ -262,7 +262,7 @@ fn faults_name_the_key_and_what_to_write() {
 }
 
 #[test]
-fn the_keys_that_sign_tokens_are_told_to_whoever_must_not_take_them_for_logins() {
+fn token_keys_are_listed() {
     let keys = [key().public_key(), key().public_key(), key().public_key()];
     let table = json!({"services": [
         {"public_key": keys[0], "user": "a"},
@@ -275,7 +275,7 @@ fn the_keys_that_sign_tokens_are_told_to_whoever_must_not_take_them_for_logins()
 }
 
 #[test]
-fn no_token_is_minted_that_nobody_would_accept() {
+fn unusable_tokens_are_not_minted() {
     let seed = |kind| Seed::parse(KeyPair::generate(kind).unwrap().seed().expose()).unwrap();
     let mint = |kind, user, seconds| {
         mint_service_token(seed(kind), user, Duration::from_secs(seconds), None, at(0)).unwrap_err()
@@ -284,6 +284,6 @@ fn no_token_is_minted_that_nobody_would_accept() {
     assert!(matches!(mint(KeyKind::User, "", 60), MintError::NoUser));
     assert!(matches!(mint(KeyKind::User, "a", 0), MintError::NoLifetime));
     let minute = Duration::from_secs(60);
-    let for_nobody = mint_service_token(seed(KeyKind::User), "a", minute, Some(""), at(0));
-    assert!(matches!(for_nobody, Err(MintError::NoAudience)));
+    let empty_audience = mint_service_token(seed(KeyKind::User), "a", minute, Some(""), at(0));
+    assert!(matches!(empty_audience, Err(MintError::NoAudience)));
 }

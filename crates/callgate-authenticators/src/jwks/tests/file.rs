@@ -2,12 +2,12 @@
 
 use super::*;
 
-/// A file that is looked at every second.
+/// A file that is read every second.
 #[derive(Debug)]
 struct Watched(Arc<Script>);
 
 impl KeySource for Watched {
-    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, BoxSourceError>> {
+    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, KeySourceError>> {
         self.0.fetch()
     }
 
@@ -21,33 +21,33 @@ impl KeySource for Watched {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_file_the_first_reading_counts_and_every_change() {
+async fn first_reading_and_every_change_of_a_file_are_reported() {
     let (a, b) = (key("a"), key("b"));
     let script = Script::of(&[Ok(key_set(&[&a]))]);
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let observer = Arc::clone(&told);
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let observer = Arc::clone(&reported);
     let observer = Arc::new(move |ok| observer.lock().unwrap().push(ok));
     let source = Arc::new(Watched(Arc::clone(&script)));
     let store = KeyStore::new(source, &Algorithm::ALL, Timing::default(), observer, true);
-    // It was read when the configuration was, and so it is no news when it is looked at first.
+    // It was read with the configuration, so that the first background reading is not a change.
     store.preload(key_set(&[&a]).as_bytes()).unwrap();
     sleep(Duration::from_secs(10)).await;
-    assert_eq!(*told.lock().unwrap(), [true]);
+    assert_eq!(*reported.lock().unwrap(), [true]);
     script.then(Ok(key_set(&[&a, &b])));
     sleep(Duration::from_secs(10)).await;
-    assert_eq!(*told.lock().unwrap(), [true, true]);
+    assert_eq!(*reported.lock().unwrap(), [true, true]);
     script.then(Err("no such file"));
     sleep(Duration::from_secs(10)).await;
-    assert_eq!(*told.lock().unwrap(), [true, true, false]);
-    // A reload reads it, too.
+    assert_eq!(*reported.lock().unwrap(), [true, true, false]);
+    // A reload reads it too.
     script.then(Ok(key_set(&[&b])));
     store.preload(key_set(&[&b]).as_bytes()).unwrap();
     sleep(Duration::from_secs(10)).await;
-    assert_eq!(*told.lock().unwrap(), [true, true, false, true]);
+    assert_eq!(*reported.lock().unwrap(), [true, true, false, true]);
 }
 
 #[tokio::test]
-async fn a_file_is_read_again_when_it_is_replaced() {
+async fn replaced_file_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
     let (a, b) = (key("a"), key("b"));

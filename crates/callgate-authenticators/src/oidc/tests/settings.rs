@@ -1,9 +1,9 @@
-//! What the table may say, and where keys may come from.
+//! The table's errors and warnings, and where keys may come from.
 
 use super::*;
 
 #[tokio::test]
-async fn faults_name_the_key_and_what_to_write() {
+async fn errors_name_the_key_and_the_remedy() {
     let bench = Bench::new();
     fs::write(bench.folder.path().join("bad.json"), "{}").unwrap();
     for (toml, path, text) in [
@@ -18,22 +18,22 @@ async fn faults_name_the_key_and_what_to_write() {
         ("jwks_hosts = [\"b\", \"https://c/\"]", "jwks_hosts[1]", "not a host"),
         ("jwks_url = \"http://a\"", "jwks_url", "insecure_http"),
         ("jwks_url = \"https://u:p@a\"", "jwks_url", "user or a password"),
-        ("jwks_url = \"https://a\"\njwks_file = \"keys.json\"", "jwks_file", "one place"),
+        ("jwks_url = \"https://a\"\njwks_file = \"keys.json\"", "jwks_file", "one of the two"),
         ("jwks_file = \"missing.json\"", "jwks_file", "cannot read"),
         ("jwks_file = \"bad.json\"", "jwks_file", "not a JSON Web Key Set"),
         ("ca = \"missing.pem\"", "ca", "cannot read"),
-        ("ca = \"keys.json\"", "ca", "no PEM"),
+        ("ca = \"keys.json\"", "ca", "not a PEM"),
         ("algorithms = [\"none\"]", "algorithms[0]", "unsafe"),
         ("algorithms = [\"RS256\", \"HS256\"]", "algorithms[1]", "unsafe"),
         ("algorithms = []", "algorithms", "empty list"),
         ("user_claim = \"a..b\"", "user_claim", "not a path"),
         ("groups_claim = 1", "groups_claim", "must be text"),
-        ("required_claims = { a = [] }", "required_claims.a", "never be met"),
+        ("required_claims = { a = [] }", "required_claims.a", "matches no token"),
         ("required_claims = { a = { b = 1 } }", "required_claims.a", "must be text"),
         ("types = []", "types", "must not be empty"),
         ("leeway = \"1h\"", "leeway", "five minutes"),
         ("leeway = 30", "leeway", "unit"),
-        ("max_token_lifetime = \"0s\"", "max_token_lifetime", "no token"),
+        ("max_token_lifetime = \"0s\"", "max_token_lifetime", "greater than zero"),
         ("insecure_http = \"yes\"", "insecure_http", "true or false"),
         ("audiense = \"n\"", "audiense", "audience"),
     ] {
@@ -47,7 +47,7 @@ async fn faults_name_the_key_and_what_to_write() {
 }
 
 #[tokio::test]
-async fn a_key_file_that_nobody_waits_for_may_come_later() {
+async fn optional_key_file_may_appear_later() {
     let bench = Bench::new();
     let toml = format!("issuer = \"{ISSUER}\"\njwks_file = \"later.json\"\naudience = \"nats\"");
     let optional = |context: &mut BuildContext| context.required = false;
@@ -58,13 +58,13 @@ async fn a_key_file_that_nobody_waits_for_may_come_later() {
     let Err(Decline::Unavailable(error)) = &answer else { panic!("{}", word(&answer)) };
     assert!(error.to_string().contains("later.json"), "{error}");
     fs::write(bench.folder.path().join("later.json"), key_set(&[&EC])).unwrap();
-    // As the next look at it does, every other second.
+    // What the background refresh does every two seconds.
     oidc.verifier.keys.preload(key_set(&[&EC]).as_bytes()).unwrap();
     assert_eq!(judge(&oidc, &token).await, "ok");
 }
 
 #[test]
-fn keys_of_a_file_that_are_left_out_are_warned_about() {
+fn unusable_keys_in_a_file_are_warned_about() {
     let bench = Bench::new();
     let (mut numeric, mut unknown) = (RSA.jwk(), RSA.jwk());
     numeric["kid"] = json!(7);
@@ -79,7 +79,7 @@ fn keys_of_a_file_that_are_left_out_are_warned_about() {
 }
 
 #[test]
-fn a_claim_named_by_a_url_is_warned_about_with_what_to_write() {
+fn claim_named_by_a_url_is_warned_about() {
     let bench = Bench::new();
     let (url, pointer) = ("https://acme.com/roles", "`/https:~1~1acme.com~1roles`");
     for (more, path) in [
@@ -103,7 +103,7 @@ fn a_claim_named_by_a_url_is_warned_about_with_what_to_write() {
 }
 
 #[tokio::test]
-async fn keys_are_discovered_where_the_issuer_says_and_nowhere_else() {
+async fn keys_are_discovered_only_on_allowed_hosts() {
     let bench = Bench::new();
     let server = TestServer::start().await;
     let issuer = server.url("/realm");
@@ -134,7 +134,7 @@ async fn keys_are_discovered_where_the_issuer_says_and_nowhere_else() {
         (metadata(&issuer, &server.url("/missing")), "", "answered 404"),
         (metadata(&issuer, &server.url(document)), "", "not a JSON Web Key Set"),
         (Reply::json("{}"), "", "not for"),
-        (Reply::json("<html>"), "", "not JSON"),
+        (Reply::json("<html>"), "", "not valid JSON"),
         (Reply::json(&format!(r#"{{"issuer":"{issuer}"}}"#)), "", "no text `jwks_uri`"),
         (Reply::with_head("302 Found", "location: /keys\r\n", ""), "", "redirects"),
         (Reply::Endless, "", "longer than"),
@@ -157,7 +157,7 @@ async fn keys_are_discovered_where_the_issuer_says_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn a_provider_that_goes_away_leaves_its_keys_and_one_that_never_came_is_waited_for() {
+async fn keys_survive_an_outage_of_the_provider() {
     let bench = Bench::new();
     let server = TestServer::start().await;
     server.on("/keys", Reply::json(&key_set(&[&EC])));
@@ -172,7 +172,7 @@ async fn a_provider_that_goes_away_leaves_its_keys_and_one_that_never_came_is_wa
     drop(server);
     assert_eq!(judge(&oidc, &EC.token(&claims(json!({"sub": "bob"})))).await, "ok");
     let gone = bench.try_build("b", 1, &toml).unwrap();
-    // A foreign token is not its business even now; its own cannot be judged.
+    // Even now, another issuer's token is not refused; its own cannot be verified.
     assert_eq!(judge(&gone, &EC.token(&claims(json!({"iss": "x"})))).await, "not_mine");
     assert_eq!(judge(&gone, &EC.token(&claims(json!({})))).await, "unavailable");
     let Readiness::Waiting(text) = gone.readiness() else { panic!("ready") };

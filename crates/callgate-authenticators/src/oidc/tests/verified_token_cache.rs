@@ -7,7 +7,7 @@ use callgate_testkit::ManualClock;
 use super::*;
 
 #[tokio::test]
-async fn a_remembered_token_is_judged_again_each_time() {
+async fn cached_token_is_checked_on_every_login() {
     let bench = Bench::new();
     let oidc = bench.build("a", "audience = \"nats\"");
     let token = EC.token(&claims(json!({})));
@@ -16,12 +16,12 @@ async fn a_remembered_token_is_judged_again_each_time() {
     let first = oidc.identify(&token, at(0)).await.unwrap();
     let again = oidc.identify(&token, at(599)).await.unwrap();
     assert_eq!((&first.user, &first.claims), (&again.user, &again.claims));
-    assert_eq!(bench.counted(), [false, true, true], "one check of the signature, and two without");
+    assert_eq!(bench.counted(), [false, true, true], "one signature check, and two without");
     assert_eq!(word(&oidc.identify(&token, at(600)).await), "token_expired");
-    // One letter of the signature: another token.
+    // Another signature is another token.
     let other = callgate_testkit::conformance::forged(&token);
     assert_eq!(word(&oidc.identify(&other, at(0)).await), "bad_token");
-    // Other claims under the old signature: another token too.
+    // Other claims with the old signature are another token.
     let (head, signature) = token.rsplit_once('.').unwrap();
     let (header, _) = head.split_once('.').unwrap();
     let mallory = BASE64URL_NOPAD.encode(claims(json!({"sub": "mallory"})).to_string().as_bytes());
@@ -30,7 +30,7 @@ async fn a_remembered_token_is_judged_again_each_time() {
 }
 
 #[tokio::test]
-async fn ten_thousand_who_come_again_cost_no_second_check_of_signatures() {
+async fn reconnect_storm_causes_no_repeated_signature_checks() {
     const CLIENTS: usize = 10_000;
     let bench = Bench::new();
     let oidc = bench.build("a", "audience = \"nats\"");
@@ -46,9 +46,9 @@ async fn ten_thousand_who_come_again_cost_no_second_check_of_signatures() {
     }
     let counted = bench.counted();
     let (first, later) = counted.split_at(CLIENTS);
-    assert!(first.iter().all(|remembered| !remembered), "each is checked once");
+    assert!(first.iter().all(|remembered| !remembered), "each signature is checked once");
     assert_eq!((later.len(), later.iter().all(|remembered| *remembered)), (2 * CLIENTS, true));
-    // And not one is let in past its end.
+    // None is accepted after it expired.
     clock.set(NOW + 600);
     for token in &tokens {
         assert_eq!(word(&oidc.identify(token, clock.now()).await), "token_expired");
@@ -56,7 +56,7 @@ async fn ten_thousand_who_come_again_cost_no_second_check_of_signatures() {
 }
 
 #[tokio::test]
-async fn only_tokens_that_are_good_in_all_are_remembered() {
+async fn only_accepted_tokens_are_cached() {
     let bench = Bench::new();
     let oidc = bench.build("a", "audience = \"nats\"\nrequired_claims = { team = \"blue\" }");
     for (changes, expected) in [
@@ -71,12 +71,12 @@ async fn only_tokens_that_are_good_in_all_are_remembered() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_taken_back_ends_what_it_signed() {
+async fn withdrawn_key_invalidates_its_tokens() {
     let bench = Bench::new();
     let oidc = bench.build("a", "audience = \"nats\"");
     let token = EC.token(&claims(json!({})));
     assert_eq!(judge(&oidc, &token).await, "ok");
-    // The same id, another key; and then none of that id.
+    // First another key with the same id, then no key with it.
     let successor = TestKey::new("ec", Algorithm::Es256);
     for keys in [key_set(&[&successor]), key_set(&[&RSA])] {
         fs::write(bench.folder.path().join("keys.json"), &keys).unwrap();
@@ -87,7 +87,7 @@ async fn a_key_that_is_taken_back_ends_what_it_signed() {
 }
 
 #[tokio::test]
-async fn a_new_key_under_an_old_id_serves_at_once_and_ends_the_old_one() {
+async fn new_key_with_the_same_id_replaces_the_old_one() {
     let bench = Bench::new();
     let oidc = bench.build("a", "audience = \"nats\"");
     let old = EC.token(&claims(json!({})));
@@ -99,7 +99,7 @@ async fn a_new_key_under_an_old_id_serves_at_once_and_ends_the_old_one() {
 }
 
 #[tokio::test]
-async fn a_reload_keeps_the_keys_and_forgets_the_tokens() {
+async fn reload_keeps_keys_but_not_cached_tokens() {
     let bench = Bench::new();
     let toml = format!("issuer = \"{ISSUER}\"\njwks_file = \"keys.json\"\naudience = \"nats\"");
     let old = bench.try_build("a", 1, &toml).unwrap();

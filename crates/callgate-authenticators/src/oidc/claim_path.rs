@@ -1,42 +1,42 @@
-//! Where in the claims a value is.
+//! The path of a value in a token's claims.
 
 use std::{fmt, str::FromStr};
 
 use serde_json::{Map, Value};
 
-/// Member names joined by dots (`realm_access.roles`), or a JSON Pointer (RFC 6901), which begins
+/// Member names separated by dots (`realm_access.roles`), or a JSON Pointer (RFC 6901), which starts
 /// with a slash and can name members that contain dots (`/kubernetes.io/namespace`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClaimPath {
+pub(super) struct ClaimPath {
     text: String,
     members: Vec<String>,
 }
 
-/// A text that is no path.
+/// A text that is not a path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not a path of claims: write member names joined by dots, or a JSON Pointer such as \
-     `/kubernetes.io/namespace` (where `~1` is a slash and `~0` a tilde)"
+    "not a path of claims: write member names separated by dots, or a JSON Pointer such as \
+     `/kubernetes.io/namespace` (`~1` is a slash and `~0` a tilde)"
 )]
-pub struct PathError;
+pub(super) struct PathError;
 
 impl ClaimPath {
-    /// The value there, if there is one.
-    pub fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
+    /// The value at this path.
+    pub(super) fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
         let (first, rest) = self.members.split_first()?;
         rest.iter().try_fold(claims.get(first)?, |value, member| value.get(member))
     }
 
-    /// What to write instead if this is most likely the name of one claim, a URL as some issuers
-    /// require, whose dots were taken apart.
-    pub fn meant(&self) -> Option<String> {
-        let taken_apart = !self.text.starts_with('/') && self.members.len() > 1;
-        (taken_apart && self.text.contains('/'))
+    /// The equivalent JSON Pointer if this looks like the name of a single claim: a URL, as some
+    /// issuers require, that was split at its dots.
+    pub(super) fn pointer_if_url(&self) -> Option<String> {
+        let is_split = !self.text.starts_with('/') && self.members.len() > 1;
+        (is_split && self.text.contains('/'))
             .then(|| format!("/{}", self.text.replace('~', "~0").replace('/', "~1")))
     }
 
-    /// True if this is the claim of that name at the top.
-    pub fn is(&self, name: &str) -> bool {
+    /// True if this is the top-level claim `name`.
+    pub(super) fn is(&self, name: &str) -> bool {
         matches!(self.members.as_slice(), [only] if only == name)
     }
 }
@@ -46,7 +46,7 @@ impl FromStr for ClaimPath {
 
     fn from_str(text: &str) -> Result<Self, PathError> {
         let members: Option<Vec<String>> = match text.strip_prefix('/') {
-            Some(pointer) => pointer.split('/').map(unescaped).collect(),
+            Some(pointer) => pointer.split('/').map(unescape).collect(),
             None => {
                 text.split('.').map(|name| (!name.is_empty()).then(|| name.to_owned())).collect()
             }
@@ -55,7 +55,7 @@ impl FromStr for ClaimPath {
     }
 }
 
-fn unescaped(token: &str) -> Option<String> {
+fn unescape(token: &str) -> Option<String> {
     let mut pieces = token.split('~');
     let mut name = pieces.next()?.to_owned();
     for piece in pieces {
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dots_and_pointers_find_what_they_name() {
+    fn dotted_paths_and_pointers_find_values() {
         let claims = json!({
             "sub": "a",
             "realm_access": {"roles": ["x"]},
@@ -110,23 +110,23 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_was_taken_apart_has_a_pointer_that_finds_it() {
+    fn pointer_is_suggested_for_a_url() {
         for name in ["https://example.com/roles", "example.com/a~b/roles"] {
             let claims = json!({ name: "found" });
             let claims = claims.as_object().unwrap();
             let path: ClaimPath = name.parse().unwrap();
             assert_eq!(path.find(claims), None);
-            let meant: ClaimPath = path.meant().unwrap().parse().unwrap();
-            assert_eq!(meant.find(claims), Some(&json!("found")), "{meant}");
-            assert_eq!(meant.meant(), None);
+            let pointer: ClaimPath = path.pointer_if_url().unwrap().parse().unwrap();
+            assert_eq!(pointer.find(claims), Some(&json!("found")), "{pointer}");
+            assert_eq!(pointer.pointer_if_url(), None);
         }
         for path in ["sub", "realm_access.roles", "team/roles", "/kubernetes.io/namespace"] {
-            assert_eq!(path.parse::<ClaimPath>().unwrap().meant(), None, "{path}");
+            assert_eq!(path.parse::<ClaimPath>().unwrap().pointer_if_url(), None, "{path}");
         }
     }
 
     #[test]
-    fn paths_that_name_nothing_are_refused() {
+    fn malformed_paths_are_refused() {
         for path in ["", ".", "a.", ".a", "a..b", "/a~", "/a~2"] {
             assert_eq!(path.parse::<ClaimPath>(), Err(PathError), "{path}");
         }

@@ -1,0 +1,144 @@
+//! Routes tokens between entries that accept the same issuer: a token belongs to the entry that lists
+//! its audience.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use callgate_config::Table;
+
+use crate::{jws::RegisteredClaims, kind::BuildContext};
+
+/// The issuer of an entry's tokens: configured, or learned from its backend.
+#[derive(Debug, Default)]
+pub(crate) struct Issuer(ArcSwapOption<String>);
+
+impl Issuer {
+    pub(crate) fn configured(issuer: &str) -> Self {
+        Self(ArcSwapOption::from_pointee(issuer.to_owned()))
+    }
+
+    pub(crate) fn known(&self) -> Option<Arc<String>> {
+        self.0.load_full()
+    }
+
+    /// True if this issuer is news.
+    pub(crate) fn learn(&self, issuer: &str) -> bool {
+        let is_news = self.known().is_none_or(|known| *known != issuer);
+        if is_news {
+            self.0.store(Some(Arc::new(issuer.to_owned())));
+        }
+        is_news
+    }
+}
+
+/// What decides which tokens belong to an entry.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) name: Arc<str>,
+    pub(crate) audience: Vec<String>,
+    /// `None` if the backend recognizes its own tokens.
+    pub(crate) issuer: Option<Arc<Issuer>>,
+    /// The backend, to compare entries whose issuers are not known yet.
+    pub(crate) backend: String,
+}
+
+impl Entry {
+    fn known_issuer(&self) -> Option<Arc<String>> {
+        self.issuer.as_ref()?.known()
+    }
+
+    /// True if both entries certainly accept tokens of the same issuer.
+    fn shares_issuer(&self, other: &Self) -> bool {
+        match (self.known_issuer(), other.known_issuer()) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            (Some(_), None) | (None, Some(_)) | (None, None) => self.backend == other.backend,
+        }
+    }
+
+    /// An entry whose issuer is not known yet may turn out to accept the token: it answers that it
+    /// cannot tell.
+    fn may_accept(&self, issuer: &str, audience: &[String]) -> bool {
+        self.known_issuer().is_none_or(|known| *known == issuer)
+            && self.audience.iter().any(|one| audience.contains(one))
+    }
+}
+
+/// Two entries that would accept the same token.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{audience}` is also an audience of `{other}`, which has the same issuer: tokens are routed by \
+     audience, so list it in one of the two"
+)]
+struct Overlap {
+    audience: String,
+    other: Arc<str>,
+}
+
+/// The entries of one kind in one configuration.
+#[derive(Debug, Default)]
+struct Entries(Mutex<Vec<Entry>>);
+
+impl Entries {
+    /// Adds an entry, or replaces the one of the same name.
+    fn add(&self, entry: Entry) -> Result<(), Overlap> {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|known| known.name != entry.name);
+        for other in entries.iter().filter(|other| entry.shares_issuer(other)) {
+            if let Some(both) = entry.audience.iter().find(|one| other.audience.contains(one)) {
+                return Err(Overlap { audience: both.clone(), other: Arc::clone(&other.name) });
+            }
+        }
+        entries.push(entry);
+        Ok(())
+    }
+}
+
+/// One entry's view of all entries of its kind.
+#[derive(Debug)]
+pub(crate) struct AudienceRouting {
+    entry: Entry,
+    entries: Arc<Entries>,
+}
+
+impl AudienceRouting {
+    /// Registers an entry. Reports an audience that another entry with the same issuer lists too.
+    pub(crate) fn register(
+        context: &BuildContext,
+        kind: &str,
+        entry: Entry,
+        table: &Table<'_>,
+    ) -> Option<Self> {
+        // Each configuration has its own entries.
+        let id = format!("{kind} {}", context.services.generation);
+        let entries: Arc<Entries> = context.services.shared.obtain(&id, Entries::default);
+        let added = entries.add(entry.clone());
+        added.map_err(|overlap| table.fault("audience", overlap)).ok()?;
+        Some(Self { entry, entries })
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.entry.name
+    }
+
+    pub(crate) fn audience(&self) -> &[String] {
+        &self.entry.audience
+    }
+
+    /// True if another entry accepts the token and this one does not. A token that no entry accepts
+    /// is this entry's to refuse.
+    pub(crate) fn is_for_another(&self, token: &RegisteredClaims, issuer: &str) -> bool {
+        let Some(audience) = &token.audience else { return false };
+        let entries = self.entries.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !token.is_for(&self.entry.audience)
+            && entries
+                .iter()
+                .any(|other| other.name != self.entry.name && other.may_accept(issuer, audience))
+    }
+
+    /// True if no entry accepts the token, and an entry with the same issuer comes after this one.
+    pub(crate) fn may_be_refused_later(&self, token: &RegisteredClaims) -> bool {
+        let entries = self.entries.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut later = entries.iter().skip_while(|other| other.name != self.entry.name).skip(1);
+        !token.is_for(&self.entry.audience) && later.any(|other| self.entry.shares_issuer(other))
+    }
+}

@@ -61,7 +61,7 @@ async fn a_missing_rule_is_named() {
         )
         .await;
     for (user, expected) in
-        [("nobody", &["forbids us to", "ClusterRole", "verbs"][..]), ("lister", &[])]
+        [("nobody", &["does not permit Callgate to", "ClusterRole", "verbs"][..]), ("lister", &[])]
     {
         let authenticator = bench.build_as(user, true, "");
         if user == "lister" {

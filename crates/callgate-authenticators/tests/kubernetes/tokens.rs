@@ -116,7 +116,7 @@ async fn entries_of_one_cluster_route_by_audience_and_none_may_share_one() {
         }
     }
     let fault = build("third", "[\"nats-c\"]").unwrap_err();
-    assert!(fault.contains("`nats-c` is an audience of `second` too"), "{fault}");
+    assert!(fault.contains("`nats-c` is also an audience of `second`"), "{fault}");
 }
 
 #[tokio::test]

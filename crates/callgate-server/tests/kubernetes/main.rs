@@ -373,7 +373,7 @@ async fn not_ready_before_first_list_and_missing_rule_is_named() {
     let scene = Scene::over(cluster, "", "").await;
     eventually("the reason", PATIENCE, async || {
         let (status, why) = scene.gate.get("/readyz").await;
-        (status == 503 && why.contains("forbids us to")).then_some(())
+        (status == 503 && why.contains("does not permit Callgate to")).then_some(())
     })
     .await;
     assert!(scene.connect(&token).await.is_none());

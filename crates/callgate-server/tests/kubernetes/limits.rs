@@ -61,8 +61,9 @@ async fn forbidden_watch_is_logged_with_the_missing_rule() {
     // The list succeeded, so logins work, but changes are missed; the log says how to fix that.
     eventually("the missing rule", PATIENCE, async || {
         let log = scene.gate.log();
-        let line =
-            log.lines().find(|line| line.contains("forbids us to watch service accounts"))?;
+        let line = log
+            .lines()
+            .find(|line| line.contains("does not permit Callgate to watch service accounts"))?;
         let words = ["ClusterRole", "serviceaccounts", "list", "watch", "is lost"];
         words.iter().all(|word| line.contains(word)).then_some(())
     })

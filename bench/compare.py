@@ -20,7 +20,7 @@ PEERS = ROOT / "bench" / "peers"
 WORK = ROOT / ".tools" / "bench"
 NAMES = {"callgate": "Callgate", "go": "callout.go (Go)", "python": "nats-callout (Python)",
          "javascript": "@nats-io libraries (JavaScript)"}
-# So many times fewer requests for what is so much slower.
+# Slow callouts get fewer requests, by this factor.
 SLOWER = {"javascript": 40, "python": 2}
 # Enough for CPU time to be told, which the system counts in hundredths of a second.
 TOKENS = 8000

@@ -16,7 +16,7 @@ import common
 from common import flood, nats_server, responder, run, storm
 
 
-# Some disturbed rounds do not change the median of so many.
+# Enough rounds that a few disturbed ones do not change the median.
 LATENCY_ROUNDS, LATENCY_SECONDS = 15, 3
 
 
@@ -146,7 +146,7 @@ def soak(tools, folder, arguments):
                            more=["--servers", "100", "--rate", "2000"])
             samples.append([round(time.monotonic() - begun), round(result["responder_mib"], 2)])
             if result["admitted"] != result["requests"]:
-                raise SystemExit(f"not everybody was admitted: {result}")
+                raise SystemExit(f"not every client was admitted: {result}")
     return samples
 
 
@@ -165,7 +165,7 @@ def main():
     arguments = parser.parse_args()
     unknown = set(arguments.what) - set(WHAT)
     if unknown:
-        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(WHAT)}")
+        parser.error(f"unknown measurement {', '.join(unknown)}; known: {', '.join(WHAT)}")
     tools = common.build()
     for name in arguments.what or [name for name in WHAT if name != "soak"]:
         with common.scratch() as folder:

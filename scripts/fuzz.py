@@ -55,7 +55,7 @@ def main():
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=300, help="for each target (300)")
-    parser.add_argument("--runs", type=int, help="instead: so many inputs for each target, found from a fixed start")
+    parser.add_argument("--runs", type=int, help="run this many inputs per target from a fixed seed instead")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="targets at once (the cores)")
     parser.add_argument("--lock", action="store_true", help="bring fuzz/Cargo.lock up to date, and nothing else")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="all, if none is named")

@@ -2,7 +2,7 @@
 """Checks the Helm chart, and renders the plain manifests from it.
 
     helm.py check      lint, and compare deploy/kubernetes/ and the goldens with what the chart renders
-    helm.py render     write deploy/kubernetes/ and the goldens anew
+    helm.py render     regenerate deploy/kubernetes/ and the golden files
 
 Helm is compiled from its Go module into `.tools/helm/` where there is Go; without Go this fails, and says so.
 """

@@ -327,7 +327,7 @@ def configuration(folder, keys, xkey, tls):
 
 
 def other_user():
-    """Only a server that knows an nkey user sends nonces; nobody logs in as this one."""
+    """Only a server with an nkey user sends nonces; no client logs in as this one."""
     seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
     return nkeys.from_seed(seed).public_key.decode()
 

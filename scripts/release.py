@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Builds the release binary so that anybody can build the same one, and says what is in it.
+"""Builds the release binary reproducibly, and lists its contents.
 
     scripts/release.py build DIR        DIR/callgate, its SHA-256, and DIR/callgate.cdx.json
     scripts/release.py sbom FILE        only the bill of materials (CycloneDX 1.5, JSON)

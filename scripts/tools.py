@@ -276,7 +276,7 @@ def install_go():
     home.mkdir(parents=True, exist_ok=True)
     for name in ["go.mod", "go.sum"]:
         shutil.copy(wanted / name, home / name)
-    # Writable, so that whoever removes the folder can. No other Go is downloaded than the one there.
+    # Writable, so that the folder can be removed. No other Go toolchain is downloaded.
     surroundings = {"GOMODCACHE": str(home / "modules"), "GOFLAGS": "-modcacherw", "GOTOOLCHAIN": "local"}
     run(["go", "mod", "download"], "the Go modules cannot be had; is there a network?",
         cwd=home, surroundings=surroundings)
@@ -321,7 +321,7 @@ def install_go_tools():
     with scratch() as folder:
         for name in ["go.mod", "go.sum"]:
             shutil.copy(wanted / name, folder / name)
-        # go.sum says what every module must be, so that nobody else need be asked.
+        # go.sum pins every module, so that no checksum database is needed.
         surroundings = {"GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
         run(["nice", "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", f"{folder}/", *GO_TOOLS.values()],
             "nsc and nats cannot be compiled; is there a network, and Go 1.24 or later?",

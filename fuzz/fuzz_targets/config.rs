@@ -30,7 +30,7 @@ fuzz_target!(init: caught_panics_are_fine(), |data: &[u8]| {
         b"json" => "callgate.json",
         _ => return,
     };
-    // What waits for somebody who writes, or never ends, is no business of a parser.
+    // Files that block or never end are not the parser's concern.
     if ["/dev", "/proc", "/sys"].iter().any(|path| memory(text, path)) {
         return;
     }

@@ -28,7 +28,8 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(payload.starts_with(b"xkv1"), with_xkey);
         let Reply::Answer(answer) = reply else { unreachable!() };
         assert_eq!(answer.starts_with(b"xkv1"), with_xkey, "sealed answers to sealed requests");
-        // Nobody can make a signature or a box: what is answered is no longer so with one bit less.
+        // Signatures and boxes cannot be forged: a request that is answered is no longer answered with one bit
+        // flipped.
         let mut spoilt = payload.to_vec();
         let middle = spoilt.len() / 2;
         spoilt[middle] ^= 1;

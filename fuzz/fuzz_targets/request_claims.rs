@@ -50,7 +50,7 @@ fuzz_target!(|data: &[u8]| {
         let (reply, decision) = gate.handle(&request.payload, request.xkey_header.as_deref(), NOW);
         no_secret_is_shown(&claims, &format!("{decision:?}"));
         let Reply::Answer(answer) = reply else { continue };
-        // As a server would judge it: whom it is for, who signed it, and sealed if asked so.
+        // As a server would check it: audience, signer, and sealed if requested.
         let response = request.open_response(&answer);
         assert_eq!(claims["sub"], world.keys.issuer);
         assert_eq!(claims["aud"], "nats-authorization-request");

@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 const VECTORS: &str =
     include_str!("../../crates/callgate/tests/vectors/requests-2.15.1-configuration-sealed.json");
 
-/// A gate that admits whoever shows one credential.
+/// A callout that admits exactly one credential.
 pub struct Gate {
     gate: Callgate,
     decisions: Arc<Mutex<Vec<Decision>>>,

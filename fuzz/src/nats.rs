@@ -1,4 +1,4 @@
-//! How nats-server compares subjects (sublist.go), written anew and in the plainest way.
+//! How nats-server compares subjects (sublist.go), reimplemented in the simplest way.
 
 /// Does a pattern match a subject without wildcards?
 pub fn matches(pattern: &str, subject: &str) -> bool {

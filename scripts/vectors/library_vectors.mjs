@@ -45,7 +45,7 @@ const accountJwt = (curve) =>
     limits,
     authorization: { auth_users: [responder.getPublicKey()], allowed_accounts: ["*"], xkey: curve },
   }, { signer: operator });
-const nobody = { pub: { deny: [">"] }, sub: { deny: [">"] } };
+const denied = { pub: { deny: [">"] }, sub: { deny: [">"] } };
 const credentials = async (name, pair, permissions) =>
   text(jwt.fmtCreds(await jwt.encodeUser(name, pair, account, permissions), pair));
 
@@ -57,7 +57,7 @@ console.log(JSON.stringify({
     system_jwt: systemJwt,
     accounts: { plain: await accountJwt(undefined), sealed: await accountJwt(recipient.getPublicKey()) },
     responder: await credentials("responder", responder, {}),
-    sentinel: await credentials("sentinel", sentinel, nobody),
+    sentinel: await credentials("sentinel", sentinel, denied),
   },
   keys: {
     made_by: version("@nats-io/nkeys"),

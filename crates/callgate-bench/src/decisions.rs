@@ -221,7 +221,7 @@ impl Bench {
         Ok(Self { gate, keys, toml, requests, sums, whole: Spent::default(), bare })
     }
 
-    /// Has the authenticator made anew, so that it has seen nothing.
+    /// Rebuilds the authenticator, so that its caches are empty.
     fn forget(&self, folder: &Path) -> Result<(), Failure> {
         let Some((toml, policy)) = &self.toml else { return Ok(()) };
         let builder = with_authenticator(self.keys.builder()?, toml, folder, policy.clone())?;
@@ -245,7 +245,9 @@ impl Bench {
         self.whole.add(thread_time().saturating_sub(started), self.requests.len());
         match self.sums() {
             Sums { admitted, .. } if admitted == before + self.requests.len() => Ok(()),
-            Sums { refused, .. } => Err(format!("not everybody was admitted: {refused:?}").into()),
+            Sums { refused, .. } => {
+                Err(format!("not every client was admitted: {refused:?}").into())
+            }
         }
     }
 

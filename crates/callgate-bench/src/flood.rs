@@ -60,7 +60,7 @@ pub(crate) struct Args {
     /// How many requests
     #[arg(long, default_value_t = 10_000)]
     requests: usize,
-    /// So many times in turn, with new requests of the same servers and tokens
+    /// Repeat this many times, with new requests of the same servers and tokens
     #[arg(long, default_value_t = 1)]
     repeat: usize,
     /// How many servers to play, each with keys of its own
@@ -256,7 +256,7 @@ struct Pace {
     next: Instant,
 }
 
-/// Whoever sleeps for longer than asked for by this was not scheduled.
+/// A sleep that takes longer than requested by this was not scheduled in time.
 const OVERSLEPT: Duration = Duration::from_millis(1);
 
 impl Pace {

@@ -20,7 +20,7 @@ use crate::Failure;
 
 /// The name of the one authenticator.
 pub(crate) const AUTHENTICATOR: &str = "bench";
-/// The account that everybody is placed in.
+/// The account of every user.
 pub(crate) const ACCOUNT: &str = "APP";
 /// The issuer of bearer tokens.
 pub(crate) const ISSUER: &str = "https://issuer.test";
@@ -50,7 +50,7 @@ pub(crate) fn with_authenticator(
     Ok(builder.chain(Chain::new(vec![link]), Arc::new(policy)))
 }
 
-/// Everybody gets the role `service`.
+/// Every user gets the role `service`.
 pub(crate) fn one_role() -> PolicySettings {
     let side = |subjects: &[&str]| SideSettings {
         allow: subjects.iter().map(|subject| (*subject).to_owned()).collect(),

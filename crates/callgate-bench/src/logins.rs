@@ -23,7 +23,7 @@ pub(crate) struct Login {
     pub(crate) shown: Vec<Shown>,
     /// Whether each credential comes only once, or one that was seen comes again.
     pub(crate) first_seen: bool,
-    /// The algorithm of a signature that such a login must have verified, beside the request's.
+    /// The signature algorithm that this login must verify, besides the request's.
     pub(crate) verifies: Option<&'static str>,
 }
 
@@ -57,7 +57,7 @@ impl Shown {
 
 const USER: &str = "alice";
 const PASSWORD: &str = "correct horse battery staple";
-const TOKEN: &str = "a-long-random-token-that-nobody-guesses";
+const TOKEN: &str = "a-long-random-token-that-is-hard-to-guess";
 const USERS_FILE: &str = "[users]\nfile = \"users.json\"\n";
 
 /// Every way, with its files in `folder`; `count` credentials where each comes only once.

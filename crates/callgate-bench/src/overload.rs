@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// Offered password logins, in multiples of the ceiling
     #[arg(long, default_value_t = 4.0)]
     times: f64,
-    /// From so many addresses the flood comes
+    /// Number of source addresses of the flood
     #[arg(long, default_value_t = 8)]
     sources: usize,
     /// How long the flood lasts; requests are made before, so that it cannot last long

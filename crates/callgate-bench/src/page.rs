@@ -107,8 +107,11 @@ struct Growth {
 struct Curve {
     what: String,
     unit: String,
-    points: Vec<(f64, f64)>,
+    points: Vec<Point>,
 }
+
+/// The size and the measured value.
+type Point = (f64, f64);
 
 #[derive(Debug, Deserialize)]
 struct Latencies {

@@ -23,7 +23,7 @@ pub(crate) enum Login {
     Tokens(Vec<Secret>),
 }
 
-/// For whom requests are made.
+/// The callout that requests are made for.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) issuer: AccountKey,

@@ -14,7 +14,7 @@ pub fn faulty_binary() -> PathBuf {
     folders.find(|file| file.is_file()).expect("`cargo build` and `cargo test` build it")
 }
 
-/// The service's binary where anybody may run it.
+/// A copy of the service's binary that every user may run.
 pub fn copied_to(folder: &Path) -> PathBuf {
     let copy = folder.join("callgate");
     // A link would lead through folders that are only root's.

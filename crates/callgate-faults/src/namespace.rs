@@ -63,7 +63,7 @@ impl Namespace {
         format!("{}:{port}", self.address(link, 2))
     }
 
-    /// Nothing passes over the first link from now on, in either direction, and nobody is told.
+    /// The first link silently drops everything in both directions from now on.
     ///
     /// # Panics
     /// If the link cannot be taken down.
@@ -87,7 +87,7 @@ impl Namespace {
         format!("cg{}i{link}", self.number)
     }
 
-    /// Of four addresses in 10.192.0.0/13, which hardly anybody uses.
+    /// Four addresses in 10.192.0.0/13, which is rarely used.
     fn address(&self, link: Link, host: u32) -> String {
         let block = (self.number * 2 + link) * 4 + host;
         format!("10.{}.{}.{}", 192 + (block >> 16), (block >> 8) & 255, block & 255)
@@ -106,7 +106,7 @@ impl Drop for Namespace {
 
 fn ip(arguments: &str) -> Result<(), String> {
     let output = Command::new("ip").args(arguments.split(' ')).output();
-    let output = output.map_err(|error| format!("there is no `ip` command: {error}"))?;
+    let output = output.map_err(|error| format!("cannot run `ip`: {error}"))?;
     match output.status.success() {
         true => Ok(()),
         false => {

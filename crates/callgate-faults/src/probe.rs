@@ -81,7 +81,7 @@ impl Probe {
         all.iter().filter(|a| a.ended() >= from && a.began <= to).cloned().collect()
     }
 
-    /// Waits until so many of each kind began after `from` and have ended.
+    /// Waits until this many attempts of each kind began after `from` and have ended.
     pub async fn tries(&self, from: Instant, count: usize) {
         eventually(&format!("{count} attempts of each kind"), LONG, async || {
             let right = self.seen.right.lock().unwrap();
@@ -93,12 +93,12 @@ impl Probe {
         .await;
     }
 
-    /// Waits until somebody whose attempt began after `from` has come in; when that was.
+    /// Waits for an admission whose attempt began after `from`; returns its time.
     pub async fn comes_in(&self, from: Instant) -> Instant {
         self.come_in(from, 1).await
     }
 
-    /// Waits until so many came in whose attempts began after `from`; when the last of them was.
+    /// Waits for this many admissions whose attempts began after `from`; returns the time of the last.
     pub async fn come_in(&self, from: Instant, count: usize) -> Instant {
         eventually(&format!("{count} clients to come in"), LONG, async || {
             let right = self.seen.right.lock().unwrap();
@@ -110,11 +110,12 @@ impl Probe {
         .await
     }
 
-    /// Nobody came in who must not, and nobody into another account. Returns how many tried in vain.
+    /// Asserts that no invalid client was admitted, and none into another account. Returns the number of
+    /// invalid attempts.
     ///
     /// # Panics
-    /// If somebody did: that is the promise, whatever else breaks.
-    pub fn nobody_wrong_is_in(&self) -> usize {
+    /// If one was: this is the promise, whatever else breaks.
+    pub fn no_invalid_client_is_admitted(&self) -> usize {
         let wrong = self.seen.wrong.lock().unwrap();
         for (credential, attempt) in wrong.iter() {
             assert!(!attempt.is_in(), "FAILED OPEN: {credential:?} came in: {attempt:?}");

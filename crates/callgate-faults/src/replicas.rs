@@ -1,4 +1,4 @@
-//! Three replicas under clients that come without a pause: replaced one by one, killed, frozen.
+//! Three replicas with clients that connect continuously: replaced one by one, killed, frozen.
 
 pub mod measure;
 
@@ -17,10 +17,10 @@ use crate::{
 };
 
 const FAMILY: &str = "three replicas";
-/// Clients that are on their way in at any moment.
+/// Concurrent clients.
 const AT_ONCE: usize = 6;
 
-/// Each is replaced by a fresh one.
+/// Every replica is replaced by a new one.
 pub const ROLLED: Fault = Fault {
     family: FAMILY,
     name: "replaced one by one",
@@ -28,7 +28,7 @@ pub const ROLLED: Fault = Fault {
     story: || rolled().boxed_local(),
 };
 
-/// One dies.
+/// One replica is killed.
 pub const KILLED: Fault = Fault {
     family: FAMILY,
     name: "one killed",
@@ -36,7 +36,7 @@ pub const KILLED: Fault = Fault {
     story: || killed().boxed_local(),
 };
 
-/// One stands still, until nats-server gives it up; then it goes on.
+/// One replica freezes until nats-server disconnects it, then resumes.
 pub const FROZEN: Fault = Fault {
     family: FAMILY,
     name: "one frozen until nats-server disconnects it, then resumed",
@@ -44,13 +44,13 @@ pub const FROZEN: Fault = Fault {
     story: || frozen().boxed_local(),
 };
 
-/// All of them.
+/// Every fault of this family.
 pub const ALL: [Fault; 3] = [ROLLED, KILLED, FROZEN];
 
 async fn trial(scene: &Scene) -> Trial {
     let mut clients = scene.clients();
     clients.at_once = AT_ONCE;
-    // That of a replica to which nothing happens.
+    // Observes the replica that is not affected.
     Trial::begins(scene.gates[2].view(), clients).await
 }
 
@@ -63,17 +63,17 @@ async fn rolled() -> Result<Seen, NotRun> {
         let mut old = std::mem::replace(&mut scene.gates[number], fresh);
         old.terminate().await;
         trial.more_clients_try().await;
-        trial.everybody_is_in();
+        trial.all_are_admitted();
     }
     trial.watch(scene.gates[2].view());
     trial.lasts();
     trial.recovers().await;
-    trial.everybody_is_in();
+    trial.all_are_admitted();
     Ok(trial.seen().await)
 }
 
 async fn killed() -> Result<Seen, NotRun> {
-    // Slow enough that something is in flight at any moment.
+    // Slow enough that requests are always in flight.
     let hash = hash_password("alice");
     let users = format!("{{ \"alice\": {{ \"pass\": \"{hash}\", \"account\": \"APP\" }} }}");
     let config = format!("{USERS}\n[cache]\npasswords = \"0s\"\n");
@@ -84,11 +84,11 @@ async fn killed() -> Result<Seen, NotRun> {
     scene.gates[0].process.kill();
     trial.lasts();
     trial.recovers().await;
-    // As long as a server waits for an answer, so that every loss has shown itself.
+    // As long as a server waits for an answer, so that every loss is visible.
     trial.probe.come_in(begun + Duration::from_secs(2), AT_ONCE).await;
     let attempts = trial.probe.right_between(begun, Instant::now());
     let lost = attempts.iter().filter(|attempt| !attempt.is_in()).count();
-    // One client waits for one answer: more than these were never in flight.
+    // Every client waits for one answer: no more than these were in flight.
     assert!(lost <= AT_ONCE, "{lost} lost, but only {AT_ONCE} could be in flight");
     trial.note(format!(
         "{lost} of {AT_ONCE} concurrent logins were in flight at the killed replica"
@@ -102,7 +102,7 @@ async fn frozen() -> Result<Seen, NotRun> {
     let mut trial = trial(&scene).await;
     let begun = Instant::now();
     scene.gates[0].process.freeze().await;
-    eventually("the server to give it up", LONG, async || {
+    eventually("the server to disconnect it", LONG, async || {
         (scene.members_at(0).await < 3).then_some(())
     })
     .await;
@@ -111,11 +111,11 @@ async fn frozen() -> Result<Seen, NotRun> {
     trial.note(format!("nats-server closes the stale connection after {after}"));
     trial.lasts();
     trial.recovers().await;
-    // Nobody who came later was sent to it.
+    // No later attempt was sent to it.
     trial.probe.come_in(given_up + Duration::from_secs(2), AT_ONCE).await;
     let attempts = trial.probe.right_between(begun, Instant::now());
     let late = |attempt: &&Attempt| attempt.began > given_up && !attempt.is_in();
-    assert_eq!(attempts.iter().filter(late).count(), 0, "lost after the replica was given up");
+    assert_eq!(attempts.iter().filter(late).count(), 0, "lost after the replica was disconnected");
     let lost = attempts.iter().filter(|attempt| !attempt.is_in()).count();
     trial.note(format!("until then {lost} of {} attempts failed", attempts.len()));
     let mark = scene.gates[0].view().mark();

@@ -161,13 +161,13 @@ impl SceneBuilder {
         self
     }
 
-    /// A cluster of so many servers.
+    /// A cluster of this many servers.
     pub fn servers(mut self, count: usize) -> Self {
         self.servers = count;
         self
     }
 
-    /// So many gates; 0 to start them by hand.
+    /// The number of replicas; 0 to start them separately.
     pub fn gates(mut self, count: usize) -> Self {
         self.gates = count;
         self

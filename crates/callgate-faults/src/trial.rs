@@ -1,4 +1,4 @@
-//! The course of a fault: clients come, it begins, it ends, all is well again.
+//! The course of a fault: clients connect, the fault begins and ends, the service recovers.
 
 use std::{
     collections::BTreeSet,
@@ -14,16 +14,16 @@ use crate::{
     report::{Counts, Seen, milliseconds},
 };
 
-/// Attempts of each kind before a fault begins, and as many while it lasts.
+/// Attempts of each kind before a fault begins, and again while it lasts.
 const SOME: usize = 3;
 
-/// How long nothing may fail before all is taken to be well. An unanswered attempt takes two seconds.
+/// The service has recovered after this time without a failure. An unanswered attempt takes two seconds.
 const QUIET: Duration = Duration::from_secs(5);
 
 /// A fault under way.
 #[derive(Debug)]
 pub struct Trial {
-    /// Who comes meanwhile.
+    /// The clients.
     pub probe: Probe,
     view: View,
     mark: usize,
@@ -37,7 +37,7 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Clients come, and those who may come in do. The fault begins when this returns.
+    /// Starts clients, and waits until the valid ones are admitted. The fault begins when this returns.
     pub async fn begins(view: View, clients: Clients) -> Self {
         let start = Instant::now();
         let probe = Probe::start(clients);
@@ -58,37 +58,37 @@ impl Trial {
         }
     }
 
-    /// Another process took the place of the gate: its log and metrics begin anew.
+    /// Observes another process, whose log and metrics start from zero.
     pub fn watch(&mut self, view: View) {
         (self.view, self.mark, self.before) = (view, 0, Vec::new());
     }
 
-    /// What is worth saying.
+    /// Adds an observation to the report.
     pub fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
     }
 
-    /// Waits until some more of each kind have tried since the fault began.
+    /// Waits for some attempts of each kind since the fault began.
     pub async fn clients_try(&self) {
         self.probe.tries(self.began, SOME).await;
     }
 
-    /// Waits until some more of each kind have tried from now on.
+    /// Waits for some attempts of each kind from now on.
     pub async fn more_clients_try(&self) {
         self.probe.tries(Instant::now(), SOME).await;
     }
 
-    /// Waits for a line in the gate's log, written since the fault began.
+    /// Waits for a log line written since the fault began.
     pub async fn says(&self, text: &str) -> String {
         self.view.says(self.mark, text).await
     }
 
-    /// Whether that was written since the fault began.
+    /// Whether the log has this text since the fault began.
     pub fn has_said(&self, text: &str) -> bool {
         self.view.log().get(self.mark..).is_some_and(|log| log.contains(text))
     }
 
-    /// Waits until `/readyz` says no, and notes how long that took.
+    /// Waits until `/readyz` is 503, and notes how long that took.
     pub async fn is_not_ready(&mut self) -> String {
         let why = self.view.not_ready().await;
         let after = seconds(self.began.elapsed());
@@ -96,48 +96,48 @@ impl Trial {
         why
     }
 
-    /// Nobody comes in while the fault lasts: true of every attempt that began since it did.
+    /// Asserts that no attempt since the fault began was admitted.
     ///
     /// # Panics
-    /// If somebody came in.
-    pub fn nobody_is_in(&self) {
-        self.nobody_is_in_since(self.began);
+    /// If one was.
+    pub fn none_is_admitted(&self) {
+        self.none_is_admitted_since(self.began);
     }
 
-    /// The same of a fault that begins later.
+    /// The same, for a fault that begins later.
     ///
     /// # Panics
-    /// If somebody came in.
-    pub fn nobody_is_in_since(&self, moment: Instant) {
+    /// If one was.
+    pub fn none_is_admitted_since(&self, moment: Instant) {
         for attempt in self.probe.right_between(moment, Instant::now()) {
             let late = attempt.began > moment && attempt.is_in();
-            assert!(!late, "in, while nobody could be: {attempt:?}");
+            assert!(!late, "admitted during the fault: {attempt:?}");
         }
     }
 
-    /// Everybody who may comes in while the fault lasts: nobody failed so far.
+    /// Asserts that every valid client was admitted so far.
     ///
     /// # Panics
-    /// If somebody failed.
-    pub fn everybody_is_in(&self) {
+    /// If one failed.
+    pub fn all_are_admitted(&self) {
         for attempt in self.probe.right_between(self.began, Instant::now()) {
-            assert!(attempt.is_in(), "out, though nothing should have kept it out: {attempt:?}");
+            assert!(attempt.is_in(), "a valid client failed: {attempt:?}");
         }
     }
 
-    /// What broke is about to be mended: metrics are looked at a last time.
+    /// The fault is about to be repaired: samples the metrics a last time.
     pub async fn ends(&mut self) {
         self.during = self.view.metrics().await;
         self.ended = Some(Instant::now());
     }
 
-    /// What broke stays broken, and the service must get over it: recovery counts from the beginning.
+    /// The fault is not repaired, and the service must recover: recovery counts from its beginning.
     pub fn lasts(&mut self) {
         self.ended = Some(self.began);
         self.lasts = true;
     }
 
-    /// Waits until all is well again: the gate is ready, and clients come in one after another.
+    /// Waits for recovery: the service is ready, and clients are admitted one after another.
     pub async fn recovers(&mut self) {
         let ended = self.ended.expect("the fault has ended");
         self.view.ready().await;
@@ -150,7 +150,7 @@ impl Trial {
         .await;
     }
 
-    /// Waits until nobody has failed for a while: for what hurts only some of the clients.
+    /// Waits until no client has failed for a while: for faults that affect only some of them.
     pub async fn is_quiet(&self) {
         eventually("a while without a failure", LONG, async || {
             let now = Instant::now();
@@ -162,14 +162,14 @@ impl Trial {
         .await;
     }
 
-    /// The end: nobody is in who must not be, and this is what was seen.
+    /// Ends the trial: asserts that no invalid client was admitted, and returns the observations.
     pub async fn seen(mut self) -> Seen {
         self.probe.stop().await;
-        let wrong_tried = self.probe.nobody_wrong_is_in();
+        let wrong_tried = self.probe.no_invalid_client_is_admitted();
         let recovered = self.recovered.expect("it has recovered");
         let ended = self.ended.expect("it has ended");
         let attempts = self.probe.right_between(self.began, Instant::now());
-        // What stays broken may hurt one and spare the next: all count, and the last failure is the end.
+        // A lasting fault may affect some attempts only: all count, and recovery is the last failure.
         let (during, recovered) = if self.lasts {
             let failed = attempts.iter().filter(|attempt| !attempt.is_in());
             let end = failed.map(Attempt::ended).max().unwrap_or(ended);
@@ -178,7 +178,7 @@ impl Trial {
             (attempts.into_iter().filter(|a| a.ended() <= recovered).collect(), recovered)
         };
         let counts = counts(&during);
-        let nobody_waited = during.iter().all(Attempt::is_in);
+        let none_waited = during.iter().all(Attempt::is_in);
         let recovery = milliseconds(recovered.saturating_duration_since(ended));
         if self.during.is_empty() {
             self.during = self.view.metrics().await;
@@ -189,14 +189,14 @@ impl Trial {
             wrong_admitted: 0,
             log: complaints(&self.view.records(self.mark)),
             metrics: moved(&self.before, &self.during),
-            recovery_ms: (!nobody_waited).then_some(recovery),
+            recovery_ms: (!none_waited).then_some(recovery),
             mended: !self.lasts,
             notes: self.notes,
         }
     }
 }
 
-/// What became of some clients.
+/// Counts the outcomes of attempts.
 pub fn counts(attempts: &[Attempt]) -> Counts {
     let mut counts = Counts::default();
     for attempt in attempts {
@@ -234,12 +234,12 @@ fn complaints(records: &[Value]) -> Vec<String> {
     lines
 }
 
-/// A text without its numbers, so that two like it are told once.
+/// A text without its numbers, so that similar ones are reported once.
 fn shape(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_ascii_digit()).take(60).collect()
 }
 
-/// A text that can stand in a table: no path of this machine, and not too long.
+/// A text for a table: without temporary paths, and not too long.
 fn text_of(text: &str) -> String {
     let words = text.split(' ').map(|word| match word.find("/tmp/") {
         Some(at) => {
@@ -255,12 +255,12 @@ fn text_of(text: &str) -> String {
     if cut.len() < text.len() { format!("{cut}…") } else { cut }
 }
 
-/// Counters and gauges that tell of the fault, and how far they moved.
+/// Counters and gauges that concern the fault, and how far they moved.
 fn moved(before: &[(String, f64)], after: &[(String, f64)]) -> Vec<String> {
     let tells = |name: &str| {
         let refused =
             name.starts_with("callgate_decisions_total") && !name.contains("\"admitted\"");
-        // These are about the clients that must not come in, and that come all the time.
+        // The invalid clients cause these all the time.
         let ordinary = [
             "unknown_user",
             "bad_password",

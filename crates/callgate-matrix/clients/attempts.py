@@ -51,7 +51,7 @@ async def over_nats(task):
 
 
 async def ignore(_error):
-    """Refused messages are told to this client, but judged by who receives them."""
+    """The server reports refused messages to this client, but the test judges by what observers receive."""
 
 
 class Refused(Exception):

@@ -1,4 +1,4 @@
-//! What every kind of connection must do in every environment.
+//! The logins that every connection type runs in every environment.
 
 use crate::{
     clients::{self, Login, Seen},
@@ -10,34 +10,34 @@ use crate::{
     transport::{Absence, Transport},
 };
 
-/// What must come of a login.
+/// The expected outcome of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
-    /// Let in, under this name, into this account.
+    /// Admitted with this name, in this account.
     Admitted {
         /// The name.
         user: &'static str,
         /// The account.
         account: &'static str,
-        /// Whether it may do more than its permissions name: everything inside its account.
+        /// Whether it may use every subject of its account.
         unrestricted: bool,
     },
     /// Refused, for this reason.
     Refused(&'static str),
 }
 
-/// One login and what must come of it.
+/// One login and its expected outcome.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// A sentence.
-    pub says: String,
+    /// What it checks, as a sentence.
+    pub check: String,
     /// The login.
     pub login: Login,
-    /// What must come of it.
+    /// The expected outcome.
     pub expected: Expected,
 }
 
-/// Which credential a client presents: not every client can send each one.
+/// The credential that a client presents: not every client can send every kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
     Password,
@@ -65,7 +65,7 @@ fn style(mode: Mode, transport: Transport) -> Style {
 /// Runs one cell.
 ///
 /// # Panics
-/// With what is not as it must be.
+/// With the failed checks.
 pub async fn run(environment: &mut Environment, transport: Transport) -> Outcome {
     let (mode, version) = (environment.site.mode, environment.version);
     match transport.absence(mode, version) {
@@ -84,7 +84,7 @@ pub async fn run(environment: &mut Environment, transport: Transport) -> Outcome
                 .filter_map(|(case, seen)| wrong(environment, case, seen, transport))
                 .collect();
             assert!(failures.is_empty(), "{}", failures.join("\n"));
-            Outcome::passed(cases.into_iter().map(|case| case.says))
+            Outcome::passed(cases.into_iter().map(|case| case.check))
         }
     }
 }
@@ -96,20 +96,22 @@ async fn still_lost(environment: &mut Environment, transport: Transport, reason:
         Style::Token => Login::token(JWT_TOKEN),
     };
     let seen = clients::attempt(environment, transport, &[login]).await;
-    assert!(seen[0].arrived.is_none(), "this server line no longer loses it: {seen:?}");
+    assert!(seen[0].arrived.is_none(), "this server line no longer loses the credential: {seen:?}");
     let decided = seen[0].decision.as_ref().map(|decision| decision.reason.as_str());
     assert_eq!(decided, reason, "{seen:?}");
 }
 
-/// Says what is wrong.
+/// Describes a failed check.
 fn wrong(
     environment: &Environment,
     case: &Case,
     seen: &Seen,
     transport: Transport,
 ) -> Option<String> {
-    let fault = |what: String| Some(format!("{}: {what}; {seen:?}", case.says));
-    let Some(decision) = &seen.decision else { return fault("nobody was asked".to_owned()) };
+    let fault = |what: String| Some(format!("{}: {what}; {seen:?}", case.check));
+    let Some(decision) = &seen.decision else {
+        return fault("Callgate received no request".to_owned());
+    };
     if decision.connection != transport.kind() {
         return fault(format!("it came over {}", transport.kind()));
     }
@@ -121,19 +123,19 @@ fn wrong(
         Expected::Admitted { user, account, unrestricted } => {
             let arrived = Arrived { account, shut: *unrestricted };
             if seen.arrived.as_ref() != Some(&arrived) {
-                return fault(format!("must be admitted and seen as {arrived:?}"));
+                return fault(format!("must be admitted and observed as {arrived:?}"));
             }
             if decision.user != *user || decision.account != *account {
                 return fault(format!("the decision must name {user} in {account}"));
             }
             let Some(info) = &seen.info else {
-                let silent = "the server did not say who it is".to_owned();
+                let silent = "the server did not return user info".to_owned();
                 return if transport.can_ask() { fault(silent) } else { None };
             };
             let expected = (*user, environment.site.accounts[account].as_str());
             let told = (info.user.as_str(), info.account.as_str());
             if told != expected {
-                fault(format!("the server must know {expected:?}"))
+                fault(format!("the server must report {expected:?}"))
             } else {
                 None
             }
@@ -187,8 +189,8 @@ impl Table {
         }
     }
 
-    fn case(&self, says: &str, user: &str, expected: Expected) -> Case {
-        Case { says: says.to_owned(), login: self.login(user), expected }
+    fn case(&self, check: &str, user: &str, expected: Expected) -> Case {
+        Case { check: check.to_owned(), login: self.login(user), expected }
     }
 
     fn common(&self, kind: &str) -> Vec<Case> {
@@ -245,7 +247,7 @@ impl Table {
             Style::Token => (Login::token("wrong"), "bad_token"),
         };
         Case {
-            says: "a wrong password or token is refused".to_owned(),
+            check: "a wrong password or token is refused".to_owned(),
             login,
             expected: Expected::Refused(reason),
         }
@@ -278,14 +280,14 @@ impl Table {
         ]
     }
 
-    /// Tokens of an identity provider, in the password's place where a client sends passwords.
+    /// Tokens of an identity provider, in the password field where the client sends passwords.
     fn bearers(&self, tokens: &Tokens) -> Vec<Case> {
-        let case = |says: &str, user: &str, token: &str, expected| {
+        let case = |check: &str, user: &str, token: &str, expected| {
             let login = match self.style {
                 Style::Password => Login::password(user, token),
                 Style::Token => Login::token(token),
             };
-            Case { says: says.to_owned(), login, expected }
+            Case { check: check.to_owned(), login, expected }
         };
         let olga = admitted("olga", "APP", false);
         let over = Expected::Refused("token_expired");
@@ -297,7 +299,7 @@ impl Table {
 
     /// Credentials that only some clients can send.
     fn credentials(&self, mode: Mode, transport: Transport) -> Vec<Case> {
-        let case = |says: &str, login, expected| Case { says: says.to_owned(), login, expected };
+        let case = |check: &str, login, expected| Case { check: check.to_owned(), login, expected };
         let trudy = admitted("trudy", "APP", true);
         let nkey = Login { nkey: Some(NKEY_SEED.to_owned()), ..Login::default() };
         match transport {
@@ -319,7 +321,7 @@ impl Table {
                         Expected::Refused("ambiguous_credential"),
                     ),
                 ];
-                // In operator mode the sentinel stands where an nkey would.
+                // In operator mode the sentinel takes the place of an nkey.
                 if !mode.is_operator() {
                     let nick = admitted("nick", "APP", true);
                     cases.push(case("a signed nonce is accepted", nkey, nick));

@@ -1,5 +1,4 @@
-//! Clients that somebody else wrote, each driven to do the same: log in, send to a shut and to an
-//! open subject, leave.
+//! Third-party clients that all do the same: log in, publish to a closed and an open subject, disconnect.
 
 mod command_line;
 pub(crate) mod leaf;
@@ -13,7 +12,7 @@ use crate::{environment::Environment, observers::Arrived, service::Logged, trans
 pub use native::{Info, options, user_info};
 pub use scripted::{Outcome, Script, Task, run as run_script};
 
-/// What a client presents.
+/// The credential of a client.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Login {
     /// `user`.
@@ -38,20 +37,20 @@ impl Login {
     }
 }
 
-/// What came of one login.
+/// The outcome of one login.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// Whether the client was let in, and where its messages arrived then.
+    /// Where the client's messages arrived, if it was admitted.
     pub arrived: Option<Arrived>,
-    /// What the server says of the client, from clients that can ask.
+    /// The server's user info, from clients that can request it.
     pub info: Option<Info>,
-    /// What the client was told otherwise.
+    /// The error that the client received.
     pub error: String,
-    /// What the service logged of it; absent if it was not asked.
+    /// The logged decision; absent if Callgate received no request.
     pub decision: Option<Logged>,
 }
 
-/// Lets one client after the other log in.
+/// Logs in one client after the other.
 pub async fn attempt(
     environment: &mut Environment,
     transport: Transport,

@@ -1,4 +1,4 @@
-//! A running environment: nats-server with every listener, the service, and watchers.
+//! A running environment: nats-server with every listener, the service, and observers.
 
 use callgate_testkit::{
     NatsServer, OidcProvider, eventually, nats_server::Version, oidc_provider::AUDIENCE,
@@ -14,18 +14,18 @@ use crate::{
     site::{Site, Variation},
 };
 
-/// Everything that a cell needs.
+/// What a cell needs.
 #[derive(Debug)]
 pub struct Environment {
     /// Keys and accounts.
     pub site: Site,
-    /// The server's line.
+    /// The server's version.
     pub version: Version,
     /// The server.
     pub server: NatsServer,
     /// The service.
     pub gate: Service,
-    /// The watchers.
+    /// The observers.
     pub observers: Observers,
     /// For TLS.
     pub certificates: Certificates,
@@ -40,7 +40,7 @@ pub struct Environment {
 pub struct Tokens {
     /// Of olga, who has the role `open` in APP.
     pub good: String,
-    /// Of otto; it is over.
+    /// Of otto; expired.
     pub ended: String,
 }
 
@@ -63,10 +63,10 @@ fn trusting(provider: &OidcProvider) -> String {
 }
 
 impl Environment {
-    /// Starts all of it.
+    /// Starts everything.
     ///
     /// # Panics
-    /// If something does not start.
+    /// If a part does not start.
     pub async fn start(mode: Mode, version: Version) -> Self {
         let site = Site::new(mode, version, &Variation::default());
         let certificates = Certificates::generate();
@@ -79,7 +79,7 @@ impl Environment {
         Self { site, version, server, gate, observers, certificates, tokens, _provider, next }
     }
 
-    /// A number that no other attempt in this environment has.
+    /// A number that is unique among the attempts in this environment.
     pub fn number(&mut self) -> usize {
         self.next += 1;
         self.next
@@ -96,15 +96,15 @@ impl Environment {
     }
 }
 
-/// A server of this version that listens in every way.
+/// A server of this version with every listener.
 pub async fn server(site: &Site, version: Version, certificates: &Certificates) -> NatsServer {
-    // Both lines are refused where they do not belong: see the scenario about that.
+    // Each mode refuses the other's line; a scenario shows it.
     let jwt = if site.mode.is_operator() { "jwt_cookie: jwt" } else { "" };
     let others = match version.minor {
         ..11 => "",
         11.. => "user_cookie: user, pass_cookie: pass, token_cookie: token",
     };
-    // Plain clients and TLS clients share the port; whoever speaks TLS must show a certificate.
+    // Plain and TLS clients share the port; TLS clients must present a certificate.
     let config = format!(
         r#"
 server_name: "conformance"

@@ -1,4 +1,4 @@
-//! One watcher in each account, who sees where a client's messages arrive.
+//! One observer in each account, which sees where a client's messages arrive.
 
 use async_nats::{Client, ConnectOptions, Subscriber};
 use callgate_testkit::{NatsServer, eventually, wait::PATIENCE};
@@ -6,33 +6,33 @@ use futures_util::{FutureExt, StreamExt};
 
 use crate::site::{Fixed, Site};
 
-/// Where clients send what they may send.
+/// The subject that every client may publish to.
 pub const OPEN: &str = "probe.open";
-/// Where most of them may not.
+/// The subject that most clients may not publish to.
 pub const SHUT: &str = "probe.shut";
 
-/// What arrived of one client's two messages, the shut one of which was sent first.
+/// Which of a client's two messages arrived. The closed subject comes first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrived {
     /// The account.
     pub account: &'static str,
-    /// Whether the message to the shut subject arrived, too.
+    /// Whether the message to the closed subject also arrived.
     pub shut: bool,
 }
 
-/// Watchers of every account.
+/// Observers of every account.
 #[derive(Debug)]
 pub struct Observers {
     watched: Vec<(&'static str, Client, Vec<Subscriber>)>,
-    /// What arrived, in order for each account: account and subject.
+    /// The account and subject of every message, in order for each account.
     received: Vec<(&'static str, String)>,
 }
 
 impl Observers {
-    /// Starts to watch.
+    /// Starts observing.
     ///
     /// # Panics
-    /// If a watcher cannot connect.
+    /// If an observer cannot connect.
     pub async fn start(site: &Site, server: &NatsServer) -> Self {
         let mut watched = Vec::new();
         for (account, login) in &site.watchers {
@@ -49,7 +49,7 @@ impl Observers {
         Self { watched, received: Vec::new() }
     }
 
-    /// What arrives of attempt `number`: waits for the open message.
+    /// The messages of attempt `number`; waits for the one to the open subject.
     ///
     /// # Panics
     /// If it does not arrive.
@@ -61,7 +61,7 @@ impl Observers {
                 let found = self.received.iter().find(|(_, received)| received == subject);
                 found.map(|(account, _)| *account)
             };
-            // What was sent to the shut subject was sent first, and is here if it comes at all.
+            // The message to the closed subject was sent first, so it has arrived by now or never will.
             if let Some(account) = seen(&open) {
                 return Some(Arrived { account, shut: seen(&shut) == Some(account) });
             }
@@ -83,7 +83,7 @@ impl Observers {
     }
 }
 
-/// Connects with a login that nobody is asked about.
+/// Connects with a login that bypasses the callout.
 ///
 /// # Panics
 /// If the server refuses.

@@ -18,7 +18,7 @@ use crate::mode::Mode;
 /// The accounts that clients may be placed in.
 pub const ACCOUNTS: [&str; 2] = ["APP", "OTHER"];
 
-/// How somebody logs in without being asked about.
+/// A login that bypasses the callout.
 #[derive(Debug, Clone)]
 pub enum Fixed {
     /// Configuration mode: a user of the server's configuration.

@@ -1,6 +1,6 @@
-//! What some cells need and not every machine has: without it they are not run, and that is said.
+//! Tools that some cells need and not every machine has. Cells without their tool are reported as not run.
 
-/// Something that `make tools` cannot put everywhere.
+/// A tool that `make tools` cannot install everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
     /// Node.js, with its packages.
@@ -10,7 +10,7 @@ pub enum Tool {
 }
 
 impl Tool {
-    /// Whether this build uses it: the Makefile switches features on where the tools are.
+    /// Whether this build uses it: the Makefile enables the feature where the tool is installed.
     pub const fn is_installed(self) -> bool {
         match self {
             Self::NodeJs => cfg!(feature = "node"),
@@ -21,7 +21,7 @@ impl Tool {
     /// Why a cell that needs it is not run.
     pub const fn missing(self) -> &'static str {
         match self {
-            Self::NodeJs => "there is no Node.js on this machine",
+            Self::NodeJs => "Node.js is not installed",
             Self::GoTools => "nsc and nats are not compiled: run scripts/tools.py go-tools",
         }
     }

@@ -1,4 +1,4 @@
-//! Ways to connect, each by a client that somebody else wrote.
+//! Connection types, each with a third-party client.
 
 use callgate_testkit::nats_server::Version;
 
@@ -31,22 +31,22 @@ pub enum Transport {
     LeafNode,
 }
 
-/// Why a server line cannot have a cell, and what is left of it to check.
+/// Why a server line does not support a cell, and what can still be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absence {
-    /// The server does not even take the configuration.
+    /// The server rejects the configuration.
     Unconfigurable(&'static str),
-    /// The server loses the credential: every login is refused with this reason.
+    /// The server drops the credential: every login is refused.
     CredentialLost {
         /// Why, for the report.
         why: &'static str,
-        /// The reason code, or `None` if the server does not even ask.
+        /// The reason code, or `None` if Callgate receives no request.
         reason: Option<&'static str>,
     },
 }
 
 impl Transport {
-    /// All of them.
+    /// All transports.
     pub const ALL: [Transport; 11] = [
         Self::Tcp,
         Self::TcpPython,
@@ -61,7 +61,7 @@ impl Transport {
         Self::LeafNode,
     ];
 
-    /// How reports call it.
+    /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tcp => "TCP (async-nats)",
@@ -78,7 +78,7 @@ impl Transport {
         }
     }
 
-    /// The kind of connection, as Callgate calls it.
+    /// The connection type, as Callgate names it.
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Tcp | Self::TcpPython | Self::TcpCommandLine | Self::Tls => "nats",
@@ -92,7 +92,7 @@ impl Transport {
         }
     }
 
-    /// What its client needs.
+    /// What the machine needs for its client.
     pub const fn needs(self) -> Option<Tool> {
         match self {
             Self::WebSocketJavaScript => Some(Tool::NodeJs),
@@ -109,7 +109,7 @@ impl Transport {
         }
     }
 
-    /// Whether its client can ask the server who it is.
+    /// Whether its client can request user info from the server.
     pub const fn can_ask(self) -> bool {
         match self {
             Self::Tcp
@@ -120,13 +120,13 @@ impl Transport {
             | Self::UserCookie
             | Self::TokenCookie
             | Self::JwtCookie => true,
-            // A run of the command line sends one message; MQTT has no such request, and behind a leaf
-            // node one asks for the leaf node's own server.
+            // The command line sends one message per run, MQTT has no such request, and behind a leaf node
+            // the leaf node's own server would answer.
             Self::TcpCommandLine | Self::Mqtt | Self::LeafNode => false,
         }
     }
 
-    /// Why there is no such cell.
+    /// Why this cell is absent, if it is.
     pub fn absence(self, mode: Mode, version: Version) -> Option<Absence> {
         let before = |minor| version.minor < minor;
         match self {

@@ -1,6 +1,6 @@
 // The npm package `oidc-provider` as an issuer for tests: `provider.mjs ISSUER`.
 //
-// It prints `listening on PORT` and serves the issuer there, for whoever stands in front of it under the
+// It prints `listening on PORT` and serves the issuer there, for the proxy in front of it under the
 // address ISSUER. What a test may ask for is below `/control/` (POST, JSON in and out):
 //
 //   mint    {alg, claims} -> {token}   by a token request of a client, like any other; a claim that is null is left out

@@ -1,4 +1,4 @@
-//! A wall clock that stands still until a test moves it.
+//! A wall clock that only a test moves.
 
 use std::{
     sync::{
@@ -10,10 +10,9 @@ use std::{
 
 use callgate::clock::UnixTime;
 
-/// The time of day that a test tells whatever takes time as an argument; clones are the same clock.
+/// A wall clock for code that takes the time as an argument. Clones share the same clock.
 ///
-/// Deadlines and delays follow tokio's clock instead, which `#[tokio::test(start_paused = true)]`
-/// stops: wall clocks are stepped, that one is not.
+/// Deadlines and delays use tokio's clock instead, which `#[tokio::test(start_paused = true)]` pauses.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,22 +28,22 @@ use callgate::clock::UnixTime;
 pub struct ManualClock(Arc<AtomicI64>);
 
 impl ManualClock {
-    /// A clock that shows this moment, in seconds since 1970.
+    /// A clock at this time, in seconds since 1970.
     pub fn at(seconds: i64) -> Self {
         Self(Arc::new(AtomicI64::new(seconds)))
     }
 
-    /// What it shows.
+    /// The current time.
     pub fn now(&self) -> UnixTime {
         UnixTime::from_seconds(self.0.load(Ordering::SeqCst))
     }
 
-    /// Sets it, forwards or back.
+    /// Sets the time, forwards or backwards.
     pub fn set(&self, seconds: i64) {
         self.0.store(seconds, Ordering::SeqCst);
     }
 
-    /// Moves it forwards by whole seconds, to the end of time at most.
+    /// Advances the time by whole seconds, saturating.
     pub fn advance(&self, by: Duration) {
         self.set(self.now().plus(by).seconds());
     }

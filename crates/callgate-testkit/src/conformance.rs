@@ -1,6 +1,6 @@
-//! What every authenticator promises (see [`Authenticator`]), checked for one of them.
+//! The suite of promises that every authenticator keeps (see [`Authenticator`]).
 //!
-//! Each function is one promise and has its name. Fill a [`Candidate`] and call
+//! Each function checks the promise that it is named after. Fill a [`Candidate`] and call
 //! [`Candidate::check_all`].
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
@@ -12,26 +12,26 @@ use callgate::{
 };
 use futures_util::future::join_all;
 
-/// How many ask at once.
+/// Number of concurrent requests.
 const MANY: usize = 64;
 
-/// How long any answer may take in these tests.
+/// The longest time for any answer in these tests.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// An authenticator, and what it should make of which credential.
+/// An authenticator, and the expected outcome of credentials.
 #[derive(Debug)]
 pub struct Candidate {
-    /// The authenticator, with its source at hand.
+    /// The authenticator, with its source available.
     pub authenticator: Arc<dyn Authenticator>,
-    /// Credentials that prove somebody, and who that is.
+    /// Valid credentials, and the identity that each proves.
     pub good: Vec<(Credential, &'static str)>,
-    /// Credentials of its own kind and issuer that prove nobody, and why.
+    /// Invalid credentials of its own kind and issuer, and the expected reason.
     pub bad: Vec<(Credential, Reason)>,
     /// Credentials of other kinds, and of its kind by other issuers.
     pub foreign: Vec<Credential>,
-    /// The same authenticator without its source, or without time, and what it is asked then.
+    /// The same authenticator without its source or past its deadline, and a credential for it.
     pub cut_off: Vec<(Arc<dyn Authenticator>, AuthRequest)>,
-    /// Texts that must never be shown.
+    /// Texts that must never appear in output.
     pub secrets: Vec<String>,
 }
 
@@ -66,12 +66,12 @@ impl Candidate {
 /// The JWT with a signature that differs from its own in one character.
 pub fn forged(token: &str) -> String {
     let (head, signature) = token.rsplit_once('.').expect("a JWT");
-    // Whatever that character is: a fixed one would be the right one at times.
+    // Depends on the character: a fixed replacement would sometimes be the original.
     let other = if signature.starts_with('A') { 'B' } else { 'A' };
     format!("{head}.{other}{}", &signature[1..])
 }
 
-/// A proven credential gives the identity that it proves, every time.
+/// A valid credential gives the identity that it proves, every time.
 pub async fn admits_a_proven_credential(candidate: &Candidate) {
     for (credential, user) in &candidate.good {
         for _ in 0..2 {
@@ -82,7 +82,7 @@ pub async fn admits_a_proven_credential(candidate: &Candidate) {
     }
 }
 
-/// A credential that is not its kind, or names another issuer, is somebody else's business.
+/// A credential of another kind or issuer is left to other authenticators.
 pub async fn answers_not_mine_to_credentials_of_other_kinds(candidate: &Candidate) {
     for credential in &candidate.foreign {
         let answer = candidate.ask(credential).await;
@@ -90,7 +90,7 @@ pub async fn answers_not_mine_to_credentials_of_other_kinds(candidate: &Candidat
     }
 }
 
-/// Its own credential is rejected unless it is proven, for the reason that the operator needs.
+/// An invalid credential of its kind is rejected, with the expected reason.
 pub async fn rejects_a_wrong_credential(candidate: &Candidate) {
     for (credential, reason) in &candidate.bad {
         match candidate.ask(credential).await {
@@ -103,7 +103,8 @@ pub async fn rejects_a_wrong_credential(candidate: &Candidate) {
     }
 }
 
-/// No answer in time is "unavailable": "not mine" would open the way to a weaker authenticator.
+/// Without an answer in time the outcome is "unavailable": "not mine" would fall through to a weaker
+/// authenticator.
 pub async fn is_unavailable_when_its_source_is_not_there(candidate: &Candidate) {
     for (authenticator, request) in &candidate.cut_off {
         let answer = authenticator.authenticate(request).await;
@@ -111,7 +112,7 @@ pub async fn is_unavailable_when_its_source_is_not_there(candidate: &Candidate) 
     }
 }
 
-/// Nothing in an error or a `Debug` text is a secret.
+/// Errors and `Debug` output contain no secret.
 pub async fn never_shows_a_secret(candidate: &Candidate) {
     let mut shown = format!("{:?}", candidate.authenticator);
     let bad = candidate.bad.iter().map(|(credential, _)| credential);
@@ -131,13 +132,13 @@ pub async fn never_shows_a_secret(candidate: &Candidate) {
     }
 }
 
-/// Many may ask at once, and a question that is dropped half-way leaves nothing behind.
+/// Concurrent requests work, and a request that is dropped halfway leaves nothing behind.
 pub async fn survives_being_dropped_and_asked_again(candidate: &Candidate) {
     let (credential, user) = candidate.good.first().expect("something good");
     for polls in 1..=3 {
         let mut question = Box::pin(candidate.ask(credential));
         for _ in 0..polls {
-            // Polled once and left: as the chain does when time is over.
+            // Polled once and dropped, as the chain does at the deadline.
             let ready = poll_fn(|context| Poll::Ready(question.as_mut().poll(context).is_ready()));
             if ready.await {
                 break;

@@ -1,8 +1,8 @@
-//! Files as an operator leaves them.
+//! Files with the permissions that an operator would set.
 
 use std::{fs, io::Write, path::Path};
 
-/// Writes a file that is its owner's alone, as a careful operator would.
+/// Writes a file that only its owner can read and write.
 ///
 /// # Panics
 /// If it cannot be written.

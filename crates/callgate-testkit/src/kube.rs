@@ -1,4 +1,4 @@
-//! A Kubernetes cluster for tests: the same questions to a real API server and to a stand-in.
+//! A Kubernetes cluster for tests: a real API server or a stand-in, behind one interface.
 
 use std::{
     fs,
@@ -16,16 +16,16 @@ use tempfile::TempDir;
 
 use crate::{kube_apiserver::KubeApiserver, kube_stand_in::StandIn};
 
-/// The variable by which `make test-kubernetes` insists on the real API server.
+/// The variable with which `make test-kubernetes` requires the real API server.
 pub const INSIST: &str = "CALLGATE_TEST_KUBERNETES";
 
-/// A user with every right; the others have what [`KubeCluster::grant`] gives them.
+/// A user with all permissions; the others have those that [`KubeCluster::grant`] gives them.
 pub const ADMIN: &str = "admin";
 
 /// Users with a static token, `<name>-token`.
 pub const USERS: [&str; 4] = [ADMIN, "callgate", "lister", "nobody"];
 
-/// A cluster of its own for one test.
+/// A separate cluster for one test.
 pub struct KubeCluster {
     server: Server,
     client: Client,
@@ -74,7 +74,7 @@ impl KubeCluster {
         self.folder.path().join(user)
     }
 
-    /// A kubeconfig for whoever holds this token, beside those of [`USERS`].
+    /// A kubeconfig with this token, in addition to those of [`USERS`].
     pub fn kubeconfig_with(&self, name: &str, token: &str) -> PathBuf {
         let mut config: Value =
             serde_json::from_slice(&fs::read(self.kubeconfig(ADMIN)).expect("a file"))
@@ -85,12 +85,12 @@ impl KubeCluster {
         path
     }
 
-    /// What the API server's discovery document says.
+    /// The issuer in the API server's discovery document.
     pub fn issuer(&self) -> &'static str {
         "https://kubernetes.test"
     }
 
-    /// The API server goes away.
+    /// Stops the API server.
     pub async fn stop(&mut self) {
         match &mut self.server {
             Server::Real(server) => server.stop().await,
@@ -98,17 +98,17 @@ impl KubeCluster {
         }
     }
 
-    /// And comes back with everything it knew.
+    /// Starts it again with all its data.
     pub async fn resume(&mut self) {
         match &mut self.server {
             Server::Real(server) => server.resume().await,
             Server::StandIn(server) => server.resume(),
         }
-        // The connections of before are dead, and the client does not try twice.
+        // The old connections are closed, and the client does not retry.
         self.client = client(&self.folder.path().join(ADMIN)).await;
     }
 
-    /// It signs with another key from now on, and no longer knows the old one.
+    /// Replaces the signing key; the old one is no longer published.
     pub async fn rotate_key(&mut self) {
         self.stop().await;
         match &mut self.server {
@@ -118,8 +118,8 @@ impl KubeCluster {
         self.resume().await;
     }
 
-    /// Everything that changed is forgotten, so that a watch that was cut must list anew. A real API
-    /// server forgets by itself when it restarts: its watches begin where it began.
+    /// Drops the history of changes, so that an interrupted watch must list again. A real API server does
+    /// this when it restarts.
     pub fn forget_history(&self) {
         match &self.server {
             Server::StandIn(server) => server.forget_history(),
@@ -127,13 +127,13 @@ impl KubeCluster {
         }
     }
 
-    /// Makes a namespace.
+    /// Creates a namespace.
     pub async fn create_namespace(&self, name: &str) {
         let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         self.post("/api/v1/namespaces", &body).await;
     }
 
-    /// Makes a service account; its uid.
+    /// Creates a service account; returns its uid.
     pub async fn create_account(&self, namespace: &str, name: &str, annotations: Value) -> String {
         let metadata = json!({"name": name, "annotations": annotations, "labels": {"app": format!("{name:.63}")}});
         let body = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
@@ -142,7 +142,7 @@ impl KubeCluster {
         made["metadata"]["uid"].as_str().expect("a uid").to_owned()
     }
 
-    /// Makes many service accounts, `many-0` and so on, with some labels and annotations each.
+    /// Creates many service accounts, `many-0` and so on, with some labels and annotations each.
     pub async fn create_many(&self, namespace: &str, count: usize) {
         let annotations = json!({"nats.io/allowed-pub-subjects": "shop.orders.>, shop.events.>",
             "example.com/other": "x".repeat(200)});
@@ -157,7 +157,7 @@ impl KubeCluster {
         self.ask(request, Vec::new()).await.expect("keys")
     }
 
-    /// Changes annotations; `null` takes one away.
+    /// Changes annotations; `null` removes one.
     pub async fn annotate(&self, namespace: &str, name: &str, annotations: Value) {
         let body = json!({"metadata": {"annotations": annotations}});
         self.patch(&account_path(namespace, name), &body).await;
@@ -174,7 +174,7 @@ impl KubeCluster {
         self.ask(request, Vec::new()).await.expect("it is deleted");
     }
 
-    /// A token of the account by TokenRequest, good for an hour.
+    /// A token of the account from TokenRequest, valid for an hour.
     pub async fn token(&self, namespace: &str, name: &str, audience: &str) -> String {
         let spec = json!({"audiences": [audience], "expirationSeconds": 3600});
         let body =

@@ -1,8 +1,8 @@
-//! A stand-in for the few endpoints of a kube-apiserver that Callgate asks, for machines without one:
+//! A stand-in for the few kube-apiserver endpoints that Callgate uses, for machines without one:
 //! service accounts (list in pages, watch with bookmarks and 410, create, patch, delete),
 //! TokenRequest, TokenReview, discovery, keys, and RBAC for users with static tokens.
 //!
-//! Tests that run on it run on the real one too (`make test-kubernetes`), which is what keeps it honest.
+//! The same tests also run against the real one (`make test-kubernetes`), which keeps it accurate.
 
 mod rbac;
 mod store;
@@ -30,7 +30,7 @@ use crate::ports::free_port;
 use store::{Parameters, Store};
 use tokens::Signing;
 
-/// A running stand-in; what it knows survives a stop.
+/// A running stand-in; its data survives a stop.
 #[derive(Debug)]
 pub struct StandIn {
     address: SocketAddr,
@@ -38,7 +38,7 @@ pub struct StandIn {
     runtime: Option<Runtime>,
 }
 
-/// Everything it knows.
+/// Its data.
 #[derive(Debug)]
 struct World {
     store: Mutex<Store>,
@@ -86,7 +86,7 @@ impl StandIn {
         format!("http://{}", self.address)
     }
 
-    /// Cuts every connection and listens no longer.
+    /// Closes every connection and stops listening.
     pub fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -101,14 +101,14 @@ impl StandIn {
         let (address, router) = (self.address, router(Arc::clone(&self.world)));
         let (bound, wait) = std::sync::mpsc::channel();
         runtime.spawn(async move {
-            // The socket of before may take a moment to close.
+            // The old socket may take a moment to close.
             let listener = loop {
                 match TcpListener::bind(address).await {
                     Ok(listener) => break listener,
                     Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
                 }
             };
-            bound.send(()).expect("somebody waits");
+            bound.send(()).expect("the caller waits");
             axum::serve(listener, router).await.expect("it serves");
         });
         wait.recv().expect("it listens");
@@ -120,7 +120,7 @@ impl StandIn {
         *self.world.signing() = Signing::new();
     }
 
-    /// No watch can go on from before now.
+    /// Drops the history, so that no watch can continue from before now.
     pub fn forget_history(&self) {
         self.world.store().forget_history();
     }
@@ -163,7 +163,7 @@ async fn authorize(State(world): Shared, request: Request, next: Next) -> Respon
     }
 }
 
-/// A refusal in the form of Kubernetes.
+/// A Kubernetes error status.
 fn failure(code: StatusCode, message: impl Into<String>) -> Response {
     let reason = code.canonical_reason().unwrap_or_default().replace(' ', "");
     let status = json!({
@@ -184,7 +184,7 @@ fn parsed(body: &Bytes) -> Value {
 async fn discovery() -> Response {
     let document = json!({
         "issuer": tokens::ISSUER,
-        // As real ones do: an address for others, which Callgate must not need.
+        // As in a real one: a public address that Callgate must not need.
         "jwks_uri": "https://192.0.2.1:6443/openid/v1/jwks",
         "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],

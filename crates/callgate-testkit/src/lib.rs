@@ -1,9 +1,9 @@
-//! Real servers, made-up requests and helpers for tests of Callgate and of callouts built with it.
+//! Real servers, synthetic requests and helpers for tests of Callgate and of callouts built with it.
 //!
-//! Nothing in [`keys`] and [`requests`] uses Callgate: they are written against the `nkeys` crate
-//! alone, so that a mistake in the library cannot hide behind the same mistake here.
+//! [`keys`] and [`requests`] do not use Callgate, only the `nkeys` crate: a bug in the library cannot hide
+//! behind the same bug here.
 //!
-//! Whatever goes wrong here panics with a message: it is test code, and the test has failed.
+//! Errors panic with a message, which fails the test.
 
 #![allow(
     clippy::panic,

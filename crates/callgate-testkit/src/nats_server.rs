@@ -32,7 +32,7 @@ pub use self::versions::{Version, installed_versions};
 use crate::process::Process;
 use crate::wait::{PATIENCE, eventually};
 
-/// How often to start again because somebody else took a port.
+/// How often to retry because another process took a port.
 const PORT_RACES: usize = 5;
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -43,7 +43,7 @@ pub struct NatsServer {
     launch: Launch,
 }
 
-/// How to start a server: version, configuration, files beside it.
+/// How to start a server: version, configuration, additional files.
 #[derive(Debug, Default)]
 pub struct NatsServerBuilder {
     version: Option<String>,
@@ -52,7 +52,7 @@ pub struct NatsServerBuilder {
     arguments: Vec<String>,
 }
 
-/// Everything that a restart repeats.
+/// Everything that a restart needs.
 #[derive(Debug)]
 struct Launch {
     binary: PathBuf,
@@ -148,7 +148,7 @@ impl NatsServer {
         self.process.wait_for_stderr(text).await
     }
 
-    /// Ends the server as an operator would (SIGTERM); after five seconds, as a crash would.
+    /// Stops the server with SIGTERM, and after five seconds with SIGKILL.
     pub async fn stop(&mut self) {
         self.process.signal("CONT");
         self.process.signal("TERM");
@@ -157,12 +157,12 @@ impl NatsServer {
         self.process.kill();
     }
 
-    /// Ends the server as a crash would (SIGKILL).
+    /// Kills the server with SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Stops the server, unless it is, and starts it with the same ports, files and configuration.
+    /// Restarts the server with the same ports, files and configuration.
     ///
     /// # Panics
     /// If it does not become ready.
@@ -187,7 +187,7 @@ impl NatsServer {
         self.process.signal("CONT");
     }
 
-    /// Has the server read another configuration; the ports of placeholders stay as they are.
+    /// Reloads the server with another configuration; placeholders keep their ports.
     ///
     /// # Panics
     /// If the server does not take it within ten seconds, or the text has a placeholder for a port that
@@ -275,7 +275,7 @@ impl NatsServerBuilder {
     }
 }
 
-/// Why a server is not ready, and never will be.
+/// Why a server cannot become ready.
 #[derive(Debug)]
 enum NotReady {
     PortTaken,
@@ -308,7 +308,7 @@ impl Launch {
 
     async fn ready(&self, process: &mut Process) -> Result<(), NotReady> {
         let port = self.config.port(Port::Client);
-        // A server that awaits a TLS handshake says nothing first: there only the log can tell.
+        // A server that waits for a TLS handshake sends nothing first: only its log shows that it is ready.
         let says_info = !self.config.mentions("handshake_first");
         eventually("nats-server to be ready", PATIENCE, async || {
             if let Some(fault) = ended(process) {

@@ -1,5 +1,5 @@
 //! An OpenID provider per test: the npm package `oidc-provider`, or a small stand-in where there is
-//! no Node.js. Both stand behind one [`Front`], which can go down, hold answers back, and lie.
+//! no Node.js. Both sit behind one [`Front`], which can stop, delay responses and replace them.
 //!
 //! ```no_run
 //! # async fn example() {
@@ -30,9 +30,9 @@ use self::npm::Npm;
 pub use self::signing::SigningKey;
 use self::stand_in::StandIn;
 
-/// What every provider here signs with.
+/// The signature algorithms of every provider here.
 pub const ALGORITHMS: [&str; 5] = ["RS256", "PS256", "ES256", "ES384", "EdDSA"];
-/// The audience of its tokens, unless a test wants another.
+/// The default audience of its tokens.
 pub const AUDIENCE: &str = "nats";
 /// Where its discovery document is.
 pub const DISCOVERY: &str = "/.well-known/openid-configuration";
@@ -98,12 +98,12 @@ impl OidcProvider {
         self.front.origin()
     }
 
-    /// What clients reach: it counts requests, and can go down or lie.
+    /// The proxy in front of it: counts requests, and can stop or replace responses.
     pub fn front(&self) -> &Front {
         &self.front
     }
 
-    /// The same, to switch off and on.
+    /// The same, mutable, to stop and start it.
     pub fn front_mut(&mut self) -> &mut Front {
         &mut self.front
     }

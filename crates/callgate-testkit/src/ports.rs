@@ -1,4 +1,4 @@
-//! Free loopback ports that nobody else is likely to take.
+//! Free loopback ports that other processes are unlikely to take.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -12,9 +12,9 @@ const LAST: u16 = 32_000;
 
 static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
-/// A loopback TCP port that is free now and is given to nobody else in this process.
+/// A loopback TCP port that is free now and unique in this process.
 ///
-/// Another process can still take it: whoever starts a server on it tries again with another one.
+/// Another process can still take it: on a conflict, retry with another one.
 ///
 /// # Panics
 /// If a thousand random ports are all taken.
@@ -26,7 +26,7 @@ pub fn free_port() -> u16 {
 }
 
 fn random_port() -> u16 {
-    // Every RandomState has keys of its own, which makes this a source of randomness without a crate.
+    // Every RandomState has its own keys: a source of randomness without a crate.
     let random = RandomState::new().hash_one(0_u8) % u64::from(LAST - FIRST);
     FIRST + u16::try_from(random).expect("below LAST")
 }
@@ -36,7 +36,7 @@ fn is_free(port: u16) -> bool {
 }
 
 fn reserve(port: u16) -> bool {
-    GIVEN.lock().expect("nobody panics here").get_or_insert_default().insert(port)
+    GIVEN.lock().expect("no holder panics").get_or_insert_default().insert(port)
 }
 
 #[cfg(test)]
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_port_is_given_twice() {
+    fn ports_are_unique() {
         let ports: HashSet<u16> = (0..200).map(|_| free_port()).collect();
         assert_eq!(ports.len(), 200);
     }

@@ -250,7 +250,7 @@ pub fn send_signal(signal: &str, pid: u32) {
     assert!(sent.success(), "signal {signal} cannot be sent to process {pid}");
 }
 
-/// Where there is no `/proc`, nothing can be seen and the answer is yes.
+/// Without `/proc` the answer is yes.
 fn all_stopped(tasks: &str) -> bool {
     let Ok(threads) = fs::read_dir(tasks) else { return true };
     threads.flatten().all(|thread| {

@@ -17,32 +17,32 @@ pub use binary::binary;
 pub use command::{Ran, command, run};
 pub use view::{View, http_get};
 
-/// What the service's user on the callout account needs, and no more, for nats-server's configuration.
+/// The minimal permissions of the service's user in the callout account, in nats-server's syntax.
 pub const PERMISSIONS: &str = r#"permissions: {
     subscribe: ["$SYS.REQ.USER.AUTH", "$SRV.>", "_INBOX.>"]
     publish: ["_INBOX.>", "$SYS._INBOX.>", "$SYS.REQ.USER.INFO", "$SRV.INFO"] }"#;
 
-/// In this time it must end when it is asked to.
-const END: Duration = Duration::from_secs(10);
+/// How long it may take to stop.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How a gate is started.
+/// How to start the service.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    /// The service, or another binary with the same commands; [`binary`] if none is named.
+    /// The binary; [`binary`] by default.
     pub binary: Option<PathBuf>,
-    /// What follows `serve`: as it is given here, the `callgate.toml` of the folder.
+    /// The arguments of `serve`; by default the `callgate.toml` of the folder.
     pub arguments: Vec<String>,
-    /// A command that runs the service, such as `prlimit …`; nothing to run it as it is.
+    /// A command that runs the service, such as `prlimit …`; empty to run it directly.
     pub before: Vec<OsString>,
-    /// Variables; of the caller's own no `CALLGATE_…` is passed on, since it would configure the gate.
+    /// Environment variables. The caller's own `CALLGATE_…` variables are not passed on.
     pub variables: Vec<(String, OsString)>,
-    /// Where its admin endpoint is, if not on a port of its own choice on loopback.
+    /// The address of its admin endpoint; by default any loopback port.
     pub admin: Option<String>,
-    /// The log goes here instead of to a file of the test.
+    /// Writes the log here instead of to a file of the test.
     pub stderr: Option<PathBuf>,
 }
 
-/// A running service; what is asked of its [`View`] can be asked of it. Its log must be JSON.
+/// A running service; dereferences to its [`View`]. Its log must be JSON.
 #[derive(Debug)]
 pub struct Service {
     /// The process.
@@ -64,17 +64,17 @@ impl Default for Launch {
 }
 
 impl Launch {
-    /// This binary, with the `callgate.toml` of the folder.
+    /// Starts this binary with the `callgate.toml` of the folder.
     pub fn of(binary: impl Into<PathBuf>) -> Self {
         Self { binary: Some(binary.into()), ..Self::default() }
     }
 }
 
 impl Service {
-    /// Starts it in a folder; it need not become ready.
+    /// Starts it in a folder, and does not wait until it is ready.
     ///
     /// # Panics
-    /// If it ends, or ten seconds pass, before it has an admin endpoint.
+    /// If it exits, or has no admin endpoint after ten seconds.
     pub async fn start(folder: &Path, launch: &Launch) -> Self {
         let mut process = start(folder, launch);
         let admin = match &launch.admin {
@@ -90,18 +90,18 @@ impl Service {
         Self { process, view }
     }
 
-    /// What can be asked while the process is played with.
+    /// A view that stays usable while the process is borrowed.
     pub fn view(&self) -> View {
         self.view.clone()
     }
 
-    /// Ends it as an operator would.
+    /// Stops it with SIGTERM.
     ///
     /// # Panics
-    /// If it does not end well, and within ten seconds.
+    /// If it does not exit successfully within ten seconds.
     pub async fn terminate(&mut self) {
         self.process.signal("TERM");
-        let status = self.process.wait_for_exit(END).await;
+        let status = self.process.wait_for_exit(STOP_DEADLINE).await;
         assert_eq!(status.code(), Some(0), "{}", self.log());
     }
 }
@@ -114,15 +114,15 @@ impl Deref for Service {
     }
 }
 
-/// Starts the service in a folder and waits for nothing: for those without an admin endpoint, and for
-/// those that must fail.
+/// Starts the service in a folder without waiting: for services without an admin endpoint, and for those
+/// that must fail.
 pub fn start(folder: &Path, launch: &Launch) -> Process {
     let mut words = launch.before.clone();
     words.push(launch.binary.clone().unwrap_or_else(binary).into());
     words.push("serve".into());
     words.extend(launch.arguments.iter().map(OsString::from));
     if let Some(stderr) = &launch.stderr {
-        // A shell opens the file, as a supervisor would, and becomes the service.
+        // A shell opens the file, as a supervisor would, and then executes the service.
         let script = "exec \"$@\" 2>\"$0\"";
         let shell = [OsStr::new("sh"), "-c".as_ref(), script.as_ref(), stderr.as_ref()];
         words.splice(0..0, shell.map(OsStr::to_owned));

@@ -1,4 +1,4 @@
-//! A client that is in, and what its server tells it.
+//! A connected client, and the events of its connection.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A client that is in, and what its server tells it besides messages.
+/// A connected client, and the events of its connection.
 #[derive(Debug)]
 pub struct Session {
     /// The client.
@@ -24,20 +24,20 @@ impl Session {
     /// Connects.
     ///
     /// # Errors
-    /// What kept the client out.
+    /// If the client cannot connect.
     pub async fn connect(url: &str, options: ConnectOptions) -> Result<Self, ConnectError> {
         let (sender, events) = unbounded_channel();
         let options = options.event_callback(move |event| {
-            let _nobody_listens_any_more = sender.send(describe(&event));
+            let _receiver_is_gone = sender.send(describe(&event));
             std::future::ready(())
         });
         Ok(Self { client: options.connect(url).await?, events })
     }
 
-    /// Waits for an event whose text has this, in capital letters or small ones.
+    /// Waits for an event that contains this text, ignoring case.
     ///
     /// # Panics
-    /// If none comes.
+    /// If none arrives.
     pub async fn hears(&mut self, text: &str) {
         let heard = async {
             while let Some(event) = self.events.recv().await {
@@ -45,25 +45,25 @@ impl Session {
                     return;
                 }
             }
-            panic!("the client ended before it heard `{text}`");
+            panic!("the client closed before the event `{text}`");
         };
-        timeout(PATIENCE, heard).await.unwrap_or_else(|_| panic!("never heard `{text}`"));
+        timeout(PATIENCE, heard).await.unwrap_or_else(|_| panic!("no event with `{text}`"));
     }
 
-    /// Publishes, and waits for the server to say no.
+    /// Publishes, and waits for the server's permission error.
     ///
     /// # Panics
-    /// If it does not.
+    /// If none arrives.
     pub async fn is_refused_to_publish(&mut self, subject: &str) {
         self.client.publish(subject.to_owned(), "x".into()).await.unwrap();
         self.client.flush().await.unwrap();
         self.hears(&format!("Permissions Violation for Publish to \"{subject}\"")).await;
     }
 
-    /// Subscribes, and waits for the server to say no.
+    /// Subscribes, and waits for the server's permission error.
     ///
     /// # Panics
-    /// If it does not.
+    /// If none arrives.
     pub async fn is_refused_to_subscribe(&mut self, subject: &str) {
         let _subscription = self.client.subscribe(subject.to_owned()).await.unwrap();
         self.hears(&format!("Permissions Violation for Subscription to \"{subject}\"")).await;
@@ -72,7 +72,7 @@ impl Session {
     /// Subscribes to a subject, publishes there, and waits for the message.
     ///
     /// # Panics
-    /// If it does not come.
+    /// If it does not arrive.
     pub async fn talks_to_itself_on(&self, subject: &str) {
         let mut inbox = self.client.subscribe(subject.to_owned()).await.unwrap();
         self.client.publish(subject.to_owned(), "hello".into()).await.unwrap();
@@ -80,7 +80,7 @@ impl Session {
         assert_eq!(message.expect("a message").payload, "hello");
     }
 
-    /// What the server says of the client: its `account`, its `permissions`. It must be allowed to ask.
+    /// The server's user info, such as `account` and `permissions`. The client must be permitted to request it.
     ///
     /// # Panics
     /// If the server does not answer.
@@ -90,7 +90,7 @@ impl Session {
         info["data"].take()
     }
 
-    /// The account that the server placed it in.
+    /// The account of the connection.
     ///
     /// # Panics
     /// As [`Session::user_info`].

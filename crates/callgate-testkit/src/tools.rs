@@ -1,4 +1,4 @@
-//! Finds what `make tools` installed.
+//! Finds the tools that `make tools` installed.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The folder of installed tools: `CALLGATE_TOOLS`, or `.tools` of the checkout.
 ///
 /// # Panics
-/// If there is none.
+/// If the folder does not exist.
 pub fn folder() -> PathBuf {
     if let Some(named) = env::var_os("CALLGATE_TOOLS") {
         return PathBuf::from(named);
@@ -15,7 +15,7 @@ pub fn folder() -> PathBuf {
     here.ancestors()
         .map(|folder| folder.join(".tools"))
         .find(|tools| tools.is_dir())
-        .unwrap_or_else(|| panic!("there is no `.tools` in or above {here:?}: run `make tools`"))
+        .unwrap_or_else(|| panic!("no `.tools` folder in or above {here:?}: run `make tools`"))
 }
 
 /// The Python interpreter that has the libraries of `scripts/python/requirements.txt`.
@@ -29,8 +29,8 @@ pub fn python() -> PathBuf {
 /// Node.js; its packages are in [`node_modules`].
 ///
 /// # Panics
-/// If it is not installed. Tests that need it stand behind the cargo feature `node`, which `make test`
-/// switches on where Node.js is, so that without it they are left out rather than passed.
+/// If it is not installed. Tests that need it require the cargo feature `node`, which `make test`
+/// enables where Node.js is installed: without it they are skipped, not passed.
 pub fn node() -> PathBuf {
     installed("node/bin/node")
 }
@@ -46,7 +46,7 @@ pub fn node_modules() -> PathBuf {
 /// A path below [`folder`].
 ///
 /// # Panics
-/// If there is nothing.
+/// If it is not installed.
 pub fn installed(path: &str) -> PathBuf {
     let found = folder().join(path);
     assert!(found.exists(), "{found:?} is not installed: run `make tools`");

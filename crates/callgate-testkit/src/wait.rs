@@ -1,22 +1,22 @@
-//! Waiting for a condition with a deadline, in place of sleeping.
+//! Waits for a condition with a deadline, instead of sleeping.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a test waits for something that ought to happen at once.
+/// How long a test waits for something that should happen immediately.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long it waits for what has pauses of its own, such as the ten seconds between questions for
-/// keys, or needs a machine that others slow down; nothing is asserted about it.
+/// How long a test waits for something slow: pauses in the product, such as ten seconds between key
+/// fetches, or a busy machine.
 pub const LONG: Duration = Duration::from_secs(90);
 
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// Asks `attempt` again and again until it gives a value; returns that.
+/// Calls `attempt` until it returns a value, and returns that value.
 ///
 /// # Panics
-/// With `description` when `deadline` has passed; an attempt under way then is abandoned.
+/// With `description` after `deadline`; a running attempt is abandoned.
 pub async fn eventually<T>(
     description: &str,
     deadline: Duration,
@@ -39,7 +39,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(30);
 
     #[tokio::test]
-    async fn the_first_value_ends_the_wait() {
+    async fn first_value_ends_the_wait() {
         let mut attempts = 0;
         let seen = eventually("a third attempt", PATIENCE, async || {
             attempts += 1;
@@ -51,13 +51,13 @@ mod tests {
 
     #[tokio::test]
     #[should_panic(expected = "gave up after 30ms waiting for: a value that never comes")]
-    async fn a_value_that_never_comes_fails_the_test_with_its_description() {
+    async fn missing_value_fails_with_its_description() {
         eventually::<()>("a value that never comes", SHORT, async || None).await;
     }
 
     #[tokio::test]
     #[should_panic(expected = "waiting for: an attempt that hangs")]
-    async fn an_attempt_that_hangs_does_not_outlive_the_deadline() {
+    async fn hanging_attempt_ends_at_the_deadline() {
         eventually::<()>("an attempt that hangs", SHORT, async || std::future::pending().await)
             .await;
     }

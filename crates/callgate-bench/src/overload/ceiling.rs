@@ -15,7 +15,7 @@ use crate::{Failure, cpu::usage};
 /// Bare hashes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bare {
-    /// So many a second.
+    /// Per second.
     pub(super) rate: f64,
     /// CPU time of one, in milliseconds.
     pub(super) cpu: f64,

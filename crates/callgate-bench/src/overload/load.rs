@@ -22,7 +22,7 @@ use crate::{
     wire::{Received, connect},
 };
 
-/// As long as nats-server waits unless it is told otherwise.
+/// The default timeout of nats-server.
 const SERVER_WAITS: Duration = Duration::from_secs(2);
 const OPTIONS: &str = r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"user":"bench","pass":"bench","name":"callgate-bench"}"#;
 
@@ -31,11 +31,11 @@ const OPTIONS: &str = r#"{"verbose":false,"pedantic":false,"headers":true,"no_re
 pub(super) enum Who {
     /// One of many with a password, of the addresses that flood.
     Flood,
-    /// Somebody with a password, from an address of his own.
+    /// A user with a password, from a separate address.
     Honest,
     /// A machine with a token.
     Token,
-    /// Somebody whose password was right a moment ago.
+    /// A user whose password was verified a moment ago.
     Remembered,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct Rates {
     pub(super) token: f64,
     pub(super) remembered: f64,
     pub(super) duration: Duration,
-    /// From so many addresses the flood comes.
+    /// Number of source addresses of the flood.
     pub(super) sources: usize,
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Report {
     /// work included. Unlike `ratio` it holds on a machine that has other work too.
     efficiency: Option<f64>,
     flood: Kind,
-    /// A client with passwords of his own, from an address that does not flood.
+    /// A client with its own passwords, from an address that does not flood.
     honest: Kind,
     token_alone: Kind,
     token_flooded: Kind,

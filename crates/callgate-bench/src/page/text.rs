@@ -2,7 +2,7 @@
 
 use callgate_testkit::pages;
 
-use super::{Curve, LAYOUTS, Layout, PEERS, Results, Stalls, WORKS, thousands};
+use super::{Curve, LAYOUTS, Layout, PEERS, Point, Results, Stalls, WORKS, thousands};
 use crate::Failure;
 
 pub(super) fn render(results: &Results) -> Result<String, Failure> {
@@ -245,7 +245,7 @@ fn curve<'a>(results: &'a Results, what: &str) -> Result<&'a Curve, Failure> {
     found.ok_or_else(|| format!("no curve `{what}`").into())
 }
 
-fn ends(curve: &Curve) -> Result<((f64, f64), (f64, f64)), Failure> {
+fn ends(curve: &Curve) -> Result<(Point, Point), Failure> {
     let ends = curve.points.first().copied().zip(curve.points.last().copied());
     ends.ok_or_else(|| format!("the curve `{}` has no points", curve.what).into())
 }

@@ -61,7 +61,7 @@ async fn stepped(by: &str) -> Result<Seen, NotRun> {
     // Those that were under way may still have come in.
     let stepped = Instant::now();
     trial.more_clients_try().await;
-    trial.nobody_is_in_since(stepped);
+    trial.none_is_admitted_since(stepped);
     let skew = view.metric("callgate_clock_skew_seconds").await;
     assert!((3500.0..3700.0).contains(&skew.abs()), "the metric tells the offset: {skew}");
     trial.ends().await;

@@ -16,7 +16,7 @@ use crate::{
 
 const LOST: &str = "callgate_kubernetes_watch_lost_seconds";
 
-/// It is gone, and comes back.
+/// The API server stops and starts.
 pub const GONE: Fault = Fault {
     family: "Kubernetes",
     name: "API server stopped, then started",
@@ -24,7 +24,7 @@ pub const GONE: Fault = Fault {
     story: || gone().boxed_local(),
 };
 
-/// All of them.
+/// Every fault of this family.
 pub const ALL: [Fault; 1] = [GONE];
 
 async fn gone() -> Result<Seen, NotRun> {
@@ -38,7 +38,7 @@ async fn gone() -> Result<Seen, NotRun> {
         Credential::Token(cluster.token("shop", name, audience).await)
     };
     let (web, later) = (token("web", "nats").await, token("later", "nats").await);
-    let wrong = vec![token("web", "somebody else").await, token("old", "nats").await];
+    let wrong = vec![token("web", "other").await, token("old", "nats").await];
     cluster.delete_account("shop", "old").await;
     let config = config(&cluster);
     let mut scene = Scene::builder().authenticators(&config).start().await;
@@ -52,9 +52,9 @@ async fn gone() -> Result<Seen, NotRun> {
     cluster.stop().await;
     view.metric_reaches(LOST, 1.0).await;
     trial.clients_try().await;
-    // A pod that was never seen before, but whose account is known.
-    assert!(attempt(&urls, &later).await.is_in(), "no login needs the API server");
-    trial.everybody_is_in();
+    // A pod that is new, but whose account is known.
+    assert!(attempt(&urls, &later).await.is_in(), "a login does not need the API server");
+    trial.all_are_admitted();
     trial.ends().await;
     cluster.resume().await;
     let since = Instant::now();
@@ -66,7 +66,7 @@ async fn gone() -> Result<Seen, NotRun> {
     let after = seconds(since.elapsed());
     trial.note(format!("an account deleted after the restart is refused after {after}"));
     trial.recovers().await;
-    trial.everybody_is_in();
+    trial.all_are_admitted();
     Ok(trial.seen().await)
 }
 

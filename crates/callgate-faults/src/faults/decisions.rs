@@ -36,15 +36,15 @@ pub const BLOCKS: Fault = Fault {
 pub const ALL: [Fault; 2] = [PANICS, BLOCKS];
 
 fn with(kind: &str) -> String {
-    // First in the chain: what it does not survive must not pass on to the next.
+    // First in the chain: its panics must not fall through to the next authenticator.
     format!("[[authenticators]]\nname = \"faulty\"\n[authenticators.{kind}]\n{USERS}")
 }
 
 async fn panics() -> Result<Seen, NotRun> {
-    // A backtrace takes seconds, in which nobody else can write to the log: there must be none.
+    // A backtrace would block the log for seconds: the service must not print one.
     let variables = vec![("RUST_BACKTRACE".to_owned(), "1".into())];
     let launch = Launch { variables, ..Launch::of(faulty_binary()) };
-    // The next authenticator knows one such token: it must never be asked about it.
+    // The next authenticator knows one of these tokens, and must never see it.
     let users = r#"{ "alice": { "pass": "alice", "account": "APP" },
                      "token": { "token": "panics-1", "account": "APP" } }"#;
     let scene = Scene::builder().authenticators(&with("panics")).launch(launch);
@@ -59,10 +59,10 @@ async fn panics() -> Result<Seen, NotRun> {
     }
     trial.says("backend_unavailable").await;
     trial.clients_try().await;
-    trial.everybody_is_in();
+    trial.all_are_admitted();
     trial.lasts();
     trial.recovers().await;
-    assert!(scene.gate().process.exit_status().is_none(), "the service lives");
+    assert!(scene.gate().process.exit_status().is_none(), "the service still runs");
     Ok(trial.seen().await)
 }
 
@@ -77,13 +77,13 @@ async fn blocks() -> Result<Seen, NotRun> {
     let mut trial = Trial::begins(scene.gates[0].view(), clients).await;
     let fault = Instant::now();
     let mut tries = tokio::task::JoinSet::new();
-    // Half of them reach the other replica, which knows no such authenticator.
+    // Half of them reach the other replica, which does not have this authenticator.
     for number in 0..16 * std::thread::available_parallelism().map_or(4, usize::from) {
         let (urls, token) = (urls.clone(), Credential::Token(format!("blocks-{number}")));
         tries.spawn(async move { attempt(&urls, &token).await });
     }
     let status = blocked.process.wait_for_exit(LONG).await;
-    assert_eq!(status.code(), Some(70), "the watchdog ends it");
+    assert_eq!(status.code(), Some(70), "the watchdog exits the process");
     trial.note(format!(
         "the watchdog ends the process {} after the first blocked request",
         seconds(fault.elapsed())
@@ -92,7 +92,10 @@ async fn blocks() -> Result<Seen, NotRun> {
     assert!(blocked.view().log().contains(words), "{}", blocked.view().log());
     trial.note(format!("the log of that replica: ERROR: {words}"));
     while let Some(attempt) = tries.join_next().await {
-        assert!(!attempt.expect("it does not panic").is_in(), "let in by a blocked authenticator");
+        assert!(
+            !attempt.expect("it does not panic").is_in(),
+            "admitted by a blocked authenticator"
+        );
     }
     trial.ends().await;
     trial.recovers().await;

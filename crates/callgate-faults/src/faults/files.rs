@@ -19,7 +19,7 @@ use crate::{
 const FAMILY: &str = "configuration file";
 const RELOADED: &str = "callgate_config_reloads_total{result=\"ok\"}";
 const NOT_RELOADED: &str = "callgate_config_reloads_total{result=\"failed\"}";
-/// `nobody`: somebody whom file modes concern, as they do not concern root.
+/// The user id of `nobody`: file modes do not restrict root.
 const NOBODY: u32 = 65534;
 
 /// Cut in the middle of a table.
@@ -64,17 +64,17 @@ async fn broken(break_it: fn(&Path)) -> Result<Seen, NotRun> {
     view.metric_reaches(NOT_RELOADED, failed + 1.0).await;
     trial.says("configuration reload failed; keeping the previous configuration").await;
     trial.clients_try().await;
-    trial.everybody_is_in();
+    trial.all_are_admitted();
     trial.ends().await;
     mend(&file, &whole);
-    // Nobody asks for it: the service sees by itself that the file changed.
+    // Without a signal: the service notices that the file changed.
     view.metric_reaches(RELOADED, ok + 1.0).await;
     trial.recovers().await;
-    trial.everybody_is_in();
+    trial.all_are_admitted();
     Ok(trial.seen().await)
 }
 
-/// Modes do not concern root, so that the service must be somebody else.
+/// File modes do not restrict root, so the service runs as another user.
 fn as_nobody(folder: &Path) -> Launch {
     if fs::metadata("/proc/self").map(|own| own.uid()).unwrap_or(0) != 0 {
         return Launch::default();

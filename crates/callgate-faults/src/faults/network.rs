@@ -63,7 +63,7 @@ async fn cut() -> Result<Seen, NotRun> {
     Ok(trial.seen().await)
 }
 
-async fn partition(until_given_up: bool) -> Result<Seen, NotRun> {
+async fn partition(until_disconnected: bool) -> Result<Seen, NotRun> {
     let namespace = Namespace::new().map_err(NotRun)?;
     // Two links: one to nats-server, which goes down, and one for the eyes of this test.
     let launch = Launch {
@@ -80,10 +80,10 @@ async fn partition(until_given_up: bool) -> Result<Seen, NotRun> {
     let mut trial = Trial::begins(scene.gate().view(), scene.clients()).await;
     namespace.cut();
     trial.clients_try().await;
-    if until_given_up {
+    if until_disconnected {
         trial.is_not_ready().await;
     }
-    trial.nobody_is_in();
+    trial.none_is_admitted();
     trial.ends().await;
     namespace.mend();
     trial.recovers().await;

@@ -1,8 +1,8 @@
-//! The identity provider goes away, hangs, or lies.
+//! The identity provider stops, hangs, or sends wrong responses.
 //!
-//! In each: tokens by known keys go on, a token by a new key is neither admitted nor waited for longer
-//! than the request may last, users of another authenticator notice nothing, and when the provider is well
-//! the new key is taken up.
+//! In each: tokens signed with known keys are still accepted, a token signed with a new key is refused
+//! within the deadline, users of another authenticator are not affected, and the new key is accepted after
+//! the provider recovers.
 
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ use crate::{
 
 const FAMILY: &str = "identity provider";
 
-/// Nobody listens.
+/// The port is closed.
 pub const REFUSES: Fault = Fault {
     family: FAMILY,
     name: "refuses connections",
@@ -33,7 +33,7 @@ pub const REFUSES: Fault = Fault {
     story: || broken(Kind::Refuses).boxed_local(),
 };
 
-/// It takes the request and says nothing.
+/// The provider accepts the request and never answers.
 pub const HANGS: Fault = Fault {
     family: FAMILY,
     name: "hangs",
@@ -41,7 +41,7 @@ pub const HANGS: Fault = Fault {
     story: || broken(Kind::Lies(Lie::Held)).boxed_local(),
 };
 
-/// A byte a second.
+/// One byte per second.
 pub const DRIPS: Fault = Fault {
     family: FAMILY,
     name: "sends one byte per second",
@@ -49,7 +49,7 @@ pub const DRIPS: Fault = Fault {
     story: || broken(Kind::Lies(Lie::Dripping)).boxed_local(),
 };
 
-/// Something that is no key set.
+/// A response that is not a key set.
 pub const GARBAGE: Fault = Fault {
     family: FAMILY,
     name: "returns garbage",
@@ -57,7 +57,7 @@ pub const GARBAGE: Fault = Fault {
     story: || broken(Kind::Lies(garbage())).boxed_local(),
 };
 
-/// Half of an answer.
+/// Half of a response.
 pub const HALF_CLOSES: Fault = Fault {
     family: FAMILY,
     name: "closes the connection in the middle of a response",
@@ -65,7 +65,7 @@ pub const HALF_CLOSES: Fault = Fault {
     story: || broken(Kind::Lies(Lie::HalfClosed)).boxed_local(),
 };
 
-/// A certificate of yesterday.
+/// An expired certificate.
 pub const EXPIRED: Fault = Fault {
     family: FAMILY,
     name: "presents an expired certificate",
@@ -73,7 +73,7 @@ pub const EXPIRED: Fault = Fault {
     story: || broken(Kind::Expired).boxed_local(),
 };
 
-/// All of them.
+/// Every fault of this family.
 pub const ALL: [Fault; 6] = [REFUSES, HANGS, DRIPS, GARBAGE, HALF_CLOSES, EXPIRED];
 
 #[derive(Debug)]
@@ -98,10 +98,10 @@ async fn broken(kind: Kind) -> Result<Seen, NotRun> {
     begin(&kind, &mut provider, &authority).await;
     provider.rotate().await;
     let newcomer = Credential::Token(provider.mint("ES256", json!({})).await);
-    // Before that, the one question of a cool-down may have been somebody's whose signature is forged.
+    // A forged token may have triggered the one refresh of a cool-down before.
     let first = eventually("the provider to be asked for the new key", LONG, async || {
         let tried = attempt(&urls, &newcomer).await;
-        assert!(!tried.is_in(), "in by a key that nobody could fetch");
+        assert!(!tried.is_in(), "admitted with a key that could not be fetched");
         trial.has_said("backend_unavailable").then_some(tried)
     })
     .await;
@@ -111,8 +111,8 @@ async fn broken(kind: Kind) -> Result<Seen, NotRun> {
     ));
     trial.clients_try().await;
     let user = attempt(&urls, &Credential::password("alice", "alice")).await;
-    assert!(user.is_in(), "another authenticator is not concerned: {user:?}");
-    trial.everybody_is_in();
+    assert!(user.is_in(), "another authenticator is not affected: {user:?}");
+    trial.all_are_admitted();
     trial.ends().await;
     end(&kind, &mut provider, &authority).await;
     let since = Instant::now();
@@ -123,11 +123,11 @@ async fn broken(kind: Kind) -> Result<Seen, NotRun> {
     let after = seconds(since.elapsed());
     trial.note(format!("the new key is accepted {after} after the provider recovers"));
     trial.recovers().await;
-    trial.everybody_is_in();
+    trial.all_are_admitted();
     Ok(trial.seen().await)
 }
 
-/// The real one where Node.js is; elsewhere keys and discovery of our own.
+/// The npm package with Node.js, the stand-in otherwise.
 async fn provider(authority: &Authority) -> OidcProvider {
     if cfg!(feature = "node") {
         OidcProvider::npm_over_tls(authority.server()).await
@@ -160,7 +160,7 @@ async fn end(kind: &Kind, provider: &mut OidcProvider, authority: &Authority) {
     }
 }
 
-/// One with a good token; others with tokens that are expired, for somebody else, or by a stranger.
+/// A client with a valid token; others with tokens that are expired, for another audience, or forged.
 async fn clients(scene: &Scene, provider: &OidcProvider) -> Clients {
     let good = provider.mint("ES256", json!({})).await;
     let stranger = SigningKey::generate(&key_of(&good), "ES256");
@@ -168,7 +168,7 @@ async fn clients(scene: &Scene, provider: &OidcProvider) -> Clients {
                          "iat": now(), "exp": now() + 600 });
     let wrong = vec![
         provider.mint("ES256", json!({ "iat": now() - 900, "exp": now() - 60 })).await,
-        provider.mint("ES256", json!({ "aud": "somebody else" })).await,
+        provider.mint("ES256", json!({ "aud": "other" })).await,
         stranger.token(&claims),
     ];
     Clients {
@@ -179,7 +179,7 @@ async fn clients(scene: &Scene, provider: &OidcProvider) -> Clients {
     }
 }
 
-/// The key id in a token's header, which a forger copies.
+/// The key id in a token's header, which the forged token copies.
 fn key_of(token: &str) -> String {
     let head = token.split('.').next().expect("a header");
     let head = data_encoding::BASE64URL_NOPAD.decode(head.as_bytes()).expect("base64url");

@@ -1,4 +1,4 @@
-//! The machine runs out of something: room for the log, descriptors, memory.
+//! The machine runs out of log space, file descriptors or memory.
 
 use std::{
     collections::BTreeSet,
@@ -29,7 +29,7 @@ use crate::{
 
 const FAMILY: &str = "resources";
 
-/// No record can be written, ever.
+/// The log is never writable.
 pub const NO_LOG: Fault = Fault {
     family: FAMILY,
     name: "log not writable from the start",
@@ -37,7 +37,7 @@ pub const NO_LOG: Fault = Fault {
     story: || no_log().boxed_local(),
 };
 
-/// The log's file system fills up, and is emptied.
+/// The log's file system fills up, and is freed.
 pub const LOG_FILLS_UP: Fault = Fault {
     family: FAMILY,
     name: "log disk full, then freed",
@@ -45,7 +45,7 @@ pub const LOG_FILLS_UP: Fault = Fault {
     story: || log_fills_up().boxed_local(),
 };
 
-/// Whoever reads the log hangs.
+/// The reader of the log hangs.
 pub const LOG_STUCK: Fault = Fault {
     family: FAMILY,
     name: "log reader hangs",
@@ -53,7 +53,7 @@ pub const LOG_STUCK: Fault = Fault {
     story: || log_stuck().boxed_local(),
 };
 
-/// No descriptor is free.
+/// Every file descriptor is in use.
 pub const DESCRIPTORS: Fault = Fault {
     family: FAMILY,
     name: "file descriptor limit reached",
@@ -61,7 +61,7 @@ pub const DESCRIPTORS: Fault = Fault {
     story: || descriptors().boxed_local(),
 };
 
-/// No memory for the next password.
+/// Not enough memory for the next password hash.
 pub const MEMORY: Fault = Fault {
     family: FAMILY,
     name: "low memory limit",
@@ -70,10 +70,10 @@ pub const MEMORY: Fault = Fault {
     story: || memory().boxed_local(),
 };
 
-/// All of them.
+/// Every fault of this family.
 pub const ALL: [Fault; 5] = [NO_LOG, LOG_FILLS_UP, LOG_STUCK, DESCRIPTORS, MEMORY];
 
-/// Where the log says nothing, the admin endpoint must be known.
+/// Uses a fixed admin endpoint, because the log does not show it.
 async fn logging_to(stderr: &Path) -> (Scene, Launch) {
     let admin = format!("127.0.0.1:{}", free_port());
     let launch =
@@ -87,9 +87,9 @@ async fn no_log() -> Result<Seen, NotRun> {
     gate.ready().await;
     let mut trial = Trial::begins(gate.view(), scene.clients()).await;
     trial.clients_try().await;
-    trial.everybody_is_in();
+    trial.all_are_admitted();
     let lost = gate.view().metric("callgate_log_lost_total").await;
-    assert!(lost > 0.0, "what is lost is counted: {lost}");
+    assert!(lost > 0.0, "lost records are counted: {lost}");
     trial.lasts();
     trial.recovers().await;
     Ok(trial.seen().await)
@@ -104,9 +104,9 @@ async fn log_fills_up() -> Result<Seen, NotRun> {
     let mut trial = Trial::begins(gate.view(), scene.clients()).await;
     gate.view().metric_reaches("callgate_log_lost_total", 10.0).await;
     trial.more_clients_try().await;
-    trial.everybody_is_in();
+    trial.all_are_admitted();
     trial.ends().await;
-    // As a log rotation does that truncates: the service goes on at its place in the file.
+    // As log rotation by truncation does: the service continues at its position in the file.
     fs::OpenOptions::new().write(true).open(&file).and_then(|log| log.set_len(0)).expect("emptied");
     trial.recovers().await;
     eventually("the log to go on", LONG, async || {
@@ -123,7 +123,7 @@ async fn log_stuck() -> Result<Seen, NotRun> {
     let pipe = scene.path("pipe");
     let made = Command::new("mkfifo").arg(&pipe).status();
     assert!(made.is_ok_and(|status| status.success()), "a pipe can be made");
-    // Open for reading and writing, so that nobody waits for the other end; and not read yet.
+    // Open for reading and writing, so that opening does not block; not read yet.
     let reader = fs::OpenOptions::new().read(true).write(true).open(&pipe).expect("a pipe");
     let admin = format!("127.0.0.1:{}", free_port());
     let folder = scene.variant("stuck", |text| text.replace("127.0.0.1:0", &admin));
@@ -137,7 +137,7 @@ async fn log_stuck() -> Result<Seen, NotRun> {
     let decided = "callgate_decision_duration_seconds_count";
     gate.view().metric_reaches(decided, 300.0).await;
     trial.more_clients_try().await;
-    trial.everybody_is_in();
+    trial.all_are_admitted();
     trial.ends().await;
     let lost = gate.view().metric("callgate_log_lost_total").await;
     let written = tokio::task::spawn_blocking(move || {
@@ -169,11 +169,11 @@ async fn descriptors() -> Result<Seen, NotRun> {
     scene.gate().process.signal("HUP");
     trial.says("configuration reload failed; keeping the previous configuration").await;
     trial.clients_try().await;
-    trial.everybody_is_in();
+    trial.all_are_admitted();
     trial.ends().await;
     limit(pid, "nofile", "1024").map_err(NotRun)?;
     trial.recovers().await;
-    // The files of the configuration are looked at again by whoever asks.
+    // A reload reads the configuration files again.
     scene.gate().process.signal("HUP");
     view.metric_reaches("callgate_config_reloads_total{result=\"ok\"}", ok + 1.0).await;
     let counted = view.metric("callgate_config_reloads_total{result=\"failed\"}").await - failed;
@@ -205,7 +205,7 @@ async fn memory() -> Result<Seen, NotRun> {
         trial.note(format!("{headroom:+} MiB: {note}"));
     }
     trial.ends().await;
-    // What a supervisor does, and nobody else.
+    // As a supervisor does.
     let fresh = scene.one_more().await;
     trial.watch(fresh.view());
     scene.gates = vec![fresh];
@@ -234,8 +234,8 @@ async fn starved(scene: &Scene, trial: &Trial, kib: u64) -> Result<String, Strin
         if answered.count() > 3 {
             let reason = reason_for_alice(&process.stderr());
             process.kill();
-            // Of whom nobody knows whether the password is right it must not be said that it is not.
-            assert_eq!(reason, "backend_unavailable", "of the one who may come in");
+            // The password could not be checked, so it must not be reported as wrong.
+            assert_eq!(reason, "backend_unavailable", "for the valid client");
             return Ok(format!("logins are refused (`{reason}`)"));
         }
         let came_in = attempts.iter().filter(|a| a.began > began && a.is_in());
@@ -246,7 +246,7 @@ async fn starved(scene: &Scene, trial: &Trial, kib: u64) -> Result<String, Strin
     }
 }
 
-/// Why the one who may come in was refused.
+/// Why the valid client was refused.
 fn reason_for_alice(log: &str) -> String {
     let records = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut reasons = records
@@ -258,12 +258,12 @@ fn reason_for_alice(log: &str) -> String {
 fn limit(pid: u32, what: &str, value: &str) -> Result<(), String> {
     let set = format!("--{what}={value}:");
     let output = Command::new("prlimit").args(["--pid", &pid.to_string(), &set]).output();
-    let output = output.map_err(|error| format!("there is no `prlimit`: {error}"))?;
+    let output = output.map_err(|error| format!("cannot run `prlimit`: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     output.status.success().then_some(()).ok_or(said)
 }
 
-/// The number that the next descriptor would have.
+/// The number of the next descriptor.
 fn first_free(pid: u32) -> usize {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("our own process").flatten();
     let open: BTreeSet<usize> =
@@ -273,11 +273,12 @@ fn first_free(pid: u32) -> usize {
 
 fn status_kib(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("our own process");
-    let line = status.lines().find(|line| line.starts_with(name)).expect("Linux has it");
+    let line =
+        status.lines().find(|line| line.starts_with(name)).expect("a line of /proc/PID/status");
     line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
 }
 
-/// A small file system of its own.
+/// A small separate file system.
 #[derive(Debug)]
 struct Disk(tempfile::TempDir);
 
@@ -288,7 +289,7 @@ impl Disk {
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
             .arg(folder.path())
             .output();
-        let output = output.map_err(|error| format!("there is no `mount`: {error}"))?;
+        let output = output.map_err(|error| format!("cannot run `mount`: {error}"))?;
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         output.status.success().then_some(Self(folder)).ok_or(said)
     }
@@ -300,7 +301,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: the service may still have its log open.
+        // Lazy: the service may still have its log open.
         let _gone_already = Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
 }

@@ -78,11 +78,11 @@ async fn stopped() -> Result<Seen, NotRun> {
     Ok(trial.seen().await)
 }
 
-async fn frozen(until_given_up: bool) -> Result<Seen, NotRun> {
+async fn frozen(until_disconnected: bool) -> Result<Seen, NotRun> {
     let mut scene = Scene::start().await;
     let mut trial = Trial::begins(scene.gate().view(), scene.clients()).await;
     scene.server().freeze().await;
-    if until_given_up {
+    if until_disconnected {
         trial.is_not_ready().await;
     } else {
         trial.clients_try().await;
@@ -118,7 +118,7 @@ async fn one_of_three(frozen: bool) -> Result<Seen, NotRun> {
     let mut scene = Scene::builder().servers(3).server_config(pings).start().await;
     let home = home(&scene).await;
     let mut clients = scene.clients();
-    // Whoever tries a lost server first loses time there; how much is that client's business.
+    // A client that tries a lost server first loses time there, which depends on the client.
     clients.urls.remove(home);
     let mut trial = Trial::begins(scene.gate().view(), clients).await;
     let killed = Instant::now();

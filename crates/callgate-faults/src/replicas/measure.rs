@@ -1,7 +1,7 @@
-//! What a frozen replica costs: with nats-server's settings, with a supervisor, in a cluster.
+//! The cost of a frozen replica: with nats-server's settings, with a supervisor, in a cluster.
 //!
-//! NATS hands requests to every member of a queue group, also to one that does not read them, until the
-//! server closes its connection. These are measurements: nothing is asserted about their numbers.
+//! NATS distributes requests to all members of a queue group, including one that does not read them, until
+//! the server closes its connection. The numbers are reported and never asserted.
 
 use std::time::{Duration, Instant};
 
@@ -22,12 +22,12 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 struct Pings(&'static str, u32);
 
-/// How long nothing may fail before a case is over.
+/// A case ends after this time without a failure.
 const QUIET: Duration = Duration::from_secs(6);
-/// Longer than a server with its own settings holds on to a dead connection.
+/// Longer than a server with default settings keeps a dead connection.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// All cases, to be run one after another.
+/// All cases, to be run in turn.
 pub fn all() -> Vec<LocalBoxFuture<'static, Measured>> {
     vec![
         killed(Pings("2m", 2)).boxed_local(),
@@ -63,12 +63,12 @@ async fn frozen(pings: Pings) -> Measured {
     let probe = start(scene.clients()).await;
     let begun = Instant::now();
     scene.gates[0].process.freeze().await;
-    until_given_up(&scene, 2).await;
+    until_disconnected(&scene, 2).await;
     until_quiet(&probe, begun).await;
     told(probe, begun, "SIGSTOP, one of three", pings, "nats-server: stale connection").await
 }
 
-/// A supervisor asks `/livez` as the chart has it: every two seconds, and three failures are the end.
+/// A supervisor polls `/livez` as the chart does: every two seconds, and kills after three failures.
 async fn supervised(pings: Pings) -> Measured {
     let mut scene = Scene::builder().gates(3).server_config(&pings.config()).start().await;
     let probe = start(scene.clients()).await;
@@ -85,7 +85,7 @@ async fn supervised(pings: Pings) -> Measured {
         .await
 }
 
-/// A cluster of three servers with a replica at each: a server prefers members of its own.
+/// A cluster of three servers with one replica each: a server prefers its own clients.
 async fn one_each(pings: Pings) -> Measured {
     let scene = Scene::builder().gates(0).servers(3).server_config(&pings.config());
     let mut scene = scene.start().await;
@@ -101,7 +101,7 @@ async fn one_each(pings: Pings) -> Measured {
     let probe = start(clients).await;
     let begun = Instant::now();
     scene.gates[0].process.freeze().await;
-    until_given_up(&scene, 0).await;
+    until_disconnected(&scene, 0).await;
     until_quiet(&probe, begun).await;
     let case = "SIGSTOP of the only replica at one server of a cluster; clients of that server";
     told(probe, begun, case, pings, "nats-server: stale connection").await
@@ -114,16 +114,16 @@ async fn start(clients: Clients) -> Probe {
     probe
 }
 
-/// Returns when the first server has no more than so many replicas.
-async fn until_given_up(scene: &Scene, members: usize) {
-    eventually("the server to give up a frozen replica", PATIENCE, async || {
+/// Waits until the first server has at most this many replicas.
+async fn until_disconnected(scene: &Scene, members: usize) {
+    eventually("the server to disconnect a frozen replica", PATIENCE, async || {
         tokio::time::sleep(Duration::from_millis(100)).await;
         (scene.members_at(0).await <= members).then_some(())
     })
     .await;
 }
 
-/// Returns when nobody has failed for a while.
+/// Waits until no attempt has failed for a while.
 async fn until_quiet(probe: &Probe, begun: Instant) {
     loop {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -157,7 +157,7 @@ async fn told(
     ended_by: &str,
 ) -> Measured {
     probe.stop().await;
-    probe.nobody_wrong_is_in();
+    probe.no_invalid_client_is_admitted();
     let attempts = probe.right_between(begun, Instant::now());
     let last = last_failure(&attempts).unwrap_or(begun);
     let until: Vec<_> = attempts.iter().filter(|attempt| attempt.began <= last).collect();

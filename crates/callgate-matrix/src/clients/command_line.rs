@@ -38,7 +38,7 @@ async fn publish(environment: &Environment, login: &Login, subject: &str) -> Opt
     let mut nats = Process::builder("nats", tools::installed("go-tools/nats"))
         .args(presented(environment, login))
         .args(["pub", subject, ""])
-        // It would read a context of whoever runs the tests.
+        // Otherwise it would read the developer's contexts.
         .env("HOME", environment.server.folder())
         .env("XDG_CONFIG_HOME", environment.server.folder())
         .start();

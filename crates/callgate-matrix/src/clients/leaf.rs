@@ -37,7 +37,7 @@ pub(super) async fn attempt(environment: &mut Environment, logins: &[Login]) -> 
     all
 }
 
-/// The servers tell the same as the decisions: so many are refused, and the others are up, each in its
+/// The servers agree with the decisions: this many are refused, and the others are up, each in its
 /// account.
 async fn up_as_decided(environment: &Environment, leaf: &NatsServer, decisions: &[Logged]) {
     let admitted = decisions.iter().filter(|decision| decision.reason == "admitted");
@@ -67,7 +67,7 @@ pub(crate) async fn up(site: &Site, server: &NatsServer) -> Vec<String> {
     accounts
 }
 
-/// Where the messages of somebody behind the leaf node arrive.
+/// Where the messages of a client behind the leaf node arrive.
 async fn arrived(environment: &mut Environment, leaf: &NatsServer, index: usize) -> Arrived {
     let number = environment.number();
     let client = behind(leaf, index).await;

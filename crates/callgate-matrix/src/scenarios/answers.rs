@@ -20,7 +20,7 @@ pub(super) async fn in_clear(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &Variation::default());
     let server = server(&site, version, "").await;
     let _hand = Hand::start(&site, &server, |asked| asked.admit(&json!({}))).await;
-    let login = Login::password("anybody", "x");
+    let login = Login::password("guest", "x");
     let connected = options(&site, &login).connect(server.url()).await;
     assert!(connected.is_ok(), "nats-server now insists on sealed answers: {connected:?}");
     Outcome::passed(["nats-server does not insist on sealed answers"])

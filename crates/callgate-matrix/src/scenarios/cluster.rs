@@ -45,7 +45,7 @@ impl Cluster {
         connected.ok()
     }
 
-    /// Everybody who should gets in at each server, and nobody else.
+    /// Valid clients are admitted at every server, and invalid ones are not.
     async fn holds(&self) {
         for server in 0..self.servers.len() {
             let client = self.login(server, "alice").await.expect("alice is in");

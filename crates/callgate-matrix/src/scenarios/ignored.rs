@@ -34,12 +34,12 @@ impl Admitting {
     }
 
     async fn native(&self, url: String) -> Client {
-        options(&self.site, &anybody()).connect(url).await.unwrap_or_else(|error| {
+        options(&self.site, &guest()).connect(url).await.unwrap_or_else(|error| {
             panic!("{} now enforces this, so Callgate could leave it: {error}", self.version)
         })
     }
 
-    /// Everybody is let in, whatever the kind of connection; says which.
+    /// Every connection type is admitted; returns which.
     async fn every_kind(&self) -> Vec<&'static str> {
         self.native(self.server.url()).await;
         self.native(self.server.websocket_url()).await;
@@ -49,7 +49,7 @@ impl Admitting {
             assert!(told[0].connected, "{} now enforces this: {told:?}", self.version);
             kinds.push("over MQTT");
         }
-        let leaf = leaf::leaf_node(&self.site, self.version, &self.server, &[anybody()]).await;
+        let leaf = leaf::leaf_node(&self.site, self.version, &self.server, &[guest()]).await;
         let app = [self.site.accounts["APP"].clone()];
         let is_up = async || (leaf::up(&self.site, &self.server).await == app).then_some(());
         eventually("a leaf node that is let in", PATIENCE, is_up).await;
@@ -62,7 +62,7 @@ impl Admitting {
         Task {
             way: "mqtt",
             url: format!("127.0.0.1:{}", self.server.mqtt_port()),
-            login: anybody(),
+            login: guest(),
             sentinel: None,
             cookies: Vec::new(),
             publish: vec!["any.subject".to_owned()],
@@ -70,18 +70,18 @@ impl Admitting {
     }
 }
 
-fn anybody() -> Login {
-    Login::password("anybody", "x")
+fn guest() -> Login {
+    Login::password("guest", "x")
 }
 
 pub(super) async fn source(mode: Mode, version: Version) -> Outcome {
-    // Nobody comes from there (RFC 5737).
+    // No client has this address (RFC 5737).
     let more = json!({ "src": ["192.0.2.0/24"] });
     Outcome::passed(Admitting::start(mode, version, more).await.every_kind().await)
 }
 
 pub(super) async fn connection_types(mode: Mode, version: Version) -> Outcome {
-    // A kind that nobody here has.
+    // A type that no client here uses.
     let more = json!({ "allowed_connection_types": ["LEAFNODE_WS"] });
     Outcome::passed(Admitting::start(mode, version, more).await.every_kind().await)
 }

@@ -61,7 +61,7 @@ impl Started {
         self.find_password(user).expect("a password")
     }
 
-    /// Nothing for a user whom the set does not have.
+    /// `None` for a user that the files do not have.
     fn find_password(&self, user: &str) -> Option<String> {
         let table = self.read("passwords.txt");
         let mut rows = table.lines().filter_map(|line| line.split_once("  "));
@@ -105,7 +105,7 @@ pub(super) async fn works(mode: Mode, version: Version) -> Outcome {
         let client = set.login(user).await;
         assert!(set.connect(set.sentinel.as_deref(), user, "wrong").await.is_err(), "{user}");
         checks.push(format!("{user} is let in, into {account}"));
-        // Bob may not ask who he is.
+        // bob may not request user info.
         if user == "bob" {
             continue;
         }
@@ -117,7 +117,7 @@ pub(super) async fn works(mode: Mode, version: Version) -> Outcome {
         }
     }
     bob_is_held_to_his_own(&set).await;
-    checks.push("bob may send to his own subjects only".to_owned());
+    checks.push("bob may publish only to bob's subjects".to_owned());
     if mode.is_operator() && knows_default_sentinel(version) {
         let plain = set.connect(None, "alice", &set.password("alice")).await;
         plain.expect("the line in the server's configuration spares the credentials file");

@@ -87,7 +87,7 @@ fn signer(pair: &Pair) -> AccountSigner {
     AccountSigner::from_seed(&Secret::new(pair.seed())).expect("an account seed")
 }
 
-/// Whoever has the name for a password may do everything in APP.
+/// A user whose password is the user name may use every subject in APP.
 pub(super) async fn by_name(request: Arc<AuthRequest>) -> Result<User, Refusal> {
     match request.credential() {
         Credential::Password { user, password } if password.matches(user) => {
@@ -97,7 +97,7 @@ pub(super) async fn by_name(request: Arc<AuthRequest>) -> Result<User, Refusal> 
     }
 }
 
-/// Whoever has a token may do everything in APP.
+/// A user with a token may use every subject in APP.
 pub(super) async fn by_token(request: Arc<AuthRequest>) -> Result<User, Refusal> {
     match request.credential() {
         Credential::Token(_) => Ok(User::in_account("APP").named("bearer").unrestricted()),

@@ -36,27 +36,27 @@ pub(super) async fn session_ends(mode: Mode, version: Version) -> Outcome {
     })
     .await;
     let login = Login::password("short", "x");
-    told_of_the_end(&site, &server, &login).await;
-    Outcome::passed(["the client is told `User Authentication Expired`"])
+    session_expires(&site, &server, &login).await;
+    Outcome::passed(["the client receives `User Authentication Expired`"])
 }
 
-/// By the `expires_after` of an entry of the users file.
+/// Uses `expires_after` of an entry in the users file.
 pub(super) async fn entry_ends(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &Variation::default());
     let server = server(&site, version, "").await;
     let _gate = Service::start(&site, &[&server]).await;
     let alice = options(&site, &Login::password("alice", "alice"));
     let alice = alice.connect(server.url()).await.expect("alice is in");
-    told_of_the_end(&site, &server, &Login::password("short", "short")).await;
-    user_info(&alice).await.expect("another's session goes on");
+    session_expires(&site, &server, &Login::password("short", "short")).await;
+    user_info(&alice).await.expect("other sessions continue");
     Outcome::passed([
-        "the client is told `User Authentication Expired`",
-        "another's session goes on",
+        "the client receives `User Authentication Expired`",
+        "other sessions continue",
     ])
 }
 
-/// Logs in, and is told that the session is over.
-async fn told_of_the_end(site: &Site, server: &NatsServer, login: &Login) {
+/// Logs in, and waits for the end of the session.
+async fn session_expires(site: &Site, server: &NatsServer, login: &Login) {
     let (sender, mut events) = mpsc::unbounded_channel();
     let _client = options(site, login)
         .event_callback(move |event| {
@@ -78,7 +78,7 @@ async fn told_of_the_end(site: &Site, server: &NatsServer, login: &Login) {
     assert!(told.to_lowercase().contains("user authentication expired"), "{told}");
 }
 
-/// With `no_auth_user` a client may say something else first, and is asked about by some lines.
+/// With `no_auth_user` a client need not send CONNECT first; some server lines still call the callout.
 pub(super) async fn ends_without_connect(mode: Mode, version: Version) -> Outcome {
     let mut site = Site::new(mode, version, &Variation::default());
     let guest = "{ user: guest, password: g }, { user: watch-APP";
@@ -107,7 +107,7 @@ pub(super) async fn ends_without_connect(mode: Mode, version: Version) -> Outcom
         }
     };
     assert!(told.contains("User Authentication Expired"), "{told}");
-    Outcome::passed(["it is let in", "it is told `User Authentication Expired`"])
+    Outcome::passed(["the client is admitted", "it receives `User Authentication Expired`"])
 }
 
 pub(super) async fn late_decision(mode: Mode, version: Version) -> Outcome {
@@ -124,5 +124,5 @@ pub(super) async fn late_decision(mode: Mode, version: Version) -> Outcome {
     let reasons = gate.reasons();
     let late = [Reason::DeadlinePassed, Reason::BackendUnavailable];
     assert!(late.contains(&reasons[0]), "{reasons:?}");
-    Outcome::passed(["the client is refused, and the decision says why"])
+    Outcome::passed(["the client is refused, and the decision has the reason"])
 }

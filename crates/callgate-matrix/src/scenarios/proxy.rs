@@ -46,7 +46,7 @@ pub(super) async fn in_answer(mode: Mode, version: Version) -> Outcome {
     let mut server = server(&site, version, "").await;
     let _hand =
         Hand::start(&site, &server, |asked| asked.admit(&json!({ "proxy_required": true }))).await;
-    let login = Login::password("anybody", "x");
+    let login = Login::password("guest", "x");
     let connected = options(&site, &login).connect(server.url()).await;
     if version.minor < 12 {
         assert!(connected.is_ok(), "this server line now knows `proxy_required`: {connected:?}");

@@ -20,7 +20,7 @@ use crate::{
 
 /// A plain signing key as the scoped one, and the scoped one as the plain one. A user under a scoped key
 /// carries no permissions, for the server would refuse it; so under a key without a scope it has all of
-/// them. Nobody but the server can see that: the docs warn of it, and the decision names the key.
+/// them. Only the server can see that: the docs warn about it, and the decision names the key.
 pub(super) async fn swapped(mode: Mode, version: Version) -> Outcome {
     let mut site = Site::new(mode, version, &Variation::default());
     for (name, _) in &mut site.files {

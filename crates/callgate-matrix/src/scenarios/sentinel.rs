@@ -1,4 +1,4 @@
-//! Sentinels: credentials of the callout account that everybody may have.
+//! Sentinels: public credentials of the callout account.
 
 use async_nats::ConnectOptions;
 use callgate::{keys::KeyKind, operator::credentials, record::Reason};
@@ -41,18 +41,18 @@ pub(super) async fn mismatched(mode: Mode, version: Version) -> Outcome {
     let connect = async |jwt: &str| {
         let options = ConnectOptions::with_credentials(&forged(jwt)).expect("credentials");
         let options = options.user_and_password("alice".to_owned(), "alice".to_owned());
-        // 2.10 pings such a client while it waits for an answer, which a client may take for a welcome.
+        // 2.10 pings the client while it waits for an answer, which a client may mistake for an admission.
         user_info(&options.connect(server.url()).await.ok()?).await
     };
     for jwt in [&sentinel.keyed, own] {
         assert!(connect(jwt).await.is_none());
     }
-    assert_eq!(gate.reasons(), [], "nobody was asked");
+    assert_eq!(gate.reasons(), [], "Callgate received a request");
     let info = connect(&sentinel.jwt).await.expect("a bearer needs no key");
     assert_eq!(info.account, site.accounts["APP"]);
     assert_eq!(gate.reasons(), [Reason::Admitted]);
     Outcome::passed([
-        "a sentinel that is no bearer is refused, and nobody is asked",
+        "a sentinel that is not a bearer JWT is refused without a request",
         "the callout's own user, too",
         "a bearer needs no key: what it presents beside is judged",
         "the server still serves",
@@ -77,17 +77,17 @@ pub(super) async fn mismatched_leaf(mode: Mode, version: Version) -> Outcome {
             server.log().contains("SIGSEGV").then_some(())
         })
         .await;
-        assert_eq!(gate.reasons().len(), 1, "nobody was asked");
+        assert_eq!(gate.reasons().len(), 1, "Callgate received another request");
         return Outcome::absent(
             "this server line crashes unless the sentinel is a bearer JWT, and Callgate receives no request (nats-server issue 7841): do not expose a leaf node listener to untrusted networks",
         );
     }
     leaf.wait_for_log(leaf::REFUSED).await;
     assert_eq!(leaf::up(&site, &server).await, [""; 0]);
-    assert_eq!(gate.reasons().len(), 1, "nobody was asked");
+    assert_eq!(gate.reasons().len(), 1, "Callgate received another request");
     Outcome::passed([
         "a bearer needs no key: what it presents beside is judged",
-        "a sentinel that is no bearer is refused, and nobody is asked",
+        "a sentinel that is not a bearer JWT is refused without a request",
         "the server still serves",
     ])
 }

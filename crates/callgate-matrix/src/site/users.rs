@@ -11,10 +11,10 @@ pub const JWT_TOKEN: &str = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ0cnVkeSJ9.c2lnbmF0d
 /// The seed of a user that proves an nkey.
 pub const NKEY_SEED: &str = "SUAP277QP7U4JMFFPVZHLJYEQJ2UHOTYVEIZJYAWRJXQLP4FRSEHYZJJOU";
 const NKEY: &str = "UBO2MQV67TQTVIRV3XFTEZOACM4WLOCMCDMAWN5QVN5PI2N6JHTVDRON";
-/// Nobody comes from here (RFC 5737).
+/// No client has this address (RFC 5737).
 const ELSEWHERE: &str = "192.0.2.0/24";
 
-/// The users file, and the roles as TOML. Everybody has the name for a password and `NAME-token`
+/// The users file, and the roles as TOML. Every user's password is the name, with `NAME-token`
 /// for a token.
 pub fn users(mode: Mode) -> (String, String) {
     let mut users = Map::new();

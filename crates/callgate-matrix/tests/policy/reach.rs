@@ -1,8 +1,8 @@
 //! What no permission stops: the server itself delivers to any subject that a request (its reply) or a
 //! consumer (its deliver subject) names, in the whole account.
 //!
-//! Whoever may ask JetStream anything can have an answer, or a message of a stream that he may read,
-//! sent to where he may not publish: into another stream, another bucket, or to the JetStream API.
+//! A client that may send any JetStream request can direct a reply, or a message of a stream that it may
+//! read, to a subject that it may not publish to: into another stream, another bucket, or to the JetStream API.
 
 use async_nats::jetstream::Context;
 use callgate::policy::settings::{BucketAccess, RoleSettings, StreamAccess};

@@ -34,7 +34,7 @@ pub(crate) struct Site {
 type Decisions = Arc<Mutex<Vec<Decision>>>;
 
 impl Site {
-    /// Everybody may do what `book` says of him when he comes.
+    /// Every client gets the permissions that `book` has for it.
     pub(crate) async fn with_book(version: &str, book: &Book) -> Self {
         let book = book.clone();
         Self::start(version, "", move |builder| {
@@ -100,7 +100,7 @@ impl Site {
         Self { server, decisions, _responder: responder }
     }
 
-    /// Somebody in `APP` who may do everything, by the server's own configuration.
+    /// A client in `APP` that may use every subject, from the server's configuration.
     pub(crate) async fn admin(&self) -> Client {
         login("admin").connect(self.server.url()).await.unwrap()
     }
@@ -172,7 +172,7 @@ impl Authenticator for People {
     }
 }
 
-/// A policy for the one authenticator of a site: everybody in `APP` has each of these roles if his
+/// A policy for the one authenticator of a site: a user in `APP` has each of these roles if its
 /// groups name it.
 pub(crate) fn policy_of(
     roles: impl IntoIterator<Item = (&'static str, RoleSettings)>,
@@ -193,7 +193,7 @@ pub(crate) fn policy_of(
     settings
 }
 
-/// Somebody in these groups.
+/// A user in these groups.
 pub(crate) fn member(user: &str, groups: &[&str]) -> Identity {
     let groups = groups.iter().map(|group| (*group).to_owned()).collect();
     Identity { groups, ..Identity::of_user(user) }

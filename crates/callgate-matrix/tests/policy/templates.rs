@@ -154,7 +154,7 @@ async fn users_and_groups_of_outside_are_judged_like_claims() {
         assert_eq!(site.refusal(user).await, Reason::UnsafeTemplateValue, "{user:?}");
     }
     for (user, reason) in [
-        // Refused before anybody is asked, because such a name is made to confuse.
+        // Refused before any authenticator runs, because the name is deceptive.
         ("a\u{7f}", Reason::UnknownUser),
         ("crowd", Reason::GrantTooLarge),
         ("large", Reason::GrantTooLarge),

@@ -29,7 +29,7 @@ impl Rules {
         }
     }
 
-    /// Whether whoever shows this `Authorization` may ask this.
+    /// Whether the holder of this `Authorization` may make this request.
     pub(super) fn check(
         &self,
         authorization: Option<&str>,

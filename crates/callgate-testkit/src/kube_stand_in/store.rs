@@ -93,7 +93,7 @@ impl Store {
         let mut metadata = given.clone();
         metadata["namespace"] = json!(namespace);
         metadata["uid"] = json!(format!("uid-{}", self.version + 1));
-        // What real ones carry along, and nobody should keep.
+        // Fields of real objects that a client should not keep.
         metadata["managedFields"] = json!([{"manager": "test", "fieldsV1": {"f:metadata": {}}}]);
         Some(object(&self.put((namespace.to_owned(), name), metadata)))
     }

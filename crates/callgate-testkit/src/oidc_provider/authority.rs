@@ -10,7 +10,7 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// An authority that nobody trusts by default.
+/// A certificate authority that is not trusted by default.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -28,7 +28,7 @@ impl Authority {
         Authority { issuer: Issuer::new(params, key), pem }
     }
 
-    /// Its certificate, for whoever is to trust it.
+    /// Its certificate, for clients that should trust it.
     pub fn pem(&self) -> &str {
         &self.pem
     }

@@ -1,4 +1,4 @@
-//! What stands between a provider and whoever asks it: it passes on, counts, goes down, holds back,
+//! A proxy between a provider and its clients: it forwards, counts, stops, delays,
 //! and lies.
 
 use std::collections::HashMap;
@@ -79,7 +79,7 @@ impl Front {
 
     /// How many requests for a path came so far, lies included.
     pub fn asked(&self, path: &str) -> usize {
-        self.shared.asked.lock().expect("nobody panics here").get(path).copied().unwrap_or(0)
+        self.shared.asked.lock().expect("no holder panics").get(path).copied().unwrap_or(0)
     }
 
     /// Waits until that many requests for a path have come.
@@ -122,7 +122,7 @@ impl Front {
     /// Listens (again).
     ///
     /// # Panics
-    /// If somebody else took the port.
+    /// If another process took the port.
     pub async fn come_up(&mut self) {
         let listener = TcpListener::bind(("127.0.0.1", self.port)).await.expect("our own port");
         let upstream = self.upstream.clone().expect("it was served before");
@@ -164,7 +164,7 @@ impl Shared {
     ) -> io::Result<()> {
         let head = read_head(&mut stream).await?;
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-        *self.asked.lock().expect("nobody panics here").entry(path.clone()).or_default() += 1;
+        *self.asked.lock().expect("no holder panics").entry(path.clone()).or_default() += 1;
         match self.lie_about(&path, &mut stream).await? {
             None => tell(&mut stream, upstream, &path, &head, scheme).await?,
             Some(Lie::Held) => return Ok(()),
@@ -228,7 +228,7 @@ async fn tell(
 ) -> io::Result<()> {
     match upstream {
         Upstream::Pages(pages) => {
-            let body = pages.lock().expect("nobody panics here").get(path).cloned();
+            let body = pages.lock().expect("no holder panics").get(path).cloned();
             let status = if body.is_some() { "200 OK" } else { "404 Not Found" };
             stream.write_all(page(status, "", &body.unwrap_or_default()).as_bytes()).await
         }

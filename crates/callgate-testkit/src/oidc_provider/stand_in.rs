@@ -50,13 +50,13 @@ impl StandIn {
             members.insert(name.clone(), value.clone());
         }
         members.retain(|_, value| !value.is_null());
-        let state = self.state.lock().expect("nobody panics here");
+        let state = self.state.lock().expect("no holder panics");
         let key = state.keys.iter().find(|key| key.algorithm() == algorithm);
         key.unwrap_or_else(|| panic!("nothing signs with {algorithm}")).token(&all)
     }
 
     pub(super) fn rotate(&self) {
-        let mut state = self.state.lock().expect("nobody panics here");
+        let mut state = self.state.lock().expect("no holder panics");
         state.generation += 1;
         let generation = state.generation;
         let name = |algorithm| format!("{algorithm}-{generation}");
@@ -66,7 +66,7 @@ impl StandIn {
     }
 
     pub(super) fn retire(&self) {
-        let mut state = self.state.lock().expect("nobody panics here");
+        let mut state = self.state.lock().expect("no holder panics");
         state.keys.truncate(ALGORITHMS.len());
         self.publish(&state);
     }
@@ -74,6 +74,6 @@ impl StandIn {
     fn publish(&self, state: &State) {
         let keys: Vec<Value> = state.keys.iter().map(SigningKey::jwk).collect();
         let text = json!({ "keys": keys }).to_string();
-        self.pages.lock().expect("nobody panics here").insert(KEYS.to_owned(), text);
+        self.pages.lock().expect("no holder panics").insert(KEYS.to_owned(), text);
     }
 }

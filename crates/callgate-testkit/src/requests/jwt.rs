@@ -22,7 +22,7 @@ pub fn base64url(bytes: &[u8]) -> String {
     BASE64URL_NOPAD.encode(bytes)
 }
 
-/// Signs claims as they are, whoever `iss` says it was.
+/// Signs claims unchanged, even if `iss` names another key.
 pub fn sign(header: &Header, claims: &Value, signer: &Nkey) -> String {
     let body = format!(
         "{}.{}",
@@ -62,7 +62,7 @@ pub fn verified_claims(token: &str) -> Result<Value, String> {
     }
     let body = &token[..token.rfind('.').expect("three parts")];
     let claims = json_part(claims)?;
-    let issuer = claims["iss"].as_str().ok_or("there is no `iss`")?;
+    let issuer = claims["iss"].as_str().ok_or("`iss` is missing")?;
     let key = KeyPair::from_public_key(issuer).map_err(|_| format!("`iss` is `{issuer}`"))?;
     let signature = base64url_decode(signature)?;
     key.verify(body.as_bytes(), &signature).map_err(|_| "the signature is wrong".to_owned())?;

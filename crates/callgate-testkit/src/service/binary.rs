@@ -1,4 +1,4 @@
-//! The service's binary, for programs that Cargo does not build it for.
+//! The service's binary, for crates that Cargo does not build it for.
 
 use std::{
     env,
@@ -7,7 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// The service's binary of this checkout, built now unless `CALLGATE_BIN` names another.
+/// The service's binary of this checkout; built by this function, unless `CALLGATE_BIN` names another.
 ///
 /// # Panics
 /// If it does not build.

@@ -1,4 +1,4 @@
-//! Commands of the service that run to their end.
+//! Commands of the service that run to completion.
 
 use std::{
     env,
@@ -10,19 +10,19 @@ use std::{
 
 use serde_json::Value;
 
-/// What a command printed, and how it ended.
+/// The output and exit code of a command.
 #[derive(Debug)]
 pub struct Ran {
     /// The exit code; −1 if a signal ended it.
     pub code: i32,
-    /// Results.
+    /// Standard output.
     pub stdout: String,
-    /// What else it said.
+    /// Standard error.
     pub stderr: String,
 }
 
 impl Ran {
-    /// Both streams: where it does not matter which.
+    /// Both streams.
     pub fn text(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
@@ -36,7 +36,7 @@ impl Ran {
     }
 }
 
-/// A command in `folder`, without the caller's `CALLGATE_…` variables; to be given others.
+/// A command in `folder`, without the caller's `CALLGATE_…` variables.
 pub fn command(binary: impl AsRef<OsStr>, folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary);
     command.current_dir(folder).args(arguments);
@@ -46,10 +46,10 @@ pub fn command(binary: impl AsRef<OsStr>, folder: &Path, arguments: &[&str]) -> 
     command
 }
 
-/// Runs a command to its end, with this on its stdin.
+/// Runs a command to completion with this on stdin.
 ///
 /// # Panics
-/// If it cannot be started, or prints something else than UTF-8.
+/// If it cannot be started, or its output is not UTF-8.
 pub fn run(command: &mut Command, input: &[u8]) -> Ran {
     let mut child = command
         .stdin(Stdio::piped())
@@ -57,7 +57,7 @@ pub fn run(command: &mut Command, input: &[u8]) -> Ran {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts");
-    // A command that does not read its stdin may be gone already.
+    // A command that does not read stdin may have exited already.
     let _ = child.stdin.take().expect("it is piped").write_all(input);
     let output = child.wait_with_output().expect("it ends");
     Ran {
@@ -67,7 +67,7 @@ pub fn run(command: &mut Command, input: &[u8]) -> Ran {
     }
 }
 
-/// Variables of the developer's that would configure the service.
+/// The developer's variables that would configure the service.
 pub(super) fn own_variables() -> impl Iterator<Item = String> {
     let names = env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     names.filter(|name| name.starts_with("CALLGATE_"))

@@ -1,4 +1,4 @@
-//! What can be asked of a running service: its admin endpoint and its log.
+//! The admin endpoint and the log of a running service.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -11,10 +11,10 @@ use tokio::{
 
 use crate::wait::{LONG, eventually};
 
-/// In this time an endpoint that lives has answered.
+/// How long a responsive endpoint may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// What can be asked of a gate while its process is played with.
+/// The admin endpoint and the log of a running service.
 #[derive(Debug, Clone)]
 pub struct View {
     admin: String,
@@ -26,7 +26,7 @@ impl View {
         Self { admin, log }
     }
 
-    /// Waits until `/readyz` says yes.
+    /// Waits until `/readyz` is 200.
     pub async fn ready(&self) {
         eventually("callgate to be ready", LONG, async || {
             matches!(self.try_get("/readyz").await, Some((200, _))).then_some(())
@@ -34,7 +34,7 @@ impl View {
         .await;
     }
 
-    /// Waits until `/readyz` says no; why.
+    /// Waits until `/readyz` is 503; returns why.
     pub async fn not_ready(&self) -> String {
         eventually("callgate not to be ready", LONG, async || match self.try_get("/readyz").await {
             Some((503, why)) => Some(why.trim().to_owned()),
@@ -52,7 +52,7 @@ impl View {
         answer.expect("an answer in time").expect("an answer")
     }
 
-    /// The whole answer, head and body, to a request that asks for a format.
+    /// The whole response, head and body, to a request with an `Accept` header.
     ///
     /// # Panics
     /// If it does not answer.
@@ -64,12 +64,12 @@ impl View {
             .expect("an answer")
     }
 
-    /// Status and body; `None` if it does not answer, and soon.
+    /// Status and body; `None` without an answer in two seconds.
     pub async fn try_get(&self, path: &str) -> Option<(u16, String)> {
         timeout(ANSWER, http_get(&self.admin, path)).await.ok()?
     }
 
-    /// All samples of `/metrics`; none if it does not answer.
+    /// All samples of `/metrics`; empty without an answer.
     pub async fn metrics(&self) -> Vec<(String, f64)> {
         match self.try_get("/metrics").await {
             Some((200, text)) => samples(&text),
@@ -77,8 +77,7 @@ impl View {
         }
     }
 
-    /// The value of the sample of this name and these labels; without labels, the sum over all; 0 if
-    /// there is none.
+    /// The value of the sample with this name and these labels; without labels, the sum of all; 0 by default.
     ///
     /// # Panics
     /// If the admin endpoint does not answer.
@@ -101,7 +100,7 @@ impl View {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Where the log ends now.
+    /// The current end of the log.
     pub fn mark(&self) -> usize {
         self.log().len()
     }
@@ -113,7 +112,7 @@ impl View {
         lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Answers to clients after a mark, admissions and refusals.
+    /// Admissions and refusals after a mark.
     pub fn decisions(&self, mark: usize) -> Vec<Value> {
         let decided =
             |record: &Value| matches!(record["outcome"].as_str(), Some("admitted" | "refused"));
@@ -126,7 +125,7 @@ impl View {
             .await
     }
 
-    /// Waits for a line of the log after a mark that has all of these words.
+    /// Waits for a log line after a mark that contains all of these words.
     pub async fn line(&self, mark: usize, words: &[&str]) -> String {
         eventually(&format!("a line of the log with {words:?}"), LONG, async || {
             let log = self.log();
@@ -136,7 +135,7 @@ impl View {
         .await
     }
 
-    /// Waits for a record after a mark whose line has all of these words.
+    /// Waits for a record after a mark whose line contains all of these words.
     ///
     /// # Panics
     /// If the log is not JSON.
@@ -145,7 +144,7 @@ impl View {
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"))
     }
 
-    /// Waits for a line of the log after a mark that has this text.
+    /// Waits for a log line after a mark that contains this text.
     pub async fn says(&self, mark: usize, text: &str) -> String {
         self.line(mark, &[text]).await
     }

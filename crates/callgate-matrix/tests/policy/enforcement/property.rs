@@ -18,7 +18,7 @@ use crate::{
 };
 
 const CASES: usize = 60;
-/// Subscriptions of a case whose messages are looked at; each has a connection of its own, since a
+/// Subscriptions of a case whose messages are checked; each has a connection of its own, since a
 /// connection's filter outlives the subscription that set it up.
 const LISTENERS: usize = 3;
 

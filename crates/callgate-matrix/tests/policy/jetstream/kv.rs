@@ -67,7 +67,7 @@ async fn value(world: &World, name: &str) -> String {
     String::from_utf8(value.to_vec()).unwrap()
 }
 
-/// A private inbox is nobody else's, and a client that takes the usual one hears nothing there.
+/// A private inbox belongs to one client, and a client that uses the default inbox receives nothing.
 async fn inboxes(world: &World) {
     let peer = world.peer_with_inbox("read", "_INBOX").await.hasty();
     peer.cannot(vec![attempt("an answer in the shared inbox", peer.js.get_key_value("config"))])

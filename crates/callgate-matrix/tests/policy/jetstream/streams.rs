@@ -357,7 +357,7 @@ fn others(peer: &Peer) -> Vec<Attempt<'_>> {
     ]
 }
 
-/// Somebody else's messages cannot be acknowledged, in the form that this server really uses.
+/// Messages of another client cannot be acknowledged, in the form that this server really uses.
 async fn others_acks(world: &World, peer: &Peer) {
     let theirs: PullConsumer = world.stream("OTHER").await.get_consumer("theirs").await.unwrap();
     let message = match theirs.cached_info().num_ack_pending {

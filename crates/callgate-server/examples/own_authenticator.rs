@@ -43,8 +43,10 @@ impl Kind for InvitationKind {
     fn build(&self, _: &BuildContext, mut table: Table<'_>) -> Option<Arc<dyn Authenticator>> {
         let code = table.secret("code");
         if !table.has("code") {
-            table
-                .fault("code", "is missing: the word that opens, such as { env = \"INVITATION\" }");
+            table.fault(
+                "code",
+                "is missing: set the invitation code, such as { env = \"INVITATION\" }",
+            );
         }
         // Reports all other keys as errors and suggests the nearest valid key.
         let good = table.finish();

@@ -6,14 +6,14 @@ use callgate_config::Fault;
 
 use crate::config::{self, BuildEnv, Overrides};
 
-/// What `callgate check` finds in a configuration.
+/// The result of `callgate check`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
     /// Whether `serve` would start with it.
     pub usable: bool,
-    /// What is wrong.
+    /// Errors.
     pub faults: Vec<String>,
-    /// What is doubtful.
+    /// Warnings.
     pub warnings: Vec<String>,
 }
 

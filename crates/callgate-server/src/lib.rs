@@ -1,6 +1,6 @@
 //! The Callgate service. Its binary is `callgate`.
 //!
-//! To add your own authenticator, write a binary that registers one more kind:
+//! The stock binary is this function; to add your own authenticator, register its kind with `.with(…)`:
 //!
 //! ```no_run
 //! use callgate_authenticators::kind::Registry;

@@ -36,7 +36,7 @@ pub(crate) struct NatsSettings {
 /// The login to NATS.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Login {
-    /// Only what the URL contains.
+    /// No login other than the user and password in the URL, if any.
     #[default]
     None,
     Password {

@@ -102,7 +102,7 @@ async fn custom_authenticator_kind_can_be_registered() {
 async fn custom_kind_errors_are_reported_like_builtin_ones() {
     let issuer = Nkey::account();
     let server = server(&issuer).await;
-    for (table, fault) in [
+    for (table, error) in [
         (
             "invitation]\ncode = { env = \"INVITATION\" }\nkode = 1",
             "authenticators[0].invitation.kode",
@@ -114,7 +114,7 @@ async fn custom_kind_errors_are_reported_like_builtin_ones() {
         let status = check.wait_for_exit(PATIENCE).await;
         let said = check.stdout() + &check.stderr();
         assert_eq!(status.code(), Some(2), "{said}");
-        assert!(said.contains(fault), "{said}");
+        assert!(said.contains(error), "{said}");
     }
 }
 

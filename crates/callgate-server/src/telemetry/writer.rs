@@ -1,4 +1,4 @@
-//! Writes the log without ever blocking a decision.
+//! Writes the log without making decisions wait for its reader.
 //!
 //! A write may block forever, for example to a pipe without a reader, and a write from the event loop would
 //! stall it. A record therefore takes one of two paths, and records keep their order:

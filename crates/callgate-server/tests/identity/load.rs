@@ -73,9 +73,9 @@ async fn invented_key_ids_cause_no_fetches_and_no_rotation_delay() {
         over.store(true, Ordering::SeqCst);
     };
     tokio::join!(storm, rotation);
-    let questions = 2 + start.elapsed().as_secs() / COOL_DOWN.as_secs();
-    let asked = provider.front().asked(KEYS);
-    assert!(asked as u64 <= questions, "asked {asked} times for {attempts:?} made-up keys");
+    let max_fetches = 2 + start.elapsed().as_secs() / COOL_DOWN.as_secs();
+    let fetches = provider.front().asked(KEYS);
+    assert!(fetches as u64 <= max_fetches, "{fetches} fetches for {attempts:?} invented keys");
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ async fn keys_are_fetched_only_with_a_valid_certificate() {
         let (reason, detail) = world.refuses(&provider.mint("ES256", json!({})).await).await;
         assert_eq!(reason, "backend_unavailable");
         has(&detail, &[provider.issuer(), word]);
-        assert_eq!(provider.front().asked(DISCOVERY), 0, "it was asked before it was trusted");
+        assert_eq!(provider.front().asked(DISCOVERY), 0, "it was contacted before it was trusted");
     }
     world.gate.line(0, &["keys were not refreshed", expired.issuer(), "xpired"]).await;
 }

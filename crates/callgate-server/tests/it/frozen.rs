@@ -53,11 +53,12 @@ async fn fields_of_decision_records() {
     let pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
     let (_, admitted) = pair.attempt(&Credential::password("alice", "alice")).await;
     let (_, refused) = pair.attempt(&Credential::password("alice", "wrong")).await;
-    let asked = Pair::builder(json!({})).without_callout().start().await;
-    let watcher = connect(&asked.server.url(), "watcher", "watcher").await.unwrap().client;
+    let without_callout = Pair::builder(json!({})).without_callout().start().await;
+    let watcher =
+        connect(&without_callout.server.url(), "watcher", "watcher").await.unwrap().client;
     let sealed = |at: i64| {
-        let request = RequestBuilder::new(&asked.issuer.public(), at).expires_at(at + 2);
-        request.sealed_for(&asked.xkey.public()).build()
+        let request = RequestBuilder::new(&without_callout.issuer.public(), at).expires_at(at + 2);
+        request.sealed_for(&without_callout.xkey.public()).build()
     };
     let mut current = [("admitted", admitted), ("refused", refused)].map(row).concat();
     for (name, request) in
@@ -67,10 +68,11 @@ async fn fields_of_decision_records() {
         if let Some(xkey) = &request.xkey_header {
             headers.insert("Nats-Server-Xkey", xkey.as_str());
         }
-        let (mark, payload) = (asked.gate.mark(), request.payload.into());
+        let (mark, payload) = (without_callout.gate.mark(), request.payload.into());
         let (subject, reply) = ("$SYS.REQ.USER.AUTH", "_INBOX.unread");
         watcher.publish_with_reply_and_headers(subject, reply, headers, payload).await.unwrap();
-        current += &row((name, asked.gate.record(mark, &["\"outcome\":\"dropped\""]).await));
+        current +=
+            &row((name, without_callout.gate.record(mark, &["\"outcome\":\"dropped\""]).await));
     }
     assert_frozen(&current, include_str!("frozen/decision_records.txt"));
 }

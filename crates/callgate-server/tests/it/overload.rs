@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 type Say = fn(RequestBuilder) -> RequestBuilder;
 
 /// Callgate with one password thread, and a client that sends requests in place of the server.
-struct Asked {
+struct Requester {
     pair: Pair,
     client: Client,
     answers: Subscriber,
@@ -29,7 +29,7 @@ struct Asked {
     sent: HashMap<String, SignedRequest>,
 }
 
-impl Asked {
+impl Requester {
     async fn start(users: Value) -> Self {
         let pair = Pair::builder(users)
             .gate_config("[admission]\npassword_workers = 1\n")
@@ -107,15 +107,15 @@ fn users() -> Value {
 
 #[tokio::test]
 async fn password_flood_delays_only_its_own_source() {
-    let mut asked = Asked::start(users()).await;
+    let mut requester = Requester::start(users()).await;
     const FLOOD: usize = 400;
     for number in 0..FLOOD {
         let user = format!("unknown-{number}");
-        asked.send(&user, "127.0.0.2", |request| request.password(&user, "wrong")).await;
+        requester.send(&user, "127.0.0.2", |request| request.password(&user, "wrong")).await;
     }
     // The flood occupies the password thread.
     let mut answered = 1;
-    while !is_true(&asked.next().await.1) {
+    while !is_true(&requester.next().await.1) {
         answered += 1;
     }
     let logins: [(&str, &str, Say); 4] = [
@@ -125,8 +125,8 @@ async fn password_flood_delays_only_its_own_source() {
         ("token", "127.0.0.2", |request| request.token("a-token")),
     ];
     for (name, host, say) in logins {
-        asked.send(name, host, say).await;
-        let (response, before) = asked.answer(name).await;
+        requester.send(name, host, say).await;
+        let (response, before) = requester.answer(name).await;
         let admitted = matches!(response, Response::Admitted(_));
         assert_eq!(admitted, name != "wrong", "{name} from {host}: {response:?}");
         assert!(is_true(&response), "{name}: {response:?}");
@@ -138,16 +138,16 @@ async fn password_flood_delays_only_its_own_source() {
 
 #[tokio::test]
 async fn overload_gives_correct_answers_or_fast_refusals() {
-    let mut asked = Asked::start(users()).await;
+    let mut requester = Requester::start(users()).await;
     const SENT: usize = 300;
     for number in 0..SENT {
         let (user, host) = (format!("unknown-{number}"), format!("10.0.{}.1", number % 20));
         let say = |request: RequestBuilder| request.password(&user, "wrong").auth_timeout(1);
-        asked.send(&user, &host, say).await;
+        requester.send(&user, &host, say).await;
     }
     let (mut decided, mut refused) = (0, 0);
     for _ in 0..SENT {
-        let (name, response) = asked.next().await;
+        let (name, response) = requester.next().await;
         match response {
             Response::Refused(text) if text == "authorization failed" => decided += 1,
             Response::Refused(text) if text == "temporarily unavailable" => refused += 1,
@@ -157,7 +157,7 @@ async fn overload_gives_correct_answers_or_fast_refusals() {
     assert_eq!(decided + refused, SENT, "each was answered");
     assert!(decided > 0, "what can be done is done");
     eventually("nothing in flight", PATIENCE, async || {
-        (asked.pair.gate.metric("callgate_in_flight").await == 0.0).then_some(())
+        (requester.pair.gate.metric("callgate_in_flight").await == 0.0).then_some(())
     })
     .await;
 }

@@ -44,14 +44,14 @@ async fn nats_by_example_users_work_unchanged() {
     // Bob may reply once to each request, although the reply subject is not permitted otherwise.
     let mut requests = bob.client.subscribe("bob.service").await.unwrap();
     // A flush only writes; until the server has read Bob's subscription, Alice gets no response.
-    let asked = eventually("bob answers", PATIENCE, async || {
+    let response = eventually("bob answers", PATIENCE, async || {
         alice.client.request("bob.service", "who?".into()).await.ok()
     });
     let answers = async {
         let request = futures_util::StreamExt::next(&mut requests).await.unwrap();
         bob.client.publish(request.reply.unwrap(), "bob".into()).await.unwrap();
     };
-    let (answer, ()) = tokio::join!(asked, answers);
+    let (answer, ()) = tokio::join!(response, answers);
     assert_eq!(answer.payload, "bob");
     assert_eq!(pair.admits(&Credential::password("sys", "sys")).await.account().await, "SYS");
 }

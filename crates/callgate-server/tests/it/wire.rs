@@ -26,12 +26,12 @@ fn now() -> i64 {
 }
 
 /// Callgate on a server without a callout, and a client that sends requests in its place.
-struct Asked {
+struct Requester {
     pair: Pair,
     client: Client,
 }
 
-impl Asked {
+impl Requester {
     async fn start(users: Value) -> Self {
         let pair = Pair::builder(users).without_callout().start().await;
         let client = connect(&pair.server.url(), "watcher", "watcher").await.unwrap().client;
@@ -42,20 +42,16 @@ impl Asked {
         RequestBuilder::new(&self.pair.issuer.public(), now()).sealed_for(&self.pair.xkey.public())
     }
 
-    async fn ask(&self, request: &SignedRequest) -> Vec<u8> {
+    async fn answer_to(&self, request: &SignedRequest) -> Vec<u8> {
         let answer = self.publish(&request.payload, request.xkey_header.as_deref());
         answer.await.expect("an answer in time")
     }
 
-    /// Without waiting for an answer.
-    async fn send(&self, request: &SignedRequest) {
-        let (headers, payload) = (headers(request), request.payload.clone());
-        let sent = self.client.publish_with_reply_and_headers(
-            SUBJECT,
-            "_INBOX.unread",
-            headers,
-            payload.into(),
-        );
+    /// Sends a request without waiting for the answer.
+    async fn send(&self, request: &SignedRequest, reply: &str) {
+        let (headers, payload) = (headers(request), request.payload.clone().into());
+        let reply = reply.to_owned();
+        let sent = self.client.publish_with_reply_and_headers(SUBJECT, reply, headers, payload);
         sent.await.unwrap();
     }
 
@@ -64,8 +60,8 @@ impl Asked {
         if let Some(xkey) = xkey {
             headers.insert("Nats-Server-Xkey", xkey);
         }
-        let asked = self.client.request_with_headers(SUBJECT, headers, payload.to_vec().into());
-        Some(timeout(Duration::from_secs(5), asked).await.ok()?.ok()?.payload.to_vec())
+        let answer = self.client.request_with_headers(SUBJECT, headers, payload.to_vec().into());
+        Some(timeout(Duration::from_secs(5), answer).await.ok()?.ok()?.payload.to_vec())
     }
 }
 
@@ -81,7 +77,7 @@ fn shape(value: &Value) -> Value {
 #[tokio::test]
 async fn unknown_user_and_wrong_password_look_alike_on_the_wire() {
     let hash = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
-    let asked = Asked::start(json!({
+    let requester = Requester::start(json!({
         "hashed": { "pass": hash, "account": "APP" },
         "clear": { "pass": "clear", "account": "APP" },
         "disabled": { "pass": "clear", "account": "APP", "disabled": true },
@@ -91,9 +87,9 @@ async fn unknown_user_and_wrong_password_look_alike_on_the_wire() {
     let (server, user) = (Nkey::server(), Nkey::user().public());
     let mut answers = Vec::new();
     for name in ["hashed", "clear", "disabled", "unknown"] {
-        let request = asked.request().server(&server).user_nkey(&user).password(name, "wrong");
+        let request = requester.request().server(&server).user_nkey(&user).password(name, "wrong");
         let request = request.build();
-        let sealed = asked.ask(&request).await;
+        let sealed = requester.answer_to(&request).await;
         let Response::Refused(text) = request.open_response(&sealed) else { panic!("{name}") };
         assert_eq!(text, "authorization failed");
         answers.push((name, sealed.len()));
@@ -106,11 +102,11 @@ async fn cleartext_refusals_do_not_reveal_unknown_users() {
     let users = json!({ "known": { "pass": "known", "account": "APP" } });
     let pair = Pair::builder(users).without_callout().without_xkey().start().await;
     let client = connect(&pair.server.url(), "watcher", "watcher").await.unwrap().client;
-    let asked = Asked { pair, client };
+    let requester = Requester { pair, client };
     let mut shapes = Vec::new();
     for name in ["known", "other"] {
-        let request = RequestBuilder::new(&asked.pair.issuer.public(), now());
-        let answer = asked.ask(&request.password(name, "wrong").build()).await;
+        let request = RequestBuilder::new(&requester.pair.issuer.public(), now());
+        let answer = requester.answer_to(&request.password(name, "wrong").build()).await;
         let claims = verified_claims(std::str::from_utf8(&answer).unwrap()).unwrap();
         assert_eq!(claims["nats"]["error"], "authorization failed");
         shapes.push(shape(&claims));
@@ -120,52 +116,52 @@ async fn cleartext_refusals_do_not_reveal_unknown_users() {
 
 #[tokio::test]
 async fn admission_is_sealed_with_expiry_and_no_not_before() {
-    let asked = Asked::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
-    let request = asked.request().password("u", "u").build();
-    let answer = asked.ask(&request).await;
+    let requester = Requester::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
+    let request = requester.request().password("u", "u").build();
+    let answer = requester.answer_to(&request).await;
     assert!(answer.starts_with(b"xkv1"));
     let response = request.open_response(&answer);
     let user = response.user();
     assert_eq!((&user["aud"], &user["name"]), (&json!("APP"), &json!("u")));
     assert!(user["exp"].as_i64().unwrap() > now());
     assert!(user.get("nbf").is_none() && user["nats"].get("issuer_account").is_none());
-    assert_eq!(user["iss"], asked.pair.issuer.public());
+    assert_eq!(user["iss"], requester.pair.issuer.public());
 }
 
 /// A second cause is logged despite the first one's limit, and not repeated within its own.
 #[tokio::test]
 async fn each_cause_of_a_drop_is_logged() {
-    let asked = Asked::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
+    let requester = Requester::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
     let other = || Nkey::account().public();
-    let needed = format!("`issuer: {}`", asked.pair.issuer.public());
+    let needed = format!("`issuer: {}`", requester.pair.issuer.public());
     let causes = [
-        (asked.request().audience("nats-something"), "its audience is not"),
-        (asked.request().subject(&other()), needed.as_str()),
-        (asked.request().corrupt_signature(), "its signature is not the server's"),
-        (asked.request().expires_at(now() - 5), "it expires before it was made"),
-        (asked.request().user_nkey("garbage"), "its user_nkey: "),
+        (requester.request().audience("nats-something"), "its audience is not"),
+        (requester.request().subject(&other()), needed.as_str()),
+        (requester.request().corrupt_signature(), "its signature is not the server's"),
+        (requester.request().expires_at(now() - 5), "it expires before it was made"),
+        (requester.request().user_nkey("garbage"), "its user_nkey: "),
     ];
     for (request, words) in causes {
-        let mark = asked.pair.gate.mark();
-        asked.send(&request.build()).await;
-        let reported = asked.pair.gate.record(mark, &["dropped a request", words]).await;
+        let mark = requester.pair.gate.mark();
+        requester.send(&request.build(), "_INBOX.unread").await;
+        let reported = requester.pair.gate.record(mark, &["dropped a request", words]).await;
         assert_eq!(reported["outcome"], "dropped");
     }
-    let (mark, reason) = (asked.pair.gate.mark(), "wrong_audience_request");
-    asked.send(&asked.request().subject(&other()).build()).await;
-    asked.pair.gate.metric_reaches(&sample(reason), 3.0).await;
-    asked.ask(&asked.request().password("u", "u").build()).await;
-    asked.pair.gate.record(mark, &["admitted"]).await;
-    let warnings = asked.pair.gate.records(mark);
+    let (mark, reason) = (requester.pair.gate.mark(), "wrong_audience_request");
+    requester.send(&requester.request().subject(&other()).build(), "_INBOX.unread").await;
+    requester.pair.gate.metric_reaches(&sample(reason), 3.0).await;
+    requester.answer_to(&requester.request().password("u", "u").build()).await;
+    requester.pair.gate.record(mark, &["admitted"]).await;
+    let warnings = requester.pair.gate.records(mark);
     assert!(warnings.iter().all(|record| record["level"] != "WARN"), "{warnings:?}");
 }
 
 /// Dropped, counted and never answered; later valid requests are answered.
 #[tokio::test]
 async fn invalid_and_foreign_requests_are_dropped_and_counted() {
-    let asked = Asked::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
-    let good = || asked.request().password("u", "u");
-    let clear = RequestBuilder::new(&asked.pair.issuer.public(), now()).password("u", "u");
+    let requester = Requester::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
+    let good = || requester.request().password("u", "u");
+    let clear = RequestBuilder::new(&requester.pair.issuer.public(), now()).password("u", "u");
     let mut flipped = good().build();
     *flipped.payload.last_mut().unwrap() ^= 1;
     let mut cut = good().build();
@@ -210,49 +206,22 @@ async fn invalid_and_foreign_requests_are_dropped_and_counted() {
         ),
     ];
     for (index, (what, request, reason)) in cases.iter().enumerate() {
-        let counted = dropped(&asked, reason).await;
-        asked
-            .client
-            .publish_with_reply_and_headers(
-                SUBJECT,
-                format!("_INBOX.answer.{index}"),
-                headers(request),
-                request.payload.clone().into(),
-            )
-            .await
-            .unwrap();
-        asked.pair.gate.metric_reaches(&sample(reason), counted + 1.0).await;
-        assert_eq!(dropped(&asked, reason).await, counted + 1.0, "{what}");
+        let counted = dropped(&requester, reason).await;
+        requester.send(request, &format!("_INBOX.answer.{index}")).await;
+        requester.pair.gate.metric_reaches(&sample(reason), counted + 1.0).await;
+        assert_eq!(dropped(&requester, reason).await, counted + 1.0, "{what}");
     }
     // Only the valid request is answered, and the service is still ready.
-    let mut answers = asked.client.subscribe("_INBOX.answer.*").await.unwrap();
+    let mut answers = requester.client.subscribe("_INBOX.answer.*").await.unwrap();
     for (_, request, _) in &cases {
-        asked
-            .client
-            .publish_with_reply_and_headers(
-                SUBJECT,
-                "_INBOX.answer.again",
-                headers(request),
-                request.payload.clone().into(),
-            )
-            .await
-            .unwrap();
+        requester.send(request, "_INBOX.answer.again").await;
     }
     let request = good().build();
-    asked
-        .client
-        .publish_with_reply_and_headers(
-            SUBJECT,
-            "_INBOX.answer.good",
-            headers(&request),
-            request.payload.clone().into(),
-        )
-        .await
-        .unwrap();
+    requester.send(&request, "_INBOX.answer.good").await;
     let first = futures_util::StreamExt::next(&mut answers).await.unwrap();
     assert_eq!(first.subject.as_str(), "_INBOX.answer.good");
     assert!(matches!(request.open_response(&first.payload), Response::Admitted(_)));
-    assert_eq!(asked.pair.gate.get("/readyz").await.0, 200);
+    assert_eq!(requester.pair.gate.get("/readyz").await.0, 200);
 }
 
 fn headers(request: &SignedRequest) -> HeaderMap {
@@ -268,20 +237,20 @@ fn sample(reason: &str) -> String {
     format!("callgate_dropped_total{{reason=\"{reason}\"}}")
 }
 
-async fn dropped(asked: &Asked, reason: &str) -> f64 {
-    asked.pair.gate.metric(&sample(reason)).await
+async fn dropped(requester: &Requester, reason: &str) -> f64 {
+    requester.pair.gate.metric(&sample(reason)).await
 }
 
 #[tokio::test]
 async fn malformed_credential_is_refused_with_logged_reason() {
     let robot = Nkey::user();
-    let asked = Asked::start(json!({
+    let requester = Requester::start(json!({
         "u": { "pass": "u", "account": "APP" },
         "t": { "token": "t", "account": "APP" },
         "robot": { "nkey": robot.public(), "account": "APP" },
     }))
     .await;
-    let good = || asked.request();
+    let good = || requester.request();
     let no_nonce = |claims: &mut Value| {
         claims["nats"]["client_info"].as_object_mut().unwrap().remove("nonce");
     };
@@ -303,10 +272,10 @@ async fn malformed_credential_is_refused_with_logged_reason() {
     ];
     for (request, reason) in cases {
         let request = request.build();
-        let mark = asked.pair.gate.mark();
-        let answer = request.open_response(&asked.ask(&request).await);
+        let mark = requester.pair.gate.mark();
+        let answer = request.open_response(&requester.answer_to(&request).await);
         assert_eq!(matches!(answer, Response::Admitted(_)), reason == "admitted", "{reason}");
-        let decision = asked.pair.gate.decision(mark).await;
+        let decision = requester.pair.gate.decision(mark).await;
         assert_eq!(decision["reason"], reason, "{decision}");
     }
 }
@@ -314,9 +283,9 @@ async fn malformed_credential_is_refused_with_logged_reason() {
 /// Standard error is a pipe that is read only later.
 #[tokio::test]
 async fn unread_log_delays_no_answer_and_losses_are_logged() {
-    let mut asked = Asked::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
-    asked.pair.gate.terminate().await;
-    let pipe = asked.pair.path("pipe");
+    let mut requester = Requester::start(json!({ "u": { "pass": "u", "account": "APP" } })).await;
+    requester.pair.gate.terminate().await;
+    let pipe = requester.pair.path("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     // Opened for reading and writing, so that opening does not block.
     let reader = File::options().read(true).write(true).open(&pipe).unwrap();
@@ -328,12 +297,12 @@ async fn unread_log_delays_no_answer_and_losses_are_logged() {
         admin: Some(admin.clone()),
         ..Launch::of(CALLGATE)
     };
-    let mut gate = Service::start(asked.pair.folder.path(), &launch).await;
+    let mut gate = Service::start(requester.pair.folder.path(), &launch).await;
     gate.ready().await;
 
-    let refused = asked.request().token("unknown").client("name", "x".repeat(200)).build();
+    let refused = requester.request().token("unknown").client("name", "x".repeat(200)).build();
     let lost = eventually("records to be lost", LONG, async || {
-        let together = (0..100).map(|_| asked.ask(&refused));
+        let together = (0..100).map(|_| requester.answer_to(&refused));
         join_all(together).await;
         Some(gate.metric("callgate_log_lost_total").await).filter(|lost| *lost > 0.0)
     });

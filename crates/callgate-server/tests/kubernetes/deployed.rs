@@ -83,7 +83,7 @@ async fn manifests_and_documented_sample_are_accepted() {
 #[tokio::test]
 async fn service_has_exactly_the_needed_rights() {
     let cluster = deployed().await;
-    for (question, expected) in [
+    for (operation, expected) in [
         ("list serviceaccounts --all-namespaces", true),
         ("watch serviceaccounts --all-namespaces", true),
         ("get /.well-known/openid-configuration", true),
@@ -100,9 +100,9 @@ async fn service_has_exactly_the_needed_rights() {
         ("get /metrics", false),
     ] {
         let arguments: Vec<&str> =
-            ["auth", "can-i", OURSELVES].into_iter().chain(question.split(' ')).collect();
+            ["auth", "can-i", OURSELVES].into_iter().chain(operation.split(' ')).collect();
         let (allowed, said) = kubectl(&cluster, &arguments, "");
-        assert_eq!(allowed, expected, "{question}: {said}");
+        assert_eq!(allowed, expected, "{operation}: {said}");
     }
     // And no resource rules beyond the table, except self reviews.
     let rights = done(&cluster, &["auth", "can-i", OURSELVES, "--list", "--no-headers"], "");
@@ -127,8 +127,8 @@ async fn service_works_with_the_chart_rights() {
     let scene = Scene::with(cluster, &kubeconfig, "defaults = { inbox = \"private\" }", "").await;
     scene.gate.ready().await;
     let token = scene.cluster.token("production", "my-service", "nats").await;
-    let asked = ["pub production.a", "sub production.>", "pub staging.a", "sub _INBOX.>"];
-    assert_eq!(scene.refused(&token, &asked).await, Some(asked[2..].to_vec()));
+    let operations = ["pub production.a", "sub production.>", "pub staging.a", "sub _INBOX.>"];
+    assert_eq!(scene.refused(&token, &operations).await, Some(operations[2..].to_vec()));
     // The watch works, too.
     let annotate = ["annotate", "--namespace=production", "serviceaccount", "my-service", "a=b"];
     done(&scene.cluster, &annotate, "");
@@ -141,8 +141,8 @@ async fn service_works_with_the_chart_rights() {
     done(&scene.cluster, &["delete", "clusterrolebinding", "callgate"], "");
     let (code, said) = scene.run(&["explain", "--config", "callgate.toml", "--token", &token]);
     eventually("the missing rule", PATIENCE, async || {
-        let asked = ["explain", "--config", "callgate.toml", "--token", &token];
-        let (code, said) = scene.run(&asked);
+        let arguments = ["explain", "--config", "callgate.toml", "--token", &token];
+        let (code, said) = scene.run(&arguments);
         (code == 1 && said.contains("verbs [\"list\", \"watch\"]")).then_some(())
     })
     .await;

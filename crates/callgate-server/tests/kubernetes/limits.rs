@@ -15,14 +15,14 @@ async fn long_and_dotted_names_have_distinct_subjects() {
         let token = scene.cluster.token(&namespace, &name, "nats").await;
         scene.becomes(&token, true, 2 * SECOND).await;
         let own = format!("_INBOX_{namespace}_{}", name.replace('.', "_"));
-        let asked = [
+        let operations = [
             format!("pub {namespace}.a"),
             format!("sub {own}.>"),
             format!("sub _INBOX_{namespace}_{name}.>"),
             format!("sub {own}x.>"),
         ];
-        let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
-        assert_eq!(scene.refused(&token, &asked).await, Some(asked[2..].to_vec()));
+        let operations: Vec<&str> = operations.iter().map(String::as_str).collect();
+        assert_eq!(scene.refused(&token, &operations).await, Some(operations[2..].to_vec()));
     }
 }
 

@@ -76,7 +76,7 @@ impl Scene {
 
     /// The refused ones of these operations (`pub SUBJECT` or `sub SUBJECT`). `None` if the client is not
     /// admitted.
-    async fn refused<'s>(&self, token: &str, asked: &[&'s str]) -> Option<Vec<&'s str>> {
+    async fn refused<'s>(&self, token: &str, operations: &[&'s str]) -> Option<Vec<&'s str>> {
         const LAST: &str = "never.permitted";
         let (events, mut received) = tokio::sync::mpsc::unbounded_channel();
         let options = ConnectOptions::with_token(token.to_owned()).event_callback(move |event| {
@@ -85,8 +85,8 @@ impl Scene {
         });
         let client = options.connect(self.server.url()).await.ok()?;
         let mut subscriptions = Vec::new();
-        for question in asked {
-            match question.split_once(' ').unwrap() {
+        for operation in operations {
+            match operation.split_once(' ').unwrap() {
                 ("pub", subject) => client.publish(subject.to_owned(), "x".into()).await.unwrap(),
                 (_, subject) => {
                     subscriptions.push(client.subscribe(subject.to_owned()).await.unwrap())
@@ -99,12 +99,12 @@ impl Scene {
         let mut refused = Vec::new();
         loop {
             let event = tokio::time::timeout(PATIENCE, received.recv()).await.unwrap()?;
-            let is_about = |question: &&&str| {
-                let (side, subject) = question.split_once(' ').unwrap();
+            let is_about = |operation: &&&str| {
+                let (side, subject) = operation.split_once(' ').unwrap();
                 let side = if side == "pub" { "publish" } else { "subscription" };
                 event.contains(side) && event.contains(&format!("\"{}\"", subject.to_lowercase()))
             };
-            refused.extend(asked.iter().find(is_about));
+            refused.extend(operations.iter().find(is_about));
             if event.contains(LAST) {
                 return Some(refused);
             }
@@ -269,9 +269,9 @@ async fn pod_has_default_permissions_of_its_namespace() {
 async fn defaults_are_replaced_key_by_key() {
     let scene = Scene::start("defaults = { inbox = \"private\", responses = false }", "").await;
     let token = scene.cluster.token("shop", "web", "nats").await;
-    let asked =
+    let operations =
         ["pub _INBOX.a", "pub shop.a", "sub shop.>", "sub _INBOX_shop_web.>", "sub _INBOX.>"];
-    assert_eq!(scene.refused(&token, &asked).await, Some(vec!["sub _INBOX.>"]));
+    assert_eq!(scene.refused(&token, &operations).await, Some(vec!["sub _INBOX.>"]));
 }
 
 #[tokio::test]
@@ -279,7 +279,7 @@ async fn annotations_are_limited_by_the_ceiling() {
     let ceiling = "ceiling = { publish = [\"{{ namespace }}.>\", \"shared.>\"], roles = [\"reader\"], accounts = [\"OTHER\"] }";
     let scene = Scene::start("", ceiling).await;
     let token = scene.cluster.token("shop", "web", "nats").await;
-    let asked =
+    let operations =
         ["pub shop.a", "pub shared.a", "pub shared.b", "pub bank.b", "pub $SYS.a", "pub a.x"];
     for (annotation, refused) in [
         (
@@ -294,7 +294,7 @@ async fn annotations_are_limited_by_the_ceiling() {
             .annotate("shop", "web", json!({"nats.io/allowed-pub-subjects": annotation}))
             .await;
         eventually(annotation, 2 * SECOND, async || {
-            (scene.refused(&token, &asked).await? == refused).then_some(())
+            (scene.refused(&token, &operations).await? == refused).then_some(())
         })
         .await;
     }

@@ -1,7 +1,8 @@
 //! The authenticators of Callgate: they identify the client of a NATS connection.
 //!
-//! Each kind is one folder and one line in [`kind::Registry::builtin`]. A kind reads its own table
-//! of the configuration with [`callgate_config`], which reports all errors together.
+//! Each kind is one module and one line in [`kind::Registry::builtin`], both in this file. A kind
+//! reads its own table of the configuration with [`callgate_config`], which reports all errors
+//! together.
 
 mod audience_routing;
 mod directory;
@@ -20,6 +21,19 @@ pub mod service_tokens;
 mod token_verifier;
 pub mod users;
 mod verified_token_cache;
+
+impl kind::Registry {
+    /// The kinds of this build.
+    pub fn builtin() -> Self {
+        let kinds = Self::empty()
+            .with(users::Users)
+            .with(oidc::OidcKind)
+            .with(service_tokens::ServiceTokensKind);
+        #[cfg(feature = "kubernetes")]
+        let kinds = kinds.with(kubernetes::KubernetesKind);
+        kinds
+    }
+}
 
 #[cfg(test)]
 mod test_issuer;

@@ -17,17 +17,6 @@ impl Registry {
         Self::default()
     }
 
-    /// The kinds of this build.
-    pub fn builtin() -> Self {
-        let kinds = Self::empty()
-            .with(crate::users::Users)
-            .with(crate::oidc::OidcKind)
-            .with(crate::service_tokens::ServiceTokensKind);
-        #[cfg(feature = "kubernetes")]
-        let kinds = kinds.with(crate::kubernetes::KubernetesKind);
-        kinds
-    }
-
     /// Adds a kind; it replaces one of the same name.
     #[must_use]
     pub fn with(mut self, kind: impl Kind + 'static) -> Self {

@@ -1,10 +1,10 @@
-//! What a decision on a remembered token costs in CPU time: `kubernetes` beside `oidc`, with the same
-//! token and roles of the same size. First whole decisions (open, authenticate, policy, sign, seal),
-//! then the authenticators alone.
+//! Compares the CPU time of decisions on a cached token between `kubernetes` and `oidc`, with the same
+//! token and roles of the same size: first complete decisions (open, authenticate, policy, sign,
+//! seal), then the authenticators alone.
 //!
 //!     cargo run --release -p callgate-authenticators --features kubernetes --example kubernetes_cost
 //!
-//! Ends with an error if a whole decision costs more than 1.5 times as much.
+//! Exits with an error if a complete decision takes more than 1.5 times as long with `kubernetes`.
 
 #![allow(
     clippy::unwrap_used,
@@ -41,10 +41,10 @@ use callgate_testkit::{
 use serde_json::json;
 
 const ROUNDS: u32 = 9;
-/// How many in one round, of the dear and of the cheap ones.
+/// Complete decisions and authentications per round.
 const DECISIONS: u32 = 2_000;
 const IDENTITIES: u32 = 20_000;
-const LIMIT: f64 = 1.5;
+const MAX_RATIO: f64 = 1.5;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -65,7 +65,7 @@ async fn main() -> ExitCode {
     let of_kubernetes = Measured::new(kubernetes.clone(), kubernetes_policy(), &token);
     let of_oidc = Measured::new(oidc.clone(), oidc_policy(), &token);
     let whole = compare(
-        "a whole decision",
+        "a complete decision",
         DECISIONS,
         async || of_kubernetes.decide().await,
         async || of_oidc.decide().await,
@@ -79,10 +79,10 @@ async fn main() -> ExitCode {
         async || drop(oidc.identify(&token, now).await.unwrap()),
     )
     .await;
-    ExitCode::from(u8::from(whole > LIMIT))
+    ExitCode::from(u8::from(whole > MAX_RATIO))
 }
 
-/// Interleaved, and the best of each: what else runs on the machine only adds.
+/// Interleaves the rounds and takes the best of each: other work on the machine only adds time.
 async fn compare(what: &str, count: u32, kubernetes: impl AsyncFn(), oidc: impl AsyncFn()) -> f64 {
     let (mut best_kubernetes, mut best_oidc) = (f64::MAX, f64::MAX);
     for _ in 0..ROUNDS {
@@ -96,7 +96,7 @@ async fn compare(what: &str, count: u32, kubernetes: impl AsyncFn(), oidc: impl 
     ratio
 }
 
-/// Microseconds of CPU time for each.
+/// Microseconds of CPU time per call.
 async fn cost(count: u32, decide: &impl AsyncFn()) -> f64 {
     let before = thread_time();
     for _ in 0..count {
@@ -105,7 +105,7 @@ async fn cost(count: u32, decide: &impl AsyncFn()) -> f64 {
     (thread_time() - before).as_secs_f64() * 1e6 / f64::from(count)
 }
 
-/// A gate, and a request that it admits.
+/// An instance of Callgate, and a request that it admits.
 struct Measured {
     gate: Callgate,
     request: SimulatedRequest,
@@ -119,7 +119,7 @@ impl Measured {
         let xkey = CurveKey::generate().unwrap();
         let presented =
             ClientCredentials { token: Some(token.into()), ..ClientCredentials::default() };
-        // Long enough to stay fresh while all are measured.
+        // Long enough for the request to stay fresh during the measurement.
         let patience = Duration::from_secs(240);
         let draft = RequestDraft { patience, ..RequestDraft::new(presented) };
         let server = SimulatedServer::new().unwrap();
@@ -139,7 +139,7 @@ impl Measured {
     async fn decide(&self) {
         let SimulatedRequest { payload, xkey_header, .. } = &self.request;
         let reply = self.gate.handle(payload, xkey_header.as_deref(), UnixTime::now()).await;
-        // Refusals are a fifth of the size.
+        // Refusals have a fifth of this size.
         assert!(matches!(&reply, Reply::Answer(answer) if answer.len() > 1000), "{reply:?}");
     }
 }
@@ -154,7 +154,7 @@ fn kubernetes_policy() -> PolicySettings {
     PolicySettings { authenticators: vec![authenticator], ..PolicySettings::default() }
 }
 
-/// As many subjects and templates as a service account has by default.
+/// A role with as many subjects and templates as the default of service accounts.
 fn oidc_policy() -> PolicySettings {
     let authenticator = AuthenticatorPolicy {
         name: "measured".to_owned(),

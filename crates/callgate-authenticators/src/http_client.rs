@@ -9,7 +9,10 @@ use std::{fmt, time::Duration};
 use callgate::secret::Secret;
 use reqwest::{Certificate, Method, StatusCode, header};
 
-use crate::network::{REQUEST_TIMEOUT, install_tls_provider, root_cause};
+use crate::{
+    network::{REQUEST_TIMEOUT, install_tls_provider, root_cause},
+    sanitize::sanitize,
+};
 
 mod url;
 
@@ -227,7 +230,7 @@ fn reason(error: &reqwest::Error) -> String {
         return "no answer in time".to_owned();
     }
     let text = root_cause(error).to_string();
-    text.lines().next().unwrap_or_default().chars().take(200).collect()
+    sanitize(text.lines().next().unwrap_or_default(), 200)
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, ClientError> {

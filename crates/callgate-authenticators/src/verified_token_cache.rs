@@ -4,7 +4,7 @@
 //! and a cache lives no longer than its configuration.
 //!
 //! The cache key is 120 bits of the token's digest, keyed with a secret of this process. Without that
-//! secret, 120 bits would be too few: somebody who can get their own tokens signed could search for two
+//! secret, 120 bits would be too few: an attacker who gets tokens signed could search for two
 //! tokens with the same digest, and have the second one accepted for the first.
 
 use std::{fmt, sync::Arc};

@@ -1,4 +1,4 @@
-//! The snippets of the page about service tokens make tokens that are accepted.
+//! The code snippets in the page about service tokens create valid tokens.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code: a panic is how a test fails")]
 
@@ -16,16 +16,16 @@ use callgate_config::{Document, Format, Report, Sources, Table};
 
 const PAGE: &str = include_str!("../../../docs/service-tokens.md");
 
-/// The one snippet in this language.
+/// The only snippet in this language.
 fn snippet(language: &str) -> &'static str {
     let fence = format!("```{language}\n");
     let mut snippets = PAGE.split(&fence).skip(1);
     let snippet = snippets.next().unwrap().split("```").next().unwrap();
-    assert!(snippets.next().is_none(), "there are several for {language}");
+    assert!(snippets.next().is_none(), "several snippets for {language}");
     snippet
 }
 
-/// Runs a program in a folder, with the seed in `SEED`, and judges the token that it prints.
+/// Runs a program in a folder, with the seed in `SEED`, and checks the token that it prints.
 fn check(program: &Path, arguments: &[&str], folder: &Path) {
     let key = KeyPair::generate(KeyKind::User).unwrap();
     let output = Command::new(program)
@@ -55,7 +55,7 @@ fn services(key: &KeyPair) -> ServiceTokens {
 }
 
 #[test]
-fn the_python_snippet_makes_a_good_token() {
+fn python_snippet_creates_a_valid_token() {
     let folder = tempfile::tempdir().unwrap();
     let code = format!(
         "{}\n\nimport os\nprint(service_token(os.environ['SEED'], 'svc:llm-api', audience='nats'))\n",
@@ -65,10 +65,10 @@ fn the_python_snippet_makes_a_good_token() {
     check(&callgate_testkit::tools::python(), &["token.test.py"], folder.path());
 }
 
-/// Only where there is Go: left out is not passed.
+/// Compiled only if Go is installed: a skipped test is not a passed one.
 #[cfg(feature = "go")]
 #[test]
-fn the_go_snippet_makes_a_good_token() {
+fn go_snippet_creates_a_valid_token() {
     const MAIN: &str = r#"package main
 
 import (
@@ -95,7 +95,7 @@ func main() {
     std::fs::create_dir(folder.path().join("auth")).unwrap();
     std::fs::write(folder.path().join("auth/auth.go"), snippet("go")).unwrap();
     std::fs::write(folder.path().join("main.go"), MAIN).unwrap();
-    // The modules are there already; nothing is fetched, and no other Go either.
+    // The modules are installed; neither modules nor another Go version are downloaded.
     let run = format!(
         "GOMODCACHE='{}' GOPROXY=off GOTOOLCHAIN=local GOFLAGS=-mod=readonly exec go run .",
         installed.join("modules").display()
@@ -103,10 +103,10 @@ func main() {
     check(Path::new("sh"), &["-c", &run], folder.path());
 }
 
-/// Only where there is Node.js: left out is not passed.
+/// Compiled only if Node.js is installed: a skipped test is not a passed one.
 #[cfg(feature = "node")]
 #[test]
-fn the_javascript_snippet_makes_a_good_token() {
+fn javascript_snippet_creates_a_valid_token() {
     let folder = tempfile::tempdir().unwrap();
     let modules = callgate_testkit::tools::node_modules();
     std::os::unix::fs::symlink(modules, folder.path().join("node_modules")).unwrap();

@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use reqwest::Url;
 
+use crate::sanitize::sanitize;
+
 /// An `https` URL (or `http`, if explicitly allowed) with a host and without a user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpUrl(Arc<Url>);
@@ -72,7 +74,7 @@ impl HttpUrl {
 /// A URL from the configuration, for a message. A mistyped one may contain a password before its `@`.
 pub(crate) fn sanitize_url(text: &str) -> String {
     let text = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
-    text.chars().take(200).flat_map(char::escape_debug).collect()
+    sanitize(text, 200)
 }
 
 impl fmt::Display for HttpUrl {

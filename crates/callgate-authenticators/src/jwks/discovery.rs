@@ -14,7 +14,10 @@ use super::{
     KeyHost,
     source::{Fetched, KeySource, KeySourceError},
 };
-use crate::http_client::{HttpClient, HttpUrl, UrlError, sanitize_url};
+use crate::{
+    http_client::{HttpClient, HttpUrl, UrlError, sanitize_url},
+    sanitize::sanitize,
+};
 
 const MAX_DEPTH: usize = 16;
 /// How long the address of the keys is used before the document is fetched again.
@@ -88,7 +91,7 @@ impl Discovery {
         if found != self.issuer {
             return Err(DiscoveryError::OtherIssuer {
                 url: url.clone(),
-                found: super::set::printable(found),
+                found: sanitize(found, 200),
                 wanted: self.issuer.clone(),
             });
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
-use crate::http_client::HttpUrl;
+use crate::{http_client::HttpUrl, sanitize::sanitize};
 
 /// A host in `jwks_hosts`: one port of it, or all ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl FromStr for KeyHost {
     type Err = HostError;
 
     fn from_str(text: &str) -> Result<Self, HostError> {
-        let wrong = || HostError(text.chars().take(100).flat_map(char::escape_debug).collect());
+        let wrong = || HostError(sanitize(text, 100));
         if text.contains(['/', '\\', '?', '#', '@', '*']) || text.contains(char::is_whitespace) {
             return Err(wrong());
         }

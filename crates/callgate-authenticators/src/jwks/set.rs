@@ -9,10 +9,12 @@ use callgate::json::{JsonError, parse_strict};
 use serde_json::Value;
 
 use super::{JsonWebKey, Reading};
-use crate::jws::Algorithm;
+use crate::{jws::Algorithm, sanitize::sanitize};
 
 const MAX_KEYS: usize = 256;
 const MAX_DEPTH: usize = 8;
+/// Maximum length of a key id in messages, in characters.
+pub(super) const MAX_SHOWN_ID: usize = 64;
 
 /// Why a key set is refused as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,7 +80,7 @@ impl KeySet {
             // encryption do not count.
             let signs = jwk.get("use").and_then(Value::as_str) != Some("enc");
             if let Some(id) = id.filter(|id| signs && !ids.insert(*id)) {
-                return Err(KeySetError::DuplicateId(printable(id)));
+                return Err(KeySetError::DuplicateId(sanitize(id, MAX_SHOWN_ID)));
             }
             set.add(index, id, reading);
         }
@@ -89,7 +91,9 @@ impl KeySet {
     }
 
     fn add(&mut self, index: usize, id: Option<&str>, reading: Reading) {
-        let name = || id.map_or(format!("key {index}"), |id| format!("key `{}`", printable(id)));
+        let name = || {
+            id.map_or(format!("key {index}"), |id| format!("key `{}`", sanitize(id, MAX_SHOWN_ID)))
+        };
         match reading {
             Reading::Key(key) => {
                 if let Some(id) = key.id() {
@@ -155,9 +159,4 @@ impl KeySet {
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
-}
-
-/// Key ids come from outside: they must not forge or flood log lines.
-pub(super) fn printable(id: &str) -> String {
-    id.chars().take(64).flat_map(char::escape_debug).collect()
 }

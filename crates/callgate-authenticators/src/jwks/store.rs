@@ -12,12 +12,13 @@ use tokio::time::Instant;
 use super::{
     JsonWebKey, KeySetError, NoKey, Timing,
     refresher::{Refresher, keep_fresh},
-    set::printable,
+    set::MAX_SHOWN_ID,
     source::KeySource,
 };
 use crate::{
     jws::{Algorithm, claims::bad},
     network::{AnswerCache, BackgroundTasks},
+    sanitize::sanitize,
 };
 
 /// Maximum number of unknown key ids to remember.
@@ -189,11 +190,11 @@ impl KeyStore {
         algorithm: Algorithm,
     ) -> Result<Arc<JsonWebKey>, LookupError> {
         let loaded = self.refresher.in_force()?;
-        let printable_id = || printable(id.unwrap_or_default());
+        let shown_id = || sanitize(id.unwrap_or_default(), MAX_SHOWN_ID);
         loaded.keys.find(id, algorithm).cloned().map_err(|missing| match (missing, id) {
-            (NoKey::Unknown, Some(_)) => LookupError::Unknown(printable_id()),
+            (NoKey::Unknown, Some(_)) => LookupError::Unknown(shown_id()),
             (NoKey::Unknown, None) => LookupError::NoMatch(algorithm),
-            (NoKey::WrongAlgorithm, _) => LookupError::WrongAlgorithm(printable_id(), algorithm),
+            (NoKey::WrongAlgorithm, _) => LookupError::WrongAlgorithm(shown_id(), algorithm),
             (NoKey::Ambiguous, _) => LookupError::Ambiguous(algorithm),
         })
     }
@@ -209,7 +210,7 @@ impl KeyStore {
         else {
             return found;
         };
-        let id = printable(id.unwrap_or("without id"));
+        let id = sanitize(id.unwrap_or("without id"), MAX_SHOWN_ID);
         let text = format!("cannot tell whether the issuer has a key `{id}`: {error}");
         Err(KeysUnavailable(text).into())
     }

@@ -8,6 +8,8 @@ use callgate::{
     permissions::{Permissions, Rules},
 };
 
+use crate::sanitize::sanitize;
+
 /// What annotations request.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Requested {
@@ -58,9 +60,7 @@ impl Requested {
     fn note_malformed(&mut self, name: &str, item: &str, error: &impl Display) {
         self.malformed += 1;
         self.example.get_or_insert_with(|| {
-            let item: String = item.chars().take(64).flat_map(char::escape_debug).collect();
-            let error: String = error.to_string().chars().take(200).collect();
-            format!("{name}: `{item}`: {}", error.escape_debug())
+            format!("{name}: `{}`: {}", sanitize(item, 64), sanitize(&error.to_string(), 200))
         });
     }
 }

@@ -10,7 +10,10 @@ use kube::{
 };
 use tokio::{sync::OnceCell, time::timeout};
 
-use crate::network::{REQUEST_TIMEOUT, install_tls_provider, root_cause};
+use crate::{
+    network::{REQUEST_TIMEOUT, install_tls_provider, root_cause},
+    sanitize::sanitize,
+};
 
 /// The path of a pod's own token.
 const IN_CLUSTER_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -253,6 +256,5 @@ impl fmt::Debug for ApiServer {
 }
 
 fn one_line(error: &(impl fmt::Display + ?Sized)) -> String {
-    let text = error.to_string();
-    text.lines().next().unwrap_or_default().chars().take(300).flat_map(char::escape_debug).collect()
+    sanitize(error.to_string().lines().next().unwrap_or_default(), 300)
 }

@@ -10,6 +10,7 @@ use super::api::{ApiOperation, ApiServer};
 use crate::{
     audience_routing::Issuer,
     jwks::{Fetched, KeySource, KeySourceError},
+    sanitize::sanitize,
 };
 
 const DOCUMENT: &str = "/.well-known/openid-configuration";
@@ -50,7 +51,7 @@ impl ApiServerKeys {
         }
         match &self.expected {
             Some(wanted) if wanted != found => {
-                let found = found.chars().take(200).flat_map(char::escape_debug).collect();
+                let found = sanitize(found, 200);
                 Err(DocumentError::OtherIssuer { found, wanted: wanted.clone() })
             }
             Some(_) | None => Ok(found.to_owned()),

@@ -16,6 +16,7 @@ use crate::{
     jws::claims::bad,
     kind::BuildContext,
     network::{AnswerCache, SingleFlight},
+    sanitize::sanitize,
     verified_token_cache::TokenDigest,
 };
 
@@ -116,7 +117,7 @@ impl Reviews {
 
     fn judge(&self, status: &Status, claims: &ServiceAccountClaims<'_>) -> Result<(), Decline> {
         if !status.authenticated {
-            let why: String = status.error.chars().take(200).flat_map(char::escape_debug).collect();
+            let why = sanitize(&status.error, 200);
             return Err(bad(format!("the API server does not accept the token: {why}")).into());
         }
         // An API server without support for audiences names none: the token is for itself.

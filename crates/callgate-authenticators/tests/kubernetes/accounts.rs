@@ -1,9 +1,9 @@
-//! Service accounts come, change and go, and what is known of them with them.
+//! Created, changed and deleted service accounts.
 
 use super::*;
 
 #[tokio::test]
-async fn a_deleted_and_a_made_again_account_do_not_inherit_old_tokens() {
+async fn recreated_account_does_not_inherit_tokens() {
     let bench = Bench::start().await;
     bench.cluster.create_account("shop", "web", json!({})).await;
     let authenticator = bench.build("").await;
@@ -16,16 +16,16 @@ async fn a_deleted_and_a_made_again_account_do_not_inherit_old_tokens() {
     let new = bench.cluster.token("shop", "web", "nats").await;
     becomes(&*authenticator, &new, "ok", second).await;
     assert_eq!(judge(&*authenticator, &old).await, "unknown_service_account");
-    assert_eq!(bench.told.known().1, None);
+    assert_eq!(bench.events.known().1, None);
 }
 
 #[tokio::test]
-async fn a_changed_annotation_is_in_force_within_a_second() {
+async fn changed_annotation_applies_within_a_second() {
     let bench = Bench::start().await;
     bench.cluster.create_account("shop", "web", json!({})).await;
     let authenticator = bench.build("").await;
     let token = bench.cluster.token("shop", "web", "nats").await;
-    let asked = async || {
+    let requested = async || {
         let permissions = ask(&*authenticator, &token).await.unwrap().proposal.permissions;
         permissions
             .unwrap_or_default()
@@ -35,7 +35,7 @@ async fn a_changed_annotation_is_in_force_within_a_second() {
             .map(ToString::to_string)
             .collect::<Vec<_>>()
     };
-    assert!(asked().await.is_empty());
+    assert!(requested().await.is_empty());
     for (list, expected) in [
         ("a.b, c.>", vec!["a.b", "c.>"]),
         ("x y, ,a..b,ok", vec!["ok"]),
@@ -44,27 +44,27 @@ async fn a_changed_annotation_is_in_force_within_a_second() {
         let annotations = json!({"nats.io/allowed-pub-subjects": list});
         bench.cluster.annotate("shop", "web", annotations).await;
         eventually("the changed annotation", Duration::from_secs(1), async || {
-            (asked().await == expected).then_some(())
+            (requested().await == expected).then_some(())
         })
         .await;
     }
-    assert!(*bench.told.malformed.lock().unwrap() >= 2);
+    assert!(*bench.events.malformed.lock().unwrap() >= 2);
     let many: Vec<String> = (0..1000).map(|number| format!("shop.{number}")).collect();
     let annotations = json!({"nats.io/allowed-pub-subjects": many.join(",")});
     bench.cluster.annotate("shop", "web", annotations).await;
     eventually("a thousand subjects", Duration::from_secs(1), async || {
-        (asked().await.len() == 1000).then_some(())
+        (requested().await.len() == 1000).then_some(())
     })
     .await;
     bench.cluster.annotate("shop", "web", json!({"nats.io/allowed-pub-subjects": null})).await;
     eventually("no annotation", Duration::from_secs(1), async || {
-        asked().await.is_empty().then_some(())
+        requested().await.is_empty().then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn namespaces_and_labels_narrow_who_is_known() {
+async fn namespaces_and_labels_limit_the_known_accounts() {
     let bench = Bench::start().await;
     bench.cluster.create_namespace("bank").await;
     for (namespace, name) in [("shop", "web"), ("shop", "db"), ("bank", "web")] {
@@ -89,7 +89,7 @@ async fn namespaces_and_labels_narrow_who_is_known() {
 }
 
 #[tokio::test]
-async fn without_background_work_everything_is_asked_when_it_is_needed() {
+async fn without_background_work_accounts_are_looked_up_on_demand() {
     let bench = Bench::start().await;
     bench.cluster.create_account("shop", "web", json!({"nats.io/roles": "a"})).await;
     let authenticator = bench.build_as("callgate", false, "");

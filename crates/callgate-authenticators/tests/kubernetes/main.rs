@@ -1,5 +1,5 @@
-//! The authenticator `kubernetes` with an API server: the real one for `make test-kubernetes`, the
-//! stand-in otherwise.
+//! The authenticator `kubernetes` with an API server: a real one for `make test-kubernetes`, otherwise
+//! the stand-in.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,22 +33,22 @@ use callgate_testkit::{
 };
 use serde_json::{Value, json};
 
-/// The least that the service needs (deploy/helm/callgate/templates/rbac.yaml).
-fn least_rules() -> Value {
+/// The permissions that the service needs (deploy/helm/callgate/templates/rbac.yaml).
+fn minimal_rules() -> Value {
     json!([
         {"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["list", "watch"]},
         {"nonResourceURLs": ["/.well-known/openid-configuration", "/openid/v1/jwks"], "verbs": ["get"]},
     ])
 }
 
-/// What the authenticator told in the background.
+/// The background events of the authenticator.
 #[derive(Debug, Default)]
-struct Told {
+struct Events {
     known: Mutex<(usize, Option<Duration>)>,
     malformed: Mutex<usize>,
 }
 
-impl Observer for Told {
+impl Observer for Events {
     fn service_accounts(&self, _: &str, known: usize, lost_for: Option<Duration>) {
         *self.known.lock().unwrap() = (known, lost_for);
     }
@@ -58,25 +58,25 @@ impl Observer for Told {
     }
 }
 
-impl Told {
+impl Events {
     fn known(&self) -> (usize, Option<Duration>) {
         *self.known.lock().unwrap()
     }
 }
 
-/// A cluster with the authenticator on it.
+/// A cluster, and what the authenticators on it share.
 struct Bench {
     cluster: KubeCluster,
-    told: Arc<Told>,
+    events: Arc<Events>,
     shared: Arc<SharedResources>,
 }
 
 impl Bench {
     async fn start() -> Self {
         let cluster = KubeCluster::start().await;
-        cluster.grant("callgate", least_rules()).await;
+        cluster.grant("callgate", minimal_rules()).await;
         cluster.create_namespace("shop").await;
-        Self { cluster, told: Arc::default(), shared: Arc::default() }
+        Self { cluster, events: Arc::default(), shared: Arc::default() }
     }
 
     fn build_as(&self, user: &str, background: bool, more: &str) -> Arc<dyn Authenticator> {
@@ -87,7 +87,7 @@ impl Bench {
         self.try_build("cluster", background, &settings).unwrap_or_else(|faults| panic!("{faults}"))
     }
 
-    /// The entry `name`, or the faults of its table.
+    /// The entry `name`, or the errors in its table.
     fn try_build(
         &self,
         name: &str,
@@ -99,7 +99,7 @@ impl Bench {
         let (report, sources) = (Report::new(), Sources::new("."));
         let mut context = BuildContext::new(name, sources.clone(), Arc::clone(&self.shared));
         context.services.background = background;
-        context.services.observer = Arc::clone(&self.told) as Arc<dyn Observer>;
+        context.services.observer = Arc::clone(&self.events) as Arc<dyn Observer>;
         let mut entry = Table::root(&document, "authenticators[0]", &report, &sources);
         let registry = Registry::builtin();
         let built =
@@ -126,15 +126,15 @@ async fn ready(authenticator: &dyn Authenticator) {
 }
 
 fn request(token: &str) -> AuthRequest {
-    let far_off = tokio::time::Instant::now() + Duration::from_secs(60);
-    AuthRequest::for_tests(Credential::Token(token.into())).due_at(far_off)
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    AuthRequest::for_tests(Credential::Token(token.into())).due_at(deadline)
 }
 
 async fn ask(authenticator: &dyn Authenticator, token: &str) -> Result<Identity, Decline> {
     authenticator.authenticate(&request(token)).await
 }
 
-/// In one word: `ok`, the reason, or what else became of it.
+/// The answer as one word: `ok`, `not_mine`, `unavailable`, or the reason.
 async fn judge(authenticator: &dyn Authenticator, token: &str) -> String {
     word(&ask(authenticator, token).await)
 }

@@ -1,11 +1,11 @@
-//! Whose tokens are taken, as whom, and by which entry.
+//! Which tokens are accepted, with which identity, and by which entry.
 
 use callgate_testkit::conformance;
 
 use super::*;
 
 #[tokio::test]
-async fn a_token_of_the_cluster_says_who_it_is() {
+async fn token_of_the_cluster_yields_its_identity() {
     let bench = Bench::start().await;
     let uid =
         bench.cluster.create_account("shop", "my.service", json!({"nats.io/team": "blue"})).await;
@@ -35,7 +35,7 @@ async fn a_token_of_the_cluster_says_who_it_is() {
 }
 
 #[tokio::test]
-async fn tokens_for_others_and_of_others_are_refused() {
+async fn tokens_for_others_and_from_others_are_refused() {
     let bench = Bench::start().await;
     bench.cluster.create_account("shop", "web", json!({})).await;
     let authenticator = bench.build("").await;
@@ -43,14 +43,14 @@ async fn tokens_for_others_and_of_others_are_refused() {
     elsewhere.cluster.create_account("shop", "web", json!({})).await;
     let own = bench.cluster.token("shop", "web", "nats").await;
     assert_eq!(judge(&*authenticator, &own).await, "ok");
-    // Minted for the API server itself.
+    // Issued for the API server itself.
     let issuer = bench.cluster.issuer();
     let for_server = bench.cluster.token("shop", "web", issuer).await;
     assert_eq!(judge(&*authenticator, &for_server).await, "wrong_audience");
-    // The other cluster has the same issuer name, and another key.
+    // The other cluster has the same issuer, but another key.
     let foreign = elsewhere.cluster.token("shop", "web", "nats").await;
     assert_eq!(judge(&*authenticator, &foreign).await, "bad_token");
-    // Another cluster that says another name is nobody's here.
+    // A token of another issuer is not taken.
     let keys = keys_file();
     let settings = format!(
         "issuer = \"https://other\"
@@ -65,7 +65,7 @@ jwks_file = {:?}",
 }
 
 fn keys_file() -> tempfile::NamedTempFile {
-    // Any usable key: this issuer's tokens are never looked at.
+    // Any usable key: no token of this issuer is verified.
     let file = tempfile::NamedTempFile::new().unwrap();
     let key = json!({"kty": "OKP", "crv": "Ed25519", "kid": "k",
         "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
@@ -74,7 +74,7 @@ fn keys_file() -> tempfile::NamedTempFile {
 }
 
 #[tokio::test]
-async fn the_longest_names_that_kubernetes_gives_are_taken() {
+async fn longest_possible_names_are_accepted() {
     let bench = Bench::start().await;
     let namespace = "n".repeat(63);
     let name = format!("{}.{}", "a".repeat(126), "b".repeat(126));
@@ -90,7 +90,7 @@ async fn the_longest_names_that_kubernetes_gives_are_taken() {
 }
 
 #[tokio::test]
-async fn entries_of_one_cluster_route_by_audience_and_none_may_share_one() {
+async fn entries_of_one_cluster_route_by_audience() {
     let bench = Bench::start().await;
     bench.cluster.create_account("shop", "web", json!({})).await;
     let kubeconfig = bench.cluster.kubeconfig("callgate");
@@ -105,11 +105,11 @@ async fn entries_of_one_cluster_route_by_audience_and_none_may_share_one() {
         ("nats-a", "ok", "not_mine"),
         ("nats-b", "ok", "not_mine"),
         ("nats-c", "not_mine", "ok"),
-        // For nobody here: whoever is asked first refuses it.
+        // For none of the entries: the first one refuses it.
         ("nats-d", "wrong_audience", "wrong_audience"),
     ] {
         let token = bench.cluster.token("shop", "web", audience).await;
-        // The second time it is remembered.
+        // The second time, the token is cached.
         for _ in 0..2 {
             assert_eq!(judge(&*second, &token).await, of_second, "{audience}");
             assert_eq!(judge(&*first, &token).await, of_first, "{audience}");
@@ -120,7 +120,7 @@ async fn entries_of_one_cluster_route_by_audience_and_none_may_share_one() {
 }
 
 #[tokio::test]
-async fn the_api_server_judges_tokens_where_it_is_told_to() {
+async fn api_server_reviews_tokens_if_configured() {
     let mut bench = Bench::start().await;
     bench.cluster.create_account("shop", "web", json!({})).await;
     let review = "verify = \"token-review\"";
@@ -131,17 +131,17 @@ async fn the_api_server_judges_tokens_where_it_is_told_to() {
     };
     assert!(why.to_string().contains("system:auth-delegator"), "{why}");
     let rule = json!({"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]});
-    let rules = json!([least_rules()[0], rule]);
+    let rules = json!([minimal_rules()[0], rule]);
     bench.cluster.grant("lister", rules).await;
     let authenticator = bench.build_as("lister", true, review);
     ready(&*authenticator).await;
-    // Real ones take a moment to notice new rules.
+    // Real API servers take a moment to notice new rules.
     becomes(&*authenticator, &token, "ok", PATIENCE).await;
     let for_server = bench.cluster.token("shop", "web", bench.cluster.issuer()).await;
     assert_eq!(judge(&*authenticator, &for_server).await, "wrong_audience");
     let forged = conformance::forged(&token);
     assert_eq!(judge(&*authenticator, &forged).await, "bad_token");
-    // Remembered shortly: no question is asked now.
+    // The approval is cached briefly: no review is needed now.
     bench.cluster.stop().await;
     assert_eq!(judge(&*authenticator, &token).await, "ok");
     assert_eq!(judge(&*authenticator, &forged).await, "unavailable");
@@ -158,7 +158,7 @@ async fn kubernetes_passes_the_authenticator_suite() {
     let for_server = bench.cluster.token("shop", "web", bench.cluster.issuer()).await;
     let cut = KubeCluster::start().await;
     let cut_off = {
-        let cut = Bench { cluster: cut, told: Arc::default(), shared: Arc::default() };
+        let cut = Bench { cluster: cut, events: Arc::default(), shared: Arc::default() };
         let built = cut.build_as(ADMIN, false, "");
         let mut cluster = cut.cluster;
         cluster.stop().await;

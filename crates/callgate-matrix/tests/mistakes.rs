@@ -122,8 +122,8 @@ fn a_users_entry_that_a_scope_refuses_each_time_is_warned_about() {
     let warned: Vec<&str> = output.lines().filter(|line| line.contains("has a scope")).collect();
     for (entry, why) in [
         ("\"a.b\"", "is not one literal subject token: always refused"),
-        ("both", "combines with nothing, but here with role `plain`"),
-        ("own", "combines with nothing, but here with `permissions`"),
+        ("both", "cannot be combined with role `plain`"),
+        ("own", "cannot be combined with `permissions`"),
     ] {
         let about = |line: &&&str| line.contains(&format!("users.json: {entry}: "));
         assert!(warned.iter().find(about).is_some_and(|line| line.contains(why)), "{output}");
@@ -146,9 +146,13 @@ fn a_scope_without_its_key_a_pattern_and_a_missing_list_are_named() {
     refused("roles.reader.scope", "no account has a scoped signing key", |config, _| {
         *config = config.replace("scoped = { reader = { file = \"reader.nk\" } }\n", "");
     });
-    refused("accounts[0].name", "operator mode needs every account by its name", |config, _| {
-        *config = config.replace("name = \"APP\"", "name = \"APP-*\"");
-    });
+    refused(
+        "accounts[0].name",
+        "operator mode needs the exact name of every account",
+        |config, _| {
+            *config = config.replace("name = \"APP\"", "name = \"APP-*\"");
+        },
+    );
     refused("accounts", "list every account that users may be placed in", |config, _| {
         let begin = config.find("[[accounts]]").unwrap();
         let end = config.find("[roles.reader]").unwrap();

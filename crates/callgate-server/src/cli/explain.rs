@@ -32,15 +32,15 @@ use crate::{
 };
 
 /// How long authenticators may take to load their sources.
-const LOADING: Duration = Duration::from_secs(5);
+const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Say what a client would get, and why, without a server
+/// Show what a client would get, and why, without a server
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   callgate explain --config callgate.toml --user bob --password env:BOB --can pub:orders.new
   callgate explain --config callgate.toml --token @token.jwt --source 10.1.2.3
 
-Exits with 0 if the client would be admitted, with 1 if it would be refused.")]
+Exits with 0 if the client would be admitted, and with 1 if it would be refused.")]
 pub(super) struct Args {
     #[command(flatten)]
     source: Source,
@@ -53,23 +53,23 @@ pub(super) struct Args {
     /// Its token
     #[arg(long, value_name = "@FILE|env:NAME")]
     token: Option<String>,
-    /// The seed of its nkey, which signs a made-up nonce
+    /// The seed of its nkey, which signs a generated nonce
     #[arg(long, value_name = "@FILE|env:NAME")]
     nkey_seed: Option<String>,
     /// How it connects: nats, websocket, mqtt or leafnode
     #[arg(long, value_name = "KIND", default_value = "nats")]
     client_type: ConnectionKind,
-    /// From which address
+    /// The address it connects from
     #[arg(long = "source", value_name = "IP", default_value = "127.0.0.1")]
     address: std::net::IpAddr,
-    /// A request that a server made, instead of all these; it is judged as of when it was made. `-` is
+    /// A request from a server, instead of these options; evaluated as of when it was made. `-` reads
     /// standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "password", "token", "nkey_seed", "client_type", "address"])]
     request: Option<PathBuf>,
     /// The server's curve key (header Nats-Server-Xkey), if that request is encrypted
     #[arg(long, value_name = "KEY", requires = "request")]
     server_xkey: Option<String>,
-    /// Ask whether the client may publish (pub:SUBJECT) or subscribe (sub:SUBJECT); repeatable
+    /// Check whether the client may publish (pub:SUBJECT) or subscribe (sub:SUBJECT); repeatable
     #[arg(long, value_name = "pub:SUBJECT|sub:SUBJECT")]
     can: Vec<AccessQuery>,
     /// Print JSON
@@ -87,10 +87,10 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
         Err(error) => return unusable(format_args!("the runtime cannot start: {error}")),
     };
     let code = runtime.block_on(async {
-        // In the background, so that keys are fetched as the service would fetch them.
+        // With background tasks, so that keys are fetched as by the service.
         let loaded = config::load(&overrides, &build_env(registry, true));
         let Some(config) = loaded.config else {
-            tell_faults(&args, &loaded.report);
+            print_faults(&args, &loaded.report);
             return UNUSABLE;
         };
         let Assembled { builder, chain, keys, .. } = assemble(config, None);
@@ -100,7 +100,7 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
         };
         wait_until_loaded(&chain).await;
         match explain(&args, &gate, &keys).await {
-            Ok(judged) => tell(&args, &gate, &judged),
+            Ok(judged) => print_report(&args, &gate, &judged),
             Err(error) => unusable(error),
         }
     });
@@ -109,7 +109,7 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
 }
 
 async fn wait_until_loaded(chain: &callgate::authn::Chain) {
-    let until = tokio::time::Instant::now() + LOADING;
+    let until = tokio::time::Instant::now() + LOAD_TIMEOUT;
     while !chain.waiting_for().is_empty() && tokio::time::Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -118,7 +118,7 @@ async fn wait_until_loaded(chain: &callgate::authn::Chain) {
     }
 }
 
-/// What would be decided, and of a request that a server made, as of when.
+/// The explained decision, and the time of a request from a server.
 struct Judged {
     explained: Explained,
     as_of: Option<UnixTime>,
@@ -148,12 +148,12 @@ fn read_request(path: &Path) -> Result<Vec<u8>, String> {
         false => std::fs::read(path),
     };
     let payload = read.map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
-    // A token in clear, as an editor or a shell writes it.
+    // An unencrypted token may end in white space from an editor or a shell.
     let in_clear = payload.starts_with(b"ey");
     Ok(if in_clear { payload.trim_ascii().to_vec() } else { payload })
 }
 
-/// A request that nobody answers: nothing more is known of it.
+/// A request that would be dropped without an answer.
 fn dropped(denial: Denial) -> Explained {
     Explained { request: None, steps: None, result: Err(denial) }
 }
@@ -166,8 +166,8 @@ fn draft(args: &Args, keys: &PublicKeys) -> Result<SimulatedRequest, String> {
             sources.flag_secret(text).map_err(|error| format!("--{name}: {error}"))?;
         if literal {
             complain(format_args!(
-                "warning: --{name} stands on the command line, where other users of this machine \
-                 can read it: use @FILE or env:NAME"
+                "warning: --{name} is visible to other users of this machine on the command line: use \
+                 @FILE or env:NAME"
             ));
         }
         Ok(Some(secret))
@@ -201,14 +201,14 @@ fn nkey(sources: &Sources, text: &str) -> Result<KeyPair, String> {
         ));
     }
     complain(
-        "note: the nkey signs a made-up nonce here; in configuration mode nats-server sends a real \
-         one only if its own configuration knows at least one nkey user",
+        "note: the nkey signs a generated nonce here; in configuration mode nats-server sends a real \
+         one only if its own configuration has at least one nkey user",
     );
     KeyPair::from_seed(seed).map_err(|error| format!("--nkey-seed: {error}"))
 }
 
-/// As `check` tells them, warnings too for those who asked for JSON.
-fn tell_faults(args: &Args, report: &Report) {
+/// Prints errors as `check` does; as JSON with the warnings.
+fn print_faults(args: &Args, report: &Report) {
     if args.json {
         return say(findings(report));
     }
@@ -217,7 +217,7 @@ fn tell_faults(args: &Args, report: &Report) {
     }
 }
 
-fn tell(args: &Args, gate: &Callgate, judged: &Judged) -> u8 {
+fn print_report(args: &Args, gate: &Callgate, judged: &Judged) -> u8 {
     let Judged { explained, as_of } = judged;
     let stated = gate.stated_callout_account();
     let report = report::Report::of(explained, *as_of, &args.can, stated.as_deref());

@@ -114,7 +114,7 @@ async fn detected_callout_account_accepts_no_users() {
     assert_eq!(decision["reason"], "account_not_allowed");
     has(
         decision["detail"].as_str().unwrap(),
-        &["account `AUTH`", "nobody is placed in the callout account"],
+        &["account `AUTH`", "clients must not be placed in the callout account"],
     );
 }
 

@@ -256,11 +256,13 @@ async fn pod_has_default_permissions_of_its_namespace() {
     assert!(scene.gate.metric("callgate_kubernetes_service_accounts").await >= 1.0);
     let (code, text) = scene.run(&["check", "--config", "callgate.toml"]);
     assert_eq!(code, 0, "{text}");
-    for words in ["annotations of service accounts grant nothing", "prefer `defaults.inbox"] {
+    for words in
+        ["what kubernetes requests for an identity grants nothing", "prefer `defaults.inbox"]
+    {
         assert!(text.contains(words), "{words} is not in {text}");
     }
     assert!(
-        scene.gate.log().contains("annotations of service accounts grant nothing"),
+        scene.gate.log().contains("what kubernetes requests for an identity grants nothing"),
         "not said at the start"
     );
 }

@@ -9,7 +9,7 @@ async fn the_users_of_nats_by_example_load_as_they_are() {
     assert_eq!(faults, Vec::<String>::new());
     let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
     assert!(warning.starts_with("users.json: the permissions of `bob`: "), "{warning}");
-    assert!(warning.ends_with("`responses` is no boundary"), "{warning}");
+    assert!(warning.ends_with("`responses` is not a boundary"), "{warning}");
     let users = built.unwrap();
     let alice = answer(&users, password("alice", "alice")).await.unwrap();
     assert_eq!(alice.proposal.account.as_deref(), Some("APP"));

@@ -63,7 +63,7 @@ async fn heard_one(version: Version, permissions: Permissions, wanted: &str) -> 
 /// (allow, deny, subscription, published, which versions deliver it although the deny covers it)
 type Bypass = (&'static str, &'static str, &'static str, &'static str, fn(Version) -> bool);
 
-/// Servers before 2.11.16, 2.12.7 and 2.14.0 could be talked around a deny.
+/// A deny could be bypassed on nats-server before 2.11.16, 2.12.7 and 2.14.0.
 #[tokio::test]
 async fn denies_are_got_around_in_the_versions_that_the_table_names() {
     let before_the_fix = |version: Version| match (version.minor, version.patch) {

@@ -8,16 +8,16 @@ use callgate::{
     subject::{Subject, SubjectError, SubjectPattern, SubscribePattern},
 };
 
-/// May the client do this?
+/// An operation to check: publish or subscribe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AccessQuery {
     Publish(Subject),
-    /// To everything that a wildcard matches.
+    /// To every subject that a pattern matches.
     PublishAll(SubjectPattern),
     Subscribe(SubscribePattern),
 }
 
-/// A text that asks nothing.
+/// Why a text is not a query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AccessQueryError {
     #[error("begin with `pub:` or `sub:`, such as pub:orders.new")]
@@ -27,7 +27,7 @@ pub(super) enum AccessQueryError {
 }
 
 impl AccessQuery {
-    pub(super) fn ask(&self, access: &Access) -> AccessVerdict {
+    pub(super) fn check(&self, access: &Access) -> AccessVerdict {
         match self {
             Self::Publish(subject) => access.can_publish(subject),
             Self::PublishAll(pattern) => access.can_publish_all(pattern),

@@ -6,7 +6,7 @@ use callgate::{
     Explained,
     authn::Identity,
     clock::UnixTime,
-    permissions::Access,
+    permissions::{Access, Permissions},
     policy::{BindingVerdict, Enforcer, Grant, RoleVerdict, Step},
     record::Outcome,
 };
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::can::AccessQuery;
 use crate::telemetry::{sanitize, sanitize_detail};
 
-/// Everything that is known about one decision.
+/// One explained decision, ready for output.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     explained: &'a Explained,
@@ -54,7 +54,7 @@ impl<'a> Report<'a> {
         policy.map(|policy| policy.steps.as_slice()).unwrap_or_default()
     }
 
-    /// From where, how and when the client may connect, and who enforces it.
+    /// The limits on the connection, and what enforces them.
     fn limits(&self) -> Vec<Value> {
         let limits = self.steps().iter().filter_map(|step| match step {
             Step::Limit { limit, value, from, enforced_by } => Some(json!({
@@ -65,7 +65,7 @@ impl<'a> Report<'a> {
         limits.collect()
     }
 
-    /// Who vouches for the identity: the last one that was asked.
+    /// The authenticator that verified the identity: the last one asked.
     fn authenticator(&self) -> Option<&str> {
         let asked = &self.explained.steps.as_ref()?.asked;
         self.identity().and(asked.last()).map(|(name, _)| &**name)
@@ -103,14 +103,14 @@ impl<'a> Report<'a> {
     }
 
     fn answers(&self) -> impl Iterator<Item = (String, bool, String)> {
-        self.queries.iter().map(|question| match self.grant() {
+        self.queries.iter().map(|query| match self.grant() {
             Some(grant) => {
-                let verdict = question.ask(grant.access());
-                (question.to_string(), verdict.allowed, verdict.rule)
+                let verdict = query.check(grant.access());
+                (query.to_string(), verdict.allowed, verdict.rule)
             }
             None => {
                 let rule = format!("the client is {}", self.outcome().as_str());
-                (question.to_string(), false, rule)
+                (query.to_string(), false, rule)
             }
         })
     }
@@ -144,7 +144,7 @@ impl<'a> Report<'a> {
         self.steps().iter().try_for_each(|step| match step {
             Step::Limit { limit, value, from, enforced_by } => {
                 let by = enforcer(*enforced_by);
-                line(f, "limits", format_args!("{limit} {value} (of {from}): by {by}"))
+                line(f, "limits", format_args!("{limit} {value} (from {from}): by {by}"))
             }
             _ => Ok(()),
         })
@@ -158,13 +158,13 @@ impl<'a> Report<'a> {
                 self.write_limits(f)?;
                 match grant.expires_at() {
                     Some(end) => line(f, "session ends", end)?,
-                    None => line(f, "session ends", "never by itself")?,
+                    None => line(f, "session ends", "never")?,
                 }
                 if self.callout_account.is_none() {
                     line(
                         f,
                         "note",
-                        "nobody is placed in the callout account; its name is learned at connect, and issuer.callout_account states it for here",
+                        "clients are never placed in the callout account; set issuer.callout_account to check this here",
                     )?;
                 }
             }
@@ -190,7 +190,7 @@ impl<'a> Report<'a> {
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(made) = self.as_of {
-            line(f, "judged", format_args!("as of {made}, when the request was made"))?;
+            line(f, "evaluated", format_args!("as of {made}, when the request was made"))?;
         }
         self.write_identity(f)?;
         for step in self.steps() {
@@ -201,7 +201,7 @@ impl fmt::Display for Report<'_> {
 }
 
 fn line(f: &mut fmt::Formatter<'_>, label: &str, value: impl fmt::Display) -> fmt::Result {
-    // The last line ends without a break: whoever prints adds it.
+    // The caller adds the line break after the last line.
     let end = if label == "decision" { "" } else { "\n" };
     write!(f, "{label:<16}{value}{end}")
 }
@@ -219,7 +219,9 @@ fn write_step(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
         Step::OwnPermissions { verdict } => {
             line(f, "permissions", format_args!("its own entry {}", role_words(verdict)))
         }
-        Step::Unrestricted => line(f, "permissions", "none written: everything inside the account"),
+        Step::Unrestricted => {
+            line(f, "permissions", "none configured: unrestricted inside the account")
+        }
         Step::Account { name, from } => {
             line(f, "account named", format_args!("{} by {from}", sanitize(name)))
         }
@@ -229,21 +231,21 @@ fn write_step(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
         Step::Permission { side, kind, rule, from } => {
             line(f, side, format_args!("{kind} {} (from {from})", sanitize(rule)))
         }
-        // Told with the result.
+        // Printed with the result.
         Step::Limit { .. } => Ok(()),
         Step::Enforced { what, by } => {
             line(f, "enforced", format_args!("{what}: by {}", enforcer(*by)))
         }
         Step::Remark { text } => line(f, "note", sanitize_detail(text)),
-        // The list may grow; what is not known here is in the JSON.
+        // `Step` is non-exhaustive; the JSON has every step.
         _ => Ok(()),
     }
 }
 
 fn enforcer(by: Enforcer) -> &'static str {
     match by {
-        Enforcer::NatsServer => "nats-server, for as long as the session lasts",
-        Enforcer::Callgate => "Callgate, at this moment",
+        Enforcer::NatsServer => "nats-server, during the session",
+        Enforcer::Callgate => "Callgate, at login",
     }
 }
 
@@ -252,23 +254,23 @@ fn binding_words(verdict: &BindingVerdict) -> String {
         BindingVerdict::Matched => "matches".to_owned(),
         BindingVerdict::OtherAuthenticator => "is for other authenticators".to_owned(),
         BindingVerdict::NotNamed => {
-            "does not touch it: the entry has permissions of its own, and the binding does not name \
-             the authenticator"
+            "does not apply: the entry has rules of its own, and the binding does not name the \
+             authenticator"
                 .to_owned()
         }
         BindingVerdict::ConditionFalse => "does not match: its condition is false".to_owned(),
         BindingVerdict::ConditionAbsent { name } => {
-            format!("does not match: there is no {}", sanitize(name))
+            format!("does not match: `{}` is absent", sanitize(name))
         }
-        BindingVerdict::OtherMatched => "is only for when no other matches".to_owned(),
+        BindingVerdict::OtherMatched => "does not apply: another binding matches".to_owned(),
     }
 }
 
 fn role_words(verdict: &RoleVerdict) -> String {
     match verdict {
-        RoleVerdict::Contributes => "counts".to_owned(),
+        RoleVerdict::Contributes => "applies".to_owned(),
         RoleVerdict::Fails { reason, detail } => {
-            format!("does not count: {reason}, {}", sanitize(detail))
+            format!("does not apply: {reason}, {}", sanitize(detail))
         }
         RoleVerdict::Dropped => "dropped by the ceiling".to_owned(),
     }
@@ -278,30 +280,31 @@ fn write_access(f: &mut fmt::Formatter<'_>, access: &Access) -> fmt::Result {
     let permissions = match access {
         Access::Unrestricted => return line(f, "may", "do everything inside its account"),
         Access::Scoped(scope) => {
-            return line(f, "may", format_args!("do what the scoped signing key `{scope}` says"));
+            return line(f, "may", format_args!("do what the scoped signing key `{scope}` allows"));
         }
         Access::Limited(permissions) => permissions,
     };
-    let list =
-        |rules: Vec<String>| if rules.is_empty() { "nothing".to_owned() } else { rules.join(", ") };
-    let texts = |rules: &[callgate::subject::SubjectPattern]| {
-        rules.iter().map(ToString::to_string).collect()
+    let Permissions { publish, subscribe, responses } = permissions;
+    let list = |rules: &[String]| match rules {
+        [] => "nothing".to_owned(),
+        rules => rules.join(", "),
     };
-    line(f, "may publish", list(texts(&permissions.publish.allow)))?;
-    if !permissions.publish.deny.is_empty() {
-        line(f, "  but not", list(texts(&permissions.publish.deny)))?;
+    line(f, "may publish", list(&texts(&publish.allow)))?;
+    if !publish.deny.is_empty() {
+        line(f, "  but not", list(&texts(&publish.deny)))?;
     }
-    let texts = |rules: &[callgate::subject::SubscribePattern]| {
-        rules.iter().map(ToString::to_string).collect()
-    };
-    line(f, "may subscribe", list(texts(&permissions.subscribe.allow)))?;
-    if !permissions.subscribe.deny.is_empty() {
-        line(f, "  but not", list(texts(&permissions.subscribe.deny)))?;
+    line(f, "may subscribe", list(&texts(&subscribe.allow)))?;
+    if !subscribe.deny.is_empty() {
+        line(f, "  but not", list(&texts(&subscribe.deny)))?;
     }
-    match &permissions.responses {
-        Some(responses) => line(f, "may answer", format_args!("what it receives: {responses}")),
+    match responses {
+        Some(responses) => line(f, "may reply to", format_args!("received messages: {responses}")),
         None => Ok(()),
     }
+}
+
+fn texts(rules: &[impl ToString]) -> Vec<String> {
+    rules.iter().map(ToString::to_string).collect()
 }
 
 fn permissions_json(access: &Access) -> Value {
@@ -310,18 +313,11 @@ fn permissions_json(access: &Access) -> Value {
         Access::Scoped(scope) => return json!({ "scope": scope }),
         Access::Limited(permissions) => permissions,
     };
-    let publish = &permissions.publish;
-    let subscribe = &permissions.subscribe;
-    let subjects = |list: &[callgate::subject::SubjectPattern]| -> Vec<String> {
-        list.iter().map(ToString::to_string).collect()
-    };
-    let rules = |list: &[callgate::subject::SubscribePattern]| -> Vec<String> {
-        list.iter().map(ToString::to_string).collect()
-    };
+    let Permissions { publish, subscribe, responses } = permissions;
     json!({
-        "publish": { "allow": subjects(&publish.allow), "deny": subjects(&publish.deny) },
-        "subscribe": { "allow": rules(&subscribe.allow), "deny": rules(&subscribe.deny) },
-        "responses": permissions.responses.map(|responses| json!({
+        "publish": { "allow": texts(&publish.allow), "deny": texts(&publish.deny) },
+        "subscribe": { "allow": texts(&subscribe.allow), "deny": texts(&subscribe.deny) },
+        "responses": responses.map(|responses| json!({
             "max": responses.max.map_or(-1, i64::from),
             "ttl_seconds": responses.ttl.map_or(-1.0, |ttl| ttl.as_secs_f64()),
         })),

@@ -66,7 +66,11 @@ fn what_people_write_for_a_value_is_taken_and_what_cannot_be_meant_is_told_once(
         ("log", "level = \"INFO\"\nformat = \"JSON\"", good),
         ("log", "level = \"off\"", good),
         ("session", "max_lifetime = \"0s\"", "session.max_lifetime: must be at least \"1s\""),
-        ("", "default_account = \"tenant-*\"", "default_account: is one account, and no pattern"),
+        (
+            "",
+            "default_account = \"tenant-*\"",
+            "default_account: must be the name of one account, not a pattern",
+        ),
         ("", "default_account = \"AUTH\"", callout),
         (
             "issuer",
@@ -153,8 +157,8 @@ fn a_star_names_all_authenticators_in_a_list_too() {
     for (written, fault) in [
         ("\"*\"", None),
         ("[\"*\"]", None),
-        ("[\"*\", \"users\"]", Some("there is no authenticator `*`")),
-        ("[]", Some("an empty list is for nobody")),
+        ("[\"*\", \"users\"]", Some("unknown authenticator `*`")),
+        ("[]", Some("an empty list matches no identity")),
         ("7", Some("must be text")),
     ] {
         let binding =
@@ -245,9 +249,9 @@ fn faults_of_the_policy_are_reported_with_those_of_every_authenticator() {
         ("[roles.r]\npublish = [\"a..b\"]\n", "error: roles.r.publish"),
         (
             "[[accounts]]\nname = \"A\"\n[[accounts]]\nname = \"A\"\n",
-            "error: accounts[1].name: the account `A` is there twice",
+            "error: accounts[1].name: duplicate account `A`",
         ),
-        ("[[bindings]]\nroles = [\"nobody\"]\n", "error: bindings[0].roles[0]: there is no role"),
+        ("[[bindings]]\nroles = [\"nobody\"]\n", "error: bindings[0].roles[0]: unknown role"),
         ("[[bindings]]\nwhen = \"(((\"\naccount = \"A\"\n", "error: bindings[0].when"),
         (
             "[[authenticators]]\nname = \"t\"\n[authenticators.ldp]\n",
@@ -255,7 +259,7 @@ fn faults_of_the_policy_are_reported_with_those_of_every_authenticator() {
         ),
         (
             "[[authenticators]]\nname = \"users\"\n[authenticators.service_tokens]\n",
-            "is there twice",
+            "duplicate name `users`",
         ),
     ];
     let more = "[[authenticators]]\nname = \"last\"\naccount = \"A\"\nexpires_after = \"0s\"\n[authenticators.service_tokens]\nservices = []\n";
@@ -270,8 +274,8 @@ fn faults_of_the_policy_are_reported_with_those_of_every_authenticator() {
         let last = |key: &str| format!("error: authenticators[{last}].{key}: ");
         has(&ran.stdout, &[&last("expires_after"), &last("service_tokens")]);
         assert_eq!(
-            ran.stdout.matches("is there twice").count(),
-            usize::from(words.contains("twice"))
+            ran.stdout.matches("duplicate").count(),
+            usize::from(words.contains("duplicate"))
         );
     }
 }
@@ -287,7 +291,7 @@ fn warnings_alone_are_exit_code_zero() {
             "warning: issuer.xkeys: no xkey",
             "`callgate key curve`",
             "warning: users.json: the permissions of `bob`: ",
-            "`responses` is no boundary",
+            "`responses` is not a boundary",
             "2 warnings",
         ],
     );

@@ -27,7 +27,7 @@ fn explain(folder: &Path, arguments: &[&str]) -> Ran {
 const BOB: [&str; 4] = ["--user", "bob", "--password", "env:BOB"];
 
 #[test]
-fn an_admission_is_explained_step_by_step() {
+fn admission_is_explained_step_by_step() {
     let folder = folder();
     let ran = explain(folder.path(), &BOB);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
@@ -42,7 +42,7 @@ fn an_admission_is_explained_step_by_step() {
             "max 1, ttl 120s",
             "session ends",
             "publish: by nats-server",
-            "limits          connection_types nats, websocket, mqtt (of the default)",
+            "limits          connection_types nats, websocket, mqtt (from the default)",
             "connection_types: by Callgate",
             "decision        admitted",
         ],
@@ -50,7 +50,7 @@ fn an_admission_is_explained_step_by_step() {
 }
 
 #[test]
-fn a_refusal_is_explained_with_its_reason() {
+fn refusal_is_explained_with_its_reason() {
     let folder = folder();
     let cases: [(&[&str], &str); 4] = [
         (&["--user", "alice", "--password", "env:BOB"], "bad_password"),
@@ -69,7 +69,7 @@ fn a_refusal_is_explained_with_its_reason() {
 }
 
 #[test]
-fn questions_are_answered_with_the_rule_that_decides() {
+fn can_answers_with_the_rule_that_decides() {
     let folder = folder();
     let questions = [
         "--can",
@@ -113,7 +113,7 @@ fn questions_are_answered_with_the_rule_that_decides() {
 }
 
 #[test]
-fn where_and_how_the_client_connects_counts() {
+fn source_and_connection_type_are_checked() {
     let folder = folder();
     let users = json!({
         "bob": { "pass": "bob", "account": "APP", "source": ["10.0.0.0/8"] },
@@ -142,7 +142,7 @@ fn where_and_how_the_client_connects_counts() {
 
 /// Nothing is said of limits that nobody set.
 #[test]
-fn limits_are_printed_with_their_values_and_who_enforces_them() {
+fn limits_are_printed_with_value_and_enforcer() {
     let folder = folder();
     let users = json!({
         "bob": { "pass": "bob", "account": "APP" },
@@ -157,9 +157,9 @@ fn limits_are_printed_with_their_values_and_who_enforces_them() {
     has(
         &ran.stdout,
         &[
-            "limits          source 127.0.0.0/8, 10.0.0.0/8 (of the entry)",
-            "limits          connection_types nats, mqtt (of the entry)",
-            "enforced        source: by Callgate, at this moment",
+            "limits          source 127.0.0.0/8, 10.0.0.0/8 (from the entry)",
+            "limits          connection_types nats, mqtt (from the entry)",
+            "enforced        source: by Callgate, at login",
         ],
     );
     let json = explain(folder.path(), &[&far[..], &["--json"]].concat()).json();
@@ -170,7 +170,7 @@ fn limits_are_printed_with_their_values_and_who_enforces_them() {
 }
 
 #[test]
-fn an_nkey_signs_a_nonce_and_what_a_real_server_needs_is_said() {
+fn nkey_signs_a_generated_nonce() {
     let folder = folder();
     let robot = Nkey::user();
     let users = json!({ "robot": { "nkey": robot.public(), "account": "APP" } });
@@ -179,7 +179,7 @@ fn an_nkey_signs_a_nonce_and_what_a_real_server_needs_is_said() {
     let ran = explain(folder.path(), &["--nkey-seed", "@robot.nk"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     has(&ran.stdout, &["credential      nkey", "identified `robot`"]);
-    has(&ran.text(), &["made-up nonce", "at least one nkey user"]);
+    has(&ran.text(), &["generated nonce", "at least one nkey user"]);
     let account = explain(folder.path(), &["--nkey-seed", "@issuer.nk"]);
     assert_eq!(account.code, 2, "{account:?}");
     has(
@@ -189,7 +189,7 @@ fn an_nkey_signs_a_nonce_and_what_a_real_server_needs_is_said() {
 }
 
 #[test]
-fn a_password_on_the_command_line_works_and_is_warned_about() {
+fn password_on_the_command_line_causes_a_warning() {
     let folder = folder();
     let ran = explain(folder.path(), &["--user", "bob", "--password", "bob"]);
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -197,7 +197,7 @@ fn a_password_on_the_command_line_works_and_is_warned_about() {
 }
 
 #[test]
-fn a_request_of_a_server_is_explained_from_its_file() {
+fn request_file_is_explained() {
     let folder = folder();
     let seed = fs::read_to_string(folder.path().join("xkey.xk")).unwrap();
     let issuer = fs::read_to_string(folder.path().join("issuer.nk")).unwrap();
@@ -215,7 +215,7 @@ fn a_request_of_a_server_is_explained_from_its_file() {
     assert_eq!(ran.code, 0, "{ran:?}");
     has(&ran.stdout, &["identified `bob`", "decision        admitted"]);
     let yesterday = UnixTime::from_seconds(made).to_string();
-    has(&ran.stdout, &[&format!("judged          as of {yesterday}, when the request was made")]);
+    has(&ran.stdout, &[&format!("evaluated       as of {yesterday}, when the request was made")]);
     let stdin = ["explain", "--config", "callgate.toml", "--request", "-", "--json"];
     let stdin = [&stdin[..], &["--server-xkey", &header]].concat();
     let piped = run(&mut command(folder.path(), &stdin), &request.payload);
@@ -245,7 +245,7 @@ fn a_request_of_a_server_is_explained_from_its_file() {
 }
 
 #[test]
-fn faults_of_the_configuration_are_json_if_that_is_asked_for() {
+fn configuration_errors_are_printed_as_json() {
     let folder = folder();
     let path = folder.path().join("callgate.toml");
     let text = fs::read_to_string(&path).unwrap();
@@ -262,7 +262,7 @@ fn faults_of_the_configuration_are_json_if_that_is_asked_for() {
 }
 
 #[test]
-fn a_users_table_may_let_unknown_names_through_to_one_that_takes_no_passwords() {
+fn fall_through_without_a_later_password_authenticator_warns() {
     let folder = folder();
     let path = folder.path().join("callgate.toml");
     let text = fs::read_to_string(&path).unwrap();
@@ -281,7 +281,7 @@ fn a_users_table_may_let_unknown_names_through_to_one_that_takes_no_passwords() 
         &check.stdout,
         &[
             "fall_through: no later authenticator takes passwords",
-            "services[0].permissions: what may be published to overlaps",
+            "services[0].permissions: the publish and subscribe permissions overlap",
         ],
     );
     let ran = explain(folder.path(), &["--user", "pam", "--password", "env:BOB"]);

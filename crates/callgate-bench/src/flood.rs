@@ -354,7 +354,7 @@ mod tests {
     const MILLISECOND: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_rate_is_a_number_above_zero() {
+    fn rate_must_be_positive() {
         assert_eq!(pause("1000"), Ok(MILLISECOND));
         assert_eq!(pause("0.5"), Ok(Duration::from_secs(2)));
         for wrong in ["0", "-1", "NaN", "1e-300", "many", ""] {
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_that_overslept_sends_no_burst_and_one_that_was_held_up_makes_up_for_it() {
+    fn late_sender_does_not_burst_and_blocked_one_catches_up() {
         let begun = Instant::now();
         let pace = Pace { every: MILLISECOND, next: begun };
         assert_eq!(pace.after(begun, true), begun + MILLISECOND);

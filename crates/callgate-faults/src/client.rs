@@ -1,4 +1,4 @@
-//! One client that wants in, and what became of it.
+//! One connection attempt of a client, and its outcome.
 
 use std::{
     future::ready,
@@ -9,12 +9,12 @@ use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-/// Longer than a server waits for an answer (2 s), so that the server speaks first.
+/// Longer than a server waits for an answer (2 s), so that the server times out first.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A refusal that took this long was the server's patience, not an answer.
+/// A refusal that took this long was the server's timeout, not an answer.
 const UNANSWERED: Duration = Duration::from_millis(1900);
 
-/// How a client says who it is.
+/// The credential of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// A name and a password.
@@ -39,16 +39,16 @@ impl Credential {
     }
 }
 
-/// What became of a client.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Came {
-    /// In, and into this account, as the server itself says.
-    In(String),
+pub enum AttemptOutcome {
+    /// Admitted to this account, according to the server.
+    Admitted(String),
     /// Refused by an answer.
     Refused,
-    /// Refused when the server had waited long enough.
+    /// Refused by the server when it stopped waiting for an answer.
     Unanswered,
-    /// There was no server, or it went away.
+    /// Not connected, or disconnected.
     NoServer,
 }
 
@@ -59,8 +59,8 @@ pub struct Attempt {
     pub began: Instant,
     /// How long it took.
     pub took: Duration,
-    /// What became of it.
-    pub came: Came,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
 }
 
 impl Attempt {
@@ -69,35 +69,35 @@ impl Attempt {
         self.began + self.took
     }
 
-    /// Whether the client came in.
-    pub fn is_in(&self) -> bool {
-        matches!(self.came, Came::In(_))
+    /// Whether the client was admitted.
+    pub fn is_admitted(&self) -> bool {
+        matches!(self.outcome, AttemptOutcome::Admitted(_))
     }
 }
 
-/// Lets a client try at one of these servers.
+/// Connects a client to one of these servers.
 pub async fn attempt(urls: &[String], credential: &Credential) -> Attempt {
     let began = Instant::now();
-    let came = outcome(urls, credential, began).await;
-    Attempt { began, took: began.elapsed(), came }
+    let outcome = connect(urls, credential, began).await;
+    Attempt { began, took: began.elapsed(), outcome }
 }
 
-async fn outcome(urls: &[String], credential: &Credential, began: Instant) -> Came {
+async fn connect(urls: &[String], credential: &Credential, began: Instant) -> AttemptOutcome {
     let (lost, mut losses) = mpsc::unbounded_channel();
     let options = credential.options().name("probe").max_reconnects(1);
     let options = options.connection_timeout(PATIENCE).request_timeout(Some(PATIENCE));
     let options = options.event_callback(move |event| {
         if matches!(event, Event::Disconnected) {
-            let _nobody_asks_any_more = lost.send(());
+            let _receiver_is_gone = lost.send(());
         }
         ready(())
     });
     let kind = match options.connect(urls).await {
-        // A server that waits long sends a PING meanwhile, which the client takes for success: only
-        // what the server then says about us proves it.
+        // A waiting server sends a PING, which the client mistakes for success: only the server's user
+        // info proves the admission.
         Ok(client) => tokio::select! {
             account = account(&client) => match account {
-                Some(account) => return Came::In(account),
+                Some(account) => return AttemptOutcome::Admitted(account),
                 None => ConnectErrorKind::AuthorizationViolation,
             },
             _ = losses.recv() => ConnectErrorKind::AuthorizationViolation,
@@ -106,9 +106,13 @@ async fn outcome(urls: &[String], credential: &Credential, began: Instant) -> Ca
     };
     match kind {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            if began.elapsed() < UNANSWERED { Came::Refused } else { Came::Unanswered }
+            if began.elapsed() < UNANSWERED {
+                AttemptOutcome::Refused
+            } else {
+                AttemptOutcome::Unanswered
+            }
         }
-        _ => Came::NoServer,
+        _ => AttemptOutcome::NoServer,
     }
 }
 

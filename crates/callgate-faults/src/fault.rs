@@ -4,13 +4,13 @@ use std::{any::Any, future::Future, io::Write, panic::AssertUnwindSafe, pin::Pin
 
 use futures_util::FutureExt;
 
-use crate::report::{Outcome, Row, Seen};
+use crate::report::{Observations, Outcome, Row};
 
 /// Why this machine cannot play a fault.
 #[derive(Debug)]
 pub struct NotRun(pub String);
 
-type Story = Pin<Box<dyn Future<Output = Result<Seen, NotRun>>>>;
+type Story = Pin<Box<dyn Future<Output = Result<Observations, NotRun>>>>;
 
 /// One fault.
 #[derive(Debug, Clone, Copy)]

@@ -75,7 +75,7 @@ async fn play(word: &str) -> Report {
     report
 }
 
-async fn measure_replicas() -> Vec<callgate_faults::report::Measured> {
+async fn measure_replicas() -> Vec<callgate_faults::report::Measurement> {
     let mut measurements = Vec::new();
     for case in measure::all() {
         let measured = case.await;

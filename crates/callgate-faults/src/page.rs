@@ -6,7 +6,7 @@ use callgate_testkit::pages;
 
 use crate::{
     faults,
-    report::{Counts, Measured, Outcome, Report, Row, Seen},
+    report::{Counts, Measurement, Observations, Outcome, Report, Row},
 };
 
 /// The page.
@@ -106,7 +106,7 @@ fn clients(counts: &Counts) -> String {
     parts.join(", ")
 }
 
-fn recovery(seen: &Seen) -> String {
+fn recovery(seen: &Observations) -> String {
     match (seen.recovery_ms, seen.mended) {
         (None, _) => "no client had to wait".to_owned(),
         (Some(ms), true) => format!("{} after the repair", seconds(ms)),
@@ -134,7 +134,7 @@ fn details(row: &Row) -> String {
     text
 }
 
-fn frozen(replicas: &[Measured]) -> String {
+fn frozen(replicas: &[Measurement]) -> String {
     let rows = replicas.iter().map(|row| {
         let failed = match row.failed {
             0 => "none".to_owned(),

@@ -11,7 +11,7 @@ use std::{
 use callgate_testkit::{eventually, wait::LONG};
 use tokio::task::JoinHandle;
 
-use crate::client::{Attempt, Came, Credential, attempt};
+use crate::client::{Attempt, AttemptOutcome, Credential, attempt};
 
 /// Between two attempts of one client, so that a machine's whole power does not go into attempts.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -35,13 +35,13 @@ pub struct Clients {
 #[derive(Debug)]
 pub struct Probe {
     clients: Clients,
-    seen: Arc<Seen>,
+    seen: Arc<Attempts>,
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct Attempts {
     right: Mutex<Vec<Attempt>>,
     wrong: Mutex<Vec<(Credential, Attempt)>>,
 }
@@ -49,7 +49,7 @@ struct Seen {
 impl Probe {
     /// They come from now on.
     pub fn start(clients: Clients) -> Self {
-        let (seen, stop) = (Arc::<Seen>::default(), Arc::<AtomicBool>::default());
+        let (seen, stop) = (Arc::<Attempts>::default(), Arc::<AtomicBool>::default());
         let mut workers = Vec::new();
         for _ in 0..clients.at_once {
             let (clients, seen, stop) = (clients.clone(), Arc::clone(&seen), Arc::clone(&stop));
@@ -102,8 +102,11 @@ impl Probe {
     pub async fn come_in(&self, from: Instant, count: usize) -> Instant {
         eventually(&format!("{count} clients to come in"), LONG, async || {
             let right = self.seen.right.lock().unwrap();
-            let mut ends: Vec<_> =
-                right.iter().filter(|a| a.began >= from && a.is_in()).map(Attempt::ended).collect();
+            let mut ends: Vec<_> = right
+                .iter()
+                .filter(|a| a.began >= from && a.is_admitted())
+                .map(Attempt::ended)
+                .collect();
             ends.sort();
             ends.get(count - 1).copied()
         })
@@ -118,10 +121,13 @@ impl Probe {
     pub fn no_invalid_client_is_admitted(&self) -> usize {
         let wrong = self.seen.wrong.lock().unwrap();
         for (credential, attempt) in wrong.iter() {
-            assert!(!attempt.is_in(), "FAILED OPEN: {credential:?} came in: {attempt:?}");
+            assert!(
+                !attempt.is_admitted(),
+                "FAILED OPEN: {credential:?} was admitted: {attempt:?}"
+            );
         }
         for attempt in self.seen.right.lock().unwrap().iter() {
-            if let Came::In(account) = &attempt.came {
+            if let AttemptOutcome::Admitted(account) = &attempt.outcome {
                 assert_eq!(account, &self.clients.account, "{attempt:?}");
             }
         }

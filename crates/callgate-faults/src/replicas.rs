@@ -11,7 +11,7 @@ use crate::{
     binary::hash_password,
     client::Attempt,
     fault::{Fault, NotRun},
-    report::Seen,
+    report::Observations,
     scene::{Scene, USERS},
     trial::{Trial, seconds},
 };
@@ -54,7 +54,7 @@ async fn trial(scene: &Scene) -> Trial {
     Trial::begins(scene.gates[2].view(), clients).await
 }
 
-async fn rolled() -> Result<Seen, NotRun> {
+async fn rolled() -> Result<Observations, NotRun> {
     let mut scene = Scene::builder().gates(3).start().await;
     let mut trial = trial(&scene).await;
     for number in 0..3 {
@@ -72,7 +72,7 @@ async fn rolled() -> Result<Seen, NotRun> {
     Ok(trial.seen().await)
 }
 
-async fn killed() -> Result<Seen, NotRun> {
+async fn killed() -> Result<Observations, NotRun> {
     // Slow enough that requests are always in flight.
     let hash = hash_password("alice");
     let users = format!("{{ \"alice\": {{ \"pass\": \"{hash}\", \"account\": \"APP\" }} }}");
@@ -87,7 +87,7 @@ async fn killed() -> Result<Seen, NotRun> {
     // As long as a server waits for an answer, so that every loss is visible.
     trial.probe.come_in(begun + Duration::from_secs(2), AT_ONCE).await;
     let attempts = trial.probe.right_between(begun, Instant::now());
-    let lost = attempts.iter().filter(|attempt| !attempt.is_in()).count();
+    let lost = attempts.iter().filter(|attempt| !attempt.is_admitted()).count();
     // Every client waits for one answer: no more than these were in flight.
     assert!(lost <= AT_ONCE, "{lost} lost, but only {AT_ONCE} could be in flight");
     trial.note(format!(
@@ -96,7 +96,7 @@ async fn killed() -> Result<Seen, NotRun> {
     Ok(trial.seen().await)
 }
 
-async fn frozen() -> Result<Seen, NotRun> {
+async fn frozen() -> Result<Observations, NotRun> {
     let pings = "ping_interval: \"1s\"\nping_max: 1\n";
     let mut scene = Scene::builder().gates(3).server_config(pings).start().await;
     let mut trial = trial(&scene).await;
@@ -114,9 +114,9 @@ async fn frozen() -> Result<Seen, NotRun> {
     // No later attempt was sent to it.
     trial.probe.come_in(given_up + Duration::from_secs(2), AT_ONCE).await;
     let attempts = trial.probe.right_between(begun, Instant::now());
-    let late = |attempt: &&Attempt| attempt.began > given_up && !attempt.is_in();
+    let late = |attempt: &&Attempt| attempt.began > given_up && !attempt.is_admitted();
     assert_eq!(attempts.iter().filter(late).count(), 0, "lost after the replica was disconnected");
-    let lost = attempts.iter().filter(|attempt| !attempt.is_in()).count();
+    let lost = attempts.iter().filter(|attempt| !attempt.is_admitted()).count();
     trial.note(format!("until then {lost} of {} attempts failed", attempts.len()));
     let mark = scene.gates[0].view().mark();
     scene.gates[0].process.signal("CONT");

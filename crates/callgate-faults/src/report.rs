@@ -23,7 +23,7 @@ pub struct Counts {
 
 /// What was observed during a fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct Observations {
     /// Valid clients, while the fault lasted.
     pub during: Counts,
     /// Attempts of invalid clients, from before the fault until after it.
@@ -48,7 +48,7 @@ pub struct Seen {
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum Outcome {
     /// No invalid client was admitted, and the service recovered without human action.
-    Held(Seen),
+    Held(Observations),
     /// A promise was broken.
     Failed {
         /// Which, and how.
@@ -78,7 +78,7 @@ pub struct Row {
 
 /// A measurement of a frozen or killed replica.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Measured {
+pub struct Measurement {
     /// What happened to which replica.
     pub case: String,
     /// `ping_interval` and `ping_max` of nats-server.
@@ -101,7 +101,7 @@ pub struct Report {
     /// One row for each fault.
     pub faults: Vec<Row>,
     /// Measurements of replicas.
-    pub replicas: Vec<Measured>,
+    pub replicas: Vec<Measurement>,
 }
 
 /// Whole milliseconds.

@@ -9,9 +9,9 @@ use callgate_testkit::{eventually, service::View, wait::LONG};
 use serde_json::Value;
 
 use crate::{
-    client::{Attempt, Came},
+    client::{Attempt, AttemptOutcome},
     probe::{Clients, Probe},
-    report::{Counts, Seen, milliseconds},
+    report::{Counts, Observations, milliseconds},
 };
 
 /// Attempts of each kind before a fault begins, and again while it lasts.
@@ -110,7 +110,7 @@ impl Trial {
     /// If one was.
     pub fn none_is_admitted_since(&self, moment: Instant) {
         for attempt in self.probe.right_between(moment, Instant::now()) {
-            let late = attempt.began > moment && attempt.is_in();
+            let late = attempt.began > moment && attempt.is_admitted();
             assert!(!late, "admitted during the fault: {attempt:?}");
         }
     }
@@ -121,7 +121,7 @@ impl Trial {
     /// If one failed.
     pub fn all_are_admitted(&self) {
         for attempt in self.probe.right_between(self.began, Instant::now()) {
-            assert!(attempt.is_in(), "a valid client failed: {attempt:?}");
+            assert!(attempt.is_admitted(), "a valid client failed: {attempt:?}");
         }
     }
 
@@ -145,7 +145,7 @@ impl Trial {
         eventually("clients to come in one after another", LONG, async || {
             let all = self.probe.right_between(ended, Instant::now());
             let last = all.iter().rev().take(5);
-            (last.len() == 5 && last.into_iter().all(Attempt::is_in)).then_some(())
+            (last.len() == 5 && last.into_iter().all(Attempt::is_admitted)).then_some(())
         })
         .await;
     }
@@ -155,7 +155,7 @@ impl Trial {
         eventually("a while without a failure", LONG, async || {
             let now = Instant::now();
             let all = self.probe.right_between(self.began, now);
-            let failed = all.iter().filter(|attempt| !attempt.is_in());
+            let failed = all.iter().filter(|attempt| !attempt.is_admitted());
             let last = failed.map(Attempt::ended).max().unwrap_or(self.began);
             (now.duration_since(last) > QUIET).then_some(())
         })
@@ -163,7 +163,7 @@ impl Trial {
     }
 
     /// Ends the trial: asserts that no invalid client was admitted, and returns the observations.
-    pub async fn seen(mut self) -> Seen {
+    pub async fn seen(mut self) -> Observations {
         self.probe.stop().await;
         let wrong_tried = self.probe.no_invalid_client_is_admitted();
         let recovered = self.recovered.expect("it has recovered");
@@ -171,19 +171,19 @@ impl Trial {
         let attempts = self.probe.right_between(self.began, Instant::now());
         // A lasting fault may affect some attempts only: all count, and recovery is the last failure.
         let (during, recovered) = if self.lasts {
-            let failed = attempts.iter().filter(|attempt| !attempt.is_in());
+            let failed = attempts.iter().filter(|attempt| !attempt.is_admitted());
             let end = failed.map(Attempt::ended).max().unwrap_or(ended);
             (attempts, end)
         } else {
             (attempts.into_iter().filter(|a| a.ended() <= recovered).collect(), recovered)
         };
         let counts = counts(&during);
-        let none_waited = during.iter().all(Attempt::is_in);
+        let none_waited = during.iter().all(Attempt::is_admitted);
         let recovery = milliseconds(recovered.saturating_duration_since(ended));
         if self.during.is_empty() {
             self.during = self.view.metrics().await;
         }
-        Seen {
+        Observations {
             during: counts,
             wrong_tried,
             wrong_admitted: 0,
@@ -201,11 +201,11 @@ pub fn counts(attempts: &[Attempt]) -> Counts {
     let mut counts = Counts::default();
     for attempt in attempts {
         let took = milliseconds(attempt.took);
-        let (number, slowest) = match attempt.came {
-            Came::In(_) => (&mut counts.admitted, &mut counts.slowest_admission_ms),
-            Came::Refused => (&mut counts.refused, &mut counts.slowest_failure_ms),
-            Came::Unanswered => (&mut counts.unanswered, &mut counts.slowest_failure_ms),
-            Came::NoServer => (&mut counts.no_server, &mut counts.slowest_failure_ms),
+        let (number, slowest) = match attempt.outcome {
+            AttemptOutcome::Admitted(_) => (&mut counts.admitted, &mut counts.slowest_admission_ms),
+            AttemptOutcome::Refused => (&mut counts.refused, &mut counts.slowest_failure_ms),
+            AttemptOutcome::Unanswered => (&mut counts.unanswered, &mut counts.slowest_failure_ms),
+            AttemptOutcome::NoServer => (&mut counts.no_server, &mut counts.slowest_failure_ms),
         };
         *number += 1;
         *slowest = took.max(*slowest);

@@ -6,126 +6,126 @@ use callgate_faults::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopped_server_admits_nobody_and_is_served_again_when_it_is_back() {
+async fn stopped_server_admits_none_until_it_restarts() {
     servers::STOPPED.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_server_is_served_again_when_it_thaws() {
+async fn frozen_server_is_served_after_it_resumes() {
     servers::FROZEN.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_comes_back_with_other_keys_is_served_again() {
+async fn restarted_server_with_new_keys_is_served() {
     servers::NEW_KEYS.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_death_of_its_server_sends_callgate_to_another_of_the_cluster() {
+async fn killed_server_makes_callgate_use_another_one() {
     servers::ONE_OF_THREE.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_cut_in_mid_storm_is_made_again() {
+async fn connection_cut_under_load_is_restored() {
     network::CUT.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_admitted_across_a_partition_and_all_are_after_it() {
+async fn partition_admits_none_until_it_ends() {
     network::PARTITION.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_that_answers_garbage_costs_only_tokens_by_new_keys() {
+async fn garbage_from_provider_affects_only_new_keys() {
     provider::GARBAGE.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_that_drips_costs_only_tokens_by_new_keys() {
+async fn slow_provider_affects_only_new_keys() {
     provider::DRIPS.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_that_closes_in_mid_answer_costs_only_tokens_by_new_keys() {
+async fn half_closed_provider_affects_only_new_keys() {
     provider::HALF_CLOSES.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pods_come_in_while_the_api_server_is_gone() {
+async fn pods_are_admitted_while_the_api_server_is_down() {
     cluster_api::GONE.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_truncated_configuration_changes_nothing() {
+async fn truncated_configuration_changes_nothing() {
     files::TRUNCATED.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unreadable_configuration_changes_nothing() {
+async fn unreadable_configuration_changes_nothing() {
     files::UNREADABLE.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_directory_in_place_of_the_configuration_changes_nothing() {
+async fn directory_as_configuration_changes_nothing() {
     files::DIRECTORY.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_cannot_be_written_stops_no_decision() {
+async fn unwritable_log_does_not_stop_decisions() {
     resources::NO_LOG.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_of_the_log_stops_no_decision() {
+async fn full_log_disk_does_not_stop_decisions() {
     resources::LOG_FILLS_UP.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_nobody_reads_stops_no_decision() {
+async fn unread_log_pipe_does_not_stop_decisions() {
     resources::LOG_STUCK.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_free_descriptor_decisions_go_on() {
+async fn decisions_continue_without_free_descriptors() {
     resources::DESCRIPTORS.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_memory_the_process_ends_or_refuses() {
+async fn process_without_memory_exits_or_refuses() {
     resources::MEMORY.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clock_an_hour_ahead_drops_requests_and_says_by_how_much() {
+async fn clock_ahead_drops_requests_and_reports_the_skew() {
     clock::FORWARD.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clock_an_hour_behind_drops_requests_and_says_by_how_much() {
+async fn clock_behind_drops_requests_and_reports_the_skew() {
     clock::BACKWARD.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_panic_is_a_refusal_that_no_other_authenticator_can_undo() {
+async fn panic_is_a_final_refusal() {
     decisions::PANICS.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stalled_event_loop_ends_its_process() {
+async fn stalled_event_loop_exits_the_process() {
     decisions::BLOCKS.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_replicas_are_replaced_one_by_one_and_nobody_notices() {
+async fn rolling_replacement_of_replicas_is_unnoticed() {
     replicas::ROLLED.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_replica_loses_only_what_was_in_flight_there() {
+async fn killed_replica_loses_only_requests_in_flight() {
     replicas::KILLED.holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_replica_is_given_up_by_the_server_and_comes_back_by_itself() {
+async fn frozen_replica_is_disconnected_and_returns() {
     replicas::FROZEN.holds().await;
 }

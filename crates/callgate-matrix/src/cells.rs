@@ -1,7 +1,7 @@
 //! The logins that every connection type runs in every environment.
 
 use crate::{
-    clients::{self, Login, Seen},
+    clients::{self, Login, Observed},
     environment::{Environment, Tokens},
     mode::Mode,
     observers::Arrived,
@@ -28,7 +28,7 @@ pub enum Expected {
 
 /// One login and its expected outcome.
 #[derive(Debug, Clone)]
-pub struct Case {
+pub struct LoginCase {
     /// What it checks, as a sentence.
     pub check: String,
     /// The login.
@@ -104,8 +104,8 @@ async fn still_lost(environment: &mut Environment, transport: Transport, reason:
 /// Describes a failed check.
 fn wrong(
     environment: &Environment,
-    case: &Case,
-    seen: &Seen,
+    case: &LoginCase,
+    seen: &Observed,
     transport: Transport,
 ) -> Option<String> {
     let fault = |what: String| Some(format!("{}: {what}; {seen:?}", case.check));
@@ -143,7 +143,7 @@ fn wrong(
     }
 }
 
-fn cases(mode: Mode, transport: Transport, tokens: &Tokens) -> Vec<Case> {
+fn cases(mode: Mode, transport: Transport, tokens: &Tokens) -> Vec<LoginCase> {
     let table = Table { style: style(mode, transport) };
     let kind = transport.kind();
     let mut cases = table.common(kind);
@@ -189,11 +189,11 @@ impl Table {
         }
     }
 
-    fn case(&self, check: &str, user: &str, expected: Expected) -> Case {
-        Case { check: check.to_owned(), login: self.login(user), expected }
+    fn case(&self, check: &str, user: &str, expected: Expected) -> LoginCase {
+        LoginCase { check: check.to_owned(), login: self.login(user), expected }
     }
 
-    fn common(&self, kind: &str) -> Vec<Case> {
+    fn common(&self, kind: &str) -> Vec<LoginCase> {
         let refused = Expected::Refused;
         let plain = match kind {
             "leafnode" => self.case(
@@ -241,19 +241,19 @@ impl Table {
         ]
     }
 
-    fn wrong_secret(&self) -> Case {
+    fn wrong_secret(&self) -> LoginCase {
         let (login, reason) = match self.style {
             Style::Password => (Login::password("trudy", "wrong"), "bad_password"),
             Style::Token => (Login::token("wrong"), "bad_token"),
         };
-        Case {
+        LoginCase {
             check: "a wrong password or token is refused".to_owned(),
             login,
             expected: Expected::Refused(reason),
         }
     }
 
-    fn of_kind(&self, kind: &str) -> Vec<Case> {
+    fn of_kind(&self, kind: &str) -> Vec<LoginCase> {
         let refused = Expected::Refused("connection_type_not_allowed");
         let only: &'static str = match kind {
             "nats" => "only-nats",
@@ -281,13 +281,13 @@ impl Table {
     }
 
     /// Tokens of an identity provider, in the password field where the client sends passwords.
-    fn bearers(&self, tokens: &Tokens) -> Vec<Case> {
+    fn bearers(&self, tokens: &Tokens) -> Vec<LoginCase> {
         let case = |check: &str, user: &str, token: &str, expected| {
             let login = match self.style {
                 Style::Password => Login::password(user, token),
                 Style::Token => Login::token(token),
             };
-            Case { check: check.to_owned(), login, expected }
+            LoginCase { check: check.to_owned(), login, expected }
         };
         let olga = admitted("olga", "APP", false);
         let over = Expected::Refused("token_expired");
@@ -298,8 +298,9 @@ impl Table {
     }
 
     /// Credentials that only some clients can send.
-    fn credentials(&self, mode: Mode, transport: Transport) -> Vec<Case> {
-        let case = |check: &str, login, expected| Case { check: check.to_owned(), login, expected };
+    fn credentials(&self, mode: Mode, transport: Transport) -> Vec<LoginCase> {
+        let case =
+            |check: &str, login, expected| LoginCase { check: check.to_owned(), login, expected };
         let trudy = admitted("trudy", "APP", true);
         let nkey = Login { nkey: Some(NKEY_SEED.to_owned()), ..Login::default() };
         match transport {

@@ -7,7 +7,9 @@ mod scripted;
 
 use serde::Serialize;
 
-use crate::{environment::Environment, observers::Arrived, service::Logged, transport::Transport};
+use crate::{
+    environment::Environment, observers::Arrived, service::LoggedDecision, transport::Transport,
+};
 
 pub use native::{Info, options, user_info};
 pub use scripted::{Outcome, Script, Task, run as run_script};
@@ -39,7 +41,7 @@ impl Login {
 
 /// The outcome of one login.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct Observed {
     /// Where the client's messages arrived, if it was admitted.
     pub arrived: Option<Arrived>,
     /// The server's user info, from clients that can request it.
@@ -47,7 +49,7 @@ pub struct Seen {
     /// The error that the client received.
     pub error: String,
     /// The logged decision; absent if Callgate received no request.
-    pub decision: Option<Logged>,
+    pub decision: Option<LoggedDecision>,
 }
 
 /// Logs in one client after the other.
@@ -55,7 +57,7 @@ pub async fn attempt(
     environment: &mut Environment,
     transport: Transport,
     logins: &[Login],
-) -> Vec<Seen> {
+) -> Vec<Observed> {
     match transport {
         Transport::Tcp | Transport::Tls | Transport::WebSocket => {
             native::attempt(environment, transport, logins).await

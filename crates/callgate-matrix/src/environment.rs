@@ -10,7 +10,7 @@ use crate::{
     certificates::Certificates,
     mode::Mode,
     observers::Observers,
-    service::{Logged, Service},
+    service::{LoggedDecision, Service},
     site::{Site, Variation},
 };
 
@@ -86,7 +86,7 @@ impl Environment {
     }
 
     /// The decisions after the first `seen` of the log, as soon as there are `count`.
-    pub async fn decisions_after(&self, seen: usize, count: usize) -> Vec<Logged> {
+    pub async fn decisions_after(&self, seen: usize, count: usize) -> Vec<LoggedDecision> {
         let description = format!("{count} decisions after {seen}");
         eventually(&description, PATIENCE, async || {
             let fresh = self.gate.decisions().split_off(seen);

@@ -22,7 +22,7 @@ pub struct Service {
 
 /// A decision that the service logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Logged {
+pub struct LoggedDecision {
     /// The reason code.
     pub reason: String,
     /// The user, as far as known.
@@ -81,7 +81,7 @@ impl Service {
     }
 
     /// What it logged so far, in order.
-    pub fn decisions(&self) -> Vec<Logged> {
+    pub fn decisions(&self) -> Vec<LoggedDecision> {
         self.process.stderr().lines().filter_map(logged).collect()
     }
 
@@ -106,12 +106,12 @@ impl Service {
 }
 
 /// A line of the log, if it is a decision.
-fn logged(line: &str) -> Option<Logged> {
+fn logged(line: &str) -> Option<LoggedDecision> {
     let record: Value = serde_json::from_str(line).ok()?;
     let fields = record.get("fields").unwrap_or(&record);
     fields.get("outcome")?;
     let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
-    Some(Logged {
+    Some(LoggedDecision {
         reason: text("reason"),
         user: text("user"),
         account: text("account"),

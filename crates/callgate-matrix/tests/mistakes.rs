@@ -41,13 +41,13 @@ fn refused(path: &str, says: &str, change: impl Fn(&mut String, &Path)) {
 }
 
 #[test]
-fn the_set_itself_has_no_fault() {
+fn unchanged_files_pass_the_check() {
     let (code, output) = checked(|_, _| ());
     assert_eq!(code, 0, "{output}");
 }
 
 #[test]
-fn a_key_of_another_account_is_named() {
+fn key_of_another_account_is_reported() {
     refused("accounts[0].seed", "a key of the callout account", |_, folder| {
         fs::copy(folder.join("issuer.nk"), folder.join("APP.nk")).unwrap();
     });
@@ -70,7 +70,7 @@ fn a_key_of_another_account_is_named() {
 }
 
 #[test]
-fn a_callout_account_that_is_certainly_another_is_named() {
+fn wrong_callout_account_is_reported() {
     let stated = |account: &str| {
         let line = format!("callout_account = \"{account}\"\n");
         move |config: &mut String, _: &Path| {
@@ -85,7 +85,7 @@ fn a_callout_account_that_is_certainly_another_is_named() {
 }
 
 #[test]
-fn what_is_missing_is_looked_for_where_operator_mode_has_it() {
+fn missing_parts_are_reported_with_their_location() {
     let (_, output) = checked(|config, _| {
         *config = config.replace("xkeys = [{ file = \"xkey.xk\" }]", "");
     });
@@ -99,7 +99,7 @@ fn what_is_missing_is_looked_for_where_operator_mode_has_it() {
 }
 
 #[test]
-fn a_users_entry_that_a_scope_refuses_each_time_is_warned_about() {
+fn users_entry_that_a_scope_always_refuses_is_a_warning() {
     let (code, output) = checked(|config, folder| {
         // Over every kind of connection that the scoped role is open to.
         config.push_str("[roles.plain]\npublish = [\"a\"]\n");
@@ -135,14 +135,14 @@ fn a_users_entry_that_a_scope_refuses_each_time_is_warned_about() {
 }
 
 #[test]
-fn a_seed_of_another_kind_is_named() {
+fn seed_of_another_kind_is_reported() {
     refused("issuer.seed", "this is a user seed", |_, folder| {
         fs::write(folder.join("issuer.nk"), Pair::generate(KeyKind::User).seed()).unwrap();
     });
 }
 
 #[test]
-fn a_scope_without_its_key_a_pattern_and_a_missing_list_are_named() {
+fn missing_scope_key_pattern_and_list_are_reported() {
     refused("roles.reader.scope", "no account has a scoped signing key", |config, _| {
         *config = config.replace("scoped = { reader = { file = \"reader.nk\" } }\n", "");
     });

@@ -8,7 +8,7 @@ use std::{env, fs, path::Path, process::Command};
 use callgate_testkit::{NatsServer, tools};
 
 #[tokio::test]
-async fn what_the_docs_say_to_type_makes_a_set_that_a_server_takes() {
+async fn documented_nsc_commands_work() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operator-mode.md");
     let page = fs::read_to_string(page).unwrap();
     let (_, section) = page.split_once("## With `nsc`").unwrap();

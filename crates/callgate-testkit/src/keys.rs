@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_comes_back_from_its_seed_and_hides_it_from_debug() {
+    fn key_round_trips_through_its_seed_and_hides_it() {
         for (key, prefix) in [
             (Nkey::account(), 'A'),
             (Nkey::user(), 'U'),

@@ -14,7 +14,7 @@ use std::{
 use crate::Process;
 
 pub use binary::binary;
-pub use command::{Ran, command, run};
+pub use command::{CommandOutput, command, run};
 pub use view::{View, http_get};
 
 /// The minimal permissions of the service's user in the callout account, in nats-server's syntax.

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 #[tokio::test]
-async fn a_server_of_every_version_starts_serves_and_stops() {
+async fn every_version_starts_serves_and_stops() {
     for version in installed_versions() {
         let mut server = NatsServer::builder().version(&version.to_string()).start().await;
         let client = async_nats::connect(server.url()).await.unwrap();
@@ -25,7 +25,7 @@ async fn a_server_of_every_version_starts_serves_and_stops() {
 }
 
 #[tokio::test]
-async fn a_frozen_server_answers_only_after_it_is_thawed() {
+async fn frozen_server_answers_after_it_resumes() {
     let mut server = NatsServer::start("").await;
     let client = async_nats::connect(server.url()).await.unwrap();
     server.freeze().await;
@@ -41,7 +41,7 @@ async fn a_frozen_server_answers_only_after_it_is_thawed() {
 }
 
 #[tokio::test]
-async fn a_restarted_server_keeps_its_ports_and_a_killed_one_comes_back() {
+async fn restarted_server_keeps_its_ports() {
     let mut server = NatsServer::start("http: \"127.0.0.1:{{monitor_port}}\"").await;
     let (url, monitor, pid) = (server.url(), server.monitor_url(), server.pid());
     server.kill();
@@ -53,7 +53,7 @@ async fn a_restarted_server_keeps_its_ports_and_a_killed_one_comes_back() {
 }
 
 #[tokio::test]
-async fn a_reloaded_server_serves_by_its_new_configuration() {
+async fn reload_applies_the_new_configuration() {
     let mut server = NatsServer::start("authorization { user: a, password: old }").await;
     assert!(logs_in(&server, "old").await && !logs_in(&server, "new").await);
     server.reload("authorization { user: a, password: new }").await;
@@ -66,7 +66,7 @@ async fn logs_in(server: &NatsServer, password: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_refused_login_can_be_waited_for_in_the_log() {
+async fn log_shows_a_refused_login() {
     let mut server = NatsServer::start("authorization { user: a, password: b }").await;
     assert!(async_nats::connect(server.url()).await.is_err());
     let line = server.wait_for_log("authentication error").await;
@@ -75,12 +75,12 @@ async fn a_refused_login_can_be_waited_for_in_the_log() {
 
 #[tokio::test]
 #[should_panic(expected = "nats-server does not start")]
-async fn a_faulty_configuration_fails_the_test_with_the_servers_own_words() {
+async fn invalid_configuration_fails_with_the_server_message() {
     NatsServer::start("authorization { users: 7 }").await;
 }
 
 #[tokio::test]
-async fn files_of_the_builder_are_where_the_configuration_looks() {
+async fn builder_files_are_found_by_the_configuration() {
     let config =
         "authorization { include \"users.conf\" }\njetstream { store_dir: \"{{dir}}/js\" }";
     let server = NatsServer::builder()
@@ -93,7 +93,7 @@ async fn files_of_the_builder_are_where_the_configuration_looks() {
 }
 
 #[tokio::test]
-async fn a_dropped_server_is_gone() {
+async fn dropped_server_exits() {
     let server = NatsServer::start("").await;
     let url = server.url();
     drop(server);
@@ -102,7 +102,7 @@ async fn a_dropped_server_is_gone() {
 
 /// The grandchild stands for a server, its parent for a test runner that is killed.
 #[tokio::test]
-async fn a_process_dies_with_the_test_that_started_it() {
+async fn process_dies_with_its_test() {
     let test = std::env::current_exe().unwrap();
     let mut runner = Process::builder("a test runner", test)
         .args(["--exact", "starts_a_server_and_waits", "--nocapture"])
@@ -128,7 +128,7 @@ async fn starts_a_server_and_waits() {
 }
 
 #[tokio::test]
-async fn a_programs_output_and_exit_can_be_waited_for() {
+async fn output_and_exit_can_be_awaited() {
     let script = "echo out; echo \"$GREETING\" >&2; read line || exit 3";
     let mut program =
         Process::builder("a script", "sh").args(["-c", script]).env("GREETING", "hi there").start();

@@ -19,7 +19,7 @@ const CLIENT: &str = r#"
 "#;
 
 #[tokio::test]
-async fn a_node_client_reaches_the_server_over_tcp_and_websocket() {
+async fn node_client_connects_over_tcp_and_websocket() {
     let config = "websocket { listen: \"127.0.0.1:{{websocket_port}}\", no_tls: true }";
     let server = NatsServer::start(config).await;
     let mut client = Process::builder("a Node.js client", tools::node())

@@ -21,7 +21,7 @@ fn answer(request: &SignedRequest, issuer: &Nkey, change: impl FnOnce(&mut Value
 }
 
 #[test]
-fn a_request_is_signed_by_its_server_and_sealed_for_the_callout_alone() {
+fn request_is_signed_by_server_and_sealed_for_callout() {
     let [callout, stranger] = [(); 2].map(|()| CurveKey::generate());
     let issuer = Nkey::account();
     let request = RequestBuilder::new(&issuer.public(), NOW)
@@ -39,7 +39,7 @@ fn a_request_is_signed_by_its_server_and_sealed_for_the_callout_alone() {
 }
 
 #[test]
-fn an_nkey_login_signs_the_nonce() {
+fn nkey_login_signs_the_nonce() {
     let user = Nkey::user();
     let request = RequestBuilder::new("A", NOW).nonce("n0nce").nkey(&user).build();
     let connect = &request.claims["nats"]["connect_opts"];
@@ -63,7 +63,7 @@ fn forged_requests_do_not_verify() {
 }
 
 #[test]
-fn a_good_answer_gives_the_user_or_the_error() {
+fn valid_answer_contains_the_user_or_the_error() {
     let issuer = Nkey::account();
     let request = RequestBuilder::new(&issuer.public(), NOW).build();
     let admitted = request.open_response(&answer(&request, &issuer, |_| ()));
@@ -75,7 +75,7 @@ fn a_good_answer_gives_the_user_or_the_error() {
 }
 
 #[test]
-fn an_answer_that_is_not_to_this_request_by_this_issuer_is_a_fault() {
+fn answer_to_another_request_or_issuer_is_an_error() {
     type Change = fn(&mut Value);
     let faults: [(&str, Change); 7] = [
         ("`sub` of the answer", |claims| claims["sub"] = json!("U")),
@@ -97,7 +97,7 @@ fn an_answer_that_is_not_to_this_request_by_this_issuer_is_a_fault() {
 }
 
 #[test]
-fn a_sealed_request_takes_only_a_sealed_answer() {
+fn sealed_request_requires_a_sealed_answer() {
     let (issuer, callout) = (Nkey::account(), CurveKey::generate());
     let builder = RequestBuilder::new(&issuer.public(), NOW);
     let request = builder.sealed_for(&callout.public()).build();

@@ -68,7 +68,7 @@ fn every_captured_request_opens_and_verifies() {
 }
 
 #[test]
-fn every_key_signature_and_box_holds() {
+fn every_key_signature_and_box_verifies() {
     let file = vectors("keys.json");
     for key in list(&file, "keys") {
         let seed = text(key, "seed");

@@ -75,7 +75,7 @@ fn cores(list: &str) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn lists_of_cores_are_read_as_the_kernel_writes_them() {
+    fn core_lists_use_the_kernel_format() {
         assert_eq!(super::cores("0,2-4,7"), [0, 2, 3, 4, 7]);
         assert_eq!(super::cores("0"), [0]);
         assert!(super::cores("").is_empty());

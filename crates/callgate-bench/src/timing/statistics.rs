@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_effect_is_measured_as_large_as_it_is() {
+    fn effect_size_is_measured() {
         let mut random = Random(7);
         for d in [0.0, 0.2, -0.5] {
             let these: Vec<f64> = (0..4_000).map(|_| normal(&mut random, d)).collect();

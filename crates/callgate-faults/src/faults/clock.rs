@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 
 use crate::{
     fault::{Fault, NotRun},
-    report::Seen,
+    report::Observations,
     scene::Scene,
     trial::Trial,
 };
@@ -35,7 +35,7 @@ pub const BACKWARD: Fault = Fault {
 /// All of them.
 pub const ALL: [Fault; 2] = [FORWARD, BACKWARD];
 
-async fn stepped(by: &str) -> Result<Seen, NotRun> {
+async fn stepped(by: &str) -> Result<Observations, NotRun> {
     let library = tools::folder().join("faketime/libfaketimeMT.so.1");
     if !library.exists() {
         return Err(NotRun(

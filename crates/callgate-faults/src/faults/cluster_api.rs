@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     client::{Credential, attempt},
     fault::{Fault, NotRun},
-    report::Seen,
+    report::Observations,
     scene::Scene,
     trial::{Trial, seconds},
 };
@@ -27,7 +27,7 @@ pub const GONE: Fault = Fault {
 /// Every fault of this family.
 pub const ALL: [Fault; 1] = [GONE];
 
-async fn gone() -> Result<Seen, NotRun> {
+async fn gone() -> Result<Observations, NotRun> {
     let mut cluster = KubeCluster::start().await;
     cluster.grant("callgate", rules()).await;
     cluster.create_namespace("shop").await;
@@ -53,14 +53,14 @@ async fn gone() -> Result<Seen, NotRun> {
     view.metric_reaches(LOST, 1.0).await;
     trial.clients_try().await;
     // A pod that is new, but whose account is known.
-    assert!(attempt(&urls, &later).await.is_in(), "a login does not need the API server");
+    assert!(attempt(&urls, &later).await.is_admitted(), "a login does not need the API server");
     trial.all_are_admitted();
     trial.ends().await;
     cluster.resume().await;
     let since = Instant::now();
     cluster.delete_account("shop", "later").await;
     eventually("a deleted account to be refused", LONG, async || {
-        (!attempt(&urls, &later).await.is_in()).then_some(())
+        (!attempt(&urls, &later).await.is_admitted()).then_some(())
     })
     .await;
     let after = seconds(since.elapsed());

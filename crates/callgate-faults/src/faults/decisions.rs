@@ -7,9 +7,9 @@ use futures_util::FutureExt;
 
 use crate::{
     binary::faulty_binary,
-    client::{Came, Credential, attempt},
+    client::{AttemptOutcome, Credential, attempt},
     fault::{Fault, NotRun},
-    report::Seen,
+    report::Observations,
     scene::{Scene, USERS},
     trial::{Trial, seconds},
 };
@@ -40,7 +40,7 @@ fn with(kind: &str) -> String {
     format!("[[authenticators]]\nname = \"faulty\"\n[authenticators.{kind}]\n{USERS}")
 }
 
-async fn panics() -> Result<Seen, NotRun> {
+async fn panics() -> Result<Observations, NotRun> {
     // A backtrace would block the log for seconds: the service must not print one.
     let variables = vec![("RUST_BACKTRACE".to_owned(), "1".into())];
     let launch = Launch { variables, ..Launch::of(faulty_binary()) };
@@ -55,7 +55,7 @@ async fn panics() -> Result<Seen, NotRun> {
     let mut trial = Trial::begins(scene.gate().view(), clients).await;
     for _ in 0..10 {
         let attempt = attempt(&urls, &Credential::Token("panics-1".to_owned())).await;
-        assert_eq!(attempt.came, Came::Refused, "a panic is an answer: {attempt:?}");
+        assert_eq!(attempt.outcome, AttemptOutcome::Refused, "a panic is an answer: {attempt:?}");
     }
     trial.says("backend_unavailable").await;
     trial.clients_try().await;
@@ -66,7 +66,7 @@ async fn panics() -> Result<Seen, NotRun> {
     Ok(trial.seen().await)
 }
 
-async fn blocks() -> Result<Seen, NotRun> {
+async fn blocks() -> Result<Observations, NotRun> {
     let scene = Scene::start().await;
     let folder = scene.variant("blocks", |text| text.replace(USERS, &with("blocks")));
     let launch = Launch::of(faulty_binary());
@@ -93,7 +93,7 @@ async fn blocks() -> Result<Seen, NotRun> {
     trial.note(format!("the log of that replica: ERROR: {words}"));
     while let Some(attempt) = tries.join_next().await {
         assert!(
-            !attempt.expect("it does not panic").is_in(),
+            !attempt.expect("it does not panic").is_admitted(),
             "admitted by a blocked authenticator"
         );
     }

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 
 use crate::{
     fault::{Fault, NotRun},
-    report::Seen,
+    report::Observations,
     scene::Scene,
     trial::Trial,
 };
@@ -49,7 +49,7 @@ pub const DIRECTORY: Fault = Fault {
 /// All of them.
 pub const ALL: [Fault; 3] = [TRUNCATED, UNREADABLE, DIRECTORY];
 
-async fn broken(break_it: fn(&Path)) -> Result<Seen, NotRun> {
+async fn broken(break_it: fn(&Path)) -> Result<Observations, NotRun> {
     let mut scene = Scene::builder().gates(0).start().await;
     let file = scene.path("callgate.toml");
     let gate = Service::start(scene.folder(), &as_nobody(scene.folder())).await;

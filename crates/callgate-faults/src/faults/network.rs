@@ -7,7 +7,7 @@ use crate::{
     fault::{Fault, NotRun},
     namespace::Namespace,
     proxy::Proxy,
-    report::Seen,
+    report::Observations,
     scene::Scene,
     trial::Trial,
 };
@@ -41,7 +41,7 @@ pub const LONG_PARTITION: Fault = Fault {
 /// All of them.
 pub const ALL: [Fault; 3] = [CUT, PARTITION, LONG_PARTITION];
 
-async fn cut() -> Result<Seen, NotRun> {
+async fn cut() -> Result<Observations, NotRun> {
     let mut scene = Scene::builder().gates(0).start().await;
     let proxy = Proxy::to(scene.server().port()).await;
     let config = scene.path("callgate.toml");
@@ -63,7 +63,7 @@ async fn cut() -> Result<Seen, NotRun> {
     Ok(trial.seen().await)
 }
 
-async fn partition(until_disconnected: bool) -> Result<Seen, NotRun> {
+async fn partition(until_disconnected: bool) -> Result<Observations, NotRun> {
     let namespace = Namespace::new().map_err(NotRun)?;
     // Two links: one to nats-server, which goes down, and one for the eyes of this test.
     let launch = Launch {

@@ -18,7 +18,7 @@ use crate::{
     client::{Credential, attempt},
     fault::{Fault, NotRun},
     probe::Clients,
-    report::Seen,
+    report::Observations,
     scene::{ACCOUNT, Scene, USERS},
     trial::{Trial, seconds},
 };
@@ -87,7 +87,7 @@ fn garbage() -> Lie {
     Lie::Answer("200 OK", String::new(), "<!doctype html><h1>Please log in</h1>".to_owned())
 }
 
-async fn broken(kind: Kind) -> Result<Seen, NotRun> {
+async fn broken(kind: Kind) -> Result<Observations, NotRun> {
     let authority = Authority::new("ours");
     let mut provider = provider(&authority).await;
     let scene = Scene::builder().authenticators(&config(provider.issuer()));
@@ -101,7 +101,7 @@ async fn broken(kind: Kind) -> Result<Seen, NotRun> {
     // A forged token may have triggered the one refresh of a cool-down before.
     let first = eventually("the provider to be asked for the new key", LONG, async || {
         let tried = attempt(&urls, &newcomer).await;
-        assert!(!tried.is_in(), "admitted with a key that could not be fetched");
+        assert!(!tried.is_admitted(), "admitted with a key that could not be fetched");
         trial.has_said("backend_unavailable").then_some(tried)
     })
     .await;
@@ -111,13 +111,13 @@ async fn broken(kind: Kind) -> Result<Seen, NotRun> {
     ));
     trial.clients_try().await;
     let user = attempt(&urls, &Credential::password("alice", "alice")).await;
-    assert!(user.is_in(), "another authenticator is not affected: {user:?}");
+    assert!(user.is_admitted(), "another authenticator is not affected: {user:?}");
     trial.all_are_admitted();
     trial.ends().await;
     end(&kind, &mut provider, &authority).await;
     let since = Instant::now();
     eventually("a client with the new key", LONG, async || {
-        attempt(&urls, &newcomer).await.is_in().then_some(())
+        attempt(&urls, &newcomer).await.is_admitted().then_some(())
     })
     .await;
     let after = seconds(since.elapsed());

@@ -20,9 +20,9 @@ use serde_json::Value;
 
 use crate::{
     binary::hash_password,
-    client::{Came, Credential},
+    client::{AttemptOutcome, Credential},
     fault::{Fault, NotRun},
-    report::Seen,
+    report::Observations,
     scene::Scene,
     trial::Trial,
 };
@@ -81,7 +81,7 @@ async fn logging_to(stderr: &Path) -> (Scene, Launch) {
     (Scene::builder().gates(0).admin(&admin).start().await, launch)
 }
 
-async fn no_log() -> Result<Seen, NotRun> {
+async fn no_log() -> Result<Observations, NotRun> {
     let (scene, launch) = logging_to(Path::new("/dev/full")).await;
     let gate = Service::start(scene.folder(), &launch).await;
     gate.ready().await;
@@ -95,7 +95,7 @@ async fn no_log() -> Result<Seen, NotRun> {
     Ok(trial.seen().await)
 }
 
-async fn log_fills_up() -> Result<Seen, NotRun> {
+async fn log_fills_up() -> Result<Observations, NotRun> {
     let disk = Disk::new("64k").map_err(NotRun)?;
     let file = disk.path().join("log");
     let (scene, launch) = logging_to(&file).await;
@@ -118,7 +118,7 @@ async fn log_fills_up() -> Result<Seen, NotRun> {
     Ok(trial.seen().await)
 }
 
-async fn log_stuck() -> Result<Seen, NotRun> {
+async fn log_stuck() -> Result<Observations, NotRun> {
     let scene = Scene::builder().gates(0).start().await;
     let pipe = scene.path("pipe");
     let made = Command::new("mkfifo").arg(&pipe).status();
@@ -152,7 +152,7 @@ async fn log_stuck() -> Result<Seen, NotRun> {
     Ok(trial.seen().await)
 }
 
-async fn descriptors() -> Result<Seen, NotRun> {
+async fn descriptors() -> Result<Observations, NotRun> {
     let mut scene = Scene::start().await;
     let view = scene.gate().view();
     let failed = view.metric("callgate_config_reloads_total{result=\"failed\"}").await;
@@ -184,7 +184,7 @@ async fn descriptors() -> Result<Seen, NotRun> {
 }
 
 /// Hashed by `callgate hash-password`: 19 MiB for each login.
-async fn memory() -> Result<Seen, NotRun> {
+async fn memory() -> Result<Observations, NotRun> {
     let hash = hash_password("alice");
     let users = format!("{{ \"alice\": {{ \"pass\": \"{hash}\", \"account\": \"APP\" }} }}");
     let config = format!("{}\n[cache]\npasswords = \"0s\"\n", crate::scene::USERS);
@@ -230,7 +230,8 @@ async fn starved(scene: &Scene, trial: &Trial, kib: u64) -> Result<String, Strin
             return Ok(format!("the process exits {when} ({status})"));
         }
         let attempts = trial.probe.right_between(began, Instant::now());
-        let answered = attempts.iter().filter(|a| a.began > began && a.came == Came::Refused);
+        let answered =
+            attempts.iter().filter(|a| a.began > began && a.outcome == AttemptOutcome::Refused);
         if answered.count() > 3 {
             let reason = reason_for_alice(&process.stderr());
             process.kill();
@@ -238,7 +239,7 @@ async fn starved(scene: &Scene, trial: &Trial, kib: u64) -> Result<String, Strin
             assert_eq!(reason, "backend_unavailable", "for the valid client");
             return Ok(format!("logins are refused (`{reason}`)"));
         }
-        let came_in = attempts.iter().filter(|a| a.began > began && a.is_in());
+        let came_in = attempts.iter().filter(|a| a.began > began && a.is_admitted());
         if came_in.count() > 3 {
             process.kill();
             return Ok("enough: valid clients are admitted".to_owned());

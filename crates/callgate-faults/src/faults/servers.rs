@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 
 use crate::{
     fault::{Fault, NotRun},
-    report::Seen,
+    report::Observations,
     scene::Scene,
     trial::{Trial, seconds},
 };
@@ -65,7 +65,7 @@ pub const ONE_OF_THREE_FROZEN: Fault = Fault {
 pub const ALL: [Fault; 6] =
     [STOPPED, FROZEN, FROZEN_LONG, NEW_KEYS, ONE_OF_THREE, ONE_OF_THREE_FROZEN];
 
-async fn stopped() -> Result<Seen, NotRun> {
+async fn stopped() -> Result<Observations, NotRun> {
     let mut scene = Scene::start().await;
     let mut trial = Trial::begins(scene.gate().view(), scene.clients()).await;
     scene.server().stop().await;
@@ -78,7 +78,7 @@ async fn stopped() -> Result<Seen, NotRun> {
     Ok(trial.seen().await)
 }
 
-async fn frozen(until_disconnected: bool) -> Result<Seen, NotRun> {
+async fn frozen(until_disconnected: bool) -> Result<Observations, NotRun> {
     let mut scene = Scene::start().await;
     let mut trial = Trial::begins(scene.gate().view(), scene.clients()).await;
     scene.server().freeze().await;
@@ -93,7 +93,7 @@ async fn frozen(until_disconnected: bool) -> Result<Seen, NotRun> {
     Ok(trial.seen().await)
 }
 
-async fn new_keys() -> Result<Seen, NotRun> {
+async fn new_keys() -> Result<Observations, NotRun> {
     let mut scene = Scene::start().await;
     let before = scene.gate().view().records(0);
     let mut trial = Trial::begins(scene.gate().view(), scene.clients()).await;
@@ -113,7 +113,7 @@ async fn new_keys() -> Result<Seen, NotRun> {
     Ok(trial.seen().await)
 }
 
-async fn one_of_three(frozen: bool) -> Result<Seen, NotRun> {
+async fn one_of_three(frozen: bool) -> Result<Observations, NotRun> {
     let pings = "ping_interval: \"2s\"\nping_max: 1\n";
     let mut scene = Scene::builder().servers(3).server_config(pings).start().await;
     let home = home(&scene).await;

@@ -14,7 +14,7 @@ use futures_util::future::{FutureExt, LocalBoxFuture};
 use crate::{
     client::Attempt,
     probe::{Clients, Probe},
-    report::{Measured, milliseconds},
+    report::{Measurement, milliseconds},
     scene::Scene,
 };
 
@@ -28,7 +28,7 @@ const QUIET: Duration = Duration::from_secs(6);
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// All cases, to be run in turn.
-pub fn all() -> Vec<LocalBoxFuture<'static, Measured>> {
+pub fn all() -> Vec<LocalBoxFuture<'static, Measurement>> {
     vec![
         killed(Pings("2m", 2)).boxed_local(),
         frozen(Pings("1s", 1)).boxed_local(),
@@ -49,7 +49,7 @@ impl Pings {
     }
 }
 
-async fn killed(pings: Pings) -> Measured {
+async fn killed(pings: Pings) -> Measurement {
     let mut scene = Scene::builder().gates(3).server_config(&pings.config()).start().await;
     let probe = start(scene.clients()).await;
     let begun = Instant::now();
@@ -58,7 +58,7 @@ async fn killed(pings: Pings) -> Measured {
     told(probe, begun, "SIGKILL, one of three", pings, "the closed connection").await
 }
 
-async fn frozen(pings: Pings) -> Measured {
+async fn frozen(pings: Pings) -> Measurement {
     let mut scene = Scene::builder().gates(3).server_config(&pings.config()).start().await;
     let probe = start(scene.clients()).await;
     let begun = Instant::now();
@@ -69,7 +69,7 @@ async fn frozen(pings: Pings) -> Measured {
 }
 
 /// A supervisor polls `/livez` as the chart does: every two seconds, and kills after three failures.
-async fn supervised(pings: Pings) -> Measured {
+async fn supervised(pings: Pings) -> Measurement {
     let mut scene = Scene::builder().gates(3).server_config(&pings.config()).start().await;
     let probe = start(scene.clients()).await;
     let begun = Instant::now();
@@ -86,7 +86,7 @@ async fn supervised(pings: Pings) -> Measured {
 }
 
 /// A cluster of three servers with one replica each: a server prefers its own clients.
-async fn one_each(pings: Pings) -> Measured {
+async fn one_each(pings: Pings) -> Measurement {
     let scene = Scene::builder().gates(0).servers(3).server_config(&pings.config());
     let mut scene = scene.start().await;
     for number in 0..3 {
@@ -146,7 +146,7 @@ async fn until_unhealthy(view: &View) {
 }
 
 fn last_failure(attempts: &[Attempt]) -> Option<Instant> {
-    attempts.iter().filter(|attempt| !attempt.is_in()).map(Attempt::ended).max()
+    attempts.iter().filter(|attempt| !attempt.is_admitted()).map(Attempt::ended).max()
 }
 
 async fn told(
@@ -155,17 +155,17 @@ async fn told(
     case: &str,
     pings: Pings,
     ended_by: &str,
-) -> Measured {
+) -> Measurement {
     probe.stop().await;
     probe.no_invalid_client_is_admitted();
     let attempts = probe.right_between(begun, Instant::now());
     let last = last_failure(&attempts).unwrap_or(begun);
     let until: Vec<_> = attempts.iter().filter(|attempt| attempt.began <= last).collect();
-    Measured {
+    Measurement {
         case: case.to_owned(),
         pings: pings.words(),
         tried: until.len(),
-        failed: until.iter().filter(|attempt| !attempt.is_in()).count(),
+        failed: until.iter().filter(|attempt| !attempt.is_admitted()).count(),
         lasted_ms: milliseconds(last - begun),
         ended_by: ended_by.to_owned(),
     }

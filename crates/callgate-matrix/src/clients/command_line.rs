@@ -2,13 +2,13 @@
 
 use callgate_testkit::{Process, tools, wait::PATIENCE};
 
-use super::{Login, Seen};
+use super::{Login, Observed};
 use crate::{
     environment::Environment,
     observers::{OPEN, SHUT},
 };
 
-pub(super) async fn attempt(environment: &mut Environment, logins: &[Login]) -> Vec<Seen> {
+pub(super) async fn attempt(environment: &mut Environment, logins: &[Login]) -> Vec<Observed> {
     let mut all = Vec::new();
     for login in logins {
         all.push(one(environment, login).await);
@@ -16,7 +16,7 @@ pub(super) async fn attempt(environment: &mut Environment, logins: &[Login]) -> 
     all
 }
 
-async fn one(environment: &mut Environment, login: &Login) -> Seen {
+async fn one(environment: &mut Environment, login: &Login) -> Observed {
     let seen = environment.gate.decisions().len();
     let number = environment.number();
     // A run ends at the first thing that the server refuses: so one for each message.
@@ -30,7 +30,7 @@ async fn one(environment: &mut Environment, login: &Login) -> Seen {
         false => None,
     };
     let error = error.unwrap_or_default();
-    Seen { arrived, info: None, error, decision: Some(second.clone()) }
+    Observed { arrived, info: None, error, decision: Some(second.clone()) }
 }
 
 /// Sends one message; what the program says if it does not succeed.

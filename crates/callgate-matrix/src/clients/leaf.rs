@@ -7,18 +7,18 @@ use callgate_testkit::{NatsServer, eventually, nats_server::Version, wait::PATIE
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::{Login, Seen};
+use super::{Login, Observed};
 use crate::{
     environment::Environment,
     observers::{self, Arrived, OPEN, SHUT},
-    service::Logged,
+    service::LoggedDecision,
     site::Site,
 };
 
 /// What a leaf node's log says when the other server does not let it in.
 pub(crate) const REFUSED: &str = "Authorization Violation";
 
-pub(super) async fn attempt(environment: &mut Environment, logins: &[Login]) -> Vec<Seen> {
+pub(super) async fn attempt(environment: &mut Environment, logins: &[Login]) -> Vec<Observed> {
     let seen = environment.gate.decisions().len();
     let leaf = leaf_node(&environment.site, environment.version, &environment.server, logins).await;
     let mut decisions = Vec::new();
@@ -32,14 +32,14 @@ pub(super) async fn attempt(environment: &mut Environment, logins: &[Login]) -> 
             "admitted" => (Some(arrived(environment, &leaf, index).await), String::new()),
             _ => (None, REFUSED.to_owned()),
         };
-        all.push(Seen { arrived, info: None, error, decision: Some(decision) });
+        all.push(Observed { arrived, info: None, error, decision: Some(decision) });
     }
     all
 }
 
 /// The servers agree with the decisions: this many are refused, and the others are up, each in its
 /// account.
-async fn up_as_decided(environment: &Environment, leaf: &NatsServer, decisions: &[Logged]) {
+async fn up_as_decided(environment: &Environment, leaf: &NatsServer, decisions: &[LoggedDecision]) {
     let admitted = decisions.iter().filter(|decision| decision.reason == "admitted");
     let accounts = &environment.site.accounts;
     let mut expected: Vec<String> =
@@ -88,7 +88,7 @@ async fn arrived(environment: &mut Environment, leaf: &NatsServer, index: usize)
 }
 
 /// What was decided of this login: remotes connect in any order, and try again.
-async fn decision_of(environment: &Environment, seen: usize, login: &Login) -> Logged {
+async fn decision_of(environment: &Environment, seen: usize, login: &Login) -> LoggedDecision {
     let user = login.user.clone().unwrap_or_default();
     let description = format!("a decision about the leaf node of {user}");
     eventually(&description, PATIENCE, async || {

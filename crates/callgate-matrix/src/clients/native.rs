@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Login, Seen};
+use super::{Login, Observed};
 use crate::{
     environment::Environment,
     observers::{OPEN, SHUT},
@@ -41,7 +41,7 @@ pub(super) async fn attempt(
     environment: &mut Environment,
     transport: Transport,
     logins: &[Login],
-) -> Vec<Seen> {
+) -> Vec<Observed> {
     let mut all = Vec::new();
     for login in logins {
         all.push(one(environment, transport, login).await);
@@ -49,7 +49,7 @@ pub(super) async fn attempt(
     all
 }
 
-async fn one(environment: &mut Environment, transport: Transport, login: &Login) -> Seen {
+async fn one(environment: &mut Environment, transport: Transport, login: &Login) -> Observed {
     let seen = environment.gate.decisions().len();
     let number = environment.number();
     let (url, mut options) = (url(environment, transport), options(&environment.site, login));
@@ -65,7 +65,7 @@ async fn one(environment: &mut Environment, transport: Transport, login: &Login)
     let client = match connected {
         Ok(client) => client,
         Err(error) => {
-            return Seen { arrived: None, info: None, error: error.to_string(), decision };
+            return Observed { arrived: None, info: None, error: error.to_string(), decision };
         }
     };
     let info = user_info(&client).await;
@@ -75,7 +75,7 @@ async fn one(environment: &mut Environment, transport: Transport, login: &Login)
     }
     client.flush().await.expect("a connection");
     let arrived = Some(environment.observers.arrived(number).await);
-    Seen { arrived, info, error: String::new(), decision }
+    Observed { arrived, info, error: String::new(), decision }
 }
 
 fn url(environment: &Environment, transport: Transport) -> String {

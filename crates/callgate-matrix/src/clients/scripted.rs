@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use callgate_testkit::{Process, tools};
 use serde::{Deserialize, Serialize};
 
-use super::{Info, Login, Seen};
+use super::{Info, Login, Observed};
 use crate::{
     environment::Environment,
     observers::{OPEN, SHUT},
@@ -55,7 +55,7 @@ pub(super) async fn attempt(
     environment: &mut Environment,
     transport: Transport,
     logins: &[Login],
-) -> Vec<Seen> {
+) -> Vec<Observed> {
     let seen = environment.gate.decisions().len();
     let numbers: Vec<usize> = logins.iter().map(|_| environment.number()).collect();
     let tasks: Vec<Task> = logins
@@ -80,7 +80,7 @@ pub(super) async fn attempt(
         };
         let decision = decisions.get(index).cloned();
         let (info, error) = (outcome.info.clone(), outcome.error.clone());
-        all.push(Seen { arrived, info, error, decision });
+        all.push(Observed { arrived, info, error, decision });
     }
     all
 }

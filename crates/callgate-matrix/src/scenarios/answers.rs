@@ -5,7 +5,7 @@ use callgate_testkit::{nats_server::Version, requests::jwt::sign_as_issuer};
 use serde_json::json;
 
 use super::{
-    hand::{Asked, Hand},
+    manual_callout::{CalloutRequest, ManualCallout},
     server,
 };
 use crate::{
@@ -19,14 +19,14 @@ use crate::{
 pub(super) async fn in_clear(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &Variation::default());
     let server = server(&site, version, "").await;
-    let _hand = Hand::start(&site, &server, |asked| asked.admit(&json!({}))).await;
+    let _hand = ManualCallout::start(&site, &server, |asked| asked.admit(&json!({}))).await;
     let login = Login::password("guest", "x");
     let connected = options(&site, &login).connect(server.url()).await;
     assert!(connected.is_ok(), "nats-server now insists on sealed answers: {connected:?}");
     Outcome::passed(["nats-server does not insist on sealed answers"])
 }
 
-type Answer = (&'static str, fn(&Asked) -> String);
+type Answer = (&'static str, fn(&CalloutRequest) -> String);
 
 const BAD: [Answer; 7] = [
     ("nothing", |_| String::new()),
@@ -64,11 +64,12 @@ const BAD: [Answer; 7] = [
 pub(super) async fn misdirected(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &Variation::default());
     let server = server(&site, version, "").await;
-    let _hand = Hand::start(&site, &server, |asked| match asked.user_name().parse::<usize>() {
-        Ok(index) => BAD[index].1(asked),
-        Err(_) => asked.admit(&json!({})),
-    })
-    .await;
+    let _hand =
+        ManualCallout::start(&site, &server, |asked| match asked.user_name().parse::<usize>() {
+            Ok(index) => BAD[index].1(asked),
+            Err(_) => asked.admit(&json!({})),
+        })
+        .await;
     let connect = async |user: &str| {
         options(&site, &Login::password(user, "x")).connect(server.url()).await.is_ok()
     };

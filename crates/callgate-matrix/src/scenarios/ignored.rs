@@ -6,7 +6,7 @@ use callgate_testkit::{NatsServer, eventually, nats_server::Version, wait::PATIE
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use super::hand::Hand;
+use super::manual_callout::ManualCallout;
 use crate::{
     certificates::Certificates,
     clients::{Login, Script, Task, leaf, options, run_script},
@@ -22,14 +22,14 @@ struct Admitting {
     site: Site,
     version: Version,
     server: NatsServer,
-    _hand: Hand,
+    _hand: ManualCallout,
 }
 
 impl Admitting {
     async fn start(mode: Mode, version: Version, more: Value) -> Self {
         let site = Site::new(mode, version, &Variation::default());
         let server = environment::server(&site, version, &Certificates::generate()).await;
-        let hand = Hand::start(&site, &server, move |asked| asked.admit(&more)).await;
+        let hand = ManualCallout::start(&site, &server, move |asked| asked.admit(&more)).await;
         Self { site, version, server, _hand: hand }
     }
 

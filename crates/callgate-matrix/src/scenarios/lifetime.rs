@@ -15,8 +15,8 @@ use serde_json::json;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    hand::Hand,
     library::Library,
+    manual_callout::ManualCallout,
     server,
     without::{line, pinging},
 };
@@ -86,7 +86,7 @@ pub(super) async fn ends_without_connect(mode: Mode, version: Version) -> Outcom
     let server = server(&site, version, "no_auth_user: guest").await;
     let asked = Arc::new(AtomicBool::new(false));
     let was_asked = Arc::clone(&asked);
-    let _hand = Hand::start(&site, &server, move |asked| {
+    let _hand = ManualCallout::start(&site, &server, move |asked| {
         was_asked.store(true, Ordering::SeqCst);
         let mut user = asked.user(&json!({}));
         user["exp"] = json!(asked.claims["iat"].as_i64().expect("a time") + 2);

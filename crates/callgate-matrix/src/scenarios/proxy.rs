@@ -5,8 +5,8 @@ use callgate_testkit::nats_server::Version;
 use serde_json::json;
 
 use super::{
-    hand::Hand,
     library::{Library, by_name},
+    manual_callout::ManualCallout,
     server,
 };
 use crate::{
@@ -44,8 +44,10 @@ pub(super) async fn in_configuration(mode: Mode, version: Version) -> Outcome {
 pub(super) async fn in_answer(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &Variation::default());
     let mut server = server(&site, version, "").await;
-    let _hand =
-        Hand::start(&site, &server, |asked| asked.admit(&json!({ "proxy_required": true }))).await;
+    let _hand = ManualCallout::start(&site, &server, |asked| {
+        asked.admit(&json!({ "proxy_required": true }))
+    })
+    .await;
     let login = Login::password("guest", "x");
     let connected = options(&site, &login).connect(server.url()).await;
     if version.minor < 12 {

@@ -9,7 +9,7 @@ use callgate::{
 };
 use callgate_testkit::nats_server::Version;
 
-use super::{hand::Hand, library::Library, server};
+use super::{library::Library, manual_callout::ManualCallout, server};
 use crate::{
     clients::{Login, options, user_info},
     mode::Mode,
@@ -55,7 +55,7 @@ pub(super) async fn tags(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &variation);
     let login = |team: &str| options(&site, &Login::password(team, "x"));
     let by_hand = server(&site, version, "").await;
-    let _hand = Hand::start(&site, &by_hand, |asked| {
+    let _hand = ManualCallout::start(&site, &by_hand, |asked| {
         asked.admit_reader(&[&format!("team:{}", asked.user_name())])
     })
     .await;

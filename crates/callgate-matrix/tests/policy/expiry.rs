@@ -54,7 +54,7 @@ async fn outlive(site: &Site, user: &str) -> (Decision, UnixTime) {
 
 /// The earliest of credential, role and session.
 #[tokio::test]
-async fn a_session_ends_at_the_earliest_of_what_ends_it() {
+async fn session_ends_at_the_earliest_expiry() {
     let now = UnixTime::now();
     let with_credential = |user: &str, role: &str, lasting: Duration| Identity {
         expires_at: Some(now.plus(lasting)),
@@ -79,7 +79,7 @@ async fn a_session_ends_at_the_earliest_of_what_ends_it() {
 }
 
 #[tokio::test]
-async fn jitter_ends_sessions_earlier_and_never_later() {
+async fn jitter_only_shortens_sessions() {
     let user = |number: usize| format!("user-{number}");
     let people = (0..20).map(|number| member(&user(number), &["none"])).collect();
     let site = site(people, session(Some(LONG), 0.5)).await;
@@ -96,7 +96,7 @@ async fn jitter_ends_sessions_earlier_and_never_later() {
 }
 
 #[tokio::test]
-async fn a_credential_that_ended_is_refused_and_one_without_an_end_may_stay() {
+async fn expired_credential_is_refused_unlimited_one_is_not() {
     let past = UnixTime::from_seconds(UnixTime::now().seconds() - 1);
     let late = Identity { expires_at: Some(past), ..member("late", &["none"]) };
     let site = site(vec![late, member("stays", &["none"])], session(None, 0.1)).await;

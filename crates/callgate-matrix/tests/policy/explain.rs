@@ -97,7 +97,7 @@ fn users() -> Value {
     })
 }
 
-struct Question {
+struct Expectation {
     user: &'static str,
     /// `pub SUBJECT` or `sub SUBJECT [QUEUE]`.
     kind: &'static str,
@@ -105,19 +105,19 @@ struct Question {
     answer: &'static str,
 }
 
-fn golden() -> Vec<Question> {
+fn golden() -> Vec<Expectation> {
     let lines = GOLDEN.lines().filter(|line| !line.is_empty());
     let question = |line: &'static str| {
         let (user, rest) = line.split_once(' ').unwrap();
         let (asked, answer) = rest.trim().rsplit_once(' ').unwrap();
         let (kind, subject) = asked.trim().split_once(' ').unwrap();
-        Question { user, kind, subject: subject.trim(), answer }
+        Expectation { user, kind, subject: subject.trim(), answer }
     };
     lines.map(question).collect()
 }
 
 #[tokio::test]
-async fn explain_the_table_and_the_server_agree() {
+async fn explain_agrees_with_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let signer = AccountSigner::generate().unwrap();
     for version in ["2.10", "2.15"] {
@@ -158,10 +158,10 @@ fn configuration(folder: &Path, server: &NatsServer, signer: &AccountSigner) -> 
     path
 }
 
-fn check_explain(config: &Path, user: &str, questions: &[Question]) {
+fn check_explain(config: &Path, user: &str, questions: &[Expectation]) {
     let mut explain = Command::new(service::binary());
     explain.args(["explain", "--json", "--user", user, "--password", user, "--config"]).arg(config);
-    for Question { kind, subject, .. } in questions {
+    for Expectation { kind, subject, .. } in questions {
         explain.arg("--can").arg(format!("{kind}:{subject}"));
     }
     let output = explain.output().unwrap();
@@ -169,7 +169,7 @@ fn check_explain(config: &Path, user: &str, questions: &[Question]) {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}"));
     let answers = report["can"].as_array().unwrap();
     assert_eq!(answers.len(), questions.len(), "{report}");
-    for (Question { kind, subject, answer, .. }, said) in questions.iter().zip(answers) {
+    for (Expectation { kind, subject, answer, .. }, said) in questions.iter().zip(answers) {
         let rule = said["rule"].as_str().unwrap();
         let word = match said["allowed"].as_bool().unwrap() {
             true if rule.starts_with("by responses") => "reply",
@@ -181,14 +181,14 @@ fn check_explain(config: &Path, user: &str, questions: &[Question]) {
     }
 }
 
-async fn check_server(server: &NatsServer, user: &str, questions: &[Question]) {
+async fn check_server(server: &NatsServer, user: &str, questions: &[Expectation]) {
     let mut wire = Wire::connect(server, user).await;
-    let command = |question: &Question| match question.kind {
+    let command = |question: &Expectation| match question.kind {
         "pub" => publish(question.subject, ""),
         _ => subscribe(question.subject, 1),
     };
     let commands: Vec<_> = questions.iter().map(command).collect();
-    for (Question { kind, subject, answer, .. }, said) in
+    for (Expectation { kind, subject, answer, .. }, said) in
         questions.iter().zip(wire.ask(&commands).await)
     {
         // Nothing arrived that could be answered.

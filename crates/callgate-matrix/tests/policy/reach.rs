@@ -33,7 +33,7 @@ fn roles() -> Vec<(&'static str, RoleSettings)> {
 }
 
 #[tokio::test]
-async fn the_server_delivers_to_subjects_that_the_client_may_not_publish_to() {
+async fn server_delivers_to_subjects_denied_to_the_client() {
     for version in VERSIONS {
         let world = World::new(version, None, roles()).await;
         a_reader_of_a_bucket_writes_to_it_and_to_others(&world).await;

@@ -56,7 +56,7 @@ impl Site {
     ) -> Self {
         let link = Link {
             name: "book".into(),
-            authenticator: Arc::new(People(people)),
+            authenticator: Arc::new(FixedIdentities(people)),
             timeout: Duration::from_secs(5),
             required: true,
         };
@@ -149,15 +149,15 @@ impl Book {
 }
 
 /// Knows people by the user name that they log in with, which is also their user.
-struct People(Vec<Identity>);
+struct FixedIdentities(Vec<Identity>);
 
-impl fmt::Debug for People {
+impl fmt::Debug for FixedIdentities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} people", self.0.len())
     }
 }
 
-impl Authenticator for People {
+impl Authenticator for FixedIdentities {
     fn authenticate<'a>(
         &'a self,
         request: &'a AuthRequest,

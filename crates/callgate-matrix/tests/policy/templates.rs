@@ -47,7 +47,7 @@ fn policy(change: impl FnOnce(&mut PolicySettings)) -> Policy {
 }
 
 #[tokio::test]
-async fn nobody_reaches_anothers_subjects() {
+async fn users_cannot_reach_subjects_of_others() {
     let people = ["alice", "bob", "al.ice@example.org"];
     let identities = people.map(|user| Identity {
         groups: vec!["red".to_owned(), "blue".to_owned()],
@@ -98,7 +98,7 @@ fn with_tenant(user: &str, tenant: Value) -> Identity {
 }
 
 #[tokio::test]
-async fn claims_that_are_not_one_literal_token_refuse_the_client() {
+async fn claims_must_be_one_literal_token() {
     let values = [
         json!("*"),
         json!(">"),
@@ -138,7 +138,7 @@ async fn claims_that_are_not_one_literal_token_refuse_the_client() {
 }
 
 #[tokio::test]
-async fn users_and_groups_of_outside_are_judged_like_claims() {
+async fn external_users_and_groups_are_checked_like_claims() {
     let in_groups =
         |user: &str, groups: Vec<String>| Identity { groups, ..Identity::of_user(user) };
     let odd = ["*", "al ice", "al.ice", "$JS"];
@@ -169,7 +169,7 @@ async fn users_and_groups_of_outside_are_judged_like_claims() {
 
 /// Roles by the names of groups: those that name no role are dropped, but not without a bound.
 #[tokio::test]
-async fn groups_that_are_no_roles_are_dropped_and_ten_thousand_refuse() {
+async fn unknown_groups_are_dropped_and_too_many_refuse() {
     let plain = RoleSettings { publish: side(&["plain"]), ..RoleSettings::default() };
     let policy = Policy::build(policy_of([("plain", plain)])).unwrap();
     let in_groups = |user: &str, count: usize| {

@@ -22,7 +22,7 @@ pub(crate) struct Wire {
 
 /// What a server said about one command.
 #[derive(Debug, Default)]
-pub(crate) struct Said {
+pub(crate) struct ServerReply {
     /// Texts of `-ERR`.
     pub(crate) errors: Vec<String>,
     /// Messages that arrived.
@@ -56,7 +56,7 @@ impl Wire {
 
     /// Sends commands, all at once, and tells what the server said about each: servers work in
     /// order, so that each is fenced by a PING of its own.
-    pub(crate) async fn ask(&mut self, commands: &[String]) -> Vec<Said> {
+    pub(crate) async fn ask(&mut self, commands: &[String]) -> Vec<ServerReply> {
         let all: String = commands.iter().map(|command| format!("{command}PING\r\n")).collect();
         let writer = &mut self.writer;
         let reader = &mut self.reader;
@@ -73,12 +73,12 @@ impl Wire {
     }
 
     /// One command.
-    pub(crate) async fn ask_one(&mut self, command: String) -> Said {
+    pub(crate) async fn ask_one(&mut self, command: String) -> ServerReply {
         self.ask(&[command]).await.remove(0)
     }
 
     /// What has arrived meanwhile.
-    pub(crate) async fn fence(&mut self) -> Said {
+    pub(crate) async fn fence(&mut self) -> ServerReply {
         self.ask_one(String::new()).await
     }
 
@@ -103,8 +103,8 @@ pub(crate) fn subscribe(wanted: &str, sid: usize) -> String {
     format!("SUB {wanted} {sid}\r\n")
 }
 
-async fn until_pong(reader: &mut BufReader<OwnedReadHalf>) -> Said {
-    let mut said = Said::default();
+async fn until_pong(reader: &mut BufReader<OwnedReadHalf>) -> ServerReply {
+    let mut said = ServerReply::default();
     loop {
         let mut line = String::new();
         let read = reader.read_line(&mut line).await.unwrap();

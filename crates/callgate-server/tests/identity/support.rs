@@ -12,14 +12,14 @@ use std::{
 use async_nats::{ConnectError, ConnectOptions};
 use callgate_testkit::{
     OidcProvider, Session,
-    service::{Ran, command, run},
+    service::{CommandOutput, command, run},
 };
 
 /// The binary under test.
 pub(crate) const CALLGATE: &str = env!("CARGO_BIN_EXE_callgate");
 
 /// Runs the binary to its end, without the developer's variables.
-pub(crate) fn callgate(folder: &Path, arguments: &[&str]) -> Ran {
+pub(crate) fn callgate(folder: &Path, arguments: &[&str]) -> CommandOutput {
     run(&mut command(CALLGATE, folder, arguments), b"")
 }
 

@@ -10,7 +10,7 @@ use callgate_testkit::service::{self, Launch};
 pub(crate) use callgate_testkit::{
     Service, Session,
     files::write_private,
-    service::{Ran, run},
+    service::{CommandOutput, run},
 };
 pub(crate) use client::{Credential, connect, connect_to, expect_no_admission, refusal};
 pub(crate) use pair::Pair;
@@ -44,12 +44,12 @@ pub(crate) fn has(text: &str, words: &[&str]) {
 }
 
 /// Runs `callgate` to its end in `folder`, without `CALLGATE_…` variables.
-pub(crate) fn callgate_in(folder: &Path, arguments: &[&str]) -> Ran {
+pub(crate) fn callgate_in(folder: &Path, arguments: &[&str]) -> CommandOutput {
     run(&mut command(folder, arguments), b"")
 }
 
 /// The same in the current directory.
-pub(crate) fn callgate(arguments: &[&str]) -> Ran {
+pub(crate) fn callgate(arguments: &[&str]) -> CommandOutput {
     callgate_in(Path::new("."), arguments)
 }
 

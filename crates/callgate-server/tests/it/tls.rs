@@ -60,7 +60,7 @@ format = \"json\"
 }
 
 /// Runs `check` on that folder.
-fn check(folder: &TempDir) -> crate::support::Ran {
+fn check(folder: &TempDir) -> crate::support::CommandOutput {
     let arguments = ["check", "--config", "callgate.toml"];
     run(command(folder.path(), &arguments).env("PASSWORD", "x"), b"")
 }

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_without_a_port_listens_on_loopback() {
+    fn configuration_without_port_listens_on_loopback() {
         let config = Config::new("debug: true");
         let expected = format!("listen: \"127.0.0.1:{}\"\ndebug: true", config.port(Port::Client));
         assert_eq!(config.render(Path::new("/")), expected);
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "the configuration has no {{mqtt_port}}")]
-    fn a_port_that_the_configuration_does_not_name_is_nobodys() {
+    fn unnamed_port_is_not_allocated() {
         Config::new("").port(Port::Mqtt);
     }
 }

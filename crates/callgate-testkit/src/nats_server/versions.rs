@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partial_version_means_the_newest_of_its_line() {
+    fn partial_version_selects_the_newest_patch() {
         let installed = ["2.1.9", "2.10.9", "2.10.26", "2.11.0"].map(|text| text.parse().unwrap());
         let cases = [
             ("2.10", Some("2.10.26")),

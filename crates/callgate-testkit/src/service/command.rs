@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// The output and exit code of a command.
 #[derive(Debug)]
-pub struct Ran {
+pub struct CommandOutput {
     /// The exit code; −1 if a signal ended it.
     pub code: i32,
     /// Standard output.
@@ -21,7 +21,7 @@ pub struct Ran {
     pub stderr: String,
 }
 
-impl Ran {
+impl CommandOutput {
     /// Both streams.
     pub fn text(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
@@ -50,7 +50,7 @@ pub fn command(binary: impl AsRef<OsStr>, folder: &Path, arguments: &[&str]) -> 
 ///
 /// # Panics
 /// If it cannot be started, or its output is not UTF-8.
-pub fn run(command: &mut Command, input: &[u8]) -> Ran {
+pub fn run(command: &mut Command, input: &[u8]) -> CommandOutput {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -60,7 +60,7 @@ pub fn run(command: &mut Command, input: &[u8]) -> Ran {
     // A command that does not read stdin may have exited already.
     let _ = child.stdin.take().expect("it is piped").write_all(input);
     let output = child.wait_with_output().expect("it ends");
-    Ran {
+    CommandOutput {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8(output.stdout).expect("it prints UTF-8"),
         stderr: String::from_utf8(output.stderr).expect("it prints UTF-8"),

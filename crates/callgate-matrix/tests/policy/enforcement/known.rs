@@ -43,7 +43,7 @@ async fn heard(
 
 /// Every version: an allow of `foo.*` takes a subscription to `foo.>`, and all of it is delivered.
 #[tokio::test]
-async fn an_allow_that_ends_in_a_star_opens_everything_below() {
+async fn allow_with_trailing_star_covers_longer_subjects() {
     for version in installed_versions() {
         let permissions = hears(&["foo.*"], &[]);
         let verdict = Access::Limited(permissions.clone()).can_subscribe(&"foo.>".parse().unwrap());
@@ -65,7 +65,7 @@ type Bypass = (&'static str, &'static str, &'static str, &'static str, fn(Versio
 
 /// A deny could be bypassed on nats-server before 2.11.16, 2.12.7 and 2.14.0.
 #[tokio::test]
-async fn denies_are_got_around_in_the_versions_that_the_table_names() {
+async fn known_deny_bypasses_work_in_listed_versions() {
     let before_the_fix = |version: Version| match (version.minor, version.patch) {
         (..=10, _) => true,
         (11, patch) => patch < 16,
@@ -92,7 +92,7 @@ async fn denies_are_got_around_in_the_versions_that_the_table_names() {
 
 /// `responses` opens the reply subject of what arrived, once, also against a deny; and nothing else.
 #[tokio::test]
-async fn responses_open_what_arrived_as_a_reply_subject_and_nothing_else() {
+async fn responses_permit_only_received_reply_subjects() {
     for version in installed_versions() {
         let book = Book::default();
         book.write(

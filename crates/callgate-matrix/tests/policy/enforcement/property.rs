@@ -10,7 +10,7 @@ use callgate_testkit::nats_server::{Version, installed_versions};
 
 use super::{
     era::Era,
-    rules::{Case, cases},
+    rules::{LoginCase, cases},
 };
 use crate::{
     site::{Book, Site},
@@ -23,7 +23,7 @@ const CASES: usize = 60;
 const LISTENERS: usize = 3;
 
 #[tokio::test]
-async fn random_rules_are_enforced_as_we_say() {
+async fn random_rules_are_enforced_as_predicted() {
     for version in installed_versions() {
         let bench = Bench::start(version).await;
         for (number, case) in cases(CASES).into_iter().enumerate() {
@@ -37,7 +37,7 @@ async fn random_rules_are_enforced_as_we_say() {
 }
 
 #[tokio::test]
-async fn what_random_denies_withhold_is_what_the_versions_table_says() {
+async fn random_denies_match_the_version_table() {
     for version in installed_versions() {
         let bench = Bench::start(version).await;
         let mut witnessed = 0;
@@ -67,7 +67,7 @@ impl Bench {
     }
 }
 
-async fn check_publishing(version: Version, case: &Case, wire: &mut Wire) {
+async fn check_publishing(version: Version, case: &LoginCase, wire: &mut Wire) {
     let access = Access::Limited(case.permissions.clone());
     let commands: Vec<_> =
         case.publish.iter().map(|subject| publish(subject.as_str(), "")).collect();
@@ -84,7 +84,7 @@ async fn check_publishing(version: Version, case: &Case, wire: &mut Wire) {
     }
 }
 
-async fn check_subscribing(version: Version, case: &Case, wire: &mut Wire) {
+async fn check_subscribing(version: Version, case: &LoginCase, wire: &mut Wire) {
     let access = Access::Limited(case.permissions.clone());
     let commands: Vec<_> = case
         .subscribe
@@ -103,7 +103,7 @@ async fn check_subscribing(version: Version, case: &Case, wire: &mut Wire) {
 }
 
 /// Wildcards that are open, under rules with denies.
-fn listeners(case: &Case) -> impl Iterator<Item = &SubscribePattern> {
+fn listeners(case: &LoginCase) -> impl Iterator<Item = &SubscribePattern> {
     let access = Access::Limited(case.permissions.clone());
     let denies = !case.permissions.subscribe.deny.is_empty();
     let open = move |wanted: &&SubscribePattern| {
@@ -112,7 +112,7 @@ fn listeners(case: &Case) -> impl Iterator<Item = &SubscribePattern> {
     case.subscribe.iter().filter(open).take(LISTENERS)
 }
 
-async fn check_deliveries(bench: &Bench, user: &str, case: &Case, wanted: &SubscribePattern) {
+async fn check_deliveries(bench: &Bench, user: &str, case: &LoginCase, wanted: &SubscribePattern) {
     let Bench { version, site, .. } = bench;
     let mut wire = Wire::connect(&site.server, user).await;
     let said = wire.ask_one(subscribe(&wanted.to_string(), 1)).await;

@@ -62,28 +62,30 @@ where
 
 /// Rules, and what is asked of them.
 #[derive(Debug)]
-pub(super) struct Case {
+pub(super) struct LoginCase {
     pub(super) permissions: Permissions,
     pub(super) publish: Vec<Subject>,
     pub(super) subscribe: Vec<SubscribePattern>,
 }
 
-fn case() -> impl Strategy<Value = Case> {
+fn case() -> impl Strategy<Value = LoginCase> {
     // Most sides allow something wide, so that denies have something to take away.
     let wide = |more: BoxedStrategy<String>| prop_oneof![1 => Just(">".to_owned()), 5 => more];
     let publish = rules::<SubjectPattern>(wide(pattern().boxed()).boxed());
     let subscribe = rules::<SubscribePattern>(wide(subscription_rule().boxed()).boxed());
     let responses = prop::option::weighted(0.3, Just(Responses::default()));
     let asked = (prop::collection::vec(literal(), 30), prop::collection::vec(subscription(), 40));
-    (publish, subscribe, responses, asked).prop_map(|(publish, subscribe, responses, asked)| Case {
-        permissions: Permissions { publish, subscribe, responses },
-        publish: asked.0.iter().map(|text| text.parse().unwrap()).collect(),
-        subscribe: asked.1.iter().map(|text| text.parse().unwrap()).collect(),
+    (publish, subscribe, responses, asked).prop_map(|(publish, subscribe, responses, asked)| {
+        LoginCase {
+            permissions: Permissions { publish, subscribe, responses },
+            publish: asked.0.iter().map(|text| text.parse().unwrap()).collect(),
+            subscribe: asked.1.iter().map(|text| text.parse().unwrap()).collect(),
+        }
     })
 }
 
 /// The same cases at every run.
-pub(super) fn cases(count: usize) -> Vec<Case> {
+pub(super) fn cases(count: usize) -> Vec<LoginCase> {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, b"what nats-server really enforces");
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     (0..count).map(|_| case().new_tree(&mut runner).unwrap().current()).collect()

@@ -20,14 +20,14 @@ fn roles(domain: Option<&'static str>) -> Vec<(&'static str, RoleSettings)> {
 }
 
 #[tokio::test]
-async fn each_access_opens_what_it_promises_and_nothing_else() {
+async fn each_access_level_permits_exactly_its_operations() {
     for version in VERSIONS {
         check(World::new(version, None, roles(None)).await).await;
     }
 }
 
 #[tokio::test]
-async fn each_access_works_through_a_domain() {
+async fn each_access_level_works_through_a_domain() {
     check(World::new("2.15", Some("hub"), roles(Some("hub"))).await).await;
     check(World::behind_a_leaf("2.15", "hub", roles(Some("hub"))).await).await;
 }

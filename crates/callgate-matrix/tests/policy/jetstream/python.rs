@@ -134,7 +134,7 @@ fn roles() -> Vec<(&'static str, RoleSettings)> {
 }
 
 #[tokio::test]
-async fn nats_py_consumes_and_uses_buckets_by_the_macros() {
+async fn nats_py_works_with_the_macros() {
     for version in VERSIONS {
         let world = World::new(version, None, roles()).await;
         let mut client = Process::builder("nats-py", tools::python())

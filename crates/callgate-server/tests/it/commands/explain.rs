@@ -10,7 +10,7 @@ use callgate::clock::UnixTime;
 use callgate_testkit::{CurveKey, Nkey, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::support::{Ran, callgate_in, command, has, run, write_private};
+use crate::support::{CommandOutput, callgate_in, command, has, run, write_private};
 
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -19,7 +19,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 /// `explain` with the password `bob` in a variable.
-fn explain(folder: &Path, arguments: &[&str]) -> Ran {
+fn explain(folder: &Path, arguments: &[&str]) -> CommandOutput {
     let arguments = [&["explain", "--config", "callgate.toml"], arguments].concat();
     run(command(folder, &arguments).env("BOB", "bob"), b"")
 }

@@ -12,21 +12,21 @@ use tokio::task::JoinHandle;
 use crate::{clients::user_info, observers, site::Site};
 
 /// Answers until it is dropped.
-pub(super) struct Hand(JoinHandle<()>);
+pub(super) struct ManualCallout(JoinHandle<()>);
 
 /// A request, and the keys to answer it.
-pub(super) struct Asked {
+pub(super) struct CalloutRequest {
     /// The claims of the request.
     pub(super) claims: Value,
     site: Site,
 }
 
-impl Hand {
+impl ManualCallout {
     /// Answers each request with what `answer` makes of it.
     pub(super) async fn start(
         site: &Site,
         server: &NatsServer,
-        answer: impl Fn(&Asked) -> String + Send + 'static,
+        answer: impl Fn(&CalloutRequest) -> String + Send + 'static,
     ) -> Self {
         let client = observers::connect(&site.callout, server).await;
         let mut requests = client.subscribe("$SYS.REQ.USER.AUTH").await.expect("a subscription");
@@ -36,7 +36,7 @@ impl Hand {
             while let Some(message) = requests.next().await {
                 let token = opened(&site, &message);
                 let claims = verified_claims(&token).expect("a request");
-                let asked = Asked { claims, site: site.clone() };
+                let asked = CalloutRequest { claims, site: site.clone() };
                 reply(&client, message.reply, answer(&asked)).await;
             }
         });
@@ -44,7 +44,7 @@ impl Hand {
     }
 }
 
-impl Drop for Hand {
+impl Drop for ManualCallout {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -66,7 +66,7 @@ fn opened(site: &Site, message: &async_nats::Message) -> String {
     String::from_utf8(opened).expect("text")
 }
 
-impl Asked {
+impl CalloutRequest {
     /// The user JWT that admits into APP, with `more` in its `nats` claims.
     pub(super) fn user(&self, more: &Value) -> Value {
         let mut nats = json!({

@@ -11,10 +11,10 @@ use callgate::{
     request::{MAX_PASSWORD, MAX_TOKEN, MAX_USER},
     subject::is_invisible,
 };
+use callgate_config::{Item, Table, permissions};
 use zeroize::Zeroizing;
 
 use crate::{kind::BuildContext, passwords::StoredPassword};
-use callgate_config::{Item, Table, permissions};
 
 /// A user, without the token and the nkey by which it is found.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Entry {
     pub(crate) expires: Option<UnixTime>,
     pub(crate) proposal: Proposal,
     /// Changes when anything in the entry changes.
-    pub(crate) look: u64,
+    pub(crate) fingerprint: u64,
     /// Verifications of the password are remembered for this version only; never zero.
     pub(crate) version: u64,
 }
@@ -88,11 +88,11 @@ impl ParsedEntry {
         }
         let disabled = table.boolean("disabled").unwrap_or(false);
         let expires = expires(&mut table);
-        let look = table.fingerprint();
+        let fingerprint = table.fingerprint();
         table.finish();
         let user = user.to_owned();
         let password = password.map(Arc::new);
-        let entry = Entry { user, password, disabled, expires, proposal, look, version };
+        let entry = Entry { user, password, disabled, expires, proposal, fingerprint, version };
         Self { entry, token, nkey }
     }
 }
@@ -110,7 +110,7 @@ pub(crate) fn first_names<'a>(
 }
 
 /// The library refuses longer credentials (`callgate::request`).
-fn warn_of_length(item: &Item<'_>, text: &str, limit: usize) {
+fn warn_length(item: &Item<'_>, text: &str, limit: usize) {
     if text.len() > limit {
         item.warn(format!("has more than {limit} bytes: logins with it are always refused"));
     }
@@ -147,21 +147,21 @@ fn password(table: &mut Table<'_>) -> Option<StoredPassword> {
             let text = filled(item.clone())?;
             let stored = StoredPassword::parse(&text).map_err(|error| item.fault(error)).ok()?;
             if stored.cost().is_none() {
-                warn_of_clear(&item, &text);
+                warn_clear_text(&item, &text);
             }
             Some(stored)
         }
         (None, Some(item)) => {
             let text = filled(item.clone())?;
-            warn_of_clear(&item, &text);
+            warn_clear_text(&item, &text);
             Some(StoredPassword::clear(&text))
         }
         (None, None) => None,
     }
 }
 
-fn warn_of_clear(item: &Item<'_>, text: &str) {
-    warn_of_length(item, text, MAX_PASSWORD);
+fn warn_clear_text(item: &Item<'_>, text: &str) {
+    warn_length(item, text, MAX_PASSWORD);
     if looks_like_jwt(text) {
         item.warn("has the form of a JWT, which counts as a token: write it as `token`");
     }
@@ -170,7 +170,7 @@ fn warn_of_clear(item: &Item<'_>, text: &str) {
 fn token(table: &mut Table<'_>) -> Option<Zeroizing<String>> {
     let item = table.raw("token")?;
     let token = filled(item.clone())?;
-    warn_of_length(&item, &token, MAX_TOKEN);
+    warn_length(&item, &token, MAX_TOKEN);
     if is_nats_user(&token) {
         item.warn("is a NATS user JWT, which Callgate does not accept as a token");
     }
@@ -211,12 +211,11 @@ fn proposal(table: &mut Table<'_>, context: &BuildContext) -> Proposal {
 }
 
 fn account(table: &mut Table<'_>, context: &BuildContext) -> Option<String> {
-    let item = table.raw("account")?;
-    let account = filled(item.clone())?;
+    let account = table.filled_string("account")?;
     if let Some(warning) = context.policy.account_warning(&account) {
-        item.warn(warning);
+        table.warn("account", warning);
     }
-    Some(account.to_string())
+    Some(account)
 }
 
 fn expires_after(table: &mut Table<'_>) -> Option<std::time::Duration> {

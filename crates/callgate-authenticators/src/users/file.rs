@@ -98,7 +98,8 @@ fn warn_changed(name: &str, old: &UserTable, new: &UserTable) {
              (`session.max_lifetime`)"
         );
     }
-    let differs = |entry: &&Entry| now(entry).is_some_and(|now| now.look != entry.look);
+    let differs =
+        |entry: &&Entry| now(entry).is_some_and(|now| now.fingerprint != entry.fingerprint);
     let (count, changed) = names(old.entries().filter(is_open).filter(differs));
     if count > 0 {
         tracing::warn!(

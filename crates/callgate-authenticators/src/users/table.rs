@@ -10,6 +10,7 @@ use std::{
 };
 
 use callgate::{keys::UserKey, secret::Secret};
+use callgate_config::{Document, DocumentError, Format, Report, Sources, Table};
 
 use super::warnings::Warnings;
 use crate::{
@@ -17,7 +18,6 @@ use crate::{
     kind::BuildContext,
     passwords::{DummyPasswords, digest},
 };
-use callgate_config::{Document, DocumentError, Format, Report, Sources, Table};
 
 /// The next version: each table has its own, so that what was verified with one never serves another.
 static NEXT_VERSION: AtomicU64 = AtomicU64::new(1);

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use callgate::{authn::Proposal, permissions::PermissionWarning};
-
 use callgate_config::{Report, Sources};
 
 use super::table::UserTable;
@@ -39,11 +38,12 @@ impl Warnings<'_> {
 
     /// Users that would have no account.
     fn warn_missing_accounts(&self) {
-        let nowhere = |entry: &&Entry| entry.proposal.account.is_none();
-        if !self.context.policy.may_name_account
-            && self.table.entries().any(|entry| nowhere(&entry))
-        {
-            let names = some_names(self.table.entries().filter(nowhere));
+        if self.context.policy.may_name_account {
+            return;
+        }
+        let mut nowhere = self.table.entries().filter(|e| e.proposal.account.is_none()).peekable();
+        if nowhere.peek().is_some() {
+            let names = some_names(nowhere);
             self.report.warn(
                 self.shown_path,
                 format!(
@@ -76,18 +76,18 @@ impl Warnings<'_> {
 
     /// One warning of each kind, with the first few of its users.
     fn warn_permissions(&self) {
-        let mut doubts: BTreeMap<PermissionWarning, Vec<&Entry>> = BTreeMap::new();
+        let mut warnings: BTreeMap<PermissionWarning, Vec<&Entry>> = BTreeMap::new();
         for entry in self.table.entries() {
             let Proposal { permissions: Some(permissions), templates, .. } = &entry.proposal else {
                 continue;
             };
-            for doubt in permissions.warnings(templates.as_deref()) {
-                doubts.entry(doubt).or_default().push(entry);
+            for warning in permissions.warnings(templates.as_deref()) {
+                warnings.entry(warning).or_default().push(entry);
             }
         }
-        for (doubt, entries) in doubts {
+        for (warning, entries) in warnings {
             let names = some_names(entries.into_iter());
-            self.report.warn(self.shown_path, format!("the permissions of {names}: {doubt}"));
+            self.report.warn(self.shown_path, format!("the permissions of {names}: {warning}"));
         }
     }
 

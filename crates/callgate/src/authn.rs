@@ -1,6 +1,6 @@
-//! Who is the client? Authenticators, and the chain that asks them in order.
+//! From a credential to an identity: authenticators, and the chain that tries them in order.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{error::Error, fmt};
 
 use futures_util::future::BoxFuture;
 
@@ -10,30 +10,32 @@ mod chain;
 mod identity;
 mod unclaimed;
 
+pub use crate::admission::SourceKey;
 pub use chain::{Chain, ChainAnswer, Link, Overloaded};
 pub use identity::{Identity, Origin, Proposal};
 
 /// Any error of a backend, for the log.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub type BackendError = Box<dyn Error + Send + Sync>;
 
 /// Turns a credential into an identity.
 ///
-/// An implementer promises, and the conformance suite of `callgate-testkit` checks:
-/// - a credential that is not its kind, or names another issuer, is [`Decline::NotMine`]
+/// An implementation guarantees the following, which the authenticator suite of `callgate-testkit`
+/// checks:
+/// - a credential of another kind, or from another issuer, is [`Decline::NotMine`]
 ///   (`answers_not_mine_to_credentials_of_other_kinds`);
-/// - its own credential is admitted only if it is proven, else [`Decline::Rejected`]
+/// - its own credential is admitted only if it is proven, otherwise [`Decline::Rejected`]
 ///   (`rejects_a_wrong_credential`);
 /// - no answer in time is [`Decline::Unavailable`], never one of the other two
 ///   (`is_unavailable_when_its_source_is_not_there`);
-/// - nothing in an error or a `Debug` text is a secret (`never_shows_a_secret`);
-/// - it can be asked by many at once, and dropping the future leaves nothing behind
-///   (`survives_being_dropped_and_asked_again`). While too many wait for it, the chain asks for
-///   what it can answer at once, and drops the future if it would wait.
+/// - no error or `Debug` text contains a secret (`never_shows_a_secret`);
+/// - it can be called concurrently, and dropping the future leaves nothing behind
+///   (`survives_being_dropped_and_asked_again`). While too many requests wait for it, the chain polls
+///   the future once and drops it if the answer is not ready.
 ///
-/// It should not hold up its thread either: requests that arrive together are decided in turn, and
-/// work of more than a millisecond belongs into [`tokio::task::spawn_blocking`].
+/// It should not block its thread: requests that arrive together are decided one after another, so
+/// work that takes more than a millisecond belongs in [`tokio::task::spawn_blocking`].
 pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
-    /// Identifies the client of `request`, by its one credential.
+    /// Identifies the client of `request` by its one credential.
     fn authenticate<'a>(
         &'a self,
         request: &'a AuthRequest,
@@ -44,13 +46,13 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
         Readiness::Ready
     }
 
-    /// The issuer whose tokens it takes, where tokens name theirs. It decides nothing: a token that
-    /// nobody took is explained with it, to the operator.
+    /// The issuer whose tokens it accepts, if tokens name one. It decides nothing: it only explains to
+    /// the operator why no authenticator accepted a token.
     fn issuer(&self) -> Option<String> {
         None
     }
 
-    /// Ends background work; called when a newer configuration took its place.
+    /// Ends background work; called when a newer configuration has replaced it.
     fn retire(&self) {}
 }
 
@@ -59,23 +61,23 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
 pub enum Readiness {
     /// It can answer.
     Ready,
-    /// It cannot answer yet; says what it waits for.
+    /// It cannot answer yet; contains what it waits for.
     Waiting(String),
 }
 
-/// An answer other than an identity. There are three, with one meaning each.
+/// An answer other than an identity.
 #[derive(Debug)]
 pub enum Decline {
-    /// Another kind or another issuer: ask the next.
+    /// Another kind of credential or another issuer: the chain tries the next authenticator.
     NotMine,
-    /// Mine, and bad: refuse.
+    /// A wrong credential: the client is refused.
     Rejected(Rejection),
-    /// No answer in time, or a malformed one: refuse, `temporarily unavailable`.
-    Unavailable(BoxError),
+    /// No answer in time, or a malformed one: the client is refused, `temporarily unavailable`.
+    Unavailable(BackendError),
 }
 
 impl Decline {
-    /// Mine, and bad.
+    /// A wrong credential.
     pub fn rejected(reason: Reason, detail: impl Into<String>) -> Self {
         Self::Rejected(Rejection { reason, detail: detail.into() })
     }
@@ -94,41 +96,4 @@ pub struct Rejection {
     pub reason: Reason,
     /// What the operator should know. Never a secret.
     pub detail: String,
-}
-
-/// From where a request comes, for fairness between sources: an IPv4 address, an IPv6 network of
-/// 64 bits, or for leaf nodes the server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum SourceKey {
-    /// An address, IPv6 cut to its first 64 bits.
-    Address(IpAddr),
-    /// A shared address (a trusted proxy) and the user that it brings.
-    ProxiedUser(IpAddr, Arc<str>),
-    /// A server, for its leaf nodes and for clients without a usable address.
-    Server(Arc<str>),
-}
-
-impl SourceKey {
-    /// The source of `request`. `trusted_proxies` are addresses that many users share.
-    pub fn of(request: &AuthRequest, user: &str, trusted_proxies: &[ipnet::IpNet]) -> Self {
-        let client = request.client();
-        let is_leaf = client.connection == crate::connection::ConnectionKind::LeafNode;
-        match client.ip {
-            Some(ip) if !is_leaf => {
-                if trusted_proxies.iter().any(|network| network.contains(&ip)) {
-                    return Self::ProxiedUser(ip, user.into());
-                }
-                Self::Address(network_of(ip))
-            }
-            Some(_) | None => Self::Server(request.server().id.as_str().into()),
-        }
-    }
-}
-
-fn network_of(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        // One customer usually has a whole /64, so its addresses count as one.
-        IpAddr::V6(ip) => std::net::Ipv6Addr::from_bits(ip.to_bits() & !0u128 << 64).into(),
-    }
 }

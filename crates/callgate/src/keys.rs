@@ -15,7 +15,7 @@ mod signing;
 mod verifying;
 
 pub(crate) use curve::is_sealed;
-pub use curve::{BoxError, CurveKey, SharedKey};
+pub use curve::{CurveError, CurveKey, SharedKey};
 pub use signing::{AccountSigner, KeyPair, SignError, Signer};
 pub(crate) use verifying::VerifyingKeys;
 pub use verifying::{Ed25519Key, VerifyingKey};

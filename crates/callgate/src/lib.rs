@@ -145,11 +145,15 @@
 mod admission;
 mod callgate;
 mod decide;
+mod observers;
 mod open;
 mod panics;
 mod pipeline;
+mod placement;
+mod refusal;
 mod reply;
 mod sanitize;
+mod shared_state;
 mod suggest;
 mod template;
 
@@ -174,10 +178,8 @@ pub mod subject;
 #[cfg(feature = "nats")]
 pub use async_nats;
 pub use callgate::{BuildError, Callgate, CallgateBuilder, Reply};
-pub use decide::{
-    chain::ChainExplanation,
-    user::{Refusal, User},
-};
+pub use decide::{ChainExplanation, Refusal, User};
 pub use open::XKEY_HEADER;
-pub use pipeline::{Explained, RefusalStyle};
-pub use reply::minter::AccountKeys;
+pub use pipeline::explain::Explained;
+pub use refusal::RefusalStyle;
+pub use reply::AccountKeys;

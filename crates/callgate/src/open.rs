@@ -1,9 +1,9 @@
-//! From bytes to a request that can be believed, and back.
+//! From the bytes of a message to a verified request.
 //!
-//! [`Opener::open`] is the first half of the security argument: what it returns was sealed for us
-//! (where a curve key is configured), is signed by the server that it names, is meant for this
-//! callout, and is fresh. Everything else is dropped without an answer, because an answer would
-//! have to be signed for somebody who may not be a server.
+//! [`Opener::open`] is the first half of the security argument: the request it returns was sealed
+//! for us (if a curve key is configured), is signed by the server that it names, is meant for this
+//! callout, and is fresh. Anything else is dropped without a reply, because a reply would have to be
+//! signed for someone who may not be a server.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -15,10 +15,11 @@ use crate::{
     connection::ConnectionKind,
     jwt::Parts,
     keys::{
-        AccountKey, BoxError, CurveKey, CurvePublicKey, ServerKey, SharedKey, UserKey,
+        AccountKey, CurveError, CurveKey, CurvePublicKey, ServerKey, SharedKey, UserKey,
         VerifyingKeys, is_sealed,
     },
-    record::{Denial, Reason, RequestIds},
+    record::{Decision, Denial, Outcome, Reason, RequestIds},
+    reply::{ReplyContext, Sealer, reply_deadline},
     request::{AuthRequest, Certificate, Client, Server},
     secret::Wiped,
 };
@@ -33,28 +34,52 @@ pub(crate) use credential::Mode;
 
 /// The header in which a server names its curve key.
 pub const XKEY_HEADER: &str = "Nats-Server-Xkey";
-/// The largest request that is looked at, in bytes. A real one is 1 to 20 KB, most of it
-/// certificates.
+/// In bytes. A real request is 1 to 20 KB long, most of it certificates.
 const MAX_REQUEST: usize = 256 * 1024;
 /// How far the server's clock and ours may differ.
-const TOLERANCE: Duration = Duration::from_secs(30);
-/// Kept back from the server's patience for signing, sealing and the way back.
-const MARGIN: Duration = Duration::from_millis(100);
-/// Longest patience that a server is believed to have. Whatever the request says, it can be played again no
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(30);
+/// The longest a server is believed to wait. Whatever a request says, it cannot be replayed for
 /// longer than this.
-const MAX_PATIENCE: Duration = Duration::from_secs(300);
-/// Servers whose shared keys are remembered, for each of our keys.
-const REMEMBERED_SERVERS: usize = 1024;
-/// Clients' nkeys that are remembered, some 300 bytes each. Not among those of the servers: anybody
-/// can make up nkeys and sign with them.
-const REMEMBERED_CLIENTS: usize = 4096;
+const MAX_SERVER_TIMEOUT: Duration = Duration::from_secs(300);
+/// How many servers' keys are cached, per xkey of ours.
+const MAX_CACHED_SERVERS: usize = 1024;
+/// How many clients' nkeys are cached, about 300 bytes each. They have a cache of their own because
+/// anyone can generate nkeys and sign with them.
+const MAX_CACHED_CLIENTS: usize = 4096;
 
-/// Why a request was dropped, with what is known of it.
+/// A request as it arrived.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Message<'a> {
+    pub(crate) payload: &'a [u8],
+    pub(crate) xkey_header: Option<&'a str>,
+    pub(crate) now: UnixTime,
+    pub(crate) arrived: Instant,
+}
+
+/// An opened request: how to reply, and the request or, without one usable credential, the refusal.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) context: ReplyContext,
+    pub(crate) request: Result<Arc<AuthRequest>, Denial>,
+}
+
+/// Why a request was dropped, and what is known about it.
 #[derive(Debug)]
 pub(crate) struct Dropped {
     pub(crate) denial: Denial,
-    pub(crate) ids: Option<Box<RequestIds>>,
-    pub(crate) clock_skew: Option<i64>,
+    ids: Option<Box<RequestIds>>,
+    clock_skew: Option<i64>,
+}
+
+impl Dropped {
+    pub(crate) fn into_decision(self, arrived: Instant) -> Decision {
+        debug_assert_eq!(self.denial.reason.outcome(), Outcome::Dropped);
+        Decision {
+            ids: self.ids.map(|ids| *ids),
+            clock_skew: self.clock_skew,
+            ..Decision::unopened(self.denial, arrived)
+        }
+    }
 }
 
 impl From<Denial> for Dropped {
@@ -67,32 +92,7 @@ fn drop_as(reason: Reason, detail: impl Into<String>) -> Dropped {
     Denial::new(reason, detail).into()
 }
 
-/// A message as it came in.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Message<'a> {
-    pub(crate) payload: &'a [u8],
-    pub(crate) xkey_header: Option<&'a str>,
-    pub(crate) now: UnixTime,
-    pub(crate) arrived: Instant,
-}
-
-/// A request that was opened: whom to answer, with what key, and the request itself or, where the
-/// client's credential is none, the refusal.
-#[derive(Debug)]
-pub(crate) struct Opened {
-    pub(crate) request: Result<Arc<AuthRequest>, Denial>,
-    pub(crate) ids: RequestIds,
-    pub(crate) server: ServerKey,
-    pub(crate) user: UserKey,
-    pub(crate) sealer: Sealer,
-    pub(crate) clock_skew: i64,
-    /// When the server stops waiting.
-    pub(crate) given_up: Instant,
-    /// The user name that the client typed, for the record only.
-    pub(crate) claimed_user: String,
-}
-
-/// Opens requests.
+/// Decrypts and verifies requests.
 #[derive(Debug)]
 pub(crate) struct Opener {
     xkeys: Vec<CurveKey>,
@@ -100,7 +100,7 @@ pub(crate) struct Opener {
     /// `sub` of every request: the issuer, or in operator mode the callout account.
     subject: AccountKey,
     mode: Mode,
-    /// Shared keys with servers, by our key's place and theirs.
+    /// Shared keys, by the index of our xkey and the server's key.
     shared: Cache<(usize, [u8; 32]), SharedKey>,
     servers: VerifyingKeys,
     clients: VerifyingKeys,
@@ -113,19 +113,19 @@ impl Opener {
         xkeys: Vec<CurveKey>,
         allow_plaintext: bool,
     ) -> Self {
-        let shared = Cache::new(REMEMBERED_SERVERS * xkeys.len().max(1));
-        let servers = VerifyingKeys::new(REMEMBERED_SERVERS);
-        let clients = VerifyingKeys::new(REMEMBERED_CLIENTS);
+        let shared = Cache::new(MAX_CACHED_SERVERS * xkeys.len().max(1));
+        let servers = VerifyingKeys::new(MAX_CACHED_SERVERS);
+        let clients = VerifyingKeys::new(MAX_CACHED_CLIENTS);
         Self { xkeys, allow_plaintext, subject, mode, shared, servers, clients }
     }
 
     /// Decrypts, verifies and checks a request.
     ///
     /// # Errors
-    /// What is not a fresh request of a server to this callout is to be dropped.
+    /// Anything but a fresh request from a server to this callout must be dropped.
     pub(crate) fn open(&self, message: Message<'_>) -> Result<Opened, Dropped> {
         if message.payload.len() > MAX_REQUEST {
-            let detail = format!("it is larger than {MAX_REQUEST} bytes");
+            let detail = format!("the request is larger than {MAX_REQUEST} bytes");
             return Err(drop_as(Reason::BadRequest, detail));
         }
         let (plain, peer) = self.decrypt(message)?;
@@ -139,20 +139,32 @@ impl Opener {
         let dropped =
             |denial| Dropped { denial, ids: Some(Box::new(ids.clone())), clock_skew: Some(skew) };
         self.meant_for_us(&claims).map_err(dropped)?;
-        let patience = fresh(&claims, message.now).map_err(dropped)?;
+        let timeout = server_timeout(&claims, message.now).map_err(dropped)?;
         let user: UserKey = claims.nats.user_nkey.parse().map_err(|error| {
-            dropped(Denial::new(Reason::BadRequest, format!("its user_nkey: {error}")))
+            dropped(Denial::new(Reason::BadRequest, format!("user_nkey: {error}")))
         })?;
         let sealer = self.sealer(peer, message.xkey_header, &claims).map_err(dropped)?;
-        let given_up = message.arrived + patience;
-        // Not client_info.user: 2.10 puts a token there in clear.
+        let server_deadline = message.arrived + timeout;
+        // Not client_info.user, which contains a token in clear in 2.10.
         let claimed_user = claims.nats.connect_opts.user.to_string();
-        let request = self.request(claims, message, &server, &user, deadline(given_up));
-        Ok(Opened { request, ids, server, user, sealer, clock_skew: skew, given_up, claimed_user })
+        let deadline = reply_deadline(server_deadline);
+        let request = self.request(claims, message, &server, &user, deadline);
+        let context = ReplyContext {
+            ids,
+            server,
+            user,
+            sealer,
+            clock_skew: skew,
+            now: message.now,
+            arrived: message.arrived,
+            server_deadline,
+            claimed_user,
+        };
+        Ok(Opened { context, request })
     }
 
-    /// When a request was made, whether or not it is still fresh.
-    pub(crate) fn made_at(&self, message: Message<'_>) -> Result<UnixTime, Denial> {
+    /// When a request was issued, whether or not it is still fresh.
+    pub(crate) fn issued_at(&self, message: Message<'_>) -> Result<UnixTime, Denial> {
         let bad = |error: String| Denial::new(Reason::BadRequest, error);
         let (plain, _) = self.decrypt(message).map_err(|dropped| dropped.denial)?;
         let parts = Parts::split(plain.as_ref()).map_err(|error| bad(error.to_string()))?;
@@ -163,12 +175,12 @@ impl Opener {
     fn decrypt<'a>(&self, message: Message<'a>) -> Result<(Plain<'a>, Option<Peer>), Dropped> {
         if !is_sealed(message.payload) {
             return match self.xkeys.is_empty() || self.allow_plaintext {
-                true => Ok((Plain::AsItCame(message.payload), None)),
+                true => Ok((Plain::Borrowed(message.payload), None)),
                 false => Err(drop_as(
                     Reason::NotEncrypted,
                     format!(
-                        "the server sends requests in clear although an xkey is configured: {}, or \
-                         set insecure_allow_plaintext for the change-over",
+                        "the server sends unencrypted requests although an xkey is configured: {}, \
+                         or set insecure_allow_plaintext for the transition",
                         self.needed_xkey()
                     ),
                 )),
@@ -189,14 +201,15 @@ impl Opener {
         }
         let cannot = |detail: String| drop_as(Reason::CannotDecrypt, detail);
         let Some(header) = message.xkey_header else {
-            return Err(cannot(format!("it is encrypted, but without the header {XKEY_HEADER}")));
+            let detail = format!("the request is encrypted but has no header {XKEY_HEADER}");
+            return Err(cannot(detail));
         };
         let peer: CurvePublicKey =
-            header.parse().map_err(|error| cannot(format!("its header {XKEY_HEADER}: {error}")))?;
+            header.parse().map_err(|error| cannot(format!("header {XKEY_HEADER}: {error}")))?;
         for (index, key) in self.xkeys.iter().enumerate() {
-            let remembered = self.shared.get(&(index, *peer.bytes()));
-            let is_new = remembered.is_none();
-            let shared = match remembered {
+            let cached = self.shared.get(&(index, *peer.bytes()));
+            let is_new = cached.is_none();
+            let shared = match cached {
                 Some(shared) => shared,
                 None => key.shared_with(&peer).map_err(|error| cannot(error.to_string()))?,
             };
@@ -207,20 +220,20 @@ impl Opener {
                         Some(Peer { public: peer, shared, index, is_new }),
                     ));
                 }
-                Err(BoxError::DoesNotOpen) => {}
-                Err(BoxError::NotABox) => {
-                    return Err(cannot("it is encrypted, but was cut off on its way".to_owned()));
+                Err(CurveError::DoesNotOpen) => {}
+                Err(CurveError::NotSealed) => {
+                    return Err(cannot("the encrypted request is truncated".to_owned()));
                 }
-                Err(error @ (BoxError::BadPeer | BoxError::NoRandomness)) => {
+                Err(error @ (CurveError::BadPeer | CurveError::NoRandomness)) => {
                     return Err(cannot(error.to_string()));
                 }
             }
         }
-        let detail = format!("it is encrypted for another key: {}", self.needed_xkey());
+        let detail = format!("the request is encrypted for another key: {}", self.needed_xkey());
         Err(drop_as(Reason::CannotDecrypt, detail))
     }
 
-    /// What to do where servers have the public key from.
+    /// How to configure the public key that servers encrypt with.
     fn needed_xkey(&self) -> String {
         let ours: Vec<_> = self.xkeys.iter().map(|key| key.public_key().as_str()).collect();
         let ours = ours.join("` or `");
@@ -234,27 +247,28 @@ impl Opener {
 
     fn meant_for_us(&self, claims: &RequestClaims<'_>) -> Result<(), Denial> {
         if !["", TYPE].contains(&&*claims.nats.kind) {
-            return Err(Denial::new(Reason::BadRequest, format!("its type is not `{TYPE}`")));
+            return Err(Denial::new(Reason::BadRequest, format!("the type is not `{TYPE}`")));
         }
         if claims.aud != AUDIENCE {
             return Err(Denial::new(
                 Reason::WrongAudienceRequest,
-                format!("its audience is not `{AUDIENCE}`"),
+                format!("the audience is not `{AUDIENCE}`"),
             ));
         }
         if claims.sub == self.subject.as_str() {
             return Ok(());
         }
         let theirs = claims.sub.parse::<AccountKey>();
-        let theirs = theirs.as_ref().map_or("something that is no account key", AccountKey::as_str);
+        let theirs =
+            theirs.as_ref().map_or("something that is not an account key", AccountKey::as_str);
         let detail = match self.mode {
             Mode::Configuration => format!(
-                "the server asks for the issuer {theirs}, but ours is {ours}: the server's \
+                "the request is for the issuer {theirs}, but ours is {ours}: the server's \
                  auth_callout block needs `issuer: {ours}`, or issuer.seed the server's seed",
                 ours = self.subject
             ),
             Mode::Operator => format!(
-                "the server asks for the callout account {theirs}, but issuer.account is {}",
+                "the request is for the callout account {theirs}, but issuer.account is {}",
                 self.subject
             ),
         };
@@ -268,20 +282,20 @@ impl Opener {
     ) -> Result<ServerKey, Dropped> {
         let bad = |detail: &str| drop_as(Reason::BadRequest, detail);
         if claims.iss != claims.nats.server_id.id {
-            return Err(bad("it is signed by another key than the server that it names"));
+            return Err(bad("the request is not signed by the server that it names"));
         }
         let server: ServerKey =
-            claims.iss.parse().map_err(|error| bad(&format!("its issuer: {error}")))?;
+            claims.iss.parse().map_err(|error| bad(&format!("issuer: {error}")))?;
         let (signed, signature) = parts.signed();
         match self.servers.verified(&server, signed, signature) {
             Ok(true) => Ok(server),
-            Ok(false) => Err(bad("its signature is not the server's")),
-            Err(error) => Err(bad(&format!("its issuer: {error}"))),
+            Ok(false) => Err(bad("the signature is not the server's")),
+            Err(error) => Err(bad(&format!("issuer: {error}"))),
         }
     }
 
-    /// The key in the header must be the one that the server signed: else somebody else would be
-    /// sent the answer. A server that sends in clear sets no header, and one is no less of a lie there.
+    /// The key in the header must be the one that the server signed, or the reply would be sealed
+    /// for someone else. A server that does not encrypt sends no header, so any header is wrong there.
     fn sealer(
         &self,
         peer: Option<Peer>,
@@ -296,7 +310,7 @@ impl Opener {
         }
         let Some(peer) = peer else { return Ok(Sealer(None)) };
         if peer.is_new {
-            // Only after the checks: whoever can make up servers must not fill the memory first.
+            // Only after the checks, so that invented servers cannot fill the cache.
             self.shared.insert((peer.index, *peer.public.bytes()), peer.shared.clone());
         }
         Ok(Sealer(Some(peer.shared)))
@@ -330,20 +344,20 @@ impl Opener {
 }
 
 enum Plain<'a> {
-    AsItCame(&'a [u8]),
+    Borrowed(&'a [u8]),
     Decrypted(Wiped),
 }
 
 impl AsRef<[u8]> for Plain<'_> {
     fn as_ref(&self) -> &[u8] {
         match self {
-            Self::AsItCame(bytes) => bytes,
+            Self::Borrowed(bytes) => bytes,
             Self::Decrypted(bytes) => bytes,
         }
     }
 }
 
-/// The server's side of a sealed request, not yet proven to be a server's.
+/// The sender of a sealed request, not yet proven to be a server.
 struct Peer {
     public: CurvePublicKey,
     shared: SharedKey,
@@ -351,43 +365,27 @@ struct Peer {
     is_new: bool,
 }
 
-/// Seals answers with the key that opened the request; in clear for a request in clear.
-#[derive(Debug, Clone)]
-pub(crate) struct Sealer(Option<SharedKey>);
-
-impl Sealer {
-    pub(crate) fn seal(&self, answer: String) -> Result<Vec<u8>, BoxError> {
-        match &self.0 {
-            Some(shared) => shared.seal(answer.as_bytes()),
-            None => Ok(answer.into_bytes()),
-        }
-    }
-}
-
-/// The last moment at which an answer is begun for a server that waits until `given_up`.
-pub(crate) fn deadline(given_up: Instant) -> Instant {
-    given_up.checked_sub(MARGIN).unwrap_or(given_up)
-}
-
-/// How long the server waits for the answer.
-fn fresh(claims: &RequestClaims<'_>, now: UnixTime) -> Result<Duration, Denial> {
+/// How long the server of a fresh request waits for the reply.
+fn server_timeout(claims: &RequestClaims<'_>, now: UnixTime) -> Result<Duration, Denial> {
     let (iat, exp) = (UnixTime::from_seconds(claims.iat), UnixTime::from_seconds(claims.exp));
-    let Some(patience) = u64::try_from(exp.seconds_since(iat)).ok().filter(|seconds| *seconds > 0)
+    let Some(timeout) = u64::try_from(exp.seconds_since(iat)).ok().filter(|seconds| *seconds > 0)
     else {
-        return Err(Denial::new(Reason::BadRequest, "it expires before it was made"));
+        return Err(Denial::new(Reason::BadRequest, "the request expires before it was issued"));
     };
-    if now > exp.min(iat.plus(MAX_PATIENCE)).plus(TOLERANCE) || iat > now.plus(TOLERANCE) {
+    if now > exp.min(iat.plus(MAX_SERVER_TIMEOUT)).plus(MAX_CLOCK_SKEW)
+        || iat > now.plus(MAX_CLOCK_SKEW)
+    {
         return Err(Denial::new(
             Reason::StaleRequest,
             format!(
-                "the server made it at {iat}, by our clock it is {now}: an old request, or clocks \
-                 that differ by {} s (at most {} s are tolerated): check the time on both machines",
+                "the server issued the request at {iat}, our clock says {now}: an old request, or \
+                 clocks that differ by {} s (at most {} s are tolerated): check both clocks",
                 iat.seconds_since(now),
-                TOLERANCE.as_secs()
+                MAX_CLOCK_SKEW.as_secs()
             ),
         ));
     }
-    Ok(Duration::from_secs(patience).min(MAX_PATIENCE))
+    Ok(Duration::from_secs(timeout).min(MAX_SERVER_TIMEOUT))
 }
 
 fn ids(claims: &RequestClaims<'_>) -> RequestIds {
@@ -417,7 +415,7 @@ fn server_of(id: ServerId<'_>, key: ServerKey) -> Server {
     }
 }
 
-/// The client and the nonce that it was given to sign.
+/// The client, and the nonce that the server gave it to sign.
 fn client<'a>(info: ClientInformation<'a>, options: &ConnectOptions<'_>) -> (Client, Cow<'a, str>) {
     let connection = ConnectionKind::from_wire(&info.kind, &info.kind_of_client);
     let ClientInformation { host, id, name: seen, kind, kind_of_client, mqtt_id, nonce } = info;
@@ -436,7 +434,7 @@ fn client<'a>(info: ClientInformation<'a>, options: &ConnectOptions<'_>) -> (Cli
     (client, nonce)
 }
 
-/// The certificate, if the server verified it. What it did not verify proves nothing.
+/// The certificate, if the server verified it. An unverified one proves nothing.
 fn certificate(tls: ClientTls<'_>) -> Option<Certificate> {
     let ClientTls { version, cipher, verified_chains } = tls;
     let verified_chains: Vec<_> =

@@ -1,7 +1,7 @@
-//! A panic in what others wrote (a signer, a function that decides, an observer) ends the work on
-//! one request, and nothing else.
+//! A panic in code from outside (a signer, a deciding function, an observer) ends the work on one
+//! request and nothing else.
 //!
-//! Only the fact of a panic is ever told: its text may hold anything, also a password.
+//! Only the fact of a panic is reported: its message may contain anything, even a password.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,7 +9,7 @@ use futures_util::{FutureExt, future::Future};
 
 use crate::record::{Denial, Reason};
 
-/// Runs `work`; a panic in it refuses, `temporarily unavailable`.
+/// Runs `work`; a panic in it becomes a refusal, `temporarily unavailable`.
 pub(crate) fn guarded<T>(
     what: &str,
     work: impl FnOnce() -> Result<T, Denial>,
@@ -17,8 +17,8 @@ pub(crate) fn guarded<T>(
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_panic| Err(panicked(what)))
 }
 
-/// The same for work that waits, and for what it drops on the way. No `async fn`, which would keep
-/// room for `work` twice.
+/// The same for a future, including what it drops. Not an `async fn`, which would reserve space for
+/// `work` twice.
 pub(crate) fn guarded_future<T>(
     what: &str,
     work: impl Future<Output = T>,

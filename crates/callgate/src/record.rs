@@ -1,76 +1,78 @@
-//! The record of one decision: the one place that log, metrics and audit read.
+//! The record of one decision: the only thing that logs, metrics and audits read.
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use crate::{clock::UnixTime, connection::ConnectionKind};
 
-/// Why a client was admitted, refused or passed over. The names are stable.
+/// Why a client was admitted or refused, or its request dropped. The names are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Let in.
+    /// The client was admitted.
     Admitted,
-    /// Nothing that anybody could check.
+    /// The client sent no credential that can be checked.
     NoCredential,
-    /// Two credentials of different kinds: which one counts would be a guess.
+    /// The client sent several credentials; choosing one would be a guess.
     AmbiguousCredential,
-    /// Nobody knows the user name.
+    /// No authenticator knows the user name.
     UnknownUser,
-    /// The user is known, the password is another.
+    /// Wrong password for a known user.
     BadPassword,
-    /// A signature that is missing, wrong, or over no nonce.
+    /// The signature is missing, wrong, or not over a nonce.
     BadSignature,
-    /// A token that nobody vouches for.
+    /// No authenticator accepts the token.
     BadToken,
-    /// A token past its end.
+    /// The token has expired.
     TokenExpired,
-    /// A token that lives longer than is allowed.
+    /// The token is valid for longer than allowed.
     TokenLifetime,
-    /// A token for somebody else.
+    /// The token is for another audience.
     WrongAudience,
-    /// The user is switched off.
+    /// The user is disabled.
     UserDisabled,
-    /// The user's time is over.
+    /// The user has expired.
     UserExpired,
-    /// The Kubernetes service account is deleted, made anew or not known.
+    /// The Kubernetes service account is unknown, deleted, or was recreated.
     UnknownServiceAccount,
-    /// No binding and no permissions for this identity.
+    /// The identity has neither a binding nor permissions.
     NoBinding,
-    /// Nothing names an account.
+    /// No account is named.
     NoAccount,
-    /// Two different accounts are named.
+    /// Different accounts are named.
     AccountConflict,
-    /// An account that this identity must not be placed in.
+    /// The identity must not be placed in this account.
     AccountNotAllowed,
-    /// A scoped role beside another one.
+    /// A scoped role was combined with another role.
     RoleConflict,
-    /// A value that is not one literal subject token.
+    /// A template value is not one literal subject token.
     UnsafeTemplateValue,
     /// The user JWT would be too large.
     GrantTooLarge,
-    /// Not from this network.
+    /// The client connects from a network that is not allowed.
     SourceNotAllowed,
-    /// Not over this kind of connection.
+    /// The kind of connection is not allowed.
     ConnectionTypeNotAllowed,
-    /// Not at this time of day.
+    /// Logins are not allowed at this time of day.
     OutsideHours,
-    /// A condition failed to evaluate.
+    /// The policy could not be evaluated.
     PolicyError,
-    /// Whoever should know did not answer.
+    /// A backend did not answer, or answered with an error.
     BackendUnavailable,
-    /// More work than can be done in time.
+    /// There is more work than can be done in time.
     Overloaded,
-    /// Not a request: garbage, too large, badly signed, with impossible times.
+    /// Not a request: garbage, too large, badly signed, or with impossible times.
     BadRequest,
     /// A request for another callout.
     WrongAudienceRequest,
-    /// In clear although an xkey is configured.
+    /// Not encrypted although an xkey is configured.
     NotEncrypted,
-    /// Sealed for a key that is not configured.
+    /// Encrypted for a key that is not configured.
     CannotDecrypt,
-    /// Too old, or from a clock that is far off.
+    /// Too old, or the clocks differ too much.
     StaleRequest,
-    /// The server has given up waiting.
+    /// The server no longer waits for the reply.
     DeadlinePassed,
 }
 
@@ -111,7 +113,7 @@ impl Reason {
         Self::DeadlinePassed,
     ];
 
-    /// The stable name, as it stands in logs, metrics and `explain`.
+    /// The stable name used in logs, metrics and `explain`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Admitted => "admitted",
@@ -149,7 +151,7 @@ impl Reason {
         }
     }
 
-    /// What becomes of a request that ends with this reason.
+    /// The outcome of a request that ends with this reason.
     pub const fn outcome(self) -> Outcome {
         match self {
             Self::Admitted => Outcome::Admitted,
@@ -163,7 +165,7 @@ impl Reason {
         }
     }
 
-    /// What the server, and so its log, is told. It never says why.
+    /// The error text sent to the server, which logs it. It never says why.
     pub const fn public_text(self) -> &'static str {
         match self {
             Self::BackendUnavailable | Self::Overloaded => "temporarily unavailable",
@@ -178,14 +180,14 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
     /// A user JWT was sent.
     Admitted,
     /// A refusal was sent, or withheld on purpose.
     Refused,
-    /// Nothing was sent: it was no request for us, or nobody waits any more.
+    /// Nothing was sent: it was not a request for this callout, or the server no longer waits.
     Dropped,
 }
 
@@ -200,15 +202,15 @@ impl Outcome {
     }
 }
 
-/// A refusal, with an explanation that is for the operator only.
+/// A refusal, with an explanation for the operator only.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct Denial {
     /// The stable reason.
     pub reason: Reason,
-    /// What the operator should know: what was tried, with what, what to do. Never a secret.
+    /// What failed, with which input, and what to do. Never contains a secret.
     pub detail: String,
-    /// What outside data asked for and the ceiling dropped on the way.
+    /// What outside data requested and a ceiling dropped.
     pub ceiling_dropped: CeilingDropped,
 }
 
@@ -217,18 +219,22 @@ impl Denial {
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into(), ceiling_dropped: CeilingDropped::default() }
     }
+
+    pub(crate) fn decided_too_late() -> Self {
+        Self::new(Reason::BackendUnavailable, "no decision before the server's deadline")
+    }
 }
 
-/// Subjects and roles that outside data asked for and a ceiling dropped.
+/// Subjects and roles that outside data requested and a ceiling dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CeilingDropped {
     /// How many.
     pub count: u32,
-    /// The first of them, escaped and cut.
+    /// The first of them, escaped and truncated.
     pub texts: Vec<String>,
 }
 
-/// Which request a decision was about.
+/// Identifies the request of a decision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestIds {
     /// `jti` of the request.
@@ -237,15 +243,15 @@ pub struct RequestIds {
     pub server_id: String,
     /// The server's name.
     pub server_name: String,
-    /// The connection's number at that server (`cid`).
+    /// The connection's ID on that server (`cid`).
     pub client_id: u64,
-    /// The public nkey that the server made for the connection.
+    /// The public nkey that the server generated for the connection.
     pub user_nkey: String,
     /// The TCP peer that the server saw.
     pub client_host: String,
     /// The kind of the connection.
     pub connection: Option<ConnectionKind>,
-    /// What the client calls itself; not to be trusted.
+    /// The name that the client claims; not trustworthy.
     pub client_name: String,
 }
 
@@ -254,45 +260,92 @@ pub struct RequestIds {
 pub struct Stages {
     /// Decrypt, verify, parse.
     pub open: Duration,
-    /// The authenticators and the policy.
+    /// Run the authenticators and the policy.
     pub decide: Duration,
-    /// Sign the user JWT and the answer, and seal it.
+    /// Sign the user JWT and the reply, and seal it.
     pub answer: Duration,
 }
 
-/// What was decided about one request, and why.
+/// The decision about one request, and why.
 #[derive(Debug, Clone)]
 pub struct Decision {
-    /// The reason, and with it the outcome.
+    /// The reason, which implies the outcome.
     pub reason: Reason,
-    /// For the operator: what was tried, with what, what to do. Never a secret.
+    /// For the operator: what failed, with which input, and what to do. Never contains a secret.
     pub detail: String,
-    /// Which request; absent in what could not be opened.
+    /// The request; absent if it could not be opened.
     pub ids: Option<RequestIds>,
-    /// Who identified the client, or refused it.
+    /// The authenticator that identified the client or refused it.
     pub authenticator: Option<Arc<str>>,
-    /// The identity's user, or the user name that was tried.
+    /// The identity's user, or the user name that the client claimed.
     pub user: Option<String>,
     /// The account the client was placed in.
     pub account: Option<String>,
     /// When the session ends.
     pub expires_at: Option<UnixTime>,
-    /// What outside data asked for and the ceiling dropped.
+    /// What outside data requested and a ceiling dropped.
     pub ceiling_dropped: CeilingDropped,
-    /// How long the authenticator took that gave the final answer.
+    /// How long the authenticator with the final answer took.
     pub authenticator_took: Duration,
-    /// Arrival to answer.
+    /// Time from arrival to reply.
     pub duration: Duration,
-    /// Its parts.
+    /// How long each stage took.
     pub stages: Stages,
-    /// The server's clock minus ours, in seconds, where the request told it.
+    /// The server's clock minus ours, in seconds, if the request could be read.
     pub clock_skew: Option<i64>,
 }
 
 impl Decision {
-    /// What became of the request.
+    /// The outcome of the request.
     pub fn outcome(&self) -> Outcome {
         self.reason.outcome()
+    }
+
+    /// A decision that is not about an opened request, such as a dropped message.
+    pub(crate) fn unopened(denial: Denial, arrived: Instant) -> Self {
+        let open = arrived.elapsed();
+        Self {
+            reason: denial.reason,
+            detail: denial.detail,
+            ids: None,
+            authenticator: None,
+            user: None,
+            account: None,
+            expires_at: None,
+            ceiling_dropped: CeilingDropped::default(),
+            authenticator_took: Duration::ZERO,
+            duration: open,
+            stages: Stages { open, ..Stages::default() },
+            clock_skew: None,
+        }
+    }
+
+    /// Records a refusal.
+    pub(crate) fn refuse(&mut self, denial: Denial) {
+        self.reason = denial.reason;
+        self.detail = denial.detail;
+        self.ceiling_dropped = denial.ceiling_dropped;
+    }
+
+    /// Records that nothing could be sent, so that nothing was granted.
+    pub(crate) fn revoke(&mut self, denial: Denial) {
+        self.refuse(denial);
+        self.account = None;
+        self.expires_at = None;
+    }
+
+    /// Adds the ids, and how long each stage took.
+    pub(crate) fn finish(
+        &mut self,
+        ids: RequestIds,
+        arrived: Instant,
+        opened: Instant,
+        decided: Instant,
+    ) {
+        self.ids = Some(ids);
+        self.stages =
+            Stages { open: opened - arrived, decide: decided - opened, answer: decided.elapsed() };
+        self.duration = arrived.elapsed();
     }
 }
 
@@ -301,7 +354,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_refusal_tells_the_server_why() {
+    fn refusal_text_never_says_why() {
         for reason in Reason::ALL {
             let text = reason.public_text();
             assert!(["authorization failed", "temporarily unavailable"].contains(&text));

@@ -1,9 +1,9 @@
-//! Runs a gate on async-nats: one queue subscriber among its replicas, bounded work, and a way out
-//! that loses no request.
+//! Runs a callout on async-nats: a queue group of replicas, bounded work, and a drain that loses no
+//! request.
 //!
-//! async-nats' own service endpoints unsubscribe at once when they stop and lose what was on its
-//! way; the micro-service protocol is small, so it is spoken here over a subscription that is left
-//! with care.
+//! The service endpoints of async-nats unsubscribe immediately when they stop and lose the messages in
+//! flight. The micro-service protocol is small, so it is implemented here on top of a subscription
+//! that is drained.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -11,16 +11,19 @@ use async_nats::{Client, Message as NatsMessage, Subject, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
+    admission::RequestLimiter,
     callgate::Callgate,
     clock::UnixTime,
     open::{Message, XKEY_HEADER},
-    pipeline::{Handled, Pipeline, Slots},
+    pipeline::Pipeline,
+    record::{Decision, Denial, Reason},
+    reply::Outgoing,
 };
 
 mod account;
@@ -29,28 +32,27 @@ mod drain;
 mod micro;
 
 pub use account::{OwnAccount, other_responders, own_account};
-use batch::Deciding;
+use batch::PendingDecision;
 use micro::{Micro, Stats};
 
-/// Where nats-server asks.
+/// The subject of authorization requests.
 pub const AUTH_SUBJECT: &str = "$SYS.REQ.USER.AUTH";
 
-/// Refusals that are held back at once, for `delay`.
-const MAX_HELD_BACK: u32 = 65_536;
-/// Messages that have arrived and are not opened yet. Opening one takes a tenth of a millisecond, so
-/// that the last of so many is still in time; later ones would only fill the memory.
+const MAX_DELAYED_REFUSALS: u32 = 65_536;
+/// Messages that have arrived but are not opened. Opening one takes a tenth of a millisecond, so the
+/// last of these is still in time; more would only fill the memory.
 const MAX_UNOPENED: u32 = 4096;
+/// How often to check that requests can still arrive.
+const PERMISSION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often it is asked whether requests still may arrive.
-const LOOK: Duration = Duration::from_secs(5);
-
-/// How a gate is run.
+/// How to run a callout.
 #[derive(Debug, Clone)]
 pub struct ResponderOptions {
     /// The queue group, shared by all replicas.
     pub queue: String,
-    /// Requests that are worked on at once; more are refused at once, `temporarily unavailable`.
-    /// No source of requests gets all of these places, and no authenticator that is waited for.
+    /// How many requests may be in flight; more are refused immediately, `temporarily unavailable`.
+    /// No single source and no single authenticator can take all of this capacity.
     pub max_in_flight: u32,
     /// The version that `nats micro` shows.
     pub version: String,
@@ -66,27 +68,27 @@ impl Default for ResponderOptions {
     }
 }
 
-/// Why a gate could not be run, or stopped running.
+/// Why a callout cannot be run, or has stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The subscription could not be made.
+    /// The client could not subscribe.
     #[error("subscribing to `{subject}` failed: {error}")]
     Subscribe {
         /// The subject.
         subject: String,
-        /// What the client says.
+        /// The client's error.
         error: String,
     },
-    /// The server did not answer who we are, so it did not confirm the subscription either.
+    /// The server did not report our account, so it did not confirm the subscription either.
     #[error(
-        "the server does not answer `$SYS.REQ.USER.INFO`, so the subscription is not confirmed: \
-         does the callout user have leave to publish it, and to subscribe `_INBOX.>`? ({0})"
+        "the server does not answer `$SYS.REQ.USER.INFO`, so the subscription is not confirmed: is \
+         the callout user permitted to publish it, and to subscribe to `_INBOX.>`? ({0})"
     )]
     NotConfirmed(String),
-    /// The server lets us subscribe, and then gives us nothing.
+    /// The server accepts the subscription but will not deliver any requests.
     #[error(
-        "the callout user may not subscribe to `$SYS.REQ.USER.AUTH`, so that no request arrives: \
-         allow it that in nats-server's configuration, or in its user JWT"
+        "the callout user is not permitted to subscribe to `$SYS.REQ.USER.AUTH`, so no request \
+         arrives: permit it in nats-server's configuration or in its user JWT"
     )]
     NotPermitted,
     /// The client was closed.
@@ -94,29 +96,30 @@ pub enum ServeError {
     Closed,
 }
 
-/// A gate that is a member of the queue group.
+/// A running callout: a member of the queue group.
 #[derive(Debug)]
 pub struct Responder {
     client: Client,
-    slots: Arc<Slots>,
-    arrived: Arc<Semaphore>,
-    most_arrived: u32,
-    held_back: Arc<Semaphore>,
-    stop: tokio::sync::watch::Sender<bool>,
+    limiter: Arc<RequestLimiter>,
+    unanswered: Arc<Semaphore>,
+    max_unanswered: u32,
+    delayed: Arc<Semaphore>,
+    stop: watch::Sender<bool>,
     work: JoinHandle<()>,
     micro: Micro,
 }
 
 impl Responder {
-    /// Joins the queue group and answers from now on. Whether a server has confirmed it is told by
-    /// [`own_account`], asked afterwards on the same client: servers work in order. A server that takes
-    /// the permission away later ends the subscription, and this does not notice.
+    /// Joins the queue group and answers requests from now on. To find out whether a server has
+    /// confirmed the subscription, call [`own_account`] afterwards on the same client: servers process
+    /// messages in order. If a server revokes the permission later, the subscription ends without
+    /// this responder noticing.
     ///
     /// # Errors
     /// If the client cannot subscribe.
     pub async fn join(
         client: Client,
-        gate: Callgate,
+        callgate: Callgate,
         options: ResponderOptions,
     ) -> Result<Self, ServeError> {
         let stats = Arc::new(Stats::default());
@@ -125,68 +128,67 @@ impl Responder {
             .queue_subscribe(AUTH_SUBJECT, options.queue.clone())
             .await
             .map_err(|error| subscribe_error(AUTH_SUBJECT, &error))?;
-        let most = options.max_in_flight.max(1);
-        gate.learn_most_at_once(most);
-        let slots = Arc::new(Slots { most, taken: Arc::default() });
-        let most_arrived = most.saturating_add(MAX_UNOPENED);
-        let arrived = Arc::new(Semaphore::new(most_arrived as usize));
-        let (stop, stopped) = tokio::sync::watch::channel(false);
-        let held_back = Arc::new(Semaphore::new(MAX_HELD_BACK as usize));
-        let answering =
-            Answering { client: client.clone(), held_back: Arc::clone(&held_back), stats };
+        let max_in_flight = options.max_in_flight.max(1);
+        callgate.set_max_in_flight(max_in_flight);
+        let limiter = Arc::new(RequestLimiter { max_in_flight, permits: Arc::default() });
+        let max_unanswered = max_in_flight.saturating_add(MAX_UNOPENED);
+        let unanswered = Arc::new(Semaphore::new(max_unanswered as usize));
+        let (stop, stopped) = watch::channel(false);
+        let delayed = Arc::new(Semaphore::new(MAX_DELAYED_REFUSALS as usize));
+        let replies = Replies { client: client.clone(), delayed: Arc::clone(&delayed), stats };
         let worker = Worker {
-            gate,
-            workers: Handle::current().metrics().num_workers(),
-            slots: Arc::clone(&slots),
-            arrived: Arc::clone(&arrived),
-            answering: Arc::new(answering),
+            callgate,
+            threads: Handle::current().metrics().num_workers(),
+            limiter: Arc::clone(&limiter),
+            unanswered: Arc::clone(&unanswered),
+            replies: Arc::new(replies),
         };
         let work = tokio::spawn(worker.run(subscription, stopped));
-        Ok(Self { client, slots, arrived, most_arrived, held_back, stop, work, micro })
+        Ok(Self { client, limiter, unanswered, max_unanswered, delayed, stop, work, micro })
     }
 
-    /// Requests that are being decided now.
+    /// How many requests are being decided now.
     pub fn in_flight(&self) -> u32 {
-        self.load().in_flight()
+        self.limiter.permits.in_use()
     }
 
-    /// The same, to be asked by somebody else.
+    /// A handle that reports the load independently of this responder.
     pub fn load(&self) -> Load {
-        Load(Arc::clone(&self.slots))
+        Load(Arc::clone(&self.limiter))
     }
 
-    /// True until the subscription ends, by [`Responder::leave`] or with the client.
+    /// Whether the subscription is open. It ends with [`Responder::leave`] or with the client.
     pub fn is_running(&self) -> bool {
         !self.work.is_finished()
     }
 
-    /// Leaves the queue group and finishes what has arrived, within `patience`. Returns whether all
-    /// of it was finished.
+    /// Leaves the queue group and finishes what has arrived, within `patience`. Returns whether
+    /// everything was finished.
     pub async fn leave(self, patience: Duration) -> bool {
-        let until = Instant::now() + patience;
+        let deadline = Instant::now() + patience;
         let _ = self.stop.send(true);
         self.micro.stop();
         let mut work = self.work;
-        let read = tokio::time::timeout_at(until, &mut work).await.is_ok();
+        let drained = timeout_at(deadline, &mut work).await.is_ok();
         work.abort();
-        let arrived = self.arrived.acquire_many(self.most_arrived);
-        let held_back = self.held_back.acquire_many(MAX_HELD_BACK);
-        let finished = tokio::time::timeout_at(until, async { (arrived.await, held_back.await) });
+        let unanswered = self.unanswered.acquire_many(self.max_unanswered);
+        let delayed = self.delayed.acquire_many(MAX_DELAYED_REFUSALS);
+        let finished = timeout_at(deadline, async { (unanswered.await, delayed.await) });
         let finished = finished.await.is_ok();
-        // Answers may still be on their way to the socket.
-        let flushed = timeout(Duration::from_secs(1), self.client.flush()).await.is_ok();
-        read && finished && flushed
+        // Replies may still be on their way to the socket.
+        let flushed = timeout(FLUSH_TIMEOUT, self.client.flush()).await.is_ok();
+        drained && finished && flushed
     }
 }
 
-/// How much a [`Responder`] has to do now, also while that is busy or leaving.
+/// The load of a [`Responder`], also while that is busy or leaving.
 #[derive(Debug, Clone)]
-pub struct Load(Arc<Slots>);
+pub struct Load(Arc<RequestLimiter>);
 
 impl Load {
-    /// Requests that are being decided now.
+    /// How many requests are being decided now.
     pub fn in_flight(&self) -> u32 {
-        self.0.taken.taken()
+        self.0.permits.in_use()
     }
 }
 
@@ -195,20 +197,16 @@ fn subscribe_error(subject: &str, error: &dyn std::error::Error) -> ServeError {
 }
 
 struct Worker {
-    gate: Callgate,
-    /// Threads of the runtime.
-    workers: usize,
-    slots: Arc<Slots>,
-    arrived: Arc<Semaphore>,
-    answering: Arc<Answering>,
+    callgate: Callgate,
+    /// Worker threads of the runtime.
+    threads: usize,
+    limiter: Arc<RequestLimiter>,
+    unanswered: Arc<Semaphore>,
+    replies: Arc<Replies>,
 }
 
 impl Worker {
-    async fn run(
-        self,
-        mut subscription: Subscriber,
-        mut stopped: tokio::sync::watch::Receiver<bool>,
-    ) {
+    async fn run(self, mut subscription: Subscriber, mut stopped: watch::Receiver<bool>) {
         loop {
             tokio::select! {
                 message = subscription.next() => match message {
@@ -218,100 +216,107 @@ impl Worker {
                 _ = stopped.changed() => break,
             }
         }
-        if drain::say_goodbye(&mut subscription).await.is_err() {
+        if drain::unsubscribe(&mut subscription).await.is_err() {
             return;
         }
-        let mut the_last = pin!(drain::all_has_arrived(&self.answering.client));
+        let mut flushed = pin!(drain::flush_in_flight(&self.replies.client));
         loop {
             tokio::select! {
-                // In this order: what has arrived is taken before the end is.
+                // In this order: messages that have arrived come before the end.
                 biased;
                 message = subscription.next() => match message {
                     Some(message) => self.accept(message, &mut subscription),
                     None => return,
                 },
-                () = &mut the_last => return,
+                () = &mut flushed => return,
             }
         }
     }
 
-    /// Works on `first` and on what has arrived with it.
+    /// Handles `first` and the messages that have arrived with it as one batch.
     fn accept(&self, first: NatsMessage, subscription: &mut Subscriber) {
-        let pipeline = self.gate.pipeline();
-        let mut together: Vec<_> = self.undecided(first, &pipeline).into_iter().collect();
-        while together.len() < batch::MOST_TOGETHER {
-            // The end of the subscription is told again when it is asked the next time.
+        let pipeline = self.callgate.pipeline();
+        let mut batch: Vec<_> = self.decision(first, &pipeline).into_iter().collect();
+        while batch.len() < batch::MAX_BATCH {
+            // If the subscription has ended, the next call of `next` says so again.
             let Some(Some(message)) = subscription.next().now_or_never() else { break };
-            together.extend(self.undecided(message, &pipeline));
+            batch.extend(self.decision(message, &pipeline));
         }
-        batch::decide(&self.answering, together, pipeline.decide.in_turn(), self.workers);
+        batch::decide(&self.replies, batch, pipeline.decider.never_blocks(), self.threads);
     }
 
-    /// The decision about `message`, if somebody waits for an answer and it would not come too late.
-    fn undecided(&self, message: NatsMessage, pipeline: &Arc<Pipeline>) -> Option<Deciding> {
+    /// The decision about `message`, unless no one waits for a reply or it would come too late.
+    fn decision(&self, message: NatsMessage, pipeline: &Arc<Pipeline>) -> Option<PendingDecision> {
         let arrived = Instant::now();
         let now = UnixTime::now();
         let NatsMessage { reply, payload, headers, .. } = message;
-        // Without a reply subject nobody waits for an answer.
         let reply = reply?;
         let xkey = headers.as_ref().and_then(|headers| headers.get(XKEY_HEADER));
         let xkey = xkey.map(|value| value.as_str().to_owned());
-        let Ok(place) = Arc::clone(&self.arrived).try_acquire_owned() else {
-            pipeline.pass_over(arrived);
+        let Ok(permit) = Arc::clone(&self.unanswered).try_acquire_owned() else {
+            shed(pipeline, arrived);
             return None;
         };
-        let (pipeline, slots) = (Arc::clone(pipeline), Arc::clone(&self.slots));
+        let pipeline = Arc::clone(pipeline);
+        let limiter = Arc::clone(&self.limiter);
         Some(Box::pin(async move {
             let message = Message { payload: &payload, xkey_header: xkey.as_deref(), now, arrived };
-            let handled = pipeline.handle_among(message, Some(&slots)).await;
-            Decided { reply, handled, place, arrived }
+            let outgoing = pipeline.handle(message, Some(&limiter)).await;
+            Decided { reply, outgoing, permit, arrived }
         }))
     }
 }
 
-/// A decision that was taken, with what is needed to answer it.
+/// Records a message that is not even opened, because that would take too long.
+fn shed(pipeline: &Pipeline, arrived: Instant) {
+    let detail = "too many messages are waiting to be opened: the server would not wait any longer";
+    let denial = Denial::new(Reason::DeadlinePassed, detail);
+    pipeline.observers.record(&Decision::unopened(denial, arrived));
+}
+
+/// A decision, and what is needed to reply.
 struct Decided {
     reply: Subject,
-    handled: Handled,
-    place: OwnedSemaphorePermit,
+    outgoing: Outgoing,
+    permit: OwnedSemaphorePermit,
     arrived: Instant,
 }
 
-struct Answering {
+/// Sends replies.
+struct Replies {
     client: Client,
-    held_back: Arc<Semaphore>,
+    delayed: Arc<Semaphore>,
     stats: Arc<Stats>,
 }
 
-impl Answering {
+impl Replies {
     /// Without a server: nothing is sent.
     #[cfg(test)]
-    async fn to_nobody() -> Arc<Self> {
+    async fn disconnected() -> Arc<Self> {
         let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
         let client = options.connect("127.0.0.1:1").await.unwrap();
-        let held_back = Arc::new(Semaphore::new(1));
-        Arc::new(Self { client, held_back, stats: Arc::default() })
+        let delayed = Arc::new(Semaphore::new(1));
+        Arc::new(Self { client, delayed, stats: Arc::default() })
     }
 
-    /// Sends the answer now, or has it sent when its moment comes.
+    /// Sends a reply, now or when it is due.
     async fn send(self: &Arc<Self>, decided: Decided) {
-        let Decided { reply, handled, place, arrived } = decided;
+        let Decided { reply, outgoing, permit, arrived } = decided;
         self.stats.count(arrived.elapsed());
-        let Handled::Answer { bytes, not_before } = handled else { return };
-        // A refusal that is held back holds no place; past the limit it is told at once.
-        let held = not_before.and_then(|moment| {
-            Some((moment, Arc::clone(&self.held_back).try_acquire_owned().ok()?))
-        });
-        let Some((moment, held)) = held else {
+        let Outgoing::Reply { bytes, not_before } = outgoing else { return };
+        // A delayed refusal does not count as unanswered. Past the limit it is sent immediately.
+        let delay = not_before
+            .and_then(|due| Some((due, Arc::clone(&self.delayed).try_acquire_owned().ok()?)));
+        let Some((due, delayed)) = delay else {
             self.publish(reply, bytes).await;
-            drop(place);
+            drop(permit);
             return;
         };
-        let answering = Arc::clone(self);
+        let replies = Arc::clone(self);
         tokio::spawn(async move {
-            tokio::time::sleep_until(moment).await;
-            answering.publish(reply, bytes).await;
-            drop(held);
+            sleep_until(due).await;
+            replies.publish(reply, bytes).await;
+            drop(delayed);
         });
     }
 
@@ -323,13 +328,13 @@ impl Answering {
 }
 
 impl Callgate {
-    /// Answers on this client, in the queue group `callgate`, until the client is closed.
+    /// Answers requests on this client, in the queue group `callgate`, until the client is closed.
     ///
-    /// First asks the server for the callout account, so that nobody is placed there.
+    /// First requests the name of the callout account from the server, so that no user is placed in it.
     ///
     /// # Errors
-    /// If the server does not confirm the subscription, or when the client is closed; some
-    /// seconds after the permission to subscribe was taken away. It can be called again.
+    /// If the server does not confirm the subscription, when the client is closed, or some seconds
+    /// after the permission to subscribe was revoked. It can be called again.
     pub async fn serve(&self, client: Client) -> Result<(), ServeError> {
         let own = permitted(own_account(&client).await?)?;
         self.learn_callout_account(&own.account);
@@ -337,10 +342,10 @@ impl Callgate {
             Responder::join(client.clone(), self.clone(), ResponderOptions::default()).await?;
         permitted(own_account(&client).await?)?;
         loop {
-            if timeout(LOOK, &mut responder.work).await.is_ok() {
+            if timeout(PERMISSION_CHECK_INTERVAL, &mut responder.work).await.is_ok() {
                 return Err(ServeError::Closed);
             }
-            // No answer: the connection is lost, and the client comes back by itself.
+            // No answer: the connection is lost, and the client reconnects on its own.
             if let Ok(own) = own_account(&client).await {
                 permitted(own)?;
             }
@@ -357,20 +362,20 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::{keys::AccountSigner, record::Reason};
+    use crate::keys::AccountSigner;
 
     #[tokio::test]
-    async fn a_message_that_would_wait_too_long_to_be_opened_is_passed_over_and_recorded() {
+    async fn message_that_would_wait_too_long_is_shed_and_recorded() {
         let reasons = Arc::<Mutex<Vec<Reason>>>::default();
         let record = Arc::clone(&reasons);
-        let gate = Callgate::builder(AccountSigner::generate().unwrap())
-            .authorize(|_| async { Err(crate::Refusal::deny("nobody is known here")) })
+        let callgate = Callgate::builder(AccountSigner::generate().unwrap())
+            .authorize(|_| async { Err(crate::Refusal::deny("no client is known")) })
             .on_decision(move |decision| record.lock().unwrap().push(decision.reason))
             .build()
             .unwrap();
-        let answering = Answering::to_nobody().await;
-        let (slots, arrived) = (Arc::default(), Arc::new(Semaphore::new(1)));
-        let worker = Worker { gate, workers: 1, slots, arrived, answering };
+        let replies = Replies::disconnected().await;
+        let unanswered = Arc::new(Semaphore::new(1));
+        let worker = Worker { callgate, threads: 1, limiter: Arc::default(), unanswered, replies };
         let message = || NatsMessage {
             subject: AUTH_SUBJECT.into(),
             reply: Some("_INBOX.1".into()),
@@ -380,12 +385,12 @@ mod tests {
             description: None,
             length: 0,
         };
-        // The first is worked on only when this task waits.
-        let pipeline = worker.gate.pipeline();
-        let taken = (0..3).filter_map(|_| worker.undecided(message(), &pipeline)).collect();
-        batch::decide(&worker.answering, taken, true, worker.workers);
+        // The first is handled only when this task waits.
+        let pipeline = worker.callgate.pipeline();
+        let batch = (0..3).filter_map(|_| worker.decision(message(), &pipeline)).collect();
+        batch::decide(&worker.replies, batch, true, worker.threads);
         assert_eq!(*reasons.lock().unwrap(), [Reason::DeadlinePassed, Reason::DeadlinePassed]);
-        let _finished = worker.arrived.acquire().await.unwrap();
+        let _finished = worker.unanswered.acquire().await.unwrap();
         assert_eq!(reasons.lock().unwrap().get(2), Some(&Reason::BadRequest));
     }
 }

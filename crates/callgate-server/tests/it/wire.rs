@@ -135,11 +135,11 @@ async fn each_cause_of_a_drop_is_logged() {
     let other = || Nkey::account().public();
     let needed = format!("`issuer: {}`", requester.pair.issuer.public());
     let causes = [
-        (requester.request().audience("nats-something"), "its audience is not"),
+        (requester.request().audience("nats-something"), "the audience is not"),
         (requester.request().subject(&other()), needed.as_str()),
-        (requester.request().corrupt_signature(), "its signature is not the server's"),
-        (requester.request().expires_at(now() - 5), "it expires before it was made"),
-        (requester.request().user_nkey("garbage"), "its user_nkey: "),
+        (requester.request().corrupt_signature(), "the signature is not the server's"),
+        (requester.request().expires_at(now() - 5), "the request expires before it was issued"),
+        (requester.request().user_nkey("garbage"), "user_nkey: "),
     ];
     for (request, words) in causes {
         let mark = requester.pair.gate.mark();

@@ -1,4 +1,4 @@
-//! Room that is shared: whoever takes much leaves some for those who come later.
+//! A limiter that no single key can exhaust.
 
 use std::{
     collections::HashMap,
@@ -6,83 +6,88 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Of what the others leave, this part stays free: one who takes all that he can get leaves a ninth,
-/// two leave a seventeenth, `n` leave one in `8n + 1`. So a newcomer finds room, whoever was there
-/// before, and somebody who is alone has nearly all of it.
-const KEPT_FREE: u32 = 9;
+/// One ninth of the remaining capacity is reserved for newcomers: one key that takes all it can
+/// leaves a ninth, two leave a seventeenth, `n` leave one in `8n + 1`. So a newcomer always finds
+/// room, and a key that is alone has nearly all the capacity.
+const RESERVED_FRACTION: u32 = 9;
 
-/// Counts who holds how many places. Nothing waits here: a place is given at once, or not.
+/// Counts permits per key. Nothing waits here: a permit is granted immediately or not at all.
 #[derive(Debug)]
-pub(crate) struct Shares<K> {
-    taken: Mutex<Taken<K>>,
+pub(crate) struct FairLimiter<K> {
+    permits: Mutex<Permits<K>>,
 }
 
 #[derive(Debug)]
-struct Taken<K> {
-    all: u32,
-    by: HashMap<K, u32>,
+struct Permits<K> {
+    in_use: u32,
+    by_key: HashMap<K, u32>,
 }
 
-impl<K> Default for Shares<K> {
+impl<K> Default for FairLimiter<K> {
     fn default() -> Self {
-        Self { taken: Mutex::new(Taken { all: 0, by: HashMap::new() }) }
+        Self { permits: Mutex::new(Permits { in_use: 0, by_key: HashMap::new() }) }
     }
 }
 
-/// The most that one may hold of `left`, which is what the others leave. Of fewer than nine it is all.
-pub(crate) const fn share_of(left: u32) -> u32 {
-    left - left / KEPT_FREE
+impl<K: Eq + Hash> Permits<K> {
+    fn held_by(&self, key: &K) -> u32 {
+        self.by_key.get(key).copied().unwrap_or_default()
+    }
+
+    /// The most that `key` may hold of what the others leave. Of fewer than nine it is all.
+    fn share(&self, key: &K, capacity: u32) -> u32 {
+        let others = self.in_use - self.held_by(key);
+        let left = capacity.saturating_sub(others);
+        left - left / RESERVED_FRACTION
+    }
 }
 
-impl<K: Clone + Eq + Hash> Shares<K> {
-    /// A place for `who`, of `most` that there are; nothing if its share is used up.
-    pub(crate) fn take(self: &Arc<Self>, who: &K, most: u32) -> Option<Place<K>> {
-        let mut taken = self.lock();
-        let mine = taken.by.get(who).copied().unwrap_or_default();
-        let others = taken.all - mine;
-        if mine >= share_of(most.saturating_sub(others)) {
+impl<K: Clone + Eq + Hash> FairLimiter<K> {
+    /// A permit for `key`, or `None` if its share of `capacity` is used up.
+    pub(crate) fn try_acquire(self: &Arc<Self>, key: &K, capacity: u32) -> Option<Permit<K>> {
+        let mut permits = self.lock();
+        let held = permits.held_by(key);
+        if held >= permits.share(key, capacity) {
             return None;
         }
-        taken.all += 1;
-        taken.by.insert(who.clone(), mine + 1);
-        Some(Place { shares: Arc::clone(self), who: who.clone() })
+        permits.in_use += 1;
+        permits.by_key.insert(key.clone(), held + 1);
+        Some(Permit { limiter: Arc::clone(self), key: key.clone() })
     }
 
-    /// The most that `who` may hold now, of `most` that there are.
-    pub(crate) fn share(&self, who: &K, most: u32) -> u32 {
-        let taken = self.lock();
-        let mine = taken.by.get(who).copied().unwrap_or_default();
-        share_of(most.saturating_sub(taken.all - mine))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Taken<K>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The most permits of `capacity` that `key` may hold now.
+    pub(crate) fn share(&self, key: &K, capacity: u32) -> u32 {
+        self.lock().share(key, capacity)
     }
 }
 
-impl<K> Shares<K> {
-    /// How many places are taken.
+impl<K> FairLimiter<K> {
+    /// How many permits are in use.
     #[cfg(any(feature = "nats", test))]
-    pub(crate) fn taken(&self) -> u32 {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).all
+    pub(crate) fn in_use(&self) -> u32 {
+        self.lock().in_use
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Permits<K>> {
+        self.permits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A place that was taken, until it is dropped.
+/// One unit of capacity, returned when dropped.
 #[derive(Debug)]
-pub(crate) struct Place<K: Clone + Eq + Hash> {
-    shares: Arc<Shares<K>>,
-    who: K,
+pub(crate) struct Permit<K: Clone + Eq + Hash> {
+    limiter: Arc<FairLimiter<K>>,
+    key: K,
 }
 
-impl<K: Clone + Eq + Hash> Drop for Place<K> {
+impl<K: Clone + Eq + Hash> Drop for Permit<K> {
     fn drop(&mut self) {
-        let mut taken = self.shares.lock();
-        taken.all = taken.all.saturating_sub(1);
-        let Some(mine) = taken.by.get_mut(&self.who) else { return };
-        *mine -= 1;
-        if *mine == 0 {
-            taken.by.remove(&self.who);
+        let mut permits = self.limiter.lock();
+        permits.in_use = permits.in_use.saturating_sub(1);
+        let Some(held) = permits.by_key.get_mut(&self.key) else { return };
+        *held -= 1;
+        if *held == 0 {
+            permits.by_key.remove(&self.key);
         }
     }
 }
@@ -91,53 +96,55 @@ impl<K: Clone + Eq + Hash> Drop for Place<K> {
 mod tests {
     use super::*;
 
-    /// Takes for each in turn until nobody gets any more, and says how many each has.
-    fn all_that_they_get(count: usize, most: u32) -> (Vec<Place<usize>>, Vec<usize>) {
-        let shares = Arc::<Shares<usize>>::default();
-        let mut places = Vec::new();
+    /// Acquires permits for each key in turn until all are refused; returns how many each holds.
+    fn exhaust(keys: usize, capacity: u32) -> (Vec<Permit<usize>>, Vec<usize>) {
+        let limiter = Arc::<FairLimiter<usize>>::default();
+        let mut permits = Vec::new();
         loop {
-            let before = places.len();
-            places.extend((0..count).filter_map(|who| shares.take(&who, most)));
-            if places.len() == before {
+            let before = permits.len();
+            permits.extend((0..keys).filter_map(|key| limiter.try_acquire(&key, capacity)));
+            if permits.len() == before {
                 break;
             }
         }
-        let held = |who| places.iter().filter(|place: &&Place<usize>| place.who == who).count();
-        let counts = (0..count).map(held).collect();
-        (places, counts)
+        let held = |key| permits.iter().filter(|permit: &&Permit<usize>| permit.key == key).count();
+        let counts = (0..keys).map(held).collect();
+        (permits, counts)
     }
 
     #[test]
-    fn one_gets_nearly_all_and_many_get_the_same_and_some_stays_free() {
-        for (count, most) in [(1, 1024), (2, 1024), (10, 1024), (1, 9), (5, 200)] {
-            let (places, counts) = all_that_they_get(count, most);
-            let (least, largest) = (*counts.iter().min().unwrap(), *counts.iter().max().unwrap());
-            assert!(largest - least <= 1, "{count} of {most}: {counts:?}");
-            let free = most as usize - places.len();
-            let promised = most as usize / (8 * count + 1);
-            assert!((promised..=promised + 2).contains(&free), "{count} of {most}: {free} free");
-            let shares = Arc::clone(&places[0].shares);
-            assert!(shares.take(&0, most).is_none());
-            assert!(shares.take(&count, most).is_some(), "a newcomer finds room");
+    fn keys_get_equal_shares_and_newcomers_find_room() {
+        for (keys, capacity) in [(1, 1024), (2, 1024), (10, 1024), (1, 9), (5, 200)] {
+            let (permits, counts) = exhaust(keys, capacity);
+            let smallest = *counts.iter().min().unwrap();
+            let largest = *counts.iter().max().unwrap();
+            assert!(largest - smallest <= 1, "{keys} of {capacity}: {counts:?}");
+            let free = capacity as usize - permits.len();
+            let reserved = capacity as usize / (8 * keys + 1);
+            assert!((reserved..=reserved + 2).contains(&free), "{keys} of {capacity}: {free} free");
+            let limiter = Arc::clone(&permits[0].limiter);
+            assert!(limiter.try_acquire(&0, capacity).is_none());
+            assert!(limiter.try_acquire(&keys, capacity).is_some(), "a newcomer finds room");
         }
     }
 
     #[test]
-    fn little_room_is_given_whole_and_never_more_than_there_is() {
-        for most in 0..9 {
-            assert_eq!(all_that_they_get(1, most).1, [most as usize]);
-            assert_eq!(all_that_they_get(3, most).0.len(), most as usize);
+    fn small_capacity_is_used_fully_and_never_exceeded() {
+        for capacity in 0..9 {
+            assert_eq!(exhaust(1, capacity).1, [capacity as usize]);
+            assert_eq!(exhaust(3, capacity).0.len(), capacity as usize);
         }
     }
 
     #[test]
-    fn what_is_given_back_can_be_taken_again_and_nobody_is_remembered() {
-        let (places, _) = all_that_they_get(5, 100);
-        let shares = Arc::clone(&places[0].shares);
-        assert_eq!(shares.taken() as usize, places.len());
-        drop(places);
-        assert_eq!((shares.taken(), shares.lock().by.len()), (0, 0));
-        assert_eq!(shares.share(&1, 100), 89);
-        assert!(shares.take(&1, 1).is_some());
+    fn dropped_permits_leave_no_trace() {
+        let (permits, _) = exhaust(5, 100);
+        let limiter = Arc::clone(&permits[0].limiter);
+        assert_eq!(limiter.in_use() as usize, permits.len());
+        drop(permits);
+        assert_eq!(limiter.in_use(), 0);
+        assert!(limiter.lock().by_key.is_empty());
+        assert_eq!(limiter.share(&1, 100), 89);
+        assert!(limiter.try_acquire(&1, 1).is_some());
     }
 }

@@ -1,48 +1,49 @@
-//! Asks authenticators in order; the first answer other than "not mine" is final.
+//! Tries authenticators in order; the first answer other than "not mine" is final.
 
 use std::{
-    future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration,
+    error::Error, future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll,
+    time::Duration,
 };
 
 use futures_util::FutureExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Authenticator, Decline, Identity, Readiness, unclaimed::nobody_knows};
+use super::{Authenticator, Decline, Identity, Readiness, unclaimed::unclaimed};
 use crate::{
-    admission::queues::{Crowd, NoRoom, Waiting},
+    admission::{AdmissionPolicy, AuthenticatorQueues, QueueFull},
     record::{Denial, Reason},
     request::AuthRequest,
 };
 
-/// One authenticator in its place in the chain.
+/// One authenticator of a chain.
 #[derive(Debug, Clone)]
 pub struct Link {
-    /// The name that policy, log and metrics use.
+    /// The name used in policy, logs and metrics.
     pub name: Arc<str>,
-    /// Who is asked.
+    /// The authenticator.
     pub authenticator: Arc<dyn Authenticator>,
-    /// How long it may take; never past the request's deadline.
+    /// How long it may take; the request's deadline applies as well.
     pub timeout: Duration,
-    /// Whether the service waits for its source before it takes requests.
+    /// Whether the service waits for its source before it handles requests.
     pub required: bool,
 }
 
-/// Authenticators in the order in which they are asked.
+/// Authenticators in the order in which they are tried.
 ///
-/// Requests that wait for an authenticator have a share of the places that there are, so that one
-/// whose backend hangs does not stop the others, nor what it can itself answer at once.
+/// Requests that wait for an authenticator get a share of the capacity, so that one whose backend
+/// hangs blocks neither the others nor the answers that it can give immediately.
 #[derive(Debug, Clone, Default)]
 pub struct Chain {
     links: Vec<Link>,
-    waiting: Arc<Waiting>,
+    queues: Arc<AuthenticatorQueues>,
 }
 
-/// Who answered, and what.
+/// The answer of a chain.
 #[derive(Debug)]
 pub struct ChainAnswer {
-    /// Who gave the final answer; nobody if all said "not mine".
+    /// The authenticator with the final answer; `None` if all answered "not mine".
     pub authenticator: Option<Arc<str>>,
-    /// How many were asked before that, each of whom said "not mine".
+    /// How many authenticators answered "not mine" before that.
     pub not_mine: usize,
     /// How long the final answer took.
     pub took: Duration,
@@ -53,8 +54,8 @@ pub struct ChainAnswer {
 impl Chain {
     /// A chain of these links.
     pub fn new(links: Vec<Link>) -> Self {
-        let waiting = Arc::new(Waiting::of(links.len()));
-        Self { links, waiting }
+        let queues = Arc::new(AuthenticatorQueues::new(links.len()));
+        Self { links, queues }
     }
 
     /// The links, in order.
@@ -62,7 +63,7 @@ impl Chain {
         &self.links
     }
 
-    /// What the chain still waits for: required authenticators whose source has not loaded.
+    /// The required authenticators whose source has not loaded, and what they wait for.
     pub fn waiting_for(&self) -> Vec<(Arc<str>, String)> {
         let required = self.links.iter().filter(|link| link.required);
         required
@@ -73,76 +74,80 @@ impl Chain {
             .collect()
     }
 
-    /// Asks one after the other who the client is.
+    /// Identifies the client of `request`.
     pub async fn identify(&self, request: &AuthRequest) -> ChainAnswer {
-        self.identify_among(request, &Crowd::default()).await
+        self.identify_with(request, AdmissionPolicy::default()).await
     }
 
-    /// The same, among as many as may be worked on at once.
-    pub(crate) async fn identify_among(&self, request: &AuthRequest, crowd: &Crowd) -> ChainAnswer {
-        for (not_mine, link) in self.links.iter().enumerate() {
+    pub(crate) async fn identify_with(
+        &self,
+        request: &AuthRequest,
+        admission: AdmissionPolicy<'_>,
+    ) -> ChainAnswer {
+        for (index, link) in self.links.iter().enumerate() {
             let started = Instant::now();
-            let place = || self.waiting.place(not_mine, &crowd.source_of(request), crowd.most);
-            let result = match ask(link, request, place).await {
+            let queue = || self.queues.enter(index, request, admission);
+            let result = match authenticate(link, request, queue).await {
                 Err(Decline::NotMine) => continue,
                 Ok(identity) => Ok(identity),
-                // Stop here: asking the next would send this credential to a second system.
+                // Stop here: trying the next one would show this credential to a second system.
                 Err(Decline::Rejected(rejection)) => {
                     Err(Denial::new(rejection.reason, rejection.detail))
                 }
-                // Stop here too: a dead strong backend must not open the way to a weaker one.
+                // Stop here too: an unavailable backend must not open the way to a weaker one.
                 Err(Decline::Unavailable(error)) => Err(unavailable(error.as_ref())),
             };
             let authenticator = Some(Arc::clone(&link.name));
-            return ChainAnswer { authenticator, not_mine, took: started.elapsed(), result };
+            let took = started.elapsed();
+            return ChainAnswer { authenticator, not_mine: index, took, result };
         }
         ChainAnswer {
             authenticator: None,
             not_mine: self.links.len(),
             took: Duration::ZERO,
-            result: Err(nobody_knows(request.credential(), &self.links)),
+            result: Err(unclaimed(request.credential(), &self.links)),
         }
     }
 }
 
-async fn ask<P>(
+async fn authenticate<P>(
     link: &Link,
     request: &AuthRequest,
-    place: impl FnOnce() -> Result<P, NoRoom>,
+    queue: impl FnOnce() -> Result<P, QueueFull>,
 ) -> Result<Identity, Decline> {
-    let own_end = Instant::now().checked_add(link.timeout);
-    let own_end = own_end.filter(|end| *end < request.deadline());
-    let until = own_end.unwrap_or(request.deadline());
+    let own_deadline = Instant::now().checked_add(link.timeout);
+    let own_deadline = own_deadline.filter(|deadline| *deadline < request.deadline());
+    let deadline = own_deadline.unwrap_or(request.deadline());
     let answer = AssertUnwindSafe(async { link.authenticator.authenticate(request).await });
     let mut answer = pin!(answer.catch_unwind());
-    // What is answered at once takes no place: however many wait for a backend that hangs, those
-    // who do not need it are not refused.
-    let at_once = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
-    let answered = match at_once {
+    // An immediate answer needs no place in the queue: however many requests wait for a backend
+    // that hangs, those that do not need it are not refused.
+    let immediate = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
+    let answered = match immediate {
         Poll::Ready(answered) => Ok(answered),
         Poll::Pending => {
-            let _place = place().map_err(|no_room| Decline::Unavailable(no_room.into()))?;
-            timeout_at(until, answer).await
+            let _permit = queue().map_err(|full| Decline::Unavailable(full.into()))?;
+            timeout_at(deadline, answer).await
         }
     };
     match answered {
         Ok(Ok(answer)) => answer,
-        // The panic's text may hold anything, so only the fact is told.
+        // The message of a panic may contain anything, so only the fact is reported.
         Ok(Err(_panic)) => Err(Decline::Unavailable("it panicked; this is a bug".into())),
-        Err(_elapsed) => Err(Decline::Unavailable(match own_end {
+        Err(_elapsed) => Err(Decline::Unavailable(match own_deadline {
             Some(_) => format!("no answer within {:?}", link.timeout).into(),
             None => "no answer before the server's deadline".into(),
         })),
     }
 }
 
-/// A refusal that knows it was overload, told through [`Decline::Unavailable`].
+/// An error for [`Decline::Unavailable`] that is recorded as overload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("more work than can be done in time")]
 pub struct Overloaded;
 
-fn unavailable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Denial {
-    let reason = match error.is::<Overloaded>() || error.is::<NoRoom>() {
+fn unavailable(error: &(dyn Error + Send + Sync + 'static)) -> Denial {
+    let reason = match error.is::<Overloaded>() || error.is::<QueueFull>() {
         true => Reason::Overloaded,
         false => Reason::BackendUnavailable,
     };

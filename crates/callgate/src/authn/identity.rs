@@ -1,4 +1,4 @@
-//! What an authenticator found out, and what its source proposes.
+//! An identity, and what its source proposes for it.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,63 +11,63 @@ use crate::{
     permissions::{PermissionTemplates, Permissions},
 };
 
-/// A client that somebody vouches for. The pair (authenticator, user) identifies; a bare user
-/// name does not.
+/// A client that an authenticator vouches for. Only the pair (authenticator, user) identifies it; a
+/// bare user name does not.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Identity {
-    /// The user, as the source knows it.
+    /// The user name in the source.
     pub user: String,
-    /// Groups, as the source knows them.
+    /// The groups in the source.
     pub groups: Vec<String>,
-    /// Everything else the source says.
+    /// All other claims of the source.
     pub claims: Map<String, Value>,
     /// Values of the template variables that the authenticator declares. It guarantees that each is a
     /// single literal token, so they count as encoded.
     pub variables: BTreeMap<&'static str, String>,
-    /// When the credential ends; the session never outlives it.
+    /// When the credential expires; the session never outlives it.
     pub expires_at: Option<UnixTime>,
-    /// What the source says about account and permissions.
+    /// The account and permissions that the source proposes.
     pub proposal: Proposal,
 }
 
 impl Identity {
-    /// An identity of which nothing but the user is known.
+    /// An identity with a user name and nothing else.
     pub fn of_user(user: impl Into<String>) -> Self {
         Self { user: user.into(), ..Self::default() }
     }
 }
 
-/// Who wrote a proposal: it decides how far it is trusted.
+/// Who wrote a proposal, which determines how far it is trusted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Origin {
-    /// The operator, in a file of his own.
+    /// The operator, in a file of the service.
     Operator,
-    /// Anybody else: a claim, an annotation, a directory's answer. Clipped to the ceiling.
+    /// Anyone else: a claim, an annotation, a directory's answer. Limited by the ceiling.
     #[default]
     Outside,
 }
 
-/// What a source proposes for an identity. Policy decides what becomes of it.
+/// What a source proposes for an identity. The policy decides what to grant.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Proposal {
-    /// Who says so.
+    /// Who wrote it.
     pub origin: Origin,
-    /// The account to be placed in.
+    /// The account to place the user in.
     pub account: Option<String>,
-    /// Roles; `Some` and empty says "none", which is not the same as `None`.
+    /// Roles. An empty list means "no roles", unlike `None`.
     pub roles: Option<Vec<String>>,
-    /// Permissions; `Some` of the default says "may do nothing".
+    /// Permissions. The default permissions allow nothing, unlike `None`.
     pub permissions: Option<Permissions>,
-    /// More permissions, whose subjects have templates in them. Counts only for
-    /// [`Origin::Operator`], and only beside `permissions`.
+    /// More permissions, whose subjects contain templates. Only applies to [`Origin::Operator`], and
+    /// only together with `permissions`.
     pub templates: Option<Arc<PermissionTemplates>>,
-    /// Networks that the client must come from.
+    /// Networks that the client must connect from.
     pub source: Option<Vec<IpNet>>,
-    /// Kinds of connection that are open to it.
+    /// The allowed kinds of connection.
     pub connection_types: Option<ConnectionKinds>,
-    /// Longest session.
+    /// Maximum length of a session.
     pub expires_after: Option<Duration>,
-    /// Unrestricted inside its account if there are no permissions, no roles and no binding.
-    /// Counts only for [`Origin::Operator`].
+    /// Unrestricted inside its account if there are no permissions, no roles and no binding. Only
+    /// applies to [`Origin::Operator`].
     pub unrestricted_if_alone: bool,
 }

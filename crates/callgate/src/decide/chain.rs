@@ -1,55 +1,58 @@
-//! The stock way to decide: a chain of authenticators, then policy.
+//! Decides with a chain of authenticators, then a policy.
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 
+use super::{Decider, Ruling};
 use crate::{
-    admission::queues::Crowd,
+    admission::AdmissionPolicy,
     authn::{Chain, ChainAnswer, Identity},
-    pipeline::{Decide, Learned, Verdict},
     policy::{ConnectionInfo, Explanation, Policy, ResolveRequest},
     request::AuthRequest,
+    shared_state::SharedState,
 };
 
-/// Who the client is, says the chain; what it may do, says the policy.
+/// The chain says who the client is, the policy what it may do.
 #[derive(Debug)]
-pub(crate) struct Stock {
+pub(crate) struct ChainDecider {
     pub(crate) chain: Chain,
     pub(crate) policy: Arc<Policy>,
-    pub(crate) learned: Arc<Learned>,
+    pub(crate) state: Arc<SharedState>,
     pub(crate) trusted_proxies: Arc<[IpNet]>,
 }
 
-/// How a decision of the stock kind came about.
+/// How a decision by chain and policy came about.
 #[derive(Debug)]
 pub struct ChainExplanation {
-    /// Each authenticator that was asked, in order, and what it said.
-    pub asked: Vec<(Arc<str>, String)>,
-    /// Who the client is, if that was found out.
+    /// Each authenticator that was tried, in order, and its answer.
+    pub tried: Vec<(Arc<str>, String)>,
+    /// The identity, if an authenticator found one.
     pub identity: Option<Identity>,
-    /// How policy came to its answer, if it was asked.
+    /// How the policy decided, if there was an identity.
     pub policy: Option<Explanation>,
 }
 
-impl Stock {
+impl ChainDecider {
     async fn identify(&self, request: &AuthRequest) -> ChainAnswer {
-        let trusted_proxies = Arc::clone(&self.trusted_proxies);
-        let crowd = Crowd { most: self.learned.most_at_once.get(), trusted_proxies };
-        self.chain.identify_among(request, &crowd).await
+        let admission = AdmissionPolicy {
+            max_in_flight: self.state.max_in_flight.load(),
+            trusted_proxies: &self.trusted_proxies,
+        };
+        self.chain.identify_with(request, admission).await
     }
 
-    /// Hands the question to policy by `ask`, so that deciding and explaining share everything else.
+    /// Calls `resolve` with the policy's input, so that deciding and explaining share the rest.
     fn resolve<T>(
         &self,
         request: &AuthRequest,
         authenticator: Option<&Arc<str>>,
         identity: &Identity,
-        ask: impl FnOnce(&ResolveRequest<'_>) -> T,
+        resolve: impl FnOnce(&ResolveRequest<'_>) -> T,
     ) -> T {
-        let callout_account = self.learned.callout_account.load_full();
-        ask(&ResolveRequest {
+        let callout_account = self.state.callout_account.load_full();
+        resolve(&ResolveRequest {
             authenticator: authenticator.map(|name| &**name).unwrap_or_default(),
             identity,
             connection: ConnectionInfo::of(request),
@@ -58,66 +61,64 @@ impl Stock {
         })
     }
 
-    fn asked(&self, answer: &ChainAnswer) -> Vec<(Arc<str>, String)> {
-        let links = self.chain.links().iter().map(|link| Arc::clone(&link.name));
-        let mut asked: Vec<_> =
-            links.take(answer.not_mine).map(|name| (name, "not mine".to_owned())).collect();
+    fn tried(&self, answer: &ChainAnswer) -> Vec<(Arc<str>, String)> {
+        let names = self.chain.links().iter().map(|link| Arc::clone(&link.name));
+        let mut tried: Vec<_> =
+            names.take(answer.not_mine).map(|name| (name, "not mine".to_owned())).collect();
         if let Some(name) = &answer.authenticator {
             let said = match &answer.result {
                 Ok(identity) => format!("identified `{}`", identity.user.escape_debug()),
                 Err(denial) => denial.to_string(),
             };
-            asked.push((Arc::clone(name), said));
+            tried.push((Arc::clone(name), said));
         }
-        asked
+        tried
     }
 }
 
-impl Decide for Stock {
-    fn decide(&self, request: Arc<AuthRequest>) -> BoxFuture<'_, Verdict> {
+impl Decider for ChainDecider {
+    fn decide(&self, request: Arc<AuthRequest>) -> BoxFuture<'_, Ruling> {
         Box::pin(async move {
             let ChainAnswer { authenticator, took, result, .. } = self.identify(&request).await;
             let identity = match result {
                 Ok(identity) => identity,
-                Err(denial) => return Verdict { authenticator, took, ..Verdict::refused(denial) },
+                Err(denial) => return Ruling { authenticator, took, ..Ruling::refused(denial) },
             };
             let grant = self.resolve(&request, authenticator.as_ref(), &identity, |question| {
                 self.policy.resolve(question)
             });
-            Verdict { authenticator, user: Some(identity.user), took, grant, silent: false }
+            Ruling { authenticator, user: Some(identity.user), took, grant, silent: false }
         })
     }
 
-    fn in_turn(&self) -> bool {
+    fn never_blocks(&self) -> bool {
         true
     }
 
     fn explain(
         &self,
         request: Arc<AuthRequest>,
-    ) -> BoxFuture<'_, (Verdict, Option<ChainExplanation>)> {
+    ) -> BoxFuture<'_, (Ruling, Option<ChainExplanation>)> {
         Box::pin(async move {
             let answer = self.identify(&request).await;
-            let asked = self.asked(&answer);
+            let tried = self.tried(&answer);
             let ChainAnswer { authenticator, took, result, .. } = answer;
             let identity = match result {
                 Ok(identity) => identity,
                 Err(denial) => {
-                    let verdict = Verdict { authenticator, took, ..Verdict::refused(denial) };
-                    return (
-                        verdict,
-                        Some(ChainExplanation { asked, identity: None, policy: None }),
-                    );
+                    let ruling = Ruling { authenticator, took, ..Ruling::refused(denial) };
+                    let steps = ChainExplanation { tried, identity: None, policy: None };
+                    return (ruling, Some(steps));
                 }
             };
-            let (grant, policy) =
+            let (grant, explanation) =
                 self.resolve(&request, authenticator.as_ref(), &identity, |question| {
                     self.policy.explain(question)
                 });
             let user = Some(identity.user.clone());
-            let verdict = Verdict { authenticator, user, took, grant, silent: false };
-            let (identity, policy) = (Some(identity), Some(policy));
-            (verdict, Some(ChainExplanation { asked, identity, policy }))
+            let ruling = Ruling { authenticator, user, took, grant, silent: false };
+            let policy = Some(explanation);
+            (ruling, Some(ChainExplanation { tried, identity: Some(identity), policy }))
         })
     }
 }

@@ -17,10 +17,10 @@ const MAC_BYTES: usize = 16;
 
 /// Why a box could not be opened or made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BoxError {
+pub enum CurveError {
     /// It does not begin with `xkv1`, or is too short to be a box.
     #[error("this is not an encrypted message of version xkv1")]
-    NotABox,
+    NotSealed,
     /// Sealed for another key, or changed on its way.
     #[error("the box does not open with this key")]
     DoesNotOpen,
@@ -82,10 +82,10 @@ impl CurveKey {
     ///
     /// # Errors
     /// If `peer` is a key of small order.
-    pub fn shared_with(&self, peer: &CurvePublicKey) -> Result<SharedKey, BoxError> {
+    pub fn shared_with(&self, peer: &CurvePublicKey) -> Result<SharedKey, CurveError> {
         crypto_box::crypto_box_beforenm(peer.bytes(), &self.secret)
             .map(|key| SharedKey(Zeroizing::new(key)))
-            .map_err(|_| BoxError::BadPeer)
+            .map_err(|_| CurveError::BadPeer)
     }
 }
 
@@ -112,13 +112,14 @@ impl SharedKey {
     ///
     /// # Errors
     /// If it is no box, or not one for this key.
-    pub fn open(&self, message: &[u8]) -> Result<Wiped, BoxError> {
-        let sealed = message.strip_prefix(VERSION).ok_or(BoxError::NotABox)?;
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(BoxError::NotABox)?;
-        let length = sealed.len().checked_sub(MAC_BYTES).ok_or(BoxError::NotABox)?;
+    pub fn open(&self, message: &[u8]) -> Result<Wiped, CurveError> {
+        let sealed = message.strip_prefix(VERSION).ok_or(CurveError::NotSealed)?;
+        let (nonce, sealed) =
+            sealed.split_first_chunk::<NONCE_BYTES>().ok_or(CurveError::NotSealed)?;
+        let length = sealed.len().checked_sub(MAC_BYTES).ok_or(CurveError::NotSealed)?;
         let mut plain = vec![0; length];
         crypto_box::crypto_box_open_easy_afternm(&mut plain, sealed, nonce, &self.0)
-            .map_err(|_| BoxError::DoesNotOpen)?;
+            .map_err(|_| CurveError::DoesNotOpen)?;
         Ok(plain.into())
     }
 
@@ -126,9 +127,9 @@ impl SharedKey {
     ///
     /// # Errors
     /// If the system has no random numbers.
-    pub fn seal(&self, message: &[u8]) -> Result<Vec<u8>, BoxError> {
+    pub fn seal(&self, message: &[u8]) -> Result<Vec<u8>, CurveError> {
         let mut nonce = [0u8; NONCE_BYTES];
-        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| BoxError::NoRandomness)?;
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| CurveError::NoRandomness)?;
         let head = VERSION.len() + NONCE_BYTES;
         let mut out = Vec::with_capacity(head + MAC_BYTES + message.len());
         out.extend_from_slice(VERSION);
@@ -136,7 +137,7 @@ impl SharedKey {
         out.resize(head + MAC_BYTES + message.len(), 0);
         let (_, body) = out.split_at_mut(head);
         crypto_box::crypto_box_easy_afternm(body, message, &nonce, &self.0)
-            .map_err(|_| BoxError::NotABox)?;
+            .map_err(|_| CurveError::NotSealed)?;
         Ok(out)
     }
 }

@@ -55,7 +55,7 @@ fn a_changed_box_does_not_open() {
 fn a_curve_key_of_small_order_is_refused() {
     let zero = CurvePublicKey::from_bytes([0; 32]);
     let key = CurveKey::generate().unwrap();
-    assert_eq!(key.shared_with(&zero).unwrap_err(), BoxError::BadPeer);
+    assert_eq!(key.shared_with(&zero).unwrap_err(), CurveError::BadPeer);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The authorization request, as nats-server writes it (nats-io/jwt v2 `authorization_claims.go`).
 //!
-//! Nearly every field is optional, `null` means absent, and unknown fields are passed over: a new
-//! server version must not stop a callout. Texts are borrowed from the request: most are looked at once.
+//! Nearly every field is optional, `null` means absent, and unknown fields are ignored: a new server
+//! version must not break a callout. Texts are borrowed from the request, since most are read once.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::secret::Secret;
 
-/// `nats.type` of every request, where it is there.
+/// `nats.type` of every request, if present.
 pub(crate) const TYPE: &str = "authorization_request";
 /// `aud` of every request.
 pub(crate) const AUDIENCE: &str = "nats-authorization-request";
@@ -20,7 +20,7 @@ fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     Ok(Option::deserialize(reader)?.unwrap_or_default())
 }
 
-/// A text, borrowed unless escapes make it another than the one that is there.
+/// A text, borrowed unless it contains escapes.
 fn text<'de, D: Deserializer<'de>>(reader: D) -> Result<Cow<'de, str>, D::Error> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -88,7 +88,7 @@ pub(crate) struct ClientInformation<'a> {
     pub(crate) host: Cow<'a, str>,
     #[serde(default, deserialize_with = "nullable")]
     pub(crate) id: u64,
-    // `user` is left out on purpose: unproven, and in 2.10 a token in clear.
+    // `user` is omitted on purpose: unproven, and in 2.10 a token in clear.
     #[serde(borrow, default, deserialize_with = "text")]
     pub(crate) name: Cow<'a, str>,
     #[serde(borrow, default, deserialize_with = "text")]

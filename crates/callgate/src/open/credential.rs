@@ -1,4 +1,4 @@
-//! Which of the things that a client sent is its credential: one, or the client is refused.
+//! Chooses the one credential of a client, or refuses the client.
 
 use std::borrow::Cow;
 
@@ -12,18 +12,18 @@ use crate::{
     subject::is_invisible,
 };
 
-/// Shortest nonce that a signature is accepted over; nats-server sends 11 raw bytes as 15
-/// characters (`nkey.go`), and an empty one if no nkey user is configured.
+/// nats-server sends 11 random bytes as 15 characters (`nkey.go`), or an empty nonce if no nkey user
+/// is configured.
 const MIN_NONCE: usize = 11;
 
-/// In which mode the server runs: in operator mode clients also show sentinel credentials.
+/// The mode of nats-server. In operator mode clients also present sentinel credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Configuration,
     Operator,
 }
 
-/// What is left of CONNECT after copies and the sentinel are gone.
+/// The credentials in CONNECT without copies and the sentinel.
 struct Present<'a> {
     nkey: Option<(Cow<'a, str>, Cow<'a, str>)>,
     token: Option<Secret>,
@@ -35,8 +35,8 @@ struct Present<'a> {
 /// Chooses the one credential that counts.
 ///
 /// # Errors
-/// No credential, several kinds at once, an nkey without a good signature, or one that is too long
-/// or comes with a user name that cannot be one.
+/// If there are none or several, an nkey without a valid signature, or one that is too long or comes
+/// with an invalid user name.
 pub(crate) fn choose(
     options: ConnectOptions<'_>,
     nonce: &str,
@@ -117,8 +117,8 @@ fn check_lengths(present: &Present<'_>) -> Result<(), Denial> {
     Ok(())
 }
 
-/// A name with a line break or a NUL in it could mean something to whatever it is shown to: a
-/// directory's protocol, a header, a log. One with characters that nobody sees looks like another.
+/// A line break or NUL in a name could be significant to a directory's protocol, a header or a log.
+/// With invisible characters it looks like another name.
 fn check_name(user: &str) -> Result<(), Denial> {
     let detail = "the user name has control or invisible characters";
     match user.chars().any(is_invisible) {
@@ -135,10 +135,10 @@ fn proven_nkey(
 ) -> Result<UserKey, Denial> {
     let bad = |detail: String| Denial::new(Reason::BadSignature, detail);
     if nonce.len() < MIN_NONCE {
-        // A signature of nothing could be replayed for ever.
+        // A signature over nothing could be replayed forever.
         return Err(bad(
             "the server sent the client no nonce to sign: in configuration mode nats-server only \
-             does so if it knows an nkey user, so give its configuration one"
+             sends one if an nkey user is configured, so add one to its configuration"
                 .to_owned(),
         ));
     }

@@ -1,15 +1,20 @@
-//! From a grant to a signed user JWT, and from there to the signed answer.
+//! Signs user JWTs and authorization responses.
 //!
-//! Configuration mode and operator mode are two types: they differ in who signs and in how the
-//! account is named, and a mistake in either is refused by the server.
+//! Configuration mode and operator mode are two types: they differ in which key signs and in how the
+//! account is named, and nats-server rejects a mistake in either.
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use super::{
+    ReplyContext,
+    response::{self, Response},
+    user_claims::{User, UserClaims},
+};
 use crate::{
     clock::UnixTime,
     connection::ConnectionKind,
     jwt::{self, SignJwtError},
-    keys::{AccountKey, Signer, UserKey},
+    keys::{AccountKey, Signer},
     permissions::Access,
     policy::{
         Grant,
@@ -18,38 +23,33 @@ use crate::{
     record::{Denial, Reason},
 };
 
-use super::{
-    response::{self, Addressee, Answer},
-    user_claims::{User, UserClaims},
-};
-
-/// The largest user JWT that is sent, in bytes.
+/// In bytes; a larger user JWT is not sent.
 const MAX_USER_JWT: usize = 32 * 1024;
 
-/// Who signs, and for which accounts.
+/// Signs, in one of the two modes of nats-server.
 #[derive(Debug)]
 pub(crate) enum Minter {
-    /// The server has the issuer's public key in its configuration.
+    /// nats-server has the issuer's public key in its configuration.
     Configuration(ConfigurationMinter),
-    /// Accounts are JWTs of an operator.
+    /// Accounts are JWTs signed by an operator.
     Operator(OperatorMinter),
 }
 
-/// Signs everything with the one issuer; accounts are names.
+/// Signs everything with one issuer; accounts are plain names.
 #[derive(Debug)]
 pub(crate) struct ConfigurationMinter {
-    /// The account nkey that nats-server has as `auth_callout.issuer`.
+    /// The account nkey configured as `auth_callout.issuer`.
     pub(crate) issuer: Arc<dyn Signer>,
 }
 
-/// Signs each user with a key of the account it is placed in.
+/// Signs each user with a key of its account.
 #[derive(Debug)]
 pub(crate) struct OperatorMinter {
     /// The callout account.
     pub(crate) callout_account: AccountKey,
-    /// Its key, or one of its signing keys: signs the answers.
+    /// Its key or one of its signing keys: signs the responses.
     pub(crate) issuer: Arc<dyn Signer>,
-    /// Accounts that users may be placed in, by name.
+    /// The accounts for users, by name.
     pub(crate) accounts: BTreeMap<String, AccountKeys>,
 }
 
@@ -64,18 +64,8 @@ pub struct AccountKeys {
     pub scoped: BTreeMap<String, Arc<dyn Signer>>,
 }
 
-/// Whom a user JWT is for: one connection.
-pub(crate) struct Recipient<'a> {
-    /// The key that the server made for it.
-    pub(crate) user: &'a UserKey,
-    /// The request's id.
-    pub(crate) id: &'a str,
-    /// How it came.
-    pub(crate) connection: Option<ConnectionKind>,
-}
-
 impl Minter {
-    /// `sub` of every request that is meant for this callout.
+    /// The `sub` of every request for this callout.
     pub(crate) fn request_subject(&self) -> &AccountKey {
         match self {
             Self::Configuration(minter) => minter.issuer.public_key(),
@@ -83,7 +73,7 @@ impl Minter {
         }
     }
 
-    /// True if `name` is the callout account itself, by what only the minter knows.
+    /// Whether `name` is the callout account, as far as the keys tell: only in operator mode.
     pub(crate) fn is_callout_account(&self, name: &str) -> bool {
         match self {
             Self::Configuration(_) => false,
@@ -97,113 +87,124 @@ impl Minter {
     ///
     /// # Errors
     /// If the account or the scope has no key, the JWT is too large, or the signer fails.
-    pub(crate) fn user_jwt(
-        &self,
-        grant: &Grant,
-        to: &Recipient<'_>,
-        now: UnixTime,
-    ) -> Result<String, Denial> {
+    pub(crate) fn user_jwt(&self, grant: &Grant, context: &ReplyContext) -> Result<String, Denial> {
         if let Access::Scoped(scope) = grant.access() {
             literal_under_scope(scope, grant)?;
         }
-        let (signer, aud, issuer_account) = self.place(grant)?;
-        // A sentinel's denies stay with a leaf node unless permissions take their place
-        // (nats-server client.go, RegisterNkeyUser resets only those of the connection itself).
-        let leaf_node = to.connection == Some(ConnectionKind::LeafNode);
-        let spell_out = leaf_node && issuer_account.is_some();
+        let Placed { signer, aud, issuer_account } = self.place(grant)?;
+        // A leaf node keeps the denies of a sentinel unless permissions replace them (nats-server
+        // client.go: RegisterNkeyUser resets only those of the connection itself).
+        let leaf_node = context.ids.connection == Some(ConnectionKind::LeafNode);
+        let explicit = leaf_node && issuer_account.is_some();
         let claims = UserClaims {
-            jti: to.id,
-            iat: now.seconds(),
+            jti: &context.ids.request,
+            iat: context.now.seconds(),
             iss: signer.public_key().as_str(),
             name: grant.user(),
-            sub: to.user.as_str(),
+            sub: context.user.as_str(),
             aud,
             exp: grant.expires_at().map(UnixTime::seconds),
-            nats: User::new(grant.access(), grant.tags(), issuer_account, spell_out),
+            nats: User::new(grant.access(), grant.tags(), issuer_account, explicit),
         };
-        let token = jwt::sign(&claims, signer).map_err(signing_failed)?;
+        let failed =
+            |error: SignJwtError| Denial::new(Reason::BackendUnavailable, error.to_string());
+        let token = jwt::sign(&claims, signer).map_err(failed)?;
         if token.len() > MAX_USER_JWT {
             return Err(Denial::new(
                 Reason::GrantTooLarge,
-                format!("the user JWT has {} bytes, at most {MAX_USER_JWT} are sent", token.len()),
+                format!(
+                    "the user JWT is {} bytes long, more than the {MAX_USER_JWT} allowed",
+                    token.len()
+                ),
             ));
         }
         Ok(token)
     }
 
-    /// In operator mode, who signed for which account. Whether the server knows the key, and lets users
-    /// be placed in the account, is said by its own log only: this is what to compare that with.
-    pub(crate) fn signed_by(&self, grant: &Grant) -> Option<String> {
+    /// In operator mode, the signing keys and the account. Only the server's own log says whether it
+    /// accepts them; this is the text to compare with it.
+    pub(crate) fn signers_of(&self, grant: &Grant) -> Option<String> {
         let Self::Operator(minter) = self else { return None };
-        let (signer, _, account) = self.place(grant).ok()?;
+        let Placed { signer, issuer_account, .. } = self.place(grant).ok()?;
         let scope = match grant.access() {
             Access::Scoped(scope) => format!(" for its scope `{scope}`"),
             Access::Unrestricted | Access::Limited(_) => String::new(),
         };
         Some(format!(
             "user of account {} signed by {}{scope}, answer signed by {}",
-            account?,
+            issuer_account?,
             signer.public_key(),
             minter.issuer.public_key()
         ))
     }
 
-    fn place<'a>(&'a self, grant: &'a Grant) -> Result<Placement<'a>, Denial> {
-        match (self, grant.access()) {
-            (Self::Configuration(_), Access::Scoped(scope)) => Err(Denial::new(
-                Reason::PolicyError,
-                format!("the scope `{scope}` needs a scoped signing key, so operator mode"),
-            )),
-            (Self::Configuration(minter), _) => {
-                // issuer_account must be absent here (auth_callout.go, processing of `arc`).
-                Ok((minter.issuer.as_ref(), Some(grant.account()), None))
-            }
-            (Self::Operator(minter), access) => {
-                let Some(keys) = minter.accounts.get(grant.account()) else {
-                    return Err(Denial::new(
-                        Reason::AccountNotAllowed,
-                        format!("there is no signing key for the account `{}`", grant.account()),
-                    ));
-                };
-                let signer = match access {
-                    Access::Scoped(scope) => keys.scoped.get(scope).ok_or_else(|| {
-                        let detail = format!(
-                            "the account `{}` has no scoped signing key `{scope}`",
-                            grant.account()
-                        );
-                        Denial::new(Reason::PolicyError, detail)
-                    })?,
-                    Access::Unrestricted | Access::Limited(_) => &keys.signer,
-                };
-                Ok((signer.as_ref(), None, Some(keys.id.as_str())))
-            }
+    fn place<'a>(&'a self, grant: &'a Grant) -> Result<Placed<'a>, Denial> {
+        match self {
+            Self::Configuration(minter) => minter.place(grant),
+            Self::Operator(minter) => minter.place(grant),
         }
     }
 
-    /// Signs the answer.
+    /// Signs the response.
     ///
     /// # Errors
     /// If the signer fails.
-    pub(crate) fn answer(
+    pub(crate) fn response(
         &self,
-        answer: &Answer<'_>,
-        to: &Addressee<'_>,
-        now: UnixTime,
+        response: &Response<'_>,
+        context: &ReplyContext,
     ) -> Result<String, SignJwtError> {
         match self {
             Self::Configuration(minter) => {
-                response::sign(answer, to, now, minter.issuer.as_ref(), None)
+                response::sign(response, context, minter.issuer.as_ref(), None)
             }
             Self::Operator(minter) => {
                 let by_signing_key = minter.issuer.public_key() != &minter.callout_account;
                 let account = by_signing_key.then_some(&minter.callout_account);
-                response::sign(answer, to, now, minter.issuer.as_ref(), account)
+                response::sign(response, context, minter.issuer.as_ref(), account)
             }
         }
     }
 }
 
-/// The server puts them into the templates of the scoped key as they are.
+/// How a user JWT names the account.
+struct Placed<'a> {
+    signer: &'a dyn Signer,
+    aud: Option<&'a str>,
+    issuer_account: Option<&'a str>,
+}
+
+impl ConfigurationMinter {
+    fn place<'a>(&'a self, grant: &'a Grant) -> Result<Placed<'a>, Denial> {
+        if let Access::Scoped(scope) = grant.access() {
+            let detail = format!("scope `{scope}` needs a scoped signing key: use operator mode");
+            return Err(Denial::new(Reason::PolicyError, detail));
+        }
+        // issuer_account must be absent here (auth_callout.go, processing of `arc`).
+        let aud = Some(grant.account());
+        Ok(Placed { signer: self.issuer.as_ref(), aud, issuer_account: None })
+    }
+}
+
+impl OperatorMinter {
+    fn place<'a>(&'a self, grant: &'a Grant) -> Result<Placed<'a>, Denial> {
+        let account = grant.account();
+        let keys = self.accounts.get(account).ok_or_else(|| {
+            let detail = format!("no signing key is configured for the account `{account}`");
+            Denial::new(Reason::AccountNotAllowed, detail)
+        })?;
+        let signer = match grant.access() {
+            Access::Scoped(scope) => keys.scoped.get(scope).ok_or_else(|| {
+                let detail = format!("the account `{account}` has no scoped signing key `{scope}`");
+                Denial::new(Reason::PolicyError, detail)
+            })?,
+            Access::Unrestricted | Access::Limited(_) => &keys.signer,
+        };
+        Ok(Placed { signer: signer.as_ref(), aud: None, issuer_account: Some(keys.id.as_str()) })
+    }
+}
+
+/// nats-server inserts name and tags into the templates of a scoped key without escaping them.
 fn literal_under_scope(scope: &str, grant: &Grant) -> Result<(), Denial> {
     let literal = |what: &str, text: &str, checked: Result<(), &'static str>| {
         checked.map_err(|why| {
@@ -214,11 +215,4 @@ fn literal_under_scope(scope: &str, grant: &Grant) -> Result<(), Denial> {
     };
     literal("user name", grant.user(), literal_name(grant.user()))?;
     grant.tags().iter().try_for_each(|tag| literal("tag", tag, literal_tag(tag)))
-}
-
-/// Signer, `aud` and `issuer_account`.
-type Placement<'a> = (&'a dyn Signer, Option<&'a str>, Option<&'a str>);
-
-fn signing_failed(error: SignJwtError) -> Denial {
-    Denial::new(Reason::BackendUnavailable, error.to_string())
 }

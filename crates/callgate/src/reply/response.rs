@@ -1,5 +1,6 @@
-//! The answer to an authorization request (nats-io/jwt v2 `authorization_claims.go`).
+//! The authorization response (nats-io/jwt v2 `authorization_claims.go`).
 
+use super::ReplyContext;
 use crate::{
     clock::UnixTime,
     json::push_text,
@@ -7,56 +8,53 @@ use crate::{
     keys::{AccountKey, ServerKey, Signer, UserKey},
 };
 
-/// Room for everything but what is said, in bytes.
-const ROOM: usize = 384;
+/// Capacity for everything but the body, in bytes.
+const CAPACITY: usize = 384;
 
-/// What an answer says: exactly one of the two.
-pub(crate) enum Answer<'a> {
+/// The body of a response: exactly one of the two.
+pub(crate) enum Response<'a> {
     /// A signed user JWT.
     User(&'a str),
     /// A text for the server's log; the client sees `Authorization Violation`.
     Error(&'static str),
 }
 
-/// To whom an answer goes: it is good for this connection at this server only.
-pub(crate) struct Addressee<'a> {
-    pub(crate) server: &'a ServerKey,
-    pub(crate) user: &'a UserKey,
-}
-
-/// Signs an answer. `issuer_account` is named when a signing key of that account signs.
-pub(crate) fn sign(
-    answer: &Answer<'_>,
-    to: &Addressee<'_>,
-    now: UnixTime,
+/// Signs a response, valid for one connection on one server. `issuer_account` is the account whose
+/// signing key signs, if it is not the account's own key.
+pub(super) fn sign(
+    response: &Response<'_>,
+    context: &ReplyContext,
     signer: &dyn Signer,
     issuer_account: Option<&AccountKey>,
 ) -> Result<String, SignJwtError> {
-    let json = claims(answer, to, now, signer.public_key(), issuer_account);
+    let ReplyContext { server, user, now, .. } = context;
+    let issuer = signer.public_key();
+    let json = claims(response, server, user, *now, issuer, issuer_account);
     jwt::sign_json(json.as_bytes(), |message| signer.sign(message))
 }
 
-/// Written by hand: the user JWT is most of it, and needs no look at each of its bytes.
+/// Written by hand: the user JWT is most of it and needs no escaping.
 fn claims(
-    answer: &Answer<'_>,
-    to: &Addressee<'_>,
+    response: &Response<'_>,
+    server: &ServerKey,
+    user: &UserKey,
     now: UnixTime,
     issuer: &AccountKey,
     issuer_account: Option<&AccountKey>,
 ) -> String {
-    let (name, said) = match answer {
-        Answer::User(jwt) => ("jwt", *jwt),
-        Answer::Error(text) => ("error", *text),
+    let (name, body) = match response {
+        Response::User(jwt) => ("jwt", *jwt),
+        Response::Error(text) => ("error", *text),
     };
-    let mut json = String::with_capacity(ROOM + said.len());
+    let mut json = String::with_capacity(CAPACITY + body.len());
     json.push_str("{\"iat\":");
     json.push_str(&now.seconds().to_string());
     push_member(&mut json, ",\"iss\":", issuer.as_str());
-    push_member(&mut json, ",\"sub\":", to.user.as_str());
-    push_member(&mut json, ",\"aud\":", to.server.as_str());
+    push_member(&mut json, ",\"sub\":", user.as_str());
+    push_member(&mut json, ",\"aud\":", server.as_str());
     json.push_str(",\"nats\":{\"");
     json.push_str(name);
-    push_member(&mut json, "\":", said);
+    push_member(&mut json, "\":", body);
     if let Some(account) = issuer_account {
         push_member(&mut json, ",\"issuer_account\":", account.as_str());
     }
@@ -77,31 +75,28 @@ mod tests {
     use crate::keys::{AccountSigner, KeyKind, KeyPair};
 
     #[test]
-    fn an_answer_is_the_json_that_a_serializer_would_write() {
+    fn response_is_the_json_that_serde_would_write() {
         let public = |kind| KeyPair::generate(kind).unwrap().public_key();
-        let (server, user) = (
-            public(KeyKind::Server).parse::<ServerKey>().unwrap(),
-            public(KeyKind::User).parse::<UserKey>().unwrap(),
-        );
-        let to = Addressee { server: &server, user: &user };
+        let server: ServerKey = public(KeyKind::Server).parse().unwrap();
+        let user: UserKey = public(KeyKind::User).parse().unwrap();
         let issuer = AccountSigner::generate().unwrap().public_key().clone();
         let now = UnixTime::from_seconds(1_700_000_000);
-        for (answer, account, said) in [
-            (Answer::User("a.b-_.c"), None, json!({ "jwt": "a.b-_.c" })),
-            (Answer::User("\"\\\n\u{1}é"), None, json!({ "jwt": "\"\\\n\u{1}é" })),
+        for (response, account, body) in [
+            (Response::User("a.b-_.c"), None, json!({ "jwt": "a.b-_.c" })),
+            (Response::User("\"\\\n\u{1}é"), None, json!({ "jwt": "\"\\\n\u{1}é" })),
             (
-                Answer::Error("authorization failed"),
+                Response::Error("authorization failed"),
                 Some(&issuer),
                 json!({ "error": "authorization failed", "issuer_account": issuer.as_str() }),
             ),
         ] {
             let mut nats = json!({ "type": "authorization_response", "version": 2 });
-            nats.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+            nats.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
             let expected = json!({
                 "iat": 1_700_000_000, "iss": issuer.as_str(), "sub": user.as_str(),
                 "aud": server.as_str(), "nats": nats,
             });
-            let written = claims(&answer, &to, now, &issuer, account);
+            let written = claims(&response, &server, &user, now, &issuer, account);
             assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), expected);
         }
     }

@@ -64,16 +64,16 @@ struct ResponsePermission {
 }
 
 impl<'a> User<'a> {
-    /// With `spell_out`, leave to do everything is written out and not left out.
+    /// With `explicit`, unrestricted access is written out instead of left out.
     pub(crate) fn new(
         access: &Access,
         tags: &'a [String],
         issuer_account: Option<&'a str>,
-        spell_out: bool,
+        explicit: bool,
     ) -> Self {
         let no_limit = (!matches!(access, Access::Scoped(_))).then_some(NO_LIMIT);
         let (publish, subscribe, resp) = match access {
-            Access::Unrestricted if spell_out => (Some(everything()), Some(everything()), None),
+            Access::Unrestricted if explicit => (Some(everything()), Some(everything()), None),
             Access::Unrestricted | Access::Scoped(_) => (None, None, None),
             Access::Limited(permissions) => sides(permissions),
         };
@@ -104,9 +104,9 @@ fn subscribe_side(rules: &Rules<SubscribePattern>) -> Permission {
     let mut written = side(rules);
     let (with_group, without): (Vec<_>, Vec<_>) =
         rules.deny.iter().partition(|deny| deny.queue().is_some());
-    // nats-server 2.10 and 2.11 ask only the denies with a queue group, if one matches: deny `a`
-    // would not hold for `a two` beside deny `a one` (client.go, canSubscribe). So say it for every
-    // group, too.
+    // If a deny with a queue group matches, nats-server 2.10 and 2.11 consult only those: next to
+    // deny `a one`, deny `a` would not apply to `a two` (client.go, canSubscribe). So add it for
+    // every group.
     if !rules.allow.is_empty() && !with_group.is_empty() {
         written.deny.extend(without.iter().map(|deny| format!("{deny} >")));
     }
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deny_without_a_group_is_also_written_for_every_group_beside_one_that_names_a_group() {
+    fn deny_without_group_also_covers_every_group() {
         let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
         let written =
             |deny: &[&str]| subscribe_side(&Rules { allow: parse(&[">"]), deny: parse(deny) }).deny;

@@ -1,6 +1,6 @@
-//! What a server tells a client about itself, and who else answers.
+//! What a server reports about our own connection, and other responders.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use async_nats::Client;
 use futures_util::StreamExt;
@@ -10,23 +10,22 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{AUTH_SUBJECT, ServeError, micro};
 use crate::subject::SubjectPattern;
 
-/// How long a server may take to say who we are.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a server may take to report our account.
+const INFO_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Who we are, as the server sees it (`$SYS.REQ.USER.INFO`).
+/// Our own connection, as the server sees it (`$SYS.REQ.USER.INFO`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnAccount {
     /// The account: a name in configuration mode, a public key in operator mode.
     pub account: String,
-    /// In operator mode its name, from servers that say it: 2.12 and later do.
+    /// In operator mode its name, which servers report since 2.12.
     pub account_name: Option<String>,
-    /// Whether we may ourselves publish requests, and so make them up.
+    /// Whether we are permitted to publish requests ourselves, and so could forge them.
     pub may_forge_requests: bool,
-    /// Whether we may subscribe to requests. A server tells a client that it may not by an error that
-    /// only the client's event callback sees: the subscription stays open, and nothing ever arrives.
+    /// Whether we are permitted to subscribe to requests. If not, only the event callback of the client
+    /// sees the server's error: the subscription stays open, and nothing ever arrives.
     ///
-    /// The server does not tell for which queue groups a rule is: a deny rule for one counts as one
-    /// for all, and an allow rule too.
+    /// The server does not report the queue groups of a rule: a rule for one counts for all.
     pub may_answer_requests: bool,
 }
 
@@ -61,19 +60,20 @@ struct Side {
     deny: Option<Vec<String>>,
 }
 
-/// Asks the server who we are. An answer also proves that all that this client sent before has
-/// been worked on, subscriptions among it: accepted if [`OwnAccount::may_answer_requests`], or refused.
+/// Requests our own account from the server. The answer also proves that the server has processed
+/// everything that this client sent before, including subscriptions: they are accepted if
+/// [`OwnAccount::may_answer_requests`], else refused.
 ///
 /// # Errors
 /// If no server answers in time.
 pub async fn own_account(client: &Client) -> Result<OwnAccount, ServeError> {
     let not_confirmed = |error: String| ServeError::NotConfirmed(error);
-    let answer = timeout(PATIENCE, client.request("$SYS.REQ.USER.INFO", "".into()))
+    let answer = timeout(INFO_TIMEOUT, client.request("$SYS.REQ.USER.INFO", "".into()))
         .await
         .map_err(|_| not_confirmed("no answer in time".to_owned()))?
         .map_err(|error| not_confirmed(error.to_string()))?;
     let info: Info = serde_json::from_slice(&answer.payload)
-        .map_err(|_| not_confirmed("the answer is not the JSON that servers send".to_owned()))?;
+        .map_err(|_| not_confirmed("the answer is not the expected JSON".to_owned()))?;
     let Data { account, account_name, permissions } = info.data;
     let Permissions { publish, subscribe } = permissions.unwrap_or_default();
     Ok(OwnAccount {
@@ -113,8 +113,8 @@ struct Endpoint {
     queue_group: String,
 }
 
-/// Other micro services that answer authorization requests, by name and queue group. In another queue
-/// group than `queue` each request is answered twice. Callgates in `queue` are no others.
+/// Other micro services that answer authorization requests, by name and queue group. In a queue group
+/// other than `queue` they answer each request a second time. Callgates in `queue` are not included.
 pub async fn other_responders(
     client: &Client,
     queue: &str,
@@ -125,18 +125,16 @@ pub async fn other_responders(
     if client.publish_with_reply("$SRV.INFO", inbox, "".into()).await.is_err() {
         return Vec::new();
     }
-    let until = Instant::now() + wait;
-    let mut found = HashMap::new();
-    while let Ok(Some(answer)) = timeout_at(until, answers.next()).await {
+    let deadline = Instant::now() + wait;
+    let mut found = BTreeSet::new();
+    while let Ok(Some(answer)) = timeout_at(deadline, answers.next()).await {
         let Ok(info) = serde_json::from_slice::<ServiceInfo>(&answer.payload) else { continue };
         for endpoint in info.endpoints {
             let ours = endpoint.queue_group == queue && info.name == micro::NAME;
             if endpoint.subject == AUTH_SUBJECT && !ours {
-                found.insert((info.name.clone(), endpoint.queue_group), ());
+                found.insert((info.name.clone(), endpoint.queue_group));
             }
         }
     }
-    let mut found: Vec<_> = found.into_keys().collect();
-    found.sort();
-    found
+    found.into_iter().collect()
 }

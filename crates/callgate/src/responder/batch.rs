@@ -1,70 +1,70 @@
-//! Decides in turn what has arrived together, and answers it together.
+//! Decides in sequence the requests that arrived together, and replies to them together.
 //!
-//! A decision that waits for nothing takes less time than to wake another thread for it and to write
-//! its answer by itself. One that waits, or that may hold up its thread, gets a task of its own.
+//! A decision that waits for nothing takes less time than waking another thread for it and writing its
+//! reply separately. One that waits, or that may block its thread, gets a task of its own.
 
 use std::{sync::Arc, task::Poll, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::{Answering, Decided};
+use super::{Decided, Replies};
 
-/// Requests that are taken at once from what has arrived.
-pub(super) const MOST_TOGETHER: usize = 64;
-/// So many are decided in turn at most: the first waits a millisecond for the last.
-const MOST_IN_TURN: usize = 16;
-/// Fewer are not worth another thread: to wake it takes as long as a part of a decision.
-const LEAST_IN_TURN: usize = 8;
-/// Whoever holds up a thread for longer is not waited for by the others.
-const TOO_LONG: Duration = Duration::from_millis(2);
+/// Requests that are taken together from the subscription.
+pub(super) const MAX_BATCH: usize = 64;
+/// Requests that one task decides in sequence: the first waits a millisecond for the last.
+const MAX_SEQUENCE: usize = 16;
+/// Fewer are not worth another task: waking a thread takes a good part of a decision.
+const MIN_SEQUENCE: usize = 8;
+/// After a decision that blocked its thread for longer, the others do not wait any more.
+const MAX_BLOCKED: Duration = Duration::from_millis(2);
 
-/// A decision that is not taken yet.
-pub(super) type Deciding = BoxFuture<'static, Decided>;
+/// A decision that is not made yet.
+pub(super) type PendingDecision = BoxFuture<'static, Decided>;
 
-/// Has all of them decided and answered: in turn, by as many tasks as there are `workers`, or each by
-/// a task of its own, if they may hold up their threads.
+/// Decides and answers a batch: in sequence, by as many tasks as there are `threads`, or, unless the
+/// decider never blocks, each in a task of its own.
 pub(super) fn decide(
-    answering: &Arc<Answering>,
-    mut undecided: Vec<Deciding>,
-    in_turn: bool,
-    workers: usize,
+    replies: &Arc<Replies>,
+    mut batch: Vec<PendingDecision>,
+    never_blocks: bool,
+    threads: usize,
 ) {
-    if !in_turn {
-        undecided.into_iter().for_each(|deciding| alone(answering, deciding));
+    if !never_blocks {
+        batch.into_iter().for_each(|pending| spawn(replies, pending));
         return;
     }
-    let most = undecided.len().div_ceil(workers.max(1)).clamp(LEAST_IN_TURN, MOST_IN_TURN);
-    while !undecided.is_empty() {
-        let rest = undecided.split_off(most.min(undecided.len()));
-        tokio::spawn(one_after_another(Arc::clone(answering), undecided));
-        undecided = rest;
+    let length = batch.len().div_ceil(threads.max(1)).clamp(MIN_SEQUENCE, MAX_SEQUENCE);
+    while !batch.is_empty() {
+        let rest = batch.split_off(length.min(batch.len()));
+        tokio::spawn(in_sequence(Arc::clone(replies), batch));
+        batch = rest;
     }
 }
 
-fn alone(answering: &Arc<Answering>, deciding: Deciding) {
-    let answering = Arc::clone(answering);
-    tokio::spawn(async move { answering.send(deciding.await).await });
+fn spawn(replies: &Arc<Replies>, pending: PendingDecision) {
+    let replies = Arc::clone(replies);
+    tokio::spawn(async move { replies.send(pending.await).await });
 }
 
-async fn one_after_another(answering: Arc<Answering>, undecided: Vec<Deciding>) {
-    let mut decided = Vec::with_capacity(undecided.len());
-    let mut undecided = undecided.into_iter();
-    for mut deciding in undecided.by_ref() {
-        let begun = Instant::now();
-        match futures_util::poll!(&mut deciding) {
+async fn in_sequence(replies: Arc<Replies>, batch: Vec<PendingDecision>) {
+    let mut decided = Vec::with_capacity(batch.len());
+    let mut batch = batch.into_iter();
+    for mut pending in batch.by_ref() {
+        let started = Instant::now();
+        match futures_util::poll!(&mut pending) {
             Poll::Ready(done) => decided.push(done),
-            Poll::Pending => alone(&answering, deciding),
+            Poll::Pending => spawn(&replies, pending),
         }
-        if begun.elapsed() > TOO_LONG {
+        if started.elapsed() > MAX_BLOCKED {
             break;
         }
     }
-    for deciding in undecided {
-        alone(&answering, deciding);
+    for pending in batch {
+        spawn(&replies, pending);
     }
     for done in decided {
-        answering.send(done).await;
+        replies.send(done).await;
     }
 }
 
@@ -73,32 +73,32 @@ mod tests {
     use std::{future::pending, thread};
 
     use tokio::{
-        sync::{Semaphore, mpsc},
+        sync::{Semaphore, mpsc, oneshot},
         task,
     };
 
     use super::*;
-    use crate::pipeline::Handled;
+    use crate::reply::Outgoing;
 
-    /// Tells the task in which each decision was taken.
+    /// Reports the task in which each decision was made.
     struct Bench {
-        answering: Arc<Answering>,
-        told: mpsc::UnboundedSender<task::Id>,
+        replies: Arc<Replies>,
+        report: mpsc::UnboundedSender<task::Id>,
         tasks: mpsc::UnboundedReceiver<task::Id>,
     }
 
     impl Bench {
         async fn new() -> Self {
-            let answering = Answering::to_nobody().await;
-            let (told, tasks) = mpsc::unbounded_channel();
-            Self { answering, told, tasks }
+            let replies = Replies::disconnected().await;
+            let (report, tasks) = mpsc::unbounded_channel();
+            Self { replies, report, tasks }
         }
 
-        fn undecided(&self, thinking: Duration) -> Deciding {
-            let told = self.told.clone();
+        fn pending(&self, blocking: Duration) -> PendingDecision {
+            let report = self.report.clone();
             Box::pin(async move {
-                thread::sleep(thinking);
-                told.send(task::id()).unwrap();
+                thread::sleep(blocking);
+                report.send(task::id()).unwrap();
                 decided().await
             })
         }
@@ -114,19 +114,19 @@ mod tests {
     }
 
     async fn decided() -> Decided {
-        let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        let (handled, arrived) = (Handled::Silent, Instant::now());
-        Decided { reply: "_INBOX.1".into(), handled, place, arrived }
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let outgoing = Outgoing::Nothing;
+        Decided { reply: "_INBOX.1".into(), outgoing, permit, arrived: Instant::now() }
     }
 
     const NONE: Duration = Duration::ZERO;
 
-    // With a clock that stands still, so that no decision takes long.
+    // The clock is paused, so that no decision takes long.
     #[tokio::test(start_paused = true)]
-    async fn what_arrived_together_is_decided_in_turn_by_as_many_tasks_as_workers() {
+    async fn batch_is_divided_between_as_many_tasks_as_threads() {
         let mut bench = Bench::new().await;
-        let arrived = (0..20).map(|_| bench.undecided(NONE)).collect();
-        decide(&bench.answering, arrived, true, 2);
+        let batch = (0..20).map(|_| bench.pending(NONE)).collect();
+        decide(&bench.replies, batch, true, 2);
         let tasks = bench.tasks::<20>().await;
         let (first, second) = tasks.split_at(10);
         assert!(first.iter().all(|task| task == first.first().unwrap()), "{tasks:?}");
@@ -135,45 +135,46 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_decision_that_waits_is_not_waited_for() {
+    async fn waiting_decision_does_not_delay_the_batch() {
         let mut bench = Bench::new().await;
-        let waiting: Deciding = Box::pin(pending());
-        let arrived = vec![waiting, bench.undecided(NONE)];
-        decide(&bench.answering, arrived, true, 1);
+        let waiting: PendingDecision = Box::pin(pending());
+        let batch = vec![waiting, bench.pending(NONE)];
+        decide(&bench.replies, batch, true, 1);
         bench.tasks::<1>().await;
     }
 
     #[tokio::test]
-    async fn a_decision_that_waits_is_answered_when_it_is_taken() {
+    async fn waiting_decision_is_answered_when_made() {
         let bench = Bench::new().await;
-        let (go, gone) = tokio::sync::oneshot::channel();
-        let (finish, finished) = tokio::sync::oneshot::channel();
-        let deciding = Box::pin(async move {
+        let (go, gone) = oneshot::channel();
+        let (finish, finished) = oneshot::channel();
+        let pending = Box::pin(async move {
             gone.await.unwrap();
             finish.send(()).unwrap();
             decided().await
         });
-        decide(&bench.answering, vec![deciding], true, 1);
-        // It was asked once before, and waits in a task of its own.
+        decide(&bench.replies, vec![pending], true, 1);
+        // It was polled once and now waits in a task of its own.
         task::yield_now().await;
         go.send(()).unwrap();
         finished.await.unwrap();
     }
 
     #[tokio::test]
-    async fn after_one_that_held_up_its_thread_the_rest_have_tasks_of_their_own() {
+    async fn after_a_blocking_decision_each_has_its_own_task() {
         let mut bench = Bench::new().await;
-        let slow = bench.undecided(TOO_LONG * 2);
-        let arrived = vec![slow, bench.undecided(NONE), bench.undecided(NONE)];
-        decide(&bench.answering, arrived, true, 1);
+        let slow = bench.pending(MAX_BLOCKED * 2);
+        let batch = vec![slow, bench.pending(NONE), bench.pending(NONE)];
+        decide(&bench.replies, batch, true, 1);
         let [slow, second, third] = bench.tasks().await;
         assert!(slow != second && second != third && slow != third);
     }
+
     #[tokio::test]
-    async fn what_may_hold_up_its_thread_has_a_task_of_its_own() {
+    async fn possibly_blocking_decisions_get_their_own_tasks() {
         let mut bench = Bench::new().await;
-        let arrived = (0..3).map(|_| bench.undecided(NONE)).collect();
-        decide(&bench.answering, arrived, false, 1);
+        let batch = (0..3).map(|_| bench.pending(NONE)).collect();
+        decide(&bench.replies, batch, false, 1);
         let [first, second, third] = bench.tasks().await;
         assert!(first != second && second != third && first != third);
     }

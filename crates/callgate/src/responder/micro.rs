@@ -1,6 +1,6 @@
 //! The NATS micro-service protocol: `$SRV.PING`, `$SRV.INFO`, `$SRV.STATS` (NATS ADR-32).
 //!
-//! One endpoint, and nothing of the configuration in its metadata.
+//! There is one endpoint; its metadata contains nothing from the configuration.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use crate::clock::UnixTime;
 
 pub(super) const NAME: &str = "callgate";
 
-/// What `nats micro stats` shows.
+/// The numbers shown by `nats micro stats`.
 #[derive(Debug, Default)]
 pub(super) struct Stats {
     requests: AtomicU64,
@@ -42,7 +42,7 @@ impl Stats {
     }
 }
 
-/// Answers for the service until it is stopped.
+/// Answers the micro-service protocol until stopped.
 #[derive(Debug)]
 pub(super) struct Micro {
     task: JoinHandle<()>,
@@ -62,7 +62,7 @@ impl Micro {
         options: &ResponderOptions,
         stats: Arc<Stats>,
     ) -> Result<Self, ServeError> {
-        // An inbox ends in a random name: unique, and no second source of random numbers needed.
+        // An inbox ends in a random name, so no other source of random numbers is needed.
         let inbox = client.new_inbox();
         let id = inbox.rsplit('.').next().unwrap_or(NAME).to_owned();
         let mut subscriptions = Vec::new();
@@ -98,16 +98,16 @@ impl Drop for Micro {
 }
 
 async fn answer(client: Client, subscriptions: Vec<Subscriber>, service: Service) {
-    let mut questions = select_all(subscriptions);
-    while let Some(question) = questions.next().await {
-        let Some(reply) = question.reply else { continue };
-        let verb = question.subject.split('.').nth(1).unwrap_or_default().to_owned();
+    let mut requests = select_all(subscriptions);
+    while let Some(request) = requests.next().await {
+        let Some(reply) = request.reply else { continue };
+        let verb = request.subject.split('.').nth(1).unwrap_or_default().to_owned();
         let answer = match verb.as_str() {
             "PING" => service.ping(),
             "INFO" => service.info(),
             _ => service.statistics(),
         };
-        // Nothing to be done about a failure here: whoever asked will ask again.
+        // Nothing can be done about an error here: the requester will try again.
         let _ = client.publish(reply, answer.to_string().into()).await;
     }
 }

@@ -189,31 +189,31 @@ async fn a_token_that_nobody_took_is_explained_by_its_issuer() {
         format!("{}.{}.AAAA", encode(r#"{"alg":"ES256"}"#), encode(claims))
     };
     let of = |issuer: &str| claims(&json!({ "iss": issuer }).to_string());
-    let unknown = "no authenticator knows this token";
+    let unknown = "no authenticator accepts this token";
     let all = ["https://a.example/", "https://b.example/x", "https://c.example", "d"];
     for (known, token, told) in [
         (
             &all[..1],
             of("https://a.example"),
-            ": its issuer is `https://a.example`, known are \
+            ": its issuer is `https://a.example`, accepted are \
             `https://a.example/` (`step0`)",
         ),
         (
             &all,
             of("http://B.example/x"),
-            ": its issuer is `http://B.example/x`, known are \
+            ": its issuer is `http://B.example/x`, accepted are \
             `https://b.example/x` (`step1`)",
         ),
         (
             &all[1..3],
             of("https://e.example"),
-            ": its issuer is `https://e.example`, known are \
+            ": its issuer is `https://e.example`, accepted are \
             `https://b.example/x` (`step0`), `https://c.example` (`step1`)",
         ),
         (
             &all,
             of("e"),
-            ": its issuer is `e`, known are `https://a.example/` (`step0`), \
+            ": its issuer is `e`, accepted are `https://a.example/` (`step0`), \
             `https://b.example/x` (`step1`), `https://c.example` (`step2`) and others",
         ),
         (&[], of("e"), ": its issuer is `e`"),
@@ -269,7 +269,7 @@ async fn an_explanation_tells_who_was_asked_and_what_each_said() {
     let now = UnixTime::from_seconds(NOW);
     let explained = bench.gate.explain(&request.payload, None, now).await.unwrap();
     assert_eq!(explained.result.unwrap().account(), "APP");
-    let asked = explained.steps.unwrap().asked;
+    let asked = explained.steps.unwrap().tried;
     let asked: Vec<_> = asked.iter().map(|(name, said)| format!("{name}: {said}")).collect();
     assert_eq!(asked, ["step0: not mine", "step1: identified `alice`"]);
     assert!(bench.take_decisions().is_empty());

@@ -217,5 +217,5 @@ async fn accounts_with_keys_are_for_operator_mode_only() {
         .account("APP", operator.keys(&operator.app, &operator.app));
     assert_eq!(builder.build().unwrap_err(), BuildError::AccountsWithoutOperatorMode);
     let nobody = Callgate::builder(signer(&operator.callout)).build();
-    assert_eq!(nobody.unwrap_err(), BuildError::NobodyDecides);
+    assert_eq!(nobody.unwrap_err(), BuildError::NoDecider);
 }

@@ -67,7 +67,7 @@ impl<'a> Report<'a> {
 
     /// The authenticator that verified the identity: the last one asked.
     fn authenticator(&self) -> Option<&str> {
-        let asked = &self.explained.steps.as_ref()?.asked;
+        let asked = &self.explained.steps.as_ref()?.tried;
         self.identity().and(asked.last()).map(|(name, _)| &**name)
     }
 
@@ -76,7 +76,7 @@ impl<'a> Report<'a> {
             Ok(_) => ("admitted", String::new()),
             Err(denial) => (denial.reason.as_str(), denial.detail.clone()),
         };
-        let asked = self.explained.steps.iter().flat_map(|steps| &steps.asked);
+        let asked = self.explained.steps.iter().flat_map(|steps| &steps.tried);
         let access = self.grant().map(Grant::access);
         json!({
             "outcome": self.outcome().as_str(),
@@ -125,7 +125,7 @@ impl<'a> Report<'a> {
                 format_args!("{} from {}", client.connection, sanitize(&client.host)),
             )?;
         }
-        for (name, said) in self.explained.steps.iter().flat_map(|steps| &steps.asked) {
+        for (name, said) in self.explained.steps.iter().flat_map(|steps| &steps.tried) {
             line(f, "asked", format_args!("{name}: {}", sanitize_detail(said)))?;
         }
         let Some(identity) = self.identity() else { return Ok(()) };

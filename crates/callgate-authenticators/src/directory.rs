@@ -6,7 +6,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use callgate::{authn::BoxError, keys::UserKey, secret::Secret};
+use callgate::{authn::BackendError, keys::UserKey, secret::Secret};
 
 use crate::passwords::StoredPassword;
 
@@ -17,7 +17,7 @@ pub(crate) use authenticator::DirectoryAuthenticator;
 pub(crate) use entry::{Entry, ParsedEntry, first_names};
 
 /// An entry, `None` if the directory has none, or an error if it could not answer.
-pub(crate) type Lookup = Result<Option<Arc<Entry>>, BoxError>;
+pub(crate) type Lookup = Result<Option<Arc<Entry>>, BackendError>;
 
 /// A source of entries.
 pub(crate) trait Directory: Send + Sync + 'static {

@@ -12,7 +12,7 @@ use crate::{
     open::{Message, Opened, Opener},
     panics::{guarded, guarded_future},
     placement::Placement,
-    record::{Decision, Denial, Reason},
+    record::{Decision, Denial},
     refusal::Refusals,
     reply::{Minter, Outgoing, ReplyContext, Response, record_grant},
     request::AuthRequest,

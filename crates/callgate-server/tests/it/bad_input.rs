@@ -381,7 +381,11 @@ async fn a_request_in_clear_in_spite_of_an_xkey_is_told_to_encrypt() {
     let more = "[issuer]\nxkeys = [{ file = \"xkey.xk\" }]";
     pair.rewrite_config(|text| text.replace("[issuer]", more));
     pair.gate.metric_reaches("callgate_config_reloads_total{result=\"ok\"}", 1.0).await;
-    let words = ["unencrypted requests although an xkey is configured", "`xkey: ", "insecure_allow_plaintext"];
+    let words = [
+        "unencrypted requests although an xkey is configured",
+        "`xkey: ",
+        "insecure_allow_plaintext",
+    ];
     drop_with(pair, "not_encrypted", &words).await;
 }
 

@@ -1,50 +1,50 @@
-//! NATS subjects, parsed once: whoever holds one of these types holds a proof.
+//! NATS subjects, parsed once: a value of one of these types is always valid.
 //!
 //! The rules are those of nats-server (`sublist.go`, `IsValidSubject`, `SubjectsCollide`,
 //! `subjectIsSubsetMatch`): tokens between dots, none empty, no white space, `*` for one whole
-//! token, `>` for one or more at the end. Stricter in one place: a token that merely contains a
-//! wildcard (`foo*`), a control or an invisible character is refused, because it never means what
-//! its writer thinks.
+//! token, `>` for one or more at the end. Stricter in one respect: a token that merely contains a
+//! wildcard (`foo*`), a control character or an invisible character is rejected, because it never
+//! means what it seems to mean.
 
 use std::{fmt, str::FromStr};
 
-/// The longest subject that is accepted, in bytes (nats-server's `max_control_line` is 4096).
+/// The maximum length of a subject in bytes (nats-server's `max_control_line` is 4096).
 pub const MAX_SUBJECT_BYTES: usize = 1024;
 
 /// Why a text is not a subject.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubjectError {
-    /// Nothing at all, or nothing between two dots.
+    /// An empty text, or nothing between two dots.
     #[error("`{0}` has an empty token: write names between the dots")]
     EmptyToken(String),
-    /// A blank, a tab, a line break.
+    /// A space, tab or line break.
     #[error("`{0}` contains white space")]
     WhiteSpace(String),
-    /// A control character, or one that cannot be seen.
+    /// A control or invisible character.
     #[error("a subject contains the control or invisible character U+{0:04X}")]
     Invisible(u32),
-    /// `foo*` or `a>b`: NATS takes these literally.
+    /// `foo*` or `a>b`, which NATS takes literally.
     #[error("`{0}` has a wildcard inside a token: `*` and `>` only work as whole tokens")]
     PartialWildcard(String),
     /// `>` anywhere but at the end.
     #[error("`{0}` has `>` before its end")]
     FullWildcardNotLast(String),
-    /// A wildcard where only a literal subject makes sense.
+    /// A wildcard where a literal subject is required.
     #[error("`{0}` must not contain a wildcard here")]
     NotLiteral(String),
     /// More than [`MAX_SUBJECT_BYTES`].
     #[error("a subject is {0} bytes long, at most {MAX_SUBJECT_BYTES} are allowed")]
     TooLong(usize),
-    /// More than a subject and a queue group.
+    /// More words than a subject and a queue group.
     #[error("`{0}` has more than a subject and a queue group")]
     TooManyWords(String),
 }
 
-/// True for characters that must never stand in a subject or in the name of a user, whoever wrote it.
+/// True for characters that must never appear in a subject or in the name of a user.
 ///
-/// Controls, separators of lines, and what Unicode calls format characters: zero-width, bidirectional
-/// overrides, the byte-order mark, the replacement character that stands for undecodable bytes. With
-/// them two names that look the same are two, and a text shows what is not in it.
+/// These are control characters, line separators, and Unicode format characters: zero-width characters,
+/// bidirectional overrides, the byte-order mark, and the replacement character for undecodable bytes.
+/// With them, two different names can look the same, and a text can display as another.
 pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -86,7 +86,7 @@ impl SubjectPattern {
         Self(">".to_owned())
     }
 
-    /// The text, as it goes onto the wire.
+    /// The text, as sent to the server.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -101,14 +101,15 @@ impl SubjectPattern {
         self.0.split('.').next().unwrap_or_default()
     }
 
-    /// True if there is no wildcard in it.
+    /// True if it contains no wildcard.
     pub fn is_literal(&self) -> bool {
         self.tokens().all(|token| token != "*" && token != ">")
     }
 
-    /// True if every subject that `other` matches is matched by `self` as well.
+    /// True if `self` matches every subject that `other` matches.
     pub fn covers(&self, other: &SubjectPattern) -> bool {
-        let (mut mine, mut theirs) = (self.tokens(), other.tokens());
+        let mut mine = self.tokens();
+        let mut theirs = other.tokens();
         loop {
             match (mine.next(), theirs.next()) {
                 (Some(">"), Some(_)) | (None, None) => return true,
@@ -120,9 +121,10 @@ impl SubjectPattern {
         }
     }
 
-    /// True if some subject is matched by both.
+    /// True if a subject exists that both match.
     pub fn overlaps(&self, other: &SubjectPattern) -> bool {
-        let (mut mine, mut theirs) = (self.tokens(), other.tokens());
+        let mut mine = self.tokens();
+        let mut theirs = other.tokens();
         loop {
             match (mine.next(), theirs.next()) {
                 (Some(">"), Some(_)) | (Some(_), Some(">")) | (None, None) => return true,
@@ -134,8 +136,8 @@ impl SubjectPattern {
         }
     }
 
-    /// True if it can match a subject whose first token begins with `$`, `_INBOX` or `_REPLY`:
-    /// the server's own space and everybody's replies.
+    /// True if it can match a subject whose first token begins with `$`, `_INBOX` or `_REPLY`: the
+    /// subjects of the server and of replies.
     pub(crate) fn reaches_reserved_space(&self) -> bool {
         let first = self.first_token();
         first == "*" || first == ">" || is_reserved_first_token(first)
@@ -169,17 +171,17 @@ impl FromStr for SubjectPattern {
     }
 }
 
-/// A subject without wildcards: one that a message can be sent to.
+/// A subject without wildcards, to which a message can be sent.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subject(SubjectPattern);
 
 impl Subject {
-    /// The text, as it goes onto the wire.
+    /// The text, as sent to the server.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// The same as a pattern that matches only this subject.
+    /// The pattern that matches only this subject.
     pub fn as_pattern(&self) -> &SubjectPattern {
         &self.0
     }
@@ -197,7 +199,7 @@ impl FromStr for Subject {
     }
 }
 
-/// One literal token: no dot, no wildcard, nothing invisible.
+/// One literal token: no dot, no wildcard, no invisible character.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubjectToken(String);
 
@@ -220,11 +222,11 @@ impl FromStr for SubjectToken {
     }
 }
 
-/// What may be subscribed to: a pattern, and optionally the queue group it must be done in.
+/// A rule for subscriptions: a pattern, and optionally a queue group.
 ///
-/// Written `"jobs.* workers"`. A rule without a queue group speaks of every subscription; one with
-/// a queue group only of subscriptions in that group (a pattern like a subject:
-/// nats-server `client.go`, `canSubscribe`).
+/// Written `"jobs.* workers"`. A rule without a queue group applies to every subscription; a rule with
+/// one applies only to subscriptions in that group, which may be a pattern (nats-server `client.go`,
+/// `canSubscribe`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscribePattern {
     subject: SubjectPattern,
@@ -232,12 +234,12 @@ pub struct SubscribePattern {
 }
 
 impl SubscribePattern {
-    /// The rule that speaks of every subscription: `>`.
+    /// The rule that applies to every subscription: `>`.
     pub fn everything() -> Self {
         SubjectPattern::everything().into()
     }
 
-    /// What is subscribed to.
+    /// The subject.
     pub fn subject(&self) -> &SubjectPattern {
         &self.subject
     }
@@ -247,8 +249,8 @@ impl SubscribePattern {
         self.queue.as_ref()
     }
 
-    /// True if every subscription that `other` speaks of is one that `self` speaks of:
-    /// `foo` covers `foo queue`; `foo queue` does not cover `foo`.
+    /// True if `self` applies to every subscription to which `other` applies: `foo` covers
+    /// `foo queue`, but `foo queue` does not cover `foo`.
     pub fn covers(&self, other: &SubscribePattern) -> bool {
         self.subject.covers(&other.subject)
             && match (&self.queue, &other.queue) {
@@ -268,13 +270,14 @@ impl From<SubjectPattern> for SubscribePattern {
 impl FromStr for SubscribePattern {
     type Err = SubjectError;
 
-    /// More than one blank may part the two words; one at an end says that a word was forgotten.
+    /// Accepts several spaces between the two words, but none at the ends, where a word is missing.
     fn from_str(text: &str) -> Result<Self, SubjectError> {
         if text.starts_with(' ') || text.ends_with(' ') {
             return Err(SubjectError::WhiteSpace(text.escape_debug().to_string()));
         }
         let mut words = text.split(' ').filter(|word| !word.is_empty());
-        let (subject, queue) = (words.next().unwrap_or_default(), words.next());
+        let subject = words.next().unwrap_or_default();
+        let queue = words.next();
         if words.next().is_some() {
             return Err(SubjectError::TooManyWords(text.to_owned()));
         }

@@ -1,4 +1,4 @@
-//! Decisions from the outside: settings and an identity in, a grant or a denial out.
+//! Tests of whole decisions: settings and an identity in, a grant or a denial out.
 
 mod accounts;
 mod bindings;
@@ -133,12 +133,12 @@ fn allow(list: &[&str]) -> SideSettings {
     SideSettings { allow: texts(list), deny: Vec::new() }
 }
 
-/// A role that may publish to these.
+/// A role that may publish to these subjects.
 fn publisher(list: &[&str]) -> RoleSettings {
     RoleSettings { publish: allow(list), ..RoleSettings::default() }
 }
 
-/// A binding for everybody, to these roles.
+/// An unconditional binding to these roles.
 fn bind(roles: &[&str]) -> BindingSettings {
     BindingSettings { roles: texts(roles), ..BindingSettings::default() }
 }
@@ -156,7 +156,7 @@ fn claims(name: &str, claims: Json) -> Identity {
     Identity { claims, ..user(name) }
 }
 
-/// An entry of the operator's own file.
+/// An entry of an operator's own file.
 fn entry(name: &str, change: impl FnOnce(&mut Proposal)) -> Identity {
     let mut identity = user(name);
     identity.proposal.origin = Origin::Operator;

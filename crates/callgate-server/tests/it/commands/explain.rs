@@ -140,7 +140,7 @@ fn source_and_connection_type_are_checked() {
     }
 }
 
-/// Nothing is said of limits that nobody set.
+/// Limits that are not set are not printed.
 #[test]
 fn limits_are_printed_with_value_and_enforcer() {
     let folder = folder();
@@ -220,13 +220,13 @@ fn request_file_is_explained() {
     let stdin = [&stdin[..], &["--server-xkey", &header]].concat();
     let piped = run(&mut command(folder.path(), &stdin), &request.payload);
     assert_eq!((piped.code, piped.json()["as_of"].clone()), (0, json!(yesterday)), "{piped:?}");
-    // What the request says is not to be said again.
+    // Options that contradict the request are rejected.
     for other in [["--source", "10.1.2.3"], ["--client-type", "mqtt"], ["--user", "bob"]] {
         let ran = explain(folder.path(), &[&["--request", "request"], &other[..]].concat());
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
         has(&ran.stderr, &["--request", other[0]]);
     }
-    // In clear it would be dropped, and it is said why.
+    // An unencrypted request would be dropped, and the reason is printed.
     fs::write(folder.path().join("clear"), &request.token).unwrap();
     let clear = explain(folder.path(), &["--request", "clear"]);
     assert_eq!(clear.code, 1, "{clear:?}");

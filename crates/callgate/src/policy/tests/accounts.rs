@@ -1,4 +1,4 @@
-//! Which account somebody is placed in.
+//! The account of a grant.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Which bindings count for whom.
+//! Which bindings apply to an identity.
 
 use super::*;
 

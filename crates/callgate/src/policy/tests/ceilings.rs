@@ -1,4 +1,4 @@
-//! What outside data may have.
+//! The limits of outside data.
 
 use super::*;
 
@@ -66,7 +66,7 @@ fn outside_denies_are_never_dropped() {
 fn fully_dropped_permissions_refuse_the_login() {
     let bare = policy(|_| {});
     assert_refused(Scene::new().resolve(&bare, &asking(&["a"], &[])), Reason::NoBinding);
-    // Asking for nothing is a grant of nothing.
+    // An empty request is granted as it is.
     let grant = Scene::new().resolve(&bare, &asking(&[], &[])).unwrap();
     assert_eq!(limited(&grant), &Permissions::default());
 }

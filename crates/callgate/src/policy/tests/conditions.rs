@@ -1,8 +1,8 @@
-//! What `when` sees, and what becomes of its errors.
+//! The inputs of `when`, and its errors.
 
 use super::*;
 
-/// `None`: refused for another reason than that nothing matched.
+/// `None`: refused for another reason than `no_binding`.
 fn holds(condition: &str, identity: &Identity) -> Option<bool> {
     let policy = policy(|p| {
         p.roles.insert("one".into(), publisher(&["a"]));
@@ -16,7 +16,7 @@ fn holds(condition: &str, identity: &Identity) -> Option<bool> {
     }
 }
 
-fn somebody() -> Identity {
+fn test_identity() -> Identity {
     Identity {
         groups: texts(&["admin", "dev"]),
         ..claims(
@@ -51,7 +51,7 @@ fn conditions_use_identity_client_server_and_time() {
         "user.matches('^al.*e$')",
         "has(claims.org) && !has(claims.none)",
     ] {
-        assert_eq!(holds(condition, &somebody()), Some(true), "{condition}");
+        assert_eq!(holds(condition, &test_identity()), Some(true), "{condition}");
     }
 }
 
@@ -66,7 +66,7 @@ fn absent_claim_makes_a_condition_false() {
         "'x' in claims.none",
         "claims['none'] == 'x'",
     ] {
-        assert_eq!(holds(condition, &somebody()), Some(false), "{condition}");
+        assert_eq!(holds(condition, &test_identity()), Some(false), "{condition}");
     }
 }
 
@@ -81,7 +81,7 @@ fn other_condition_errors_refuse_the_login() {
         "{'a': 1}[user] == 1",
         "int(user) == 1",
     ] {
-        assert_eq!(holds(condition, &somebody()), None, "{condition}");
+        assert_eq!(holds(condition, &test_identity()), None, "{condition}");
     }
 }
 
@@ -191,14 +191,14 @@ fn unverified_client_fields_cause_warnings() {
 
 #[test]
 fn warning_names_the_unverified_client_field() {
-    let said = |condition: &str| {
+    let warning = |condition: &str| {
         let policy = policy(|p| {
             p.roles.insert("one".into(), publisher(&["a"]));
             p.bindings.push(when(condition, &["one"]));
         });
         policy.warnings()[0].message.clone()
     };
-    assert!(said("client.lang == 'x'").starts_with("`client.lang` is chosen"));
-    let whole = said("[client].exists(c, c.lang == 'x')");
+    assert!(warning("client.lang == 'x'").starts_with("`client.lang` is chosen"));
+    let whole = warning("[client].exists(c, c.lang == 'x')");
     assert!(whole.contains("`lang`") && whole.contains("`mqtt_id`"), "{whole}");
 }

@@ -1,4 +1,4 @@
-//! What `explain` tells.
+//! The steps that `explain` returns.
 
 use super::*;
 use crate::policy::{BindingVerdict, Enforcer, RoleVerdict, Step, settings::TimeWindow};
@@ -102,7 +102,7 @@ fn only_existing_limits_are_recorded() {
         };
         p.roles.insert("day".into(), role);
     });
-    let told = |roles: Option<Vec<String>>| {
+    let recorded = |roles: Option<Vec<String>>| {
         let proposal = Proposal {
             account: Some("APP".into()),
             origin: Origin::Operator,
@@ -121,7 +121,7 @@ fn only_existing_limits_are_recorded() {
         explanation.steps.iter().filter_map(limit).collect::<Vec<_>>()
     };
     let kinds = "connection_types nats, websocket, mqtt of";
-    assert_eq!(told(None), [&format!("{kinds} the default"), "connection_types"]);
+    assert_eq!(recorded(None), [&format!("{kinds} the default"), "connection_types"]);
     let all = [
         "source 0.0.0.0/0 of the entry",
         &format!("{kinds} role `day`"),
@@ -130,7 +130,7 @@ fn only_existing_limits_are_recorded() {
         "source",
         "times",
     ];
-    assert_eq!(told(Some(texts(&["day"]))), all);
+    assert_eq!(recorded(Some(texts(&["day"]))), all);
 }
 
 #[test]
@@ -145,8 +145,8 @@ fn expiry_moved_by_jitter_is_recorded() {
     let (grant, explanation) = policy.explain(&scene.request("idp", &identity));
     let ends = grant.unwrap().expires_at().unwrap().seconds();
     assert!(ends < NOON.seconds() + 3600);
-    let told = |step: &Step| matches!(step, Step::Ends { at, because } if *at == ends && because.starts_with("session.jitter"));
-    assert!(explanation.steps.iter().any(told), "{explanation:?}");
+    let recorded = |step: &Step| matches!(step, Step::Ends { at, because } if *at == ends && because.starts_with("session.jitter"));
+    assert!(explanation.steps.iter().any(recorded), "{explanation:?}");
 }
 
 #[test]
@@ -162,9 +162,9 @@ fn responses_without_a_boundary_are_remarked() {
     });
     let (scene, identity) = (Scene::new(), user("u"));
     let (_, explanation) = policy.explain(&scene.request("idp", &identity));
-    let told =
+    let recorded =
         |step: &Step| matches!(step, Step::Remark { text } if text.contains("not a boundary"));
-    assert!(explanation.steps.iter().any(told));
+    assert!(explanation.steps.iter().any(recorded));
     let given = |step: &Step| matches!(step, Step::Permission { side: "responses", from, .. } if from == "role `one`");
     assert!(explanation.steps.iter().any(given), "{explanation:?}");
 }

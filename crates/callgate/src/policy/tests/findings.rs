@@ -1,4 +1,4 @@
-//! What is said about settings that cannot be used, or mean something else.
+//! Errors and warnings about settings.
 
 use super::*;
 use crate::{
@@ -172,7 +172,7 @@ fn overlapping_roles_with_responses_cause_a_warning() {
     assert_eq!(warned(|p| p.bindings = vec![bind(&["all", "inbox"])]), of_first);
     assert!(warned(|p| p.bindings = vec![bind(&["says", "inbox"])]).is_empty());
     assert!(warned(|p| p.bindings = vec![bind(&["says", "all"])]).is_empty());
-    // What one does by itself is said of that one.
+    // A role that overlaps on its own has its own warning.
     assert!(warned(|p| p.bindings = vec![bind(&["says", "own"])]).is_empty());
     let with_common = |p: &mut PolicySettings| {
         p.bindings = vec![when("user == 'x'", &["says"]), bind(&["hears"])];
@@ -249,7 +249,7 @@ fn scoped_role_with_unusable_tags_is_an_error() {
         let broken = scopes(|p| p.roles.get_mut("reader").unwrap().tags = texts(&["a:b", tag]));
         let faults = Policy::build(broken).unwrap_err();
         assert_eq!(faults[0].path, "roles.reader.tags[1]", "{tag}: {faults:?}");
-        // Without a scope nobody fills anything with them.
+        // Without a scope, tags fill no template.
         let plain = scopes(|p| p.roles.get_mut("plain").unwrap().tags = texts(&[tag]));
         assert!(Policy::build(plain).is_ok(), "{tag}");
     }
@@ -279,7 +279,7 @@ fn entry_with_an_unusable_scoped_role_causes_a_warning() {
     for roles in [&["reader"][..], &["reader", "reader"], &["reader", "near"], &["leaf", "plain"]] {
         assert_eq!(mistakes("$a", "APP", roles, None), [""; 0], "{roles:?}");
     }
-    // Told of by itself.
+    // Unknown accounts have a warning of their own.
     assert_eq!(mistakes("a", "NOWHERE", &["reader"], None), [""; 0]);
     assert_eq!(mistakes("a.b", "APP", &["plain"], Some(Permissions::default())), [""; 0]);
 }
@@ -298,8 +298,7 @@ fn binding_with_an_unusable_scoped_role_causes_a_warning() {
     assert_eq!(bound(&["reader", "near"], None), 0);
 }
 
-/// Found by fuzzing: CEL's messages repeat what they cannot read, each character with an error of
-/// its own.
+/// Found by fuzzing: the CEL parser quotes invalid input, with an error for each character.
 #[test]
 fn error_is_one_short_line_for_any_input() {
     for text in ["a = \u{1b}[2J\0\0\0\0\0\0\0\0\0\0\0\0", "a\n||\n\u{202e}", "\u{7}\u{7}"] {
@@ -308,9 +307,12 @@ fn error_is_one_short_line_for_any_input() {
             p.roles.insert(text.into(), publisher(&[text, &format!("{{{{ {text} }}}}")]));
         });
         for fault in Policy::build(broken).unwrap_err() {
-            let said = fault.to_string();
-            assert!(!said.chars().any(|c| c.is_control() || c == '\u{202e}'), "{said:?}");
-            assert!(said.len() < 500, "{said}");
+            let text_of_error = fault.to_string();
+            assert!(
+                !text_of_error.chars().any(|c| c.is_control() || c == '\u{202e}'),
+                "{text_of_error:?}"
+            );
+            assert!(text_of_error.len() < 500, "{text_of_error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The golden table: who may do what under one policy that uses most of what there is.
+//! The golden table: access under one policy that uses most features.
 
 use super::*;
 
@@ -97,5 +97,5 @@ fn access_matches_the_golden_table() {
         };
         assert_eq!(answer, expected, "{line}");
     }
-    assert_eq!(seen.len(), people.len(), "somebody is not in the table");
+    assert_eq!(seen.len(), people.len(), "a user is missing from the table");
 }

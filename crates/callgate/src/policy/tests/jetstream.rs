@@ -1,4 +1,4 @@
-//! What JetStream macros open, and what they never do.
+//! The subjects that JetStream macros allow, and those that they never allow.
 
 use super::*;
 use crate::policy::settings::{BucketAccess, BucketSettings, StreamAccess, StreamSettings};
@@ -168,7 +168,7 @@ fn domain_adds_its_own_subjects() {
             ..bucket("b", BucketAccess::Write)
         });
     });
-    // A server of that domain rewrites the first form to the second before it looks.
+    // A server of that domain rewrites the first form to the second before it checks permissions.
     let yes = [
         "$JS.hub.API.STREAM.INFO.S",
         "$JS.API.STREAM.INFO.S",
@@ -182,7 +182,7 @@ fn domain_adds_its_own_subjects() {
     assert_can(&grant, &yes, &no);
 }
 
-/// Their tokens are counted: seven less, or two more, and it is the other form.
+/// The number of tokens tells the two forms apart.
 #[test]
 fn stream_name_never_allows_foreign_acknowledgements() {
     for name in ["hub", "7"] {
@@ -246,7 +246,7 @@ fn invalid_macros_are_errors() {
         let [fault] = faults.as_slice() else { panic!("{expected}: {faults:?}") };
         assert!(fault.message.contains(expected), "{expected}: {fault}");
     }
-    // An inbox allow of its own does as well.
+    // An explicit inbox allow works as well.
     let own = granted(|r| {
         r.inbox = Inbox::None;
         r.subscribe = allow(&["_INBOX_x.>"]);

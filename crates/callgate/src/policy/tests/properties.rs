@@ -1,4 +1,4 @@
-//! What holds for all inputs.
+//! Properties that hold for all inputs.
 
 use proptest::prelude::*;
 
@@ -67,7 +67,7 @@ fn claimed() -> impl Strategy<Value = Json> {
 fn member() -> impl Strategy<Value = Identity> {
     let groups = prop_oneof![
         9 => prop::collection::vec("g[0-4]", 0..3),
-        // More than an expression may see.
+        // More than the limit for expressions.
         1 => Just(vec!["g1".to_owned(); 1001]),
     ];
     ("u[0-4]", groups, prop::collection::btree_map("[abc]", claimed(), 0..3)).prop_map(
@@ -173,7 +173,7 @@ proptest! {
         prop_assert_eq!(first, second);
     }
 
-    /// A decision looks only at the bindings that its index gives it; an explanation at all.
+    /// A decision evaluates only the bindings that the index selects; an explanation evaluates all.
     #[test]
     fn bindings_skipped_by_the_index_never_match(
         conditions in prop::collection::vec((condition(), any::<bool>()), 1..6),

@@ -1,4 +1,4 @@
-//! Conditions of roles, and what becomes of several roles together.
+//! Conditions of roles, and the union of several roles.
 
 use super::*;
 use crate::{

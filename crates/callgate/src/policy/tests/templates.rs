@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::permissions::{PermissionList, PermissionTemplates};
 
-/// What a role makes of it; an entry's own permissions make the same.
+/// The subjects that a template in a role becomes; in an entry's own permissions it becomes the same.
 fn filled(template: &str, identity: &Identity) -> Result<Vec<String>, Reason> {
     let published = |policy: &Policy, identity: &Identity| {
         Scene::new().resolve(policy, identity).map(|g| publishes(&g)).map_err(|d| d.reason)
@@ -21,7 +21,7 @@ fn filled(template: &str, identity: &Identity) -> Result<Vec<String>, Reason> {
     by_role
 }
 
-/// An entry of the operator's with these templates.
+/// An operator's entry with these templates.
 fn own(templates: &[(PermissionList, &str)]) -> Proposal {
     let mut compiled = PermissionTemplates::with_variables(VARIABLES);
     for (list, text) in templates {
@@ -89,7 +89,7 @@ fn entry_denies_apply_even_if_its_allows_do_not() {
         role.connection_types = Some([ConnectionKind::LeafNode].into_iter().collect());
         p.roles.insert("one".into(), role);
     });
-    // An entry without `connection_types` is not open to leaf nodes, the role is.
+    // The role allows leaf nodes, but an entry without `connection_types` does not.
     let grant = Scene::over(ConnectionKind::LeafNode).resolve(&policy, &identity).unwrap();
     assert_eq!(publishes(&grant), ["a.>"]);
     assert_eq!(limited(&grant).publish.deny, ["a.al".parse().unwrap()]);
@@ -321,7 +321,7 @@ fn too_many_subjects_are_refused() {
         let groups = (0..count).map(|n| format!("g{n}")).collect();
         Identity { groups, ..user("u") }
     };
-    // What a user JWT can hold is for the user JWT to refuse.
+    // The size of the user JWT is checked when it is created.
     assert_eq!(filled("{{ groups }}.{{ groups }}", &in_groups(90)).unwrap().len(), 8100);
     assert_eq!(filled("{{ groups }}.{{ groups }}", &in_groups(91)), Err(Reason::GrantTooLarge));
     assert_eq!(filled("a.{{ groups }}", &in_groups(8192)).unwrap().len(), 8192);

@@ -16,7 +16,7 @@ use crate::subject::{SubjectPattern, SubscribePattern};
 /// no `deny` does.
 ///
 /// An empty `allow` allows nothing. nats-server reads an empty allow list as "everything", so the
-/// user JWT then denies `>` (see `reply::user_claims`).
+/// user JWT then denies `>` (`reply::user_claims::deny_all_unless_allowed`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules<T> {
     /// Allowed subjects.

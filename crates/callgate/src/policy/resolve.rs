@@ -1,9 +1,9 @@
 //! One decision: from an identity to a grant. The order of the steps is the security argument.
 //!
-//! Where to find:
-//! - a role's or an entry's network (`source`) is enforced: [`conditions::check_source`]
-//! - an empty allow list: a [`Permissions`](crate::permissions::Permissions) side without allows is
-//!   granted as it is; the user JWT then denies `>` (`reply::user_claims`)
+//! Two rules that readers look for:
+//! - `conditions::check_source` enforces the network (`source`) of a role or an entry.
+//! - A grant may have an empty allow list, which allows nothing. The user JWT then denies `>`
+//!   (`reply::user_claims::deny_all_unless_allowed`).
 
 mod account;
 mod bindings;

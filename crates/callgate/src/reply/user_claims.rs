@@ -97,11 +97,11 @@ type Sides = (Option<Permission>, Option<Permission>, Option<ResponsePermission>
 fn sides(permissions: &Permissions) -> Sides {
     let Permissions { publish, subscribe, responses } = permissions;
     let subscribe = subscribe_side(subscribe);
-    (Some(side(publish)), Some(subscribe), responses.as_ref().map(response))
+    (Some(deny_all_unless_allowed(publish)), Some(subscribe), responses.as_ref().map(response))
 }
 
 fn subscribe_side(rules: &Rules<SubscribePattern>) -> Permission {
-    let mut written = side(rules);
+    let mut written = deny_all_unless_allowed(rules);
     let (with_group, without): (Vec<_>, Vec<_>) =
         rules.deny.iter().partition(|deny| deny.queue().is_some());
     // If a deny with a queue group matches, nats-server 2.10 and 2.11 consult only those: next to
@@ -117,10 +117,11 @@ fn everything() -> Permission {
     Permission { allow: vec![">".to_owned()], deny: Vec::new() }
 }
 
-fn side<T: ToString>(rules: &Rules<T>) -> Permission {
+/// The allow and deny lists of one direction. An empty allow list becomes a deny of `>`: nats-server
+/// reads an absent allow list as "everything" (client.go, pubAllowedFullCheck).
+fn deny_all_unless_allowed<T: ToString>(rules: &Rules<T>) -> Permission {
     let texts = |list: &[T]| list.iter().map(T::to_string).collect::<Vec<_>>();
     if rules.allow.is_empty() {
-        // nats-server reads an absent allow list as "everything" (client.go, pubAllowedFullCheck).
         return Permission { allow: Vec::new(), deny: vec![">".to_owned()] };
     }
     Permission { allow: texts(&rules.allow), deny: texts(&rules.deny) }

@@ -22,6 +22,7 @@ impl Issuer {
     }
 
     /// True if this issuer is news.
+    #[cfg(feature = "kubernetes")]
     pub(crate) fn learn(&self, issuer: &str) -> bool {
         let is_news = self.known().is_none_or(|known| *known != issuer);
         if is_news {

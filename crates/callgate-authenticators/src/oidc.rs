@@ -83,7 +83,7 @@ impl Oidc {
             }
             result => result?,
         };
-        registered.check_audience(&self.settings.audience)?;
+        registered.check_audience(self.routing.audience())?;
         registered.check_times(now, &self.settings.times)?;
         let identity = self.settings.rules.identity(claims, registered.expires)?;
         verified.remember();

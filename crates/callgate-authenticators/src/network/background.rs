@@ -20,6 +20,7 @@ impl BackgroundTasks {
         }
     }
 
+    #[cfg(feature = "kubernetes")]
     pub(crate) fn are_running(&self) -> bool {
         !self.0.is_empty()
     }

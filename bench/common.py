@@ -105,7 +105,7 @@ level = "warn"
 
 @contextlib.contextmanager
 def nats_server(folder, callout=None):
-    """A real server: plain, on which made-up servers ask, or with an auth callout for (issuer, xkey)."""
+    """A real nats-server: plain, for simulated servers, or with an auth callout for (issuer, xkey)."""
     port = free_port()
     accounts = "accounts { AUTH { users: [ { user: auth, password: auth } ] }, APP {} }\n"
     block = ""
@@ -143,7 +143,7 @@ def wait_for(probe, process, name, seconds=30):
 
 @contextlib.contextmanager
 def on_cores(cores):
-    """What is started meanwhile runs on these cores."""
+    """Processes started in this context run on these cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -168,7 +168,7 @@ def undisturbed():
         os.sched_setscheduler(0, *before)
 
 
-# Sleeps for a moment now and then: who never does so has no real time for all of it.
+# Sleeps now and then: the kernel throttles real-time processes that never sleep.
 STALLS = """
 import sys, time
 now = time.perf_counter()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Callgate beside other callouts, in one run on one machine: what does an answer cost?
+"""Compares the cost of an answer between Callgate and other callouts, in one run on one machine.
 
 Every responder does the same work: one user by password in clear, one RS256 bearer token (the same
 again, and new ones), with an xkey and without. First made-up servers ask over a plain nats-server
@@ -22,7 +22,7 @@ NAMES = {"callgate": "Callgate", "go": "callout.go (Go)", "python": "nats-callou
          "javascript": "@nats-io libraries (JavaScript)"}
 # Slow callouts get fewer requests, by this factor.
 SLOWER = {"javascript": 40, "python": 2}
-# Enough for CPU time to be told, which the system counts in hundredths of a second.
+# Enough for the resolution of CPU time, which the system counts in hundredths of a second.
 TOKENS = 8000
 FLOODS = ("password", "token, seen", "token, new")
 

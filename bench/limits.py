@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What Callgate can do by itself: the floor, growth, latency, a storm, memory, and the start.
+"""Measures Callgate alone: floor, growth, latency, storm, memory and start-up.
 
     python3 bench/limits.py [floor] [growth] [latency] [storm] [memory] [start] [soak] [--record]
 """
@@ -80,7 +80,7 @@ def at_half(tools, keys, folder, arguments, theirs, ours):
 
 
 def big_storm(tools, folder, arguments):
-    """Ten thousand clients, everything on the same cores: all at once, and paced as a server can take them."""
+    """Ten thousand clients, everything on the same cores: all concurrently, and paced."""
     keys = common.Keys(*tools, folder)
     results = {}
     for name, more in (("at_once", []), ("paced", ["--at-a-time", "1000"])):
@@ -111,7 +111,7 @@ def memory(tools, folder, arguments):
 
 
 def start(tools, folder, arguments):
-    """From the start of the process until it says that it is ready."""
+    """The time from the start of the process until it is ready."""
     keys = common.Keys(*tools, folder)
     times = []
     with nats_server(folder) as (_server, port):

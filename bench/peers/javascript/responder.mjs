@@ -1,5 +1,5 @@
 // A callout on the official JavaScript libraries: one user by password, and bearer tokens of one
-// RS256 key. The request is decoded by hand, because the library has no type for it.
+// RS256 key. The request is decoded manually, because the library has no type for it.
 import { readFileSync } from "node:fs";
 import { encodeAuthorizationResponse, encodeUser } from "@nats-io/jwt";
 import { fromCurveSeed, fromPublic, fromSeed } from "@nats-io/nkeys";

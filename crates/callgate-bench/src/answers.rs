@@ -1,4 +1,4 @@
-//! Judges answers: signatures, addressee, and whether the client was let in.
+//! Checks answers: signatures, audience, and whether the client was admitted.
 
 use callgate::{
     keys::{KeyKind, VerifyingKey, parse_public},
@@ -31,7 +31,7 @@ impl Judge {
         Ok(Self { issuer: target.issuer.verifying()?, target })
     }
 
-    /// What the answer to `request` says; an error if it is not a good answer to it.
+    /// The content of the answer to `request`; an error if the answer is not valid.
     pub(crate) fn judge(
         &self,
         request: &Premade,

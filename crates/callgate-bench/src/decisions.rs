@@ -1,4 +1,4 @@
-//! `callgate-bench floor`: decisions of every kind beside the cryptography they cannot do without.
+//! `callgate-bench floor`: decisions of every kind, compared with the cryptography they require.
 
 use std::{
     collections::BTreeMap,
@@ -143,7 +143,7 @@ impl Report {
     }
 }
 
-/// A gate in this process, and requests for it.
+/// A callout in this process, and requests for it.
 pub(crate) struct Bench {
     gate: Callgate,
     keys: Keys,
@@ -265,7 +265,7 @@ impl Bench {
         *self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Decides on this many threads at once for a while; returns decisions per second.
+    /// Decides on this many threads concurrently for a while; returns decisions per second.
     pub(crate) fn at_once(self, threads: usize, seconds: f64) -> Result<f64, Failure> {
         let shared = Arc::new(Load { gate: self.gate, requests: self.requests });
         let started = Instant::now();

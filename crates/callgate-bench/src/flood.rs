@@ -63,7 +63,7 @@ pub(crate) struct Args {
     /// Repeat this many times, with new requests of the same servers and tokens
     #[arg(long, default_value_t = 1)]
     repeat: usize,
-    /// How many servers to play, each with keys of its own
+    /// Number of servers to simulate, each with separate keys
     #[arg(long, default_value_t = 3)]
     servers: usize,
     /// Closed loop: this many requests wait for their answers at a time
@@ -180,7 +180,7 @@ struct Exchange<'a> {
     premade: &'a [Premade],
 }
 
-/// When each request was sent, and what came back.
+/// The send time and the answer of each request.
 struct Exchanged {
     started: Instant,
     sent: Vec<Instant>,
@@ -313,7 +313,7 @@ fn collect(mut receiver: mpsc::UnboundedReceiver<Answered>) -> Vec<Answered> {
 }
 
 impl Exchanged {
-    /// Checks every answer, and adds what they say.
+    /// Checks every answer, and counts the outcomes.
     fn judge(
         self,
         target: &Target,

@@ -90,7 +90,7 @@ impl Floor {
         self.spent.get(name).map_or(0.0, Spent::micros)
     }
 
-    /// What every answer needs, beside the request opened and verified: two signatures, and the
+    /// What every answer needs in addition to the opened and verified request: two signatures, and the
     /// answer sealed.
     pub(crate) fn answer(&self) -> f64 {
         2.0 * self.of("sign") + self.of("seal")

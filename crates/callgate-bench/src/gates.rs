@@ -1,4 +1,4 @@
-//! Gates as the service would build them, without a configuration file around them.
+//! Callouts as the service builds them, without a configuration file.
 
 use std::{path::Path, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! `callgate-bench growth`: what a decision costs in a larger world, and on more cores.
+//! `callgate-bench growth`: the cost of a decision with larger configurations, and on more cores.
 
 use std::{fs, path::Path};
 
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// How many decisions in a round
     #[arg(long, default_value_t = 500)]
     decisions: usize,
-    /// Threads that decide at once, in turn
+    /// Numbers of concurrent threads to measure
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
     threads: Vec<usize>,
     /// Print JSON

@@ -1,4 +1,4 @@
-//! Ways to log in, each with the authenticator that takes it and the clients that come with it.
+//! Kinds of login, each with its authenticator and its clients.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -21,7 +21,7 @@ pub(crate) struct Login {
     pub(crate) toml: String,
     /// What clients present, in turn.
     pub(crate) shown: Vec<Shown>,
-    /// Whether each credential comes only once, or one that was seen comes again.
+    /// Whether every credential is new, or credentials repeat.
     pub(crate) first_seen: bool,
     /// The signature algorithm that this login must verify, besides the request's.
     pub(crate) verifies: Option<&'static str>,
@@ -60,7 +60,7 @@ const PASSWORD: &str = "correct horse battery staple";
 const TOKEN: &str = "a-long-random-token-that-is-hard-to-guess";
 const USERS_FILE: &str = "[users]\nfile = \"users.json\"\n";
 
-/// Every way, with its files in `folder`; `count` credentials where each comes only once.
+/// Every kind of login, with its files in `folder`; `count` credentials if every one is new.
 pub(crate) fn all(folder: &Path, count: usize) -> Result<Vec<Login>, Failure> {
     let mut logins = users(folder, 0)?;
     logins.push(service_token()?);

@@ -1,4 +1,4 @@
-//! What a run of load came to: numbers for people and for programs.
+//! The results of a load run, for people and for programs.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub(crate) struct Outcome {
     pub(crate) admitted: usize,
     pub(crate) refused: usize,
     pub(crate) unanswered: usize,
-    /// Answers that were not what they should be, and the first complaint.
+    /// The number of invalid answers, and the first error.
     pub(crate) bad: usize,
     pub(crate) complaint: Option<String>,
     pub(crate) seconds: f64,

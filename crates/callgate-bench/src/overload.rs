@@ -21,7 +21,7 @@ use crate::Failure;
 /// The right password of every user.
 const PASSWORD: &str = "the right password";
 
-/// Offer several times as many password logins as the cores can hash, to a service of its own
+/// Send several times as many password logins as the cores can hash to a separate service
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Starts a nats-server and `callgate serve`. Measures the ceiling (bare hashes on as many \
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// The nats-server to start
     #[arg(long, default_value = "nats-server")]
     nats_server: PathBuf,
-    /// The service to start; without it the one beside this program
+    /// The service to start; by default the one in the folder of this program
     #[arg(long)]
     callgate: Option<PathBuf>,
     /// Threads that hash, in the service and for the ceiling; without it the cores

@@ -1,4 +1,4 @@
-//! `callgate-bench storm`: many clients at once.
+//! `callgate-bench storm`: many concurrent clients.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     wire::{Reader, Received, Writer, connect},
 };
 
-/// Connect many clients at once to a real nats-server with an auth callout
+/// Connect many clients concurrently to a real nats-server with an auth callout
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   callgate-bench storm --server 127.0.0.1:4222 --clients 5000 --user alice --password-file alice.txt")]
@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// How many clients
     #[arg(long, default_value_t = 1000)]
     clients: usize,
-    /// How many connections may be on their way at a time; without it all at once
+    /// Maximum number of concurrent connection attempts; unlimited by default
     #[arg(long)]
     at_a_time: Option<usize>,
     /// The user that clients present

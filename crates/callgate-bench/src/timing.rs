@@ -27,7 +27,7 @@ const BATCH: usize = 250;
 /// by hundreds of times as much.
 const NEGLIGIBLE: f64 = 0.2;
 
-/// Measure whether the time of a refusal reveals who exists and which hash a password has
+/// Measure whether the duration of a refusal reveals which users exist and how their passwords are hashed
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Failing logins of several classes (unknown user, wrong password, disabled user, …), in random \
@@ -109,7 +109,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-/// A gate and a server that sends requests to it.
+/// A callout and a server that sends requests to it.
 struct Measured {
     hash: Hash,
     gate: Callgate,

@@ -38,7 +38,7 @@ pub(crate) enum Received {
     Other,
 }
 
-/// Connects and says hello, without waiting for an answer.
+/// Connects and sends CONNECT, without waiting for an answer.
 pub(crate) async fn connect(address: SocketAddr, options: &str) -> io::Result<(Reader, Writer)> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;

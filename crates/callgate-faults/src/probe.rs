@@ -1,4 +1,4 @@
-//! Clients that come without a pause: some who may come in, and some who must not.
+//! Clients that connect continuously: valid ones and invalid ones.
 
 use std::{
     sync::{
@@ -16,14 +16,14 @@ use crate::client::{Attempt, AttemptOutcome, Credential, attempt};
 /// Between two attempts of one client, so that a machine's whole power does not go into attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Who comes.
+/// The clients of a probe.
 #[derive(Debug, Clone)]
 pub struct Clients {
     /// One of these servers is tried.
     pub urls: Vec<String>,
-    /// Who may come in.
+    /// The valid credential.
     pub right: Credential,
-    /// How many of them come at once.
+    /// The number of concurrent clients.
     pub at_once: usize,
     /// Who must not.
     pub wrong: Vec<Credential>,
@@ -31,7 +31,7 @@ pub struct Clients {
     pub account: String,
 }
 
-/// Clients that come until this ends.
+/// Clients that connect until this is dropped.
 #[derive(Debug)]
 pub struct Probe {
     clients: Clients,
@@ -47,7 +47,7 @@ struct Attempts {
 }
 
 impl Probe {
-    /// They come from now on.
+    /// Starts the clients.
     pub fn start(clients: Clients) -> Self {
         let (seen, stop) = (Arc::<Attempts>::default(), Arc::<AtomicBool>::default());
         let mut workers = Vec::new();
@@ -75,7 +75,7 @@ impl Probe {
         Self { clients, seen, stop, workers }
     }
 
-    /// Those who may come in, and whose attempt was under way or began in this time.
+    /// The attempts of valid clients that overlap with this period.
     pub fn right_between(&self, from: Instant, to: Instant) -> Vec<Attempt> {
         let all = self.seen.right.lock().unwrap();
         all.iter().filter(|a| a.ended() >= from && a.began <= to).cloned().collect()
@@ -134,7 +134,7 @@ impl Probe {
         wrong.len()
     }
 
-    /// No more clients; waits for those under way.
+    /// Stops the clients, and waits for running attempts.
     pub async fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for worker in self.workers.drain(..) {

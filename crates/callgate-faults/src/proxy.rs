@@ -1,4 +1,4 @@
-//! A TCP proxy in this process that can cut what goes through it.
+//! A TCP proxy in this process that can cut its connections.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -28,7 +28,7 @@ impl Proxy {
             while let Ok((client, _)) = listener.accept().await {
                 let mut cut = sender.subscribe();
                 tokio::spawn(async move {
-                    // Dropping both ends closes them: what is under way is lost.
+                    // Dropping both ends closes them and loses data in transit.
                     tokio::select! {
                         () = pass(client, port) => (),
                         _ = cut.changed() => (),
@@ -58,6 +58,6 @@ impl Drop for Proxy {
 
 async fn pass(mut client: TcpStream, port: u16) {
     let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
-    // Either end may go away at any time: that is what this is for.
+    // Either end may close at any time: this is the purpose of the proxy.
     let _ = copy_bidirectional(&mut client, &mut server).await;
 }

@@ -51,21 +51,21 @@ async fn trial(scene: &Scene) -> Trial {
     let mut clients = scene.clients();
     clients.at_once = AT_ONCE;
     // Observes the replica that is not affected.
-    Trial::begins(scene.gates[2].view(), clients).await
+    Trial::begins(scene.replicas[2].view(), clients).await
 }
 
 async fn rolled() -> Result<Observations, NotRun> {
-    let mut scene = Scene::builder().gates(3).start().await;
+    let mut scene = Scene::builder().replicas(3).start().await;
     let mut trial = trial(&scene).await;
     for number in 0..3 {
         let fresh = scene.one_more().await;
         fresh.ready().await;
-        let mut old = std::mem::replace(&mut scene.gates[number], fresh);
+        let mut old = std::mem::replace(&mut scene.replicas[number], fresh);
         old.terminate().await;
         trial.more_clients_try().await;
         trial.all_are_admitted();
     }
-    trial.watch(scene.gates[2].view());
+    trial.watch(scene.replicas[2].view());
     trial.lasts();
     trial.recovers().await;
     trial.all_are_admitted();
@@ -77,11 +77,11 @@ async fn killed() -> Result<Observations, NotRun> {
     let hash = hash_password("alice");
     let users = format!("{{ \"alice\": {{ \"pass\": \"{hash}\", \"account\": \"APP\" }} }}");
     let config = format!("{USERS}\n[cache]\npasswords = \"0s\"\n");
-    let scene = Scene::builder().gates(3).authenticators(&config).file("users.json", &users);
+    let scene = Scene::builder().replicas(3).authenticators(&config).file("users.json", &users);
     let mut scene = scene.start().await;
     let mut trial = trial(&scene).await;
     let begun = Instant::now();
-    scene.gates[0].process.kill();
+    scene.replicas[0].process.kill();
     trial.lasts();
     trial.recovers().await;
     // As long as a server waits for an answer, so that every loss is visible.
@@ -98,10 +98,10 @@ async fn killed() -> Result<Observations, NotRun> {
 
 async fn frozen() -> Result<Observations, NotRun> {
     let pings = "ping_interval: \"1s\"\nping_max: 1\n";
-    let mut scene = Scene::builder().gates(3).server_config(pings).start().await;
+    let mut scene = Scene::builder().replicas(3).server_config(pings).start().await;
     let mut trial = trial(&scene).await;
     let begun = Instant::now();
-    scene.gates[0].process.freeze().await;
+    scene.replicas[0].process.freeze().await;
     eventually("the server to disconnect it", LONG, async || {
         (scene.members_at(0).await < 3).then_some(())
     })
@@ -118,9 +118,9 @@ async fn frozen() -> Result<Observations, NotRun> {
     assert_eq!(attempts.iter().filter(late).count(), 0, "lost after the replica was disconnected");
     let lost = attempts.iter().filter(|attempt| !attempt.is_admitted()).count();
     trial.note(format!("until then {lost} of {} attempts failed", attempts.len()));
-    let mark = scene.gates[0].view().mark();
-    scene.gates[0].process.signal("CONT");
-    scene.gates[0].view().says(mark, "ready: answering authorization requests").await;
+    let mark = scene.replicas[0].view().mark();
+    scene.replicas[0].process.signal("CONT");
+    scene.replicas[0].view().says(mark, "ready: answering authorization requests").await;
     trial.note("after SIGCONT it reconnects and takes its share of the requests");
     Ok(trial.seen().await)
 }

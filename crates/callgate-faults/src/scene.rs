@@ -1,4 +1,4 @@
-//! A nats-server that asks, one gate or several that answer, and clients.
+//! A nats-server, one or more replicas of the service, and clients.
 
 use std::{
     fs,
@@ -19,8 +19,8 @@ use crate::{client::Credential, probe::Clients};
 pub struct Scene {
     /// The servers; usually one.
     pub servers: Vec<NatsServer>,
-    /// The gates; usually one.
-    pub gates: Vec<Service>,
+    /// The replicas; usually one.
+    pub replicas: Vec<Service>,
     folder: TempDir,
     launch: Launch,
 }
@@ -32,13 +32,13 @@ pub struct SceneBuilder {
     files: Vec<(String, String)>,
     server: String,
     servers: usize,
-    gates: usize,
+    replicas: usize,
     url: Option<String>,
     admin: String,
     launch: Launch,
 }
 
-/// Users whose passwords are in clear, so that a login costs next to nothing.
+/// Users with clear-text passwords, so that a login is cheap.
 pub const USERS: &str = r#"
 [[authenticators]]
 name = "staff"
@@ -67,7 +67,7 @@ impl Scene {
             files: vec![("users.json".to_owned(), USERS_FILE.to_owned())],
             server: String::new(),
             servers: 1,
-            gates: 1,
+            replicas: 1,
             url: None,
             admin: "127.0.0.1:0".to_owned(),
             launch: Launch::default(),
@@ -79,27 +79,27 @@ impl Scene {
         &mut self.servers[0]
     }
 
-    /// The only gate, or the first.
-    pub fn gate(&mut self) -> &mut Service {
-        &mut self.gates[0]
+    /// The first replica.
+    pub fn service(&mut self) -> &mut Service {
+        &mut self.replicas[0]
     }
 
-    /// One more gate like the others, which need not be ready.
+    /// Starts another replica, without waiting until it is ready.
     pub async fn one_more(&self) -> Service {
         Service::start(self.folder.path(), &self.launch).await
     }
 
-    /// The folder of the gates.
+    /// The folder of the replicas.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A file of the gates.
+    /// A file of the replicas.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// How many gates a server has a connection of.
+    /// The number of replicas that are connected to a server.
     ///
     /// # Panics
     /// If its monitor does not answer.
@@ -109,7 +109,7 @@ impl Scene {
         body.matches("\"name\": \"callgate\"").count()
     }
 
-    /// A folder with everything that the gates have, but a changed configuration.
+    /// A copy of the replicas' folder with a changed configuration.
     pub fn variant(&self, name: &str, change: impl FnOnce(String) -> String) -> PathBuf {
         let folder = self.path(name);
         fs::create_dir(&folder).expect("a folder");
@@ -124,7 +124,7 @@ impl Scene {
         folder
     }
 
-    /// Alice, who may come in, and three who must not.
+    /// Alice, a valid client, and three invalid ones.
     pub fn clients(&self) -> Clients {
         let urls = self.servers.iter().map(NatsServer::url).collect();
         Clients {
@@ -168,8 +168,8 @@ impl SceneBuilder {
     }
 
     /// The number of replicas; 0 to start them separately.
-    pub fn gates(mut self, count: usize) -> Self {
-        self.gates = count;
+    pub fn replicas(mut self, count: usize) -> Self {
+        self.replicas = count;
         self
     }
 
@@ -178,25 +178,25 @@ impl SceneBuilder {
         self.server_config("listen: \"0.0.0.0:{{port}}\"\n")
     }
 
-    /// The gates reach the server here; `{port}` is the server's.
+    /// The replicas reach the server here; `{port}` is the server's.
     pub fn url(mut self, url: &str) -> Self {
         self.url = Some(url.to_owned());
         self
     }
 
-    /// Where the gates serve `/metrics`.
+    /// Where the replicas serve `/metrics`.
     pub fn admin(mut self, address: &str) -> Self {
         address.clone_into(&mut self.admin);
         self
     }
 
-    /// How gates are started.
+    /// How replicas are started.
     pub fn launch(mut self, launch: Launch) -> Self {
         self.launch = launch;
         self
     }
 
-    /// Starts all of it, and waits until the gates are ready.
+    /// Starts everything, and waits until the replicas are ready.
     pub async fn start(self) -> Scene {
         let (issuer, xkey) = (Nkey::account(), CurveKey::generate());
         let servers = self.start_servers(&issuer, &xkey).await;
@@ -212,11 +212,11 @@ impl SceneBuilder {
             Some(url) => vec![url.replace("{port}", &servers[0].port().to_string())],
         };
         write_private(&folder.path().join("callgate.toml"), &self.gate_config(&urls));
-        let mut scene = Scene { servers, gates: Vec::new(), folder, launch: self.launch };
-        for _ in 0..self.gates {
-            let gate = scene.one_more().await;
-            gate.ready().await;
-            scene.gates.push(gate);
+        let mut scene = Scene { servers, replicas: Vec::new(), folder, launch: self.launch };
+        for _ in 0..self.replicas {
+            let service = scene.one_more().await;
+            service.ready().await;
+            scene.replicas.push(service);
         }
         scene
     }

@@ -1,4 +1,4 @@
-// Logs in with the JavaScript client over WebSocket: a list of tasks as JSON in, what came of each out.
+// Logs in with the JavaScript client over WebSocket: reads a list of tasks as JSON, and prints the outcome of each.
 
 import { createRequire } from "node:module";
 import { join } from "node:path";

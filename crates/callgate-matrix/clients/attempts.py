@@ -1,4 +1,4 @@
-"""Logs in with nats-py and Eclipse Paho: a list of tasks as JSON in, what came of each out."""
+"""Logs in with nats-py and Eclipse Paho: reads a list of tasks as JSON, and prints the outcome of each."""
 
 import asyncio
 import json

@@ -47,7 +47,7 @@ enum Style {
 fn style(mode: Mode, transport: Transport) -> Style {
     match transport {
         Transport::TokenCookie => Style::Token,
-        // nats-py sends a token beside credentials, but no user and password.
+        // With credentials nats-py also sends a token, but no user and password.
         Transport::TcpPython if mode.is_operator() => Style::Token,
         Transport::Tcp
         | Transport::TcpPython

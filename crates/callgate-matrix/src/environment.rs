@@ -24,7 +24,7 @@ pub struct Environment {
     /// The server.
     pub server: NatsServer,
     /// The service.
-    pub gate: Service,
+    pub service: Service,
     /// The observers.
     pub observers: Observers,
     /// For TLS.
@@ -73,10 +73,10 @@ impl Environment {
         let server = server(&site, version, &certificates).await;
         let provider = OidcProvider::stand_in().await;
         let tokens = Tokens::mint(&provider).await;
-        let gate = Service::start_with(&site, &[&server], &trusting(&provider)).await;
+        let service = Service::start_with(&site, &[&server], &trusting(&provider)).await;
         let observers = Observers::start(&site, &server).await;
         let (_provider, next) = (provider, 0);
-        Self { site, version, server, gate, observers, certificates, tokens, _provider, next }
+        Self { site, version, server, service, observers, certificates, tokens, _provider, next }
     }
 
     /// A number that is unique among the attempts in this environment.
@@ -89,7 +89,7 @@ impl Environment {
     pub async fn decisions_after(&self, seen: usize, count: usize) -> Vec<LoggedDecision> {
         let description = format!("{count} decisions after {seen}");
         eventually(&description, PATIENCE, async || {
-            let fresh = self.gate.decisions().split_off(seen);
+            let fresh = self.service.decisions().split_off(seen);
             (fresh.len() >= count).then_some(fresh)
         })
         .await

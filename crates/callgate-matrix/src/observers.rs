@@ -38,7 +38,7 @@ impl Observers {
         for (account, login) in &site.watchers {
             let client = connect(login, server).await;
             let mut subscribers = Vec::new();
-            // Each by itself: a server tells a leaf node of no interest beyond what it may send.
+            // Separate subscriptions: a server forwards only interest that the leaf node may publish to.
             for subject in [SHUT, OPEN] {
                 let subject = format!("{subject}.>");
                 subscribers.push(client.subscribe(subject).await.expect("a subscription"));
@@ -73,7 +73,7 @@ impl Observers {
 
     fn take_in(&mut self) {
         for (account, _, subscribers) in &mut self.watched {
-            // The open subject first: whatever came before it on the other is then here as well.
+            // Wait for the open subject first: by then earlier messages on the other have arrived.
             for subscriber in subscribers.iter_mut().rev() {
                 while let Some(Some(message)) = subscriber.next().now_or_never() {
                     self.received.push((account, message.subject.to_string()));

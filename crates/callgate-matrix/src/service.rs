@@ -44,10 +44,10 @@ impl Service {
         Self::start_and_hear(site, servers, "ready: answering").await
     }
 
-    /// The same, and waits until its log says this.
+    /// The same, and waits until its log contains this.
     ///
     /// # Panics
-    /// If it does not say so.
+    /// If it does not.
     pub async fn start_and_hear(site: &Site, servers: &[&NatsServer], says: &str) -> Self {
         Self::launch(site, servers, "", says).await
     }
@@ -61,14 +61,15 @@ impl Service {
     }
 
     async fn launch(site: &Site, servers: &[&NatsServer], more: &str, says: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("callgate-gate-").tempdir().expect("a folder");
+        let folder =
+            tempfile::Builder::new().prefix("callgate-service-").tempdir().expect("a folder");
         let (users, roles) = users(site.mode);
         let urls: Vec<String> = servers.iter().map(|server| server.url()).collect();
         let config = format!(
             "{}servers = {urls:?}\n{roles}\n[[authenticators]]\nname = \"users\"\n\
              [authenticators.users]\nfile = \"users.json\"\n{more}\n\
              [admin]\nlisten = \"\"\n[log]\nformat = \"json\"\n",
-            site.gate
+            site.service
         );
         write_private(&folder.path().join("callgate.toml"), &config);
         write_private(&folder.path().join("users.json"), &users);

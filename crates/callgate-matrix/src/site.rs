@@ -1,4 +1,4 @@
-//! Keys and accounts of one environment, and what server and Callgate have to know of them.
+//! Keys and accounts of one environment, and the configuration of server and Callgate.
 
 mod configuration;
 mod keys;
@@ -27,7 +27,7 @@ pub enum Fixed {
     Credentials(String),
 }
 
-/// What clients present in operator mode so that the server asks Callgate.
+/// The credential that clients present in operator mode so that the server calls Callgate.
 #[derive(Debug, Clone)]
 pub struct Sentinel {
     /// The bearer JWT.
@@ -38,7 +38,7 @@ pub struct Sentinel {
     pub keyed: String,
 }
 
-/// The keys of a callout that answers by hand.
+/// The keys of a callout without the library.
 #[derive(Debug, Clone)]
 pub struct Signers {
     /// Signs answers.
@@ -61,8 +61,8 @@ pub struct Site {
     /// Accounts, operator and callout: a part of the server's configuration.
     pub server: String,
     /// `[nats]` without servers, `[issuer]`, `[[accounts]]` and scoped roles, in TOML.
-    pub gate: String,
-    /// Files that `gate` names.
+    pub service: String,
+    /// Files that `service` names.
     pub files: Vec<(&'static str, String)>,
     /// How the server calls each account, by name.
     pub accounts: BTreeMap<&'static str, String>,

@@ -1,4 +1,4 @@
-//! Mistakes in operator mode that `check` finds before any server is asked.
+//! Mistakes in operator mode that `check` finds without a server.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
 
@@ -12,7 +12,7 @@ use callgate_matrix::{
 };
 use callgate_testkit::service::{binary, command, run};
 
-/// Writes what `init --operator` would use, changed, and returns exit code and output of `check`.
+/// Writes changed files of `init --operator`, and returns the exit code and output of `check`.
 fn checked(change: impl Fn(&mut String, &Path)) -> (i32, String) {
     let newest = *plan::lines().last().unwrap();
     let site = Site::new(Mode::OperatorScopedKeys, newest, &Variation::default());
@@ -24,7 +24,7 @@ fn checked(change: impl Fn(&mut String, &Path)) -> (i32, String) {
         .unwrap();
     let mut config = format!(
         "{}servers = \"nats://127.0.0.1:4222\"\n[[authenticators]]\n[authenticators.users]\nfile = \"users.json\"\n",
-        site.gate
+        site.service
     );
     change(&mut config, folder.path());
     fs::write(folder.path().join("callgate.toml"), config).unwrap();

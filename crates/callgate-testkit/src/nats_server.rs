@@ -200,7 +200,7 @@ impl NatsServer {
         self.process.wait_for_stderr_after(seen, "Reloaded server configuration").await;
     }
 
-    /// The same, of a configuration made from the one that it has.
+    /// The same, with a changed copy of the current configuration.
     ///
     /// # Panics
     /// As [`NatsServer::reload`].

@@ -108,8 +108,8 @@ impl OidcProvider {
         &mut self.front
     }
 
-    /// A token for [`AUDIENCE`], good for ten minutes, signed by the newest key of that algorithm.
-    /// `claims` are put over the usual ones; one that is null is left out.
+    /// A token for [`AUDIENCE`], valid for ten minutes, signed by the newest key of that algorithm.
+    /// `claims` override the default ones; null removes a claim.
     pub async fn mint(&self, algorithm: &str, claims: Value) -> String {
         match &self.backend {
             Backend::Npm(npm) => {

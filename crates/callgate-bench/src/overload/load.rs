@@ -1,4 +1,4 @@
-//! Logins of several kinds at once, sent when their time comes, whether or not others were answered.
+//! Logins of several kinds, sent at fixed times whether or not others were answered.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the run came to, and whether the promises were kept.
+//! The results of the run, and whether the promises were kept.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(super) struct Report {
     workers: usize,
     /// Bare hashes a second, before and after.
     ceiling: [f64; 2],
-    /// Password logins a second that came.
+    /// Password logins per second.
     offered: f64,
     /// True answers to them a second, once the queue was full.
     answered: f64,

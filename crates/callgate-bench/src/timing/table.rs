@@ -48,7 +48,7 @@ pub(super) enum Class {
     Disabled,
     /// An expired user, with a wrong password.
     Expired,
-    /// A user who has only a token.
+    /// A user with only a token.
     NoPassword,
 }
 
@@ -183,7 +183,7 @@ impl Hash {
         users.into()
     }
 
-    /// A gate with a users file of this kind.
+    /// A callout with a users file of this kind.
     pub(super) fn gate(
         self,
         folder: &Path,

@@ -24,7 +24,7 @@ pub const FORWARD: Fault = Fault {
     story: || stepped("+3600").boxed_local(),
 };
 
-/// Into the past: every request seems to come from the future.
+/// Backwards: every request appears to come from the future.
 pub const BACKWARD: Fault = Fault {
     family: FAMILY,
     name: "stepped an hour back, then forward",
@@ -54,11 +54,11 @@ async fn stepped(by: &str) -> Result<Observations, NotRun> {
     let variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
     let launch = Launch { variables, ..Launch::default() };
     let mut scene = Scene::builder().launch(launch).start().await;
-    let view = scene.gate().view();
+    let view = scene.service().view();
     let mut trial = Trial::begins(view.clone(), scene.clients()).await;
     step(&offset, by);
     trial.says("dropped a request").await;
-    // Those that were under way may still have come in.
+    // Attempts that had already begun may still be admitted.
     let stepped = Instant::now();
     trial.more_clients_try().await;
     trial.none_is_admitted_since(stepped);

@@ -45,7 +45,7 @@ async fn gone() -> Result<Observations, NotRun> {
     let mut clients = scene.clients();
     (clients.right, clients.wrong) = (web, wrong);
     let urls = clients.urls.clone();
-    let view = scene.gate().view();
+    let view = scene.service().view();
     let played_by = if cluster.is_real() { "a real kube-apiserver" } else { "a stand-in for it" };
     let mut trial = Trial::begins(view.clone(), clients).await;
     trial.note(format!("the API server of this run was {played_by}"));

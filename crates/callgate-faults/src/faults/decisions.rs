@@ -52,7 +52,7 @@ async fn panics() -> Result<Observations, NotRun> {
     let mut clients = scene.clients();
     let urls = clients.urls.clone();
     clients.wrong.push(Credential::Token("panics-1".to_owned()));
-    let mut trial = Trial::begins(scene.gate().view(), clients).await;
+    let mut trial = Trial::begins(scene.service().view(), clients).await;
     for _ in 0..10 {
         let attempt = attempt(&urls, &Credential::Token("panics-1".to_owned())).await;
         assert_eq!(attempt.outcome, AttemptOutcome::Refused, "a panic is an answer: {attempt:?}");
@@ -62,7 +62,7 @@ async fn panics() -> Result<Observations, NotRun> {
     trial.all_are_admitted();
     trial.lasts();
     trial.recovers().await;
-    assert!(scene.gate().process.exit_status().is_none(), "the service still runs");
+    assert!(scene.service().process.exit_status().is_none(), "the service still runs");
     Ok(trial.seen().await)
 }
 
@@ -74,7 +74,7 @@ async fn blocks() -> Result<Observations, NotRun> {
     blocked.ready().await;
     let clients = scene.clients();
     let urls = clients.urls.clone();
-    let mut trial = Trial::begins(scene.gates[0].view(), clients).await;
+    let mut trial = Trial::begins(scene.replicas[0].view(), clients).await;
     let fault = Instant::now();
     let mut tries = tokio::task::JoinSet::new();
     // Half of them reach the other replica, which does not have this authenticator.

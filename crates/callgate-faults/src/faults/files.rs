@@ -50,17 +50,17 @@ pub const DIRECTORY: Fault = Fault {
 pub const ALL: [Fault; 3] = [TRUNCATED, UNREADABLE, DIRECTORY];
 
 async fn broken(break_it: fn(&Path)) -> Result<Observations, NotRun> {
-    let mut scene = Scene::builder().gates(0).start().await;
+    let mut scene = Scene::builder().replicas(0).start().await;
     let file = scene.path("callgate.toml");
-    let gate = Service::start(scene.folder(), &as_nobody(scene.folder())).await;
-    gate.ready().await;
-    scene.gates.push(gate);
+    let service = Service::start(scene.folder(), &as_nobody(scene.folder())).await;
+    service.ready().await;
+    scene.replicas.push(service);
     let whole = fs::read(&file).expect("it was written");
-    let view = scene.gate().view();
+    let view = scene.service().view();
     let (ok, failed) = (view.metric(RELOADED).await, view.metric(NOT_RELOADED).await);
     let mut trial = Trial::begins(view.clone(), scene.clients()).await;
     break_it(&file);
-    scene.gate().process.signal("HUP");
+    scene.service().process.signal("HUP");
     view.metric_reaches(NOT_RELOADED, failed + 1.0).await;
     trial.says("configuration reload failed; keeping the previous configuration").await;
     trial.clients_try().await;

@@ -30,7 +30,7 @@ pub const PARTITION: Fault = Fault {
     story: || partition(false).boxed_local(),
 };
 
-/// The same, until the gate notices.
+/// The same, until the service notices.
 pub const LONG_PARTITION: Fault = Fault {
     family: FAMILY,
     name: "partition until Callgate closes the connection",
@@ -42,17 +42,17 @@ pub const LONG_PARTITION: Fault = Fault {
 pub const ALL: [Fault; 3] = [CUT, PARTITION, LONG_PARTITION];
 
 async fn cut() -> Result<Observations, NotRun> {
-    let mut scene = Scene::builder().gates(0).start().await;
+    let mut scene = Scene::builder().replicas(0).start().await;
     let proxy = Proxy::to(scene.server().port()).await;
     let config = scene.path("callgate.toml");
     let text = std::fs::read_to_string(&config).expect("it was written");
     let text = text.replace(&scene.server().url(), &proxy.url());
     write_private(&config, &text);
-    let gate = scene.one_more().await;
-    gate.ready().await;
+    let service = scene.one_more().await;
+    service.ready().await;
     let mut clients = scene.clients();
     clients.at_once = 8;
-    let mut trial = Trial::begins(gate.view(), clients).await;
+    let mut trial = Trial::begins(service.view(), clients).await;
     for _ in 0..3 {
         proxy.cut();
         trial.more_clients_try().await;
@@ -77,7 +77,7 @@ async fn partition(until_disconnected: bool) -> Result<Observations, NotRun> {
         .admin(&namespace.inside(Namespace::EYES, 8280))
         .launch(launch);
     let mut scene = scene.start().await;
-    let mut trial = Trial::begins(scene.gate().view(), scene.clients()).await;
+    let mut trial = Trial::begins(scene.service().view(), scene.clients()).await;
     namespace.cut();
     trial.clients_try().await;
     if until_disconnected {

@@ -94,7 +94,7 @@ async fn broken(kind: Kind) -> Result<Observations, NotRun> {
     let mut scene = scene.file("ca.pem", authority.pem()).start().await;
     let clients = clients(&scene, &provider).await;
     let urls = clients.urls.clone();
-    let mut trial = Trial::begins(scene.gate().view(), clients).await;
+    let mut trial = Trial::begins(scene.service().view(), clients).await;
     begin(&kind, &mut provider, &authority).await;
     provider.rotate().await;
     let newcomer = Credential::Token(provider.mint("ES256", json!({})).await);

@@ -78,17 +78,17 @@ async fn logging_to(stderr: &Path) -> (Scene, Launch) {
     let admin = format!("127.0.0.1:{}", free_port());
     let launch =
         Launch { stderr: Some(stderr.to_owned()), admin: Some(admin.clone()), ..Launch::default() };
-    (Scene::builder().gates(0).admin(&admin).start().await, launch)
+    (Scene::builder().replicas(0).admin(&admin).start().await, launch)
 }
 
 async fn no_log() -> Result<Observations, NotRun> {
     let (scene, launch) = logging_to(Path::new("/dev/full")).await;
-    let gate = Service::start(scene.folder(), &launch).await;
-    gate.ready().await;
-    let mut trial = Trial::begins(gate.view(), scene.clients()).await;
+    let service = Service::start(scene.folder(), &launch).await;
+    service.ready().await;
+    let mut trial = Trial::begins(service.view(), scene.clients()).await;
     trial.clients_try().await;
     trial.all_are_admitted();
-    let lost = gate.view().metric("callgate_log_lost_total").await;
+    let lost = service.view().metric("callgate_log_lost_total").await;
     assert!(lost > 0.0, "lost records are counted: {lost}");
     trial.lasts();
     trial.recovers().await;
@@ -99,10 +99,10 @@ async fn log_fills_up() -> Result<Observations, NotRun> {
     let disk = Disk::new("64k").map_err(NotRun)?;
     let file = disk.path().join("log");
     let (scene, launch) = logging_to(&file).await;
-    let gate = Service::start(scene.folder(), &launch).await;
-    gate.ready().await;
-    let mut trial = Trial::begins(gate.view(), scene.clients()).await;
-    gate.view().metric_reaches("callgate_log_lost_total", 10.0).await;
+    let service = Service::start(scene.folder(), &launch).await;
+    service.ready().await;
+    let mut trial = Trial::begins(service.view(), scene.clients()).await;
+    service.view().metric_reaches("callgate_log_lost_total", 10.0).await;
     trial.more_clients_try().await;
     trial.all_are_admitted();
     trial.ends().await;
@@ -119,7 +119,7 @@ async fn log_fills_up() -> Result<Observations, NotRun> {
 }
 
 async fn log_stuck() -> Result<Observations, NotRun> {
-    let scene = Scene::builder().gates(0).start().await;
+    let scene = Scene::builder().replicas(0).start().await;
     let pipe = scene.path("pipe");
     let made = Command::new("mkfifo").arg(&pipe).status();
     assert!(made.is_ok_and(|status| status.success()), "a pipe can be made");
@@ -128,18 +128,18 @@ async fn log_stuck() -> Result<Observations, NotRun> {
     let admin = format!("127.0.0.1:{}", free_port());
     let folder = scene.variant("stuck", |text| text.replace("127.0.0.1:0", &admin));
     let launch = Launch { stderr: Some(pipe), admin: Some(admin), ..Launch::default() };
-    let gate = Service::start(&folder, &launch).await;
-    gate.ready().await;
+    let service = Service::start(&folder, &launch).await;
+    service.ready().await;
     let mut clients = scene.clients();
     clients.at_once = 4;
-    let mut trial = Trial::begins(gate.view(), clients).await;
+    let mut trial = Trial::begins(service.view(), clients).await;
     // More than the pipe holds.
     let decided = "callgate_decision_duration_seconds_count";
-    gate.view().metric_reaches(decided, 300.0).await;
+    service.view().metric_reaches(decided, 300.0).await;
     trial.more_clients_try().await;
     trial.all_are_admitted();
     trial.ends().await;
-    let lost = gate.view().metric("callgate_log_lost_total").await;
+    let lost = service.view().metric("callgate_log_lost_total").await;
     let written = tokio::task::spawn_blocking(move || {
         let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
         lines.by_ref().filter(|line| line.contains("\"outcome\":")).take(300).count()
@@ -154,10 +154,10 @@ async fn log_stuck() -> Result<Observations, NotRun> {
 
 async fn descriptors() -> Result<Observations, NotRun> {
     let mut scene = Scene::start().await;
-    let view = scene.gate().view();
+    let view = scene.service().view();
     let failed = view.metric("callgate_config_reloads_total{result=\"failed\"}").await;
     let ok = view.metric("callgate_config_reloads_total{result=\"ok\"}").await;
-    let pid = scene.gate().process.pid();
+    let pid = scene.service().process.pid();
     let mut trial = Trial::begins(view.clone(), scene.clients()).await;
     // What was just closed leaves a place free: then the limit must be lower.
     loop {
@@ -166,7 +166,7 @@ async fn descriptors() -> Result<Observations, NotRun> {
             break;
         }
     }
-    scene.gate().process.signal("HUP");
+    scene.service().process.signal("HUP");
     trial.says("configuration reload failed; keeping the previous configuration").await;
     trial.clients_try().await;
     trial.all_are_admitted();
@@ -174,7 +174,7 @@ async fn descriptors() -> Result<Observations, NotRun> {
     limit(pid, "nofile", "1024").map_err(NotRun)?;
     trial.recovers().await;
     // A reload reads the configuration files again.
-    scene.gate().process.signal("HUP");
+    scene.service().process.signal("HUP");
     view.metric_reaches("callgate_config_reloads_total{result=\"ok\"}", ok + 1.0).await;
     let counted = view.metric("callgate_config_reloads_total{result=\"failed\"}").await - failed;
     trial.note(format!(
@@ -192,13 +192,13 @@ async fn memory() -> Result<Observations, NotRun> {
     let mut scene = scene.start().await;
     let mut clients = scene.clients();
     clients.wrong.retain(|wrong| matches!(wrong, Credential::Password(..)));
-    let mut trial = Trial::begins(scene.gate().view(), clients).await;
-    // Before its first login, which is when the memory is asked for.
+    let mut trial = Trial::begins(scene.service().view(), clients).await;
+    // Before its first login, which allocates the memory.
     let fresh = scene.one_more().await;
     fresh.ready().await;
     let needed = status_kib(fresh.process.pid(), "VmSize");
     drop(fresh);
-    scene.gate().terminate().await;
+    scene.service().terminate().await;
     for headroom in [-64, -16, 4, 12] {
         let kib = needed.saturating_add_signed(headroom * 1024);
         let note = starved(&scene, &trial, kib).await.map_err(NotRun)?;
@@ -208,7 +208,7 @@ async fn memory() -> Result<Observations, NotRun> {
     // As a supervisor does.
     let fresh = scene.one_more().await;
     trial.watch(fresh.view());
-    scene.gates = vec![fresh];
+    scene.replicas = vec![fresh];
     trial.recovers().await;
     Ok(trial.seen().await)
 }

@@ -1,4 +1,4 @@
-//! nats-server goes away, freezes, comes back as another.
+//! nats-server stops, freezes, or restarts with other keys.
 
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ pub const FROZEN: Fault = Fault {
     story: || frozen(false).boxed_local(),
 };
 
-/// The same, until the gate has given it up.
+/// The same, until the service disconnects.
 pub const FROZEN_LONG: Fault = Fault {
     family: FAMILY,
     name: "frozen until Callgate disconnects, then resumed",
@@ -37,7 +37,7 @@ pub const FROZEN_LONG: Fault = Fault {
     story: || frozen(true).boxed_local(),
 };
 
-/// Killed and started at once: another server id, another curve key.
+/// Killed and immediately restarted: another server id, another curve key.
 pub const NEW_KEYS: Fault = Fault {
     family: FAMILY,
     name: "crashed and immediately restarted with new keys",
@@ -53,7 +53,7 @@ pub const ONE_OF_THREE: Fault = Fault {
     story: || one_of_three(false).boxed_local(),
 };
 
-/// One of three servers stands still for ever.
+/// One of three servers freezes forever.
 pub const ONE_OF_THREE_FROZEN: Fault = Fault {
     family: FAMILY,
     name: "the cluster member that Callgate is connected to is frozen",
@@ -67,7 +67,7 @@ pub const ALL: [Fault; 6] =
 
 async fn stopped() -> Result<Observations, NotRun> {
     let mut scene = Scene::start().await;
-    let mut trial = Trial::begins(scene.gate().view(), scene.clients()).await;
+    let mut trial = Trial::begins(scene.service().view(), scene.clients()).await;
     scene.server().stop().await;
     trial.says("lost connection to NATS").await;
     trial.is_not_ready().await;
@@ -80,7 +80,7 @@ async fn stopped() -> Result<Observations, NotRun> {
 
 async fn frozen(until_disconnected: bool) -> Result<Observations, NotRun> {
     let mut scene = Scene::start().await;
-    let mut trial = Trial::begins(scene.gate().view(), scene.clients()).await;
+    let mut trial = Trial::begins(scene.service().view(), scene.clients()).await;
     scene.server().freeze().await;
     if until_disconnected {
         trial.is_not_ready().await;
@@ -95,20 +95,20 @@ async fn frozen(until_disconnected: bool) -> Result<Observations, NotRun> {
 
 async fn new_keys() -> Result<Observations, NotRun> {
     let mut scene = Scene::start().await;
-    let before = scene.gate().view().records(0);
-    let mut trial = Trial::begins(scene.gate().view(), scene.clients()).await;
+    let before = scene.service().view().records(0);
+    let mut trial = Trial::begins(scene.service().view(), scene.clients()).await;
     scene.server().kill();
     scene.server().restart().await;
     trial.lasts();
     trial.recovers().await;
-    // The server that asks now is another one: it made its keys when it started.
+    // This is another server now: it created its keys when it started.
     let ids = |records: &[serde_json::Value]| {
         let mut ids: Vec<_> =
             records.iter().filter_map(|r| r["server_id"].as_str().map(str::to_owned)).collect();
         ids.dedup();
         ids
     };
-    let asked = ids(&scene.gate().view().records(0));
+    let asked = ids(&scene.service().view().records(0));
     assert_eq!(asked.len(), 2, "two server ids have asked: {asked:?} {}", before.len());
     Ok(trial.seen().await)
 }
@@ -120,7 +120,7 @@ async fn one_of_three(frozen: bool) -> Result<Observations, NotRun> {
     let mut clients = scene.clients();
     // A client that tries a lost server first loses time there, which depends on the client.
     clients.urls.remove(home);
-    let mut trial = Trial::begins(scene.gate().view(), clients).await;
+    let mut trial = Trial::begins(scene.service().view(), clients).await;
     let killed = Instant::now();
     match frozen {
         true => scene.servers[home].freeze().await,
@@ -134,17 +134,17 @@ async fn one_of_three(frozen: bool) -> Result<Observations, NotRun> {
         seconds(killed.elapsed())
     ));
     trial.recovers().await;
-    // The others go on sending requests to where the gate was, until they give the frozen one up.
+    // The others go on sending requests to where the service was, until they give the frozen one up.
     trial.is_quiet().await;
     Ok(trial.seen().await)
 }
 
-/// The server that the gate is connected to.
+/// The server that the service is connected to.
 async fn home(scene: &Scene) -> usize {
     for number in 0..scene.servers.len() {
         if scene.members_at(number).await > 0 {
             return number;
         }
     }
-    panic!("the gate is connected to no server");
+    panic!("the service is connected to no server");
 }

@@ -50,19 +50,19 @@ impl Pings {
 }
 
 async fn killed(pings: Pings) -> Measurement {
-    let mut scene = Scene::builder().gates(3).server_config(&pings.config()).start().await;
+    let mut scene = Scene::builder().replicas(3).server_config(&pings.config()).start().await;
     let probe = start(scene.clients()).await;
     let begun = Instant::now();
-    scene.gates[0].process.kill();
+    scene.replicas[0].process.kill();
     until_quiet(&probe, begun).await;
     told(probe, begun, "SIGKILL, one of three", pings, "the closed connection").await
 }
 
 async fn frozen(pings: Pings) -> Measurement {
-    let mut scene = Scene::builder().gates(3).server_config(&pings.config()).start().await;
+    let mut scene = Scene::builder().replicas(3).server_config(&pings.config()).start().await;
     let probe = start(scene.clients()).await;
     let begun = Instant::now();
-    scene.gates[0].process.freeze().await;
+    scene.replicas[0].process.freeze().await;
     until_disconnected(&scene, 2).await;
     until_quiet(&probe, begun).await;
     told(probe, begun, "SIGSTOP, one of three", pings, "nats-server: stale connection").await
@@ -70,15 +70,15 @@ async fn frozen(pings: Pings) -> Measurement {
 
 /// A supervisor polls `/livez` as the chart does: every two seconds, and kills after three failures.
 async fn supervised(pings: Pings) -> Measurement {
-    let mut scene = Scene::builder().gates(3).server_config(&pings.config()).start().await;
+    let mut scene = Scene::builder().replicas(3).server_config(&pings.config()).start().await;
     let probe = start(scene.clients()).await;
     let begun = Instant::now();
-    scene.gates[0].process.freeze().await;
-    until_unhealthy(&scene.gates[0].view()).await;
-    scene.gates[0].process.kill();
+    scene.replicas[0].process.freeze().await;
+    until_unhealthy(&scene.replicas[0].view()).await;
+    scene.replicas[0].process.kill();
     let fresh = scene.one_more().await;
     fresh.ready().await;
-    scene.gates[0] = fresh;
+    scene.replicas[0] = fresh;
     until_quiet(&probe, begun).await;
     let case = "SIGSTOP, one of three; a supervisor polls `/livez`";
     told(probe, begun, case, pings, "the supervisor, which restarts it after three failed probes")
@@ -87,20 +87,20 @@ async fn supervised(pings: Pings) -> Measurement {
 
 /// A cluster of three servers with one replica each: a server prefers its own clients.
 async fn one_each(pings: Pings) -> Measurement {
-    let scene = Scene::builder().gates(0).servers(3).server_config(&pings.config());
+    let scene = Scene::builder().replicas(0).servers(3).server_config(&pings.config());
     let mut scene = scene.start().await;
     for number in 0..3 {
         let urls: Vec<String> = scene.servers.iter().map(|server| server.url()).collect();
         let (all, own) = (format!("servers = {urls:?}"), format!("servers = [{:?}]", urls[number]));
         let folder = scene.variant(&format!("at-{number}"), |text| text.replace(&all, &own));
-        let gate = Service::start(&folder, &Launch::default()).await;
-        gate.ready().await;
-        scene.gates.push(gate);
+        let service = Service::start(&folder, &Launch::default()).await;
+        service.ready().await;
+        scene.replicas.push(service);
     }
     let clients = Clients { urls: vec![scene.servers[0].url()], ..scene.clients() };
     let probe = start(clients).await;
     let begun = Instant::now();
-    scene.gates[0].process.freeze().await;
+    scene.replicas[0].process.freeze().await;
     until_disconnected(&scene, 0).await;
     until_quiet(&probe, begun).await;
     let case = "SIGSTOP of the only replica at one server of a cluster; clients of that server";

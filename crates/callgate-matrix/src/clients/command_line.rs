@@ -17,7 +17,7 @@ pub(super) async fn attempt(environment: &mut Environment, logins: &[Login]) -> 
 }
 
 async fn one(environment: &mut Environment, login: &Login) -> Observed {
-    let seen = environment.gate.decisions().len();
+    let seen = environment.service.decisions().len();
     let number = environment.number();
     // A run ends at the first thing that the server refuses: so one for each message.
     publish(environment, login, &format!("{SHUT}.{number}")).await;
@@ -33,7 +33,7 @@ async fn one(environment: &mut Environment, login: &Login) -> Observed {
     Observed { arrived, info: None, error, decision: Some(second.clone()) }
 }
 
-/// Sends one message; what the program says if it does not succeed.
+/// Publishes one message; returns the program's output on failure.
 async fn publish(environment: &Environment, login: &Login, subject: &str) -> Option<String> {
     let mut nats = Process::builder("nats", tools::installed("go-tools/nats"))
         .args(presented(environment, login))

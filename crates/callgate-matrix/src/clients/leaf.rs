@@ -1,4 +1,4 @@
-//! A leaf node: one server with a remote, and an account of its own, for each login.
+//! A leaf node: one server with a remote and a separate account for each login.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::{
     site::Site,
 };
 
-/// What a leaf node's log says when the other server does not let it in.
+/// A leaf node's log message when the other server refuses it.
 pub(crate) const REFUSED: &str = "Authorization Violation";
 
 pub(super) async fn attempt(environment: &mut Environment, logins: &[Login]) -> Vec<Observed> {
-    let seen = environment.gate.decisions().len();
+    let seen = environment.service.decisions().len();
     let leaf = leaf_node(&environment.site, environment.version, &environment.server, logins).await;
     let mut decisions = Vec::new();
     for login in logins {
@@ -54,7 +54,7 @@ async fn up_as_decided(environment: &Environment, leaf: &NatsServer, decisions: 
     .await;
 }
 
-/// The accounts of the leaf nodes that a server has let in, in order.
+/// The accounts of the admitted leaf nodes, in order.
 pub(crate) async fn up(site: &Site, server: &NatsServer) -> Vec<String> {
     let system = observers::connect(&site.system, server).await;
     let answer = system.request("$SYS.REQ.SERVER.PING.LEAFZ", "".into()).await;
@@ -71,7 +71,7 @@ pub(crate) async fn up(site: &Site, server: &NatsServer) -> Vec<String> {
 async fn arrived(environment: &mut Environment, leaf: &NatsServer, index: usize) -> Arrived {
     let number = environment.number();
     let client = behind(leaf, index).await;
-    // Interest reaches the leaf node a while after it is let in: until then nothing is sent on.
+    // Interest reaches the leaf node some time after its admission: until then nothing is forwarded.
     let knock = async {
         loop {
             for subject in [SHUT, OPEN] {
@@ -92,7 +92,7 @@ async fn decision_of(environment: &Environment, seen: usize, login: &Login) -> L
     let user = login.user.clone().unwrap_or_default();
     let description = format!("a decision about the leaf node of {user}");
     eventually(&description, PATIENCE, async || {
-        let decisions = environment.gate.decisions().split_off(seen);
+        let decisions = environment.service.decisions().split_off(seen);
         decisions.into_iter().find(|decision| decision.user == user)
     })
     .await

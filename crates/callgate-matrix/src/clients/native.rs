@@ -15,14 +15,14 @@ use crate::{
     transport::Transport,
 };
 
-/// What `$SYS.REQ.USER.INFO` says.
+/// The answer of `$SYS.REQ.USER.INFO`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Info {
     /// The user's name.
     pub user: String,
     /// The account, as the server calls it.
     pub account: String,
-    /// The permissions as they came, for looking into.
+    /// The raw permissions.
     #[serde(default)]
     pub permissions: Value,
 }
@@ -50,7 +50,7 @@ pub(super) async fn attempt(
 }
 
 async fn one(environment: &mut Environment, transport: Transport, login: &Login) -> Observed {
-    let seen = environment.gate.decisions().len();
+    let seen = environment.service.decisions().len();
     let number = environment.number();
     let (url, mut options) = (url(environment, transport), options(&environment.site, login));
     if transport == Transport::Tls {
@@ -86,7 +86,7 @@ fn url(environment: &Environment, transport: Transport) -> String {
     }
 }
 
-/// Presents a login, and in operator mode the sentinel beside it. Never tries twice.
+/// Presents a login, and in operator mode also the sentinel. Never retries.
 pub fn options(site: &Site, login: &Login) -> ConnectOptions {
     let mut options = ConnectOptions::new();
     if let Some(sentinel) = &site.sentinel {
@@ -108,7 +108,7 @@ pub fn options(site: &Site, login: &Login) -> ConnectOptions {
         .request_timeout(Some(Duration::from_secs(5)))
 }
 
-/// Asks the server who this client is; `None` if it may not ask.
+/// Requests the user info; `None` if that is not permitted.
 pub async fn user_info(client: &Client) -> Option<Info> {
     let question = client.request("$SYS.REQ.USER.INFO", "".into());
     let answer = timeout(Duration::from_secs(2), question).await.ok()?.ok()?;

@@ -1,4 +1,4 @@
-//! Clients of other languages: a script gets a list of logins and tells what came of each.
+//! Clients in other languages: a script gets a list of logins and returns the outcome of each.
 
 use std::{path::Path, time::Duration};
 
@@ -38,15 +38,15 @@ pub struct Task {
     pub publish: Vec<String>,
 }
 
-/// What a script says of one login.
+/// A script's result for one login.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
 pub struct Outcome {
-    /// Whether the client was let in.
+    /// Whether the client was admitted.
     pub connected: bool,
-    /// What it was told otherwise.
+    /// The error that the client received.
     #[serde(default)]
     pub error: String,
-    /// What the server says of the client, from clients that can ask.
+    /// The server's user info, from clients that can request it.
     #[serde(default)]
     pub info: Option<Info>,
 }
@@ -56,7 +56,7 @@ pub(super) async fn attempt(
     transport: Transport,
     logins: &[Login],
 ) -> Vec<Observed> {
-    let seen = environment.gate.decisions().len();
+    let seen = environment.service.decisions().len();
     let numbers: Vec<usize> = logins.iter().map(|_| environment.number()).collect();
     let tasks: Vec<Task> = logins
         .iter()
@@ -69,8 +69,8 @@ pub(super) async fn attempt(
     };
     let outcomes = run(script, &tasks).await;
     assert_eq!(outcomes.len(), logins.len(), "{outcomes:?}");
-    let decisions = environment.gate.decisions().split_off(seen);
-    // Either every client was asked about, or the server asked about none of them.
+    let decisions = environment.service.decisions().split_off(seen);
+    // Either Callgate received a request for every client, or for none.
     assert!(decisions.is_empty() || decisions.len() == logins.len(), "{decisions:?} {outcomes:?}");
     let mut all = Vec::new();
     for (index, (outcome, number)) in outcomes.iter().zip(numbers).enumerate() {

@@ -17,7 +17,7 @@ use crate::{
     site::{Pair, Site, Variation},
 };
 
-/// Only the server knows: Callgate admits, the client is refused, and the server's log says why.
+/// Only the server knows: Callgate admits, the server refuses, and the server log says why.
 pub(super) async fn not_allowed(mode: Mode, version: Version) -> Outcome {
     let variation = match mode.is_operator() {
         true => Variation { allowed_accounts: Some(vec!["OTHER"]), ..Variation::default() },
@@ -26,15 +26,15 @@ pub(super) async fn not_allowed(mode: Mode, version: Version) -> Outcome {
     let account = if mode.is_operator() { "APP" } else { "NOWHERE" };
     let site = Site::new(mode, version, &variation);
     let mut server = server(&site, version, "").await;
-    let gate = Library::start(&site, &server, move |_request: Arc<AuthRequest>| async move {
+    let service = Library::start(&site, &server, move |_request: Arc<AuthRequest>| async move {
         Ok::<_, Refusal>(User::in_account(account).named("lost").unrestricted())
     })
     .await;
     let login = Login::password("lost", "x");
     assert!(options(&site, &login).connect(server.url()).await.is_err());
-    assert_eq!(gate.reasons(), [Reason::Admitted]);
+    assert_eq!(service.reasons(), [Reason::Admitted]);
     if mode.is_operator() {
-        let detail = gate.details().pop().unwrap_or_default();
+        let detail = service.details().pop().unwrap_or_default();
         assert!(detail.contains(&site.accounts["APP"]), "{detail}");
     }
     let text = match mode.is_operator() {
@@ -51,11 +51,11 @@ pub(super) async fn unknown_key(mode: Mode, version: Version) -> Outcome {
     let mut server = server(&site, version, "").await;
     let stranger = Pair::generate(KeyKind::Account);
     site.signers.app = stranger.clone();
-    let gate = Library::start(&site, &server, by_name).await;
+    let service = Library::start(&site, &server, by_name).await;
     let login = Login::password("alice", "alice");
     assert!(options(&site, &login).connect(server.url()).await.is_err());
-    assert_eq!(gate.reasons(), [Reason::Admitted]);
-    let detail = gate.details().pop().unwrap_or_default();
+    assert_eq!(service.reasons(), [Reason::Admitted]);
+    let detail = service.details().pop().unwrap_or_default();
     let words = [site.accounts["APP"].as_str(), stranger.public.as_str()];
     assert!(words.iter().all(|word| detail.contains(word)), "{detail}");
     server.wait_for_log("is not known").await;
@@ -70,7 +70,7 @@ pub(super) async fn any(mode: Mode, version: Version) -> Outcome {
     let variation = Variation { allowed_accounts: Some(vec!["*"]), ..Variation::default() };
     let site = Site::new(mode, version, &variation);
     let server = server(&site, version, "").await;
-    let _gate = Service::start(&site, &[&server]).await;
+    let _service = Service::start(&site, &[&server]).await;
     for (user, account) in [("alice", "APP"), ("dave", "OTHER")] {
         let login = Login::password(user, user);
         let client = options(&site, &login).connect(server.url()).await.expect(user);

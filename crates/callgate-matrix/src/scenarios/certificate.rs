@@ -1,4 +1,4 @@
-//! Clients that prove who they are by a certificate alone.
+//! Clients that authenticate with a certificate only.
 
 use std::sync::Arc;
 
@@ -27,9 +27,9 @@ pub(super) async fn alone(mode: Mode, version: Version) -> Outcome {
     let certificates = Certificates::generate();
     let server = environment::server(&site, version, &certificates).await;
     let known = certificates.client.certificate.replace('\r', "");
-    let gate =
+    let service =
         Library::start(&site, &server, move |request| by_certificate(request, known.clone()));
-    let gate = gate.await;
+    let service = service.await;
     let folder = server.folder();
     let connect = async |certificate: bool| {
         let mut options = options(&site, &Login::default());
@@ -45,11 +45,11 @@ pub(super) async fn alone(mode: Mode, version: Version) -> Outcome {
     let info = user_info(&client).await.expect("an answer");
     assert_eq!((info.user.as_str(), &info.account), ("machine-7", &site.accounts["APP"]));
     assert!(connect(false).await.is_err(), "without it there is no credential");
-    assert_eq!(gate.reasons(), [Reason::Admitted, Reason::NoCredential]);
+    assert_eq!(service.reasons(), [Reason::Admitted, Reason::NoCredential]);
     Outcome::passed(["with the certificate", "without it"])
 }
 
-/// A WebSocket listener has TLS settings of its own.
+/// A WebSocket listener has separate TLS settings.
 pub(super) async fn over_websocket(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &Variation::default());
     let certificates = Certificates::generate();
@@ -71,7 +71,7 @@ pub(super) async fn over_websocket(mode: Mode, version: Version) -> Outcome {
     let server = server(&site, version, &more).await;
     let url = server.websocket_url().replace("ws://", "wss://");
     let known = certificates.client.certificate.replace('\r', "");
-    let gate = Library::start(&site, &server, move |request| {
+    let service = Library::start(&site, &server, move |request| {
         let known = known.clone();
         async move {
             match request.credential() {
@@ -80,7 +80,7 @@ pub(super) async fn over_websocket(mode: Mode, version: Version) -> Outcome {
             }
         }
     });
-    let gate = gate.await;
+    let service = service.await;
     let connect = async |login: Login, certificate: bool| {
         let mut options = options(&site, &login).add_root_certificates(ca.clone());
         if certificate {
@@ -93,7 +93,7 @@ pub(super) async fn over_websocket(mode: Mode, version: Version) -> Outcome {
     let client = connect(Login::password("alice", "alice"), true).await.expect("alice is in");
     assert_eq!(user_info(&client).await.expect("an answer").user, "alice");
     assert!(connect(Login::password("alice", "alice"), false).await.is_err());
-    assert_eq!(gate.reasons(), [Reason::Admitted, Reason::Admitted]);
+    assert_eq!(service.reasons(), [Reason::Admitted, Reason::Admitted]);
     Outcome::passed(["with the certificate alone", "with a password", "without the certificate"])
 }
 

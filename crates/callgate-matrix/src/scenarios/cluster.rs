@@ -73,20 +73,20 @@ impl Cluster {
 
 pub(super) async fn survives(mode: Mode, version: Version) -> Outcome {
     let cluster = Cluster::start(mode, version).await;
-    let mut gates = Vec::new();
+    let mut replicas = Vec::new();
     for server in &cluster.servers {
-        gates.push(Service::start(&cluster.site, &[server]).await);
+        replicas.push(Service::start(&cluster.site, &[server]).await);
     }
     cluster.holds().await;
-    let decided: usize = gates.iter().map(|gate| gate.decisions().len()).sum();
+    let decided: usize = replicas.iter().map(|service| service.decisions().len()).sum();
     assert_eq!(decided, cluster.logins(), "each login is decided exactly once");
     let login = [Login::password("only-leafnode", "only-leafnode")];
     let leaf = leaf::leaf_node(&cluster.site, version, &cluster.servers[1], &login).await;
     reaches(&cluster, &leaf).await;
     // An unrestricted leaf node also answers `$SYS.REQ.USER.INFO` for its account, with its own view.
     drop(leaf);
-    // Killed, not stopped: its server has to find out by itself.
-    drop(gates.remove(0));
+    // Killed, not stopped: its server has to detect it.
+    drop(replicas.remove(0));
     eventually("logins at the server whose replica died", PATIENCE, async || {
         cluster.login(0, "alice").await.map(drop)
     })

@@ -26,13 +26,13 @@ pub(super) async fn too_long(mode: Mode, version: Version) -> Outcome {
         options(&site, &login).connect(server.url()).await.ok()
     };
     let mut server = server(&site, version, "").await;
-    let gate = Library::start(&site, &server, by_token).await;
+    let service = Library::start(&site, &server, by_token).await;
     assert!(connect(&server).await.is_none(), "4096 bytes are the default");
     server.wait_for_log("maximum control line exceeded").await;
-    assert_eq!(gate.reasons(), [], "Callgate received a request");
+    assert_eq!(service.reasons(), [], "Callgate received a request");
     server.reload(&config(&site, "max_control_line: 16KB")).await;
     assert!(connect(&server).await.is_some());
-    assert_eq!(gate.reasons(), [Reason::Admitted]);
+    assert_eq!(service.reasons(), [Reason::Admitted]);
     Outcome::passed([
         "Callgate receives no request, and the server log says why",
         "`max_control_line` helps, after a reload",

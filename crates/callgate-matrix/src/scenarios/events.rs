@@ -21,7 +21,7 @@ use crate::{
 pub(super) async fn published(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &Variation::default());
     let server = server(&site, version, "").await;
-    let _gate = Library::start(&site, &server, by_name).await;
+    let _service = Library::start(&site, &server, by_name).await;
     let system = observers::connect(&site.system, &server).await;
     let connects = format!("$SYS.ACCOUNT.{}.CONNECT", site.accounts["APP"]);
     let mut connects = system.subscribe(connects).await.expect("a subscription");

@@ -22,7 +22,7 @@ const USERS: [(&str, &str); 5] =
 struct Started {
     folder: TempDir,
     server: NatsServer,
-    gate: Process,
+    service: Process,
     sentinel: Option<String>,
 }
 
@@ -47,10 +47,10 @@ impl Started {
             text.replace("[authenticators.users]", "timeout = \"20s\"\n[authenticators.users]");
         let text = format!("{text}\n[admin]\nlisten = \"\"\n");
         fs::write(folder.path().join("callgate.toml"), text).expect("a file");
-        let mut gate = start(folder.path(), &Launch::default());
-        gate.wait_for_stderr("ready: answering").await;
+        let mut service = start(folder.path(), &Launch::default());
+        service.wait_for_stderr("ready: answering").await;
         let sentinel = mode.is_operator().then(|| read("sentinel.creds"));
-        Self { folder, server, gate, sentinel }
+        Self { folder, server, service, sentinel }
     }
 
     fn read(&self, name: &str) -> String {
@@ -123,8 +123,8 @@ pub(super) async fn works(mode: Mode, version: Version) -> Outcome {
         plain.expect("the line in the server's configuration spares the credentials file");
         checks.push("alice is let in without a credentials file by `default_sentinel`".to_owned());
     }
-    set.gate.signal("TERM");
-    set.gate.wait_for_exit(PATIENCE + PATIENCE).await;
+    set.service.signal("TERM");
+    set.service.wait_for_exit(PATIENCE + PATIENCE).await;
     let break_glass = match mode.is_operator() {
         true => ConnectOptions::with_credentials(&set.read("break-glass.creds")).expect("one"),
         false => {

@@ -1,4 +1,4 @@
-//! The library as a callout of one's own, with the keys of a site.
+//! A custom callout built with the library, with the keys of a site.
 
 use std::{
     collections::BTreeMap,
@@ -26,14 +26,14 @@ use crate::{
     site::{Pair, Site, Variation},
 };
 
-/// A running gate; the decisions that it made.
+/// A running callout, and the decisions that it made.
 pub(super) struct Library {
     _responder: Responder,
     decisions: Arc<Mutex<Vec<Decision>>>,
 }
 
 impl Library {
-    /// Starts a gate that decides with `authorize`.
+    /// Starts a callout that decides with `authorize`.
     pub(super) async fn start<F, A>(site: &Site, server: &NatsServer, authorize: F) -> Self
     where
         F: Fn(Arc<AuthRequest>) -> A + Send + Sync + 'static,
@@ -57,9 +57,9 @@ impl Library {
                 .operator_mode(callout.parse().expect("an account key"))
                 .account("APP", keys);
         }
-        let gate = builder.build().expect("a gate");
+        let service = builder.build().expect("a service");
         let client = observers::connect(&site.callout, server).await;
-        Self { _responder: join(gate, client).await, decisions }
+        Self { _responder: join(service, client).await, decisions }
     }
 
     /// More about each request so far, for people.
@@ -74,11 +74,11 @@ impl Library {
     }
 }
 
-async fn join(gate: Callgate, client: Client) -> Responder {
+async fn join(service: Callgate, client: Client) -> Responder {
     let own = own_account(&client).await.expect("an answer");
-    gate.learn_callout_account(&own.account);
-    let responder = Responder::join(client.clone(), gate, ResponderOptions::default()).await;
-    // The answer says that the server knows of the subscription.
+    service.learn_callout_account(&own.account);
+    let responder = Responder::join(client.clone(), service, ResponderOptions::default()).await;
+    // The answer shows that the server has the subscription.
     own_account(&client).await.expect("an answer");
     responder.expect("a subscription")
 }
@@ -112,7 +112,7 @@ pub(super) async fn server_facts(mode: Mode, version: Version) -> Outcome {
     let server = server(&site, version, more).await;
     let seen = Arc::new(Mutex::new(None));
     let kept = Arc::clone(&seen);
-    let _gate = Library::start(&site, &server, move |request| {
+    let _service = Library::start(&site, &server, move |request| {
         *kept.lock().expect("a lock") = Some(request.server().clone());
         by_name(request)
     })
@@ -129,7 +129,7 @@ pub(super) async fn server_facts(mode: Mode, version: Version) -> Outcome {
 pub(super) async fn refusal_texts(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &Variation::default());
     let mut server = server(&site, version, "").await;
-    let gate = Library::start(&site, &server, async |request: Arc<AuthRequest>| {
+    let service = Library::start(&site, &server, async |request: Arc<AuthRequest>| {
         match request.credential() {
             Credential::Password { user, .. } if user == "pending" => {
                 Err(Refusal::Unavailable("the directory at ldap.internal is down".to_owned()))
@@ -147,6 +147,6 @@ pub(super) async fn refusal_texts(mode: Mode, version: Version) -> Outcome {
     }
     let log = server.log();
     assert!(!log.contains("mallory was seen") && !log.contains("ldap.internal"), "{log}");
-    assert_eq!(gate.reasons(), [Reason::BadPassword, Reason::BackendUnavailable]);
+    assert_eq!(service.reasons(), [Reason::BadPassword, Reason::BackendUnavailable]);
     Outcome::passed(["a refusal", "an outage", "nothing of why"])
 }

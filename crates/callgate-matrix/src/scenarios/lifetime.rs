@@ -31,7 +31,7 @@ use crate::{
 pub(super) async fn session_ends(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &Variation::default());
     let server = server(&site, version, "").await;
-    let _gate = Library::start(&site, &server, async |_request: Arc<AuthRequest>| {
+    let _service = Library::start(&site, &server, async |_request: Arc<AuthRequest>| {
         Ok(User::in_account("APP").named("short").unrestricted().expires_in(Duration::from_secs(2)))
     })
     .await;
@@ -44,7 +44,7 @@ pub(super) async fn session_ends(mode: Mode, version: Version) -> Outcome {
 pub(super) async fn entry_ends(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &Variation::default());
     let server = server(&site, version, "").await;
-    let _gate = Service::start(&site, &[&server]).await;
+    let _service = Service::start(&site, &[&server]).await;
     let alice = options(&site, &Login::password("alice", "alice"));
     let alice = alice.connect(server.url()).await.expect("alice is in");
     session_expires(&site, &server, &Login::password("short", "short")).await;
@@ -114,14 +114,15 @@ pub(super) async fn late_decision(mode: Mode, version: Version) -> Outcome {
     let mut site = Site::new(mode, version, &Variation::default());
     site.server = site.server.replace("timeout: 5", "timeout: 1");
     let server = server(&site, version, "").await;
-    let gate = Library::start(&site, &server, async |_request: Arc<AuthRequest>| {
+    let service = Library::start(&site, &server, async |_request: Arc<AuthRequest>| {
         std::future::pending::<Result<User, Refusal>>().await
     })
     .await;
     let login = Login::password("patient", "x");
     assert!(options(&site, &login).connect(server.url()).await.is_err());
-    eventually("a decision", PATIENCE, async || (!gate.reasons().is_empty()).then_some(())).await;
-    let reasons = gate.reasons();
+    eventually("a decision", PATIENCE, async || (!service.reasons().is_empty()).then_some(()))
+        .await;
+    let reasons = service.reasons();
     let late = [Reason::DeadlinePassed, Reason::BackendUnavailable];
     assert!(late.contains(&reasons[0]), "{reasons:?}");
     Outcome::passed(["the client is refused, and the decision has the reason"])

@@ -1,4 +1,4 @@
-//! A callout that answers by hand, with claims as no library would write them.
+//! A callout without the library, for claims that the library would never write.
 
 use async_nats::Client;
 use callgate_testkit::{
@@ -22,7 +22,7 @@ pub(super) struct CalloutRequest {
 }
 
 impl ManualCallout {
-    /// Answers each request with what `answer` makes of it.
+    /// Answers each request with the result of `answer`.
     pub(super) async fn start(
         site: &Site,
         server: &NatsServer,

@@ -1,4 +1,4 @@
-//! Users that must come through a proxy, which are refused by the server if they do not.
+//! Users that must connect through a proxy: the server refuses them otherwise.
 
 use callgate::record::Reason;
 use callgate_testkit::nats_server::Version;
@@ -26,12 +26,12 @@ pub(super) async fn in_configuration(mode: Mode, version: Version) -> Outcome {
         "{ user: far, password: far, proxy_required: true }, { user: near, password: n }, { user: watch-APP",
     );
     let mut server = server(&site, version, "").await;
-    let gate = Library::start(&site, &server, by_name).await;
+    let service = Library::start(&site, &server, by_name).await;
     let connect =
         async |user: &str| options(&site, &Login::password(user, user)).connect(server.url()).await;
     connect("near").await.expect("one that may come without a proxy");
     assert!(connect("far").await.is_err());
-    assert_eq!(gate.reasons(), [Reason::Admitted; 2], "the server refuses all the same");
+    assert_eq!(service.reasons(), [Reason::Admitted; 2], "the server refuses all the same");
     server.wait_for_log("Proxy connection required").await;
     Outcome::passed([
         "the server's own configuration holds beside the callout",
@@ -40,7 +40,7 @@ pub(super) async fn in_configuration(mode: Mode, version: Version) -> Outcome {
     ])
 }
 
-/// Nothing that Callgate writes; shown so that we know what the claim is worth.
+/// Callgate does not write this claim; the scenario shows its effect.
 pub(super) async fn in_answer(mode: Mode, version: Version) -> Outcome {
     let site = Site::new(mode, version, &Variation::default());
     let mut server = server(&site, version, "").await;

@@ -1,4 +1,4 @@
-//! Scoped signing keys: what fills their templates, and what only the server can know of them.
+//! Scoped signing keys: how their templates are filled, and what only the server knows about them.
 
 use std::sync::Arc;
 
@@ -31,13 +31,13 @@ pub(super) async fn swapped(mode: Mode, version: Version) -> Outcome {
         };
     }
     let mut server = server(&site, version, "").await;
-    let gate = Service::start(&site, &[&server]).await;
+    let service = Service::start(&site, &[&server]).await;
     let connect =
         async |user: &str| options(&site, &Login::password(user, user)).connect(server.url()).await;
     let rita = connect("rita").await.expect("the server asks for no scope");
     let info = user_info(&rita).await.expect("an answer");
     assert!(info.permissions.is_null(), "nats-server now holds it to something: {info:?}");
-    let decision = gate.decisions().pop().expect("a decision");
+    let decision = service.decisions().pop().expect("a decision");
     let words = [&*site.signers.app.public, "scope `reader`"];
     assert!(words.iter().all(|word| decision.detail.contains(word)), "{decision:?}");
     assert!(connect("alice").await.is_err(), "the scoped key signs no permissions");
@@ -64,7 +64,7 @@ pub(super) async fn tags(mode: Mode, version: Version) -> Outcome {
     assert_eq!(info.hears(), ["$js.>", "_INBOX.>"], "nats-server now looks at it");
 
     let server = server(&site, version, "").await;
-    let gate = Library::start(&site, &server, async |request: Arc<AuthRequest>| {
+    let service = Library::start(&site, &server, async |request: Arc<AuthRequest>| {
         match request.credential() {
             Credential::Password { user, .. } => {
                 Ok(User::in_account("APP").scoped("reader").named("u").tag(user))
@@ -83,7 +83,7 @@ pub(super) async fn tags(mode: Mode, version: Version) -> Outcome {
     }
     let mut expected = vec![Reason::Admitted];
     expected.extend(widening.map(|_| Reason::UnsafeTemplateValue));
-    assert_eq!(gate.reasons(), expected);
+    assert_eq!(service.reasons(), expected);
     Outcome::passed([
         "the server puts any text after the colon into the template",
         "a literal token is the one subject that is granted",

@@ -11,7 +11,7 @@ use crate::{
     site::{Site, Variation},
 };
 
-/// What the server says of a configuration that it refuses.
+/// The server's error for a configuration that it refuses.
 ///
 /// # Panics
 /// If it takes it.

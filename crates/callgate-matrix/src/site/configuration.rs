@@ -1,4 +1,4 @@
-//! Configuration mode: everything stands in the server's configuration.
+//! Configuration mode: everything is in the server's configuration.
 
 use callgate::keys::KeyKind;
 use callgate_testkit::service::PERMISSIONS;
@@ -14,14 +14,14 @@ pub(super) fn site(mode: Mode, variation: &Variation) -> Site {
         .map(|account| (account, Fixed::Password(watcher(account), "watch")))
         .into_iter()
         .collect();
-    let gate = gate(xkey.is_some(), mode.has_several_accounts());
+    let service = service(xkey.is_some(), mode.has_several_accounts());
     let mut files =
         vec![("auth.nk", auth.seed().to_owned()), ("issuer.nk", issuer.seed().to_owned())];
     files.extend(xkey.as_ref().map(|xkey| ("xkey.xk", xkey.seed().to_owned())));
     Site {
         mode,
         server: server(&issuer, xkey.as_ref(), &auth, variation),
-        gate,
+        service,
         files,
         accounts: ACCOUNTS.map(|name| (name, name.to_owned())).into_iter().collect(),
         watchers,
@@ -77,7 +77,7 @@ authorization {{
     )
 }
 
-fn gate(has_xkey: bool, several: bool) -> String {
+fn service(has_xkey: bool, several: bool) -> String {
     let xkeys = if has_xkey { "xkeys = [{ file = \"xkey.xk\" }]" } else { "" };
     let accounts = match several {
         true => "[[accounts]]\nname = \"APP\"\n[[accounts]]\nname = \"OTHER\"\n",

@@ -38,7 +38,7 @@ impl Pair {
         KeyPair::from_seed(Seed::parse(self.seed()).expect("a seed")).expect("a signing key")
     }
 
-    /// For signing by hand.
+    /// For signing without the library.
     pub fn nkey(&self) -> Nkey {
         Nkey::from_seed(self.seed())
     }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{
     ACCOUNTS, Fixed, Pair, Sentinel, Signers, Site, Variation, Xkey, knows_default_sentinel,
-    operator::{Placed, files, gate},
+    operator::{Placed, files, service},
 };
 use crate::mode::Mode;
 
@@ -39,7 +39,7 @@ pub(super) fn site(mode: Mode, version: Version, variation: &Variation) -> Site 
     Site {
         mode,
         server: nsc.server(version, &jwt),
-        gate: gate(mode, id, &placed),
+        service: service(mode, id, &placed),
         files: files(mode, &placed, &issuer, Some(&xkey), &own),
         accounts: placed.iter().map(|placed| (placed.name, placed.own.public.clone())).collect(),
         watchers,
@@ -56,7 +56,7 @@ pub(super) fn site(mode: Mode, version: Version, variation: &Variation) -> Site 
     }
 }
 
-/// The tool, with a folder of its own for everything that it keeps.
+/// The tool, with a separate folder for its data.
 struct Nsc(TempDir);
 
 impl Nsc {
@@ -64,7 +64,7 @@ impl Nsc {
         Self(tempfile::Builder::new().prefix("callgate-nsc-").tempdir().expect("a folder"))
     }
 
-    /// Runs one command; what it says on stdout.
+    /// Runs one command; returns its standard output.
     ///
     /// # Panics
     /// If it fails.
@@ -107,7 +107,7 @@ impl Nsc {
         }
     }
 
-    /// Makes AUTH the account that is asked.
+    /// Makes AUTH the callout account.
     fn call_out(&self, placed: &[Placed], variation: &Variation) {
         let user =
             self.run(&["describe", "user", "--account", "AUTH", "--name", "callgate", "--json"]);

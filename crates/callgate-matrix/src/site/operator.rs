@@ -54,7 +54,7 @@ pub(super) fn site(mode: Mode, version: Version, variation: &Variation) -> Site 
     Site {
         mode,
         server: maker.server(&system, &preload, &sentinel, version),
-        gate: gate(mode, &callout.public, &placed),
+        service: service(mode, &callout.public, &placed),
         files: files(mode, &placed, &answers_with, xkey.as_ref(), &auth.file(&auth_jwt)),
         accounts: placed.iter().map(|p| (p.name, p.own.public.clone())).collect(),
         watchers,
@@ -198,7 +198,7 @@ pub(super) fn files(
 const READER: &str = "[roles.reader]\nscope = \"reader\"\n\
                       connection_types = [\"nats\", \"websocket\", \"mqtt\", \"leafnode\"]\n";
 
-pub(super) fn gate(mode: Mode, callout: &str, placed: &[Placed]) -> String {
+pub(super) fn service(mode: Mode, callout: &str, placed: &[Placed]) -> String {
     let xkeys = if mode.has_xkey() { "xkeys = [{ file = \"xkey.xk\" }]" } else { "" };
     let accounts: BTreeMap<_, _> = placed.iter().map(|p| (p.name, p.own.public.as_str())).collect();
     let scoped = match mode.has_scopes() {

@@ -6,7 +6,7 @@ use crate::mode::Mode;
 
 /// The kinds of connections.
 const KINDS: [&str; 4] = ["nats", "websocket", "mqtt", "leafnode"];
-/// A token that looks like a JWT, so that Callgate takes it for one wherever it stands.
+/// A token that looks like a JWT, so that Callgate treats it as one in any field.
 pub const JWT_TOKEN: &str = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ0cnVkeSJ9.c2lnbmF0dXJl";
 /// The seed of a user that proves an nkey.
 pub const NKEY_SEED: &str = "SUAP277QP7U4JMFFPVZHLJYEQJ2UHOTYVEIZJYAWRJXQLP4FRSEHYZJJOU";

@@ -1,5 +1,4 @@
-//! Sessions end when they should, by the server's own hand. (Windows of time are judged by unit tests,
-//! with a clock that is set by hand.)
+//! The server ends sessions on time. (Unit tests with a manual clock check time windows.)
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -36,7 +35,7 @@ fn session(max_lifetime: Option<Duration>, jitter: f64) -> SessionSettings {
     SessionSettings { max_lifetime, jitter }
 }
 
-/// Logs in, and waits until the server ends the session; says what was decided, and when it ended.
+/// Logs in, and waits until the server ends the session; returns the decision and the end.
 async fn outlive(site: &Site, user: &str) -> (Decision, UnixTime) {
     let mut wire = Wire::connect(&site.server, user).await;
     let end = async {

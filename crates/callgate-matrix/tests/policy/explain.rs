@@ -1,4 +1,4 @@
-//! `callgate explain --can` says what a real server does when the same configuration is served.
+//! `callgate explain --can` predicts what a real server does with the same configuration.
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
@@ -44,7 +44,7 @@ kv = [{ bucket = "config", access = "read" }]
 streams = [{ name = "ORDERS", access = "consume", consumer = "worker" }]
 "#;
 
-/// Who asks what, and the answer; `reply` is yes, but only to what arrived.
+/// User, operation and expected answer; `reply` is yes, but only for received reply subjects.
 const GOLDEN: &str = "
 acme     pub tenants.acme.orders               yes
 acme     pub tenants.acme.audit                no

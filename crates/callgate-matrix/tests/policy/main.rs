@@ -1,4 +1,4 @@
-//! Policy against real servers: what we say that a client may do is what it can do.
+//! Policy against real servers: a client can do exactly what its policy permits.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! A real server that calls out to a gate in this process.
+//! A real server with a callout in this process.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use callgate::{
 use callgate_testkit::{NatsServer, eventually, wait::PATIENCE};
 use futures_util::future::BoxFuture;
 
-/// A server, the gate that it asks, and what the gate decided.
+/// A server, its callout, and the callout's decisions.
 pub(crate) struct Site {
     pub(crate) server: NatsServer,
     decisions: Decisions,
@@ -90,12 +90,12 @@ impl Site {
         let seen = Arc::clone(&decisions);
         let builder = Callgate::builder(signer)
             .on_decision(move |decision| seen.lock().unwrap().push(decision.clone()));
-        let gate = decide(builder).build().unwrap();
+        let service = decide(builder).build().unwrap();
         let client = login("auth").connect(server.url()).await.unwrap();
         let own = own_account(&client).await.unwrap();
-        gate.learn_callout_account(&own.account);
+        service.learn_callout_account(&own.account);
         let responder =
-            Responder::join(client.clone(), gate, ResponderOptions::default()).await.unwrap();
+            Responder::join(client.clone(), service, ResponderOptions::default()).await.unwrap();
         own_account(&client).await.unwrap();
         Self { server, decisions, _responder: responder }
     }
@@ -129,7 +129,7 @@ pub(crate) fn login(user: &str) -> ConnectOptions {
         .request_timeout(Some(Duration::from_secs(10)))
 }
 
-/// Permissions by user name, which may be written while the site stands.
+/// Permissions by user name, which can change while the site runs.
 #[derive(Clone, Default)]
 pub(crate) struct Book(Arc<Mutex<BTreeMap<String, Permissions>>>);
 

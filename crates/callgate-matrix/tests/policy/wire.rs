@@ -1,4 +1,4 @@
-//! The NATS protocol by hand: what a library would hide, such as which command a server refused.
+//! The raw NATS protocol: shows what a library hides, such as which command a server refused.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ impl Wire {
         let all: String = commands.iter().map(|command| format!("{command}PING\r\n")).collect();
         let writer = &mut self.writer;
         let reader = &mut self.reader;
-        // Both at once: a server that cannot write stops reading.
+        // Concurrently: a server that cannot write stops reading.
         let (sent, said) = tokio::join!(writer.write_all(all.as_bytes()), async {
             let mut said = Vec::new();
             for _ in commands {
@@ -77,7 +77,7 @@ impl Wire {
         self.ask(&[command]).await.remove(0)
     }
 
-    /// What has arrived meanwhile.
+    /// The messages that have arrived.
     pub(crate) async fn fence(&mut self) -> ServerReply {
         self.ask_one(String::new()).await
     }

@@ -1,4 +1,4 @@
-//! Who may do what: users with static tokens, and the rules of ClusterRoles.
+//! Authorization: users with static tokens, and the rules of ClusterRoles.
 
 use std::collections::HashMap;
 

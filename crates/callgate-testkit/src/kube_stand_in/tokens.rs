@@ -57,7 +57,7 @@ impl Signing {
         json!({"keys": [{"use": "sig", "kty": "RSA", "kid": self.id, "alg": "RS256", "n": n, "e": e}]})
     }
 
-    /// A token of the account for what `spec` of a TokenRequest says.
+    /// A token of the account for the `spec` of a TokenRequest.
     pub(super) fn mint(&self, namespace: &str, name: &str, uid: &str, spec: &Value) -> String {
         let now = now();
         let claims = json!({

@@ -1,4 +1,4 @@
-//! The text of a server's configuration, with placeholders for what only a run knows.
+//! A server's configuration with placeholders for ports and folders.
 
 use std::collections::BTreeMap;
 use std::path::Path;

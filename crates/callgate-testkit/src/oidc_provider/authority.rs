@@ -17,7 +17,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A new one. `name` only tells it from others in messages.
+    /// A new authority. `name` identifies it in messages.
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -33,17 +33,17 @@ impl Authority {
         &self.pem
     }
 
-    /// TLS for a server on 127.0.0.1, with a good certificate.
+    /// TLS for a server on 127.0.0.1, with a valid certificate.
     pub fn server(&self) -> Arc<ServerConfig> {
         self.server_until(2099)
     }
 
-    /// The same with a certificate that was good years ago.
+    /// The same with an expired certificate.
     pub fn expired_server(&self) -> Arc<ServerConfig> {
         self.server_until(2020)
     }
 
-    /// A good certificate for 127.0.0.1 and its key, as PEM, for servers that read files.
+    /// A valid certificate for 127.0.0.1 and its key, as PEM, for servers that read files.
     pub fn server_pem(&self) -> (String, String) {
         let (certificate, key) = self.certificate_until(2099);
         (certificate.pem(), key.serialize_pem())

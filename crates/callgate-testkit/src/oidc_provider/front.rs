@@ -23,7 +23,7 @@ pub enum Lie {
     Held,
     /// A status, headers (each ended by `\r\n`) and a body.
     Answer(&'static str, String, String),
-    /// A good head, then white space until the client goes away.
+    /// A valid head, then white space until the client disconnects.
     Endless,
     /// The truth, a byte a second.
     Dripping,
@@ -42,7 +42,7 @@ pub struct Front {
     listener: Option<JoinHandle<()>>,
 }
 
-/// Where the truth comes from.
+/// The source of real responses.
 #[derive(Clone, Debug)]
 pub(super) enum Upstream {
     Port(u16),
@@ -77,12 +77,12 @@ impl Front {
         &self.origin
     }
 
-    /// How many requests for a path came so far, lies included.
+    /// The number of requests for a path so far, including those answered with a lie.
     pub fn asked(&self, path: &str) -> usize {
         self.shared.asked.lock().expect("no holder panics").get(path).copied().unwrap_or(0)
     }
 
-    /// Waits until that many requests for a path have come.
+    /// Waits for this many requests for a path.
     ///
     /// # Panics
     /// If that takes more than twenty seconds.
@@ -98,7 +98,7 @@ impl Front {
         self.shared.lies.send_modify(|lies| drop(lies.insert(path.to_owned(), lie)));
     }
 
-    /// Takes all lies back; what was held is answered now.
+    /// Removes all lies; held requests are answered now.
     pub fn tell_truth(&self) {
         self.shared.lies.send_modify(HashMap::clear);
     }

@@ -1,4 +1,4 @@
-//! The npm package `oidc-provider`, in a Node.js of its own.
+//! The npm package `oidc-provider`, in a separate Node.js process.
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

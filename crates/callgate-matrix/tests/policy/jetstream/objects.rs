@@ -84,7 +84,7 @@ fn reading(peer: &Peer) -> Vec<Attempt<'_>> {
     ]
 }
 
-/// Every step by itself, so that one refusal does not hide the next.
+/// Separate steps, so that one refusal does not hide the next.
 async fn writing<'a>(world: &World, peer: &'a Peer) -> Vec<Attempt<'a>> {
     let owned = world.objects("files").await;
     for name in ["old", "older"] {

@@ -1,4 +1,4 @@
-//! nats-py, which asks in other ways than async-nats.
+//! nats-py, whose requests differ from those of async-nats.
 
 use callgate::policy::settings::{BucketAccess, RoleSettings, StreamAccess, StreamSettings};
 use callgate_testkit::{Process, tools, wait::PATIENCE};

@@ -171,7 +171,7 @@ fn reading(peer: &Peer) -> Vec<Attempt<'_>> {
             let all: Result<Vec<_>, _> = stream.consumers().try_collect().await;
             all.map_err(text)
         }),
-        // The JavaScript client asks for it before anything else.
+        // The JavaScript client requests it first.
         attempt("account info", js.query_account()),
     ]
 }

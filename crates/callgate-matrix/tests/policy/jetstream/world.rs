@@ -25,7 +25,7 @@ use futures_util::{FutureExt, future::BoxFuture, future::join_all};
 
 use crate::site::{Site, login, member, policy_of};
 
-/// How long a client waits for an answer that does not come.
+/// How long a client waits for an answer that never arrives.
 const HASTE: Duration = Duration::from_millis(300);
 
 /// `ORDERS` with the consumers `worker` and `second`, the buckets `config` and `files`, and beside
@@ -146,7 +146,7 @@ impl World {
         self.admin.get_object_store(name).await.unwrap()
     }
 
-    /// A client of this role, whose inbox is its own.
+    /// A client of this role with a private inbox.
     pub(crate) async fn peer(&self, role: &str) -> Peer {
         let inbox = format!("_INBOX_{}", callgate::policy::encode(role));
         self.peer_with_inbox(role, &inbox).await
@@ -245,7 +245,7 @@ impl Peer {
         }
     }
 
-    /// Every attempt succeeds, and nothing was refused meanwhile.
+    /// Every attempt succeeds, and nothing is refused.
     pub(crate) async fn can(&self, attempts: Vec<Attempt<'_>>) {
         for (name, future) in attempts {
             let result = future.await;
@@ -296,7 +296,7 @@ impl Peer {
     }
 }
 
-/// A role with a private inbox, and what `change` gives it.
+/// A role with a private inbox, changed by `change`.
 pub(crate) fn role(change: impl FnOnce(&mut RoleSettings)) -> RoleSettings {
     let mut role = RoleSettings { inbox: Inbox::Private, ..RoleSettings::default() };
     change(&mut role);

@@ -38,7 +38,7 @@ pub struct Candidate {
 impl Candidate {
     /// Checks every promise.
     pub async fn check_all(&self) {
-        self.check_that_the_suite_says_something();
+        self.check_that_the_candidate_is_complete();
         admits_a_proven_credential(self).await;
         answers_not_mine_to_credentials_of_other_kinds(self).await;
         rejects_a_wrong_credential(self).await;
@@ -47,7 +47,7 @@ impl Candidate {
         survives_being_dropped_and_asked_again(self).await;
     }
 
-    fn check_that_the_suite_says_something(&self) {
+    fn check_that_the_candidate_is_complete(&self) {
         let Self { authenticator: _, good, bad, foreign, cut_off, secrets } = self;
         assert!(!good.is_empty(), "nothing is good");
         assert!(!bad.is_empty(), "nothing is bad");

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::support::{Bench, NOW};
 
 #[tokio::test]
-async fn the_answer_names_this_connection_and_nothing_that_is_not_needed() {
+async fn answer_names_connection_and_only_required_claims() {
     let bench = Bench::new(|builder| builder);
     let request = bench.alice().build();
     let (reply, _) = bench.handle(&request.payload, None).await;
@@ -34,7 +34,7 @@ async fn the_answer_names_this_connection_and_nothing_that_is_not_needed() {
 }
 
 #[tokio::test]
-async fn a_refusal_has_an_error_and_no_jwt() {
+async fn refusal_contains_an_error_and_no_jwt() {
     let bench = Bench::deciding(|_| async { Err(Refusal::deny("because")) });
     let request = bench.alice().build();
     let (reply, _) = bench.handle(&request.payload, None).await;
@@ -48,7 +48,7 @@ async fn a_refusal_has_an_error_and_no_jwt() {
 
 /// The whole JWT: an `issuer_account`, an `nbf` or a field that nobody thought of would show here.
 #[tokio::test]
-async fn the_user_jwt_is_exactly_this() {
+async fn user_jwt_contains_exactly_the_granted_claims() {
     let bench = Bench::giving(
         User::in_account("APP")
             .named("alice the first")
@@ -94,7 +94,7 @@ fn sides(allow_publish: &[&str], deny_publish: &[&str], allow_subscribe: &[&str]
 
 /// nats-server reads an empty list as "everything".
 #[tokio::test]
-async fn a_side_without_an_allow_is_closed() {
+async fn side_without_allow_rules_is_denied() {
     let user = || User::in_account("APP");
     let closed = json!({ "deny": [">"] });
     let cases: [(User, [Value; 2]); 6] = [
@@ -117,7 +117,7 @@ async fn a_side_without_an_allow_is_closed() {
 }
 
 #[tokio::test]
-async fn unrestricted_is_said_out_loud_and_a_permission_takes_it_back() {
+async fn unrestricted_is_explicit_and_permissions_replace_it() {
     let bench = Bench::giving(User::in_account("APP").unrestricted());
     let nats = bench.admitted(bench.alice()).await["nats"].take();
     assert_eq!((&nats["pub"], &nats["sub"]), (&Value::Null, &Value::Null));
@@ -128,7 +128,7 @@ async fn unrestricted_is_said_out_loud_and_a_permission_takes_it_back() {
 }
 
 #[tokio::test]
-async fn responses_without_limit_are_minus_one() {
+async fn unlimited_responses_are_minus_one() {
     let without = Responses { max: None, ttl: None };
     let bench = Bench::giving(User::in_account("APP").respond(without));
     let nats = bench.admitted(bench.alice()).await["nats"].take();
@@ -137,7 +137,7 @@ async fn responses_without_limit_are_minus_one() {
 }
 
 #[tokio::test]
-async fn a_session_ends_after_an_hour_unless_told_otherwise() {
+async fn session_expires_after_one_hour_by_default() {
     let at = |seconds| UnixTime::from_seconds(NOW + seconds);
     let user = || User::in_account("APP");
     let hour = Duration::from_secs(3_600);
@@ -160,7 +160,7 @@ async fn a_session_ends_after_an_hour_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn a_session_that_ends_before_it_begins_is_refused() {
+async fn session_that_has_already_expired_is_refused() {
     for user in [
         User::in_account("APP").expires_in(Duration::ZERO),
         User::in_account("APP").expires_at(UnixTime::from_seconds(NOW)),
@@ -173,7 +173,7 @@ async fn a_session_that_ends_before_it_begins_is_refused() {
 
 /// It is 22:13:20 UTC, and 23:13:20 in Berlin.
 #[tokio::test]
-async fn a_user_bound_to_times_of_day_is_refused_outside_and_leaves_with_the_window() {
+async fn session_is_limited_to_the_allowed_hours() {
     let user = || User::in_account("APP").without_end();
     let within = [
         (user().only_during("22:00:00", "23:00:00"), 2_800),
@@ -195,7 +195,7 @@ async fn a_user_bound_to_times_of_day_is_refused_outside_and_leaves_with_the_win
 }
 
 #[tokio::test]
-async fn a_malformed_time_refuses_rather_than_vanishes() {
+async fn malformed_times_are_refused_not_ignored() {
     let user = || User::in_account("APP").only_during("00:00:00", "23:59:59");
     for user in [
         user().only_during("8 o'clock", "18:00:00"),
@@ -210,7 +210,7 @@ async fn a_malformed_time_refuses_rather_than_vanishes() {
 }
 
 #[tokio::test]
-async fn a_user_jwt_of_32_kib_is_too_large() {
+async fn user_jwt_of_32_kib_is_too_large() {
     let many = (0..2_000).fold(User::in_account("APP"), |user, n| {
         user.publish(&format!("a.subject.of.some.length.{n}"))
     });
@@ -220,7 +220,7 @@ async fn a_user_jwt_of_32_kib_is_too_large() {
 
 /// The name stands in the server's logs and lists: it is never empty and never only typed.
 #[tokio::test]
-async fn a_user_is_named_after_what_it_proved() {
+async fn user_name_comes_from_the_proven_credential() {
     use callgate_testkit::Nkey;
     let bench = Bench::new(|builder| builder);
     assert_eq!(bench.admitted(bench.alice()).await["name"], "alice");
@@ -234,7 +234,7 @@ async fn a_user_is_named_after_what_it_proved() {
 }
 
 #[tokio::test]
-async fn a_malformed_subject_refuses_rather_than_vanishes() {
+async fn malformed_subjects_are_refused_not_ignored() {
     for subject in ["", ".", "a..b", "a b", ">.a", "a.>.b", "a\tb"] {
         let bench = Bench::giving(User::in_account("APP").publish("fine").publish(subject));
         bench.refused(bench.alice(), Reason::PolicyError).await;
@@ -242,13 +242,13 @@ async fn a_malformed_subject_refuses_rather_than_vanishes() {
 }
 
 #[tokio::test]
-async fn an_account_without_a_name_is_none() {
+async fn empty_account_name_is_refused() {
     let bench = Bench::giving(User::in_account("").publish("a"));
     bench.refused(bench.alice(), Reason::NoAccount).await;
 }
 
 #[tokio::test]
-async fn a_scope_needs_operator_mode() {
+async fn scopes_require_operator_mode() {
     let bench = Bench::giving(User::in_account("APP").scoped("reader"));
     bench.refused(bench.alice(), Reason::PolicyError).await;
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{Bench, NOW};
 
 #[tokio::test]
-async fn garbage_is_dropped() {
+async fn malformed_payloads_are_dropped() {
     let bench = Bench::new(|builder| builder);
     let not_utf8 = [0xff_u8, 0x00, 0xfe, b'.', 0xc0, b'.', 0x80];
     let claims_are_no_json = format!("{}.{}.AAAA", header(), jwt::base64url(b"{\"iss\": "));
@@ -43,7 +43,7 @@ fn header() -> String {
 
 /// At every length: in the header, the claims, the signature, and one byte short of whole.
 #[tokio::test]
-async fn a_truncated_request_is_dropped_at_every_length() {
+async fn truncated_request_is_dropped_at_every_length() {
     let bench = Bench::new(|builder| builder);
     let token = bench.alice().build().token;
     for length in 0..token.len() {
@@ -53,7 +53,7 @@ async fn a_truncated_request_is_dropped_at_every_length() {
 }
 
 #[tokio::test]
-async fn a_request_of_a_megabyte_is_dropped() {
+async fn request_of_one_megabyte_is_dropped() {
     let bench = Bench::new(|builder| builder);
     let request = bench.alice().client("name", "x".repeat(1 << 20));
     let decision = bench.dropped(request, Reason::BadRequest).await;
@@ -63,7 +63,7 @@ async fn a_request_of_a_megabyte_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_request_that_its_server_did_not_sign_is_dropped() {
+async fn request_not_signed_by_its_server_is_dropped() {
     let bench = Bench::new(|builder| builder);
     let forgeries: [(&str, RequestBuilder); 8] = [
         ("a broken signature", bench.alice().corrupt_signature()),
@@ -82,7 +82,7 @@ async fn a_request_that_its_server_did_not_sign_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_request_without_a_signature_is_dropped() {
+async fn request_without_a_valid_signature_is_dropped() {
     let bench = Bench::new(|builder| builder);
     let token = bench.alice().build().token;
     let (body, _) = token.rsplit_once('.').unwrap();
@@ -95,7 +95,7 @@ async fn a_request_without_a_signature_is_dropped() {
 
 /// Only servers ask: a client's or an account's key signs nothing that is answered.
 #[tokio::test]
-async fn a_request_signed_by_a_key_of_another_kind_is_dropped() {
+async fn request_signed_by_a_non_server_key_is_dropped() {
     let bench = Bench::new(|builder| builder);
     for key in [Nkey::user(), Nkey::account(), Nkey::operator(), bench.issuer.clone()] {
         bench.dropped(bench.alice().server(&key), Reason::BadRequest).await;
@@ -103,7 +103,7 @@ async fn a_request_signed_by_a_key_of_another_kind_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_request_for_another_callout_is_dropped_and_the_needed_key_is_told() {
+async fn request_for_another_issuer_is_dropped_naming_both_keys() {
     let bench = Bench::new(|builder| builder);
     let other = Nkey::account().public();
     let decision = bench.dropped(bench.alice().subject(&other), Reason::WrongAudienceRequest).await;
@@ -118,7 +118,7 @@ async fn a_request_for_another_callout_is_dropped_and_the_needed_key_is_told() {
 }
 
 #[tokio::test]
-async fn a_request_with_another_audience_is_dropped() {
+async fn request_with_wrong_audience_is_dropped() {
     let bench = Bench::new(|builder| builder);
     for audience in ["", "nats-authorization-response", "NATS-AUTHORIZATION-REQUEST"] {
         bench.dropped(bench.alice().audience(audience), Reason::WrongAudienceRequest).await;
@@ -128,7 +128,7 @@ async fn a_request_with_another_audience_is_dropped() {
 }
 
 #[tokio::test]
-async fn another_kind_of_claims_is_no_request() {
+async fn claims_of_another_type_are_dropped() {
     let bench = Bench::new(|builder| builder);
     let request = |kind: Value| bench.alice().replace("/nats/type", kind);
     for kind in [json!("authorization_request"), json!(""), json!(null)] {
@@ -142,7 +142,7 @@ async fn another_kind_of_claims_is_no_request() {
 }
 
 #[tokio::test]
-async fn clocks_may_differ_by_30_s_and_no_more() {
+async fn clock_skew_of_up_to_30_seconds_is_tolerated() {
     let bench = Bench::new(|builder| builder);
     let request = bench.alice().build();
     for (seconds, reason) in [
@@ -165,7 +165,7 @@ async fn clocks_may_differ_by_30_s_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_stale_request_tells_how_far_the_clocks_are_apart() {
+async fn stale_request_reports_the_clock_difference() {
     let bench = Bench::new(|builder| builder);
     let request = bench.alice().build();
     bench.clock.advance(Duration::from_secs(600));
@@ -176,7 +176,7 @@ async fn a_stale_request_tells_how_far_the_clocks_are_apart() {
 }
 
 #[tokio::test]
-async fn impossible_times_are_dropped() {
+async fn impossible_timestamps_are_dropped() {
     let bench = Bench::new(|builder| builder);
     let times = [
         json!({ "iat": NOW, "exp": NOW }),
@@ -208,7 +208,7 @@ async fn impossible_times_are_dropped() {
 
 /// Whoever sees requests in clear must not be able to play one again as long as somebody was patient.
 #[tokio::test]
-async fn a_request_is_stale_after_five_minutes_whatever_its_lifetime() {
+async fn request_is_stale_after_five_minutes_at_any_lifetime() {
     let bench = Bench::new(|builder| builder);
     for lifetime in [301, 3_600, 31_536_000, i64::MAX - NOW] {
         bench.clock.set(NOW);
@@ -224,7 +224,7 @@ async fn a_request_is_stale_after_five_minutes_whatever_its_lifetime() {
 }
 
 #[tokio::test]
-async fn a_malformed_user_nkey_is_dropped() {
+async fn malformed_user_nkey_is_dropped() {
     let bench = Bench::new(|builder| builder);
     let user = Nkey::user();
     let mut mistyped = user.public();
@@ -237,7 +237,7 @@ async fn a_malformed_user_nkey_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_member_that_is_there_twice_is_dropped() {
+async fn duplicate_json_member_is_dropped() {
     let bench = Bench::new(|builder| builder);
     let server = Nkey::server();
     let claims = bench.alice().server(&server).build().claims.to_string();
@@ -250,7 +250,7 @@ async fn a_member_that_is_there_twice_is_dropped() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_not_made_up() {
+async fn missing_required_fields_are_dropped() {
     let bench = Bench::new(|builder| builder);
     for path in ["/iss", "/sub", "/aud", "/nats", "/nats/server_id", "/nats/server_id/id"] {
         let (parent, name) = path.rsplit_once('/').unwrap();

@@ -5,7 +5,7 @@ use callgate::{User, record::Reason};
 use crate::support::Bench;
 
 #[tokio::test]
-async fn the_stated_callout_account_is_closed() {
+async fn configured_callout_account_is_refused() {
     let bench = Bench::new(|builder| {
         builder
             .callout_account("AUTH")
@@ -16,7 +16,7 @@ async fn the_stated_callout_account_is_closed() {
 }
 
 #[tokio::test]
-async fn the_learned_callout_account_is_closed_from_then_on() {
+async fn detected_callout_account_is_refused() {
     let bench = Bench::giving(User::in_account("AUTH").publish("a"));
     bench.admitted(bench.alice()).await;
     bench.gate.learn_callout_account("AUTH");
@@ -24,7 +24,7 @@ async fn the_learned_callout_account_is_closed_from_then_on() {
 }
 
 #[tokio::test]
-async fn what_was_learned_outlives_a_change_of_configuration() {
+async fn detected_callout_account_survives_a_reload() {
     use crate::support::signer;
     let bench = Bench::giving(User::in_account("APP").publish("a"));
     bench.gate.learn_callout_account("AUTH");
@@ -39,7 +39,7 @@ async fn what_was_learned_outlives_a_change_of_configuration() {
 }
 
 #[tokio::test]
-async fn unrestricted_and_leaf_users_are_no_exception() {
+async fn callout_account_is_refused_for_unrestricted_leaf_nodes() {
     use callgate::connection::ConnectionKind;
     let user = User::in_account("AUTH").unrestricted().only_over([ConnectionKind::LeafNode]);
     let bench = Bench::giving(user);
@@ -48,7 +48,7 @@ async fn unrestricted_and_leaf_users_are_no_exception() {
 }
 
 #[tokio::test]
-async fn sharing_it_must_be_asked_for_by_name() {
+async fn insecure_option_allows_the_callout_account() {
     let bench = Bench::new(|builder| {
         builder
             .callout_account("AUTH")

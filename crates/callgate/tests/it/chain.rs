@@ -107,7 +107,7 @@ fn counts(asked: &[Arc<AtomicUsize>]) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn not_mine_means_ask_the_next() {
+async fn not_mine_continues_with_the_next_authenticator() {
     let (bench, asked) = chain(&[Says::NotMine, Says::NotMine, Says::Alice, Says::Rejected]);
     let user = bench.admitted(bench.alice()).await;
     assert_eq!((&user["name"], &user["aud"]), (&"alice".into(), &"APP".into()));
@@ -115,7 +115,7 @@ async fn not_mine_means_ask_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_other_answer_is_final() {
+async fn outcome_other_than_not_mine_is_final() {
     let cases = [
         (Says::Rejected, Reason::UserDisabled),
         (Says::Unavailable, Reason::BackendUnavailable),
@@ -134,7 +134,7 @@ async fn every_other_answer_is_final() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_authenticator_has_its_own_timeout_within_the_requests_deadline() {
+async fn authenticator_timeout_is_capped_by_request_deadline() {
     let (bench, _) = chain(&[Says::Hangs]);
     for (patience, expected, told) in
         [(1, 900, "no answer before the server's deadline"), (10, 1_000, "no answer within 1s")]
@@ -150,7 +150,7 @@ async fn an_authenticator_has_its_own_timeout_within_the_requests_deadline() {
 }
 
 #[tokio::test]
-async fn when_nobody_knows_it_the_kind_of_credential_is_the_reason() {
+async fn unclaimed_credential_is_refused_by_its_kind() {
     let (bench, asked) = chain(&[Says::NotMine, Says::NotMine]);
     let cases = [
         (bench.alice(), Reason::UnknownUser),
@@ -183,7 +183,7 @@ impl Authenticator for TokensOf {
 }
 
 #[tokio::test]
-async fn a_token_that_nobody_took_is_explained_by_its_issuer() {
+async fn unclaimed_token_error_names_its_issuer() {
     let claims = |claims: &str| {
         let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
         format!("{}.{}.AAAA", encode(r#"{"alg":"ES256"}"#), encode(claims))
@@ -241,13 +241,13 @@ async fn a_token_that_nobody_took_is_explained_by_its_issuer() {
 }
 
 #[tokio::test]
-async fn a_chain_without_links_knows_nobody() {
+async fn empty_chain_knows_no_users() {
     let (bench, _) = chain(&[]);
     bench.refused(bench.alice(), Reason::UnknownUser).await;
 }
 
 #[tokio::test]
-async fn a_timeout_beyond_all_time_is_no_panic() {
+async fn maximum_timeout_does_not_overflow() {
     let asked = Arc::<AtomicUsize>::default();
     let link = Link {
         name: "step0".into(),
@@ -261,7 +261,7 @@ async fn a_timeout_beyond_all_time_is_no_panic() {
 
 /// `explain` goes the same way, tells every step, and records nothing.
 #[tokio::test]
-async fn an_explanation_tells_who_was_asked_and_what_each_said() {
+async fn explanation_lists_each_authenticator_and_its_outcome() {
     use crate::support::NOW;
     use callgate::clock::UnixTime;
     let (bench, _) = chain(&[Says::NotMine, Says::Alice, Says::Rejected]);

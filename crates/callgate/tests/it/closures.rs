@@ -31,7 +31,7 @@ fn user_of(request: &AuthRequest) -> &str {
 }
 
 #[tokio::test]
-async fn a_panic_refuses_that_one_and_hurts_no_other() {
+async fn panicking_function_refuses_only_its_own_request() {
     let bench = Bench::deciding(|request| {
         // Before the future is made, and inside of it.
         assert_ne!(user_of(&request), "early", "a secret in a panic: hunter2");
@@ -62,7 +62,7 @@ async fn a_panic_refuses_that_one_and_hurts_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_function_that_hangs_is_refused_just_before_the_server_gives_up() {
+async fn hanging_function_is_refused_before_the_server_timeout() {
     let bench = Bench::deciding(|_| std::future::pending());
     for patience in [1, 2, 30] {
         let began = Instant::now();
@@ -75,7 +75,7 @@ async fn a_function_that_hangs_is_refused_just_before_the_server_gives_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_function_is_dropped_at_the_deadline_with_all_that_it_holds() {
+async fn hanging_function_releases_its_resources_at_deadline() {
     let held = Arc::new(());
     let keep = Arc::clone(&held);
     let bench = Bench::deciding(move |_| {
@@ -91,7 +91,7 @@ async fn a_hanging_function_is_dropped_at_the_deadline_with_all_that_it_holds() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_nobody_waits_for_is_dropped() {
+async fn answer_after_the_server_timeout_is_dropped() {
     let bench = Bench::deciding(|_| async {
         // As a function does that blocks the thread: no timeout can interrupt it.
         tokio::time::advance(Duration::from_secs(3)).await;
@@ -103,7 +103,7 @@ async fn an_answer_that_nobody_waits_for_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_is_told_to_the_function() {
+async fn deadline_is_passed_to_the_function() {
     let bench = Bench::deciding(|request| async move {
         let left = request.deadline() - Instant::now();
         assert!(left > Duration::from_millis(1_500) && left < Duration::from_secs(2), "{left:?}");
@@ -114,7 +114,7 @@ async fn the_deadline_is_told_to_the_function() {
 
 /// The record of refusals by a function follows the credential; the texts stay at home.
 #[tokio::test]
-async fn refusals_are_told_in_two_texts_only() {
+async fn clients_see_only_two_refusal_texts() {
     let bench = Bench::deciding(|request| async move {
         match request.credential() {
             Credential::Password { user, .. } if user == "down" => {
@@ -138,7 +138,7 @@ async fn refusals_are_told_in_two_texts_only() {
 }
 
 #[tokio::test]
-async fn a_function_may_refuse_without_a_word() {
+async fn function_may_refuse_silently() {
     let bench = Bench::deciding(|_| async { Err(Refusal::Silent("a scanner".to_owned())) });
     let request = bench.alice().build();
     let (reply, decision) = bench.handle(&request.payload, None).await;
@@ -147,7 +147,7 @@ async fn a_function_may_refuse_without_a_word() {
 }
 
 #[tokio::test]
-async fn the_function_is_not_asked_about_clients_without_one_good_credential() {
+async fn function_only_sees_requests_with_one_valid_credential() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let bench = Bench::deciding(move |_| {
@@ -164,7 +164,7 @@ async fn the_function_is_not_asked_about_clients_without_one_good_credential() {
 
 /// nats-server ignores such restrictions in the answer, and a leaf node is a whole server.
 #[tokio::test]
-async fn leaf_nodes_and_unknown_kinds_of_connection_are_never_implied() {
+async fn leaf_and_unknown_connections_need_explicit_permission() {
     let bench = Bench::giving(User::in_account("APP").unrestricted());
     for kind in ["nats", "websocket", "mqtt"] {
         bench.admitted(bench.alice().client_type(kind)).await;
@@ -183,7 +183,7 @@ async fn leaf_nodes_and_unknown_kinds_of_connection_are_never_implied() {
 }
 
 #[tokio::test]
-async fn a_user_may_be_bound_to_kinds_of_connection() {
+async fn user_may_be_limited_to_connection_types() {
     let leaf = User::in_account("APP").only_over([ConnectionKind::LeafNode]);
     let bench = Bench::giving(leaf);
     bench.admitted(bench.alice().leaf_node()).await;
@@ -194,7 +194,7 @@ async fn a_user_may_be_bound_to_kinds_of_connection() {
 }
 
 #[tokio::test]
-async fn a_replaced_gate_decides_anew_in_all_its_clones() {
+async fn replacing_a_gate_affects_all_its_clones() {
     let bench = Bench::new(|builder| builder);
     let clone = bench.gate.clone();
     bench.admitted(bench.alice()).await;
@@ -226,7 +226,7 @@ impl Signer for Slow {
 }
 
 #[tokio::test]
-async fn an_answer_whose_signing_takes_the_rest_of_the_time_is_not_sent() {
+async fn answer_signed_after_the_deadline_is_not_sent() {
     let issuer = Nkey::account();
     let decisions = Arc::<Mutex<Vec<Decision>>>::default();
     let record = Arc::clone(&decisions);

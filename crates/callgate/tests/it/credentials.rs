@@ -40,7 +40,7 @@ fn nats_user() -> String {
 }
 
 #[tokio::test]
-async fn each_kind_of_credential_is_found_where_clients_put_it() {
+async fn every_credential_kind_is_found_where_clients_put_it() {
     let (bench, kept) = keeping();
     let request = || bench.request();
     let key = Nkey::user();
@@ -68,7 +68,7 @@ async fn each_kind_of_credential_is_found_where_clients_put_it() {
 
 /// nats-server copies an MQTT password into `auth_token`, and 2.10 into `jwt` too.
 #[tokio::test]
-async fn the_servers_own_copies_of_a_password_are_no_second_credential() {
+async fn server_copies_of_a_password_are_not_ambiguous() {
     let (bench, kept) = keeping();
     for (user, password) in [("alice", "secret"), ("ignored", BEARER)] {
         let copied = bench
@@ -84,7 +84,7 @@ async fn the_servers_own_copies_of_a_password_are_no_second_credential() {
 }
 
 #[tokio::test]
-async fn several_credentials_at_once_are_ambiguous() {
+async fn multiple_credentials_are_ambiguous() {
     let bench = Bench::new(|builder| builder);
     let key = Nkey::user();
     let both: [RequestBuilder; 7] = [
@@ -103,7 +103,7 @@ async fn several_credentials_at_once_are_ambiguous() {
 }
 
 #[tokio::test]
-async fn nothing_that_proves_anything_is_no_credential() {
+async fn fields_that_prove_nothing_are_not_credentials() {
     let bench = Bench::new(|builder| builder);
     let nothing = [
         bench.request(),
@@ -124,7 +124,7 @@ async fn nothing_that_proves_anything_is_no_credential() {
 }
 
 #[tokio::test]
-async fn an_nkey_counts_only_with_a_signature_of_the_servers_nonce() {
+async fn nkey_requires_a_signature_of_the_server_nonce() {
     let bench = Bench::new(|builder| builder);
     let key = Nkey::user();
     let signed = |message: &str| jwt::base64url(&key.sign(message.as_bytes()));
@@ -152,14 +152,14 @@ async fn an_nkey_counts_only_with_a_signature_of_the_servers_nonce() {
 }
 
 #[tokio::test]
-async fn a_bad_nkey_is_never_passed_over_for_a_password() {
+async fn invalid_nkey_never_falls_back_to_a_password() {
     let bench = Bench::new(|builder| builder);
     let request = bench.alice().nonce("aNonceOfTheServ").connect("nkey", Nkey::user().public());
     bench.refused(request, Reason::BadSignature).await;
 }
 
 #[tokio::test]
-async fn signatures_may_be_in_either_base64_with_or_without_padding() {
+async fn nkey_signature_accepts_both_base64_alphabets() {
     let bench = Bench::new(|builder| builder);
     let nonce = "aNonceOfTheServ";
     for _ in 0..8 {
@@ -173,7 +173,7 @@ async fn signatures_may_be_in_either_base64_with_or_without_padding() {
 }
 
 #[tokio::test]
-async fn credentials_without_end_are_not_looked_at() {
+async fn oversized_credentials_are_refused() {
     let bench = Bench::new(|builder| builder);
     let cases = [
         (bench.request().password("alice", &"p".repeat(1_025)), Reason::BadPassword),

@@ -8,7 +8,7 @@ use crate::support::{Bench, xkey};
 
 /// The test kit's server takes only an answer that is sealed by the key it sealed the request for.
 #[tokio::test]
-async fn every_configured_xkey_opens_requests_and_seals_the_answers_to_them() {
+async fn every_configured_xkey_opens_requests_and_seals_answers() {
     let keys = [(); 3].map(|()| CurveKey::generate());
     let bench =
         Bench::new(|builder| keys.iter().fold(builder, |builder, key| builder.xkey(xkey(key))));
@@ -21,7 +21,7 @@ async fn every_configured_xkey_opens_requests_and_seals_the_answers_to_them() {
 }
 
 #[tokio::test]
-async fn a_server_is_remembered_for_each_of_our_keys_apart() {
+async fn shared_secrets_are_cached_per_xkey() {
     let keys = [(); 2].map(|()| CurveKey::generate());
     let bench =
         Bench::new(|builder| keys.iter().fold(builder, |builder, key| builder.xkey(xkey(key))));
@@ -32,7 +32,7 @@ async fn a_server_is_remembered_for_each_of_our_keys_apart() {
 }
 
 #[tokio::test]
-async fn refusals_are_sealed_too() {
+async fn refusals_are_sealed() {
     let key = CurveKey::generate();
     let bench = Bench::new(|builder| builder.xkey(xkey(&key)));
     let request = bench.request().sealed_for(&key.public());
@@ -40,7 +40,7 @@ async fn refusals_are_sealed_too() {
 }
 
 #[tokio::test]
-async fn a_request_in_clear_is_dropped_once_an_xkey_is_configured() {
+async fn plaintext_request_is_dropped_with_an_xkey() {
     let bench = Bench::new(|builder| builder.xkey(xkey(&CurveKey::generate())));
     let decision = bench.dropped(bench.alice(), Reason::NotEncrypted).await;
     assert!(decision.detail.contains("insecure_allow_plaintext"), "{}", decision.detail);
@@ -50,7 +50,7 @@ async fn a_request_in_clear_is_dropped_once_an_xkey_is_configured() {
 }
 
 #[tokio::test]
-async fn the_change_over_takes_both_and_answers_each_in_its_kind() {
+async fn plaintext_option_accepts_plain_and_sealed_requests() {
     let key = CurveKey::generate();
     let bench = Bench::new(|builder| builder.xkey(xkey(&key)).insecure_allow_plaintext());
     bench.admitted(bench.alice()).await;
@@ -60,7 +60,7 @@ async fn the_change_over_takes_both_and_answers_each_in_its_kind() {
 }
 
 #[tokio::test]
-async fn a_request_for_another_xkey_is_dropped_and_the_right_one_told() {
+async fn request_for_another_xkey_is_dropped_naming_ours() {
     let key = CurveKey::generate();
     let bench = Bench::new(|builder| builder.xkey(xkey(&key)));
     let stranger = CurveKey::generate().public();
@@ -71,7 +71,7 @@ async fn a_request_for_another_xkey_is_dropped_and_the_right_one_told() {
 }
 
 #[tokio::test]
-async fn a_sealed_request_without_an_xkey_of_ours_is_dropped() {
+async fn sealed_request_is_dropped_without_an_xkey() {
     let bench = Bench::new(|builder| builder);
     let request = bench.alice().sealed_for(&CurveKey::generate().public());
     let decision = bench.dropped(request, Reason::CannotDecrypt).await;
@@ -79,7 +79,7 @@ async fn a_sealed_request_without_an_xkey_of_ours_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_sealed_request_without_the_header_of_the_key_that_sealed_it_cannot_be_decrypted() {
+async fn sealed_request_requires_the_header_of_its_sealing_key() {
     let key = CurveKey::generate();
     let bench = Bench::new(|builder| builder.xkey(xkey(&key)));
     let sealed = || bench.alice().sealed_for(&key.public());
@@ -96,7 +96,7 @@ async fn a_sealed_request_without_the_header_of_the_key_that_sealed_it_cannot_be
 
 /// Whoever can publish could seal a captured request anew, and would be sent the answer.
 #[tokio::test]
-async fn the_key_in_the_header_must_be_the_signed_one() {
+async fn header_xkey_must_match_the_signed_xkey() {
     let key = CurveKey::generate();
     let bench = Bench::new(|builder| builder.xkey(xkey(&key)));
     let signed = CurveKey::generate().public();
@@ -109,7 +109,7 @@ async fn the_key_in_the_header_must_be_the_signed_one() {
 
 /// In clear too: the header is not believed where it seems not to matter.
 #[tokio::test]
-async fn a_header_beside_a_request_in_clear_must_be_the_signed_key() {
+async fn plaintext_header_xkey_must_match_the_signed_xkey() {
     let bench = Bench::new(|builder| builder);
     let own = CurveKey::generate().public();
     let signed = |header: &str| bench.alice().server_id("xkey", &*own).xkey_header(Some(header));
@@ -123,7 +123,7 @@ async fn a_header_beside_a_request_in_clear_must_be_the_signed_key() {
 }
 
 #[tokio::test]
-async fn a_damaged_box_is_dropped_at_every_length_and_with_any_byte_changed() {
+async fn damaged_sealed_request_is_dropped() {
     let key = CurveKey::generate();
     let bench = Bench::new(|builder| builder.xkey(xkey(&key)));
     let request = bench.alice().sealed_for(&key.public()).build();

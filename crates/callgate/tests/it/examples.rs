@@ -31,7 +31,7 @@ async fn is_up(admits: impl AsyncFn() -> bool) {
 }
 
 #[tokio::test]
-async fn closure_is_a_callout_in_ten_lines() {
+async fn closure_example_admits_the_right_token_only() {
     for version in VERSIONS {
         let callout = Callout::start(version, true).await;
         let _example = Process::builder("closure", example("closure"))
@@ -47,7 +47,7 @@ async fn closure_is_a_callout_in_ten_lines() {
 }
 
 #[tokio::test]
-async fn handle_needs_no_nats_client() {
+async fn handle_example_works_without_a_nats_client() {
     for version in VERSIONS {
         for sealed in [false, true] {
             let callout = Callout::start(version, sealed).await;
@@ -67,7 +67,7 @@ async fn handle_needs_no_nats_client() {
 }
 
 #[tokio::test]
-async fn closure_says_what_is_wrong_with_its_seed() {
+async fn closure_example_reports_an_invalid_seed() {
     let mut example = Process::builder("closure", example("closure"))
         .env("NATS_URL", "nats://127.0.0.1:1")
         .env("ISSUER_SEED", Nkey::user().seed())

@@ -114,7 +114,7 @@ async fn begin<'a>(
 }
 
 #[tokio::test]
-async fn a_backend_that_hangs_takes_no_place_from_decisions_that_do_not_need_it() {
+async fn hanging_backend_does_not_block_other_decisions() {
     let (bench, backend) = two_directories();
     let mut hanging = Vec::new();
     for number in 0..1500 {
@@ -148,7 +148,7 @@ async fn a_backend_that_hangs_takes_no_place_from_decisions_that_do_not_need_it(
 }
 
 #[tokio::test]
-async fn one_source_that_floods_a_slow_backend_leaves_room_for_the_others() {
+async fn flooding_source_leaves_room_for_other_sources() {
     let (bench, _) = two_directories();
     let flood = |host: &'static str| {
         let bench = &bench;
@@ -218,7 +218,7 @@ async fn login_from(server: &NatsServer, ip: [u8; 4], user: &str) -> Result<Clie
 }
 
 #[tokio::test]
-async fn one_address_that_floods_a_real_server_does_not_shut_out_the_others() {
+async fn flooding_address_does_not_lock_out_others() {
     let (callout, responder, decisions) = small_gate().await;
     let server = &callout.server;
     let mut flood: FuturesUnordered<_> =

@@ -28,7 +28,7 @@ async fn ask_one(client: &Client, subject: &str) -> Value {
 }
 
 #[tokio::test]
-async fn ping_info_and_stats_are_answered_as_the_protocol_says() {
+async fn ping_info_and_stats_follow_the_micro_protocol() {
     for version in VERSIONS {
         let callout = Callout::start(version, true).await;
         let gate = callout.builder().build().unwrap();
@@ -70,7 +70,7 @@ async fn ping_info_and_stats_are_answered_as_the_protocol_says() {
 }
 
 #[tokio::test]
-async fn every_replica_answers_for_itself() {
+async fn every_replica_answers_separately() {
     let callout = Callout::start("2.15", false).await;
     let gate = callout.builder().build().unwrap();
     let _replicas = [callout.replica(gate.clone()).await, callout.replica(gate).await];
@@ -80,7 +80,7 @@ async fn every_replica_answers_for_itself() {
 }
 
 #[tokio::test]
-async fn another_service_on_the_subject_is_found_unless_it_shares_the_queue() {
+async fn other_responders_outside_the_queue_are_found() {
     let callout = Callout::start("2.15", false).await;
     let gate = callout.builder().build().unwrap();
     let _replica = callout.replica(gate).await;

@@ -64,7 +64,7 @@ async fn answer_claims(bench: &Bench, request: RequestBuilder) -> Value {
 }
 
 #[tokio::test]
-async fn an_answer_by_the_callout_accounts_own_key_names_no_account() {
+async fn answer_signed_by_account_key_has_no_issuer_account() {
     let operator = Operator::new();
     let bench = operator.gate(&operator.callout, somebody());
     let claims = answer_claims(&bench, operator.request()).await;
@@ -73,7 +73,7 @@ async fn an_answer_by_the_callout_accounts_own_key_names_no_account() {
 }
 
 #[tokio::test]
-async fn an_answer_by_a_signing_key_names_the_callout_account() {
+async fn answer_signed_by_signing_key_names_the_account() {
     let operator = Operator::new();
     let bench = operator.gate(&operator.callout_signing, somebody());
     let claims = answer_claims(&bench, operator.request()).await;
@@ -85,7 +85,7 @@ async fn an_answer_by_a_signing_key_names_the_callout_account() {
 }
 
 #[tokio::test]
-async fn a_user_is_signed_by_its_account_and_says_so() {
+async fn user_jwt_is_signed_by_its_account() {
     let operator = Operator::new();
     for (name, by) in [("APP", &operator.app_signing), ("SAME", &operator.app)] {
         let bench = operator.gate(&operator.callout, User::in_account(name).publish("orders.>"));
@@ -99,7 +99,7 @@ async fn a_user_is_signed_by_its_account_and_says_so() {
 
 /// nats-io/jwt `ValidateScopedSigner`: not a single limit or permission may stand there.
 #[tokio::test]
-async fn a_user_under_a_scoped_key_carries_nothing_of_its_own() {
+async fn scoped_user_carries_no_permissions_of_its_own() {
     let operator = Operator::new();
     let scoped = User::in_account("APP").scoped("reader").tag("red");
     let scoped = scoped.only_during("22:00:00", "23:00:00");
@@ -115,7 +115,7 @@ async fn a_user_under_a_scoped_key_carries_nothing_of_its_own() {
 
 /// The server puts name and tags into the templates of the scoped key: a name `>` is a wildcard.
 #[tokio::test]
-async fn what_a_scoped_key_would_expand_must_be_one_literal_token() {
+async fn scoped_template_values_must_be_one_literal_token() {
     let operator = Operator::new();
     let scoped = || User::in_account("APP").scoped("reader");
     for unsafe_value in [">", "*", "a.b", "a.>", "a b", "$SYS", "_INBOX", "{{name()}}", "x\u{0}"] {
@@ -134,7 +134,7 @@ async fn what_a_scoped_key_would_expand_must_be_one_literal_token() {
 
 /// `{{tag(team)}}` is what follows the colon, and a template may name more than one.
 #[tokio::test]
-async fn what_a_scoped_key_would_take_out_of_a_tag_is_checked_as_well() {
+async fn scoped_tag_values_must_be_safe() {
     let operator = Operator::new();
     let scoped = |tag: &str| User::in_account("APP").scoped("reader").tag(tag);
     for value in ["$js", "$SYS", "_INBOX", "_r_", "", "x:$js", "x:y:_inbox"] {
@@ -147,7 +147,7 @@ async fn what_a_scoped_key_would_take_out_of_a_tag_is_checked_as_well() {
 
 /// There is no `auth_callout` block: the xkey is in the callout account's JWT.
 #[tokio::test]
-async fn a_drop_names_the_place_where_operator_mode_has_the_xkey() {
+async fn operator_mode_xkey_errors_name_the_account_jwt() {
     let operator = Operator::new();
     let (ours, other) = (CurveKey::generate(), CurveKey::generate());
     let gate = |xkey: Option<&CurveKey>| {
@@ -174,7 +174,7 @@ async fn a_drop_names_the_place_where_operator_mode_has_the_xkey() {
 }
 
 #[tokio::test]
-async fn an_account_or_scope_without_a_key_is_refused() {
+async fn account_or_scope_without_a_key_is_refused() {
     let operator = Operator::new();
     let cases = [
         (User::in_account("OTHER").publish("a"), Reason::AccountNotAllowed),
@@ -189,7 +189,7 @@ async fn an_account_or_scope_without_a_key_is_refused() {
 }
 
 #[tokio::test]
-async fn nobody_is_placed_in_the_callout_account_under_any_name() {
+async fn callout_account_is_refused_under_any_name() {
     let operator = Operator::new();
     let bench = operator.gate(&operator.callout, User::in_account("CALLOUT").publish("a"));
     bench.refused(operator.request(), Reason::AccountNotAllowed).await;
@@ -197,7 +197,7 @@ async fn nobody_is_placed_in_the_callout_account_under_any_name() {
 
 /// The sentinel that every client shows in operator mode proves nothing, nor does its nkey.
 #[tokio::test]
-async fn the_sentinel_is_no_credential() {
+async fn sentinel_is_not_a_credential() {
     let operator = Operator::new();
     let bench = operator.gate(&operator.callout, somebody());
     let key = Nkey::user();
@@ -210,7 +210,7 @@ async fn the_sentinel_is_no_credential() {
 }
 
 #[tokio::test]
-async fn accounts_with_keys_are_for_operator_mode_only() {
+async fn account_keys_require_operator_mode() {
     let operator = Operator::new();
     let builder = Callgate::builder(signer(&operator.callout))
         .authorize(|_| async { Ok(somebody()) })

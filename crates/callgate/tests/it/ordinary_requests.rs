@@ -67,7 +67,7 @@ async fn optional_fields_may_be_null() {
 }
 
 #[tokio::test]
-async fn new_fields_are_passed_over() {
+async fn unknown_fields_are_ignored() {
     let bench = Bench::new(|builder| builder);
     let new = json!({ "of": ["a", { "later": 1.5 }], "server": null });
     let request = bench
@@ -85,7 +85,7 @@ async fn new_fields_are_passed_over() {
 }
 
 #[tokio::test]
-async fn a_request_tells_who_asks_about_whom() {
+async fn request_describes_the_server_and_the_client() {
     let request = seen(|request| {
         request
             .server_id("cluster", "east")
@@ -110,14 +110,14 @@ async fn a_request_tells_who_asks_about_whom() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_no_address_is_kept_as_text_only() {
+async fn host_name_is_kept_without_an_ip_address() {
     let request = seen(|request| request.host("client.example.com")).await;
     assert_eq!(request.client().host, "client.example.com");
     assert_eq!(request.client().ip, None);
 }
 
 #[tokio::test]
-async fn only_verified_certificates_are_shown() {
+async fn only_verified_certificates_are_exposed() {
     let chain = json!({ "version": "1.3", "cipher": "C", "verified_chains": [["leaf", "ca"]] });
     let request = seen(|request| request.client_tls(chain)).await;
     assert_eq!(request.certificate().unwrap().verified_chains, [["leaf", "ca"]]);
@@ -133,7 +133,7 @@ async fn only_verified_certificates_are_shown() {
 
 /// A wrong type is not "absent": what cannot be read is not guessed at.
 #[tokio::test]
-async fn fields_of_another_type_are_dropped() {
+async fn fields_of_the_wrong_type_are_dropped() {
     use callgate::record::Reason::BadRequest;
     let bench = Bench::new(|builder| builder);
     bench.dropped(bench.alice().client("kind", json!(["Client"])), BadRequest).await;

@@ -73,7 +73,7 @@ fn is_told_as_a_bug(decision: &Decision, user: &str) {
 }
 
 #[tokio::test]
-async fn a_signer_that_panics_refuses_that_one_and_hurts_no_other() {
+async fn panicking_signer_refuses_only_its_own_request() {
     let (gate, issuer, decisions) = touchy("boom");
     let users = ["alice", "boom", "bob"];
     let requests = users.map(|user| request_of(&issuer, user));
@@ -94,7 +94,7 @@ async fn a_signer_that_panics_refuses_that_one_and_hurts_no_other() {
 }
 
 #[tokio::test]
-async fn a_signer_that_always_panics_leaves_the_request_unanswered_and_recorded() {
+async fn always_panicking_signer_leaves_requests_unanswered() {
     let (gate, issuer, decisions) = touchy("");
     let request = request_of(&issuer, "alice");
     assert_eq!(handle(&gate, &request).await, Reply::Silent);
@@ -104,7 +104,7 @@ async fn a_signer_that_always_panics_leaves_the_request_unanswered_and_recorded(
 }
 
 #[tokio::test]
-async fn an_observer_that_panics_changes_no_answer_and_silences_no_other_observer() {
+async fn panicking_observer_affects_no_answer_or_observer() {
     let count = |told: &AtomicUsize| {
         told.fetch_add(1, Ordering::Relaxed);
     };
@@ -132,7 +132,7 @@ impl Drop for PanicsWhenDropped {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_panics_when_it_is_thrown_away_refuses_too() {
+async fn panic_while_dropping_the_future_refuses() {
     let bench = Bench::deciding(|_| async {
         let _late = PanicsWhenDropped;
         std::future::pending::<()>().await;
@@ -145,7 +145,7 @@ async fn what_panics_when_it_is_thrown_away_refuses_too() {
 }
 
 #[tokio::test]
-async fn an_explanation_survives_a_panic_of_the_decision_and_of_the_signer() {
+async fn explanation_survives_decision_and_signer_panics() {
     let (gate, issuer, _) = touchy("boom");
     let bench = Bench::deciding(|_| async { panic!("{SECRET}") });
     let now = UnixTime::from_seconds(NOW);

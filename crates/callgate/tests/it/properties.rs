@@ -88,7 +88,7 @@ proptest! {
     }
 
     #[test]
-    fn a_request_with_any_change_is_no_longer_one(
+    fn request_with_any_changed_byte_is_dropped(
         sealed in any::<bool>(),
         changes in vec((any::<Index>(), any::<u8>()), 0..4),
         cut in proptest::option::of((any::<Index>(), any::<Index>())),
@@ -103,7 +103,7 @@ proptest! {
 
     /// Properly signed, with anything at all in any field: a hostile server, or a new one.
     #[test]
-    fn a_signed_request_with_anything_in_it_is_decided_once(
+    fn signed_request_with_arbitrary_fields_is_decided_once(
         field in proptest::sample::select(&FIELDS[..]),
         value in json(),
         also in proptest::sample::select(&FIELDS[..]),

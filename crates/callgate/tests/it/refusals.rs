@@ -37,7 +37,7 @@ async fn mallory(bench: &Bench) -> Reply {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silent_refusals_are_answered_again_past_their_limit() {
+async fn refusals_beyond_silent_max_are_answered() {
     let bench = silent(2);
     let mut told = Vec::new();
     for _ in 0..4 {
@@ -50,7 +50,7 @@ async fn silent_refusals_are_answered_again_past_their_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_wrong_credentials_are_met_with_silence() {
+async fn only_wrong_credentials_are_refused_silently() {
     let bench = silent(100);
     bench.admitted(bench.alice()).await;
     bench.refused(bench.request(), Reason::NoCredential).await;
@@ -60,13 +60,13 @@ async fn only_wrong_credentials_are_met_with_silence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_silence_at_all_means_every_refusal_is_told() {
+async fn silent_max_of_zero_answers_every_refusal() {
     let bench = silent(0);
     assert_ne!(mallory(&bench).await, Reply::Silent);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_counts_from_arrival_and_holds_back_refusals_only() {
+async fn delay_applies_to_refusals_only() {
     let delay = Duration::from_millis(700);
     let bench = styled(RefusalStyle { silent_max: None, delay });
     let began = Instant::now();
@@ -81,7 +81,7 @@ async fn a_delay_counts_from_arrival_and_holds_back_refusals_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_delay_holds_a_refusal_back_until_its_server_has_given_up() {
+async fn delay_is_capped_below_the_server_timeout() {
     for delay in [Duration::from_secs(4), Duration::MAX] {
         let bench = styled(RefusalStyle { silent_max: None, delay });
         let request = bench.request().password("mallory", "guess").build();
@@ -95,7 +95,7 @@ async fn no_delay_holds_a_refusal_back_until_its_server_has_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn delayed_refusals_wait_side_by_side() {
+async fn delayed_refusals_wait_concurrently() {
     let delay = Duration::from_millis(700);
     let bench = styled(RefusalStyle { silent_max: None, delay });
     let requests: Vec<_> =

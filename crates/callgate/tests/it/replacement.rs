@@ -117,7 +117,7 @@ async fn begin(gate: &Callgate, with: &Configuration) -> tokio::task::JoinHandle
 }
 
 #[tokio::test]
-async fn a_decision_under_way_ends_with_the_configuration_that_it_began_with() {
+async fn decision_keeps_the_configuration_it_started_with() {
     let (old, new) = (Configuration::new("OLD"), Configuration::new("NEW"));
     let gate = old.builder().build().unwrap();
     let before = begin(&gate, &old).await;

@@ -25,7 +25,7 @@ fn counting(callout: &Callout) -> (Callgate, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn replicas_share_the_work_and_each_request_is_decided_once() {
+async fn replicas_share_requests_and_decide_each_once() {
     for version in VERSIONS {
         let callout = Callout::start(version, true).await;
         let (first, first_decided) = counting(&callout);
@@ -45,7 +45,7 @@ async fn replicas_share_the_work_and_each_request_is_decided_once() {
 /// Replicas come and go under constant connects; each attempt is answered, none runs into the
 /// server's timeout, none is refused.
 #[tokio::test]
-async fn a_replica_that_leaves_loses_no_request() {
+async fn leaving_replica_loses_no_requests() {
     for version in VERSIONS {
         let callout = Arc::new(Callout::start(version, true).await);
         let (gate, decided) = counting(&callout);
@@ -87,7 +87,7 @@ async fn a_replica_that_leaves_loses_no_request() {
 }
 
 #[tokio::test]
-async fn leaving_waits_for_what_is_in_flight_and_no_longer_than_told() {
+async fn leaving_waits_for_requests_in_flight_up_to_a_limit() {
     let callout = Callout::start("2.15", false).await;
     let entered = Arc::new(tokio::sync::Semaphore::new(0));
     let release = Arc::new(tokio::sync::Semaphore::new(0));

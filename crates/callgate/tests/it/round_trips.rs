@@ -89,7 +89,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_request_is_read_as_it_was_written(
+    fn request_fields_round_trip(
         // Nobody has a name with others in it.
         user in "\\PC{1,40}".prop_filter("seen", |user| !user.contains(is_invisible)),
         password in "\\PC{1,40}",
@@ -126,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn a_user_jwt_says_exactly_what_was_granted(
+    fn user_jwt_grants_exactly_the_configured_permissions(
         allow in vec(pattern(), 0..5),
         deny in vec(pattern(), 0..4),
         asked in subject(),
@@ -148,7 +148,7 @@ proptest! {
     }
 
     #[test]
-    fn one_more_deny_never_opens_anything_at_the_server(
+    fn additional_deny_never_grants_access(
         allow in vec(pattern(), 0..4),
         deny in vec(pattern(), 0..3),
         more in pattern(),
@@ -163,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    fn boxes_open_as_they_were_sealed_in_both_directions(message in vec(any::<u8>(), 0..3_000)) {
+    fn sealed_messages_round_trip_in_both_directions(message in vec(any::<u8>(), 0..3_000)) {
         let (theirs, ours) = (CurveKey::generate(), LibraryCurve::generate().unwrap());
         let shared = ours.shared_with(&theirs.public().parse().unwrap()).unwrap();
         let ours_public = ours.public_key().to_string();
@@ -174,7 +174,7 @@ proptest! {
     }
 
     #[test]
-    fn seeds_are_found_in_any_decoration_and_mean_the_same_key(
+    fn seed_is_found_in_surrounding_text(
         before in "[ -~]{0,30}\n",
         after in "\n[ -~]{0,30}",
         message in vec(any::<u8>(), 0..200),

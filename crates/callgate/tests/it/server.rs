@@ -123,7 +123,7 @@ impl Serving {
 }
 
 #[tokio::test]
-async fn a_function_admits_and_refuses_with_and_without_an_xkey() {
+async fn function_admits_and_refuses_with_and_without_xkey() {
     for version in VERSIONS {
         for sealed in [false, true] {
             let callout = Callout::start(version, sealed).await;
@@ -179,7 +179,7 @@ async fn alice_stays_out(server: &NatsServer) {
 
 /// nats-server would take any answer: an xkey of the server's must be one of ours, and ours its.
 #[tokio::test]
-async fn an_xkey_that_does_not_fit_admits_nobody() {
+async fn mismatched_xkey_admits_no_clients() {
     for version in VERSIONS {
         let mut callout = Callout::start(version, true).await;
         let serving = Serving::start(&callout).await;
@@ -199,7 +199,7 @@ async fn an_xkey_that_does_not_fit_admits_nobody() {
 }
 
 #[tokio::test]
-async fn a_gate_whose_future_is_dropped_answers_no_more() {
+async fn dropping_the_serve_future_stops_answers() {
     let callout = Callout::start("2.15", false).await;
     let serving = Serving::start(&callout).await;
     serving.task.abort();
@@ -216,7 +216,7 @@ async fn a_gate_whose_future_is_dropped_answers_no_more() {
 }
 
 #[tokio::test]
-async fn serving_ends_with_an_error_where_the_server_does_not_confirm() {
+async fn serve_fails_without_server_confirmation() {
     let config = "authorization { users: [ { user: a, password: b, permissions: {
         publish: { deny: [ \"$SYS.REQ.USER.INFO\" ] } } } ] }";
     let server = NatsServer::start(config).await;
@@ -229,7 +229,7 @@ async fn serving_ends_with_an_error_where_the_server_does_not_confirm() {
 
 /// A server tells a client that it may not subscribe only by the way, and the subscription stays open.
 #[tokio::test]
-async fn serving_ends_with_an_error_where_requests_may_not_arrive() {
+async fn serve_fails_without_subscribe_permission() {
     let config = |permissions: &str| {
         format!(
             "authorization {{ users: [ {{ user: a, password: b, permissions: {permissions} }} ] }}"

@@ -99,7 +99,7 @@ fn said(credential: &Credential) -> String {
 }
 
 #[tokio::test]
-async fn every_request_of_a_real_server_opens_as_what_it_is() {
+async fn captured_requests_decode_correctly() {
     for file in files() {
         let seen = Arc::<Mutex<Option<Arc<AuthRequest>>>>::default();
         let decided = Arc::<Mutex<Vec<Decision>>>::default();
@@ -167,7 +167,7 @@ fn check_request(request: &AuthRequest, nats: &Value) {
 
 /// They were made long ago: played again, none of them opens anything.
 #[tokio::test]
-async fn a_captured_request_cannot_be_replayed() {
+async fn captured_request_cannot_be_replayed() {
     for file in files() {
         let gate = builder(&file).authorize(|_| async { Ok(somebody()) }).build().unwrap();
         for request in list(&file, "requests") {
@@ -181,7 +181,7 @@ async fn a_captured_request_cannot_be_replayed() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_sealed_for_one_callout_is_closed_to_another() {
+async fn captured_sealed_request_is_useless_to_other_xkeys() {
     let decided = Arc::<Mutex<Vec<Reason>>>::default();
     for file in files().filter(|file| !file["xkey"].is_null()) {
         let record = Arc::clone(&decided);
@@ -224,7 +224,7 @@ fn seeds_of_other_libraries_give_the_same_public_keys() {
 }
 
 #[test]
-fn seeds_of_ours_are_read_by_the_nkeys_crate() {
+fn our_seeds_are_read_by_the_nkeys_crate() {
     for kind in [KeyKind::Account, KeyKind::User, KeyKind::Server, KeyKind::Operator] {
         let ours = KeyPair::generate(kind).unwrap();
         let theirs = Nkey::from_seed(ours.seed().expose());
@@ -240,7 +240,7 @@ fn seeds_of_ours_are_read_by_the_nkeys_crate() {
 }
 
 #[test]
-fn signatures_of_other_libraries_verify_and_are_made_alike() {
+fn signatures_match_those_of_other_libraries() {
     for vector in list(&vectors("keys.json"), "signatures") {
         let (message, signature) = (text(vector, "message"), bytes(vector, "signature_base64"));
         let key = parse_public(text(vector, "public"), &[KeyKind::User]).unwrap();
@@ -252,7 +252,7 @@ fn signatures_of_other_libraries_verify_and_are_made_alike() {
 }
 
 #[test]
-fn boxes_open_in_both_directions() {
+fn sealed_vectors_open_in_both_directions() {
     for vector in list(&vectors("keys.json"), "boxes") {
         let ours = CurveKey::from_seed(&Secret::from(text(vector, "recipient_seed"))).unwrap();
         let shared = ours.shared_with(&text(vector, "sender").parse().unwrap()).unwrap();
@@ -267,7 +267,7 @@ fn boxes_open_in_both_directions() {
 
 /// The claims that we write are named and shaped as the other library names and shapes them.
 #[tokio::test]
-async fn what_we_sign_has_the_fields_of_the_other_librarys_jwts() {
+async fn user_jwt_has_the_fields_of_the_reference_library() {
     use callgate::{User, permissions::Responses};
     use std::time::Duration;
 
@@ -300,7 +300,7 @@ async fn what_we_sign_has_the_fields_of_the_other_librarys_jwts() {
 }
 
 #[test]
-fn jwts_of_the_other_library_verify_with_our_keys() {
+fn jwts_of_the_reference_library_verify() {
     let file = vectors("jwts.json");
     let key = parse_public(text(&file["issuer"], "public"), &[KeyKind::Account]).unwrap();
     for part in ["users", "responses"] {

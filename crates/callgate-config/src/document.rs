@@ -1,13 +1,19 @@
-//! A configuration file as a tree of plain values; a key that is there twice is an error.
+//! A configuration file as a tree of plain values; a duplicate key is an error.
 
-use std::path::Path;
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
-use callgate::json::{deserialize_strict, parse_strict};
+use callgate::json::deserialize_strict;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::sources::{SourceError, Sources};
+use crate::{
+    position::{self, Position},
+    sources::{SourceError, Sources, without_mark},
+};
 
 /// Deeper than any configuration, shallow enough for every stack.
 const MAX_DEPTH: usize = 32;
@@ -42,23 +48,30 @@ impl Format {
     }
 }
 
-/// Why a file is no document.
+/// Why a file is not a document.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    /// The name does not say which language it is.
+    /// The name does not say which format it is.
     #[error("`{0}` does not end in .toml, .yaml or .json, so its format is unknown")]
     Extension(String),
     /// It could not be read.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// It is not written in its language. Says where; never repeats the text, which may be secret.
-    #[error("{0}")]
-    Syntax(String),
+    /// It is not well-formed. Never repeats the text, which may be secret.
+    #[error("{}{message}", .position.map(|at| format!("line {}, column {}: ", at.line, at.column)).unwrap_or_default())]
+    Syntax {
+        /// Where, if that is known.
+        position: Option<Position>,
+        /// What is wrong.
+        message: String,
+    },
 }
 
 /// A parsed document. It may hold clear-text passwords, so it is wiped when it is dropped.
 pub struct Document {
     value: Value,
+    format: Format,
+    text: Zeroizing<String>,
 }
 
 impl Document {
@@ -71,37 +84,45 @@ impl Document {
         Self::parse(&sources.read(path)?, format)
     }
 
-    /// Parses a text. Dates and times of TOML become text.
+    /// Parses a text, with or without a byte-order mark. Dates and times of TOML become text.
     ///
     /// # Errors
-    /// If it is not in this format, nests too deeply, or has a key twice.
+    /// If it is not in this format, nests too deeply, or has a duplicate key.
     pub fn parse(text: &[u8], format: Format) -> Result<Self, DocumentError> {
-        let text = std::str::from_utf8(text)
-            .map_err(|error| syntax(format!("not UTF-8 after byte {}", error.valid_up_to())))?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text = std::str::from_utf8(text).map_err(|error| {
+            let good = text.get(..error.valid_up_to()).and_then(|good| str::from_utf8(good).ok());
+            let position = good.map(|good| Position::at(good, good.len()));
+            syntax(position, "not UTF-8 text: save the file as UTF-8")
+        })?;
+        let text = without_mark(text);
         let value = match format {
-            Format::Json => parse_strict(text.as_bytes(), MAX_DEPTH).map_err(json_error)?,
-            Format::Toml => {
-                let Strict(value) = toml::from_str(text).map_err(|e| toml_error(text, &e))?;
-                with_texts_for_datetimes(value)
-            }
-            Format::Yaml => {
-                let Strict(value) = serde_saphyr::from_str_with_options(text, yaml_options())
-                    .map_err(|error| syntax(yaml_error(&error.without_snippet().to_string())))?;
-                value
-            }
-        };
-        Ok(Self { value })
+            Format::Json => json(text),
+            Format::Toml => toml::from_str(text)
+                .map(|Strict(value)| with_texts_for_datetimes(value))
+                .map_err(|error| toml_error(text, &error)),
+            Format::Yaml => serde_saphyr::from_str_with_options(text, yaml_options())
+                .map(|Strict(value)| value)
+                .map_err(|error| yaml_error(&error)),
+        }?;
+        Ok(Self { value, format, text: Zeroizing::new(text.to_owned()) })
     }
 
-    /// A document out of a value that is there already.
+    /// A document made of a value, without a text.
     pub fn from_value(value: Value) -> Self {
-        Self { value }
+        Self { value, format: Format::Json, text: Zeroizing::default() }
     }
 
     /// The tree.
     pub fn value(&self) -> &Value {
         &self.value
+    }
+
+    /// Where the `wanted` key paths stand in the text.
+    pub(crate) fn positions(&self, wanted: HashSet<&str>) -> HashMap<String, Position> {
+        match wanted.is_empty() {
+            true => HashMap::new(),
+            false => position::positions(&self.text, self.format, wanted),
+        }
     }
 }
 
@@ -134,38 +155,59 @@ impl<'de> Deserialize<'de> for Strict {
     }
 }
 
-fn syntax(message: impl ToString) -> DocumentError {
-    DocumentError::Syntax(message.to_string())
+fn syntax(position: Option<Position>, message: impl ToString) -> DocumentError {
+    DocumentError::Syntax { position, message: message.to_string() }
 }
 
-fn json_error(error: callgate::json::JsonError) -> DocumentError {
+fn json(text: &str) -> Result<Value, DocumentError> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = deserialize_strict(&mut reader, MAX_DEPTH);
+    value.and_then(|value| reader.end().map(|()| value)).map_err(|error| json_error(&error))
+}
+
+fn json_error(error: &serde_json::Error) -> DocumentError {
     let text = error.to_string();
-    let cut_off = text.starts_with("EOF ");
-    let hint = match cut_off {
-        true => ": the text was cut off, or a bracket or quote is not closed; write it out again",
-        false => "",
+    let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+    let message = match what {
+        "EOF while parsing a string" => "unclosed quote: the file ends inside a text",
+        "EOF while parsing an object" => "unclosed `{`: the file ends before its `}`",
+        "EOF while parsing a list" => "unclosed `[`: the file ends before its `]`",
+        "EOF while parsing a value" => "the file ends where a value is expected",
+        "expected value" => {
+            "expected a value: text in double quotes, a number, true, false, a list or an object"
+        }
+        "key must be a string" => "a key must be text in double quotes",
+        "trailing characters" => "unexpected text after the end of the document",
+        "control character (\\u0000-\\u001F) found while parsing a string" => {
+            "line break or control character inside a text: close the quote, or write \\n"
+        }
+        other => other,
     };
-    syntax(text + hint)
+    let position = Position { line: error.line(), column: error.column().max(1) };
+    syntax((position.line > 0).then_some(position), message)
 }
 
 fn toml_error(text: &str, error: &toml::de::Error) -> DocumentError {
     // Its own `Display` repeats the line, which may be the one with the password.
-    let before = error.span().and_then(|span| text.get(..span.start));
-    match before {
-        Some(before) => {
-            let line = before.matches('\n').count() + 1;
-            syntax(format!("line {line}: {}", error.message().replace('\n', ", ")))
+    let position = error.span().map(|span| Position::at(text, span.start));
+    syntax(position, error.message().replace('\n', ", "))
+}
+
+fn yaml_error(error: &serde_saphyr::Error) -> DocumentError {
+    use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
+    let position = error.location().and_then(Position::of_yaml);
+    let message = match error.without_snippet() {
+        Error::MultipleDocuments { .. } => {
+            "more than one YAML document: keep one, without `---` between".to_owned()
         }
-        None => syntax(error.message().replace('\n', ", ")),
-    }
+        Error::DuplicateMappingKey { key: Some(key), .. } => format!("duplicate key `{key}`"),
+        Error::Budget { .. } => "too large, or too deeply nested".to_owned(),
+        error => UserMessageFormatter.format_message(error).into_owned(),
+    };
+    syntax(position, message)
 }
 
-/// Without the advice of the YAML reader to whoever calls it.
-fn yaml_error(message: &str) -> String {
-    message.replace(", set DuplicateKeyPolicy in Options if acceptable", ", which is there twice")
-}
-
-fn yaml_options() -> serde_saphyr::Options {
+pub(crate) fn yaml_options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
         // `no` is a word and not a truth value, as in YAML 1.2.

@@ -6,11 +6,19 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use callgate::subject::is_invisible;
+use crate::{
+    document::Document,
+    position::{Position, with_ancestors},
+    sanitize::sanitize,
+};
 
-/// One thing that is wrong, and where.
+/// An error or warning, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
+    /// The file, once it is known; see [`Report::locate`].
+    pub file: String,
+    /// Where in the file the key, or the table that lacks it, stands.
+    pub position: Option<Position>,
     /// The key path, such as `authenticators[0].users.file`; empty for the whole document.
     pub path: String,
     /// What is wrong and what to write instead. Never a secret.
@@ -18,26 +26,22 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// In one line: what is quoted must not rewrite the terminal of whoever reads it.
-    fn new(path: String, message: impl fmt::Display) -> Self {
-        Self { path: escaped(path), message: escaped(message.to_string()) }
+    fn new(path: &str, message: impl fmt::Display) -> Self {
+        let (path, message) = (sanitize(path), sanitize(&message.to_string()));
+        Self { file: String::new(), position: None, path, message }
     }
-}
-
-fn escaped(text: String) -> String {
-    if !text.contains(is_invisible) {
-        return text;
-    }
-    let shown = |c: char| match is_invisible(c) {
-        true => c.escape_debug().collect::<String>(),
-        false => c.to_string(),
-    };
-    text.chars().map(shown).collect()
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.trim_end_matches([':', ' ']);
+        match (self.file.as_str(), self.position) {
+            ("", _) => {}
+            (file, Some(position)) => write!(f, "{file}:{position}: ")?,
+            // A message about a whole file names it.
+            (_, None) if path.is_empty() => {}
+            (file, None) => write!(f, "{file}: ")?,
+        }
         match path.is_empty() {
             true => f.write_str(&self.message),
             false => write!(f, "{path}: {}", self.message),
@@ -63,15 +67,13 @@ struct Findings {
 impl Findings {
     /// The path as its reader will find it in the file.
     fn found(&self, path: String, message: impl fmt::Display) -> Fault {
-        let mut rest = Some(path.as_str());
-        while let Some(usual) = rest {
+        for usual in with_ancestors(&path) {
             if let Some(written) = self.written.get(usual) {
                 let tail = path.strip_prefix(usual).unwrap_or_default();
-                return Fault::new(format!("{written}{tail}"), message);
+                return Fault::new(&format!("{written}{tail}"), message);
             }
-            rest = usual.rfind(['.', '[']).and_then(|end| usual.get(..end));
         }
-        Fault::new(path, message)
+        Fault::new(&path, message)
     }
 }
 
@@ -104,6 +106,30 @@ impl Report {
         let mut findings = self.findings();
         let warning = findings.found(path.into(), message);
         findings.warnings.push(warning);
+    }
+
+    /// An error of a whole file, such as one of syntax.
+    pub fn fault_in(&self, file: &str, position: Option<Position>, message: impl fmt::Display) {
+        let fault = Fault { file: sanitize(file), position, ..Fault::new("", message) };
+        self.findings().faults.push(fault);
+    }
+
+    /// Says that findings so far whose path begins with `prefix`, and that have no file yet, are about
+    /// `file`, which was read as `document`: they get its name and their line and column.
+    pub fn locate(&self, document: &Document, prefix: &str, file: &str) {
+        let mut findings = self.findings();
+        let Findings { faults, warnings, .. } = &mut *findings;
+        let is_here = |fault: &&mut Fault| fault.file.is_empty() && fault.path.starts_with(prefix);
+        let mut here: Vec<_> = faults.iter_mut().chain(warnings).filter(is_here).collect();
+        for fault in &mut here {
+            fault.file = sanitize(file);
+            fault.path.drain(..prefix.len());
+        }
+        let wanted = here.iter().flat_map(|fault| with_ancestors(&fault.path)).collect();
+        let found = document.positions(wanted);
+        for fault in here {
+            fault.position = with_ancestors(&fault.path).find_map(|path| found.get(path).copied());
+        }
     }
 
     /// What is found at `usual`, or below it, stands at `written` in the file: whoever finds it may

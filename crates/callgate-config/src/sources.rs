@@ -56,6 +56,9 @@ pub enum SourceError {
     /// Nothing was written.
     #[error("the secret is empty")]
     Empty,
+    /// Quotes that a shell would have removed, and an env file or a Secret did not.
+    #[error("{0} begins and ends with a quote, which would be part of the value: remove both")]
+    Quoted(String),
     /// There is no seed in it.
     #[error("{origin} holds no seed: {error}")]
     NoSeed {
@@ -131,9 +134,16 @@ impl Sources {
         self.base.join(path)
     }
 
-    /// An environment variable, if it is set to a text.
-    pub fn variable(&self, name: &str) -> Option<String> {
-        (self.environment)(name)?.into_string().ok()
+    /// An environment variable, if it is set, without white space around it.
+    ///
+    /// # Errors
+    /// If it is not text, or in quotes.
+    pub fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, SourceError> {
+        let Some(value) = (self.environment)(name) else { return Ok(None) };
+        let value = value.into_string().map(Zeroizing::new);
+        let value = value.map_err(|_| SourceError::NotTextVariable(name.to_owned()))?;
+        let bare = bare(&value, || format!("the environment variable `{name}`"))?;
+        Ok(Some(Zeroizing::new(bare.to_owned())))
     }
 
     /// Every file that was asked for so far, also in vain, and how each looked before it was first
@@ -185,7 +195,7 @@ impl Sources {
         }
     }
 
-    /// Reads a file that is text; it may be a pipe.
+    /// Reads a file that is text, without its byte-order mark; it may be a pipe.
     ///
     /// # Errors
     /// If it cannot be read or is not UTF-8.
@@ -193,34 +203,32 @@ impl Sources {
         self.remember(path);
         let bytes = Self::read_anything(path)?;
         match std::str::from_utf8(&bytes) {
-            Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+            Ok(text) => Ok(Zeroizing::new(without_mark(text).to_owned())),
             Err(_) => Err(SourceError::NotText(path.display().to_string())),
         }
     }
 
-    /// The trimmed content of a secret's file.
+    /// The secret in a file.
     ///
     /// # Errors
-    /// If it cannot be read, is not text, or is empty.
+    /// If it cannot be read, is not text, is empty, or is in quotes.
     pub fn secret_file(&self, path: &Path) -> Result<Secret, SourceError> {
         let text = self.read_text(path)?;
-        match text.trim() {
+        match bare(&text, || format!("`{}`", path.display()))? {
             "" => Err(SourceError::EmptyFile(path.display().to_string())),
-            trimmed => Ok(Secret::new(trimmed)),
+            secret => Ok(Secret::new(secret)),
         }
     }
 
     /// The secret in an environment variable.
     ///
     /// # Errors
-    /// If it is unset, empty, or not text.
+    /// If it is unset, empty, not text, or in quotes.
     pub fn secret_variable(&self, name: &str) -> Result<Secret, SourceError> {
-        let value = (self.environment)(name).ok_or_else(|| SourceError::Unset(name.to_owned()))?;
-        let not_text = |_| SourceError::NotTextVariable(name.to_owned());
-        let value = value.into_string().map(Zeroizing::new).map_err(not_text)?;
-        match value.trim() {
+        let text = self.variable(name)?.ok_or_else(|| SourceError::Unset(name.to_owned()))?;
+        match text.as_str() {
             "" => Err(SourceError::EmptyVariable(name.to_owned())),
-            trimmed => Ok(Secret::new(trimmed)),
+            secret => Ok(Secret::new(secret)),
         }
     }
 
@@ -298,9 +306,9 @@ impl Sources {
         if let Some(name) = text.strip_prefix("env:") {
             return Ok(FlagSecret { secret: self.secret_variable(name)?, literal: false });
         }
-        match text.is_empty() {
-            true => Err(SourceError::Empty),
-            false => Ok(FlagSecret { secret: Secret::new(text), literal: true }),
+        match bare(text, || "the value".to_owned())? {
+            "" => Err(SourceError::Empty),
+            secret => Ok(FlagSecret { secret: Secret::new(secret), literal: true }),
         }
     }
 
@@ -323,6 +331,21 @@ impl Sources {
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sources").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+/// `text` without a byte-order mark.
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// A value without a byte-order mark and white space around it.
+fn bare(text: &str, origin: impl FnOnce() -> String) -> Result<&str, SourceError> {
+    let text = without_mark(text).trim();
+    let quoted = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+    match quoted('"') || quoted('\'') {
+        true => Err(SourceError::Quoted(origin())),
+        false => Ok(text),
     }
 }
 

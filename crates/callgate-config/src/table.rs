@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use crate::{
     Document,
     item::{Item, describe},
+    position::join,
     report::Report,
     sources::Sources,
     suggest::suggestion,
@@ -97,15 +98,7 @@ impl<'a> Table<'a> {
 
     /// The key path of `key` in this table.
     pub fn path_of(&self, key: &str) -> String {
-        let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-        let key = match !key.is_empty() && key.chars().all(plain) {
-            true => key.to_owned(),
-            false => format!("\"{}\"", key.escape_debug()),
-        };
-        match self.path.is_empty() || self.path.ends_with(' ') {
-            true => format!("{}{key}", self.path),
-            false => format!("{}.{key}", self.path),
-        }
+        join(&self.path, key)
     }
 
     /// Where faults go.

@@ -130,7 +130,7 @@ impl<'de> Visitor<'de> for Strict {
                 Entry::Vacant(place) => drop(place.insert(members.next_value_seed(inner)?)),
                 Entry::Occupied(member) => {
                     let name = member.key().escape_debug();
-                    return Err(A::Error::custom(format!("`{name}` is there twice")));
+                    return Err(A::Error::custom(format!("duplicate key `{name}`")));
                 }
             }
         }

@@ -173,7 +173,7 @@ fn json_error(error: &serde_json::Error) -> DocumentError {
         "EOF while parsing an object" => "unclosed `{`: the file ends before its `}`",
         "EOF while parsing a list" => "unclosed `[`: the file ends before its `]`",
         "EOF while parsing a value" => "the file ends where a value is expected",
-        "expected value" => {
+        "expected value" | "expected ident" => {
             "expected a value: text in double quotes, a number, true, false, a list or an object"
         }
         "key must be a string" => "a key must be text in double quotes",
@@ -189,8 +189,18 @@ fn json_error(error: &serde_json::Error) -> DocumentError {
 
 fn toml_error(text: &str, error: &toml::de::Error) -> DocumentError {
     // Its own `Display` repeats the line, which may be the one with the password.
+    let span = error.span().unwrap_or_default();
     let position = error.span().map(|span| Position::at(text, span.start));
-    syntax(position, error.message().replace('\n', ", "))
+    let message = match error.message() {
+        "invalid basic string, expected `\"`" | "invalid literal string, expected `'`" => {
+            "unclosed quote: the line ends inside a text"
+        }
+        _ if text.get(span.start..).is_some_and(|rest| rest.starts_with("null")) => {
+            "TOML has no `null`: leave the key out instead"
+        }
+        other => other,
+    };
+    syntax(position, message.replace('\n', ", "))
 }
 
 fn yaml_error(error: &serde_saphyr::Error) -> DocumentError {

@@ -38,8 +38,6 @@ impl fmt::Display for Fault {
         match (self.file.as_str(), self.position) {
             ("", _) => {}
             (file, Some(position)) => write!(f, "{file}:{position}: ")?,
-            // A message about a whole file names it.
-            (_, None) if path.is_empty() => {}
             (file, None) => write!(f, "{file}: ")?,
         }
         match path.is_empty() {

@@ -72,6 +72,13 @@ pub enum SourceError {
     WritableByOthers(String),
 }
 
+impl SourceError {
+    /// True if there is no such file.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Unreadable { error, .. } if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 type Lookup = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
 
 /// Files, relative to a base folder, and environment variables.

@@ -106,6 +106,102 @@ fn a_syntax_error_says_where_and_never_repeats_the_text() {
     }
 }
 
+/// Line and column of the error, and its words.
+#[track_caller]
+fn syntax_error(text: &str, format: Format) -> (Option<(usize, usize)>, String) {
+    match Document::parse(text.as_bytes(), format) {
+        Err(DocumentError::Syntax { position, message }) => {
+            (position.map(|at| (at.line, at.column)), message)
+        }
+        other => panic!("{other:?}: {text}"),
+    }
+}
+
+#[test]
+fn syntax_errors_say_where_and_what_in_plain_words() {
+    let deep = |open: &str, close: &str| open.repeat(40) + "1" + &close.repeat(40);
+    for (text, format, at, words) in [
+        ("a = 1\na = 2", Format::Toml, (2, 1), "duplicate key"),
+        ("a = \"x\nb = 1\n", Format::Toml, (1, 7), "unclosed quote"),
+        ("a = 1\r\nb\r\n", Format::Toml, (2, 2), ""),
+        ("a = null", Format::Toml, (1, 5), "TOML has no `null`"),
+        ("\u{feff}a = 1\n= 2", Format::Toml, (2, 1), ""),
+        ("{\"a\": 1,\n \"a\": 2}", Format::Json, (2, 4), "duplicate key `a`"),
+        ("{\"a\": \"x", Format::Json, (1, 8), "unclosed quote"),
+        ("{\"a\": [1", Format::Json, (1, 8), "unclosed `[`"),
+        ("{\r\n\"a\": nul}", Format::Json, (2, 9), "expected a value"),
+        ("{}\n{}", Format::Json, (2, 1), "unexpected text after the end"),
+        ("{a: 1}", Format::Json, (1, 2), "a key must be text in double quotes"),
+        ("a: 1\na: 2\n", Format::Yaml, (2, 1), "duplicate key `a`"),
+        ("a: 1\n---\nb: 2\n", Format::Yaml, (3, 1), "more than one YAML document"),
+        ("a:\n\tb: 1\n", Format::Yaml, (2, 1), "tab"),
+        ("a: \"x\nb: 1\n", Format::Yaml, (2, 1), ""),
+        ("a: *nowhere\n", Format::Yaml, (1, 4), "unknown"),
+    ] {
+        let (position, message) = syntax_error(text, format);
+        assert_eq!(position, Some(at), "{text}: {message}");
+        assert!(message.contains(words), "{text}: {message}");
+        for library in ["from_str", "Options", "DuplicateKeyPolicy", " at line "] {
+            assert!(!message.contains(library), "{text}: {message}");
+        }
+    }
+    for (text, format) in [
+        (deep("[", "]"), Format::Json),
+        (deep("[", "]"), Format::Yaml),
+        ("a = ".to_owned() + &deep("[", "]"), Format::Toml),
+    ] {
+        let (_, message) = syntax_error(&text, format);
+        assert!(message.contains("too deeply"), "{message}");
+    }
+}
+
+#[test]
+fn yaml_anchors_and_merges_are_read() {
+    let text = "base: &b {a: 1}\nc:\n  <<: *b\n  d: *b\n";
+    let document = Document::parse(text.as_bytes(), Format::Yaml).unwrap();
+    let expected = serde_json::json!({"base": {"a": 1}, "c": {"a": 1, "d": {"a": 1}}});
+    assert_eq!(*document.value(), expected);
+}
+
+#[test]
+fn findings_in_a_large_file_are_located_quickly() {
+    let entry = |n: usize| format!("\"user{n}\": {{\"pass\": \"{}\"}},\n", "x".repeat(80));
+    let entries: String = (0..100_000).map(entry).collect();
+    let text = format!("{{{entries}\"last\": {{\"pas\": 1}}}}");
+    assert!(text.len() > 10_000_000);
+    let document = Document::parse(text.as_bytes(), Format::Json).unwrap();
+    let report = Report::new();
+    report.fault("u: last.pas", "x");
+    let started = std::time::Instant::now();
+    report.locate(&document, "u: ", "users.json");
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert_eq!(report.faults()[0].to_string(), "users.json:100001:10: last.pas: x");
+}
+
+#[test]
+fn values_lose_marks_and_white_space_and_quotes_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("word");
+    let sources = Sources::new(folder.path()).with_environment(|name| match name {
+        "WORD" => Some("\u{feff} hunter2\r\n".to_owned()),
+        "QUOTED" => Some("\"hunter2\"\n".to_owned()),
+        _ => None,
+    });
+    fs::write(&path, "\u{feff}hunter2\r\n").unwrap();
+    for text in ["@word", "env:WORD", " hunter2 "] {
+        assert_eq!(sources.flag_secret(text).unwrap().secret.expose(), "hunter2", "{text}");
+    }
+    fs::write(&path, "'hunter2'\n").unwrap();
+    for (text, origin) in [("@word", "word`"), ("env:QUOTED", "`QUOTED`"), ("'x'", "the value")] {
+        let error = sources.flag_secret(text).unwrap_err().to_string();
+        assert!(error.contains(origin) && error.contains("quote"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    fs::write(&path, format!("\u{feff}{SEED}\r\n")).unwrap();
+    set_mode(&path, 0o600);
+    assert!(sources.flag_seed("@word").is_ok());
+}
+
 #[test]
 fn words_of_yaml_stay_words() {
     let document = Document::parse(b"a: no\nb: off\nc: true\n", Format::Yaml).unwrap();

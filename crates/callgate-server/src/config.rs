@@ -29,7 +29,7 @@ use callgate_authenticators::kind::{
     SharedResources,
 };
 use callgate_config::{
-    Document, DocumentError, Report, SourceError, Sources, Table, file_watch::Fingerprint,
+    Document, DocumentError, Report, Sources, Table, file_watch::Fingerprint,
     permissions::refuse_bare_limits,
 };
 use ipnet::IpNet;
@@ -120,10 +120,13 @@ pub(crate) fn load(overrides: &Overrides, env: &BuildEnv) -> Loaded {
         report.warn("", warning);
     }
     let mut overridden = Vec::new();
-    let config = document.and_then(|document| {
-        let root = Table::root(&document, "", &report, &sources);
+    let config = document.as_ref().and_then(|document| {
+        let root = Table::root(document, "", &report, &sources);
         read(root, overrides, env, &sources, &mut overridden)
     });
+    if let (Some(document), Some(path)) = (&document, &overrides.config) {
+        report.locate(document, "", &path.display().to_string());
+    }
     let config = config.filter(|_| report.is_faultless());
     Loaded { config, report, files: sources.files_read(), overridden }
 }
@@ -132,44 +135,29 @@ fn document(overrides: &Overrides, sources: &Sources, report: &Report) -> Option
     let Some(path) = &overrides.config else {
         return overrides.document().map_err(|error| report.fault("", error)).ok();
     };
-    let document = match Document::read(path, sources) {
-        Ok(document) => document,
-        Err(error) => {
-            report.fault(named(path, &error), in_full(&error));
-            return None;
-        }
-    };
-    if !document.value().is_object() {
-        let what = "holds no sections: `nats`, `issuer` and `authenticators` are needed; \
-                    `callgate init DIR` writes a configuration to start from";
-        report.fault(path.display().to_string(), what);
-        return None;
-    }
-    Some(document)
-}
-
-/// A fault, and what to do if there is no file at all.
-fn in_full(error: &DocumentError) -> String {
-    let is_missing = match error {
-        DocumentError::Source(SourceError::Unreadable { error, .. }) => {
-            error.kind() == std::io::ErrorKind::NotFound
-        }
-        DocumentError::Source(_) | DocumentError::Extension(_) | DocumentError::Syntax(_) => false,
-    };
-    match is_missing {
-        true => format!(
-            "{error}: name the file with --config; `callgate init DIR` writes one to start from"
+    let name = path.display().to_string();
+    match Document::read(path, sources) {
+        Ok(document) if document.value().is_object() => return Some(document),
+        Ok(_) => report.fault_in(
+            &name,
+            None,
+            "holds no sections: `nats`, `issuer` and `authenticators` are needed; \
+             `callgate init DIR` writes a configuration to start from",
         ),
-        false => error.to_string(),
+        Err(DocumentError::Syntax { position, message }) => {
+            report.fault_in(&name, position, message);
+        }
+        Err(DocumentError::Source(error)) if error.is_absence() => report.fault(
+            "",
+            format!(
+                "{error}: name the file with --config; `callgate init DIR` writes one to start from"
+            ),
+        ),
+        Err(error @ (DocumentError::Source(_) | DocumentError::Extension(_))) => {
+            report.fault("", error);
+        }
     }
-}
-
-/// The file's name for a fault in it, unless the fault names it itself.
-fn named(path: &Path, error: &DocumentError) -> String {
-    match error {
-        DocumentError::Syntax(_) => path.display().to_string(),
-        DocumentError::Extension(_) | DocumentError::Source(_) => String::new(),
-    }
+    None
 }
 
 /// `[log]` alone, so that everything that the rest has to say can be logged. What is wrong with it

@@ -54,7 +54,7 @@ impl Access {
         sources: &Sources,
     ) -> Result<Self, AccessError> {
         let is_pod = || {
-            let host = sources.variable("KUBERNETES_SERVICE_HOST");
+            let host = sources.variable("KUBERNETES_SERVICE_HOST").ok().flatten();
             host.is_some_and(|host| !host.is_empty()) && PathBuf::from(IN_CLUSTER_TOKEN).exists()
         };
         let read = match kubeconfig {

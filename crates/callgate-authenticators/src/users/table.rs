@@ -42,17 +42,23 @@ impl UserTable {
         report: &Report,
     ) -> Option<Self> {
         let before = report.fault_count();
+        let file = path.strip_prefix(".").unwrap_or(path).display().to_string();
         let document = match document(path) {
             Ok(document) => document,
-            Err(error) => {
-                report.fault(key, describe(shown_path, &error));
+            Err(DocumentError::Syntax { position, message }) => {
+                report.fault_in(&file, position, message);
+                return None;
+            }
+            Err(error @ (DocumentError::Extension(_) | DocumentError::Source(_))) => {
+                report.fault(key, error);
                 return None;
             }
         };
         let prefix = format!("{shown_path}: ");
         let table =
             Self::read(Table::root(&document, &prefix, report, &context.services.sources), context);
-        Warnings { table: &table, path, shown_path, context, report }.report();
+        Warnings { table: &table, path, shown_path: &prefix, context, report }.tell();
+        report.locate(&document, &prefix, &file);
         (report.fault_count() == before).then_some(table)
     }
 
@@ -139,16 +145,8 @@ fn document(path: &Path) -> Result<Document, DocumentError> {
     };
     if text.split(|byte| *byte == b'\n').all(is_comment) {
         // In YAML and TOML an empty file is a valid table: a truncated file would lock out all users.
-        return Err(DocumentError::Syntax(
-            "it is empty: write the users, or `{}` for none".to_owned(),
-        ));
+        let message = "the file is empty: write the users, or `{}` for none".to_owned();
+        return Err(DocumentError::Syntax { position: None, message });
     }
     Document::parse(&text, format)
-}
-
-fn describe(shown_path: &str, error: &DocumentError) -> String {
-    match error {
-        DocumentError::Syntax(what) => format!("`{shown_path}`: {what}"),
-        DocumentError::Extension(_) | DocumentError::Source(_) => error.to_string(),
-    }
 }

@@ -26,7 +26,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, registry: Registry) -> Outcome {
     let overrides = args.source.overrides()?;
     let loaded = config::load(&overrides, &build_env(registry, false));
-    let (faults, warnings) = (loaded.report.faults(), loaded.report.warnings());
+    let faults = loaded.report.faults();
+    let warnings = loaded.report.warnings();
     let code = if loaded.config.is_some() { GOOD } else { UNUSABLE };
     if args.json {
         say(findings(&loaded.report));

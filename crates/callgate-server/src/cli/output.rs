@@ -33,7 +33,12 @@ pub(super) fn read_stdin() -> io::Result<Vec<u8>> {
 
 /// The errors and warnings of a configuration, as JSON.
 pub(super) fn findings(report: &Report) -> Value {
-    let entry = |found: &Fault| json!({ "path": found.path, "message": found.message });
+    let entry = |found: &Fault| {
+        let Fault { file, position, path, message } = found;
+        let line = position.map(|at| at.line);
+        let column = position.map(|at| at.column);
+        json!({ "file": file, "line": line, "column": column, "path": path, "message": message })
+    };
     let list = |found: Vec<Fault>| -> Vec<Value> { found.iter().map(entry).collect() };
     json!({
         "ok": report.is_faultless(),

@@ -14,6 +14,7 @@ mod authenticator;
 mod entry;
 
 pub(crate) use authenticator::DirectoryAuthenticator;
+pub use entry::FILE;
 pub(crate) use entry::{Entry, ParsedEntry, first_names};
 
 /// An entry, `None` if the directory has none, or an error if it could not answer.

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use callgate::{authn::Authenticator, policy::settings::RoleSettings};
 
-use callgate_config::Table;
+use callgate_config::{Key, Table};
 
 mod context;
 mod registry;
@@ -21,6 +21,11 @@ pub use resources::SharedResources;
 pub trait Kind: fmt::Debug + Send + Sync {
     /// The name of its table in the configuration.
     fn name(&self) -> &'static str;
+
+    /// The keys of its table. An empty list declares none: then every key that it reads is known.
+    fn keys(&self) -> &'static [Key] {
+        &[]
+    }
 
     /// Whether it authenticates user names with passwords.
     fn takes_passwords(&self) -> bool {

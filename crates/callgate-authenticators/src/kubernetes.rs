@@ -20,7 +20,7 @@ use callgate::{
     record::Reason,
     request::{AuthRequest, Credential},
 };
-use callgate_config::Table;
+use callgate_config::{Key, Table};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
@@ -282,6 +282,10 @@ pub struct KubernetesKind;
 impl Kind for KubernetesKind {
     fn name(&self) -> &'static str {
         "kubernetes"
+    }
+
+    fn keys(&self) -> &'static [Key] {
+        config::KEYS
     }
 
     fn variables(&self) -> &'static [&'static str] {

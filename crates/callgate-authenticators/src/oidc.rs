@@ -11,7 +11,7 @@ use callgate::{
     clock::UnixTime,
     request::{AuthRequest, Credential},
 };
-use callgate_config::Table;
+use callgate_config::{Key, Table};
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -126,6 +126,10 @@ pub struct OidcKind;
 impl Kind for OidcKind {
     fn name(&self) -> &'static str {
         "oidc"
+    }
+
+    fn keys(&self) -> &'static [Key] {
+        config::KEYS
     }
 
     fn build(&self, context: &BuildContext, table: Table<'_>) -> Option<Arc<dyn Authenticator>> {

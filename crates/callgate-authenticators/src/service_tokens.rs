@@ -21,7 +21,7 @@ use crate::{
     jws::{Compact, RegisteredClaims, TimeRules, claims::bad},
     kind::{BuildContext, Kind},
 };
-use callgate_config::Table;
+use callgate_config::{Key, Table};
 
 /// How far clocks of services may differ, for `iat` and `nbf` only.
 const LEEWAY: Duration = Duration::from_secs(30);
@@ -120,6 +120,10 @@ pub struct ServiceTokensKind;
 impl Kind for ServiceTokensKind {
     fn name(&self) -> &'static str {
         "service_tokens"
+    }
+
+    fn keys(&self) -> &'static [Key] {
+        config::KEYS
     }
 
     fn token_keys(&self, table: &Value) -> Vec<String> {

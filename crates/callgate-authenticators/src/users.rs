@@ -8,7 +8,7 @@ use std::{
 
 use callgate::{authn::Authenticator, keys::UserKey, secret::Secret};
 use callgate_config::{
-    Table,
+    Key, Table, Type,
     file_watch::{FileWatch, Fingerprint, INTERVAL},
 };
 
@@ -29,9 +29,29 @@ use table::UserTable;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Users;
 
+pub use crate::directory::FILE;
+
+const KEYS: &[Key] = &[
+    Key::required(
+        "file",
+        Type::Path,
+        "`.json`, `.yaml` or `.toml`; relative to the configuration file. It is read again when it changes",
+    ),
+    Key::optional(
+        "fall_through",
+        Type::Boolean,
+        "pass unknown user names to the next authenticator. Needs a later authenticator",
+    )
+    .or("false"),
+];
+
 impl Kind for Users {
     fn name(&self) -> &'static str {
         "users"
+    }
+
+    fn keys(&self) -> &'static [Key] {
+        KEYS
     }
 
     fn takes_passwords(&self) -> bool {

@@ -4,13 +4,16 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 
 use serde_json::{Map, Value};
 
-use crate::{duration::parse_duration, report::Report, sources::Sources, table::Table};
+use crate::{
+    duration::parse_duration, report::Report, schema::Type, sources::Sources, table::Table,
+};
 
 /// A value and where it stands. Each reader returns `None` after reporting a fault.
 #[derive(Clone)]
 pub struct Item<'a> {
     pub(crate) path: String,
     pub(crate) value: &'a Value,
+    pub(crate) value_type: Type,
     pub(crate) report: &'a Report,
     pub(crate) sources: &'a Sources,
 }
@@ -45,7 +48,8 @@ impl<'a> Item<'a> {
     where
         'a: 'b,
     {
-        Item { path, value, report: self.report, sources: self.sources }
+        let value_type = self.value_type.element();
+        Item { path, value, value_type, report: self.report, sources: self.sources }
     }
 
     /// A text.
@@ -130,7 +134,8 @@ impl<'a> Item<'a> {
     }
 
     fn as_table(&self, map: &'a Map<String, Value>) -> Table<'a> {
-        Table::new(self.path.clone(), map, self.report, self.sources)
+        let keys = self.value_type.table().unwrap_or(Type::Any);
+        Table::new(self.path.clone(), map, keys, self.report, self.sources)
     }
 }
 

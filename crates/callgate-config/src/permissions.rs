@@ -8,7 +8,59 @@ use std::{fmt::Display, str::FromStr, sync::Arc, time::Duration};
 use callgate::permissions::{PermissionList, PermissionTemplates, Permissions, Responses};
 use serde_json::Value;
 
-use crate::{item::Item, report::Report, table::Table};
+use crate::{
+    item::Item,
+    report::Report,
+    schema::{Key, TEXTS, Type},
+    table::Table,
+};
+
+/// The keys of permissions.
+pub const KEYS: &[Key] = &[PUBLISH_KEY, SUBSCRIBE_KEY, RESPONSES_KEY];
+
+pub(crate) const PUBLISH_KEY: Key = Key::optional(
+    "publish",
+    SIDE,
+    "a subject list of allowed subjects, or a table with `allow` and `deny`",
+)
+.also(&["pub"]);
+pub(crate) const SUBSCRIBE_KEY: Key = Key::optional(
+    "subscribe",
+    SIDE,
+    "the same; a subject may be followed by a queue group: `\"jobs.* workers\"`",
+)
+.also(&["sub"]);
+pub(crate) const RESPONSES_KEY: Key = Key::optional(
+    "responses",
+    RESPONSES_TYPE,
+    "`true`, or a table with `max` (default 1; `-1` is unlimited) and `ttl` (default `\"2m\"`; `-1` is \
+     unlimited)",
+)
+.also(&["resp", "allow_responses"]);
+
+/// A subject list.
+pub const SUBJECTS: Type = Type::Named("subject list", &TEXTS);
+/// One side of permissions.
+pub const SIDE: Type = Type::OneOf(&[
+    SUBJECTS,
+    Type::Table(&[
+        Key::optional("allow", SUBJECTS, "allowed subjects"),
+        Key::optional("deny", SUBJECTS, "denied subjects, even if they are allowed"),
+    ]),
+]);
+/// The permission to reply.
+pub const RESPONSES_TYPE: Type = Type::OneOf(&[
+    Type::Named("`true`", &Type::Boolean),
+    Type::Table(&[
+        Key::optional("max", Type::Integer(-1, u32::MAX as i64), "replies to one message").or("1"),
+        Key::optional(
+            "ttl",
+            Type::OneOf(&[Type::Duration, Type::Integer(-1, -1)]),
+            "time to reply",
+        )
+        .or("\"2m\""),
+    ]),
+]);
 
 /// Spellings of the publishing side.
 pub const PUBLISH: &[&str] = &["publish", "pub"];

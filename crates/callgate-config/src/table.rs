@@ -25,12 +25,13 @@ use crate::{
     item::{Item, describe},
     position::join,
     report::Report,
+    schema::{Key, Type},
     sources::Sources,
     suggest::suggestion,
 };
 
-/// One map. Each getter marks its key as known and reports what is wrong with its value;
-/// [`Table::finish`] then reports every key that nobody asked for.
+/// One map. Each getter reports what is wrong with its value; [`Table::finish`] then reports every
+/// unknown key.
 ///
 /// `None` means absent, or faulty and already reported. Compare [`Report::fault_count`] before and
 /// after where the difference matters.
@@ -40,7 +41,9 @@ pub struct Table<'a> {
     map: &'a Map<String, Value>,
     report: &'a Report,
     sources: &'a Sources,
-    known: BTreeSet<String>,
+    keys: Type,
+    more_keys: Vec<Key>,
+    asked: BTreeSet<String>,
     refused: BTreeSet<String>,
     faults_before: usize,
 }
@@ -58,6 +61,7 @@ impl<'a> Table<'a> {
     pub(crate) fn new(
         path: String,
         map: &'a Map<String, Value>,
+        keys: Type,
         report: &'a Report,
         sources: &'a Sources,
     ) -> Self {
@@ -67,7 +71,9 @@ impl<'a> Table<'a> {
             map,
             report,
             sources,
-            known: BTreeSet::new(),
+            keys,
+            more_keys: Vec::new(),
+            asked: BTreeSet::new(),
             refused: BTreeSet::new(),
             faults_before,
         }
@@ -81,14 +87,57 @@ impl<'a> Table<'a> {
         report: &'a Report,
         sources: &'a Sources,
     ) -> Self {
-        let item = Item { path: path.to_owned(), value: document.value(), report, sources };
-        let empty = || Self::new(path.to_owned(), nothing(), report, sources);
+        let path = path.to_owned();
+        let item = Item { path, value: document.value(), value_type: Type::Any, report, sources };
+        let empty = || Self::new(item.path.clone(), nothing(), Type::Any, report, sources);
         item.table().unwrap_or_else(empty)
+    }
+
+    /// With the keys of this type. Without them, a key is known once it has been asked for.
+    pub fn with_keys(self, keys: Type) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// Declares keys beside those of its type.
+    pub fn add_keys(&mut self, keys: impl IntoIterator<Item = Key>) {
+        self.more_keys.extend(keys);
+    }
+
+    fn type_of(&self, name: &str) -> Option<Type> {
+        let declared = |keys: &[Key]| {
+            keys.iter().chain(&self.more_keys).find(|key| key.is_called(name)).map(|key| key.value)
+        };
+        match self.keys {
+            Type::Table(keys) => declared(keys),
+            Type::Map(value) => Some(*value),
+            _ => declared(&[]).or(Some(Type::Any)),
+        }
+    }
+
+    fn ask(&mut self, name: &str) -> Type {
+        if !matches!(self.keys, Type::Table(_) | Type::Map(_)) {
+            self.asked.insert(name.to_owned());
+        }
+        let declared = self.type_of(name);
+        debug_assert!(declared.is_some(), "`{name}` is not among the keys of `{}`", self.path);
+        declared.unwrap_or(Type::Any)
+    }
+
+    fn known_keys(&self) -> Vec<&str> {
+        let declared = match self.keys {
+            Type::Table(keys) => keys,
+            _ => &[],
+        };
+        let names = |key: &'a Key| [key.name].into_iter().chain(key.aliases.iter().copied());
+        let declared = declared.iter().flat_map(names);
+        let more = self.more_keys.iter().map(|key| key.name);
+        declared.chain(more).chain(self.asked.iter().map(String::as_str)).collect()
     }
 
     /// An empty table in the place of `key`, for a section that may be left out.
     pub fn empty(&self, key: &str) -> Self {
-        Self::new(self.path_of(key), nothing(), self.report, self.sources)
+        let keys = self.type_of(key).unwrap_or(Type::Any);
+        Self::new(self.path_of(key), nothing(), keys, self.report, self.sources)
     }
 
     /// The key path of this table.
@@ -138,21 +187,26 @@ impl<'a> Table<'a> {
 
     /// True if `key` is there; it counts as known then.
     pub fn has(&mut self, key: &str) -> bool {
-        self.known.insert(key.to_owned());
+        self.ask(key);
         self.map.contains_key(key)
     }
 
-    /// The keys that are there and that nobody asked for yet.
-    pub fn rest(&self) -> Vec<&'a str> {
-        let is_new = |key: &&str| !self.known.contains(*key) && !self.refused.contains(*key);
-        self.map.keys().map(String::as_str).filter(is_new).collect()
+    /// The keys that are present, and neither declared nor asked for.
+    pub fn unknown_keys(&self) -> Vec<&'a str> {
+        let is_unknown = |key: &&str| match self.keys {
+            _ if self.refused.contains(*key) => false,
+            Type::Table(_) | Type::Map(_) => self.type_of(key).is_none(),
+            _ => !self.known_keys().contains(key),
+        };
+        self.map.keys().map(String::as_str).filter(is_unknown).collect()
     }
 
     /// The value of `key`, whatever it is. `null` is a fault.
     pub fn raw(&mut self, key: &str) -> Option<Item<'a>> {
-        self.known.insert(key.to_owned());
-        let (path, value) = (self.path_of(key), self.map.get(key)?);
-        let item = Item { path, value, report: self.report, sources: self.sources };
+        let value_type = self.ask(key);
+        let value = self.map.get(key)?;
+        let path = self.path_of(key);
+        let item = Item { path, value, value_type, report: self.report, sources: self.sources };
         if value.is_null() {
             item.fault("must not be null: leave the key out instead");
             return None;
@@ -339,14 +393,18 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Reports every key that nobody asked for. True if nothing in this table, and nothing else
+    /// Reports every unknown key. True if nothing in this table, and nothing else
     /// since it was opened, was wrong.
     pub fn finish(self) -> bool {
         let elsewhere = self.report.key_hints(&self.path);
-        for key in self.rest() {
-            let near = suggestion(key, self.known.iter().map(String::as_str), elsewhere);
-            let known = self.known.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-            self.fault(key, format!("unknown key{near} (known here: {known})"));
+        for key in self.unknown_keys() {
+            let known = self.known_keys();
+            let near = suggestion(key, known.iter().copied(), elsewhere);
+            let hint = match near.is_empty() {
+                true => format!(" (known here: {})", known.join(", ")),
+                false => near,
+            };
+            self.fault(key, format!("unknown key{hint}"));
         }
         self.report.fault_count() == self.faults_before
     }

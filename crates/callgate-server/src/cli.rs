@@ -7,6 +7,7 @@ mod hash_password;
 mod init;
 mod key;
 mod output;
+mod schema;
 mod serve;
 mod source;
 mod token;
@@ -50,6 +51,8 @@ enum Command {
     HashPassword(hash_password::Args),
     /// Mint a service token
     Token(token::Args),
+    /// Print the JSON Schema of a file, for editors and scripts
+    Schema(schema::Args),
     /// Decode a request, response, user JWT or bearer token
     Decode(decode::Args),
 }
@@ -70,6 +73,7 @@ pub fn run(registry: Registry) -> ExitCode {
         Command::Key(args) => key::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),
         Command::Token(args) => token::run(&args),
+        Command::Schema(args) => schema::run(&args, &registry),
         Command::Decode(args) => decode::run(&args),
     };
     ExitCode::from(outcome.unwrap_or_else(output::unusable))

@@ -2,13 +2,18 @@
 //!
 //! All faults are reported at once. Nothing is connected to.
 
+mod admin;
+mod admission;
+mod cache;
 mod flags;
 mod issuer;
 mod key_hints;
+mod log;
 mod login;
+mod nats;
 mod policy;
-mod rest;
-mod roles;
+mod refusal;
+mod session;
 mod shadowing;
 mod tls;
 
@@ -29,18 +34,70 @@ use callgate_authenticators::kind::{
     SharedResources,
 };
 use callgate_config::{
-    Document, DocumentError, Report, Sources, Table, file_watch::Fingerprint,
-    permissions::refuse_bare_limits,
+    Document, DocumentError, Key, Report, Sources, Table, Type, file_watch::Fingerprint,
+    permissions::refuse_bare_limits, roles,
 };
 use ipnet::IpNet;
+use serde_json::{Value, json};
 
+pub(crate) use admission::Admission;
 pub(crate) use flags::{Flag, Overrides};
 pub(crate) use issuer::IssuerSettings;
+pub(crate) use log::LogSettings;
 use policy::{AuthenticatorEntry, Make};
-pub(crate) use rest::LogSettings;
 use shadowing::{Position, Shadowing};
 
 use crate::nats::NatsSettings;
+
+/// The keys of the top level.
+pub(crate) const KEYS: &[Key] = &[
+    Key::optional(
+        "default_account",
+        Type::Text,
+        "account for identities without any other account",
+    ),
+    Key::optional("nats", Type::Table(nats::KEYS), "the connection to NATS").or_else("required"),
+    Key::optional("issuer", Type::Table(issuer::KEYS), "keys that sign answers and open requests")
+        .or_else("required"),
+    Key::optional(
+        "accounts",
+        Type::List(&Type::Table(issuer::ACCOUNT_KEYS)),
+        "accounts that outside data may choose; in operator mode, all accounts",
+    )
+    .or("[]"),
+    Key::required(
+        "authenticators",
+        Type::List(&Type::Table(policy::AUTHENTICATOR_KEYS)),
+        "authenticators, tried in this order",
+    ),
+    Key::optional("roles", Type::Map(&Type::Table(roles::KEYS)), "named sets of permissions")
+        .or("{}"),
+    Key::optional(
+        "bindings",
+        Type::List(&Type::Table(policy::BINDING_KEYS)),
+        "which identities get which roles and account",
+    )
+    .or("[]"),
+    Key::optional("session", Type::Table(session::KEYS), "how long sessions last").or("{}"),
+    Key::optional("refusal", Type::Table(refusal::KEYS), "how refusals are answered").or("{}"),
+    Key::optional("admission", Type::Table(admission::KEYS), "how many requests are accepted")
+        .or("{}"),
+    Key::optional("cache", Type::Table(cache::KEYS), "what is remembered").or("{}"),
+    Key::optional("admin", Type::Table(admin::KEYS), "health and metrics over HTTP").or("{}"),
+    Key::optional("log", Type::Table(log::KEYS), "the log").or("{}"),
+];
+
+/// The JSON Schema of a configuration with these kinds of authenticators.
+pub(crate) fn schema(registry: &Registry) -> Value {
+    let mut schema = Type::Table(KEYS).document_schema("Configuration of Callgate");
+    let kinds: Vec<Key> = registry.keys().collect();
+    let entry = &mut schema["properties"]["authenticators"]["items"];
+    for kind in &kinds {
+        entry["properties"][kind.name] = kind.schema();
+    }
+    entry["oneOf"] = kinds.iter().map(|kind| json!({ "required": [kind.name] })).collect();
+    schema
+}
 
 /// Everything that the service is made of, checked.
 #[derive(Debug)]
@@ -96,14 +153,6 @@ impl BuildEnv {
     }
 }
 
-/// `[admission]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Admission {
-    pub(crate) max_in_flight: u32,
-    pub(crate) password_workers: usize,
-    pub(crate) trusted_proxies: Vec<IpNet>,
-}
-
 /// Reads the configuration of `overrides.config`, or without one of the flags alone.
 pub(crate) fn load(overrides: &Overrides, env: &BuildEnv) -> Loaded {
     let report = Report::with_key_hints(key_hints::KEY_HINTS);
@@ -121,7 +170,7 @@ pub(crate) fn load(overrides: &Overrides, env: &BuildEnv) -> Loaded {
     }
     let mut overridden = Vec::new();
     let config = document.as_ref().and_then(|document| {
-        let root = Table::root(document, "", &report, &sources);
+        let root = Table::root(document, "", &report, &sources).with_keys(Type::Table(KEYS));
         read(root, overrides, env, &sources, &mut overridden)
     });
     if let (Some(document), Some(path)) = (&document, &overrides.config) {
@@ -166,7 +215,7 @@ pub(crate) fn log_settings(overrides: &Overrides) -> LogSettings {
     let (report, sources) = (Report::new(), Sources::new("."));
     let document = document(overrides, &sources, &report);
     document
-        .map(|document| rest::log(&mut Table::root(&document, "", &report, &sources)))
+        .map(|document| log::read(&mut Table::root(&document, "", &report, &sources)))
         .unwrap_or_default()
 }
 
@@ -177,14 +226,14 @@ fn read(
     sources: &Sources,
     overridden: &mut Vec<String>,
 ) -> Option<Config> {
-    let nats = rest::nats(&mut root, overrides, overridden);
+    let nats = nats::read(&mut root, overrides, overridden);
     let (issuer, accounts) = issuer::read(&mut root, overrides, overridden);
-    let refusal = rest::refusal(&mut root);
-    let admission = rest::admission(&mut root);
-    let cache = rest::cache(&mut root);
-    let admin = rest::admin(&mut root, overrides, overridden);
-    let log = rest::log(&mut root);
-    let session = rest::session(&mut root);
+    let refusal = refusal::read(&mut root);
+    let admission = admission::read(&mut root);
+    let cache = cache::read(&mut root);
+    let admin = admin::read(&mut root, overrides, overridden);
+    let log = log::read(&mut root);
+    let session = session::read(&mut root);
     let roles = roles::read(&mut root);
     let entries = policy::authenticators(&mut root, &env.registry);
     let bindings = policy::bindings(&mut root, entries.len());
@@ -328,3 +377,6 @@ impl ChainBuilder<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

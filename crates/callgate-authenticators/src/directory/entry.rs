@@ -11,10 +11,31 @@ use callgate::{
     request::{MAX_PASSWORD, MAX_TOKEN, MAX_USER},
     subject::is_invisible,
 };
-use callgate_config::{Item, Table, permissions};
+use callgate_config::{
+    Item, Key, Table, Type, permissions,
+    schema::{CONNECTION_TYPES, NETWORKS, TEXTS},
+};
 use zeroize::Zeroizing;
 
 use crate::{kind::BuildContext, passwords::StoredPassword};
+
+/// The type of a users file: a table of entries by user name.
+pub const FILE: Type = Type::Map(&Type::Table(KEYS));
+
+const KEYS: &[Key] = &[
+    Key::optional("pass", Type::Text, "plain text, or a hash: argon2id, scrypt, bcrypt (`$2a$`, `$2b$`, `$2y$`), pbkdf2-sha256, pbkdf2-sha512").also(&["password"]),
+    Key::optional("password_plain", Type::Text, "plain text that looks like a hash (`$word$…`, `{WORD}…`)"),
+    Key::optional("token", Type::Text, "a token; must be unique in the file"),
+    Key::optional("nkey", Type::Text, "a public user nkey (`U…`); the client proves it by signing the server's nonce"),
+    Key::optional("account", Type::Text, "the account in which to place the user"),
+    Key::optional("roles", TEXTS, "names of [roles](policy.md); `[]` means none"),
+    Key::optional("permissions", Type::Named("table", &Type::Table(permissions::KEYS)), "`publish`, `subscribe`, `responses`; `{}` permits nothing. [Templates](configuration.md#templates) work, such as `\"u.{{ user }}.>\"`"),
+    Key::optional("source", NETWORKS, "networks from which the client must connect, such as `[\"10.0.0.0/8\"]`").or_else("anywhere"),
+    Key::optional("connection_types", CONNECTION_TYPES, "`nats`, `websocket`, `mqtt`, `leafnode`").or_else("the first three"),
+    Key::optional("expires", Type::Text, "when the entry expires, such as `\"2027-01-31T18:00:00Z\"`").or_else("never"),
+    Key::optional("expires_after", Type::Duration, "longest session, such as `\"8h\"`"),
+    Key::optional("disabled", Type::Boolean, "`true` refuses the user").or("false"),
+];
 
 /// A user, without the token and the nkey by which it is found.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Kind;
-use callgate_config::{Table, nearest};
+use callgate_config::{Key, Table, Type, nearest};
 
 /// The kinds that a configuration may name.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +25,14 @@ impl Registry {
         self
     }
 
+    /// The table of each kind, as a key of an entry of `[[authenticators]]`.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        self.kinds.iter().map(|kind| {
+            let value = if kind.keys().is_empty() { Type::Any } else { Type::Table(kind.keys()) };
+            Key::optional(kind.name(), value, "makes it an authenticator of this kind")
+        })
+    }
+
     /// The names, in the order in which the kinds were added.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.kinds.iter().map(|kind| kind.name())
@@ -40,6 +48,7 @@ impl Registry {
     /// Call it after reading the common keys: the only key left must be the kind. An unknown one is
     /// reported with the known kinds and the nearest of them.
     pub fn kind_of<'a>(&self, entry: &mut Table<'a>) -> Option<(&Arc<dyn Kind>, Table<'a>)> {
+        entry.add_keys(self.keys());
         let present: Vec<_> = self.kinds.iter().filter(|kind| entry.has(kind.name())).collect();
         match present.as_slice() {
             [kind] => Some((kind, entry.table(kind.name())?)),
@@ -59,7 +68,7 @@ impl Registry {
     fn report_missing(&self, entry: &mut Table<'_>) {
         let names = self.names().collect::<Vec<_>>().join(", ");
         let unknown = entry
-            .rest()
+            .unknown_keys()
             .into_iter()
             .find(|key| entry.map().get(*key).is_some_and(serde_json::Value::is_object));
         let Some(unknown) = unknown else {

@@ -4,10 +4,27 @@ use callgate::{
     permissions::Responses,
     policy::settings::{Inbox, RoleSettings, SideSettings},
 };
-use callgate_config::Table;
+use callgate_config::{Key, Table, Type, roles, schema::TEXTS};
 
 use super::{api::Access, token::is_label};
 use crate::token_verifier::{JwksLocation, read_audience, read_ca, read_insecure_http};
+
+/// The keys of the table.
+pub(super) const KEYS: &[Key] = &[
+    Key::required("audience", TEXTS, "a token must be for one of these"),
+    Key::optional("verify", Type::Word(&["jwks", "token-review"]), "verify tokens locally, or ask the API server and cache a positive result for 10 s").or("\"jwks\""),
+    Key::optional("kubeconfig", Type::Path, "the cluster, and the identity Callgate uses there").or_else("the pod's cluster, else the usual kubeconfig"),
+    Key::optional("context", Type::Text, "a context of the kubeconfig").or_else("its current context"),
+    Key::optional("issuer", Type::Text, "must equal the token's `iss` exactly").or_else("from the API server"),
+    Key::optional("jwks_url", Type::Named("URL", &Type::Text), "where to find the keys; needs `issuer`, and does not go with `\"token-review\"`").or_else("the API server's keys"),
+    Key::optional("jwks_file", Type::Path, "the keys in a file, instead of `jwks_url`"),
+    Key::optional("ca", Type::Path, "PEM file with the only certificate authorities to trust for `jwks_url`").or_else("the system's"),
+    Key::optional("insecure_http", Type::Boolean, "allow plain HTTP for `jwks_url`").or("false"),
+    Key::optional("namespaces", TEXTS, "accept only service accounts in these namespaces (names, not patterns). A Role in each is then sufficient").or_else("all"),
+    Key::optional("label_selector", Type::Text, "accept only service accounts with these labels").or_else("all"),
+    Key::optional("annotation_prefix", Type::Named("text ending in `/`", &Type::Text), "prefix of the annotations to use").or("\"nats.io/\""),
+    Key::optional("defaults", Type::Named("table", &Type::Table(roles::KEYS)), "the role of every service account; accepts all keys of a role").or_else("see [above](#what-a-service-account-may-do)"),
+];
 
 const DEFAULT_PREFIX: &str = "nats.io/";
 

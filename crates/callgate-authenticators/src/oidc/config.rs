@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use callgate_config::{Item, Table};
+use callgate_config::{Item, Key, Table, Type, schema::TEXTS};
 use serde_json::Value;
 
 use super::claim_path::{ClaimPath, PathError};
@@ -11,6 +11,27 @@ use crate::{
     jws::{Algorithm, TimeRules},
     token_verifier::{JwksLocation, read_audience, read_ca, read_insecure_http},
 };
+
+/// The keys of the table.
+pub(super) const KEYS: &[Key] = &[
+    Key::required("issuer", Type::Text, "must equal the token's `iss` exactly, including any trailing slash"),
+    Key::required("audience", TEXTS, "at least one of these must be in `aud`"),
+    Key::optional("jwks_url", URL, "where to find the keys. Discovery reads `<issuer>/.well-known/openid-configuration`, whose `issuer` must be the same text").or_else("discovery"),
+    Key::optional("jwks_file", Type::Path, "the keys in a file, instead of `jwks_url`. It is read again when it changes"),
+    Key::optional("jwks_hosts", TEXTS, "hosts other than the issuer's that discovery may point to: `host` for any port, or `host:port`"),
+    Key::optional("ca", Type::Path, "PEM file with the only certificate authorities to trust").or_else("the system's"),
+    Key::optional("algorithms", TEXTS, "signature algorithms to accept; `none` and HMAC are not available").or_else("RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"),
+    Key::optional("user_claim", CLAIM, "claim that holds the user. `email` counts only if `email_verified` is true and the address is one name, one `@` and one host").or("\"sub\""),
+    Key::optional("groups_claim", CLAIM, "claim that holds the groups: a text or a list of texts").or_else("no groups"),
+    Key::optional("required_claims", Type::Map(&Type::Any), "claim paths with the required value, or a list of accepted values. A claim that is a list must contain one of them"),
+    Key::optional("types", TEXTS, "accepted media types in `typ`; a missing `typ` counts as `JWT`").or("[\"JWT\", \"at+jwt\"]"),
+    Key::optional("leeway", Type::Named("duration, at most `\"5m\"`", &Type::Duration), "tolerated clock difference, for `nbf` and `iat` only").or("\"30s\""),
+    Key::optional("max_token_lifetime", Type::Duration, "longest `exp` − `iat`; if set, a token without `iat` is refused"),
+    Key::optional("insecure_http", Type::Boolean, "allow plain HTTP for keys and discovery").or("false"),
+];
+
+const URL: Type = Type::Named("URL", &Type::Text);
+const CLAIM: Type = Type::Named("claim path", &Type::Text);
 
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 const MAX_LEEWAY: Duration = Duration::from_secs(300);

@@ -13,7 +13,36 @@ use callgate::{
 };
 
 use crate::kind::BuildContext;
-use callgate_config::{Item, Table, permissions};
+use callgate_config::{Item, Key, Table, Type, permissions, schema::TEXTS};
+
+/// The keys of the table.
+pub(super) const KEYS: &[Key] = &[
+    Key::required("services", Type::List(&Type::Table(SERVICE)), "the services, see below"),
+    Key::optional(
+        "audience",
+        TEXTS,
+        "names of this NATS system; one of them must be in the token's `aud`",
+    )
+    .or_else("none, with a warning"),
+    Key::optional("max_token_lifetime", Type::Duration, "longest `exp` − `iat`").or("\"1h\""),
+];
+
+const SERVICE: &[Key] = &[
+    Key::optional(
+        "public_key",
+        Type::Text,
+        "the service's public key: a user nkey (`U…`) or an account nkey (`A…`)",
+    ),
+    Key::optional("public_keys", TEXTS, "several of them"),
+    Key::required("user", Type::Text, "the user for whom these keys may sign"),
+    Key::optional("account", Type::Text, "the account in which to place the user"),
+    Key::optional("roles", TEXTS, "names of roles; this or `permissions` is required"),
+    Key::optional(
+        "permissions",
+        Type::Named("table", &Type::Table(permissions::KEYS)),
+        "permissions of its own",
+    ),
+];
 
 /// The default of `max_token_lifetime`.
 pub const DEFAULT_MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);

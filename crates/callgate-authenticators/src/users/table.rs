@@ -14,7 +14,7 @@ use callgate_config::{Document, DocumentError, Format, Report, Sources, Table};
 
 use super::warnings::Warnings;
 use crate::{
-    directory::{Entry, ParsedEntry},
+    directory::{Entry, FILE, ParsedEntry},
     kind::BuildContext,
     passwords::{DummyPasswords, digest},
 };
@@ -55,9 +55,11 @@ impl UserTable {
             }
         };
         let prefix = format!("{shown_path}: ");
-        let table =
-            Self::read(Table::root(&document, &prefix, report, &context.services.sources), context);
-        Warnings { table: &table, path, shown_path: &prefix, context, report }.tell();
+        let table = Self::read(
+            Table::root(&document, &prefix, report, &context.services.sources).with_keys(FILE),
+            context,
+        );
+        Warnings { table: &table, path, shown_path: &prefix, context, report }.report();
         report.locate(&document, &prefix, &file);
         (report.fault_count() == before).then_some(table)
     }

@@ -6,9 +6,70 @@ use callgate::{
     keys::{AccountKey, AccountSigner, CurveKey, KeyError, Seed},
     policy::settings::{AccountSettings, AccountsSettings},
 };
-use callgate_config::Table;
+use callgate_config::{Key, Table, Type, schema::TEXTS};
 
 use super::flags::{self, Overrides};
+
+pub(super) const KEYS: &[Key] = &[
+    Key::optional(
+        "seed",
+        Type::Seed("SA…"),
+        "signs user JWTs and answers. In configuration mode, its public key is nats-server's \
+         `auth_callout.issuer`. In operator mode, it is the callout account's key or one of its signing keys",
+    )
+    .or_else("required"),
+    Key::optional(
+        "xkeys",
+        Type::List(&Type::Seed("SX…")),
+        "curve keys, newest first. Each of them opens requests, and the answer is sealed with the one that \
+         did. If any is set, plaintext requests are dropped",
+    )
+    .or("[]"),
+    Key::optional(
+        "callout_account",
+        Type::Text,
+        "name of the callout account, for `check`, `explain` and the time before the first connection. If the \
+         server reports another account, Callgate does not become ready. In operator mode it is a name or a \
+         key; servers before 2.12 report only the key, and then the log says that the name was not compared",
+    )
+    .or_else("learned"),
+    Key::optional("system_accounts", TEXTS, "accounts that only the operator's own files may name")
+        .or("[\"SYS\", \"$SYS\"]"),
+    Key::optional("account", ACCOUNT_KEY, "operator mode: public key of the callout account"),
+    Key::optional(
+        "insecure_allow_plaintext",
+        Type::Boolean,
+        "answer plaintext requests although an xkey is set, during a migration",
+    )
+    .or("false"),
+    Key::optional(
+        "insecure_share_callout_account",
+        Type::Boolean,
+        "allow users in the callout account, for setups with a single account. These users can read every \
+         unencrypted password",
+    )
+    .or("false"),
+];
+
+pub(super) const ACCOUNT_KEYS: &[Key] = &[
+    Key::required(
+        "name",
+        Type::Text,
+        "a name. In configuration mode also a pattern: a literal prefix, one `*` and an optional suffix. `*` \
+         matches one or more of `A-Z a-z 0-9 _ -`",
+    ),
+    Key::optional("id", ACCOUNT_KEY, "public key of the account")
+        .or_else("operator mode: required"),
+    Key::optional("seed", Type::Seed("SA…"), "key of the account, or one of its signing keys")
+        .or_else("operator mode: required"),
+    Key::optional(
+        "scoped",
+        Type::Map(&Type::Seed("SA…")),
+        "operator mode: scoped signing keys by name, for `roles.NAME.scope`",
+    ),
+];
+
+const ACCOUNT_KEY: Type = Type::Named("`A…`", &Type::Text);
 
 /// Who signs, and what opens requests.
 #[derive(Debug)]
@@ -223,10 +284,10 @@ fn signing_account(
     let signer = parsed(&table, "seed", seed, AccountSigner::try_from);
     let mut scoped = Vec::new();
     if let Some(mut scopes) = table.table("scoped") {
-        for scope in scopes.rest() {
+        for scope in scopes.map().keys() {
             let seed = scopes.seed(scope);
             let key = parsed(&scopes, scope, seed, AccountSigner::try_from);
-            scoped.extend(key.map(|key| (scope.to_owned(), key)));
+            scoped.extend(key.map(|key| (scope.clone(), key)));
         }
         scopes.finish();
     }

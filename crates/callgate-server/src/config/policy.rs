@@ -11,11 +11,83 @@ use callgate::policy::{
 };
 use callgate_authenticators::kind::{Kind, Registry};
 use callgate_config::{
-    Report, Table,
-    permissions::{RawPermissions, RawRules, refuse_limits},
+    Key, Report, Table, Type,
+    permissions::{self, RawPermissions, RawRules, refuse_limits},
+    roles,
+    schema::TEXTS,
 };
 
-use super::roles;
+pub(super) const AUTHENTICATOR_KEYS: &[Key] = &[
+    Key::optional(
+        "name",
+        Type::Text,
+        "its name in policy, logs and metrics; unique; not `*`, `none` or empty",
+    )
+    .or_else("the kind"),
+    Key::optional(
+        "timeout",
+        Type::Duration,
+        "time limit for one decision, in addition to the request's own deadline",
+    )
+    .or("\"1s\""),
+    Key::optional(
+        "required",
+        Type::Boolean,
+        "Callgate is not ready until the source has loaded once. If `false`, the authenticator refuses its own \
+         credentials with `backend_unavailable` until then, and a missing `jwks_file` is a warning instead of \
+         an error",
+    )
+    .or("true"),
+    Key::optional("account", Type::Text, "account for its identities without any other account"),
+    Key::optional("expires_after", Type::Duration, "longest session of its identities"),
+    Key::optional("user_prefix", Type::Text, "prefix for every user name it returns").or("\"\""),
+    Key::optional("ceiling", Type::Table(CEILING_KEYS), "upper bound for outside data")
+        .or_else("permits nothing"),
+];
+
+const CEILING_KEYS: &[Key] = &[
+    Key::optional(
+        "accounts",
+        TEXTS,
+        "names, patterns or templates of accounts that outside data may choose",
+    )
+    .or_else("nothing"),
+    Key::optional("roles", TEXTS, "names of roles that outside data may choose").or_else("nothing"),
+    Key::optional(
+        "publish",
+        permissions::SIDE,
+        "bound of permissions from outside; templates work",
+    )
+    .also(&["pub"])
+    .or_else("nothing"),
+    Key::optional("subscribe", permissions::SIDE, "the same").also(&["sub"]).or_else("nothing"),
+    Key::optional("responses", permissions::RESPONSES_TYPE, "bound of `responses` from outside")
+        .also(&["resp", "allow_responses"])
+        .or_else("nothing"),
+];
+
+pub(super) const BINDING_KEYS: &[Key] = &[
+    Key::optional(
+        "authenticator",
+        Type::Named("text, list or `\"*\"`", &TEXTS),
+        "authenticators whose identities it applies to. Required if there are several",
+    )
+    .or_else("the only one"),
+    Key::optional("when", Type::Named("CEL", &Type::Text), "condition").or_else("always"),
+    Key::optional(
+        "account",
+        Type::Named("text or template", &Type::Text),
+        "the account; a template is outside data",
+    ),
+    Key::optional("roles", TEXTS, "names or templates; templates are outside data").or("[]"),
+    Key::optional(
+        "otherwise",
+        Type::Boolean,
+        "applies only if no binding without `otherwise` matched",
+    )
+    .or("false"),
+    Key::optional("expires_after", Type::Duration, "longest session of identities it matches"),
+];
 
 /// One of `[[authenticators]]`: what policy has to know of it, and how to build it, unless its kind
 /// is unknown.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use callgate_config::{Sources, Table};
+use callgate_config::{Key, Sources, Table, Type};
 use rustls::{
     RootCertStore,
     crypto::aws_lc_rs,
@@ -11,6 +11,13 @@ use rustls::{
 };
 
 use crate::nats::TlsSettings;
+
+pub(super) const KEYS: &[Key] = &[
+    Key::optional("ca", Type::Path, "PEM file of certificate authorities. An unusable file is an error, also for the next two keys").or_else("the system's"),
+    Key::optional("cert", Type::Path, "client certificate; belongs to `key`"),
+    Key::optional("key", Type::Path, "private key of the client certificate"),
+    Key::optional("first", Type::Boolean, "start TLS before the server sends anything (`handshake_first`)").or("false"),
+];
 
 type Chain = Vec<CertificateDer<'static>>;
 

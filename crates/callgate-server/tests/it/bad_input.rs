@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Credential, Pair, callgate_in, has, expect_no_admission, without_positions, write_private,
+    Credential, Pair, callgate_in, expect_no_admission, has, without_positions, write_private,
 };
 
 /// A good configuration in a folder, to be spoilt.

@@ -2,17 +2,90 @@
 
 use std::collections::BTreeMap;
 
+use crate::{
+    permissions::{
+        PUBLISH_KEY, RESPONSES_KEY, RawPermissions, RawRules, SUBJECTS, SUBSCRIBE_KEY, Written,
+    },
+    schema::{CONNECTION_TYPES, Key, NETWORKS, TEXTS, Type},
+    table::Table,
+};
 use callgate::policy::settings::{
     BucketAccess, BucketSettings, Inbox, RoleSettings, SideSettings, StreamAccess, StreamSettings,
     TimeWindow,
 };
-use callgate_config::{
-    Table,
-    permissions::{RawPermissions, RawRules, Written},
-};
 use jiff::tz::TimeZone;
 
-pub(super) fn read(root: &mut Table<'_>) -> BTreeMap<String, RoleSettings> {
+/// The keys of a role.
+pub const KEYS: &[Key] = &[
+    PUBLISH_KEY,
+    SUBSCRIBE_KEY,
+    RESPONSES_KEY,
+    Key::optional(
+        "inbox",
+        Type::Word(&["none", "private", "shared"]),
+        "subscribe to `_INBOX_{{ encode(user) }}.>` (private) or `_INBOX.>` (shared)",
+    )
+    .or("\"none\""),
+    Key::optional("expires_after", Type::Duration, "longest session of clients with this role"),
+    Key::optional(
+        "source",
+        NETWORKS,
+        "the role applies only to clients from these networks: `[\"10.0.0.0/8\"]`",
+    )
+    .or_else("anywhere"),
+    Key::optional(
+        "connection_types",
+        CONNECTION_TYPES,
+        "the role applies only to these: `nats`, `websocket`, `mqtt`, `leafnode` (or `STANDARD`, `WEBSOCKET`, \
+         `MQTT`, `LEAFNODE`). `leafnode` is never implied",
+    )
+    .or_else("nats, websocket, mqtt"),
+    Key::optional(
+        "times",
+        Type::Named("list of `{ start, end }`", &Type::List(&Type::Table(&[
+            Key::required("start", Type::Text, "such as `\"08:00:00\"`"),
+            Key::required("end", Type::Text, "such as `\"18:00:00\"`"),
+        ]))),
+        "hours in which the role applies, such as `\"08:00:00\"`; across midnight if `end` is earlier than \
+         `start`",
+    )
+    .or_else("always"),
+    Key::optional("timezone", Type::Text, "time zone of `times`, such as `\"Europe/Berlin\"`")
+        .or_else("UTC, with a warning"),
+    Key::optional(
+        "streams",
+        Type::List(&Type::Table(&[
+            Key::required("name", Type::Text, "the stream"),
+            Key::required(
+                "access",
+                Type::Word(&["consume", "publish", "manage", "configure"]),
+                "what it permits",
+            ),
+            Key::optional("consumer", Type::Text, "with `consume`: only this consumer"),
+            Key::optional("subjects", SUBJECTS, "with `publish`: the subjects"),
+            Key::optional("domain", Type::Text, "the JetStream domain"),
+        ])),
+        "JetStream macros, see below",
+    ),
+    Key::optional("kv", BUCKETS, "bucket macros, see below"),
+    Key::optional("objects", BUCKETS, "bucket macros, see below"),
+    Key::optional("tags", TEXTS, "tags of the user JWT; templates work"),
+    Key::optional(
+        "scope",
+        Type::Text,
+        "operator mode: the scoped signing key that grants the permissions. A role with `scope` has no \
+         permissions of its own and cannot be combined with another role",
+    ),
+];
+
+const BUCKETS: Type = Type::List(&Type::Table(&[
+    Key::required("bucket", Type::Text, "the bucket"),
+    Key::required("access", Type::Word(&["read", "write", "admin"]), "what it permits"),
+    Key::optional("domain", Type::Text, "the JetStream domain"),
+]));
+
+/// Reads `[roles.NAME]` of the root table.
+pub fn read(root: &mut Table<'_>) -> BTreeMap<String, RoleSettings> {
     let roles = root.map_of_tables("roles").into_iter().map(|(name, table)| {
         let usual = format!("roles.{name}");
         table.report().written_as(&usual, table.path());
@@ -22,7 +95,7 @@ pub(super) fn read(root: &mut Table<'_>) -> BTreeMap<String, RoleSettings> {
 }
 
 /// One role, which policy knows by the path `usual`.
-pub(super) fn role(mut table: Table<'_>, usual: &str) -> RoleSettings {
+pub fn role(mut table: Table<'_>, usual: &str) -> RoleSettings {
     let permissions = RawPermissions::read(&mut table);
     permissions.tell_paths(usual, &table);
     let RawPermissions { publish, subscribe, responses } = permissions;
@@ -52,7 +125,7 @@ fn side(rules: RawRules) -> SideSettings {
 }
 
 /// The texts of a list that may be absent.
-pub(super) fn texts(list: Option<Vec<Written>>) -> Vec<String> {
+pub fn texts(list: Option<Vec<Written>>) -> Vec<String> {
     list.unwrap_or_default().into_iter().map(|written| written.text).collect()
 }
 

@@ -1,0 +1,33 @@
+//! `callgate schema`
+
+use callgate_authenticators::{kind::Registry, users};
+
+use super::{GOOD, output::say};
+use crate::config;
+
+/// Print the JSON Schema of a file, for editors and scripts
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  callgate schema config > callgate.schema.json")]
+pub(super) struct Args {
+    /// The file to describe
+    #[arg(value_enum)]
+    file: File,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum File {
+    /// The configuration
+    Config,
+    /// The users file
+    Users,
+}
+
+pub(super) fn run(args: &Args, registry: &Registry) -> u8 {
+    let schema = match args.file {
+        File::Config => config::schema(registry),
+        File::Users => users::FILE.document_schema("Users file of Callgate"),
+    };
+    say(format_args!("{schema:#}"));
+    GOOD
+}

@@ -1,0 +1,232 @@
+//! The declared keys, the reader, the schema and the documentation say the same.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use callgate_authenticators::users;
+use callgate_config::{Format, permissions, schema};
+use serde_json::json;
+
+use super::*;
+
+/// Everything that the documentation has a table for.
+fn roots(registry: &Registry) -> Vec<Key> {
+    let mut roots = KEYS.to_vec();
+    roots.extend(registry.keys());
+    roots.push(Key::optional("users_file", users::FILE, ""));
+    roots.push(Key::optional("permissions", Type::Table(permissions::KEYS), ""));
+    roots
+}
+
+const MARKER: &str = "<!-- keys: ";
+const END: &str = "<!-- end -->";
+
+#[test]
+fn tables_of_the_documentation_are_the_declared_keys() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let pages = fs::read_dir(docs).unwrap().map(|page| page.unwrap().path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|it| it == "md"));
+    let pages: Vec<_> = pages.map(|path| (fs::read_to_string(&path).unwrap(), path)).collect();
+    let marked = pages.iter().flat_map(|(text, _)| text.split(MARKER).skip(1));
+    let marked: BTreeSet<_> = marked.filter_map(|rest| rest.split_once(" -->")).collect();
+    let marked: BTreeSet<&str> = marked.into_iter().map(|(path, _)| path).collect();
+    assert!(marked.len() > 10, "{marked:?}");
+    let registry = Registry::builtin();
+    let roots = roots(&registry);
+    for (text, page) in &pages {
+        let mut blessed = String::new();
+        let mut rest = text.as_str();
+        while let Some((before, after)) = rest.split_once(MARKER) {
+            let (path, after) = after.split_once(" -->\n").unwrap();
+            let (table, after) = after.split_once(END).unwrap();
+            let keys = match path {
+                "top" => Some(KEYS),
+                path => schema::keys_at(&roots, path),
+            };
+            let is_documented =
+                |below: &str| path == "top" || marked.contains(format!("{path}.{below}").as_str());
+            let table = match keys {
+                Some(keys) => format!("\n{}\n", schema::markdown(keys, &is_documented)),
+                // A kind that this build does not have.
+                None if path == "kubernetes" => table.to_owned(),
+                None => panic!("{}: no keys are called `{path}`", page.display()),
+            };
+            blessed += &format!("{before}{MARKER}{path} -->\n{table}{END}");
+            rest = after;
+        }
+        blessed += rest;
+        if std::env::var_os("CALLGATE_BLESS").is_some() {
+            fs::write(page, &blessed).unwrap();
+        }
+        let page = page.display();
+        assert!(*text == blessed, "{page} is outdated: run the test with CALLGATE_BLESS=1");
+    }
+}
+
+/// Each key as a document in which it is `null`, and its path.
+fn nulls(keys: &[Key], path: &str, document: &dyn Fn(Value) -> Value) -> Vec<(String, Value)> {
+    let mut all = Vec::new();
+    for key in keys {
+        for name in [key.name].iter().chain(key.aliases) {
+            let path = format!("{path}{name}");
+            all.push((path.clone(), document(json!({ *name: null }))));
+            match key.value {
+                Type::List(Type::Table(inner)) => {
+                    all.extend(nulls(inner, &format!("{path}[0]."), &|value| {
+                        document(json!({ *name: [value] }))
+                    }))
+                }
+                Type::Map(Type::Table(inner)) => {
+                    all.extend(nulls(inner, &format!("{path}.x."), &|value| {
+                        document(json!({ *name: { "x": value } }))
+                    }))
+                }
+                Type::Table(inner) | Type::OneOf([_, Type::Table(inner)]) => {
+                    all.extend(nulls(inner, &format!("{path}."), &|value| {
+                        document(json!({ *name: value }))
+                    }))
+                }
+                _ => {}
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn reader_reads_every_declared_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("callgate.json");
+    let users = folder.path().join("users.json");
+    let overrides = Overrides { config: Some(path.clone()), ..Overrides::default() };
+    let env = BuildEnv::aside();
+    let assert_read = |key: &str, document: &Value| {
+        fs::write(&path, document.to_string()).unwrap();
+        let faults = load(&overrides, &env).report.faults();
+        let fault = faults.iter().find(|fault| fault.path == key);
+        let is_read = fault.is_some_and(|fault| !fault.message.contains("unknown key"));
+        assert!(is_read, "`{key}` is not read: {document}: {faults:?}");
+    };
+    for (key, document) in nulls(KEYS, "", &|value| value) {
+        assert_read(&key, &document);
+    }
+    for kind in env.registry.keys() {
+        let document = |value| json!({ "authenticators": [value] });
+        for (key, document) in nulls(&[kind], "authenticators[0].", &document) {
+            assert_read(&key, &document);
+        }
+    }
+    let Type::Map(Type::Table(entry)) = users::FILE else { panic!() };
+    for (key, document) in nulls(entry, "al.", &|value| json!({ "al": value })) {
+        fs::write(&users, document.to_string()).unwrap();
+        assert_read(&key, &json!({ "authenticators": [{ "users": { "file": "users.json" } }] }));
+    }
+}
+
+/// The part of JSON Schema that our schemas use.
+fn conforms(schema: &Value, value: &Value, root: &Value) -> Result<(), String> {
+    if let Some(name) = schema["$ref"].as_str() {
+        return conforms(root.pointer(name.trim_start_matches('#')).unwrap(), value, root);
+    }
+    for (word, wanted) in [("anyOf", false), ("oneOf", true)] {
+        if let Some(all) = schema[word].as_array() {
+            let good = all.iter().filter(|one| conforms(one, value, root).is_ok()).count();
+            if good == 0 || (wanted && good > 1) {
+                return Err(format!("{value} is {good} of {schema}"));
+            }
+        }
+    }
+    if schema["enum"].as_array().is_some_and(|all| !all.contains(value)) {
+        return Err(format!("{value} is none of {schema}"));
+    }
+    let is_type = match schema["type"].as_str() {
+        Some("string") => value.is_string(),
+        Some("boolean") => value.is_boolean(),
+        Some("integer") => value.is_i64(),
+        Some("number") => value.is_number(),
+        Some("array") => value.is_array(),
+        Some("object") => value.is_object(),
+        Some(other) => panic!("{other}"),
+        None => true,
+    };
+    if !is_type {
+        return Err(format!("{value} is not {schema}"));
+    }
+    for item in value.as_array().into_iter().flatten().filter(|_| schema["items"].is_object()) {
+        conforms(&schema["items"], item, root)?;
+    }
+    for key in schema["required"].as_array().into_iter().flatten() {
+        if value.get(key.as_str().unwrap()).is_none() {
+            return Err(format!("{key} is missing in {value}"));
+        }
+    }
+    for (key, value) in value.as_object().into_iter().flatten() {
+        match (&schema["properties"][key], &schema["additionalProperties"]) {
+            (Value::Null, Value::Bool(false)) => return Err(format!("`{key}` is unknown")),
+            (Value::Null, Value::Object(_)) => {
+                conforms(&schema["additionalProperties"], value, root)?;
+            }
+            (Value::Null, _) => {}
+            (schema, _) => conforms(schema, value, root)?,
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn examples_conform_to_the_schema() {
+    let schema = schema(&Registry::builtin());
+    let users = users::FILE.document_schema("");
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let mut checked = 0;
+    for page in fs::read_dir(docs).unwrap().map(|page| page.unwrap().path()) {
+        if page.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&page).unwrap();
+        for block in text.split("\n```").skip(1).step_by(2) {
+            let Some((language, block)) = block.split_once('\n') else { continue };
+            let whole = language == "toml" && block.starts_with("# callgate.toml");
+            if !whole
+                || (block.contains("authenticators.kubernetes") && !cfg!(feature = "kubernetes"))
+            {
+                continue;
+            }
+            let document = Document::parse(block.as_bytes(), Format::Toml).unwrap();
+            let found = conforms(&schema, document.value(), &schema);
+            assert_eq!(found, Ok(()), "{}: {block}", page.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 0, "no example was found");
+    let good = json!({ "al": { "pass": "x", "permissions": { "pub": { "allow": ["a"] },
+        "sub": "b", "resp": { "max": 1, "ttl": "5s" } }, "source": "10.0.0.0/8" } });
+    assert_eq!(conforms(&users, &good, &users), Ok(()));
+    for bad in [json!({ "al": { "pas": "x" } }), json!({ "al": { "pass": 7 } }), json!([])] {
+        assert!(conforms(&users, &bad, &users).is_err(), "{bad}");
+    }
+    for bad in [
+        json!({ "authenticators": [{ "users": { "file": "x", "fil": "y" } }] }),
+        json!({ "authenticators": [{}] }),
+        json!({ "authenticators": [{ "users": { "file": "x" }, "ldap": {} }] }),
+        json!({ "authenticators": [{ "users": { "file": "x" } }], "session": { "jiter": 0.1 } }),
+    ] {
+        assert!(conforms(&schema, &bad, &schema).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn defaults_conform_to_their_own_schema() {
+    fn check(schema: &Value, root: &Value) {
+        for (name, key) in schema["properties"].as_object().into_iter().flatten() {
+            if let Some(default) = key.get("default") {
+                assert_eq!(conforms(key, default, root), Ok(()), "{name}");
+            }
+            check(key, root);
+            check(&key["items"], root);
+            check(&key["additionalProperties"], root);
+        }
+    }
+    for schema in [schema(&Registry::builtin()), users::FILE.document_schema("")] {
+        check(&schema, &schema);
+    }
+}

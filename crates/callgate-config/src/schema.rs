@@ -206,7 +206,7 @@ impl Type {
         };
         match self {
             Self::Any => "value".to_owned(),
-            Self::Text => "text".to_owned(),
+            Self::Text => "string".to_owned(),
             Self::Path => "path".to_owned(),
             Self::Boolean => "boolean".to_owned(),
             Self::Integer(low, high) => format!("{} to {}", grouped(low), grouped(high)),
@@ -278,6 +278,7 @@ fn rows(keys: &[Key], above: &str, is_documented: &dyn Fn(&str) -> bool, text: &
             [name].into_iter().chain(*aliases).map(|name| format!("`{above}{name}`")).collect();
         let default = match default {
             Default::Required => "required".to_owned(),
+            Default::Value("[]" | "{}" | "\"\"") => "empty".to_owned(),
             Default::Value(json) => format!("`{json}`"),
             Default::Words(words) => (*words).to_owned(),
         };
@@ -299,6 +300,9 @@ fn rows(keys: &[Key], above: &str, is_documented: &dyn Fn(&str) -> bool, text: &
 
 fn grouped(number: i64) -> String {
     let digits = number.to_string();
+    if digits.len() < 5 {
+        return digits;
+    }
     let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
     groups.join(",")
 }

@@ -54,7 +54,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::optional(
         "default_account",
         Type::Text,
-        "account for identities without any other account",
+        "account for identities to which nothing else assigns an account",
     ),
     Key::optional("nats", Type::Table(nats::KEYS), "the connection to NATS").or_else("required"),
     Key::optional("issuer", Type::Table(issuer::KEYS), "keys that sign answers and open requests")

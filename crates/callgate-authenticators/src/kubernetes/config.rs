@@ -22,7 +22,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::optional("insecure_http", Type::Boolean, "allow plain HTTP for `jwks_url`").or("false"),
     Key::optional("namespaces", TEXTS, "accept only service accounts in these namespaces (names, not patterns). A Role in each is then sufficient").or_else("all"),
     Key::optional("label_selector", Type::Text, "accept only service accounts with these labels").or_else("all"),
-    Key::optional("annotation_prefix", Type::Named("text ending in `/`", &Type::Text), "prefix of the annotations to use").or("\"nats.io/\""),
+    Key::optional("annotation_prefix", Type::Named("string ending in `/`", &Type::Text), "prefix of the annotations to use").or("\"nats.io/\""),
     Key::optional("defaults", Type::Named("table", &Type::Table(roles::KEYS)), "the role of every service account; accepts all keys of a role").or_else("see [above](#what-a-service-account-may-do)"),
 ];
 

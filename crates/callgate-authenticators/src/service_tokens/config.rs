@@ -34,7 +34,7 @@ const SERVICE: &[Key] = &[
         "the service's public key: a user nkey (`U…`) or an account nkey (`A…`)",
     ),
     Key::optional("public_keys", TEXTS, "several of them"),
-    Key::required("user", Type::Text, "the user for whom these keys may sign"),
+    Key::required("user", Type::Text, "the user that these keys may sign for"),
     Key::optional("account", Type::Text, "the account in which to place the user"),
     Key::optional("roles", TEXTS, "names of roles; this or `permissions` is required"),
     Key::optional(

@@ -9,7 +9,7 @@ use crate::nats::NatsSettings;
 pub(super) const KEYS: &[Key] = &[
     Key::optional(
         "servers",
-        TEXTS,
+        Type::Named("string or list", &TEXTS),
         "addresses such as `nats://127.0.0.1:4222` or `tls://…`; a string may contain several, separated by \
          commas. Credentials in the URL work: `nats://USER:PASSWORD@…`, `nats://TOKEN@…`",
     )

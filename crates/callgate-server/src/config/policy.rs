@@ -27,7 +27,7 @@ pub(super) const AUTHENTICATOR_KEYS: &[Key] = &[
     Key::optional(
         "timeout",
         Type::Duration,
-        "time limit for one decision, in addition to the request's own deadline",
+        "time limit for one decision; never beyond the request's own deadline",
     )
     .or("\"1s\""),
     Key::optional(
@@ -38,7 +38,7 @@ pub(super) const AUTHENTICATOR_KEYS: &[Key] = &[
          an error",
     )
     .or("true"),
-    Key::optional("account", Type::Text, "account for its identities without any other account"),
+    Key::optional("account", Type::Text, "account for its identities to which nothing else assigns an account"),
     Key::optional("expires_after", Type::Duration, "longest session of its identities"),
     Key::optional("user_prefix", Type::Text, "prefix for every user name it returns").or("\"\""),
     Key::optional("ceiling", Type::Table(CEILING_KEYS), "upper bound for outside data")
@@ -69,14 +69,14 @@ const CEILING_KEYS: &[Key] = &[
 pub(super) const BINDING_KEYS: &[Key] = &[
     Key::optional(
         "authenticator",
-        Type::Named("text, list or `\"*\"`", &TEXTS),
+        Type::Named("string, list or `\"*\"`", &TEXTS),
         "authenticators whose identities it applies to. Required if there are several",
     )
     .or_else("the only one"),
     Key::optional("when", Type::Named("CEL", &Type::Text), "condition").or_else("always"),
     Key::optional(
         "account",
-        Type::Named("text or template", &Type::Text),
+        Type::Named("string or template", &Type::Text),
         "the account; a template is outside data",
     ),
     Key::optional("roles", TEXTS, "names or templates; templates are outside data").or("[]"),

@@ -3,8 +3,11 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use callgate_authenticators::users;
-use callgate_config::{Format, permissions, schema};
-use serde_json::json;
+use callgate_config::{
+    Format, permissions,
+    schema::{self, Default},
+};
+use serde_json::{Map, json};
 
 use super::*;
 
@@ -56,36 +59,38 @@ fn tables_of_the_documentation_are_the_declared_keys() {
         blessed += rest;
         if std::env::var_os("CALLGATE_BLESS").is_some() {
             fs::write(page, &blessed).unwrap();
+            continue;
         }
         let page = page.display();
         assert!(*text == blessed, "{page} is outdated: run the test with CALLGATE_BLESS=1");
     }
 }
 
-/// Each key as a document in which it is `null`, and its path.
+/// For each key its path, and a document in which it is `null` and what must stand beside it is there.
 fn nulls(keys: &[Key], path: &str, document: &dyn Fn(Value) -> Value) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     for key in keys {
         for name in [key.name].iter().chain(key.aliases) {
             let path = format!("{path}{name}");
-            all.push((path.clone(), document(json!({ *name: null }))));
-            match key.value {
-                Type::List(Type::Table(inner)) => {
-                    all.extend(nulls(inner, &format!("{path}[0]."), &|value| {
-                        document(json!({ *name: [value] }))
-                    }))
-                }
-                Type::Map(Type::Table(inner)) => {
-                    all.extend(nulls(inner, &format!("{path}.x."), &|value| {
-                        document(json!({ *name: { "x": value } }))
-                    }))
-                }
-                Type::Table(inner) | Type::OneOf([_, Type::Table(inner)]) => {
-                    all.extend(nulls(inner, &format!("{path}."), &|value| {
-                        document(json!({ *name: value }))
-                    }))
-                }
-                _ => {}
+            let required = keys.iter().filter(|key| matches!(key.default, Default::Required));
+            let mut table: Value =
+                required.map(|key| (key.name.to_owned(), json!("x"))).collect::<Map<_, _>>().into();
+            table[*name] = Value::Null;
+            all.push((path.clone(), document(table)));
+            let below = match key.value {
+                Type::List(Type::Table(inner)) => Some((*inner, "[0]")),
+                Type::Map(Type::Table(inner)) => Some((*inner, ".x")),
+                Type::OneOf([_, Type::Table(inner)]) => Some((*inner, "")),
+                Type::Table(inner) => Some((inner, "")),
+                _ => None,
+            };
+            if let Some((inner, element)) = below {
+                let document = |value| match element {
+                    "[0]" => document(json!({ *name: [value] })),
+                    ".x" => document(json!({ *name: { "x": value } })),
+                    _ => document(json!({ *name: value })),
+                };
+                all.extend(nulls(inner, &format!("{path}{element}."), &document));
             }
         }
     }

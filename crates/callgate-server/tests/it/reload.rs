@@ -44,8 +44,8 @@ async fn a_bad_users_file_keeps_the_old_one_in_force() {
     let pair = Pair::of(users.clone()).await;
     let path = pair.path("users.json");
     let bad: [(&str, &dyn Fn(), &str); 6] = [
-        ("broken", &|| pair.write("users.json", "{ alice"), "line 1"),
-        ("truncated", &|| pair.write("users.json", "{\"alice\":{\"pass\":\"ali"), "EOF"),
+        ("broken", &|| pair.write("users.json", "{ alice"), "users.json:1:"),
+        ("truncated", &|| pair.write("users.json", "{\"alice\":{\"pass\":\"ali"), "unclosed quote"),
         ("empty", &|| pair.write("users.json", ""), "is empty"),
         ("a bad hash", &|| pair.write("users.json", "{\"a\":{\"pass\":\"$2b$10$x\"}}"), "bcrypt"),
         ("missing", &|| fs::remove_file(&path).unwrap(), "No such file"),

@@ -73,7 +73,7 @@ pub fn run(registry: Registry) -> ExitCode {
         Command::Key(args) => key::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),
         Command::Token(args) => token::run(&args),
-        Command::Schema(args) => schema::run(&args, &registry),
+        Command::Schema(args) => Ok(schema::run(args, &registry)),
         Command::Decode(args) => decode::run(&args),
     };
     ExitCode::from(outcome.unwrap_or_else(output::unusable))

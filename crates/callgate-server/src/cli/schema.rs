@@ -23,7 +23,7 @@ enum File {
     Users,
 }
 
-pub(super) fn run(args: &Args, registry: &Registry) -> u8 {
+pub(super) fn run(args: Args, registry: &Registry) -> u8 {
     let schema = match args.file {
         File::Config => config::schema(registry),
         File::Users => users::FILE.document_schema("Users file of Callgate"),

@@ -118,7 +118,7 @@ const USERS: [Case; 7] = [
     (
         "truncated",
         |folder| write(folder, "users.json", "{\"alice\": {\"pass\": \"al"),
-        &["users.json:1:23: unclosed quote"],
+        &["users.json:1:22: unclosed quote"],
     ),
     (
         "a duplicate user",

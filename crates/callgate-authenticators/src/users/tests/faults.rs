@@ -248,7 +248,7 @@ fn a_file_of_only_comments_is_an_error() {
         let folder = Folder::with("{}");
         fs::write(folder.0.path().join(name), "# alice is gone\n\n  # and so is bob").unwrap();
         let faults = build_from(&format!("file = \"{name}\""), &folder.context()).1;
-        assert!(faults[0].contains("it is empty"), "{faults:?}");
+        assert!(faults[0].contains("the file is empty"), "{faults:?}");
     }
 }
 

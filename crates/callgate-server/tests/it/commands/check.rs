@@ -69,7 +69,7 @@ fn findings_name_file_line_and_column() {
              users = {{ file = \"{users}\", fall_thruogh = true }}\r\n[issuer]\r\n"
         )
     };
-    for (users, account, entry) in [("users.json", (2, 23), (3, 2)), ("users.yaml", (3, 3), (4, 1))]
+    for (users, account, entry) in [("users.json", (2, 22), (3, 2)), ("users.yaml", (3, 3), (4, 1))]
     {
         fs::write(path("conf/c.toml"), configuration(users)).unwrap();
         let ran = callgate_in(folder.path(), &["check", "--config", "conf/c.toml"]);
@@ -79,7 +79,7 @@ fn findings_name_file_line_and_column() {
             &[
                 "error: conf/c.toml:2:1: nats.servers: names no server",
                 "error: conf/c.toml:5:2: issuer.seed: is missing",
-                "error: conf/c.toml:4:33: authenticators[0].users.fall_thruogh: unknown key; did \
+                "error: conf/c.toml:4:32: authenticators[0].users.fall_thruogh: unknown key; did \
                  you mean `fall_through`?",
                 &format!("{}al.acount: unknown key; did you mean `account`?", at(account)),
                 &format!("{}bo: has no credential", at(entry)),

@@ -41,3 +41,6 @@ pub(crate) trait Directory: Send + Sync + 'static {
     /// Ends background work.
     fn retire(&self) {}
 }
+
+#[cfg(test)]
+mod tests;

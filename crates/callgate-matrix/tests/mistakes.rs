@@ -129,7 +129,7 @@ fn users_entry_that_a_scope_always_refuses_is_a_warning() {
         assert!(warned.iter().find(about).is_some_and(|line| line.contains(why)), "{output}");
     }
     assert_eq!(warned.len(), 3, "{output}");
-    refused("roles.reader.tags[0]", "everybody would be refused", |config, _| {
+    refused("roles.reader.tags[0]", "every login would be refused", |config, _| {
         *config = config.replace("scope = \"reader\"", "scope = \"reader\"\ntags = [\"team:>\"]");
     });
 }

@@ -39,6 +39,7 @@ fn of(role: RoleSettings, when: Option<String>) -> PolicySettings {
         }],
         authenticators: vec![AuthenticatorPolicy {
             name: "a".to_owned(),
+            variables: &["namespace", "service_account"],
             ..AuthenticatorPolicy::default()
         }],
         ..PolicySettings::default()

@@ -148,6 +148,8 @@ fn kubernetes_policy() -> PolicySettings {
     let authenticator = AuthenticatorPolicy {
         name: "measured".to_owned(),
         account: Some("APP".to_owned()),
+        kind: KubernetesKind.name(),
+        variables: KubernetesKind.variables(),
         defaults: KubernetesKind.defaults(),
         ..AuthenticatorPolicy::default()
     };

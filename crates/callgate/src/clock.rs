@@ -1,16 +1,16 @@
-//! The only reader of the wall clock: everything else is told what time it is.
+//! The only module that reads the wall clock; everywhere else the time is an argument.
 
 use std::{
     fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// A moment in whole seconds since 1970, as NATS claims count it.
+/// A time in whole seconds since 1970, as in NATS claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixTime(i64);
 
 impl UnixTime {
-    /// The present, by the wall clock.
+    /// The current time of the wall clock.
     pub fn now() -> Self {
         SystemTime::now().into()
     }
@@ -25,12 +25,12 @@ impl UnixTime {
         self.0
     }
 
-    /// This moment and `duration` more; fractions of a second are cut, the ends of time hold.
+    /// Adds `duration`, truncated to whole seconds; saturates.
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)))
     }
 
-    /// Seconds from `earlier` to this moment; negative if `earlier` is later.
+    /// Seconds since `earlier`; negative if `earlier` is later.
     pub const fn seconds_since(self, earlier: UnixTime) -> i64 {
         self.0.saturating_sub(earlier.0)
     }

@@ -11,15 +11,15 @@ pub enum ConnectionKind {
     WebSocket,
     /// MQTT, over TCP or over WebSocket.
     Mqtt,
-    /// A leaf node: a whole server, behind which others act with this user's rights.
+    /// A leaf node: a whole server whose clients act with this user's permissions.
     LeafNode,
-    /// Something that this version does not know; never admitted.
+    /// A kind unknown to this version; never admitted.
     Unknown,
 }
 
 impl ConnectionKind {
-    /// From `client_info.kind` and `.type`. The kind is judged first: a leaf node stays one,
-    /// whatever its type says.
+    /// From `client_info.kind` and `.type`. The kind comes first: a leaf node is one regardless of its
+    /// type.
     pub(crate) fn from_wire(kind: &str, kind_of_client: &str) -> Self {
         match (kind, kind_of_client) {
             ("Leafnode", _) => Self::LeafNode,
@@ -58,16 +58,16 @@ impl fmt::Display for ConnectionKind {
     }
 }
 
-/// A text that names no kind of connection.
+/// The text does not name a kind of connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no kind of connection: use nats, websocket, mqtt or leafnode")]
+#[error("`{0}` is not a kind of connection: use nats, websocket, mqtt or leafnode")]
 pub struct UnknownConnectionKind(String);
 
 impl FromStr for ConnectionKind {
     type Err = UnknownConnectionKind;
 
     /// Reads `nats`, `websocket`, `mqtt`, `leafnode`, and the names of nats-io/jwt: `STANDARD`,
-    /// `WEBSOCKET`, `MQTT`, `LEAFNODE`; in small letters or capitals.
+    /// `WEBSOCKET`, `MQTT`, `LEAFNODE`; case does not matter.
     fn from_str(text: &str) -> Result<Self, UnknownConnectionKind> {
         match text.to_ascii_lowercase().as_str() {
             "nats" | "standard" => Ok(Self::Nats),
@@ -79,7 +79,7 @@ impl FromStr for ConnectionKind {
     }
 }
 
-/// A set of kinds. The default has all but leaf nodes, which are never implied.
+/// A set of kinds. The default contains all but leaf nodes, which are never implied.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionKinds(u8);
 
@@ -87,17 +87,17 @@ impl ConnectionKinds {
     /// The empty set.
     pub const NONE: Self = Self(0);
 
-    /// True if `kind` is in the set; an unknown kind never is.
+    /// Whether `kind` is in the set; an unknown kind never is.
     pub const fn contains(self, kind: ConnectionKind) -> bool {
         self.0 & kind.bit() != 0
     }
 
-    /// True if every kind of this set is in `other`, too.
+    /// Whether every kind of this set is also in `other`.
     pub(crate) const fn is_within(self, other: Self) -> bool {
         self.0 & !other.0 == 0
     }
 
-    /// The set with `kind` in it.
+    /// The set with `kind` added.
     #[must_use]
     pub const fn with(self, kind: ConnectionKind) -> Self {
         Self(self.0 | kind.bit())
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leaf_node_is_one_whatever_its_type_says() {
+    fn leaf_node_is_recognized_regardless_of_type() {
         let table = [
             ("Leafnode", "", ConnectionKind::LeafNode),
             ("Leafnode", "nats", ConnectionKind::LeafNode),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_read_by_both_names_in_small_letters_or_capitals() {
+    fn kinds_are_parsed_by_both_names_in_any_case() {
         for (text, expected) in [
             ("nats", Some(ConnectionKind::Nats)),
             ("NATS", Some(ConnectionKind::Nats)),

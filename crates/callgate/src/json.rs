@@ -1,14 +1,14 @@
-//! Strict JSON: a member that is named twice is an error, and so is nesting without end.
+//! Strict JSON: duplicate members and excessive nesting are errors.
 //!
-//! RFC 8259 section 4 leaves it open what a duplicate member means, so two readers may see two
-//! different documents. Whoever decides about access must not be one of them.
+//! RFC 8259 section 4 does not define what a duplicate member means, so two parsers may see different
+//! documents. A decision about access must not depend on that.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value, map::Entry};
 
-/// Why a text was not accepted as JSON: what and where, never the contents.
+/// Why a text was not accepted as JSON, and where. Never contains the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct JsonError(String);
@@ -16,7 +16,7 @@ pub struct JsonError(String);
 /// Parses one JSON document; duplicate members and more than `max_depth` levels are errors.
 ///
 /// # Errors
-/// If the text is not such a document; names the position.
+/// If the text is not valid; contains the position.
 pub fn parse_strict(text: &[u8], max_depth: usize) -> Result<Value, JsonError> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = deserialize_strict(&mut reader, max_depth).map_err(|e| JsonError(e.to_string()))?;
@@ -27,7 +27,7 @@ pub fn parse_strict(text: &[u8], max_depth: usize) -> Result<Value, JsonError> {
 /// The same for any format that serde reads: TOML and YAML tables too.
 ///
 /// # Errors
-/// What the format's reader says, and a duplicate member or too many levels.
+/// The errors of the format's parser, duplicate members and excessive nesting.
 pub fn deserialize_strict<'de, D: Deserializer<'de>>(
     reader: D,
     max_depth: usize,
@@ -35,11 +35,11 @@ pub fn deserialize_strict<'de, D: Deserializer<'de>>(
     Strict { depth_left: max_depth }.deserialize(reader)
 }
 
-/// Appends a text as a JSON string. One that needs no escapes, as tokens and keys do, is found to be so
-/// in one pass and copied.
+/// Appends a text as a JSON string. One without escapes, such as a token or a key, is recognized in
+/// one pass and copied.
 pub(crate) fn push_text(json: &mut String, text: &str) {
     let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-    // Not `all`, which stops at the first and so goes byte by byte.
+    // Not `all`, which stops at the first match and therefore cannot be vectorized.
     if text.bytes().fold(true, |so_far, byte| so_far & plain(byte)) {
         json.push('"');
         json.push_str(text);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_is_bounded_and_rubbish_refused() {
+    fn nesting_is_limited_and_garbage_refused() {
         assert!(parse_strict(br#"{"a":[[1]]}"#, 3).is_ok());
         assert!(parse_strict(br#"{"a":[[1]]}"#, 2).is_err());
         let bomb = "[".repeat(100_000);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_documents_are_read_as_they_are() {
+    fn ordinary_documents_are_parsed_unchanged() {
         let text = br#"{"a":[1,-2,2.5,"x",null,true,{}]}"#;
         let expected: Value = serde_json::from_slice(text).unwrap();
         assert_eq!(parse_strict(text, 8).unwrap(), expected);

@@ -1,4 +1,4 @@
-//! The outer form of a NATS JWT: three parts, and an Ed25519 signature by an nkey.
+//! The outer form of a NATS JWT: three parts, signed with Ed25519 by an nkey.
 
 use std::borrow::Cow;
 
@@ -13,9 +13,9 @@ use crate::{
 /// `{"typ":"JWT","alg":"ed25519-nkey"}`
 const HEADER: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ";
 const ALGORITHM: &str = "ed25519-nkey";
-/// Room for the claims of a user with a few permissions, in bytes. Little enough for glibc to have it
-/// at hand (1,032 bytes at most).
-const USUAL_CLAIMS: usize = 1000;
+/// Capacity for the claims of a user with a few permissions, in bytes. Small enough for the thread
+/// cache of glibc (1,032 bytes at most).
+const CLAIMS_CAPACITY: usize = 1000;
 
 /// The value of a numeric limit in a JWT that means "no limit".
 pub(crate) const NO_LIMIT: i64 = -1;
@@ -29,7 +29,7 @@ pub(crate) enum JwtError {
     /// The header is not that of an nkey-signed JWT.
     #[error("the JWT's header is not typ JWT, alg {ALGORITHM}")]
     Header,
-    /// The claims are not the JSON that is expected.
+    /// The claims are not the expected JSON.
     #[error("the JWT's claims cannot be read: {0}")]
     Claims(String),
 }
@@ -40,7 +40,7 @@ struct Header {
     alg: String,
 }
 
-/// A JWT taken apart; nothing in it is verified yet.
+/// The parts of a JWT; nothing in them is verified yet.
 pub(crate) struct Parts<'a> {
     signed: &'a [u8],
     claims: Wiped,
@@ -48,9 +48,9 @@ pub(crate) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Takes a token apart and checks that its header is that of an nkey-signed JWT.
+    /// Splits a token and checks that its header is that of an nkey-signed JWT.
     pub(crate) fn split(token: &'a [u8]) -> Result<Self, JwtError> {
-        // From both ends, because the claims are long; a dot in them is no base64url.
+        // From both ends, because the claims are long; a dot in them is not valid base64url.
         let first = token.iter().position(|byte| *byte == b'.').ok_or(JwtError::Form)?;
         let last = token.iter().rposition(|byte| *byte == b'.').ok_or(JwtError::Form)?;
         let (header, signed) = (token.get(..first), token.get(..last));
@@ -67,18 +67,18 @@ impl<'a> Parts<'a> {
         Ok(Self { signed, claims: decode(claims)?.into(), signature: decode(signature)? })
     }
 
-    /// The claims' JSON, of whatever type the caller names.
+    /// Deserializes the claims.
     pub(crate) fn claims<'de, T: Deserialize<'de>>(&'de self) -> Result<T, JwtError> {
         serde_json::from_slice(&self.claims).map_err(|error| JwtError::Claims(position(&error)))
     }
 
-    /// What is signed, and the signature.
+    /// The signed bytes and the signature.
     pub(crate) fn signed(&self) -> (&[u8], &[u8]) {
         (self.signed, &self.signature)
     }
 }
 
-/// serde's messages may quote a value, and a value may be a password: keep the kind and the place.
+/// serde's messages may quote a value, which may be a password: keep only the kind and the position.
 fn position(error: &serde_json::Error) -> String {
     format!("{:?} error at byte {}", error.classify(), error.column())
 }
@@ -92,7 +92,7 @@ fn check_header(header: &[u8]) -> Result<(), JwtError> {
     }
 }
 
-/// Why a JWT could not be made.
+/// Why a JWT could not be signed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SignJwtError {
     #[error(transparent)]
@@ -101,7 +101,7 @@ pub(crate) enum SignJwtError {
     Json(#[from] serde_json::Error),
 }
 
-/// Writes and signs a JWT.
+/// Serializes claims and signs them.
 pub(crate) fn sign(claims: &impl Serialize, signer: &dyn Signer) -> Result<String, SignJwtError> {
     sign_with(claims, |message| signer.sign(message))
 }
@@ -111,12 +111,12 @@ pub(crate) fn sign_with(
     claims: &impl Serialize,
     sign: impl FnOnce(&[u8]) -> Result<[u8; 64], SignError>,
 ) -> Result<String, SignJwtError> {
-    let mut json = Vec::with_capacity(USUAL_CLAIMS);
+    let mut json = Vec::with_capacity(CLAIMS_CAPACITY);
     serde_json::to_writer(&mut json, claims)?;
     sign_json(&json, sign)
 }
 
-/// The same with claims that are JSON already.
+/// Signs claims that are already JSON.
 pub(crate) fn sign_json(
     json: &[u8],
     sign: impl FnOnce(&[u8]) -> Result<[u8; 64], SignError>,
@@ -131,9 +131,9 @@ pub(crate) fn sign_json(
     Ok(token)
 }
 
-/// True for a text in the form of a signed JWT, whoever signed it and how: three parts, of which
-/// the first is a JSON object in base64url. The signature may be missing: `alg: none` is a token
-/// too, and a bad one.
+/// Whether a text has the form of a signed JWT, regardless of signer and algorithm: three parts, the
+/// first of them a JSON object in base64url. The signature may be empty: `alg: none` is a token, too,
+/// and an invalid one.
 pub fn looks_like_jwt(text: &str) -> bool {
     let mut parts = text.split('.');
     let (Some(header), Some(claims), Some(signature), None) =
@@ -149,8 +149,8 @@ pub fn looks_like_jwt(text: &str) -> bool {
     object && !claims.is_empty() && [header, claims, signature].into_iter().all(base64url)
 }
 
-/// True if the text is a NATS user JWT by its claims. Nothing is verified: it only decides that
-/// such a text is no credential for a callout (the sentinel in operator mode is one).
+/// Whether the claims of a text are those of a NATS user JWT. Nothing is verified: a NATS user JWT,
+/// such as the sentinel in operator mode, is never a credential for a callout.
 pub fn is_nats_user(text: &str) -> bool {
     #[derive(Deserialize)]
     struct Claims<'a> {
@@ -170,8 +170,8 @@ pub fn is_nats_user(text: &str) -> bool {
         && serde_json::from_slice::<Claims<'_>>(&json).is_ok_and(|c| c.nats.kind == "user")
 }
 
-/// False if no member of this JSON can be called `nats`, which is seen sooner than the JSON is parsed.
-/// With an escape in it, or what is no text, there is no telling.
+/// False if no member of this JSON can be named `nats`, which is faster than parsing it. JSON with an
+/// escape, or that is not UTF-8, may have one.
 fn may_have_nats_member(json: &[u8]) -> bool {
     let Ok(json) = std::str::from_utf8(json) else { return true };
     let is_name = |rest: &str| rest.trim_ascii_start().starts_with(':');
@@ -184,7 +184,7 @@ mod tests {
     use crate::keys::{AccountSigner, KeyKind, VerifyingKey, parse_public};
 
     #[test]
-    fn what_is_signed_is_verified_and_nothing_else() {
+    fn signature_covers_exactly_what_was_signed() {
         let signer = AccountSigner::generate().unwrap();
         let key = parse_public(signer.public_key().as_str(), &[KeyKind::Account]).unwrap();
         let token = sign(&serde_json::json!({"a": 1}), &signer).unwrap();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nats_user_is_recognised_by_its_claims_however_they_are_spelt() {
+    fn nats_user_jwt_is_recognized_by_its_claims() {
         let token = |json: &str| format!("x.{}.y", BASE64URL_NOPAD.encode(json.as_bytes()));
         for json in [
             r#"{"nats":{"type":"user"}}"#,
@@ -239,8 +239,8 @@ mod tests {
         ] {
             assert!(is_nats_user(&token(json)), "{json}");
         }
-        let no_text = BASE64URL_NOPAD.encode(b"{\"x\":\"\xff\",\"nats\":{\"type\":\"user\"}}");
-        assert!(is_nats_user(&format!("x.{no_text}.y")));
+        let not_utf8 = BASE64URL_NOPAD.encode(b"{\"x\":\"\xff\",\"nats\":{\"type\":\"user\"}}");
+        assert!(is_nats_user(&format!("x.{not_utf8}.y")));
         for json in [
             r#"{"aud":"nats"}"#,
             r#"{"nats":{"type":"account"}}"#,
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jwt_is_recognised_by_its_form() {
+    fn jwt_is_recognized_by_its_form() {
         for text in ["eyJhbGciOiJub25lIn0.e30.", "eyJh.eyJz.c2ln", "ewogIC.e30.AA"] {
             assert!(looks_like_jwt(text), "{text}");
         }

@@ -8,7 +8,7 @@ use std::{fmt, marker::PhantomData, str::FromStr, sync::Arc};
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
 use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::secret::{NoRandomness, Secret};
 
 mod curve;
 mod signing;
@@ -22,7 +22,7 @@ pub use verifying::{Ed25519Key, VerifyingKey};
 
 const PREFIX_SEED: u8 = 18 << 3;
 
-/// What an nkey is for; its first letter.
+/// The role of an nkey, which determines its first letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyKind {
     /// `O…`
@@ -85,7 +85,7 @@ impl fmt::Display for KeyKind {
 }
 
 impl KeyKind {
-    /// What a seed of this kind is called, such as "an account seed (SA…)".
+    /// Describes a seed of this kind, for example "an account seed (SA…)".
     pub fn seed_in_words(self) -> String {
         describe(self, true)
     }
@@ -99,30 +99,30 @@ impl FromStr for KeyKind {
     }
 }
 
-/// Why a text is not the key that is needed. Never contains the text: it may be a secret.
+/// Why a text is not the expected key. Never contains the text, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Not base32, or the wrong length.
     #[error("this is not an nkey (base32 text such as `{0}…`)")]
     NotAnNkey(String),
-    /// A typing or copying mistake.
-    #[error("the nkey's checksum does not match: it was cut or mistyped")]
+    /// A typo, or an incomplete copy.
+    #[error("the nkey's checksum does not match: it is truncated or mistyped")]
     Checksum,
-    /// Right form, wrong role.
+    /// A key of another role.
     #[error("this is {found}, but {wanted} is needed here")]
     WrongKind {
-        /// What the text is.
+        /// The kind of key that the text is.
         found: String,
-        /// What belongs here.
+        /// The expected kind of key.
         wanted: String,
     },
-    /// The bytes are no point of the curve, or one of small order.
+    /// The bytes are not a point on the curve, or are a point of small order.
     #[error("the nkey's bytes are not a usable public key")]
     NotAPoint,
-    /// The system gave no random numbers.
-    #[error("the system has no random numbers")]
-    NoRandomness,
-    /// Not one of the kinds.
+    /// The system's random number generator failed.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
+    /// Not the name of a kind.
     #[error("unknown kind of key: use account, user, curve, server or operator")]
     UnknownKind,
 }
@@ -143,8 +143,8 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
-/// What each byte does to the checksum.
-#[expect(clippy::indexing_slicing, reason = "in a constant, where a panic stops the build")]
+/// The contribution of each byte to the checksum.
+#[expect(clippy::indexing_slicing, reason = "in a constant, where a panic fails the build")]
 const CRC16: [u16; 256] = {
     let mut table = [0u16; 256];
     let mut byte = 0;
@@ -190,7 +190,7 @@ fn decode(text: &str, example: &str) -> Result<Decoded, KeyError> {
     }
 }
 
-/// Decodes into `raw`, without another copy of what may be a seed.
+/// Decodes into `raw`, without a second copy of a possible seed.
 fn from_base32<'a>(text: &str, raw: &'a mut [u8; MAX_BYTES]) -> Option<&'a [u8]> {
     let length = BASE32_NOPAD.decode_len(text.len()).ok()?;
     let raw = raw.get_mut(..length)?;
@@ -216,7 +216,7 @@ fn encode_seed(kind: KeyKind, key: &[u8; 32]) -> Secret {
     Secret::new(BASE32_NOPAD.encode(&raw))
 }
 
-/// A seed of whatever kind: the private half, as a file or a variable holds it.
+/// A seed of any kind: the private half of a key, as stored in a file or variable.
 pub struct Seed {
     kind: KeyKind,
     bytes: Zeroizing<[u8; 32]>,
@@ -226,7 +226,7 @@ impl Seed {
     /// Parses the text form.
     ///
     /// # Errors
-    /// If the text is no seed, says what it is instead, without repeating it.
+    /// If the text is not a seed, says what it is instead, without repeating it.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         match decode(text, "SA")? {
             Decoded::Seed(kind, bytes) => Ok(Self { kind, bytes }),
@@ -237,18 +237,18 @@ impl Seed {
         }
     }
 
-    /// Finds the seed in a file: the first line that is one. Files of `nsc` and `nk`, and
-    /// decorated credentials, put it between comment lines.
+    /// Finds the seed in a file: the first line that is one. Files of `nsc` and `nk` and credentials
+    /// files have it between comment lines.
     ///
     /// # Errors
-    /// If there is none, says what the first word of the text is instead.
+    /// If there is none, says what the first line of the text is instead.
     pub fn find(text: &str) -> Result<Self, KeyError> {
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let first = lines.clone().next().unwrap_or_default();
         lines.find_map(|line| Self::parse(line).ok()).map_or_else(|| Self::parse(first), Ok)
     }
 
-    /// What the seed is for.
+    /// The kind of key.
     pub fn kind(&self) -> KeyKind {
         self.kind
     }
@@ -293,9 +293,9 @@ pub mod role {
         Operator,
         /// An account, or one of its signing keys.
         Account,
-        /// A connection or a person.
+        /// A connection or a user.
         User,
-        /// A server, for as long as its process lives.
+        /// A server, as long as its process runs.
         Server,
         /// An X25519 key.
         Curve
@@ -312,9 +312,9 @@ pub struct PublicKey<R: Role> {
 
 /// The key of an account (`A…`).
 pub type AccountKey = PublicKey<role::Account>;
-/// The key of one connection or of a person (`U…`).
+/// The key of one connection or of a user (`U…`).
 pub type UserKey = PublicKey<role::User>;
-/// The key of a server (`N…`), new at each of its starts.
+/// The key of a server (`N…`), generated at each start.
 pub type ServerKey = PublicKey<role::Server>;
 /// The key of an operator (`O…`).
 pub type OperatorKey = PublicKey<role::Operator>;
@@ -366,10 +366,10 @@ impl<R: Role> fmt::Debug for PublicKey<R> {
     }
 }
 
-/// A public key whose role is not known beforehand: accounts and users may both sign tokens.
+/// Parses a public key whose role is not known in advance: accounts and users may both sign tokens.
 ///
 /// # Errors
-/// If the text is no public key of one of `allowed`.
+/// If the text is not a public key of one of the `allowed` kinds.
 pub fn parse_public(text: &str, allowed: &[KeyKind]) -> Result<VerifyingKey, KeyError> {
     let wanted =
         || allowed.iter().map(|kind| describe(*kind, false)).collect::<Vec<_>>().join(" or ");

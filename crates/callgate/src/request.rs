@@ -1,4 +1,4 @@
-//! An authorization request that was opened and checked, with the one credential that counts.
+//! A verified authorization request with the client's one credential.
 
 use std::{fmt, net::IpAddr};
 
@@ -14,14 +14,14 @@ use crate::{
 #[cfg(feature = "testing")]
 mod testing;
 
-/// Longest password that is looked at, in bytes. Hashing more is a way to burn our time.
+/// In bytes. Hashing longer passwords would waste our time.
 pub const MAX_PASSWORD: usize = 1024;
-/// Longest token that is looked at, in bytes.
+/// In bytes; a longer token is refused.
 pub const MAX_TOKEN: usize = 16 * 1024;
-/// Longest user name that is looked at, in bytes.
+/// In bytes; a longer user name is refused.
 pub const MAX_USER: usize = 512;
 
-/// A request whose origin and form were checked. Only the opener makes one.
+/// A request whose origin and form were checked. Only the opener creates one.
 #[derive(Debug)]
 pub struct AuthRequest {
     pub(crate) id: String,
@@ -35,17 +35,17 @@ pub struct AuthRequest {
 }
 
 impl AuthRequest {
-    /// The request's own id (`jti`).
+    /// The request's ID (`jti`).
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The server that asks.
+    /// The server that sent the request.
     pub fn server(&self) -> &Server {
         &self.server
     }
 
-    /// The key that the server made for this connection.
+    /// The key that the server generated for this connection.
     pub fn user_nkey(&self) -> &UserKey {
         &self.user_nkey
     }
@@ -55,7 +55,7 @@ impl AuthRequest {
         &self.client
     }
 
-    /// The one credential that counts.
+    /// The client's one credential.
     pub fn credential(&self) -> &Credential {
         &self.credential
     }
@@ -65,21 +65,21 @@ impl AuthRequest {
         self.certificate.as_ref()
     }
 
-    /// When the request arrived, by the wall clock: the moment to judge expiries by.
+    /// When the request arrived, by the wall clock: the time to check expiries against.
     pub fn received(&self) -> UnixTime {
         self.received
     }
 
-    /// When nobody waits for the answer any more.
+    /// When it is too late to begin a reply.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 }
 
-/// The server that asks.
+/// The server that sent a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// Its public nkey, new at each start.
+    /// Its public nkey, generated at each start.
     pub id: ServerKey,
     /// Its name.
     pub name: String,
@@ -93,15 +93,15 @@ pub struct Server {
     pub tags: Vec<String>,
 }
 
-/// The client, as the server sees it. `name`, `lang`, `version` and `mqtt_id` are only what the
-/// client says.
+/// The client, as the server sees it. `name`, `lang`, `version` and `mqtt_id` are unverified claims of
+/// the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
     /// The TCP peer, never a forwarded address.
     pub host: String,
     /// `host` as an address, if it is one.
     pub ip: Option<IpAddr>,
-    /// The connection's number at the server.
+    /// The connection's ID on the server.
     pub id: u64,
     /// The kind of connection.
     pub connection: ConnectionKind,
@@ -109,7 +109,7 @@ pub struct Client {
     pub kind: String,
     /// `client_info.type`: `nats`, `websocket`, `mqtt`, or empty.
     pub kind_of_client: String,
-    /// What the client calls itself.
+    /// The name that the client claims.
     pub name: String,
     /// The client library's language.
     pub lang: String,
@@ -119,25 +119,25 @@ pub struct Client {
     pub mqtt_id: String,
 }
 
-/// What a client proves its identity with: exactly one thing.
+/// The one credential that a client proves its identity with.
 ///
-/// Values are as the client sent them, bounded in length; that an nkey signed the server's nonce
-/// is proven already.
+/// The values are as the client sent them, limited in length. An nkey has already been proven to have
+/// signed the server's nonce.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Credential {
     /// A user name and a password that is not a JWT.
     Password {
-        /// The name, not yet proven to be anybody's.
+        /// The user name, not yet verified.
         user: String,
         /// The password.
         password: Secret,
     },
-    /// A token: from `auth_token`, from `jwt`, or a JWT in the password's place.
+    /// A token: from `auth_token`, from `jwt`, or a JWT sent as the password.
     Token(Secret),
     /// An nkey that signed the server's nonce.
     Nkey(UserKey),
-    /// Nothing but the verified client certificate.
+    /// The verified client certificate alone.
     Certificate,
 }
 
@@ -164,14 +164,13 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// A client certificate that nats-server verified. Certificates that it did not verify never
-/// get this far.
+/// A client certificate that nats-server verified. Unverified certificates are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// The verified chains, each a list of PEM texts, leaf first.
+    /// The verified chains, each a list of PEM certificates, leaf first.
     pub verified_chains: Vec<Vec<String>>,
-    /// The TLS version that was agreed on.
+    /// The negotiated TLS version.
     pub tls_version: String,
-    /// The cipher that was agreed on.
+    /// The negotiated cipher.
     pub cipher: String,
 }

@@ -1,4 +1,4 @@
-//! A secret text that cannot be printed by accident and is wiped when it is dropped.
+//! Secrets that cannot be printed by accident and are zeroed when dropped.
 
 use std::{fmt, mem, ops::Deref};
 
@@ -6,14 +6,17 @@ use data_encoding::BASE32_NOPAD;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::keys::KeyError;
+/// The system's random number generator failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the system has no random numbers")]
+pub struct NoRandomness;
 
 /// A password, token or seed. `Debug` shows `[redacted]`; there is no `Display`.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a secret text into care.
+    /// Wraps a secret text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -22,23 +25,23 @@ impl Secret {
     ///
     /// # Errors
     /// If the system has no random numbers.
-    pub fn random() -> Result<Self, KeyError> {
+    pub fn random() -> Result<Self, NoRandomness> {
         let mut bytes = Zeroizing::new([0u8; 20]);
-        aws_lc_rs::rand::fill(bytes.as_mut()).map_err(|_| KeyError::NoRandomness)?;
+        aws_lc_rs::rand::fill(bytes.as_mut()).map_err(|_| NoRandomness)?;
         Ok(Self(BASE32_NOPAD.encode(bytes.as_ref()).to_ascii_lowercase()))
     }
 
-    /// The text itself. The name is long enough to be seen in a review.
+    /// The text. The name stands out in a review.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// True if there is nothing in it.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Compares in a time that depends on the lengths only.
+    /// Compares in time that depends only on the lengths.
     pub fn matches(&self, other: &str) -> bool {
         self.0.as_bytes().ct_eq(other.as_bytes()).into()
     }
@@ -70,7 +73,7 @@ impl From<&str> for Secret {
     }
 }
 
-/// Bytes with secrets among them, wiped when they are dropped. `Debug` shows nothing of them.
+/// Bytes that contain secrets, zeroed when dropped. `Debug` does not show them.
 pub struct Wiped(Vec<u8>);
 
 impl From<Vec<u8>> for Wiped {
@@ -107,8 +110,8 @@ impl fmt::Debug for Wiped {
     }
 }
 
-/// Overwrites all that was allocated. `Zeroize` does so byte by byte, which for a request takes as
-/// long as to decrypt it; this is one `memset` that the compiler may not leave out.
+/// Overwrites the whole allocation. `Zeroize` does so byte by byte, which takes as long as decrypting
+/// a request; this is one `memset` that the compiler cannot remove.
 fn wipe(bytes: &mut Vec<u8>) {
     bytes.clear();
     bytes.resize(bytes.capacity(), 0);
@@ -131,13 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wiped_is_wiped_to_the_end_of_its_memory() {
+    fn wiping_overwrites_the_whole_allocation() {
         let mut bytes = Vec::with_capacity(100);
         bytes.extend_from_slice(&[7; 64]);
         bytes.truncate(3);
-        let place = bytes.as_ptr();
+        let address = bytes.as_ptr();
         wipe(&mut bytes);
-        assert_eq!((bytes.as_ptr(), bytes.len()), (place, bytes.capacity()), "it stays in place");
+        assert_eq!((bytes.as_ptr(), bytes.len()), (address, bytes.capacity()), "not reallocated");
         assert!(bytes.iter().all(|byte| *byte == 0));
         let mut secret = Secret::new("hunter2");
         secret.zeroize();

@@ -1,7 +1,7 @@
-//! Plays a server: makes authorization requests as nats-server would.
+//! Simulates nats-server: creates authorization requests as a server would send them.
 //!
-//! For trying out a configuration without a server, for tests, and for load. Nothing here is a way
-//! in: a request of a made-up server is answered for a connection that does not exist.
+//! For trying a configuration without a server, for tests and for load. This grants no access: the
+//! reply to a simulated request is for a connection that does not exist.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::{
     secret::Secret,
 };
 
-/// The nonce that a made-up server gives its clients to sign.
+/// The nonce that a simulated server gives its clients to sign.
 const NONCE: &str = "aMadeUpNonceOfN";
 
-/// What a client presents in a made-up request.
+/// The credentials of a simulated client.
 #[derive(Debug, Default)]
 pub struct ClientCredentials {
     /// `user`.
@@ -32,20 +32,20 @@ pub struct ClientCredentials {
     pub nkey: Option<KeyPair>,
 }
 
-/// A made-up request.
+/// A request to be simulated.
 #[derive(Debug)]
 pub struct RequestDraft {
-    /// What the client presents.
+    /// The client's credentials.
     pub presented: ClientCredentials,
-    /// How it came.
+    /// The kind of connection.
     pub connection: ConnectionKind,
-    /// From where.
+    /// The client's address.
     pub source: String,
-    /// How long the server waits for the answer; whole seconds.
+    /// How long the server waits for the reply, in whole seconds.
     pub patience: Duration,
 }
 
-/// A server that does not exist.
+/// A server with keys, but without a process.
 #[derive(Debug)]
 pub struct SimulatedServer {
     key: KeyPair,
@@ -61,7 +61,7 @@ impl SimulatedServer {
         Ok(Self { key: KeyPair::generate(KeyKind::Server)?, xkey: CurveKey::generate()? })
     }
 
-    /// Its public nkey: `aud` of every answer to it.
+    /// Its public nkey: the `aud` of every reply to it.
     pub fn id(&self) -> String {
         self.key.public_key()
     }
@@ -72,26 +72,26 @@ impl SimulatedServer {
     }
 }
 
-/// A request as it would arrive.
+/// A request as it would arrive at the callout.
 #[derive(Debug, Clone)]
 pub struct SimulatedRequest {
     /// The payload.
     pub payload: Vec<u8>,
     /// The header [`XKEY_HEADER`](crate::XKEY_HEADER), if it is sealed.
     pub xkey_header: Option<String>,
-    /// The key that the server made for the connection: `sub` of the answer.
+    /// The key that the server generated for the connection: the `sub` of the reply.
     pub user_nkey: String,
 }
 
-/// Why a request could not be made up.
+/// Why a request could not be simulated.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulationError {
-    /// A key could not be made or used.
+    /// A key could not be generated or used.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// Signing or sealing failed.
-    #[error("the request cannot be made: {0}")]
-    Make(String),
+    #[error("the request cannot be signed: {0}")]
+    Sign(String),
 }
 
 impl RequestDraft {
@@ -108,7 +108,7 @@ impl RequestDraft {
     /// The request of a new server, for the callout `subject`, sealed for `xkey`.
     ///
     /// # Errors
-    /// If a key cannot be made or used.
+    /// If a key cannot be generated or used.
     pub fn sign(
         &self,
         subject: &AccountKey,
@@ -118,10 +118,10 @@ impl RequestDraft {
         self.sign_as(&SimulatedServer::new()?, subject, xkey, now)
     }
 
-    /// The same by a server that asks more than once.
+    /// The same from a given server.
     ///
     /// # Errors
-    /// If a key cannot be made or used.
+    /// If a key cannot be generated or used.
     pub fn sign_as(
         &self,
         server: &SimulatedServer,
@@ -131,7 +131,7 @@ impl RequestDraft {
     ) -> Result<SimulatedRequest, SimulationError> {
         let user_nkey = KeyPair::generate(KeyKind::User)?.public_key();
         let claims = self.claims(server, &user_nkey, subject, xkey.is_some(), now)?;
-        let failed = |error: String| SimulationError::Make(error);
+        let failed = |error: String| SimulationError::Sign(error);
         let token = jwt::sign_with(&claims, |message| server.key.sign(message))
             .map_err(|error| failed(error.to_string()))?;
         let Some(theirs) = xkey else {
@@ -170,7 +170,7 @@ impl RequestDraft {
             other => ("Client", Some(other.as_str())),
         };
         Ok(json!({
-            // As long as a server's, and as different from one connection to the next.
+            // As long as a server's, and unique per connection.
             "jti": user_nkey.get(..52), "iat": now.seconds(), "exp": now.plus(self.patience).seconds(),
             "iss": id, "sub": subject.as_str(), "aud": AUDIENCE,
             "nats": {
@@ -188,7 +188,7 @@ impl RequestDraft {
 
     fn connect_options(&self) -> Result<Value, SimulationError> {
         let ClientCredentials { user, password, token, nkey } = &self.presented;
-        // What every client and server sends; some responders insist on it.
+        // Every client sends it, and some responders require it.
         let mut options = Map::from_iter([("protocol".to_owned(), 1.into())]);
         let mut put = |name: &str, value: Option<&str>| {
             options.extend(value.map(|value| (name.to_owned(), value.into())));
@@ -198,7 +198,7 @@ impl RequestDraft {
         put("auth_token", token.as_ref().map(Secret::expose));
         if let Some(pair) = nkey {
             let sig =
-                pair.sign(NONCE.as_bytes()).map_err(|e| SimulationError::Make(e.to_string()))?;
+                pair.sign(NONCE.as_bytes()).map_err(|e| SimulationError::Sign(e.to_string()))?;
             put("nkey", Some(&pair.public_key()));
             put("sig", Some(&data_encoding::BASE64URL_NOPAD.encode(&sig)));
         }

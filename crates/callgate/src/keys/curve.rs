@@ -1,4 +1,4 @@
-//! Curve keys (xkeys): sealing and opening what travels between server and callout.
+//! Curve keys (xkeys), which seal and open the messages between server and callout.
 //!
 //! The form is `xkv1`, a nonce of 24 bytes, and an XSalsa20-Poly1305 box under the X25519 shared
 //! key (nats-io/nkeys `xkeys.go`, the same as NaCl's `crypto_box`).
@@ -9,22 +9,22 @@ use dryoc::classic::{crypto_box, crypto_core::crypto_scalarmult_base};
 use zeroize::Zeroizing;
 
 use super::{CurvePublicKey, KeyError, KeyKind, Seed, encode_seed};
-use crate::secret::{Secret, Wiped};
+use crate::secret::{NoRandomness, Secret, Wiped};
 
 const VERSION: &[u8; 4] = b"xkv1";
 const NONCE_BYTES: usize = 24;
 const MAC_BYTES: usize = 16;
 
-/// Why a box could not be opened or made.
+/// Why a message could not be opened or sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CurveError {
-    /// It does not begin with `xkv1`, or is too short to be a box.
+    /// It does not begin with `xkv1`, or is too short.
     #[error("this is not an encrypted message of version xkv1")]
     NotSealed,
-    /// Sealed for another key, or changed on its way.
-    #[error("the box does not open with this key")]
+    /// Sealed for another key, or modified in transit.
+    #[error("the message cannot be opened with this key")]
     DoesNotOpen,
-    /// The other side's key is one that would make the shared key predictable.
+    /// The other side's key would make the shared key predictable.
     #[error("the other side's curve key is not acceptable")]
     BadPeer,
     /// No random numbers for the nonce.
@@ -32,7 +32,7 @@ pub enum CurveError {
     NoRandomness,
 }
 
-/// True if `message` has the form of a sealed one.
+/// Whether `message` has the form of a sealed message.
 pub(crate) fn is_sealed(message: &[u8]) -> bool {
     message.starts_with(VERSION)
 }
@@ -52,13 +52,13 @@ impl CurveKey {
         Seed::find(seed.expose())?.try_into()
     }
 
-    /// A new key from the system's random numbers.
+    /// Generates a key.
     ///
     /// # Errors
-    /// If the system has none.
+    /// If the system has no random numbers.
     pub fn generate() -> Result<Self, KeyError> {
         let mut secret = Zeroizing::new([0u8; 32]);
-        aws_lc_rs::rand::fill(secret.as_mut()).map_err(|_| KeyError::NoRandomness)?;
+        aws_lc_rs::rand::fill(secret.as_mut()).map_err(|_| NoRandomness)?;
         Ok(Self::new(secret))
     }
 
@@ -78,7 +78,7 @@ impl CurveKey {
         encode_seed(KeyKind::Curve, &self.secret)
     }
 
-    /// The key that this side and `peer` share: the costly step, worth remembering per peer.
+    /// The key shared with `peer`. This is the expensive step, so cache it per peer.
     ///
     /// # Errors
     /// If `peer` is a key of small order.
@@ -103,7 +103,7 @@ impl fmt::Debug for CurveKey {
     }
 }
 
-/// What two curve keys share; seals and opens.
+/// The key that two curve keys share, which seals and opens messages.
 #[derive(Clone)]
 pub struct SharedKey(Zeroizing<[u8; 32]>);
 
@@ -111,7 +111,7 @@ impl SharedKey {
     /// Opens a sealed message.
     ///
     /// # Errors
-    /// If it is no box, or not one for this key.
+    /// If it is not a sealed message, or not for this key.
     pub fn open(&self, message: &[u8]) -> Result<Wiped, CurveError> {
         let sealed = message.strip_prefix(VERSION).ok_or(CurveError::NotSealed)?;
         let (nonce, sealed) =

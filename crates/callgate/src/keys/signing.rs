@@ -6,16 +6,16 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use zeroize::Zeroizing;
 
 use super::{AccountKey, KeyError, KeyKind, Seed, encode_public, encode_seed};
-use crate::secret::Secret;
+use crate::secret::{NoRandomness, Secret};
 
-/// A signature could not be made.
+/// Signing failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("signing failed: {0}")]
 pub struct SignError(pub String);
 
-/// Signs what Callgate sends: a seed in memory ([`AccountSigner`]), or something of your own.
+/// Signs user JWTs and replies: a seed in memory ([`AccountSigner`]), or your own implementation.
 ///
-/// Called twice for each answer, on the thread that decides: it must not block for long.
+/// Called twice for each reply, on the deciding thread: it must not block for long.
 pub trait Signer: fmt::Debug + Send + Sync + 'static {
     /// The public key that verifies the signatures.
     fn public_key(&self) -> &AccountKey;
@@ -23,11 +23,11 @@ pub trait Signer: fmt::Debug + Send + Sync + 'static {
     /// The Ed25519 signature (64 bytes) over `message`.
     ///
     /// # Errors
-    /// If the key cannot be used now. The client is then refused, with `backend_unavailable`.
+    /// If the key cannot be used now. The client is then refused with `backend_unavailable`.
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError>;
 }
 
-/// A private key of any kind but curve: makes keys and signs.
+/// A private signing key of any kind but curve.
 pub struct KeyPair {
     kind: KeyKind,
     seed: Zeroizing<[u8; 32]>,
@@ -41,7 +41,7 @@ impl KeyPair {
     /// If the system has no random numbers, or `kind` is [`KeyKind::Curve`], which cannot sign.
     pub fn generate(kind: KeyKind) -> Result<Self, KeyError> {
         let mut seed = Zeroizing::new([0u8; 32]);
-        aws_lc_rs::rand::fill(seed.as_mut()).map_err(|_| KeyError::NoRandomness)?;
+        aws_lc_rs::rand::fill(seed.as_mut()).map_err(|_| NoRandomness)?;
         Self::new(kind, seed)
     }
 
@@ -65,7 +65,7 @@ impl KeyPair {
         Ok(Self { kind, seed, key })
     }
 
-    /// What the key is for.
+    /// The kind of key.
     pub fn kind(&self) -> KeyKind {
         self.kind
     }

@@ -1,4 +1,4 @@
-//! Checking signatures strictly, with keys that are made ready once.
+//! Strict verification of signatures, with keys that are decompressed once.
 
 use std::{fmt, sync::Arc};
 
@@ -32,7 +32,7 @@ const fn with_ends(first: u8, between: u8, last: u8) -> [u8; 32] {
     bytes
 }
 
-/// An Ed25519 key of whatever origin, made ready to check signatures with.
+/// An Ed25519 key, ready to verify signatures.
 #[derive(Clone, Debug)]
 pub struct Ed25519Key(ed25519_dalek::VerifyingKey);
 
@@ -40,11 +40,11 @@ impl Ed25519Key {
     /// The key of these bytes.
     ///
     /// # Errors
-    /// If they are no point of the curve, or one of small order.
+    /// If they are not a point on the curve, or a point of small order.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
         let key =
             ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAPoint)?;
-        // RFC 8032 leaves it open; a key of small order verifies what nobody signed.
+        // RFC 8032 allows it, but a key of small order verifies forged signatures.
         if key.is_weak() {
             return Err(KeyError::NotAPoint);
         }
@@ -55,14 +55,14 @@ impl Ed25519Key {
     /// section 5.1.7, with small-order and non-canonical values refused).
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let Ok(signature) = ed25519_dalek::Signature::from_slice(signature) else { return false };
-        // Together with the look at the key in `from_bytes`, these two are `verify_strict`: `verify`
-        // encodes the point that R must be and compares bytes, so that R is canonical, and is of
-        // small order if it is one of eight texts. To decompress it for that costs a fifth more.
+        // Together with the check of the key in `from_bytes`, these two are `verify_strict`: `verify`
+        // encodes the expected R and compares bytes, so R is canonical and can only have small order
+        // if it is one of eight encodings. Decompressing it to find out would cost a fifth more.
         !is_small_order(signature.r_bytes()) && self.0.verify(message, &signature).is_ok()
     }
 }
 
-/// A public key made ready to check signatures with, so that it is decompressed once.
+/// A public nkey, decompressed and ready to verify signatures.
 #[derive(Clone)]
 pub struct VerifyingKey {
     text: Arc<str>,
@@ -99,7 +99,7 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// Roles whose keys sign: all but the curve keys'.
+/// Roles whose keys sign: all but curve keys.
 pub(crate) trait Signs: Role {}
 
 macro_rules! signs {
@@ -107,10 +107,10 @@ macro_rules! signs {
         impl Signs for $role {}
 
         impl PublicKey<$role> {
-            /// Makes the key ready to check signatures with.
+            /// Decompresses the key to verify signatures.
             ///
             /// # Errors
-            /// If its bytes are no point of the curve, or one of small order.
+            /// If its bytes are not a point on the curve, or a point of small order.
             pub fn verifying(&self) -> Result<VerifyingKey, KeyError> {
                 VerifyingKey::new(Arc::clone(&self.text), &self.bytes)
             }
@@ -119,7 +119,7 @@ macro_rules! signs {
 }
 signs!(role::Account, role::User, role::Server, role::Operator);
 
-/// Keys that have verified something: each is made ready once. Bounded in number.
+/// A bounded cache of decompressed keys.
 #[derive(Debug)]
 pub(crate) struct VerifyingKeys(Cache<[u8; 32], VerifyingKey>);
 
@@ -128,26 +128,26 @@ impl VerifyingKeys {
         Self(Cache::new(most))
     }
 
-    /// True if `key` signed `message`. Only a key with a good signature is remembered: whoever can
-    /// make up keys must at least sign with each.
+    /// Whether `key` signed `message`. Only a key with a valid signature is cached, so that invented
+    /// keys cannot fill the cache without signing.
     ///
     /// # Errors
-    /// If the key's bytes are no point of the curve, or one of small order.
+    /// If the key's bytes are not a point on the curve, or a point of small order.
     pub(crate) fn verified<R: Signs>(
         &self,
         key: &PublicKey<R>,
         message: &[u8],
         signature: &[u8],
     ) -> Result<bool, KeyError> {
-        if let Some(remembered) = self.0.get(key.bytes()) {
-            return Ok(remembered.verifies(message, signature));
+        if let Some(cached) = self.0.get(key.bytes()) {
+            return Ok(cached.verifies(message, signature));
         }
-        let ready = VerifyingKey::new(Arc::clone(&key.text), key.bytes())?;
-        let good = ready.verifies(message, signature);
-        if good {
-            self.0.insert(*key.bytes(), ready);
+        let verifying = VerifyingKey::new(Arc::clone(&key.text), key.bytes())?;
+        let valid = verifying.verifies(message, signature);
+        if valid {
+            self.0.insert(*key.bytes(), verifying);
         }
-        Ok(good)
+        Ok(valid)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Requests that nobody signed, for tests of authenticators (feature `testing`).
+//! Unsigned requests for tests of authenticators (feature `testing`).
 
 use std::{net::IpAddr, time::Duration};
 
@@ -12,8 +12,8 @@ use crate::{
 };
 
 impl AuthRequest {
-    /// A request with this credential, from 127.0.0.1 over NATS, received now and due in two
-    /// seconds. Nothing about it was checked: a service must never be built with this feature.
+    /// A request with this credential, from 127.0.0.1 over NATS, received now and due in two seconds.
+    /// Nothing in it was verified: never build a service with this feature.
     pub fn for_tests(credential: Credential) -> Self {
         let client = Client {
             host: "127.0.0.1".to_owned(),
@@ -28,7 +28,7 @@ impl AuthRequest {
             mqtt_id: String::new(),
         };
         let server = Server {
-            id: made_up(KeyKind::Server),
+            id: generate(KeyKind::Server),
             name: "test".to_owned(),
             host: "127.0.0.1".to_owned(),
             version: "2.12.0".to_owned(),
@@ -38,7 +38,7 @@ impl AuthRequest {
         Self {
             id: "test".to_owned(),
             server,
-            user_nkey: made_up(KeyKind::User),
+            user_nkey: generate(KeyKind::User),
             client,
             credential,
             certificate: None,
@@ -69,7 +69,7 @@ impl AuthRequest {
         self
     }
 
-    /// The same at another moment.
+    /// The same, received at another time.
     #[must_use]
     pub fn received_at(mut self, received: UnixTime) -> Self {
         self.received = received;
@@ -84,8 +84,8 @@ impl AuthRequest {
     }
 }
 
-#[expect(clippy::expect_used, reason = "test code: a key that was just made parses")]
-fn made_up<T: std::str::FromStr<Err: std::fmt::Debug>>(kind: KeyKind) -> T {
+#[expect(clippy::expect_used, reason = "test code: a generated key parses")]
+fn generate<T: std::str::FromStr<Err: std::fmt::Debug>>(kind: KeyKind) -> T {
     let pair = KeyPair::generate(kind).expect("randomness");
     pair.public_key().parse().expect("a public key")
 }

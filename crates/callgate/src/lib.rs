@@ -1,9 +1,9 @@
 //! Write a NATS auth callout: open the request, decide, answer with a signed user JWT.
 //!
-//! A nats-server (2.10 or newer) with an `auth_callout` block asks about every client that wants
-//! in: it publishes a signed, usually encrypted description of the client to `$SYS.REQ.USER.AUTH`
-//! and waits for a signed answer, a user JWT or a refusal. This crate is everything between the
-//! question and the answer except the one thing that is yours: who may come in, and what he may do.
+//! A nats-server (2.10 or newer) with an `auth_callout` block publishes a signed, usually encrypted
+//! description of each connecting client to `$SYS.REQ.USER.AUTH` and waits for a signed reply: a user
+//! JWT or a refusal. This crate does everything between request and reply, except for the part that
+//! is yours: which clients to admit, and with which permissions.
 //!
 //! # A callout in ten lines
 //!
@@ -22,23 +22,22 @@
 //! let login = ConnectOptions::with_user_and_password("auth".into(), "secret".into());
 //! let client = login.connect("nats://127.0.0.1:4222").await?;
 //!
-//! let gate = Callgate::builder(issuer).xkey(xkey).authorize(|request| async move {
+//! let callgate = Callgate::builder(issuer).xkey(xkey).authorize(|request| async move {
 //!     match request.credential() {
 //!         Credential::Token(token) if token.matches("let me in") => {
 //!             Ok(User::in_account("APP").publish("orders.>").subscribe("orders.>"))
 //!         }
-//!         _ => Err(Refusal::deny("not the token")),
+//!         _ => Err(Refusal::deny("wrong token")),
 //!     }
 //! });
-//! gate.build()?.serve(client).await?;
+//! callgate.build()?.serve(client).await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! `async_nats` is passed on by this crate, so that the client is always of the version that `serve`
-//! takes.
+//! This crate re-exports `async_nats`, so that the client always has the version that `serve` expects.
 //!
-//! The server's side of it, with the public keys of the two seeds:
+//! The server's configuration, with the public keys of the two seeds:
 //!
 //! ```text
 //! accounts { AUTH { users: [ { user: auth, password: secret } ] }, APP {} }
@@ -50,8 +49,8 @@
 //! # Bytes in, bytes out
 //!
 //! [`Callgate::handle`] needs no NATS client: give it a message's payload and its header
-//! [`XKEY_HEADER`], and send back what it returns. Here the server is made up
-//! ([`simulation`]), so that this runs anywhere:
+//! [`XKEY_HEADER`], and send back what it returns. This example simulates the server
+//! ([`simulation`]), so it runs anywhere:
 //!
 //! ```
 //! use callgate::{
@@ -65,14 +64,14 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (issuer, xkey) = (AccountSigner::generate()?, CurveKey::generate()?);
 //! let (issuer_key, xkey_key) = (issuer.public_key().clone(), xkey.public_key().clone());
-//! let gate = Callgate::builder(issuer)
+//! let callgate = Callgate::builder(issuer)
 //!     .xkey(xkey)
 //!     .callout_account("AUTH")
 //!     .authorize(|_| async { Ok(User::in_account("APP").publish("orders.>")) })
 //!     .on_decision(|decision| assert_eq!(decision.reason.as_str(), "admitted"))
 //!     .build()?;
 //!
-//! // What a server would send when alice connects …
+//! // The request that a server would send when alice connects …
 //! let (server, now) = (SimulatedServer::new()?, UnixTime::now());
 //! let alice = ClientCredentials {
 //!     user: Some("alice".to_owned()),
@@ -81,9 +80,9 @@
 //! };
 //! let request = RequestDraft::new(alice).sign_as(&server, &issuer_key, Some(&xkey_key), now)?;
 //!
-//! // … and what it gets: sealed for this server, and good for this one connection.
-//! let reply = gate.handle(&request.payload, request.xkey_header.as_deref(), now).await;
-//! let Reply::Answer(sealed) = reply else { panic!("a good request is answered") };
+//! // … and the reply: sealed for this server, and valid for this one connection.
+//! let reply = callgate.handle(&request.payload, request.xkey_header.as_deref(), now).await;
+//! let Reply::Answer(sealed) = reply else { panic!("a valid request is answered") };
 //! let answer = server.xkey().shared_with(&xkey_key)?.open(&sealed)?;
 //! let claims = claims_of(std::str::from_utf8(&answer)?);
 //! assert_eq!(claims["aud"], server.id());
@@ -93,7 +92,7 @@
 //! assert_eq!(user["name"], "alice");
 //! assert_eq!(user["aud"], "APP");
 //! assert_eq!(user["nats"]["pub"]["allow"][0], "orders.>");
-//! assert_eq!(user["nats"]["sub"]["deny"][0], ">"); // nothing was said about subscribing
+//! assert_eq!(user["nats"]["sub"]["deny"][0], ">"); // no permission to subscribe was granted
 //! # Ok(())
 //! # }
 //! #
@@ -104,24 +103,26 @@
 //! # }
 //! ```
 //!
-//! # What holds, whoever decides
+//! # Guarantees
 //!
-//! - What cannot be opened is never answered: garbage, other keys, another callout, old requests,
-//!   requests in clear once there is an xkey. Each is recorded, and says what to do.
-//! - One credential counts. Your function is not asked about a client that sent several, none, or
-//!   an nkey that did not sign the server's nonce.
+//! Regardless of how you decide:
+//!
+//! - A message that cannot be opened never gets a reply: garbage, other keys, another callout, old
+//!   requests, or unencrypted requests if there is an xkey. Each is recorded with what to do about it.
+//! - Exactly one credential counts. Your function is not called for a client that sent several, none,
+//!   or an nkey that did not sign the server's nonce.
 //! - A [`User`] without permissions may do nothing. (NATS reads an empty list as "everything".)
-//! - Nobody is placed in the callout account, whose members could read every password. `serve` asks
-//!   the server for its name; for [`Callgate::handle`] state it, with
+//! - No user is placed in the callout account, whose members could read every password. `serve` requests
+//!   its name from the server; for [`Callgate::handle`] state it with
 //!   [`CallgateBuilder::callout_account`].
 //! - Leaf nodes and unknown kinds of connection are never implied: see [`User::only_over`].
-//! - Sessions end: after an hour, unless you say otherwise.
-//! - A panic or a delay in your function refuses that one client, `temporarily unavailable`, and
-//!   hurts no other; so does a panic in a signer or in an observer of decisions. Past the server's
-//!   deadline nothing is sent. (The text of a panic is printed by the process's own panic hook: see
-//!   [`std::panic::set_hook`] if it may hold a secret.)
-//! - The server is told `authorization failed` or `temporarily unavailable`, never why. Why is in
-//!   the [`record::Decision`], exactly one for each message, and never holds a secret.
+//! - Sessions end after one hour, unless you choose otherwise.
+//! - A panic or a delay in your function refuses that one client, `temporarily unavailable`, and affects
+//!   no other; so does a panic in a signer or an observer of decisions. After the server's
+//!   deadline nothing is sent. (The process's panic hook prints the message of a panic: see
+//!   [`std::panic::set_hook`] if it may contain a secret.)
+//! - The server sees `authorization failed` or `temporarily unavailable`, never the reason. The reason is
+//!   in the [`record::Decision`]: exactly one per message, and never with a secret.
 //!
 //! # Where things are
 //!
@@ -131,16 +132,16 @@
 //! | see what a client sent | [`request`] |
 //! | decide with authenticators and a policy | [`authn`], [`policy`], [`CallgateBuilder::chain`] |
 //! | log and count | [`record`], [`CallgateBuilder::on_decision`] |
-//! | sign with something else than a seed in memory | [`keys::Signer`] |
+//! | sign with something other than a seed in memory | [`keys::Signer`] |
 //! | use operator mode | [`CallgateBuilder::operator_mode`], [`AccountKeys`] |
-//! | run it as a NATS micro service, and leave without losing a request | `responder` (feature `nats`) |
+//! | run it as a NATS micro service, and stop without losing a request | `responder` (feature `nats`) |
 //! | try it without a server | [`simulation`], [`Callgate::explain`] |
 //!
 //! # Features
 //!
 //! - `nats` (default): [`Callgate::serve`](#a-callout-in-ten-lines) and the module `responder`, on
 //!   async-nats. Without it this crate does no I/O.
-//! - `testing`: requests that nobody signed, for tests of authenticators. Never for a service.
+//! - `testing`: unsigned requests for tests of authenticators. Never for a service.
 
 mod admission;
 mod callgate;

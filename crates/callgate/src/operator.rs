@@ -1,6 +1,6 @@
-//! Makes what operator mode stands on: JWTs of an operator, of accounts, and of their own users.
+//! Signs the JWTs that operator mode is built on: of an operator, its accounts and fixed users.
 //!
-//! For setting up and for tests. A running callout needs none of it: it only signs users.
+//! For set-up and tests. A running callout does not need them: it only signs users.
 
 use crate::{
     clock::UnixTime,
@@ -12,14 +12,14 @@ use crate::{
 
 mod claims;
 
-/// Why a JWT could not be made.
+/// Why a JWT could not be signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JwtError {
     /// The signer failed.
     #[error(transparent)]
     Sign(#[from] SignError),
-    /// The claims are no JSON.
-    #[error("the claims cannot be written: {0}")]
+    /// The claims could not be serialized.
+    #[error("the claims cannot be written as JSON: {0}")]
     Write(String),
 }
 
@@ -32,9 +32,9 @@ impl From<SignJwtError> for JwtError {
     }
 }
 
-/// Subjects that may be used, and subjects that may not. An empty `allow` opens nothing.
+/// Allowed and denied subjects. An empty `allow` allows nothing.
 ///
-/// Plain texts, because the templates of a scoped signing key hold `{{name()}}` and the like.
+/// Plain texts, because the templates of a scoped signing key contain functions such as `{{name()}}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rights {
     /// Publishing.
@@ -44,7 +44,7 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// Leave to publish and subscribe to these, and nothing else.
+    /// Allows publishing and subscribing to these subjects only.
     pub fn new<S: Into<String>>(
         publish: impl IntoIterator<Item = S>,
         subscribe: impl IntoIterator<Item = S>,
@@ -57,13 +57,13 @@ fn allow<S: Into<String>>(subjects: impl IntoIterator<Item = S>) -> Rules<String
     Rules { allow: subjects.into_iter().map(Into::into).collect(), deny: Vec::new() }
 }
 
-/// An operator: whoever signs accounts.
+/// An operator, which signs accounts.
 #[derive(Debug, Clone)]
 pub struct Operator {
-    /// Its name, for people.
+    /// A display name.
     pub name: String,
-    /// The account of server events and of the server's own API. nats-server 2.15.1 crashes when it
-    /// calls out in operator mode without one.
+    /// The account of server events and of the server's own API. Without one nats-server 2.15.1
+    /// crashes when it calls out in operator mode.
     pub system_account: AccountKey,
 }
 
@@ -79,7 +79,7 @@ impl Operator {
     }
 }
 
-/// A signing key with a template: its users get the template's rights, whatever their JWT says.
+/// A signing key with a template: its users get the template's permissions, regardless of their JWT.
 #[derive(Debug, Clone)]
 pub struct Scope {
     /// The name of the role.
@@ -90,18 +90,18 @@ pub struct Scope {
     pub template: Rights,
 }
 
-/// What makes an account the callout account.
+/// Makes an account the callout account.
 #[derive(Debug, Clone)]
 pub struct ExternalAuthorization {
-    /// The callout's own users: they are not asked about.
+    /// The callout's own users: nats-server does not call out for them.
     pub auth_users: Vec<UserKey>,
-    /// Where users may be placed.
+    /// The accounts that users may be placed in.
     pub allowed_accounts: AllowedAccounts,
     /// The public key that requests are sealed for.
     pub xkey: Option<CurvePublicKey>,
 }
 
-/// Where a callout may place users.
+/// The accounts that a callout may place users in.
 #[derive(Debug, Clone)]
 pub enum AllowedAccounts {
     /// In any account of the operator.
@@ -110,16 +110,16 @@ pub enum AllowedAccounts {
     Only(Vec<AccountKey>),
 }
 
-/// An account. Without limits of its own, and without JetStream unless that is switched on.
+/// An account without limits, and without JetStream unless enabled.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// Its name, for people.
+    /// A display name.
     pub name: String,
     /// Its key.
     pub key: AccountKey,
-    /// Keys that sign users in its stead.
+    /// Keys that sign its users.
     pub signing_keys: Vec<AccountKey>,
-    /// The same with templates.
+    /// Scoped signing keys.
     pub scopes: Vec<Scope>,
     /// Present in the callout account only.
     pub external_authorization: Option<ExternalAuthorization>,
@@ -151,29 +151,29 @@ impl Account {
     }
 }
 
-/// A user that the server knows by its JWT and does not ask a callout about, or a sentinel.
+/// A user that the server admits by its JWT without calling out, or a sentinel.
 #[derive(Debug, Clone)]
 pub struct FixedUser {
-    /// Its name in logs.
+    /// The name in logs.
     pub name: String,
     /// Its key.
     pub key: UserKey,
     /// What it may do; `None` is everything inside its account.
     pub rights: Option<Rights>,
-    /// Whether the JWT alone is enough, without proof of the key: for sentinels, which only lead to
-    /// the callout.
+    /// Whether the JWT alone suffices, without proof of the key: for sentinels, which only trigger the
+    /// callout.
     pub bearer: bool,
     /// The account, if a signing key of it signs.
     pub issuer_account: Option<AccountKey>,
 }
 
 impl FixedUser {
-    /// A user that may do everything inside its account.
+    /// A user that is unrestricted inside its account.
     pub fn new(name: impl Into<String>, key: UserKey) -> Self {
         Self { name: name.into(), key, rights: None, bearer: false, issuer_account: None }
     }
 
-    /// What every client presents so that the server calls out: it may do nothing.
+    /// The credentials that every client presents so that the server calls out. They allow nothing.
     pub fn sentinel(key: UserKey) -> Self {
         Self { bearer: true, rights: Some(Rights::default()), ..Self::new("sentinel", key) }
     }
@@ -201,7 +201,7 @@ fn sign(
     Ok(jwt::sign_with(&claims, signer)?)
 }
 
-/// The text of a credentials file: a user's JWT and its seed, as clients of NATS read it.
+/// The contents of a credentials file for NATS clients: a user's JWT and its seed.
 pub fn credentials(jwt: &str, seed: &Secret) -> Secret {
     Secret::new(format!(
         "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n\

@@ -1,4 +1,4 @@
-//! What a function of one's own answers: a user, or a refusal.
+//! The answer of the embedder's own function: a user or a refusal.
 
 use std::time::Duration;
 
@@ -15,10 +15,9 @@ use crate::{
     subject::{SubjectPattern, SubscribePattern},
 };
 
-/// How long a session lasts if nobody says otherwise.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// A client to let in. Without permissions it may do nothing.
+/// A client to admit. Without permissions it may do nothing.
 ///
 /// ```
 /// use callgate::User;
@@ -37,8 +36,8 @@ pub struct User {
     tags: Vec<String>,
     windows: Vec<TimeWindow>,
     time_zone: Option<TimeZone>,
-    /// What was written wrongly: it refuses the client.
-    fault: Option<String>,
+    /// An invalid argument, which refuses the client.
+    invalid: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -49,7 +48,7 @@ enum Reach {
 }
 
 impl User {
-    /// A user of this account, for an hour, who may do nothing yet.
+    /// A user of this account, for one hour, without permissions.
     pub fn in_account(account: impl Into<String>) -> Self {
         Self {
             account: account.into(),
@@ -62,156 +61,159 @@ impl User {
             tags: Vec::new(),
             windows: Vec::new(),
             time_zone: None,
-            fault: None,
+            invalid: None,
         }
     }
 
-    /// The name in the server's logs and lists. Without it: the user name of a password login, the
-    /// nkey, else the key that the server made for the connection.
+    /// The name in the server's logs and lists. The default is the user name of a password login, the
+    /// nkey, or else the key that the server generated for the connection.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// May publish to this, too. A malformed subject refuses the client.
+    /// Allows publishing to this subject. An invalid subject refuses the client.
     #[must_use]
     pub fn publish(mut self, subject: &str) -> Self {
         match subject.parse::<SubjectPattern>() {
             Ok(subject) => self.permissions().publish.allow.push(subject),
-            Err(error) => self.fault = Some(format!("a permission: {error}")),
+            Err(error) => self.invalid = Some(format!("a permission: {error}")),
         }
         self
     }
 
-    /// May subscribe to this, too: `"jobs.*"`, or `"jobs.* workers"` in a queue group. A malformed
-    /// subject refuses the client.
+    /// Allows subscribing to this subject: `"jobs.*"`, or `"jobs.* workers"` in a queue group. An
+    /// invalid subject refuses the client.
     #[must_use]
     pub fn subscribe(mut self, subject: &str) -> Self {
         match subject.parse::<SubscribePattern>() {
             Ok(subject) => self.permissions().subscribe.allow.push(subject),
-            Err(error) => self.fault = Some(format!("a permission: {error}")),
+            Err(error) => self.invalid = Some(format!("a permission: {error}")),
         }
         self
     }
 
-    /// May answer what it receives.
+    /// Allows replying to received messages.
     #[must_use]
     pub fn respond(mut self, responses: Responses) -> Self {
         self.permissions().responses = Some(responses);
         self
     }
 
-    /// May do exactly this.
+    /// Replaces the permissions.
     #[must_use]
     pub fn with_permissions(mut self, permissions: Permissions) -> Self {
         *self.permissions() = permissions;
         self
     }
 
-    /// May do everything inside its account.
+    /// Allows everything inside the account.
     #[must_use]
     pub fn unrestricted(mut self) -> Self {
         self.reach = Reach::Unrestricted;
         self
     }
 
-    /// May do what the account's scoped signing key of this name allows (operator mode).
+    /// Allows what the account's scoped signing key of this name allows (operator mode).
     #[must_use]
     pub fn scoped(mut self, scope: impl Into<String>) -> Self {
         self.reach = Reach::Scoped(scope.into());
         self
     }
 
-    /// The session ends after this time, instead of an hour.
+    /// Ends the session after this time instead of one hour.
     #[must_use]
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
         self
     }
 
-    /// The session ends at this moment at the latest: the end of the credential.
+    /// Ends the session at this time at the latest, such as the expiry of the credential.
     #[must_use]
     pub fn expires_at(mut self, moment: UnixTime) -> Self {
         self.expires_at = Some(moment);
         self
     }
 
-    /// The session has no end of its own. Such a client stays until it leaves.
+    /// Does not limit the session: the client stays connected until it leaves.
     #[must_use]
     pub fn without_end(mut self) -> Self {
         self.lifetime = None;
         self
     }
 
-    /// Only over these kinds of connection. Leaf nodes are never implied: name them here.
+    /// Allows only these kinds of connection. Leaf nodes are never implied: name them here.
     #[must_use]
     pub fn only_over(mut self, kinds: impl IntoIterator<Item = ConnectionKind>) -> Self {
         self.connection_kinds = kinds.into_iter().collect();
         self
     }
 
-    /// Only at these times of day, such as `only_during("08:00:00", "18:00:00")`; over midnight if the
-    /// end is earlier than the start. Called again, at those times, too. Outside of all of them the
-    /// client is refused, and a session ends with the window in which it began. A malformed time
-    /// refuses the client.
+    /// Allows logins only at these times of day, such as `only_during("08:00:00", "18:00:00")`. A window
+    /// whose end is earlier than its start spans midnight. Further calls add further windows. Outside all of
+    /// them the client is refused, and a session ends with the window in which it began. An invalid
+    /// time refuses the client.
     ///
-    /// Judged here and not by the server, so that it also holds for a [`User::scoped`] one, whose JWT
-    /// must not carry limits.
+    /// Enforced here and not by the server, so that it also applies to [`User::scoped`] users, whose
+    /// JWT must not contain limits.
     #[must_use]
     pub fn only_during(mut self, start: &str, end: &str) -> Self {
         match window(start, end) {
             Ok(window) => self.windows.push(window),
-            Err(fault) => self.fault = Some(fault),
+            Err(invalid) => self.invalid = Some(invalid),
         }
         self
     }
 
-    /// The time zone of [`User::only_during`], such as `"Europe/Berlin"`; without it the times are
-    /// UTC. An unknown one refuses the client.
+    /// The time zone of [`User::only_during`], such as `"Europe/Berlin"`. The default is UTC. An
+    /// unknown zone refuses the client.
     #[must_use]
     pub fn time_zone(mut self, name: &str) -> Self {
         match TimeZone::get(name) {
             Ok(zone) => self.time_zone = Some(zone),
-            Err(_) => self.fault = Some(format!("`{}` is no time zone", name.escape_debug())),
+            Err(_) => self.invalid = Some(format!("`{}` is not a time zone", name.escape_debug())),
         }
         self
     }
 
-    /// A tag of the user JWT. Servers lower-case it.
+    /// Adds a tag to the user JWT. Servers convert it to lower case.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
         self
     }
 
-    /// Whoever names a permission means that one: it ends "unrestricted" and any scope.
+    /// Naming a permission undoes "unrestricted" and any scope.
     fn permissions(&mut self) -> &mut Permissions {
         self.reach = Reach::Limited;
         &mut self.permissions
     }
 
-    /// When the window closes that is open now, if there are any.
+    /// When the current window closes, if there are windows.
     fn window_end(&self, now: UnixTime) -> Result<Option<UnixTime>, Denial> {
         if self.windows.is_empty() {
             return Ok(None);
         }
         let windows = TimeWindows::new(self.windows.clone(), self.time_zone.clone());
         let end = windows.open_until(now).ok_or_else(|| {
-            Denial::new(Reason::OutsideHours, format!("not open at this time of day ({now})"))
+            Denial::new(
+                Reason::OutsideHours,
+                format!("logins are not allowed at this time of day ({now})"),
+            )
         })?;
         Ok(Some(end))
     }
 
     pub(crate) fn into_grant(self, request: &AuthRequest) -> Result<Grant, Denial> {
-        if let Some(fault) = self.fault {
-            return Err(Denial::new(Reason::PolicyError, fault));
+        if let Some(invalid) = self.invalid {
+            return Err(Denial::new(Reason::PolicyError, invalid));
         }
         if !self.connection_kinds.contains(request.client().connection) {
             return Err(Denial::new(
                 Reason::ConnectionTypeNotAllowed,
                 format!(
-                    "it came over {}, but only {} is open to it",
+                    "connected over {}, but only {} is allowed",
                     request.client().connection,
                     self.connection_kinds
                 ),
@@ -224,7 +226,7 @@ impl User {
         if expires_at.is_some_and(|end| end <= now) {
             return Err(Denial::new(
                 Reason::TokenExpired,
-                "the session would end before it begins",
+                "the session would end before it starts",
             ));
         }
         Ok(Grant {
@@ -246,7 +248,7 @@ impl User {
 
 fn window(start: &str, end: &str) -> Result<TimeWindow, String> {
     let time = |text: &str| {
-        let wrong = |_| format!("`{}` is no time of day, such as 08:00:00", text.escape_debug());
+        let wrong = |_| format!("`{}` is not a time of day such as 08:00:00", text.escape_debug());
         text.parse::<Time>().map_err(wrong)
     };
     let window = TimeWindow { start: time(start)?, end: time(end)? };
@@ -264,20 +266,20 @@ fn default_name(request: &AuthRequest) -> String {
     }
 }
 
-/// A client not to let in.
+/// A client to refuse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// Refused; the text is for our own log, the server is told nothing.
+    /// Refused. The text is for your own log; the server never sees it.
     Deny(String),
-    /// Refused for now, because something that is needed does not answer.
+    /// Refused for now, because a backend does not answer.
     Unavailable(String),
-    /// Not answered at all: the client waits until its server gives up. It slows down guessing, and
-    /// costs a place at the server for as long.
+    /// Not answered at all: the client waits until its server gives up. This slows down guessing, but
+    /// occupies the server for that time.
     Silent(String),
 }
 
 impl Refusal {
-    /// Refused, and why: for our own log.
+    /// Refused; `why` is for your own log.
     pub fn deny(why: impl Into<String>) -> Self {
         Self::Deny(why.into())
     }

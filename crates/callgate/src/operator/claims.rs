@@ -8,7 +8,7 @@ use crate::{clock::UnixTime, jwt::NO_LIMIT, keys::AccountKey, permissions::Rules
 
 const VERSION: u8 = 2;
 
-/// The outer claims, of whatever body.
+/// The outer claims of any JWT.
 #[derive(Serialize)]
 pub(crate) struct Claims<'a, T> {
     jti: String,
@@ -25,7 +25,7 @@ impl<'a, T: Serialize> Claims<'a, T> {
     }
 }
 
-/// Servers and tools only compare it: another one for each subject and time is enough.
+/// Servers and tools only compare IDs, so one per subject and time is enough.
 fn identifier(sub: &str, now: UnixTime) -> String {
     let text = format!("{sub} {}", now.seconds());
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
@@ -60,7 +60,7 @@ pub(crate) struct AccountBody<'a> {
 #[derive(Serialize)]
 struct Empty {}
 
-/// A limit that is left out counts as zero, not as none (`OperatorLimits`).
+/// An omitted limit counts as zero, not as unlimited (`OperatorLimits`).
 #[derive(Serialize)]
 struct Limits {
     subs: i64,
@@ -71,7 +71,7 @@ struct Limits {
     wildcards: bool,
     conn: i64,
     leaf: i64,
-    // These may be left out, and then there is no JetStream for the account.
+    // If these are omitted, the account has no JetStream.
     #[serde(skip_serializing_if = "Option::is_none")]
     mem_storage: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,7 +118,7 @@ struct UserScope<'a> {
     description: &'static str,
 }
 
-/// The rights of a user, and limits: those left out count as zero.
+/// The rights and limits of a user. Omitted limits count as zero.
 #[derive(Serialize)]
 struct UserRights {
     r#pub: Side,

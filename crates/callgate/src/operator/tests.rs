@@ -24,7 +24,7 @@ fn claims(token: &str) -> Value {
 }
 
 #[test]
-fn an_operator_signs_itself_and_names_the_system_account() {
+fn operator_signs_itself_and_names_system_account() {
     let (key, system) = (pair(KeyKind::Operator), account_key());
     let operator = Operator { name: "O".to_owned(), system_account: system.clone() };
     let token = operator.sign(&key, NOW).unwrap();
@@ -40,7 +40,7 @@ fn an_operator_signs_itself_and_names_the_system_account() {
 }
 
 #[test]
-fn every_limit_of_an_account_is_written_out() {
+fn every_account_limit_is_explicit() {
     let operator = pair(KeyKind::Operator);
     let plain = Account::new("APP", account_key());
     let limits = claims(&plain.sign(&operator, NOW).unwrap())["nats"]["limits"].clone();
@@ -57,7 +57,7 @@ fn every_limit_of_an_account_is_written_out() {
 }
 
 #[test]
-fn a_callout_account_names_its_users_its_accounts_and_its_xkey() {
+fn callout_account_names_users_accounts_and_xkey() {
     let (user, app) = (user_key(), account_key());
     let authorization = |allowed_accounts| ExternalAuthorization {
         auth_users: vec![user.clone()],
@@ -81,7 +81,7 @@ fn a_callout_account_names_its_users_its_accounts_and_its_xkey() {
 }
 
 #[test]
-fn a_scope_without_rights_denies_everything() {
+fn scope_without_rights_denies_everything() {
     let scope = |template| Scope { role: "reader".to_owned(), key: account_key(), template };
     let template = |scope: Scope| {
         let account = Account { scopes: vec![scope], ..Account::new("APP", account_key()) };
@@ -97,16 +97,16 @@ fn a_scope_without_rights_denies_everything() {
 }
 
 #[test]
-fn a_sentinel_is_a_bearer_that_may_do_nothing() {
+fn sentinel_is_a_bearer_without_permissions() {
     let token = FixedUser::sentinel(user_key()).sign(&pair(KeyKind::Account), NOW).unwrap();
     let nats = claims(&token)["nats"].clone();
     assert_eq!(nats["bearer_token"], true);
     assert_eq!((&nats["pub"], &nats["sub"]), (&json!({"deny": [">"]}), &json!({"deny": [">"]})));
-    assert!(crate::jwt::is_nats_user(&token), "no callout takes it for a credential");
+    assert!(crate::jwt::is_nats_user(&token), "not a credential for a callout");
 }
 
 #[test]
-fn a_seed_is_found_in_a_credentials_file() {
+fn seed_is_found_in_credentials_file() {
     let key = pair(KeyKind::User);
     let text = credentials("eyJ.a.b", &key.seed());
     assert_eq!(format!("{text:?}"), "[redacted]");

@@ -75,15 +75,15 @@ impl Pipeline {
         // A client without exactly one usable credential is refused here.
         let request = request?;
 
-        // No source can take all the capacity. The permit ends with the decision: a reply that
-        // waits for the socket is not load that `max_in_flight` could limit.
+        // No source takes all the capacity. A reply that waits for the socket needs no permit.
         let _permit = limiter.map(|it| it.admit(&request, &self.trusted_proxies)).transpose()?;
 
-        // A late or panicking decider refuses this one client. The timeout is inside the guard
-        // because dropping a late decider may panic, too.
+        // A late or panicking decider refuses this one client. The timeout is awaited inside the
+        // guard because dropping a late decider may panic, too.
         let decider = async { self.decider.decide(Arc::clone(&request)).await };
-        let work = guarded_future("the decision", timeout_at(request.deadline(), decider));
-        work.await?.map_err(|_elapsed| Denial::decided_too_late())
+        let work = async { timeout_at(request.deadline(), decider).await };
+        let decided = guarded_future("the decision", work).await?;
+        decided.map_err(|_elapsed| Denial::decided_too_late())
     }
 
     fn answer(
@@ -103,7 +103,6 @@ impl Pipeline {
             Ok((jwt, grant))
         });
         context.check_deadline()?;
-
         let outgoing = match signed {
             Ok((jwt, grant)) => {
                 record_grant(decision, &grant, &self.minter);

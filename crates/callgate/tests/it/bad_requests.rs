@@ -136,7 +136,7 @@ async fn claims_of_another_type_are_dropped() {
     }
     for kind in ["user", "authorization_response", "Authorization_Request", "account"] {
         let decision = bench.dropped(request(json!(kind)), Reason::BadRequest).await;
-        assert!(decision.detail.contains("its type"), "{}", decision.detail);
+        assert!(decision.detail.contains("the type"), "{}", decision.detail);
     }
     bench.dropped(request(json!(["authorization_request"])), Reason::BadRequest).await;
 }
@@ -172,7 +172,7 @@ async fn stale_request_reports_the_clock_difference() {
     let (_, decision) = bench.handle(&request.payload, None).await;
     assert_eq!(decision.reason, Reason::StaleRequest);
     assert!(decision.detail.contains("-600 s"), "{}", decision.detail);
-    assert!(decision.detail.contains("check the time"), "{}", decision.detail);
+    assert!(decision.detail.contains("check both clocks"), "{}", decision.detail);
 }
 
 #[tokio::test]

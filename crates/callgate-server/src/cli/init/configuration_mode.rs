@@ -15,7 +15,7 @@ pub(super) fn setup(demo: bool) -> Result<Setup, InitError> {
     let issuer = KeyPair::generate(KeyKind::Account)?;
     let xkey = CurveKey::generate()?;
     let auth = KeyPair::generate(KeyKind::User)?;
-    let break_glass = Secret::random()?;
+    let break_glass = Secret::random().map_err(callgate::keys::KeyError::from)?;
     let hashed = bcrypt::hash(break_glass.expose(), BCRYPT_COST)
         .map_err(|error| InitError::Hash(error.to_string()))?;
     let mut passwords = Passwords(vec![("break-glass", break_glass)]);
@@ -43,7 +43,9 @@ pub(super) fn setup(demo: bool) -> Result<Setup, InitError> {
 }
 
 fn users(passwords: &mut Passwords) -> Result<String, InitError> {
-    let mut hashed = |user: &'static str| passwords.hashed(user, Secret::random()?);
+    let mut hashed = |user: &'static str| {
+        passwords.hashed(user, Secret::random().map_err(callgate::keys::KeyError::from)?)
+    };
     let users = json!({
         "sys": { "password": hashed("sys")?, "account": "SYS" },
         "alice": { "password": hashed("alice")?, "account": "APP" },

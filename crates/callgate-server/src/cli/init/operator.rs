@@ -194,7 +194,12 @@ fn users(demo: bool, passwords: &mut Passwords) -> Result<String, InitError> {
     let mut login = |user: &'static str| -> Result<(&'static str, Value), InitError> {
         Ok(match demo {
             true => ("pass", user.into()),
-            false => ("password", passwords.hashed(user, Secret::random()?)?.into()),
+            false => (
+                "password",
+                passwords
+                    .hashed(user, Secret::random().map_err(callgate::keys::KeyError::from)?)?
+                    .into(),
+            ),
         })
     };
     let (field, alice) = login("alice")?;

@@ -1,4 +1,4 @@
-//! A callout in ten lines: whoever shows the token may publish and subscribe to `orders`.
+//! A callout in ten lines: every client with the right token may publish and subscribe to `orders.>`.
 //!
 //! ```text
 //! NATS_URL=nats://127.0.0.1:4222 NATS_PASSWORD=… ISSUER_SEED=SA… XKEY_SEED=SX… \
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Credential::Token(token) if token.matches("let me in") => {
                 Ok(User::in_account("APP").publish("orders.>").subscribe("orders.>"))
             }
-            _ => Err(Refusal::deny("not the token")),
+            _ => Err(Refusal::deny("wrong token")),
         }
     });
     Ok(gate.build()?.serve(client).await?)

@@ -1,7 +1,7 @@
 //! Bytes in, bytes out: a callout without a NATS client library.
 //!
-//! The NATS protocol that a responder needs fits on a page, so here it is spoken over a plain
-//! socket. One request at a time, and no reconnect: a service of yours would do better there.
+//! The part of the NATS protocol that a responder needs fits on a page, so this example implements it on a
+//! plain socket. It handles one request at a time and does not reconnect; a real service should.
 //!
 //! ```text
 //! NATS_ADDRESS=127.0.0.1:4222 NATS_USER=auth NATS_PASSWORD=… ISSUER_SEED=SA… XKEY_SEED=SX… \
@@ -43,7 +43,7 @@ fn main() -> Result<()> {
 
 fn gate() -> Result<Callgate> {
     let issuer = AccountSigner::from_seed(&Secret::new(env::var("ISSUER_SEED")?))?;
-    // `Callgate::serve` would learn the callout account from the server; here it must be said.
+    // `Callgate::serve` gets the callout account from the server; `handle` needs it here.
     let mut builder = Callgate::builder(issuer).callout_account("AUTH").authorize(authorize);
     if let Ok(seed) = env::var("XKEY_SEED") {
         builder = builder.xkey(CurveKey::from_seed(&Secret::new(seed))?);
@@ -58,18 +58,18 @@ async fn authorize(request: Arc<AuthRequest>) -> std::result::Result<User, Refus
         {
             Ok(User::in_account("APP").publish("orders.>").subscribe("orders.>"))
         }
-        _ => Err(Refusal::deny("only alice is known here")),
+        _ => Err(Refusal::deny("unknown user or wrong password")),
     }
 }
 
-/// A request as the server sends it.
+/// A request from the server.
 struct Message {
     reply: String,
     xkey: Option<String>,
     payload: Vec<u8>,
 }
 
-/// The NATS client protocol, as far as a responder needs it.
+/// The part of the NATS client protocol that a responder needs.
 struct Connection {
     reader: BufReader<TcpStream>,
     writer: TcpStream,
@@ -82,7 +82,7 @@ impl Connection {
         Ok(Self { reader: BufReader::new(writer.try_clone()?), writer })
     }
 
-    /// `headers` is what brings the server's curve key, without which nothing opens.
+    /// `headers` must be on: the server's curve key, needed to open requests, arrives in a header.
     fn log_in(&mut self, user: &str, password: &str) -> Result<()> {
         let options = serde_json::json!({
             "user": user, "pass": password, "headers": true, "verbose": false, "pedantic": false,
@@ -118,13 +118,13 @@ impl Connection {
                     return Ok(Message { reply: (*reply).to_owned(), xkey, payload });
                 }
                 ["-ERR", reason @ ..] => return Err(reason.join(" ").into()),
-                // INFO, PONG, +OK, and messages that nobody waits for an answer to.
+                // INFO, PONG, +OK, and messages without a reply subject.
                 _ => {}
             }
         }
     }
 
-    /// A payload, and the line break after it.
+    /// Reads a payload and the line break after it.
     fn read(&mut self, size: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; size + 2];
         self.reader.read_exact(&mut bytes)?;
@@ -133,7 +133,7 @@ impl Connection {
     }
 }
 
-/// The value of a header: lines of `Name: value` after the first, which is `NATS/1.0`.
+/// The value of a header. After the first line, `NATS/1.0`, each line is `Name: value`.
 fn header(head: &str, name: &str) -> Option<String> {
     head.lines()
         .filter_map(|line| line.split_once(':'))

@@ -1,5 +1,5 @@
-//! The answer and the user JWT in configuration mode. What every answer must be (`sub`, `aud`,
-//! type, version, exactly one of `jwt` and `error`) the test kit's server checks each time.
+//! The answer and the user JWT in configuration mode. The test kit's server checks the rules for every
+//! answer (`sub`, `aud`, type, version, exactly one of `jwt` and `error`).
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn refusal_contains_an_error_and_no_jwt() {
     assert_eq!(claims["nats"], expected);
 }
 
-/// The whole JWT: an `issuer_account`, an `nbf` or a field that nobody thought of would show here.
+/// Compares the whole JWT, so that an unexpected field (such as `issuer_account` or `nbf`) fails the test.
 #[tokio::test]
 async fn user_jwt_contains_exactly_the_granted_claims() {
     let bench = Bench::giving(
@@ -81,7 +81,11 @@ async fn user_jwt_contains_exactly_the_granted_claims() {
     assert_eq!(response.user(), &expected);
 }
 
-fn sides(allow_publish: &[&str], deny_publish: &[&str], allow_subscribe: &[&str]) -> Permissions {
+fn permissions(
+    allow_publish: &[&str],
+    deny_publish: &[&str],
+    allow_subscribe: &[&str],
+) -> Permissions {
     fn all<T: std::str::FromStr<Err: std::fmt::Debug>>(texts: &[&str]) -> Vec<T> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
@@ -92,7 +96,7 @@ fn sides(allow_publish: &[&str], deny_publish: &[&str], allow_subscribe: &[&str]
     }
 }
 
-/// nats-server reads an empty list as "everything".
+/// nats-server treats an empty list as "everything".
 #[tokio::test]
 async fn side_without_allow_rules_is_denied() {
     let user = || User::in_account("APP");
@@ -102,9 +106,9 @@ async fn side_without_allow_rules_is_denied() {
         (user().publish("a"), [json!({ "allow": ["a"] }), closed.clone()]),
         (user().subscribe("a"), [closed.clone(), json!({ "allow": ["a"] })]),
         (user().with_permissions(Permissions::default()), [closed.clone(), closed.clone()]),
-        (user().with_permissions(sides(&[], &["b"], &[])), [closed.clone(), closed.clone()]),
+        (user().with_permissions(permissions(&[], &["b"], &[])), [closed.clone(), closed.clone()]),
         (
-            user().with_permissions(sides(&[">"], &["b"], &["c"])),
+            user().with_permissions(permissions(&[">"], &["b"], &["c"])),
             [json!({ "allow": [">"], "deny": ["b"] }), json!({ "allow": ["c"] })],
         ),
     ];
@@ -133,7 +137,7 @@ async fn unlimited_responses_are_minus_one() {
     let bench = Bench::giving(User::in_account("APP").respond(without));
     let nats = bench.admitted(bench.alice()).await["nats"].take();
     assert_eq!(nats["resp"], json!({ "max": -1, "ttl": -1 }));
-    assert_eq!(nats["pub"], json!({ "deny": [">"] }), "only replies are open");
+    assert_eq!(nats["pub"], json!({ "deny": [">"] }), "only replies are allowed");
 }
 
 #[tokio::test]
@@ -155,7 +159,7 @@ async fn session_expires_after_one_hour_by_default() {
         let bench = Bench::giving(user);
         let claims = bench.admitted(bench.alice()).await;
         assert_eq!(claims["exp"], expected);
-        assert!(claims.get("nbf").is_none(), "a server whose clock is behind would refuse it");
+        assert!(claims.get("nbf").is_none(), "a server whose clock is behind would reject it");
     }
 }
 
@@ -171,7 +175,7 @@ async fn session_that_has_already_expired_is_refused() {
     }
 }
 
-/// It is 22:13:20 UTC, and 23:13:20 in Berlin.
+/// `NOW` is 22:13:20 UTC and 23:13:20 in Berlin.
 #[tokio::test]
 async fn session_is_limited_to_the_allowed_hours() {
     let user = || User::in_account("APP").without_end();
@@ -211,14 +215,15 @@ async fn malformed_times_are_refused_not_ignored() {
 
 #[tokio::test]
 async fn user_jwt_of_32_kib_is_too_large() {
-    let many = (0..2_000).fold(User::in_account("APP"), |user, n| {
+    let user = (0..2_000).fold(User::in_account("APP"), |user, n| {
         user.publish(&format!("a.subject.of.some.length.{n}"))
     });
-    let bench = Bench::giving(many);
+    let bench = Bench::giving(user);
     bench.refused(bench.alice(), Reason::GrantTooLarge).await;
 }
 
-/// The name stands in the server's logs and lists: it is never empty and never only typed.
+/// The name appears in the server's logs and connection lists, so it is never empty and never an
+/// unproven claim of the client.
 #[tokio::test]
 async fn user_name_comes_from_the_proven_credential() {
     use callgate_testkit::Nkey;

@@ -1,4 +1,5 @@
-//! What is no request of a server to this callout is dropped: counted, explained, never answered.
+//! Messages that are not valid requests of a server to this callout are dropped: recorded with a reason,
+//! never answered.
 
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use crate::support::{Bench, NOW};
 async fn malformed_payloads_are_dropped() {
     let bench = Bench::new(|builder| builder);
     let not_utf8 = [0xff_u8, 0x00, 0xfe, b'.', 0xc0, b'.', 0x80];
-    let claims_are_no_json = format!("{}.{}.AAAA", header(), jwt::base64url(b"{\"iss\": "));
-    let claims_are_no_object = format!("{}.{}.AAAA", header(), jwt::base64url(b"[1, 2]"));
-    let bomb = format!("{}.{}.AAAA", header(), jwt::base64url("[".repeat(60_000).as_bytes()));
+    let claims_are_not_json = format!("{}.{}.AAAA", header(), jwt::base64url(b"{\"iss\": "));
+    let claims_are_not_an_object = format!("{}.{}.AAAA", header(), jwt::base64url(b"[1, 2]"));
+    let deeply_nested =
+        format!("{}.{}.AAAA", header(), jwt::base64url("[".repeat(60_000).as_bytes()));
     let garbage: [&[u8]; 13] = [
         b"",
         b".",
@@ -25,15 +27,15 @@ async fn malformed_payloads_are_dropped() {
         b"null",
         b"\r\n",
         &not_utf8,
-        claims_are_no_json.as_bytes(),
-        claims_are_no_object.as_bytes(),
-        bomb.as_bytes(),
+        claims_are_not_json.as_bytes(),
+        claims_are_not_an_object.as_bytes(),
+        deeply_nested.as_bytes(),
         &[b'.'; 100_000],
     ];
     for payload in garbage {
         let (reply, decision) = bench.handle(payload, None).await;
         assert_eq!((reply, decision.reason), (Reply::Silent, Reason::BadRequest));
-        assert!(decision.ids.is_none(), "nothing in it can be believed");
+        assert!(decision.ids.is_none(), "its content is untrusted");
     }
 }
 
@@ -41,7 +43,7 @@ fn header() -> String {
     jwt::base64url(jwt::Header::default().0.to_string().as_bytes())
 }
 
-/// At every length: in the header, the claims, the signature, and one byte short of whole.
+/// Covers cuts in the header, the claims and the signature, down to a single missing byte.
 #[tokio::test]
 async fn truncated_request_is_dropped_at_every_length() {
     let bench = Bench::new(|builder| builder);
@@ -71,13 +73,13 @@ async fn request_not_signed_by_its_server_is_dropped() {
         ("the issuer's own signature", bench.alice().signed_by(&bench.issuer)),
         ("`iss` of another server", bench.alice().issuer(&Nkey::server().public())),
         ("`server_id.id` of another", bench.alice().server_id("id", Nkey::server().public())),
-        ("signed by nobody", bench.alice().jwt_header(json!({ "typ": "JWT", "alg": "none" }))),
+        ("algorithm `none`", bench.alice().jwt_header(json!({ "typ": "JWT", "alg": "none" }))),
         ("another algorithm", bench.alice().jwt_header(json!({ "typ": "JWT", "alg": "HS256" }))),
         ("another type", bench.alice().jwt_header(json!({ "typ": "JWE", "alg": "ed25519-nkey" }))),
     ];
     for (what, forgery) in forgeries {
         let decision = bench.dropped(forgery, Reason::BadRequest).await;
-        assert!(decision.ids.is_none(), "{what}: nothing in it can be believed");
+        assert!(decision.ids.is_none(), "{what}: its content is untrusted");
     }
 }
 
@@ -93,7 +95,7 @@ async fn request_without_a_valid_signature_is_dropped() {
     }
 }
 
-/// Only servers ask: a client's or an account's key signs nothing that is answered.
+/// Only servers send requests: keys of users, accounts and operators must not sign one.
 #[tokio::test]
 async fn request_signed_by_a_non_server_key_is_dropped() {
     let bench = Bench::new(|builder| builder);
@@ -109,7 +111,7 @@ async fn request_for_another_issuer_is_dropped_naming_both_keys() {
     let decision = bench.dropped(bench.alice().subject(&other), Reason::WrongAudienceRequest).await;
     assert!(decision.detail.contains(&bench.issuer.public()), "{}", decision.detail);
     assert!(decision.detail.contains(&other), "{}", decision.detail);
-    assert!(decision.ids.is_some(), "it is signed, so it is known whose it is");
+    assert!(decision.ids.is_some(), "the signature proves which server sent it");
     for subject in ["", "$SYS.REQ.USER.AUTH", "alice\n\u{1b}[31m"] {
         let request = bench.alice().subject(subject);
         let decision = bench.dropped(request, Reason::WrongAudienceRequest).await;
@@ -206,7 +208,8 @@ async fn impossible_timestamps_are_dropped() {
     }
 }
 
-/// Whoever sees requests in clear must not be able to play one again as long as somebody was patient.
+/// An attacker who captures plaintext requests must not be able to replay them for as long as the server's
+/// timeout allows.
 #[tokio::test]
 async fn request_is_stale_after_five_minutes_at_any_lifetime() {
     let bench = Bench::new(|builder| builder);
@@ -232,7 +235,7 @@ async fn malformed_user_nkey_is_dropped() {
     for key in ["", "U", "alice", &mistyped, &user.seed(), &Nkey::account().public()] {
         let request = bench.alice().user_nkey(key);
         let decision = bench.dropped(request, Reason::BadRequest).await;
-        assert!(!decision.detail.contains(&user.seed()), "a seed is never repeated");
+        assert!(!decision.detail.contains(&user.seed()), "the error must not contain the seed");
     }
 }
 
@@ -241,9 +244,9 @@ async fn duplicate_json_member_is_dropped() {
     let bench = Bench::new(|builder| builder);
     let server = Nkey::server();
     let claims = bench.alice().server(&server).build().claims.to_string();
-    let twice = claims.replacen("\"aud\":", "\"sub\":\"A\",\"aud\":", 1);
-    assert_ne!(claims, twice);
-    let body = format!("{}.{}", header(), jwt::base64url(twice.as_bytes()));
+    let duplicated = claims.replacen("\"aud\":", "\"sub\":\"A\",\"aud\":", 1);
+    assert_ne!(claims, duplicated);
+    let body = format!("{}.{}", header(), jwt::base64url(duplicated.as_bytes()));
     let token = format!("{body}.{}", jwt::base64url(&server.sign(body.as_bytes())));
     let (reply, decision) = bench.handle(token.as_bytes(), None).await;
     assert_eq!((reply, decision.reason), (Reply::Silent, Reason::BadRequest));

@@ -1,4 +1,4 @@
-//! Nobody is placed in the callout account: its members could read every password.
+//! No user is placed in the callout account, because its members can read every password.
 
 use callgate::{User, record::Reason};
 

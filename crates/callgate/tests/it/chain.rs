@@ -1,4 +1,4 @@
-//! Authenticators asked in order: three answers with one meaning each.
+//! The chain tries authenticators in order; only "not mine" continues with the next one.
 
 use std::{
     sync::{
@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use crate::support::Bench;
 
 #[derive(Debug, Clone, Copy)]
-enum Says {
+enum Behavior {
     Alice,
     NotMine,
     Rejected,
@@ -38,8 +38,8 @@ enum Says {
 
 #[derive(Debug)]
 struct Fake {
-    says: Says,
-    asked: Arc<AtomicUsize>,
+    behavior: Behavior,
+    calls: Arc<AtomicUsize>,
 }
 
 impl Authenticator for Fake {
@@ -47,15 +47,15 @@ impl Authenticator for Fake {
         &'a self,
         _request: &'a AuthRequest,
     ) -> BoxFuture<'a, Result<Identity, Decline>> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let answer = match self.says {
-            Says::Alice => Ok(Identity::of_user("alice")),
-            Says::NotMine => Err(Decline::NotMine),
-            Says::Rejected => Err(Decline::rejected(Reason::UserDisabled, "switched off")),
-            Says::Unavailable => Err(Decline::Unavailable("the directory is down".into())),
-            Says::Overloaded => Err(Decline::Unavailable(Overloaded.into())),
-            Says::Panics => panic!("hunter2"),
-            Says::Hangs => return std::future::pending().boxed(),
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let answer = match self.behavior {
+            Behavior::Alice => Ok(Identity::of_user("alice")),
+            Behavior::NotMine => Err(Decline::NotMine),
+            Behavior::Rejected => Err(Decline::rejected(Reason::UserDisabled, "disabled")),
+            Behavior::Unavailable => Err(Decline::Unavailable("the directory is down".into())),
+            Behavior::Overloaded => Err(Decline::Unavailable(Overloaded.into())),
+            Behavior::Panics => panic!("hunter2"),
+            Behavior::Hangs => return std::future::pending().boxed(),
         };
         std::future::ready(answer).boxed()
     }
@@ -63,21 +63,21 @@ impl Authenticator for Fake {
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A gate with these authenticators, and how often each was asked.
-fn chain(says: &[Says]) -> (Bench, Vec<Arc<AtomicUsize>>) {
-    let asked: Vec<_> = says.iter().map(|_| Arc::<AtomicUsize>::default()).collect();
-    let link = |(place, says): (usize, &Says)| Link {
-        name: format!("step{place}").into(),
-        authenticator: Arc::new(Fake { says: *says, asked: Arc::clone(&asked[place]) }),
+/// A gate with these authenticators, and the number of calls to each.
+fn chain(behaviors: &[Behavior]) -> (Bench, Vec<Arc<AtomicUsize>>) {
+    let calls: Vec<_> = behaviors.iter().map(|_| Arc::<AtomicUsize>::default()).collect();
+    let link = |(position, behavior): (usize, &Behavior)| Link {
+        name: format!("step{position}").into(),
+        authenticator: Arc::new(Fake { behavior: *behavior, calls: Arc::clone(&calls[position]) }),
         timeout: TIMEOUT,
         required: true,
     };
-    let links: Vec<_> = says.iter().enumerate().map(link).collect();
-    let bench = Bench::new(|builder| builder.chain(Chain::new(links), policy(says.len())));
-    (bench, asked)
+    let links: Vec<_> = behaviors.iter().enumerate().map(link).collect();
+    let bench = Bench::new(|builder| builder.chain(Chain::new(links), policy(behaviors.len())));
+    (bench, calls)
 }
 
-/// Whoever is identified may publish `a` in `APP`.
+/// Every identified user may publish `a` in `APP`.
 fn policy(authenticators: usize) -> Arc<Policy> {
     let role = RoleSettings {
         publish: callgate::policy::settings::SideSettings {
@@ -102,47 +102,48 @@ fn policy(authenticators: usize) -> Arc<Policy> {
     Arc::new(Policy::build(settings).unwrap())
 }
 
-fn counts(asked: &[Arc<AtomicUsize>]) -> Vec<usize> {
-    asked.iter().map(|asked| asked.load(Ordering::Relaxed)).collect()
+fn counts(calls: &[Arc<AtomicUsize>]) -> Vec<usize> {
+    calls.iter().map(|calls| calls.load(Ordering::Relaxed)).collect()
 }
 
 #[tokio::test]
 async fn not_mine_continues_with_the_next_authenticator() {
-    let (bench, asked) = chain(&[Says::NotMine, Says::NotMine, Says::Alice, Says::Rejected]);
+    let (bench, calls) =
+        chain(&[Behavior::NotMine, Behavior::NotMine, Behavior::Alice, Behavior::Rejected]);
     let user = bench.admitted(bench.alice()).await;
     assert_eq!((&user["name"], &user["aud"]), (&"alice".into(), &"APP".into()));
-    assert_eq!(counts(&asked), [1, 1, 1, 0]);
+    assert_eq!(counts(&calls), [1, 1, 1, 0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn outcome_other_than_not_mine_is_final() {
     let cases = [
-        (Says::Rejected, Reason::UserDisabled),
-        (Says::Unavailable, Reason::BackendUnavailable),
-        (Says::Overloaded, Reason::Overloaded),
-        (Says::Panics, Reason::BackendUnavailable),
-        (Says::Hangs, Reason::BackendUnavailable),
+        (Behavior::Rejected, Reason::UserDisabled),
+        (Behavior::Unavailable, Reason::BackendUnavailable),
+        (Behavior::Overloaded, Reason::Overloaded),
+        (Behavior::Panics, Reason::BackendUnavailable),
+        (Behavior::Hangs, Reason::BackendUnavailable),
     ];
-    for (says, reason) in cases {
-        let (bench, asked) = chain(&[Says::NotMine, says, Says::Alice]);
+    for (behavior, reason) in cases {
+        let (bench, calls) = chain(&[Behavior::NotMine, behavior, Behavior::Alice]);
         let decision = bench.refused(bench.alice(), reason).await;
-        assert_eq!(counts(&asked), [1, 1, 0], "{says:?}: no credential travels on");
+        assert_eq!(counts(&calls), [1, 1, 0], "{behavior:?}: the credential is not passed on");
         assert_eq!(decision.authenticator.as_deref(), Some("step1"));
-        assert_eq!(decision.user.as_deref(), Some("alice"), "the name that was tried");
+        assert_eq!(decision.user.as_deref(), Some("alice"), "the attempted user name");
         assert!(!decision.detail.contains("hunter2"), "{}", decision.detail);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn authenticator_timeout_is_capped_by_request_deadline() {
-    let (bench, _) = chain(&[Says::Hangs]);
-    for (patience, expected, told) in
+    let (bench, _) = chain(&[Behavior::Hangs]);
+    for (timeout, expected, detail) in
         [(1, 900, "no answer before the server's deadline"), (10, 1_000, "no answer within 1s")]
     {
         let began = Instant::now();
-        let request = bench.alice().auth_timeout(patience);
+        let request = bench.alice().auth_timeout(timeout);
         let decision = bench.refused(request, Reason::BackendUnavailable).await;
-        assert_eq!(decision.detail, told);
+        assert_eq!(decision.detail, detail);
         let expected = Duration::from_millis(expected);
         assert!(began.elapsed() >= expected, "{:?}", began.elapsed());
         assert!(began.elapsed() < expected + Duration::from_millis(50), "{:?}", began.elapsed());
@@ -151,7 +152,7 @@ async fn authenticator_timeout_is_capped_by_request_deadline() {
 
 #[tokio::test]
 async fn unclaimed_credential_is_refused_by_its_kind() {
-    let (bench, asked) = chain(&[Says::NotMine, Says::NotMine]);
+    let (bench, calls) = chain(&[Behavior::NotMine, Behavior::NotMine]);
     let cases = [
         (bench.alice(), Reason::UnknownUser),
         (bench.request().token("opaque"), Reason::BadToken),
@@ -161,11 +162,11 @@ async fn unclaimed_credential_is_refused_by_its_kind() {
     for (n, (request, reason)) in cases.into_iter().enumerate() {
         let decision = bench.refused(request, reason).await;
         assert_eq!(decision.authenticator, None);
-        assert_eq!(counts(&asked), [n + 1, n + 1]);
+        assert_eq!(counts(&calls), [n + 1, n + 1]);
     }
 }
 
-/// Takes tokens of this issuer; none of the tests has one.
+/// An authenticator for this issuer that accepts no token.
 #[derive(Debug)]
 struct TokensOf(&'static str);
 
@@ -191,7 +192,7 @@ async fn unclaimed_token_error_names_its_issuer() {
     let of = |issuer: &str| claims(&json!({ "iss": issuer }).to_string());
     let unknown = "no authenticator accepts this token";
     let all = ["https://a.example/", "https://b.example/x", "https://c.example", "d"];
-    for (known, token, told) in [
+    for (known, token, suffix) in [
         (
             &all[..1],
             of("https://a.example"),
@@ -217,18 +218,18 @@ async fn unclaimed_token_error_names_its_issuer() {
             `https://b.example/x` (`step1`), `https://c.example` (`step2`) and others",
         ),
         (&[], of("e"), ": its issuer is `e`"),
-        // It comes from outside: short, and in one line.
+        // Untrusted input is escaped and truncated.
         (&[], of("a\n\u{202e}`b"), ": its issuer is `a\\n\\u{202e}`b`"),
         (&[], of(&"x".repeat(101)), &format!(": its issuer is `{}…`", "x".repeat(100))),
-        // What names nobody, or cannot be read in one way only.
+        // The issuer is missing, ambiguous or unreadable.
         (&all, claims("{}"), ""),
         (&all, claims(r#"{"iss":["https://a.example"]}"#), ""),
         (&all, claims(r#"{"iss":"a","iss":"b"}"#), ""),
         (&all, claims("no json"), ""),
         (&all, "opaque".to_owned(), ""),
     ] {
-        let link = |(place, issuer): (usize, &&'static str)| Link {
-            name: format!("step{place}").into(),
+        let link = |(position, issuer): (usize, &&'static str)| Link {
+            name: format!("step{position}").into(),
             authenticator: Arc::new(TokensOf(issuer)),
             timeout: TIMEOUT,
             required: true,
@@ -236,7 +237,7 @@ async fn unclaimed_token_error_names_its_issuer() {
         let links: Vec<_> = known.iter().enumerate().map(link).collect();
         let bench = Bench::new(|builder| builder.chain(Chain::new(links), policy(known.len())));
         let decision = bench.refused(bench.request().token(&token), Reason::BadToken).await;
-        assert_eq!(decision.detail, format!("{unknown}{told}"));
+        assert_eq!(decision.detail, format!("{unknown}{suffix}"));
     }
 }
 
@@ -248,10 +249,10 @@ async fn empty_chain_knows_no_users() {
 
 #[tokio::test]
 async fn maximum_timeout_does_not_overflow() {
-    let asked = Arc::<AtomicUsize>::default();
+    let calls = Arc::<AtomicUsize>::default();
     let link = Link {
         name: "step0".into(),
-        authenticator: Arc::new(Fake { says: Says::Alice, asked }),
+        authenticator: Arc::new(Fake { behavior: Behavior::Alice, calls }),
         timeout: Duration::MAX,
         required: true,
     };
@@ -259,12 +260,12 @@ async fn maximum_timeout_does_not_overflow() {
     bench.admitted(bench.alice()).await;
 }
 
-/// `explain` goes the same way, tells every step, and records nothing.
+/// `explain` uses the same code path, lists every step, and records no decision.
 #[tokio::test]
 async fn explanation_lists_each_authenticator_and_its_outcome() {
     use crate::support::NOW;
     use callgate::clock::UnixTime;
-    let (bench, _) = chain(&[Says::NotMine, Says::Alice, Says::Rejected]);
+    let (bench, _) = chain(&[Behavior::NotMine, Behavior::Alice, Behavior::Rejected]);
     let request = bench.alice().build();
     let now = UnixTime::from_seconds(NOW);
     let explained = bench.gate.explain(&request.payload, None, now).await.unwrap();

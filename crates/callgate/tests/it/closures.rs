@@ -1,4 +1,4 @@
-//! A function of one's own that decides: its panics, its delays, and what it may not be asked.
+//! A user-supplied function decides: its panics, its delays, and the requests it never sees.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{Bench, NOW, signer, somebody};
+use crate::support::{Bench, NOW, app_user, signer};
 
 fn user_of(request: &AuthRequest) -> &str {
     match request.credential() {
@@ -33,12 +33,12 @@ fn user_of(request: &AuthRequest) -> &str {
 #[tokio::test]
 async fn panicking_function_refuses_only_its_own_request() {
     let bench = Bench::deciding(|request| {
-        // Before the future is made, and inside of it.
+        // Panics before the future is created, and inside it.
         assert_ne!(user_of(&request), "early", "a secret in a panic: hunter2");
         async move {
             tokio::task::yield_now().await;
             assert_ne!(user_of(&request), "late", "a secret in a panic: hunter2");
-            Ok(somebody())
+            Ok(app_user())
         }
     });
     let users = ["alice", "early", "bob", "late", "carol"];
@@ -46,7 +46,7 @@ async fn panicking_function_refuses_only_its_own_request() {
     let now = UnixTime::from_seconds(NOW);
     let replies = join_all(requests.iter().map(|(_, r)| bench.gate.handle(&r.payload, None, now)));
     for ((user, request), reply) in requests.iter().zip(replies.await) {
-        let Reply::Answer(answer) = reply else { panic!("{user} is not answered") };
+        let Reply::Answer(answer) = reply else { panic!("no answer for {user}") };
         let response = request.open_response(&answer);
         match *user {
             "early" | "late" => assert_eq!(response.error(), "temporarily unavailable"),
@@ -64,13 +64,13 @@ async fn panicking_function_refuses_only_its_own_request() {
 #[tokio::test(start_paused = true)]
 async fn hanging_function_is_refused_before_the_server_timeout() {
     let bench = Bench::deciding(|_| std::future::pending());
-    for patience in [1, 2, 30] {
+    for timeout in [1, 2, 30] {
         let began = Instant::now();
-        let request = bench.alice().auth_timeout(patience);
+        let request = bench.alice().auth_timeout(timeout);
         bench.refused(request, Reason::BackendUnavailable).await;
-        let patience = Duration::from_secs(u64::try_from(patience).unwrap());
-        assert!(began.elapsed() < patience, "{:?}", began.elapsed());
-        assert!(began.elapsed() >= patience - Duration::from_millis(200));
+        let timeout = Duration::from_secs(u64::try_from(timeout).unwrap());
+        assert!(began.elapsed() < timeout, "{:?}", began.elapsed());
+        assert!(began.elapsed() >= timeout - Duration::from_millis(200));
     }
 }
 
@@ -83,23 +83,23 @@ async fn hanging_function_releases_its_resources_at_deadline() {
         async move {
             std::future::pending::<()>().await;
             drop(hold);
-            Ok(somebody())
+            Ok(app_user())
         }
     });
     bench.refused(bench.alice(), Reason::BackendUnavailable).await;
-    assert_eq!(Arc::strong_count(&held), 2, "only the function itself holds it");
+    assert_eq!(Arc::strong_count(&held), 2, "only the function itself still holds it");
 }
 
 #[tokio::test(start_paused = true)]
 async fn answer_after_the_server_timeout_is_dropped() {
     let bench = Bench::deciding(|_| async {
-        // As a function does that blocks the thread: no timeout can interrupt it.
+        // Simulates a function that blocks the thread: no timeout can interrupt it.
         tokio::time::advance(Duration::from_secs(3)).await;
-        Ok(somebody())
+        Ok(app_user())
     });
     let decision = bench.dropped(bench.alice(), Reason::DeadlinePassed).await;
     assert_eq!(decision.user.as_deref(), Some("alice"));
-    assert_eq!(decision.account, None, "nobody was placed anywhere");
+    assert_eq!(decision.account, None, "no account was assigned");
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,12 +107,12 @@ async fn deadline_is_passed_to_the_function() {
     let bench = Bench::deciding(|request| async move {
         let left = request.deadline() - Instant::now();
         assert!(left > Duration::from_millis(1_500) && left < Duration::from_secs(2), "{left:?}");
-        Ok(somebody())
+        Ok(app_user())
     });
     bench.admitted(bench.alice()).await;
 }
 
-/// The record of refusals by a function follows the credential; the texts stay at home.
+/// The recorded reason depends on the credential; the function's texts stay in our own records.
 #[tokio::test]
 async fn clients_see_only_two_refusal_texts() {
     let bench = Bench::deciding(|request| async move {
@@ -120,7 +120,7 @@ async fn clients_see_only_two_refusal_texts() {
             Credential::Password { user, .. } if user == "down" => {
                 Err(Refusal::Unavailable("the directory does not answer".to_owned()))
             }
-            _ => Err(Refusal::deny("no such wizard")),
+            _ => Err(Refusal::deny("user is unknown")),
         }
     });
     let cases = [
@@ -132,8 +132,8 @@ async fn clients_see_only_two_refusal_texts() {
     ];
     for (request, reason) in cases {
         let decision = bench.refused(request, reason).await;
-        let texts = ["no such wizard", "the directory does not answer"];
-        assert!(texts.contains(&&*decision.detail), "our own log has the whole story");
+        let texts = ["user is unknown", "the directory does not answer"];
+        assert!(texts.contains(&&*decision.detail), "our own record has the full text");
     }
 }
 
@@ -148,21 +148,21 @@ async fn function_may_refuse_silently() {
 
 #[tokio::test]
 async fn function_only_sees_requests_with_one_valid_credential() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&asked);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
     let bench = Bench::deciding(move |_| {
         count.fetch_add(1, Ordering::Relaxed);
-        std::future::ready(Ok(somebody()))
+        std::future::ready(Ok(app_user()))
     });
     let nkey_without_proof = bench.request().connect("nkey", Nkey::user().public());
     bench.refused(bench.request(), Reason::NoCredential).await;
     bench.refused(bench.alice().token("opaque"), Reason::AmbiguousCredential).await;
     bench.refused(nkey_without_proof, Reason::BadSignature).await;
     bench.dropped(bench.alice().corrupt_signature(), Reason::BadRequest).await;
-    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    assert_eq!(calls.load(Ordering::Relaxed), 0);
 }
 
-/// nats-server ignores such restrictions in the answer, and a leaf node is a whole server.
+/// nats-server ignores connection types in the answer, and a leaf node brings all clients of its server.
 #[tokio::test]
 async fn leaf_and_unknown_connections_need_explicit_permission() {
     let bench = Bench::giving(User::in_account("APP").unrestricted());
@@ -205,12 +205,12 @@ async fn replacing_a_gate_affects_all_its_clones() {
     let reply = clone.handle(&request.payload, None, UnixTime::from_seconds(NOW)).await;
     let Reply::Answer(answer) = reply else { panic!("no answer") };
     assert_eq!(request.open_response(&answer).error(), "authorization failed");
-    // A builder that cannot be built changes nothing.
-    let nobody = callgate::Callgate::builder(crate::support::signer(&bench.issuer));
-    assert!(bench.gate.replace(nobody).is_err());
+    // An invalid builder changes nothing.
+    let undecided = callgate::Callgate::builder(crate::support::signer(&bench.issuer));
+    assert!(bench.gate.replace(undecided).is_err());
 }
 
-/// Signs in its own time.
+/// A signer that takes 600 ms per signature.
 #[derive(Debug)]
 struct Slow(AccountSigner);
 
@@ -231,11 +231,11 @@ async fn answer_signed_after_the_deadline_is_not_sent() {
     let decisions = Arc::<Mutex<Vec<Decision>>>::default();
     let record = Arc::clone(&decisions);
     let gate = Callgate::builder(Slow(signer(&issuer)))
-        .authorize(|_| async { Ok(somebody()) })
+        .authorize(|_| async { Ok(app_user()) })
         .on_decision(move |decision| record.lock().unwrap().push(decision.clone()))
         .build()
         .unwrap();
-    // The user JWT is signed within the second, and the answer around it after that.
+    // The user JWT is signed within the timeout of one second, the answer around it too late.
     let request = RequestBuilder::new(&issuer.public(), NOW).password("alice", "x").auth_timeout(1);
     let now = UnixTime::from_seconds(NOW);
     assert_eq!(gate.handle(&request.build().payload, None, now).await, Reply::Silent);

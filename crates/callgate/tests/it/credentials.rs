@@ -1,4 +1,4 @@
-//! Exactly one credential counts; two kinds at once are refused rather than guessed about.
+//! A request must contain exactly one credential; several kinds are ambiguous and refused.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,20 +6,20 @@ use callgate::{record::Reason, request::Credential};
 use callgate_testkit::{Nkey, RequestBuilder, requests::jwt};
 use serde_json::json;
 
-use crate::support::{Bench, somebody};
+use crate::support::{Bench, app_user};
 
-/// In the form of a JWT, whoever signed it.
+/// Has the form of a JWT; its signature is not checked here.
 const BEARER: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl";
 
-/// A gate that keeps the credential that it was shown.
-fn keeping() -> (Bench, Arc<Mutex<Option<Credential>>>) {
-    let kept = Arc::<Mutex<Option<Credential>>>::default();
-    let keep = Arc::clone(&kept);
+/// A gate, and the last credential that its function received.
+fn capturing_gate() -> (Bench, Arc<Mutex<Option<Credential>>>) {
+    let captured = Arc::<Mutex<Option<Credential>>>::default();
+    let capture = Arc::clone(&captured);
     let bench = Bench::deciding(move |request| {
-        *keep.lock().unwrap() = Some(request.credential().clone());
-        std::future::ready(Ok(somebody()))
+        *capture.lock().unwrap() = Some(request.credential().clone());
+        std::future::ready(Ok(app_user()))
     });
-    (bench, kept)
+    (bench, captured)
 }
 
 fn text(credential: &Credential) -> String {
@@ -41,7 +41,7 @@ fn nats_user() -> String {
 
 #[tokio::test]
 async fn every_credential_kind_is_found_where_clients_put_it() {
-    let (bench, kept) = keeping();
+    let (bench, captured) = capturing_gate();
     let request = || bench.request();
     let key = Nkey::user();
     let bearer = format!("token {BEARER}");
@@ -50,7 +50,7 @@ async fn every_credential_kind_is_found_where_clients_put_it() {
         (request().token("opaque"), "token opaque"),
         (request().token(BEARER), &bearer),
         (request().jwt(BEARER), &bearer),
-        // MQTT clients have no other place for a bearer token.
+        // MQTT clients can only send a bearer token as the password.
         (request().password("ignored", BEARER), &bearer),
         (request().connect("pass", BEARER), &bearer),
         (request().nkey(&key), &format!("nkey {}", key.public())),
@@ -61,7 +61,7 @@ async fn every_credential_kind_is_found_where_clients_put_it() {
     ];
     for (request, expected) in cases {
         bench.admitted(request).await;
-        let credential = kept.lock().unwrap().take().expect("a credential");
+        let credential = captured.lock().unwrap().take().expect("a credential");
         assert_eq!(text(&credential), expected);
     }
 }
@@ -69,7 +69,7 @@ async fn every_credential_kind_is_found_where_clients_put_it() {
 /// nats-server copies an MQTT password into `auth_token`, and 2.10 into `jwt` too.
 #[tokio::test]
 async fn server_copies_of_a_password_are_not_ambiguous() {
-    let (bench, kept) = keeping();
+    let (bench, captured) = capturing_gate();
     for (user, password) in [("alice", "secret"), ("ignored", BEARER)] {
         let copied = bench
             .request()
@@ -78,7 +78,7 @@ async fn server_copies_of_a_password_are_not_ambiguous() {
             .connect("jwt", password)
             .client_type("mqtt");
         bench.admitted(copied).await;
-        let credential = kept.lock().unwrap().take().expect("a credential");
+        let credential = captured.lock().unwrap().take().expect("a credential");
         assert!(text(&credential).ends_with(password));
     }
 }
@@ -128,21 +128,27 @@ async fn nkey_requires_a_signature_of_the_server_nonce() {
     let bench = Bench::new(|builder| builder);
     let key = Nkey::user();
     let signed = |message: &str| jwt::base64url(&key.sign(message.as_bytes()));
-    let shown = |key: &Nkey| bench.request().connect("nkey", key.public());
+    let with_key = |key: &Nkey| bench.request().connect("nkey", key.public());
     let nonce = "aNonceOfTheServ";
     let bad = [
-        ("no nonce", shown(&key).connect("sig", signed(""))),
-        ("an empty nonce", shown(&key).nonce("").connect("sig", signed(""))),
-        ("a short nonce", shown(&key).nonce("0123456789").connect("sig", signed("0123456789"))),
-        ("no signature", shown(&key).nonce(nonce)),
-        ("an empty signature", shown(&key).nonce(nonce).connect("sig", "")),
-        ("a short signature", shown(&key).nonce(nonce).connect("sig", "AAAA")),
-        ("a long signature", shown(&key).nonce(nonce).connect("sig", "A".repeat(10_000))),
-        ("no base64", shown(&key).nonce(nonce).connect("sig", "!".repeat(86))),
-        ("of another nonce", shown(&key).nonce(nonce).connect("sig", signed("anotherNonceOfIt"))),
-        ("by another key", shown(&Nkey::user()).nonce(nonce).connect("sig", signed(nonce))),
-        ("of another kind", bench.request().nonce(nonce).nkey(&Nkey::account())),
-        ("no key", bench.request().nonce(nonce).nkey(&key).connect("nkey", "alice")),
+        ("no nonce", with_key(&key).connect("sig", signed(""))),
+        ("an empty nonce", with_key(&key).nonce("").connect("sig", signed(""))),
+        ("a short nonce", with_key(&key).nonce("0123456789").connect("sig", signed("0123456789"))),
+        ("no signature", with_key(&key).nonce(nonce)),
+        ("an empty signature", with_key(&key).nonce(nonce).connect("sig", "")),
+        ("a short signature", with_key(&key).nonce(nonce).connect("sig", "AAAA")),
+        ("a long signature", with_key(&key).nonce(nonce).connect("sig", "A".repeat(10_000))),
+        ("not base64", with_key(&key).nonce(nonce).connect("sig", "!".repeat(86))),
+        (
+            "a signature of another nonce",
+            with_key(&key).nonce(nonce).connect("sig", signed("anotherNonceOfIt")),
+        ),
+        (
+            "a signature by another key",
+            with_key(&Nkey::user()).nonce(nonce).connect("sig", signed(nonce)),
+        ),
+        ("a key of another kind", bench.request().nonce(nonce).nkey(&Nkey::account())),
+        ("not a key", bench.request().nonce(nonce).nkey(&key).connect("nkey", "alice")),
         ("a seed", bench.request().nonce(nonce).nkey(&key).connect("nkey", key.seed())),
     ];
     for (what, request) in bad {

@@ -1,4 +1,4 @@
-//! Sealed requests: only those for one of our keys are opened, and answers are sealed the same way.
+//! Sealed requests are opened only with our own keys, and their answers are sealed with the same key.
 
 use callgate::{Reply, record::Reason};
 use callgate_testkit::CurveKey;
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{Bench, xkey};
 
-/// The test kit's server takes only an answer that is sealed by the key it sealed the request for.
+/// The test kit's server accepts only answers sealed by the key that it sealed the request for.
 #[tokio::test]
 async fn every_configured_xkey_opens_requests_and_seals_answers() {
     let keys = [(); 3].map(|()| CurveKey::generate());
@@ -44,7 +44,7 @@ async fn plaintext_request_is_dropped_with_an_xkey() {
     let bench = Bench::new(|builder| builder.xkey(xkey(&CurveKey::generate())));
     let decision = bench.dropped(bench.alice(), Reason::NotEncrypted).await;
     assert!(decision.detail.contains("insecure_allow_plaintext"), "{}", decision.detail);
-    // A header makes nothing encrypted.
+    // The header alone does not make a request encrypted.
     let header = CurveKey::generate().public();
     bench.dropped(bench.alice().xkey_header(Some(&header)), Reason::NotEncrypted).await;
 }
@@ -55,16 +55,16 @@ async fn plaintext_option_accepts_plain_and_sealed_requests() {
     let bench = Bench::new(|builder| builder.xkey(xkey(&key)).insecure_allow_plaintext());
     bench.admitted(bench.alice()).await;
     bench.admitted(bench.alice().sealed_for(&key.public())).await;
-    let stranger = CurveKey::generate().public();
-    bench.dropped(bench.alice().sealed_for(&stranger), Reason::CannotDecrypt).await;
+    let other = CurveKey::generate().public();
+    bench.dropped(bench.alice().sealed_for(&other), Reason::CannotDecrypt).await;
 }
 
 #[tokio::test]
 async fn request_for_another_xkey_is_dropped_naming_ours() {
     let key = CurveKey::generate();
     let bench = Bench::new(|builder| builder.xkey(xkey(&key)));
-    let stranger = CurveKey::generate().public();
-    let request = bench.alice().sealed_for(&stranger);
+    let other = CurveKey::generate().public();
+    let request = bench.alice().sealed_for(&other);
     let decision = bench.dropped(request, Reason::CannotDecrypt).await;
     assert!(decision.detail.contains(&key.public()), "{}", decision.detail);
     assert!(!decision.detail.contains(&key.seed()));
@@ -90,11 +90,11 @@ async fn sealed_request_requires_the_header_of_its_sealing_key() {
         assert!(decision.detail.contains("Nats-Server-Xkey"), "{}", decision.detail);
         assert!(!decision.detail.contains(&key.seed()));
     }
-    let stranger = CurveKey::generate().public();
-    bench.dropped(sealed().xkey_header(Some(&stranger)), Reason::CannotDecrypt).await;
+    let other = CurveKey::generate().public();
+    bench.dropped(sealed().xkey_header(Some(&other)), Reason::CannotDecrypt).await;
 }
 
-/// Whoever can publish could seal a captured request anew, and would be sent the answer.
+/// Otherwise a client that may publish requests could reseal a captured one and receive the answer.
 #[tokio::test]
 async fn header_xkey_must_match_the_signed_xkey() {
     let key = CurveKey::generate();
@@ -107,7 +107,7 @@ async fn header_xkey_must_match_the_signed_xkey() {
     }
 }
 
-/// In clear too: the header is not believed where it seems not to matter.
+/// The header is checked even where it is not needed to open the request.
 #[tokio::test]
 async fn plaintext_header_xkey_must_match_the_signed_xkey() {
     let bench = Bench::new(|builder| builder);

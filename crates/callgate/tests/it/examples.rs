@@ -1,4 +1,4 @@
-//! The examples run as they stand, each against a real nats-server.
+//! The examples run unchanged against a real nats-server.
 
 use std::path::PathBuf;
 
@@ -7,12 +7,15 @@ use callgate_testkit::{NatsServer, Nkey, Process, eventually, wait::PATIENCE};
 
 use crate::server::{Callout, VERSIONS, login};
 
-/// An example's binary, which Cargo builds beside the tests.
+/// The binary of an example, which Cargo builds next to the tests.
 fn example(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let folder = tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples");
     let binary = folder.join(name);
-    assert!(binary.is_file(), "{binary:?} is not there: `cargo test` without `--test` builds it");
+    assert!(
+        binary.is_file(),
+        "{binary:?} does not exist: run `cargo test` without `--test` to build it"
+    );
     binary
 }
 
@@ -25,7 +28,7 @@ async fn admits_token(server: &NatsServer, token: &str) -> bool {
     login.connect(server.url()).await.is_ok()
 }
 
-async fn is_up(admits: impl AsyncFn() -> bool) {
+async fn wait_for_admission(admits: impl AsyncFn() -> bool) {
     let first = "the example's first admission";
     eventually(first, PATIENCE, async || admits().await.then_some(())).await;
 }
@@ -40,7 +43,7 @@ async fn closure_example_admits_the_right_token_only() {
             .env("ISSUER_SEED", callout.issuer.seed())
             .env("XKEY_SEED", callout.xkey.as_ref().unwrap().seed())
             .start();
-        is_up(async || admits_token(&callout.server, "let me in").await).await;
+        wait_for_admission(async || admits_token(&callout.server, "let me in").await).await;
         assert!(!admits_token(&callout.server, "let me out").await);
         assert!(!admits(&callout.server, "alice", "let me in").await);
     }
@@ -60,7 +63,7 @@ async fn handle_example_works_without_a_nats_client() {
                 example = example.env("XKEY_SEED", key.seed());
             }
             let _example = example.start();
-            is_up(async || admits(&callout.server, "alice", "wonderland").await).await;
+            wait_for_admission(async || admits(&callout.server, "alice", "wonderland").await).await;
             assert!(!admits(&callout.server, "alice", "underland").await);
         }
     }

@@ -1,4 +1,4 @@
-//! A backend that hangs and a client that floods leave room for the others.
+//! A hanging backend or a flooding client leaves capacity for others.
 
 use std::{
     net::SocketAddr,
@@ -31,8 +31,8 @@ use crate::{
     support::{Bench, NOW},
 };
 
-/// Answers at once, except about users `hang…`, for whom it asks a backend that hangs, and `wait…`,
-/// for whom its backend answers in its own time. Users of `others` are not its own.
+/// Answers immediately, except for users `hang…`, whose backend never answers, and users `wait…`, whose
+/// backend needs a permit. Users whose names start with `others` are not its own.
 #[derive(Debug)]
 struct Directory {
     others: &'static str,
@@ -80,12 +80,12 @@ fn policy() -> Arc<Policy> {
     Arc::new(Policy::build(settings).unwrap())
 }
 
-/// Two directories: the first does not know users `wait…`, the second knows all. The backend of the
-/// second answers as often as there are permits.
+/// Two directories: the first does not know users `wait…`, the second knows all users. The backend
+/// answers once per permit.
 fn two_directories() -> (Bench, Arc<Semaphore>) {
     let backend = Arc::new(Semaphore::new(0));
-    let link = |(place, others)| Link {
-        name: format!("step{place}").into(),
+    let link = |(position, others)| Link {
+        name: format!("step{position}").into(),
         authenticator: Arc::new(Directory { others, backend: Arc::clone(&backend) }),
         timeout: Duration::from_secs(60),
         required: true,
@@ -98,7 +98,7 @@ fn from(bench: &Bench, user: &str, host: &str) -> RequestBuilder {
     bench.request().password(user, "secret").host(host).auth_timeout(120)
 }
 
-/// Asks, and gives the answer if there is one at once; otherwise what is waited for.
+/// Polls a decision once: returns the reply if it is ready, else the pending future.
 async fn begin<'a>(
     bench: &'a Bench,
     request: RequestBuilder,
@@ -129,20 +129,26 @@ async fn hanging_backend_does_not_block_other_decisions() {
             }
         }
     }
-    assert!((800..=911).contains(&hanging.len()), "its share of 1024: {}", hanging.len());
-    // The same authenticator, where it need not ask; and another, which must.
+    assert!(
+        (800..=911).contains(&hanging.len()),
+        "the authenticator's share of 1024: {}",
+        hanging.len()
+    );
+    // Others still work: the same authenticator without its backend, and another one with it.
     bench.admitted(from(&bench, "alice", "10.0.0.1")).await;
     let mut waiting = FuturesUnordered::new();
     for number in 0..80 {
         let host = format!("10.1.{number}.1");
-        waiting.push(begin(&bench, from(&bench, "wait", &host)).await.expect_err("it waits"));
+        waiting.push(
+            begin(&bench, from(&bench, "wait", &host)).await.expect_err("the decision waits"),
+        );
     }
     backend.add_permits(80);
     while waiting.next().await.is_some() {}
     let decisions = bench.take_decisions();
     assert_eq!(decisions.len(), 80);
     assert!(decisions.iter().all(|decision| decision.reason == Reason::Admitted));
-    // Places come back with those who held them.
+    // Cancelled decisions free their places.
     hanging.clear();
     assert!(begin(&bench, from(&bench, "hang", "10.0.0.1")).await.is_err());
 }
@@ -160,12 +166,12 @@ async fn flooding_source_leaves_room_for_other_sources() {
             waiting
         }
     };
-    // Whoever is alone has most of it: an address may stand for a whole office.
+    // A single source may use most of the capacity: an address can stand for a whole office.
     let first = flood("10.0.0.1").await;
     assert_eq!(first.len(), 810);
     for host in ["10.0.0.2", "2001:db8::1", "2001:db8:0:1::1"] {
-        let honest = begin(&bench, from(&bench, "hang", host)).await;
-        assert!(honest.is_err(), "{host} has a place");
+        let other = begin(&bench, from(&bench, "hang", host)).await;
+        assert!(other.is_err(), "{host} has a place");
     }
     // All addresses of an IPv6 network count as one.
     let network = flood("2001:db8::1").await;
@@ -174,7 +180,7 @@ async fn flooding_source_leaves_room_for_other_sources() {
     assert!(begin(&bench, from(&bench, "hang", "2001:db8:1::1")).await.is_err());
 }
 
-/// Clients of users `hang…` hang, all others are let in; 16 at once.
+/// Decisions about users `hang…` never end, all other users are admitted; at most 16 in flight.
 async fn small_gate() -> (Callout, Responder, Arc<Mutex<Vec<Decision>>>) {
     let issuer = Nkey::account();
     let config = format!(
@@ -223,7 +229,7 @@ async fn flooding_address_does_not_lock_out_others() {
     let server = &callout.server;
     let mut flood: FuturesUnordered<_> =
         (0..40).map(|_| login_from(server, [127, 0, 0, 2], "hang").boxed()).collect();
-    // All but 15 are refused at once, while these hang.
+    // 15 requests hang; the rest are refused immediately.
     for _ in 0..25 {
         assert!(flood.next().await.unwrap().is_err());
     }
@@ -234,8 +240,11 @@ async fn flooding_address_does_not_lock_out_others() {
     for _ in 0..3 {
         login_from(server, [127, 0, 0, 1], "alice").await.unwrap();
     }
-    assert!(login_from(server, [127, 0, 0, 2], "alice").await.is_err(), "it waits behind itself");
+    assert!(
+        login_from(server, [127, 0, 0, 2], "alice").await.is_err(),
+        "the flooding address has used its share"
+    );
     assert_eq!(responder.in_flight(), 15);
-    let names = decisions.lock().unwrap().iter().map(|d| d.reason).collect::<Vec<_>>();
-    assert_eq!(names, [Reason::Admitted, Reason::Admitted, Reason::Admitted, Reason::Overloaded]);
+    let reasons = decisions.lock().unwrap().iter().map(|d| d.reason).collect::<Vec<_>>();
+    assert_eq!(reasons, [Reason::Admitted, Reason::Admitted, Reason::Admitted, Reason::Overloaded]);
 }

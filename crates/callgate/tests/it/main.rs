@@ -1,7 +1,7 @@
-//! The library from outside: bytes in, bytes out, and a real nats-server around it.
+//! Tests of the public API: with raw bytes, and with a real nats-server.
 //!
-//! The server of the tests over bytes is `callgate_testkit::RequestBuilder`, which knows the
-//! protocol from another source than the library does.
+//! The byte-level tests use `callgate_testkit::RequestBuilder` as the server: an independent
+//! implementation of the protocol.
 
 #![allow(
     clippy::panic,

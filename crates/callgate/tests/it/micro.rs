@@ -1,4 +1,4 @@
-//! The gate as a NATS micro service: what `nats micro ls`, `info` and `stats` ask for.
+//! The gate as a NATS micro service, as `nats micro ls`, `info` and `stats` see it.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::server::{Callout, VERSIONS, login};
 
-/// All answers to a question that several may answer.
-async fn ask(client: &Client, subject: &str, expected: usize) -> Vec<Value> {
+/// Sends a request and collects the expected number of answers.
+async fn request_all(client: &Client, subject: &str, expected: usize) -> Vec<Value> {
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await.unwrap();
     client.publish_with_reply(subject.to_owned(), inbox, "".into()).await.unwrap();
@@ -23,8 +23,8 @@ async fn ask(client: &Client, subject: &str, expected: usize) -> Vec<Value> {
     found
 }
 
-async fn ask_one(client: &Client, subject: &str) -> Value {
-    ask(client, subject, 1).await.remove(0)
+async fn request_one(client: &Client, subject: &str) -> Value {
+    request_all(client, subject, 1).await.remove(0)
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn ping_info_and_stats_follow_the_micro_protocol() {
         let replica = callout.replica(gate).await;
         let client = callout.service().await;
 
-        let ping = ask_one(&client, "$SRV.PING").await;
+        let ping = request_one(&client, "$SRV.PING").await;
         let id = ping["id"].as_str().filter(|id| !id.is_empty()).unwrap().to_owned();
         let head = json!({
             "type": "io.nats.micro.v1.ping_response", "name": "callgate", "id": id,
@@ -43,18 +43,18 @@ async fn ping_info_and_stats_follow_the_micro_protocol() {
         });
         assert_eq!(ping, head);
 
-        let info = ask_one(&client, &format!("$SRV.INFO.callgate.{id}")).await;
+        let info = request_one(&client, &format!("$SRV.INFO.callgate.{id}")).await;
         let endpoint = json!({
             "name": "auth", "subject": "$SYS.REQ.USER.AUTH", "queue_group": "callgate",
             "metadata": {},
         });
         assert_eq!(info["type"], "io.nats.micro.v1.info_response");
-        assert_eq!(info["endpoints"], json!([endpoint]), "no endpoint but this one");
-        assert_eq!(info["metadata"], json!({}), "nothing of the configuration");
+        assert_eq!(info["endpoints"], json!([endpoint]), "exactly one endpoint");
+        assert_eq!(info["metadata"], json!({}), "no configuration is exposed");
 
         let logins = (0..5).map(|_| login(&callout.server, "alice", "secret"));
         assert!(join_all(logins).await.iter().all(Result::is_ok));
-        let stats = ask_one(&client, "$SRV.STATS.callgate").await;
+        let stats = request_one(&client, "$SRV.STATS.callgate").await;
         assert_eq!(stats["type"], "io.nats.micro.v1.stats_response");
         let endpoint = &stats["endpoints"][0];
         assert_eq!((&endpoint["num_requests"], &endpoint["num_errors"]), (&json!(5), &json!(0)));
@@ -65,7 +65,7 @@ async fn ping_info_and_stats_follow_the_micro_protocol() {
 
         assert!(replica.leave(PATIENCE).await);
         let gone = client.request("$SRV.PING.callgate", "".into()).await;
-        assert!(gone.is_err(), "who has left does not answer: {gone:?}");
+        assert!(gone.is_err(), "a replica that has left does not answer: {gone:?}");
     }
 }
 
@@ -75,7 +75,7 @@ async fn every_replica_answers_separately() {
     let gate = callout.builder().build().unwrap();
     let _replicas = [callout.replica(gate.clone()).await, callout.replica(gate).await];
     let client = callout.service().await;
-    let pings = ask(&client, "$SRV.PING.callgate", 2).await;
+    let pings = request_all(&client, "$SRV.PING.callgate", 2).await;
     assert_ne!(pings[0]["id"], pings[1]["id"]);
 }
 

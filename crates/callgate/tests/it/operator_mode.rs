@@ -1,4 +1,4 @@
-//! Operator mode: each user is signed by a key of the account it is placed in.
+//! Operator mode: each user JWT is signed by a key of the user's account.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,7 +10,7 @@ use callgate::{
 use callgate_testkit::{CurveKey, Nkey, RequestBuilder, requests::jwt};
 use serde_json::{Value, json};
 
-use crate::support::{Bench, NOW, signer, somebody, xkey as xkey_of};
+use crate::support::{Bench, NOW, app_user, signer, xkey as xkey_of};
 
 struct Operator {
     callout: Nkey,
@@ -27,7 +27,7 @@ impl Operator {
         Self { callout, callout_signing, app, app_signing, reader }
     }
 
-    /// A gate whose answers are signed by `issuer` and whose users are `user`.
+    /// A gate that signs answers with `issuer` and admits every request as `user`.
     fn gate(&self, issuer: &Nkey, user: User) -> Bench {
         Bench::of_issuer(issuer.clone(), |builder| {
             builder
@@ -66,7 +66,7 @@ async fn answer_claims(bench: &Bench, request: RequestBuilder) -> Value {
 #[tokio::test]
 async fn answer_signed_by_account_key_has_no_issuer_account() {
     let operator = Operator::new();
-    let bench = operator.gate(&operator.callout, somebody());
+    let bench = operator.gate(&operator.callout, app_user());
     let claims = answer_claims(&bench, operator.request()).await;
     assert_eq!(claims["iss"], operator.callout.public());
     assert!(claims["nats"].get("issuer_account").is_none());
@@ -75,11 +75,11 @@ async fn answer_signed_by_account_key_has_no_issuer_account() {
 #[tokio::test]
 async fn answer_signed_by_signing_key_names_the_account() {
     let operator = Operator::new();
-    let bench = operator.gate(&operator.callout_signing, somebody());
+    let bench = operator.gate(&operator.callout_signing, app_user());
     let claims = answer_claims(&bench, operator.request()).await;
     assert_eq!(claims["iss"], operator.callout_signing.public());
     assert_eq!(claims["nats"]["issuer_account"], operator.callout.public());
-    // The server asks for the account, not for the key that happens to sign.
+    // The server addresses the account, not the current signing key.
     let other = RequestBuilder::new(&operator.callout_signing.public(), NOW);
     bench.dropped(other.password("alice", "secret"), Reason::WrongAudienceRequest).await;
 }
@@ -97,7 +97,7 @@ async fn user_jwt_is_signed_by_its_account() {
     }
 }
 
-/// nats-io/jwt `ValidateScopedSigner`: not a single limit or permission may stand there.
+/// nats-io/jwt `ValidateScopedSigner` rejects any limit or permission in the user JWT.
 #[tokio::test]
 async fn scoped_user_carries_no_permissions_of_its_own() {
     let operator = Operator::new();
@@ -113,7 +113,7 @@ async fn scoped_user_carries_no_permissions_of_its_own() {
     assert_eq!(user["exp"], NOW + 2_800, "the end of the window");
 }
 
-/// The server puts name and tags into the templates of the scoped key: a name `>` is a wildcard.
+/// The server expands name and tags in the templates of the scoped key, where a name `>` is a wildcard.
 #[tokio::test]
 async fn scoped_template_values_must_be_one_literal_token() {
     let operator = Operator::new();
@@ -125,14 +125,14 @@ async fn scoped_template_values_must_be_one_literal_token() {
         }
     }
     let bench = operator.gate(&operator.callout, scoped());
-    let typed = RequestBuilder::new(&operator.callout.public(), NOW).password(">", "secret");
-    bench.refused(typed, Reason::UnsafeTemplateValue).await;
-    // Servers lower-case tags, so that two would become one.
+    let request = RequestBuilder::new(&operator.callout.public(), NOW).password(">", "secret");
+    bench.refused(request, Reason::UnsafeTemplateValue).await;
+    // Servers lower-case tags, so two different tags could become the same.
     let bench = operator.gate(&operator.callout, scoped().tag("Red"));
     bench.refused(operator.request(), Reason::UnsafeTemplateValue).await;
 }
 
-/// `{{tag(team)}}` is what follows the colon, and a template may name more than one.
+/// `{{tag(team)}}` expands to the text after the colon, and a template may name more than one tag.
 #[tokio::test]
 async fn scoped_tag_values_must_be_safe() {
     let operator = Operator::new();
@@ -145,7 +145,7 @@ async fn scoped_tag_values_must_be_safe() {
     assert_eq!(bench.admitted(operator.request()).await["nats"]["tags"], json!(["team:red:a$"]));
 }
 
-/// There is no `auth_callout` block: the xkey is in the callout account's JWT.
+/// Operator mode has no `auth_callout` block: the xkey is in the callout account's JWT.
 #[tokio::test]
 async fn operator_mode_xkey_errors_name_the_account_jwt() {
     let operator = Operator::new();
@@ -157,7 +157,7 @@ async fn operator_mode_xkey_errors_name_the_account_jwt() {
                 Some(key) => builder.xkey(xkey_of(key)),
                 None => builder,
             };
-            builder.authorize(|_| std::future::ready(Ok(somebody())))
+            builder.authorize(|_| std::future::ready(Ok(app_user())))
         })
     };
     let sealed = || operator.request().sealed_for(&other.public());
@@ -195,11 +195,11 @@ async fn callout_account_is_refused_under_any_name() {
     bench.refused(operator.request(), Reason::AccountNotAllowed).await;
 }
 
-/// The sentinel that every client shows in operator mode proves nothing, nor does its nkey.
+/// Every client in operator mode sends the sentinel, so neither it nor its nkey proves anything.
 #[tokio::test]
 async fn sentinel_is_not_a_credential() {
     let operator = Operator::new();
-    let bench = operator.gate(&operator.callout, somebody());
+    let bench = operator.gate(&operator.callout, app_user());
     let key = Nkey::user();
     let claims = json!({ "sub": key.public(), "nats": { "type": "user", "version": 2 } });
     let sentinel = jwt::sign_as_issuer(&claims, &operator.callout);
@@ -213,9 +213,9 @@ async fn sentinel_is_not_a_credential() {
 async fn account_keys_require_operator_mode() {
     let operator = Operator::new();
     let builder = Callgate::builder(signer(&operator.callout))
-        .authorize(|_| async { Ok(somebody()) })
+        .authorize(|_| async { Ok(app_user()) })
         .account("APP", operator.keys(&operator.app, &operator.app));
     assert_eq!(builder.build().unwrap_err(), BuildError::AccountsWithoutOperatorMode);
-    let nobody = Callgate::builder(signer(&operator.callout)).build();
-    assert_eq!(nobody.unwrap_err(), BuildError::NoDecider);
+    let undecided = Callgate::builder(signer(&operator.callout)).build();
+    assert_eq!(undecided.unwrap_err(), BuildError::NoDecider);
 }

@@ -1,4 +1,4 @@
-//! Ordinary traffic decodes: absent, `null` and new fields stop nobody.
+//! Ordinary requests decode: absent, `null` and unknown fields are accepted.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,19 +6,19 @@ use callgate::{connection::ConnectionKind, request::AuthRequest};
 use callgate_testkit::RequestBuilder;
 use serde_json::{Value, json};
 
-use crate::support::{Bench, somebody};
+use crate::support::{Bench, app_user};
 
-/// The request as the function that decides sees it.
-async fn seen(change: impl FnOnce(RequestBuilder) -> RequestBuilder) -> Arc<AuthRequest> {
+/// The request as the deciding function receives it.
+async fn decoded(change: impl FnOnce(RequestBuilder) -> RequestBuilder) -> Arc<AuthRequest> {
     let seen = Arc::<Mutex<Option<Arc<AuthRequest>>>>::default();
-    let keep = Arc::clone(&seen);
+    let capture = Arc::clone(&seen);
     let bench = Bench::deciding(move |request| {
-        *keep.lock().unwrap() = Some(request);
-        std::future::ready(Ok(somebody()))
+        *capture.lock().unwrap() = Some(request);
+        std::future::ready(Ok(app_user()))
     });
     bench.admitted(change(bench.alice())).await;
     let request = seen.lock().unwrap().take();
-    request.expect("the function was asked")
+    request.expect("the function was called")
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn optional_fields_may_be_absent() {
         let (parent, name) = path.rsplit_once('/').unwrap();
         let remove = |claims: &mut Value| {
             let parent = claims.pointer_mut(parent).unwrap().as_object_mut().unwrap();
-            assert!(parent.remove(name).is_some(), "{path} is not there to be removed");
+            assert!(parent.remove(name).is_some(), "{path} does not exist");
         };
         bench.admitted(bench.alice().mutate(remove)).await;
     }
@@ -86,7 +86,7 @@ async fn unknown_fields_are_ignored() {
 
 #[tokio::test]
 async fn request_describes_the_server_and_the_client() {
-    let request = seen(|request| {
+    let request = decoded(|request| {
         request
             .server_id("cluster", "east")
             .server_id("tags", json!(["ssd"]))
@@ -111,7 +111,7 @@ async fn request_describes_the_server_and_the_client() {
 
 #[tokio::test]
 async fn host_name_is_kept_without_an_ip_address() {
-    let request = seen(|request| request.host("client.example.com")).await;
+    let request = decoded(|request| request.host("client.example.com")).await;
     assert_eq!(request.client().host, "client.example.com");
     assert_eq!(request.client().ip, None);
 }
@@ -119,19 +119,19 @@ async fn host_name_is_kept_without_an_ip_address() {
 #[tokio::test]
 async fn only_verified_certificates_are_exposed() {
     let chain = json!({ "version": "1.3", "cipher": "C", "verified_chains": [["leaf", "ca"]] });
-    let request = seen(|request| request.client_tls(chain)).await;
+    let request = decoded(|request| request.client_tls(chain)).await;
     assert_eq!(request.certificate().unwrap().verified_chains, [["leaf", "ca"]]);
     for unverified in [
         json!({ "version": "1.3", "certs": ["leaf"] }),
         json!({ "version": "1.3", "certs": ["leaf"], "verified_chains": [] }),
         json!({ "version": "1.3", "certs": ["leaf"], "verified_chains": [[]] }),
     ] {
-        let request = seen(|request| request.client_tls(unverified)).await;
+        let request = decoded(|request| request.client_tls(unverified)).await;
         assert_eq!(request.certificate(), None);
     }
 }
 
-/// A wrong type is not "absent": what cannot be read is not guessed at.
+/// A field of the wrong type is not treated as absent.
 #[tokio::test]
 async fn fields_of_the_wrong_type_are_dropped() {
     use callgate::record::Reason::BadRequest;
@@ -139,6 +139,6 @@ async fn fields_of_the_wrong_type_are_dropped() {
     bench.dropped(bench.alice().client("kind", json!(["Client"])), BadRequest).await;
     bench.dropped(bench.alice().connect("user", json!({ "name": "alice" })), BadRequest).await;
     let decision = bench.dropped(bench.alice().connect("pass", 47_110_815), BadRequest).await;
-    assert!(!decision.detail.contains("47110815"), "a password is never repeated");
+    assert!(!decision.detail.contains("47110815"), "the error must not contain the password");
     bench.dropped(bench.alice().client_tls(json!("1.3")), BadRequest).await;
 }

@@ -1,5 +1,5 @@
-//! What others wrote may panic: a signer, an observer, a function that decides, and what it leaves
-//! behind. One request pays for it.
+//! A panic in user code (a signer, an observer, a deciding function or the drop of its future) affects one
+//! request only.
 
 use std::{
     sync::{
@@ -20,18 +20,18 @@ use data_encoding::BASE64URL_NOPAD;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use crate::support::{Bench, NOW, signer, somebody};
+use crate::support::{Bench, NOW, app_user, signer};
 
 const SECRET: &str = "hunter2";
 
-/// Signs all but what has this word in its claims.
+/// Panics if the claims contain `word`, else signs them.
 #[derive(Debug)]
-struct Touchy {
+struct PanickingSigner {
     signer: AccountSigner,
     word: &'static str,
 }
 
-impl Signer for Touchy {
+impl Signer for PanickingSigner {
     fn public_key(&self) -> &AccountKey {
         self.signer.public_key()
     }
@@ -44,13 +44,13 @@ impl Signer for Touchy {
     }
 }
 
-/// A gate of that signer, and its decisions.
-fn touchy(word: &'static str) -> (Callgate, Nkey, Arc<Mutex<Vec<Decision>>>) {
+/// A gate with a [`PanickingSigner`], its issuer, and its decisions.
+fn gate_panicking_on(word: &'static str) -> (Callgate, Nkey, Arc<Mutex<Vec<Decision>>>) {
     let issuer = Nkey::account();
     let decisions = Arc::<Mutex<Vec<Decision>>>::default();
     let record = Arc::clone(&decisions);
-    let gate = Callgate::builder(Touchy { signer: signer(&issuer), word })
-        .authorize(|_| async { Ok(somebody()) })
+    let gate = Callgate::builder(PanickingSigner { signer: signer(&issuer), word })
+        .authorize(|_| async { Ok(app_user()) })
         .on_decision(move |decision| record.lock().unwrap().push(decision.clone()))
         .build()
         .unwrap();
@@ -65,7 +65,7 @@ async fn handle(gate: &Callgate, request: &SignedRequest) -> Reply {
     gate.handle(&request.payload, None, UnixTime::from_seconds(NOW)).await
 }
 
-fn is_told_as_a_bug(decision: &Decision, user: &str) {
+fn assert_recorded_as_panic(decision: &Decision, user: &str) {
     assert_eq!(decision.reason, Reason::BackendUnavailable);
     assert_eq!(decision.user.as_deref(), Some(user));
     assert!(decision.ids.is_some() && decision.account.is_none(), "{decision:?}");
@@ -74,12 +74,12 @@ fn is_told_as_a_bug(decision: &Decision, user: &str) {
 
 #[tokio::test]
 async fn panicking_signer_refuses_only_its_own_request() {
-    let (gate, issuer, decisions) = touchy("boom");
+    let (gate, issuer, decisions) = gate_panicking_on("boom");
     let users = ["alice", "boom", "bob"];
     let requests = users.map(|user| request_of(&issuer, user));
     let replies = join_all(requests.iter().map(|request| handle(&gate, request))).await;
     for ((user, request), reply) in users.iter().zip(&requests).zip(replies) {
-        let Reply::Answer(answer) = reply else { panic!("{user} is not answered") };
+        let Reply::Answer(answer) = reply else { panic!("no answer for {user}") };
         let response = request.open_response(&answer);
         match *user {
             "boom" => assert_eq!(response.error(), "temporarily unavailable"),
@@ -90,26 +90,26 @@ async fn panicking_signer_refuses_only_its_own_request() {
     assert_eq!(decisions.len(), users.len());
     let refused: Vec<_> = decisions.iter().filter(|d| d.outcome() == Outcome::Refused).collect();
     assert_eq!(refused.len(), 1);
-    is_told_as_a_bug(refused[0], "boom");
+    assert_recorded_as_panic(refused[0], "boom");
 }
 
 #[tokio::test]
 async fn always_panicking_signer_leaves_requests_unanswered() {
-    let (gate, issuer, decisions) = touchy("");
+    let (gate, issuer, decisions) = gate_panicking_on("");
     let request = request_of(&issuer, "alice");
     assert_eq!(handle(&gate, &request).await, Reply::Silent);
     let decisions = decisions.lock().unwrap();
     let [decision] = decisions.as_slice() else { panic!("{decisions:?}") };
-    is_told_as_a_bug(decision, "alice");
+    assert_recorded_as_panic(decision, "alice");
 }
 
 #[tokio::test]
 async fn panicking_observer_affects_no_answer_or_observer() {
-    let count = |told: &AtomicUsize| {
-        told.fetch_add(1, Ordering::Relaxed);
+    let count = |calls: &AtomicUsize| {
+        calls.fetch_add(1, Ordering::Relaxed);
     };
-    let told = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
-    let [before, after] = told.clone();
+    let calls = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let [before, after] = calls.clone();
     let bench = Bench::new(|builder| {
         builder
             .on_decision(move |_| count(&before))
@@ -119,10 +119,10 @@ async fn panicking_observer_affects_no_answer_or_observer() {
     bench.admitted(bench.alice()).await;
     bench.refused(bench.request(), Reason::NoCredential).await;
     bench.dropped(bench.alice().corrupt_signature(), Reason::BadRequest).await;
-    assert_eq!(told.map(|count| count.load(Ordering::Relaxed)), [3, 3]);
+    assert_eq!(calls.map(|count| count.load(Ordering::Relaxed)), [3, 3]);
 }
 
-/// As a guard of something in a future that was late and is thrown away.
+/// A guard inside a future that is dropped after the deadline.
 struct PanicsWhenDropped;
 
 impl Drop for PanicsWhenDropped {
@@ -136,7 +136,7 @@ async fn panic_while_dropping_the_future_refuses() {
     let bench = Bench::deciding(|_| async {
         let _late = PanicsWhenDropped;
         std::future::pending::<()>().await;
-        Ok(somebody())
+        Ok(app_user())
     });
     let began = Instant::now();
     let decision = bench.refused(bench.alice(), Reason::BackendUnavailable).await;
@@ -146,7 +146,7 @@ async fn panic_while_dropping_the_future_refuses() {
 
 #[tokio::test]
 async fn explanation_survives_decision_and_signer_panics() {
-    let (gate, issuer, _) = touchy("boom");
+    let (gate, issuer, _) = gate_panicking_on("boom");
     let bench = Bench::deciding(|_| async { panic!("{SECRET}") });
     let now = UnixTime::from_seconds(NOW);
     for (gate, request) in [

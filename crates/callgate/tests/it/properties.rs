@@ -1,4 +1,4 @@
-//! Whatever arrives: no panic, exactly one decision, and nobody is let in who was not signed for.
+//! For any input: no panic, exactly one decision, and no admission without a valid signature.
 
 use std::sync::LazyLock;
 
@@ -26,8 +26,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     World { bench, sealed, plain, runtime }
 });
 
-/// Handles a message; the gate is shared, so one at a time. [`Bench::handle`] asserts that there
-/// is exactly one decision, and that what is dropped is not answered.
+/// Handles a message, one at a time because the gate is shared. [`Bench::handle`] asserts that there is
+/// exactly one decision, and that dropped messages get no answer.
 fn outcome(payload: &[u8], header: Option<&str>, now: i64) -> Outcome {
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -37,12 +37,12 @@ fn outcome(payload: &[u8], header: Option<&str>, now: i64) -> Outcome {
     decision.outcome()
 }
 
-/// Changes bytes, cuts out a piece, repeats a piece.
+/// Changes bytes, and removes or repeats a range.
 fn mutated(payload: &[u8], changes: &[(Index, u8)], cut: Option<(Index, Index)>) -> Vec<u8> {
     let mut bytes = payload.to_vec();
-    for (place, value) in changes {
-        let place = place.index(bytes.len());
-        bytes[place] = *value;
+    for (position, value) in changes {
+        let position = position.index(bytes.len());
+        bytes[position] = *value;
     }
     if let Some((from, to)) = cut {
         let (from, to) = (from.index(bytes.len()), to.index(bytes.len()));
@@ -101,7 +101,7 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 
-    /// Properly signed, with anything at all in any field: a hostile server, or a new one.
+    /// A validly signed request with arbitrary values, as from a hostile or a future server.
     #[test]
     fn signed_request_with_arbitrary_fields_is_decided_once(
         field in proptest::sample::select(&FIELDS[..]),

@@ -1,4 +1,4 @@
-//! How refusals are told: at once, late, or not at all.
+//! Refusals are sent immediately, after a delay, or not at all.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use callgate::{Refusal, RefusalStyle, Reply, clock::UnixTime, record::Reason};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use crate::support::{Bench, NOW, somebody};
+use crate::support::{Bench, NOW, app_user};
 
-/// Everybody but alice is refused.
-fn styled(style: RefusalStyle) -> Bench {
+/// A gate that refuses every user except alice.
+fn with_style(style: RefusalStyle) -> Bench {
     Bench::new(|builder| {
         builder.refusals(style).authorize(|request| async move {
             match request.credential() {
                 callgate::request::Credential::Password { user, .. } if user == "alice" => {
-                    Ok(somebody())
+                    Ok(app_user())
                 }
                 callgate::request::Credential::Password { user, .. } if user == "down" => {
                     Err(Refusal::Unavailable("no answer".to_owned()))
@@ -25,26 +25,26 @@ fn styled(style: RefusalStyle) -> Bench {
     })
 }
 
-fn silent(most: usize) -> Bench {
-    styled(RefusalStyle { silent_max: Some(most), delay: Duration::ZERO })
+fn silent(max: usize) -> Bench {
+    with_style(RefusalStyle { silent_max: Some(max), delay: Duration::ZERO })
 }
 
 async fn mallory(bench: &Bench) -> Reply {
     let request = bench.request().password("mallory", "guess").build();
     let (reply, decision) = bench.handle(&request.payload, None).await;
-    assert_eq!(decision.reason, Reason::BadPassword, "recorded, told or not");
+    assert_eq!(decision.reason, Reason::BadPassword, "recorded, answered or not");
     reply
 }
 
 #[tokio::test(start_paused = true)]
 async fn refusals_beyond_silent_max_are_answered() {
     let bench = silent(2);
-    let mut told = Vec::new();
+    let mut answered = Vec::new();
     for _ in 0..4 {
-        told.push(mallory(&bench).await != Reply::Silent);
+        answered.push(mallory(&bench).await != Reply::Silent);
     }
-    assert_eq!(told, [false, false, true, true]);
-    // Once the server has given up on the first ones, there is room again.
+    assert_eq!(answered, [false, false, true, true]);
+    // After the server's timeout the first refusals no longer count.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(mallory(&bench).await, Reply::Silent);
 }
@@ -68,7 +68,7 @@ async fn silent_max_of_zero_answers_every_refusal() {
 #[tokio::test(start_paused = true)]
 async fn delay_applies_to_refusals_only() {
     let delay = Duration::from_millis(700);
-    let bench = styled(RefusalStyle { silent_max: None, delay });
+    let bench = with_style(RefusalStyle { silent_max: None, delay });
     let began = Instant::now();
     bench.admitted(bench.alice()).await;
     assert_eq!(began.elapsed(), Duration::ZERO);
@@ -83,21 +83,21 @@ async fn delay_applies_to_refusals_only() {
 #[tokio::test(start_paused = true)]
 async fn delay_is_capped_below_the_server_timeout() {
     for delay in [Duration::from_secs(4), Duration::MAX] {
-        let bench = styled(RefusalStyle { silent_max: None, delay });
+        let bench = with_style(RefusalStyle { silent_max: None, delay });
         let request = bench.request().password("mallory", "guess").build();
-        let patience = Duration::from_secs(2);
+        let timeout = Duration::from_secs(2);
         let began = Instant::now();
         let (response, _) = bench.answer(&request).await;
         assert_eq!(response.error(), "authorization failed");
         let held = began.elapsed();
-        assert!(held > patience / 2 && held < patience, "{delay:?}: {held:?}");
+        assert!(held > timeout / 2 && held < timeout, "{delay:?}: {held:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn delayed_refusals_wait_concurrently() {
     let delay = Duration::from_millis(700);
-    let bench = styled(RefusalStyle { silent_max: None, delay });
+    let bench = with_style(RefusalStyle { silent_max: None, delay });
     let requests: Vec<_> =
         (0..50).map(|_| bench.request().password("mallory", "guess").build()).collect();
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! A gate whose configuration is replaced while a decision is under way.
+//! The configuration of a gate is replaced while a decision is in progress.
 
 use std::sync::Arc;
 
@@ -21,13 +21,14 @@ use tokio::sync::Semaphore;
 
 use crate::support::{NOW, signer, xkey};
 
-/// Knows everybody, once it is let.
+/// Coordinates a [`Waiting`] authenticator with its test.
 #[derive(Debug)]
 struct Waits {
-    asked: Semaphore,
+    called: Semaphore,
     may_answer: Semaphore,
 }
 
+/// Identifies every user as alice, once the test allows it.
 #[derive(Debug)]
 struct Waiting(Arc<Waits>);
 
@@ -37,14 +38,14 @@ impl Authenticator for Waiting {
         _request: &'a AuthRequest,
     ) -> BoxFuture<'a, Result<Identity, Decline>> {
         Box::pin(async {
-            self.0.asked.add_permits(1);
+            self.0.called.add_permits(1);
             self.0.may_answer.acquire().await.unwrap().forget();
             Ok(Identity::of_user("alice"))
         })
     }
 }
 
-/// All that a configuration brings, each with keys and an account of its own.
+/// A configuration with its own keys and account.
 struct Configuration {
     issuer: Nkey,
     curve: CurveKey,
@@ -55,7 +56,7 @@ struct Configuration {
 impl Configuration {
     fn new(account: &'static str) -> Self {
         let (issuer, curve) = (Nkey::account(), CurveKey::generate());
-        let waits = Waits { asked: Semaphore::new(0), may_answer: Semaphore::new(0) };
+        let waits = Waits { called: Semaphore::new(0), may_answer: Semaphore::new(0) };
         Self { issuer, curve, waits: Arc::new(waits), account }
     }
 
@@ -100,19 +101,19 @@ impl Configuration {
     }
 }
 
-/// Begins a decision, and returns when the authenticator has been asked.
+/// Starts a decision, and returns when its authenticator has been called.
 async fn begin(gate: &Callgate, with: &Configuration) -> tokio::task::JoinHandle<()> {
     let (gate, request, account) = (gate.clone(), with.request(), with.account);
     let decision = tokio::spawn(async move {
         let header = request.xkey_header.as_deref();
         let reply = gate.handle(&request.payload, header, UnixTime::from_seconds(NOW)).await;
         let Reply::Answer(answer) = reply else { panic!("no answer") };
-        // Judges the issuer and the seal, too.
+        // Also checks the issuer and the seal.
         let response = request.open_response(&answer);
         assert_eq!(response.user()["aud"], account);
         assert_eq!(response.user()["nats"]["pub"]["allow"][0], account);
     });
-    with.waits.asked.acquire().await.unwrap().forget();
+    with.waits.called.acquire().await.unwrap().forget();
     decision
 }
 
@@ -123,16 +124,16 @@ async fn decision_keeps_the_configuration_it_started_with() {
     let before = begin(&gate, &old).await;
     gate.replace(new.builder()).unwrap();
     let after = begin(&gate, &new).await;
-    // The later one is even decided first.
+    // The later request is decided first.
     new.waits.may_answer.add_permits(1);
     after.await.unwrap();
     assert!(!before.is_finished());
     old.waits.may_answer.add_permits(1);
     before.await.unwrap();
-    // Nothing of the old is left for what comes now.
+    // The old configuration no longer applies to new requests.
     let request = old.request();
     let now = UnixTime::from_seconds(NOW);
     let reply = gate.handle(&request.payload, request.xkey_header.as_deref(), now).await;
     assert_eq!(reply, Reply::Silent);
-    assert_eq!(old.waits.asked.available_permits(), 0);
+    assert_eq!(old.waits.called.available_permits(), 0);
 }

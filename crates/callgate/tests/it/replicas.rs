@@ -1,4 +1,4 @@
-//! Two replicas in one queue group: they share the work, and one may leave at any time.
+//! Replicas in one queue group share the requests, and each may leave at any time.
 
 use std::{
     sync::{
@@ -42,8 +42,7 @@ async fn replicas_share_requests_and_decide_each_once() {
     }
 }
 
-/// Replicas come and go under constant connects; each attempt is answered, none runs into the
-/// server's timeout, none is refused.
+/// Replicas join and leave while clients connect; every login is admitted before the server's timeout.
 #[tokio::test]
 async fn leaving_replica_loses_no_requests() {
     for version in VERSIONS {
@@ -56,7 +55,7 @@ async fn leaving_replica_loses_no_requests() {
             tokio::spawn(async move {
                 let mut attempts = 0_usize;
                 while !stop.load(Ordering::Relaxed) {
-                    login(&callout.server, "alice", "secret").await.expect("an admission");
+                    login(&callout.server, "alice", "secret").await.expect("login is admitted");
                     attempts += 1;
                 }
                 attempts
@@ -71,12 +70,12 @@ async fn leaving_replica_loses_no_requests() {
                 (decided.load(Ordering::Relaxed) >= before + 10).then_some(())
             })
             .await;
-            assert!(leaving.leave(PATIENCE).await, "all that had arrived was finished");
+            assert!(leaving.leave(PATIENCE).await, "all requests in flight were finished");
         }
         stop.store(true, Ordering::Relaxed);
         let mut attempts = 0;
         for client in connecting {
-            attempts += client.await.expect("every attempt was admitted");
+            attempts += client.await.expect("every login was admitted");
         }
         assert_eq!(decided.load(Ordering::Relaxed), attempts, "one decision for each attempt");
         assert!(attempts >= 100);
@@ -114,7 +113,7 @@ async fn leaving_waits_for_requests_in_flight_up_to_a_limit() {
     let (client, finished) = tokio::join!(client, outcome);
     assert!(finished && client.is_ok());
 
-    // The permit of before came back when the function ended: the next one shall hang.
+    // Take back the permit that the finished function returned, so that the next one hangs.
     release.acquire().await.unwrap().forget();
     let replica = callout.replica(gate).await;
     let client = login(&callout.server, "alice", "secret");
@@ -123,6 +122,6 @@ async fn leaving_waits_for_requests_in_flight_up_to_a_limit() {
         replica.leave(Duration::from_millis(50)).await
     };
     let (client, finished) = tokio::join!(client, leaving);
-    assert!(!finished, "it is told that something was left undone");
-    assert!(client.is_err(), "the function never answered: the client was refused");
+    assert!(!finished, "leaving reports unfinished requests");
+    assert!(client.is_err(), "the function never answered, so the client is refused");
 }

@@ -1,5 +1,5 @@
-//! What is encoded is decoded as it was, by another implementation, and what a user JWT says is what
-//! nats-server makes of it: judged here by its rules, written anew.
+//! Round trips between our implementation and an independent one. User JWTs are interpreted with a second
+//! implementation of nats-server's permission rules.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ use callgate_testkit::{CurveKey, Nkey, RequestBuilder};
 use proptest::{collection::vec, prelude::*};
 use serde_json::Value;
 
-use crate::support::{Bench, NOW, somebody, xkey};
+use crate::support::{Bench, NOW, app_user, xkey};
 
 fn run<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
@@ -36,7 +36,7 @@ fn subject() -> impl Strategy<Value = String> {
     vec("[ab]", 1..5).prop_map(|tokens| tokens.join("."))
 }
 
-/// nats-server's comparison (sublist.go), in the plainest way.
+/// A simple version of nats-server's subject matching (sublist.go).
 fn matches(pattern: &str, subject: &str) -> bool {
     let subject: Vec<&str> = subject.split('.').collect();
     let mut length = 0;
@@ -52,9 +52,9 @@ fn matches(pattern: &str, subject: &str) -> bool {
     length == subject.len()
 }
 
-/// What nats-server lets a client publish to whose user JWT says this (client.go, `pubAllowed`): an
-/// empty list of allows is everything.
-fn server_lets(side: &Value, subject: &str) -> bool {
+/// True if nats-server lets a client with these rules publish to `subject` (client.go, `pubAllowed`). An
+/// empty allow list allows everything.
+fn server_allows(side: &Value, subject: &str) -> bool {
     let list = |name: &str| side[name].as_array().cloned().unwrap_or_default();
     let any = |list: &[Value]| list.iter().any(|rule| matches(rule.as_str().unwrap(), subject));
     let (allow, deny) = (list("allow"), list("deny"));
@@ -69,7 +69,7 @@ where
     Rules { allow: parsed(allow), deny: parsed(deny) }
 }
 
-/// The claims of the user JWT of somebody with these rules, on both sides.
+/// The user JWT claims for a user with these rules for publish and subscribe.
 fn minted(allow: &[String], deny: &[String]) -> Value {
     let user = User::in_account("APP").with_permissions(Permissions {
         publish: rules::<SubjectPattern>(allow, deny),
@@ -90,7 +90,7 @@ proptest! {
 
     #[test]
     fn request_fields_round_trip(
-        // Nobody has a name with others in it.
+        // User names with invisible characters are refused.
         user in "\\PC{1,40}".prop_filter("seen", |user| !user.contains(is_invisible)),
         password in "\\PC{1,40}",
         host in "[0-9]{1,3}\\.[0-9]{1,3}\\.0\\.1",
@@ -104,7 +104,7 @@ proptest! {
         let bench = Bench::new(|builder| {
             builder.xkey(xkey(&key)).insecure_allow_plaintext().authorize(move |request| {
                 *keep.lock().unwrap() = Some(request);
-                async { Ok(somebody()) }
+                async { Ok(app_user()) }
             })
         });
         let request = RequestBuilder::new(&bench.issuer.public(), NOW)
@@ -129,21 +129,21 @@ proptest! {
     fn user_jwt_grants_exactly_the_configured_permissions(
         allow in vec(pattern(), 0..5),
         deny in vec(pattern(), 0..4),
-        asked in subject(),
+        subject in subject(),
     ) {
         let user = minted(&allow, &deny);
         for side in ["pub", "sub"] {
-            let (said, denied) = (texts(&user["nats"][side]["allow"]), texts(&user["nats"][side]["deny"]));
+            let (allowed, denied) = (texts(&user["nats"][side]["allow"]), texts(&user["nats"][side]["deny"]));
             if allow.is_empty() {
-                prop_assert!(said.is_empty() && denied.contains(&">".to_owned()), "{user}");
+                prop_assert!(allowed.is_empty() && denied.contains(&">".to_owned()), "{user}");
             } else {
-                prop_assert!(allow.iter().all(|rule| said.contains(rule)), "{said:?}");
-                prop_assert!(said.iter().all(|rule| allow.contains(rule)), "{said:?}");
+                prop_assert!(allow.iter().all(|rule| allowed.contains(rule)), "{allowed:?}");
+                prop_assert!(allowed.iter().all(|rule| allow.contains(rule)), "{allowed:?}");
                 prop_assert!(deny.iter().all(|rule| denied.contains(rule)), "{denied:?}");
             }
-            let granted = allow.iter().any(|rule| matches(rule, &asked))
-                && !deny.iter().any(|rule| matches(rule, &asked));
-            prop_assert_eq!(server_lets(&user["nats"][side], &asked), granted, "{}", user);
+            let granted = allow.iter().any(|rule| matches(rule, &subject))
+                && !deny.iter().any(|rule| matches(rule, &subject));
+            prop_assert_eq!(server_allows(&user["nats"][side], &subject), granted, "{}", user);
         }
     }
 
@@ -152,13 +152,13 @@ proptest! {
         allow in vec(pattern(), 0..4),
         deny in vec(pattern(), 0..3),
         more in pattern(),
-        asked in vec(subject(), 1..6),
+        subjects in vec(subject(), 1..6),
     ) {
         let with_more: Vec<String> = deny.iter().cloned().chain([more]).collect();
         let (before, after) = (minted(&allow, &deny), minted(&allow, &with_more));
-        for (side, subject) in asked.iter().flat_map(|subject| [("pub", subject), ("sub", subject)]) {
-            let lets = |user: &Value| server_lets(&user["nats"][side], subject);
-            prop_assert!(!lets(&after) || lets(&before), "{side} {subject}: {before} {after}");
+        for (side, subject) in subjects.iter().flat_map(|subject| [("pub", subject), ("sub", subject)]) {
+            let allows = |user: &Value| server_allows(&user["nats"][side], subject);
+            prop_assert!(!allows(&after) || allows(&before), "{side} {subject}: {before} {after}");
         }
     }
 
@@ -186,7 +186,7 @@ proptest! {
         let signer = AccountSigner::from_seed(&Secret::new(key.seed())).unwrap();
         let public = key.public();
         prop_assert_eq!(signer.public_key().as_str(), public.as_str());
-        // Ed25519 signatures are deterministic: two implementations make the same.
+        // Ed25519 signatures are deterministic, so both implementations must agree.
         prop_assert_eq!(signer.sign(&message).unwrap().to_vec(), key.sign(&message));
     }
 }

@@ -1,4 +1,4 @@
-//! A function as callout of a real nats-server.
+//! A function as the callout of a real nats-server.
 
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +21,7 @@ use crate::support::{signer, xkey};
 
 pub(crate) const VERSIONS: [&str; 2] = ["2.10", "2.15"];
 
-/// A server whose clients are decided about by a gate.
+/// A server that authenticates its clients with a callout.
 #[derive(Debug)]
 pub(crate) struct Callout {
     pub(crate) server: NatsServer,
@@ -80,13 +80,13 @@ pub(crate) async fn login(
         .await
 }
 
-/// Everybody whose password is "secret": alice may publish, root is asked for in the wrong account.
+/// Admits every user with the password `secret`; `root` is placed in the callout account, which is refused.
 async fn authorize(request: Arc<AuthRequest>) -> Result<User, Refusal> {
     let Credential::Password { user, password } = request.credential() else {
         return Err(Refusal::deny("no password"));
     };
     if !password.matches("secret") {
-        return Err(Refusal::deny("another password"));
+        return Err(Refusal::deny("wrong password"));
     }
     let account = if user == "root" { "AUTH" } else { "APP" };
     Ok(User::in_account(account).publish("orders.>").subscribe("orders.>").subscribe("_INBOX.>"))
@@ -140,7 +140,7 @@ async fn admits_and_enforces(callout: &Callout, serving: &Serving) {
     let decision = serving.last();
     assert_eq!((decision.reason, decision.outcome()), (Reason::Admitted, Outcome::Admitted));
     assert_eq!(decision.user.as_deref(), Some("alice"));
-    assert_eq!(own_account(&alice).await.ok(), None, "she may not even ask who she is");
+    assert_eq!(own_account(&alice).await.ok(), None, "alice may not request her own user info");
     let mut orders = alice.subscribe("orders.>").await.unwrap();
     let mut others = alice.subscribe("others").await.unwrap();
     alice.publish("others", "dropped by the server".into()).await.unwrap();
@@ -148,7 +148,7 @@ async fn admits_and_enforces(callout: &Callout, serving: &Serving) {
     assert_eq!(orders.next().await.unwrap().payload, "one");
     alice.flush().await.unwrap();
     let nothing = tokio::time::timeout(std::time::Duration::ZERO, others.next()).await;
-    assert!(!matches!(nothing, Ok(Some(_))), "`others` is closed in both directions");
+    assert!(!matches!(nothing, Ok(Some(_))), "`others` is denied in both directions");
 }
 
 async fn refuses(callout: &Callout, serving: &Serving) {
@@ -164,12 +164,12 @@ async fn refuses(callout: &Callout, serving: &Serving) {
     assert_eq!(serving.last().reason, Reason::NoCredential);
     let log = callout.server.log();
     assert!(log.contains("authorization failed"), "the server's log has the generic text\n{log}");
-    assert!(!log.contains("another password") && !log.contains("callout account"));
+    assert!(!log.contains("wrong password") && !log.contains("callout account"));
 }
 
-/// Where nobody answers, a server's first `PING` may come before it gives up, and async-nats takes it
-/// for success: then the connection must end.
-async fn alice_stays_out(server: &NatsServer) {
+/// Without an answer, the server's first `PING` may arrive before its timeout, and async-nats takes it for
+/// success: then the connection must end.
+async fn assert_alice_is_rejected(server: &NatsServer) {
     let Ok(client) = login(server, "alice", "secret").await else { return };
     eventually("the end of alice's connection", PATIENCE, async || {
         (client.connection_state() != State::Connected).then_some(())
@@ -177,7 +177,7 @@ async fn alice_stays_out(server: &NatsServer) {
     .await;
 }
 
-/// nats-server would take any answer: an xkey of the server's must be one of ours, and ours its.
+/// nats-server accepts plain answers to sealed requests, so we must refuse to answer without its xkey.
 #[tokio::test]
 async fn mismatched_xkey_admits_no_clients() {
     for version in VERSIONS {
@@ -192,7 +192,7 @@ async fn mismatched_xkey_admits_no_clients() {
             let builder =
                 builder.on_decision(move |decision| record.lock().unwrap().push(decision.clone()));
             serving.gate.replace(builder).unwrap();
-            alice_stays_out(&callout.server).await;
+            assert_alice_is_rejected(&callout.server).await;
             assert_eq!(serving.last().reason, reason);
         }
     }
@@ -204,14 +204,14 @@ async fn dropping_the_serve_future_stops_answers() {
     let serving = Serving::start(&callout).await;
     serving.task.abort();
     assert!(serving.task.await.unwrap_err().is_cancelled());
-    // It leaves the queue group as one that was asked to: what was on its way is still answered.
+    // The gate drains as in a normal shutdown: requests in flight are still answered.
     let server = &callout.server;
-    eventually("a login that nobody answers", PATIENCE, async || {
+    eventually("an unanswered login", PATIENCE, async || {
         login(server, "alice", "secret").await.is_err().then_some(())
     })
     .await;
     serving.decisions.lock().unwrap().clear();
-    alice_stays_out(server).await;
+    assert_alice_is_rejected(server).await;
     assert!(serving.decisions.lock().unwrap().is_empty());
 }
 
@@ -227,7 +227,7 @@ async fn serve_fails_without_server_confirmation() {
     assert!(error.to_string().contains("$SYS.REQ.USER.INFO"), "{error}");
 }
 
-/// A server tells a client that it may not subscribe only by the way, and the subscription stays open.
+/// The server reports a denied subscription separately, and the client's subscription stays open.
 #[tokio::test]
 async fn serve_fails_without_subscribe_permission() {
     let config = |permissions: &str| {

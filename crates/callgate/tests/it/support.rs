@@ -1,4 +1,4 @@
-//! A gate under test: its issuer, and every decision that it records.
+//! A gate under test with its issuer, clock and recorded decisions.
 
 use std::{
     future::Future,
@@ -15,10 +15,10 @@ use callgate::{
 use callgate_testkit::{ManualClock, Nkey, RequestBuilder, Response, SignedRequest};
 use serde_json::Value;
 
-/// The moment of the tests over bytes, at which their clocks stand until they are moved.
+/// The start time of the clock in byte-level tests; it advances only when a test moves it.
 pub(crate) const NOW: i64 = 1_700_000_000;
 
-/// A gate, and what it decided.
+/// A gate and its recorded decisions.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) gate: Callgate,
@@ -28,12 +28,12 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// A gate that admits everybody who shows one credential, unless `configure` says otherwise.
+    /// A gate that admits every request with one credential, unless `configure` changes it.
     pub(crate) fn new(configure: impl FnOnce(CallgateBuilder) -> CallgateBuilder) -> Self {
         Self::of_issuer(Nkey::account(), configure)
     }
 
-    /// The same with an issuer whose key is known.
+    /// As [`Bench::new`], with this issuer.
     pub(crate) fn of_issuer(
         issuer: Nkey,
         configure: impl FnOnce(CallgateBuilder) -> CallgateBuilder,
@@ -41,7 +41,7 @@ impl Bench {
         let decisions = Arc::<Mutex<Vec<Decision>>>::default();
         let record = Arc::clone(&decisions);
         let builder = Callgate::builder(signer(&issuer))
-            .authorize(|_| async { Ok(somebody()) })
+            .authorize(|_| async { Ok(app_user()) })
             .on_decision(move |decision| record.lock().unwrap().push(decision.clone()));
         let clock = ManualClock::at(NOW);
         Self { gate: configure(builder).build().unwrap(), issuer, clock, decisions }
@@ -57,7 +57,7 @@ impl Bench {
         Self::new(|builder| builder.authorize(function))
     }
 
-    /// A gate that gives everybody this user.
+    /// A gate that admits every request as this user.
     pub(crate) fn giving(user: User) -> Self {
         Self::deciding(move |_| std::future::ready(Ok(user.clone())))
     }
@@ -72,7 +72,7 @@ impl Bench {
         self.request().password("alice", "secret")
     }
 
-    /// What the gate makes of a message now; there must be exactly one decision about it.
+    /// Handles a message at the current time; asserts that there is exactly one decision.
     pub(crate) async fn handle(&self, payload: &[u8], header: Option<&str>) -> (Reply, Decision) {
         let reply = self.gate.handle(payload, header, self.clock.now()).await;
         let mut decisions = self.take_decisions();
@@ -93,7 +93,7 @@ impl Bench {
         std::mem::take(&mut *self.decisions.lock().unwrap())
     }
 
-    /// The answer, judged as a server would.
+    /// The answer, checked as a server would.
     pub(crate) async fn answer(&self, request: &SignedRequest) -> (Response, Decision) {
         let (reply, decision) = self.handle(&request.payload, request.xkey_header.as_deref()).await;
         let Reply::Answer(answer) = reply else { panic!("no answer: {decision:?}") };
@@ -117,7 +117,7 @@ impl Bench {
         user
     }
 
-    /// Refused for this reason, with an answer.
+    /// Asserts an answered refusal with this reason.
     pub(crate) async fn refused(&self, request: RequestBuilder, reason: Reason) -> Decision {
         let (response, decision) = self.answer(&request.build()).await;
         assert_eq!(decision.reason, reason, "{}", decision.detail);
@@ -125,7 +125,7 @@ impl Bench {
         decision
     }
 
-    /// Dropped for this reason, without an answer.
+    /// Asserts that the request is dropped for this reason, without an answer.
     pub(crate) async fn dropped(&self, request: RequestBuilder, reason: Reason) -> Decision {
         let request = request.build();
         let (reply, decision) = self.handle(&request.payload, request.xkey_header.as_deref()).await;
@@ -135,17 +135,17 @@ impl Bench {
     }
 }
 
-/// A user that is easily recognised.
-pub(crate) fn somebody() -> User {
+/// A user in `APP` that may publish `orders.>`.
+pub(crate) fn app_user() -> User {
     User::in_account("APP").publish("orders.>")
 }
 
-/// The library's signer of a key that the test kit made.
+/// The library's signer for a test kit key.
 pub(crate) fn signer(key: &Nkey) -> AccountSigner {
     AccountSigner::from_seed(&Secret::new(key.seed())).unwrap()
 }
 
-/// The library's form of a curve key that the test kit made.
+/// The library's form of a test kit curve key.
 pub(crate) fn xkey(key: &callgate_testkit::CurveKey) -> CurveKey {
     CurveKey::from_seed(&Secret::new(key.seed())).unwrap()
 }

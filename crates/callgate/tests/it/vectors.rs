@@ -1,4 +1,4 @@
-//! Golden vectors: requests of real servers, and keys, boxes and JWTs of other libraries.
+//! Golden vectors: requests of real servers, and keys, sealed messages and JWTs of other libraries.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use callgate_testkit::{Nkey, requests::jwt};
 use data_encoding::BASE64;
 use serde_json::Value;
 
-use crate::support::somebody;
+use crate::support::app_user;
 
 const SERVERS: [&str; 2] = ["2.10.26", "2.15.1"];
 
@@ -50,7 +50,7 @@ fn files() -> impl Iterator<Item = Value> {
     })
 }
 
-/// A gate with the keys of a file of requests.
+/// A builder with the keys of a request file.
 fn builder(file: &Value) -> CallgateBuilder {
     let signer = || AccountSigner::from_seed(&Secret::from(text(&file["issuer"], "seed"))).unwrap();
     let mut builder = Callgate::builder(signer());
@@ -71,7 +71,7 @@ fn builder(file: &Value) -> CallgateBuilder {
     builder
 }
 
-/// What a request must be taken for: kind of connection, credential, or the refusal.
+/// The expected connection kind, and the expected credential or refusal, of a request.
 fn expected(name: &str) -> (ConnectionKind, Result<&'static str, Reason>) {
     let password = Ok("password alice");
     match name {
@@ -87,11 +87,11 @@ fn expected(name: &str) -> (ConnectionKind, Result<&'static str, Reason>) {
         "sentinel and password" => (ConnectionKind::WebSocket, password),
         "sentinel and token" => (ConnectionKind::WebSocket, Ok("token")),
         "sentinel alone" => (ConnectionKind::WebSocket, Err(Reason::NoCredential)),
-        other => panic!("a vector that nobody expects: {other}"),
+        other => panic!("unexpected vector: {other}"),
     }
 }
 
-fn said(credential: &Credential) -> String {
+fn describe(credential: &Credential) -> String {
     match credential {
         Credential::Password { user, .. } => format!("password {user}"),
         other => other.kind().to_owned(),
@@ -103,10 +103,10 @@ async fn captured_requests_decode_correctly() {
     for file in files() {
         let seen = Arc::<Mutex<Option<Arc<AuthRequest>>>>::default();
         let decided = Arc::<Mutex<Vec<Decision>>>::default();
-        let (keep, record) = (Arc::clone(&seen), Arc::clone(&decided));
+        let (capture, record) = (Arc::clone(&seen), Arc::clone(&decided));
         let gate = builder(&file)
             .authorize(move |request| {
-                *keep.lock().unwrap() = Some(request);
+                *capture.lock().unwrap() = Some(request);
                 std::future::ready(Err(Refusal::deny("seen")))
             })
             .on_decision(move |decision| record.lock().unwrap().push(decision.clone()))
@@ -126,7 +126,7 @@ async fn captured_requests_decode_correctly() {
             match (opened, credential) {
                 (None, Err(reason)) => assert_eq!(decision.reason, reason, "{name}"),
                 (Some(opened), Ok(credential)) => {
-                    assert_eq!(said(opened.credential()), credential, "{name}");
+                    assert_eq!(describe(opened.credential()), credential, "{name}");
                     check_request(&opened, &request["claims"]["nats"]);
                 }
                 (opened, expected) => panic!("{name}: {opened:?}, not {expected:?}"),
@@ -165,11 +165,11 @@ fn check_request(request: &AuthRequest, nats: &Value) {
     }
 }
 
-/// They were made long ago: played again, none of them opens anything.
+/// An expired request is not answered again.
 #[tokio::test]
 async fn captured_request_cannot_be_replayed() {
     for file in files() {
-        let gate = builder(&file).authorize(|_| async { Ok(somebody()) }).build().unwrap();
+        let gate = builder(&file).authorize(|_| async { Ok(app_user()) }).build().unwrap();
         for request in list(&file, "requests") {
             let payload = bytes(request, "payload_base64");
             let exp = request["claims"]["exp"].as_i64().unwrap();
@@ -187,7 +187,7 @@ async fn captured_sealed_request_is_useless_to_other_xkeys() {
         let record = Arc::clone(&decided);
         let gate = Callgate::builder(crate::support::signer(&Nkey::account()))
             .xkey(CurveKey::generate().unwrap())
-            .authorize(|_| async { Ok(somebody()) })
+            .authorize(|_| async { Ok(app_user()) })
             .on_decision(move |decision| record.lock().unwrap().push(decision.reason))
             .build()
             .unwrap();
@@ -230,7 +230,7 @@ fn our_seeds_are_read_by_the_nkeys_crate() {
         let theirs = Nkey::from_seed(ours.seed().expose());
         assert_eq!(theirs.public(), ours.public_key());
         let signature = ours.sign(b"a message").unwrap();
-        assert_eq!(theirs.sign(b"a message"), signature, "Ed25519 has one signature");
+        assert_eq!(theirs.sign(b"a message"), signature, "Ed25519 signatures are deterministic");
         let verifier = nkeys::KeyPair::from_public_key(&ours.public_key()).unwrap();
         verifier.verify(b"a message", &signature).unwrap();
     }
@@ -265,7 +265,7 @@ fn sealed_vectors_open_in_both_directions() {
     }
 }
 
-/// The claims that we write are named and shaped as the other library names and shapes them.
+/// Our claims have the same names and types as those of the reference library.
 #[tokio::test]
 async fn user_jwt_has_the_fields_of_the_reference_library() {
     use callgate::{User, permissions::Responses};

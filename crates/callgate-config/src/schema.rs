@@ -115,9 +115,9 @@ impl Key {
     /// The schema of its value.
     pub fn schema(&self) -> Value {
         let mut schema = self.value.schema();
-        schema["description"] = self.about.into();
+        set(&mut schema, "description", self.about.into());
         if let Default::Value(json) = self.default {
-            schema["default"] = serde_json::from_str(json).unwrap_or_default();
+            set(&mut schema, "default", serde_json::from_str(json).unwrap_or_default());
         }
         schema
     }
@@ -155,9 +155,9 @@ impl Type {
     /// The whole schema of a document of this type (JSON Schema, draft 2020-12).
     pub fn document_schema(self, title: &str) -> Value {
         let mut schema = self.schema();
-        schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
-        schema["title"] = title.into();
-        schema["$defs"] = json!({
+        set(&mut schema, "$schema", "https://json-schema.org/draft/2020-12/schema".into());
+        set(&mut schema, "title", title.into());
+        let definitions = json!({
             "duration": { "type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$" },
             "secret": { "anyOf": [
                 { "type": "string" },
@@ -167,6 +167,7 @@ impl Type {
                   "required": ["file"], "additionalProperties": false },
             ] },
         });
+        set(&mut schema, "$defs", definitions);
         schema
     }
 
@@ -227,6 +228,13 @@ impl Type {
             Self::Map(_) | Self::Table(_) => "table".to_owned(),
             Self::Named(name, _) => name.to_owned(),
         }
+    }
+}
+
+/// Sets a keyword of a schema, which is always a JSON object.
+pub fn set(schema: &mut Value, keyword: &str, value: Value) {
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert(keyword.to_owned(), value);
     }
 }
 

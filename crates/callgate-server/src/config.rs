@@ -35,7 +35,7 @@ use callgate_authenticators::kind::{
 };
 use callgate_config::{
     Document, DocumentError, Key, Report, Sources, Table, Type, file_watch::Fingerprint,
-    permissions::refuse_bare_limits, roles,
+    permissions::refuse_bare_limits, roles, schema::set,
 };
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -91,11 +91,13 @@ pub(crate) const KEYS: &[Key] = &[
 pub(crate) fn schema(registry: &Registry) -> Value {
     let mut schema = Type::Table(KEYS).document_schema("Configuration of Callgate");
     let kinds: Vec<Key> = registry.keys().collect();
-    let entry = &mut schema["properties"]["authenticators"]["items"];
-    for kind in &kinds {
-        entry["properties"][kind.name] = kind.schema();
+    if let Some(entry) = schema.pointer_mut("/properties/authenticators/items") {
+        if let Some(properties) = entry.get_mut("properties") {
+            kinds.iter().for_each(|kind| set(properties, kind.name, kind.schema()));
+        }
+        let one_kind = kinds.iter().map(|kind| json!({ "required": [kind.name] })).collect();
+        set(entry, "oneOf", one_kind);
     }
-    entry["oneOf"] = kinds.iter().map(|kind| json!({ "required": [kind.name] })).collect();
     schema
 }
 

@@ -34,7 +34,7 @@ impl Nkey {
     /// The key of a seed.
     ///
     /// # Panics
-    /// If it is none.
+    /// If the seed is invalid.
     pub fn from_seed(seed: &str) -> Self {
         Nkey { pair: KeyPair::from_seed(seed).expect("a seed") }
     }
@@ -76,7 +76,7 @@ impl CurveKey {
     /// The key of a seed.
     ///
     /// # Panics
-    /// If it is none.
+    /// If the seed is invalid.
     pub fn from_seed(seed: &str) -> Self {
         CurveKey { key: XKey::from_seed(seed).expect("a curve seed") }
     }
@@ -94,7 +94,7 @@ impl CurveKey {
     /// Seals for the holder of a public curve key (`xkv1…`).
     ///
     /// # Panics
-    /// If `recipient` is no curve key.
+    /// If `recipient` is not a curve key.
     pub fn seal(&self, message: &[u8], recipient: &str) -> Vec<u8> {
         let recipient = XKey::from_public_key(recipient).expect("a public curve key");
         self.key.seal(message, &recipient).expect("sealing works")

@@ -169,8 +169,8 @@ impl NatsServer {
     pub async fn restart(&mut self) {
         self.stop().await;
         self.process = self.launch.start_process();
-        if let Err(fault) = self.launch.ready(&mut self.process).await {
-            panic!("nats-server does not restart: {fault:?}");
+        if let Err(error) = self.launch.ready(&mut self.process).await {
+            panic!("nats-server does not restart: {error:?}");
         }
     }
 
@@ -311,8 +311,8 @@ impl Launch {
         // A server that waits for a TLS handshake sends nothing first: only its log shows that it is ready.
         let says_info = !self.config.mentions("handshake_first");
         eventually("nats-server to be ready", PATIENCE, async || {
-            if let Some(fault) = ended(process) {
-                return Some(Err(fault));
+            if let Some(error) = ended(process) {
+                return Some(Err(error));
             }
             let ready = process.stderr().contains("Server is ready");
             (ready && (!says_info || reads_info(port).await)).then_some(Ok(()))

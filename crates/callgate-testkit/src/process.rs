@@ -102,7 +102,7 @@ impl Process {
         self.ended
     }
 
-    /// Waits for the program to end by itself.
+    /// Waits for the program to exit on its own.
     ///
     /// # Panics
     /// If it still runs after `deadline`.

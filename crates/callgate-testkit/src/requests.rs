@@ -221,7 +221,7 @@ impl RequestBuilder {
         self.mutate(|claims| claims["exp"] = json!(unix_seconds))
     }
 
-    /// `aud`, which no server would set to anything else.
+    /// `aud`; a real server always sends the default.
     pub fn audience(self, audience: &str) -> Self {
         self.mutate(|claims| claims["aud"] = json!(audience))
     }
@@ -271,7 +271,7 @@ impl RequestBuilder {
         self
     }
 
-    /// Signs, and seals if asked to.
+    /// Signs the request, and seals it if a recipient is set.
     pub fn build(self) -> SignedRequest {
         let signer = self.signer.as_ref().unwrap_or(&self.server);
         let mut token = jwt::sign(&self.header, &self.claims, signer);

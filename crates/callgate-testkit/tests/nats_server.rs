@@ -1,4 +1,4 @@
-//! The test kit's nats-server does what tests of others rely on.
+//! Tests of the test kit's nats-server.
 
 use std::time::Duration;
 
@@ -116,7 +116,7 @@ async fn process_dies_with_its_test() {
     eventually("the server to die", PATIENCE, async || refused().await.then_some(())).await;
 }
 
-/// Half of the test above; by itself it only sees that a server starts.
+/// The child process of the test above; run alone, it only checks that a server starts.
 #[tokio::test]
 async fn starts_a_server_and_waits() {
     let server = NatsServer::start("").await;

@@ -1,4 +1,4 @@
-//! The made-up server: what it asks is well formed, what it judges is judged strictly.
+//! The simulated server sends well-formed requests and checks answers strictly.
 
 use callgate_testkit::requests::jwt;
 use callgate_testkit::{CurveKey, Nkey, RequestBuilder, Response, SignedRequest};
@@ -89,8 +89,8 @@ fn answer_to_another_request_or_issuer_is_an_error() {
     let issuer = Nkey::account();
     let request = RequestBuilder::new(&issuer.public(), NOW).build();
     for (expected, change) in faults {
-        let fault = request.try_open_response(&answer(&request, &issuer, change)).unwrap_err();
-        assert!(fault.contains(expected), "{expected}: {fault}");
+        let error = request.try_open_response(&answer(&request, &issuer, change)).unwrap_err();
+        assert!(error.contains(expected), "{expected}: {error}");
     }
     let stranger = request.try_open_response(&answer(&request, &Nkey::account(), |_| ()));
     assert!(stranger.unwrap_err().contains("the answer is by"));

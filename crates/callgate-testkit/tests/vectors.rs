@@ -1,4 +1,4 @@
-//! The golden vectors of the library are what they say, by the word of the `nkeys` crate alone.
+//! Verifies the library's golden vectors with the `nkeys` crate only.
 
 #![expect(clippy::panic, reason = "test code: a panic is how a test fails")]
 

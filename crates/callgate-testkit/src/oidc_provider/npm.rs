@@ -24,7 +24,7 @@ impl Npm {
             .args(["--input-type=module", "--eval", SCRIPT, issuer])
             .current_dir(tools::folder().join("node"))
             .start();
-        // Several start at once, and each makes RSA keys.
+        // Several start concurrently, and each generates RSA keys.
         let port = eventually("oidc-provider to listen", 3 * PATIENCE, async || {
             assert!(process.exit_status().is_none(), "it ended: {}", process.stderr());
             let text = process.stdout();
@@ -38,7 +38,7 @@ impl Npm {
         Upstream::Port(self.port)
     }
 
-    /// Asks for one of the script's controls.
+    /// Calls one of the script's control endpoints.
     pub(super) async fn control(&self, action: &str, wish: &Value) -> Value {
         let body = wish.to_string();
         let length = body.len();

@@ -1,4 +1,4 @@
-//! What a request says, field by field.
+//! The fields of a request.
 
 use serde_json::Value;
 

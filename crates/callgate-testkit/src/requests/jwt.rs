@@ -48,7 +48,7 @@ pub(super) fn with_corrupt_signature(token: &str) -> String {
     format!("{body}.{}", base64url(&bytes))
 }
 
-/// The claims of a JWT that is what it says: NATS header, and signed by its `iss`.
+/// The claims of a valid JWT: NATS header, and signed by its `iss`.
 ///
 /// # Errors
 /// What is wrong with it.

@@ -1,10 +1,10 @@
-//! Judges a callout's answer as nats-server does, and stricter where Callgate promises more.
+//! Checks a callout's answer as nats-server does, and more strictly where Callgate promises more.
 
 use serde_json::{Value, json};
 
 use super::{SignedRequest, jwt};
 
-/// What a callout answered.
+/// A callout's answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
     /// The claims of the user JWT, whose signature by its `iss` was verified.
@@ -41,9 +41,9 @@ impl SignedRequest {
     /// Opens and verifies the answer to this request.
     ///
     /// # Panics
-    /// If a server would not take it; see [`SignedRequest::try_open_response`].
+    /// If a server would reject it; see [`SignedRequest::try_open_response`].
     pub fn open_response(&self, answer: &[u8]) -> Response {
-        self.try_open_response(answer).unwrap_or_else(|fault| panic!("a bad answer: {fault}"))
+        self.try_open_response(answer).unwrap_or_else(|error| panic!("a bad answer: {error}"))
     }
 
     /// Opens the answer with the server's curve key if the request was sealed, and checks signatures,
@@ -70,7 +70,7 @@ impl SignedRequest {
 
     fn unsealed(&self, answer: &[u8]) -> Result<String, String> {
         let plain = match &self.sealed_for {
-            // nats-server would take an answer in clear; Callgate must never give one.
+            // nats-server would accept a plaintext answer; Callgate must never send one.
             Some(callout) => self
                 .server_curve
                 .open(answer, callout)
@@ -90,7 +90,7 @@ impl SignedRequest {
     }
 
     fn user(&self, token: &str) -> Result<Value, String> {
-        let claims = jwt::verified_claims(token).map_err(|fault| format!("user JWT: {fault}"))?;
+        let claims = jwt::verified_claims(token).map_err(|error| format!("user JWT: {error}"))?;
         expect(&claims["sub"], self.user_nkey(), "`sub` of the user JWT")?;
         check_type(&claims["nats"], "user")?;
         Ok(claims)
@@ -112,7 +112,7 @@ fn expect(found: &Value, expected: &str, what: &str) -> Result<(), String> {
     Err(format!("{what} is {found}, not `{expected}`"))
 }
 
-/// Empty is absent, as for nats-server.
+/// Treats empty as absent, as nats-server does.
 fn text(value: &Value) -> Option<&str> {
     value.as_str().filter(|text| !text.is_empty())
 }

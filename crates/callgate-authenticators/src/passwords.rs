@@ -19,7 +19,7 @@ mod verified;
 
 pub(crate) use clear::digest;
 pub use cost::{Cost, Digest, Scratch};
-pub use dummy::DummyPasswords;
+pub use dummy::{DummyKey, DummyPasswords};
 pub use hash::{HashError, hash};
 pub use pool::{PasswordPool, PoolError};
 pub use stored::{StoredError, StoredPassword};

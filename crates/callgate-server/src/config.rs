@@ -27,12 +27,14 @@ use std::{
 use callgate::{
     RefusalStyle,
     authn::{Chain, Link},
+    keys::Signer as _,
     policy::{Policy, settings::PolicySettings},
 };
 use callgate_authenticators::kind::{
     BuildContext, CacheSettings, ChainPosition, Observer, PolicyView, Registry, Services,
     SharedResources,
 };
+use callgate_authenticators::passwords::DummyKey;
 use callgate_config::{
     Document, DocumentError, Key, Report, Sources, Table, Type, file_watch::Fingerprint,
     permissions::refuse_bare_limits, roles, schema::set,
@@ -265,6 +267,7 @@ fn read(
         shared: &shared,
         cache,
         trusted_proxies: admission.trusted_proxies.as_slice().into(),
+        dummy_key: dummy_key(issuer.as_ref()),
     };
     let chain = builder.build(entries);
     Some(Config {
@@ -313,6 +316,14 @@ struct ChainBuilder<'a> {
     shared: &'a Arc<SharedResources>,
     cache: CacheSettings,
     trusted_proxies: Arc<[IpNet]>,
+    dummy_key: DummyKey,
+}
+
+/// Derived from the issuer's seed, which all replicas have: an Ed25519 signature is deterministic, and
+/// only the holder of the seed can make it. The text is not a JWT.
+fn dummy_key(issuer: Option<&IssuerSettings>) -> DummyKey {
+    let signature = issuer.and_then(|issuer| issuer.signer.sign(b"callgate dummy passwords").ok());
+    signature.map_or_else(DummyKey::random, |signature| DummyKey::from_secret(&signature))
 }
 
 impl ChainBuilder<'_> {
@@ -373,6 +384,7 @@ impl ChainBuilder<'_> {
             shared: Arc::clone(self.shared),
             cache: self.cache,
             trusted_proxies: Arc::clone(&self.trusted_proxies),
+            dummy_key: self.dummy_key.clone(),
             generation: self.env.generation,
             background: self.background,
             observer: Arc::clone(&self.env.observer),

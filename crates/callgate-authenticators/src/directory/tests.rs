@@ -9,7 +9,7 @@ use callgate_config::Sources;
 use super::*;
 use crate::{
     kind::{BuildContext, SharedResources},
-    passwords::DummyPasswords,
+    passwords::{DummyKey, DummyPasswords},
 };
 
 /// A directory whose source cannot be reached.
@@ -29,7 +29,7 @@ impl Directory for Unreachable {
     }
 
     fn dummy_password(&self, name: &str) -> Arc<StoredPassword> {
-        Arc::clone(DummyPasswords::new([None]).for_name(name))
+        Arc::clone(DummyPasswords::new([None], DummyKey::random()).for_name(name))
     }
 
     fn description(&self) -> &str {

@@ -6,6 +6,7 @@ use callgate::authn::Proposal;
 use ipnet::IpNet;
 
 use super::{NoObserver, Observer, SharedResources};
+use crate::passwords::DummyKey;
 use callgate_config::{Item, Sources, Table, suggestion};
 
 /// What building an authenticator may depend on, besides its own table.
@@ -41,6 +42,7 @@ impl BuildContext {
                 shared,
                 cache: CacheSettings::default(),
                 trusted_proxies: Arc::from([]),
+                dummy_key: DummyKey::random(),
                 generation: 0,
                 background: false,
                 observer: Arc::new(NoObserver),
@@ -157,6 +159,8 @@ pub struct Services {
     pub cache: CacheSettings,
     /// `[admission].trusted_proxies`: addresses that many users share.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// Selects what an unknown user name costs; the same on all replicas.
+    pub dummy_key: DummyKey,
     /// Number of the configuration; what one configuration has verified never serves another.
     pub generation: u64,
     /// Whether to watch files and fetch keys in the background; `check` and `explain` do not.

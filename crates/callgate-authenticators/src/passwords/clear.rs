@@ -5,12 +5,14 @@ use std::sync::LazyLock;
 use aws_lc_rs::{hmac, rand};
 
 /// Random for each process, so that a digest is useless outside it.
-static KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
+static KEY: LazyLock<hmac::Key> = LazyLock::new(random_key);
+
+pub(super) fn random_key() -> hmac::Key {
     let mut bytes = [0; 32];
     #[expect(clippy::expect_used, reason = "without randomness secrets are not safe: do not run")]
     rand::fill(&mut bytes).expect("the system has no randomness");
     hmac::Key::new(hmac::HMAC_SHA256, &bytes)
-});
+}
 
 /// A keyed digest (HMAC-SHA256) for comparing and looking up secrets. Each part is preceded by its
 /// length, so that different lists of parts never have the same input.

@@ -1,8 +1,33 @@
 //! The passwords that are verified for names without one.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use super::{clear::digest, cost::Cost, hash::DEFAULT_COST, stored::StoredPassword};
+use aws_lc_rs::hmac;
+
+use super::{clear::random_key, cost::Cost, hash::DEFAULT_COST, stored::StoredPassword};
+
+/// Selects the dummy of a name. Replicas with the same key select the same one, also after a
+/// restart, so that a name cannot show that it is unknown by costing something else than before.
+#[derive(Clone)]
+pub struct DummyKey(hmac::Key);
+
+impl DummyKey {
+    /// The key derived from a secret that the replicas share.
+    pub fn from_secret(secret: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    /// A key of this process alone.
+    pub fn random() -> Self {
+        Self(random_key())
+    }
+}
+
+impl fmt::Debug for DummyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DummyKey([redacted])")
+    }
+}
 
 /// For every name without a password, one to verify instead.
 ///
@@ -18,12 +43,13 @@ pub struct DummyPasswords {
     /// For names beyond `sets`.
     last: Arc<StoredPassword>,
     entries: u64,
+    key: DummyKey,
 }
 
 impl DummyPasswords {
     /// The dummies for entries with these parameters, `None` for clear text. If there are no
     /// entries, a dummy costs as much as a hash of `hash-password`.
-    pub fn new(costs: impl IntoIterator<Item = Option<Cost>>) -> Self {
+    pub fn new(costs: impl IntoIterator<Item = Option<Cost>>, key: DummyKey) -> Self {
         let mut counts = BTreeMap::new();
         for cost in costs {
             *counts.entry(cost).or_insert(0) += 1;
@@ -36,7 +62,7 @@ impl DummyPasswords {
         };
         let sets = counts.into_iter().map(&mut dummies).collect();
         let (entries, last) = dummies((last, count));
-        Self { sets, last, entries }
+        Self { sets, last, entries, key }
     }
 
     /// The password to verify for `name` if it has none of its own.
@@ -44,8 +70,8 @@ impl DummyPasswords {
         if self.sets.is_empty() {
             return &self.last;
         }
-        let [a, b, c, d, e, f, g, h, ..] = digest(&[b"dummy password", name.as_bytes()]);
-        let hash = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let tag = hmac::sign(&self.key.0, name.as_bytes());
+        let hash = tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         // Scaled instead of reduced: more entries with the same frequencies give the same dummies.
         let position = (u128::from(hash) * u128::from(self.entries)) >> 64;
         let selected = self.sets.iter().find(|(end, _)| position < u128::from(*end));
@@ -72,10 +98,14 @@ mod tests {
         (0..100_000).map(|number| format!("user-{number}"))
     }
 
+    fn key() -> DummyKey {
+        DummyKey::from_secret(b"shared by replicas")
+    }
+
     #[test]
     fn unknown_names_are_distributed_like_known_ones() {
         let counts = [(ARGON2, 50), (BCRYPT, 30), (None, 15), (PBKDF2, 5)];
-        let dummies = DummyPasswords::new(entries(&counts));
+        let dummies = DummyPasswords::new(entries(&counts), key());
         let mut found = BTreeMap::new();
         for name in names() {
             *found.entry(dummies.for_name(&name).cost()).or_insert(0i32) += 1;
@@ -91,11 +121,11 @@ mod tests {
     #[test]
     fn a_name_keeps_its_dummy_while_the_frequencies_stay() {
         let counts = [(ARGON2, 3), (None, 2), (PBKDF2, 5)];
-        let first = DummyPasswords::new(entries(&counts));
+        let first = DummyPasswords::new(entries(&counts), key());
         let tenfold = counts.map(|(cost, count)| (cost, count * 10));
         let mut reversed = entries(&tenfold);
         reversed.reverse();
-        let second = DummyPasswords::new(reversed);
+        let second = DummyPasswords::new(reversed, key());
         for name in names().take(10_000) {
             assert_eq!(first.for_name(&name).cost(), second.for_name(&name).cost(), "{name}");
             assert!(Arc::ptr_eq(first.for_name(&name), first.for_name(&name)));
@@ -103,9 +133,19 @@ mod tests {
     }
 
     #[test]
+    fn another_key_selects_other_dummies() {
+        let costs = || entries(&[(ARGON2, 1), (None, 1)]);
+        let one = DummyPasswords::new(costs(), key());
+        let other = DummyPasswords::new(costs(), DummyKey::random());
+        let differ = |name: &String| one.for_name(name).cost() != other.for_name(name).cost();
+        let different = names().take(10_000).filter(differ).count();
+        assert!((4_000..6_000).contains(&different), "{different}");
+    }
+
+    #[test]
     fn a_dummy_costs_what_an_entry_costs_and_is_never_right() {
         for cost in [ARGON2, BCRYPT, PBKDF2, None] {
-            let dummies = DummyPasswords::new([cost]);
+            let dummies = DummyPasswords::new([cost], key());
             let mut scratch = Scratch::default();
             for password in ["", "x"] {
                 assert!(!dummies.for_name("a").verify(&password.into(), &mut scratch));
@@ -116,7 +156,7 @@ mod tests {
 
     #[test]
     fn without_passwords_a_dummy_costs_the_default() {
-        let dummies = DummyPasswords::new([]);
+        let dummies = DummyPasswords::new([], key());
         assert!(names().take(100).all(|name| dummies.for_name(&name).cost() == Some(DEFAULT_COST)));
     }
 }

@@ -66,11 +66,12 @@ impl UserTable {
 
     fn read(mut root: Table<'_>, context: &BuildContext) -> Self {
         let version = NEXT_VERSION.fetch_add(1, Ordering::Relaxed);
+        let dummy_key = || context.services.dummy_key.clone();
         let mut table = Self {
             users: HashMap::new(),
             tokens: HashMap::new(),
             nkeys: HashMap::new(),
-            dummies: DummyPasswords::new([]),
+            dummies: DummyPasswords::new([], dummy_key()),
         };
         for (user, entry) in root.entries() {
             let path = entry.path().to_owned();
@@ -80,7 +81,7 @@ impl UserTable {
         }
         root.finish();
         let passwords = table.entries().filter_map(|entry| entry.password.as_ref());
-        table.dummies = DummyPasswords::new(passwords.map(|password| password.cost()));
+        table.dummies = DummyPasswords::new(passwords.map(|password| password.cost()), dummy_key());
         table
     }
 

@@ -9,7 +9,7 @@ use std::{
 use callgate::{authn::Authenticator, keys::UserKey, secret::Secret};
 use callgate_config::{
     Key, Table, Type,
-    file_watch::{FileWatch, Fingerprint, INTERVAL},
+    file_watch::{FileWatcher, Fingerprint, POLL_INTERVAL},
 };
 
 use crate::{
@@ -97,7 +97,7 @@ impl Settings {
         let file = Arc::new(UsersFile::new(context.clone(), path, shown_path, users));
         let watch = watched.map(|path| {
             let file = Arc::clone(&file);
-            FileWatch::start(path, fingerprint, INTERVAL, move || file.reload())
+            FileWatcher::start(path, fingerprint, POLL_INTERVAL, move || file.reload())
         });
         let watch = watch.transpose().unwrap_or_else(|error| {
             tracing::error!(%error, "cannot watch the users file: changes need a restart");
@@ -111,7 +111,7 @@ impl Settings {
 /// The users of a file that is watched for changes.
 struct UsersDirectory {
     file: Arc<UsersFile>,
-    watch: Mutex<Option<FileWatch>>,
+    watch: Mutex<Option<FileWatcher>>,
 }
 
 impl Directory for UsersDirectory {

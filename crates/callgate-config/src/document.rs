@@ -12,16 +12,16 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     position::{self, Position},
-    sources::{SourceError, Sources, without_mark},
+    sources::{SourceError, Sources, without_bom},
 };
 
-/// Deeper than any configuration, shallow enough for every stack.
+/// More than any configuration needs, and safe on every stack.
 const MAX_DEPTH: usize = 32;
 
-/// The member by which the TOML reader hands out a date or time.
+/// The key under which the TOML parser represents a date or time.
 const TOML_DATETIME: &str = "$__toml_private_datetime";
 
-/// The languages that a configuration can be written in.
+/// The format of a configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// `.toml`
@@ -33,10 +33,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format of a file, by its extension.
+    /// Determines the format from the file extension.
     ///
     /// # Errors
-    /// If the extension is none of them.
+    /// If the extension is unknown.
     pub fn of(path: &Path) -> Result<Self, DocumentError> {
         let extension = path.extension().and_then(|extension| extension.to_str());
         match extension.map(str::to_ascii_lowercase).as_deref() {
@@ -48,26 +48,26 @@ impl Format {
     }
 }
 
-/// Why a file is not a document.
+/// Why a file could not be read as a document.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    /// The name does not say which format it is.
+    /// The extension is missing or unknown.
     #[error("`{0}` does not end in .toml, .yaml or .json, so its format is unknown")]
     Extension(String),
-    /// It could not be read.
+    /// The file could not be read.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// It is not well-formed. Never repeats the text, which may be secret.
+    /// The text is malformed. The message never quotes it, because it may contain secrets.
     #[error("{}{message}", .position.map(|at| format!("line {}, column {}: ", at.line, at.column)).unwrap_or_default())]
     Syntax {
-        /// Where, if that is known.
+        /// The position of the error, if known.
         position: Option<Position>,
         /// What is wrong.
         message: String,
     },
 }
 
-/// A parsed document. It may hold clear-text passwords, so it is wiped when it is dropped.
+/// A parsed document. It may contain plaintext passwords, so it is wiped on drop.
 pub struct Document {
     value: Value,
     format: Format,
@@ -78,27 +78,27 @@ impl Document {
     /// Reads and parses a file.
     ///
     /// # Errors
-    /// If it cannot be read, or is not in the format that its extension says.
+    /// If the file cannot be read, or is malformed.
     pub fn read(path: &Path, sources: &Sources) -> Result<Self, DocumentError> {
         let format = Format::of(path)?;
         Self::parse(&sources.read(path)?, format)
     }
 
-    /// Parses a text, with or without a byte-order mark. Dates and times of TOML become text.
+    /// Parses text, with or without a byte-order mark. TOML dates and times become text.
     ///
     /// # Errors
-    /// If it is not in this format, nests too deeply, or has a duplicate key.
+    /// If the text is malformed, nested too deeply, or has a duplicate key.
     pub fn parse(text: &[u8], format: Format) -> Result<Self, DocumentError> {
         let text = std::str::from_utf8(text).map_err(|error| {
             let good = text.get(..error.valid_up_to()).and_then(|good| str::from_utf8(good).ok());
             let position = good.map(|good| Position::at(good, good.len()));
             syntax(position, "not UTF-8 text: save the file as UTF-8")
         })?;
-        let text = without_mark(text);
+        let text = without_bom(text);
         let value = match format {
             Format::Json => json(text),
             Format::Toml => toml::from_str(text)
-                .map(|Strict(value)| with_texts_for_datetimes(value))
+                .map(|Strict(value)| datetimes_to_text(value))
                 .map_err(|error| toml_error(text, &error)),
             Format::Yaml => serde_saphyr::from_str_with_options(text, yaml_options())
                 .map(|Strict(value)| value)
@@ -107,17 +107,17 @@ impl Document {
         Ok(Self { value, format, text: Zeroizing::new(text.to_owned()) })
     }
 
-    /// A document made of a value, without a text.
+    /// Creates a document from a value, without source text.
     pub fn from_value(value: Value) -> Self {
         Self { value, format: Format::Json, text: Zeroizing::default() }
     }
 
-    /// The tree.
+    /// The parsed value.
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// Where the `wanted` key paths stand in the text.
+    /// The positions of the `wanted` key paths in the text.
     pub(crate) fn positions(&self, wanted: HashSet<&str>) -> HashMap<String, Position> {
         match wanted.is_empty() {
             true => HashMap::new(),
@@ -188,7 +188,7 @@ fn json_error(error: &serde_json::Error) -> DocumentError {
 }
 
 fn toml_error(text: &str, error: &toml::de::Error) -> DocumentError {
-    // Its own `Display` repeats the line, which may be the one with the password.
+    // The error's own `Display` quotes the line, which may contain a password.
     let span = error.span().unwrap_or_default();
     let position = error.span().map(|span| Position::at(text, span.start));
     let message = match error.message() {
@@ -220,23 +220,23 @@ fn yaml_error(error: &serde_saphyr::Error) -> DocumentError {
 pub(crate) fn yaml_options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
-        // `no` is a word and not a truth value, as in YAML 1.2.
+        // `no` is a string, not a boolean, as in YAML 1.2.
         strict_booleans: true,
         with_snippet: false,
-        // Enough for a hundred thousand users; aliases have narrower limits of their own.
+        // Enough for a hundred thousand users; aliases have tighter limits of their own.
         budget: serde_saphyr::budget! { max_events: 8_000_000, max_nodes: 4_000_000 },
     }
 }
 
-fn with_texts_for_datetimes(value: Value) -> Value {
+fn datetimes_to_text(value: Value) -> Value {
     match value {
         Value::Object(map) => {
             if let (1, Some(datetime @ Value::String(_))) = (map.len(), map.get(TOML_DATETIME)) {
                 return datetime.clone();
             }
-            map.into_iter().map(|(key, value)| (key, with_texts_for_datetimes(value))).collect()
+            map.into_iter().map(|(key, value)| (key, datetimes_to_text(value))).collect()
         }
-        Value::Array(list) => list.into_iter().map(with_texts_for_datetimes).collect(),
+        Value::Array(list) => list.into_iter().map(datetimes_to_text).collect(),
         other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => other,
     }
 }

@@ -1,8 +1,8 @@
-//! Durations as they are written in a configuration: `"90s"`, `"5m"`, `"1h30m"`, `"500ms"`.
+//! Durations in a configuration: `"90s"`, `"5m"`, `"1h30m"`, `"500ms"`.
 
 use std::time::Duration;
 
-/// Why a text is no duration.
+/// Text that is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a duration: write a number and a unit (ms, s, m, h, d), such as \"90s\"")]
 pub struct DurationError(String);
@@ -10,19 +10,21 @@ pub struct DurationError(String);
 /// Parses one or more pairs of a whole number and a unit: `ms`, `s`, `m`, `h`, `d`.
 ///
 /// # Errors
-/// If there is anything else in the text, a missing unit included.
+/// If the text contains anything else, or a unit is missing.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let wrong = || DurationError(text.escape_debug().to_string());
-    let (mut rest, mut total) = (text, Duration::ZERO);
+    let mut rest = text;
+    let mut total = Duration::ZERO;
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (number, tail) = rest.split_at(digits);
         let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
         let (unit, tail) = tail.split_at(letters);
         let number: u64 = number.parse().map_err(|_| wrong())?;
-        let part = in_milliseconds(unit).and_then(|unit| unit.checked_mul(number));
-        let sum = total.checked_add(Duration::from_millis(part.ok_or_else(wrong)?));
-        (total, rest) = (sum.ok_or_else(wrong)?, tail);
+        let part = milliseconds_per(unit).and_then(|unit| unit.checked_mul(number));
+        let part = Duration::from_millis(part.ok_or_else(wrong)?);
+        total = total.checked_add(part).ok_or_else(wrong)?;
+        rest = tail;
     }
     if text.is_empty() {
         return Err(wrong());
@@ -30,7 +32,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     Ok(total)
 }
 
-fn in_milliseconds(unit: &str) -> Option<u64> {
+fn milliseconds_per(unit: &str) -> Option<u64> {
     match unit {
         "ms" => Some(1),
         "s" => Some(1_000),

@@ -1,5 +1,5 @@
-//! Notices that a file has changed, by looking at it: this works for every editor, for the
-//! symbolic links of Kubernetes, and on network file systems.
+//! Detects file changes by polling, which works with every editor, with the symbolic links that
+//! Kubernetes swaps, and on network file systems.
 
 use std::{
     fs, io,
@@ -9,10 +9,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// How often a file is looked at.
-pub const INTERVAL: Duration = Duration::from_millis(300);
+/// The time between two checks of a file.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
-/// What a file looks like from outside; nothing, if it is not there.
+/// The metadata by which a change is detected; `None` if the file does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint(Option<Attributes>);
 
@@ -23,13 +23,13 @@ struct Attributes {
     inode: Inode,
 }
 
-/// Device, inode, and when the inode changed last: whoever writes in place may set the other time as he
-/// likes.
+/// Device, inode number and inode change time. Unlike the modification time, a program cannot set the
+/// change time.
 type Inode = (u64, u64, (i64, i64));
 
 impl Fingerprint {
-    /// Looks at a file, through symbolic links. Take it before reading the file: what changes in
-    /// between is then noticed.
+    /// The fingerprint of a file, following symbolic links. Take it before reading the file, so that a
+    /// change in between is detected.
     pub fn of(path: &Path) -> Self {
         Self(fs::metadata(path).ok().map(|metadata| Attributes {
             modified: metadata.modified().ok(),
@@ -50,18 +50,18 @@ fn inode(_: &fs::Metadata) -> Inode {
     Inode::default()
 }
 
-/// Looks at a file on a thread of its own until it is dropped.
+/// Polls a file on its own thread until dropped.
 #[derive(Debug)]
-pub struct FileWatch {
-    _ends_when_dropped: mpsc::Sender<()>,
+pub struct FileWatcher {
+    _stops_on_drop: mpsc::Sender<()>,
 }
 
-impl FileWatch {
-    /// Calls `changed` each time when the file is no longer what it was at `seen` or at the last
-    /// call, and has stayed the same for one `interval`: a file is not read while it is written.
+impl FileWatcher {
+    /// Calls `changed` when the file differs from `seen`, or from its state at the last call, and has not
+    /// changed for one `interval`, so that a file is not read while it is being written.
     ///
     /// # Errors
-    /// If there is no thread to be had.
+    /// If the thread cannot be started.
     pub fn start(
         path: PathBuf,
         seen: Fingerprint,
@@ -70,25 +70,25 @@ impl FileWatch {
     ) -> io::Result<Self> {
         let (sender, ended) = mpsc::channel();
         thread::Builder::new().name("file-watch".to_owned()).spawn(move || {
-            let mut steady = Steady { seen, changing: None };
+            let mut detector = ChangeDetector { seen, changing: None };
             while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                if steady.is_new(Fingerprint::of(&path)) {
+                if detector.has_settled_change(Fingerprint::of(&path)) {
                     changed();
                 }
             }
         })?;
-        Ok(Self { _ends_when_dropped: sender })
+        Ok(Self { _stops_on_drop: sender })
     }
 }
 
-struct Steady {
+struct ChangeDetector {
     seen: Fingerprint,
     changing: Option<Fingerprint>,
 }
 
-impl Steady {
-    /// True if `now` differs from what was seen and is what it was the last time.
-    fn is_new(&mut self, now: Fingerprint) -> bool {
+impl ChangeDetector {
+    /// True if `now` differs from `seen` and equals the fingerprint of the previous check.
+    fn has_settled_change(&mut self, now: Fingerprint) -> bool {
         if now == self.seen {
             self.changing = None;
             return false;
@@ -108,10 +108,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_counts_as_changed_only_after_it_has_settled() {
+    fn file_counts_as_changed_after_it_settles() {
         let fingerprint =
             |size| Fingerprint(Some(Attributes { modified: None, size, inode: (1, 1, (1, 1)) }));
-        let mut steady = Steady { seen: fingerprint(1), changing: None };
+        let mut detector = ChangeDetector { seen: fingerprint(1), changing: None };
         for (now, expected) in [
             (fingerprint(1), false),
             (fingerprint(2), false),
@@ -123,20 +123,20 @@ mod tests {
             (Fingerprint(None), false),
             (Fingerprint(None), true),
         ] {
-            assert_eq!(steady.is_new(now), expected);
+            assert_eq!(detector.has_settled_change(now), expected);
         }
     }
 
     #[tokio::test]
-    async fn an_edit_that_keeps_size_and_time_is_a_change() {
+    async fn edit_that_keeps_size_and_time_is_a_change() {
         use callgate_testkit::wait::{PATIENCE, eventually};
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         fs::write(&path, "x").unwrap();
         let before = Fingerprint::of(&path);
         let time = fs::metadata(&path).unwrap().modified().unwrap();
-        // The clock of a file system has steps of some milliseconds.
-        eventually("the inode's time moves on", PATIENCE, async || {
+        // File system timestamps have a resolution of some milliseconds.
+        eventually("the inode change time advances", PATIENCE, async || {
             fs::write(&path, "y").unwrap();
             fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), time);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_swapped_link_is_a_change() {
+    fn swapped_link_is_a_change() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::write(path("a"), "x").unwrap();
@@ -160,11 +160,11 @@ mod tests {
     }
 
     #[test]
-    fn dropping_the_watch_ends_it() {
+    fn dropping_the_watcher_stops_it() {
         let (kept, gone) = mpsc::channel::<()>();
         let interval = Duration::from_millis(1);
         let watch =
-            FileWatch::start("/nonexistent".into(), Fingerprint(None), interval, move || {
+            FileWatcher::start("/nonexistent".into(), Fingerprint(None), interval, move || {
                 let _still_here = &kept;
             });
         drop(watch.unwrap());

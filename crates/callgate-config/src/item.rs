@@ -1,4 +1,4 @@
-//! One value of a configuration, with its key path, before it is known what it is.
+//! One value of a configuration, with its key path.
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     duration::parse_duration, report::Report, schema::Type, sources::Sources, table::Table,
 };
 
-/// A value and where it stands. Each reader returns `None` after reporting a fault.
+/// A value and its key path. Each reading method reports a wrong value and then returns `None`.
 #[derive(Clone)]
 pub struct Item<'a> {
     pub(crate) path: String,
@@ -24,17 +24,17 @@ impl<'a> Item<'a> {
         &self.path
     }
 
-    /// The plain value.
+    /// The raw value.
     pub fn value(&self) -> &'a Value {
         self.value
     }
 
-    /// Reports that this value is wrong.
+    /// Reports an error in this value.
     pub fn fault(&self, message: impl Display) {
         self.report.fault(self.path.clone(), message);
     }
 
-    /// Reports that this value is doubtful.
+    /// Reports a warning about this value.
     pub fn warn(&self, message: impl Display) {
         self.report.warn(self.path.clone(), message);
     }
@@ -44,7 +44,7 @@ impl<'a> Item<'a> {
         None
     }
 
-    fn same_place<'b>(&self, path: String, value: &'b Value) -> Item<'b>
+    fn sibling<'b>(&self, path: String, value: &'b Value) -> Item<'b>
     where
         'a: 'b,
     {
@@ -52,7 +52,7 @@ impl<'a> Item<'a> {
         Item { path, value, value_type, report: self.report, sources: self.sources }
     }
 
-    /// A text.
+    /// Text.
     pub fn string(&self) -> Option<&'a str> {
         match self.value {
             Value::String(text) => Some(text),
@@ -83,7 +83,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// A text that parses.
+    /// Text that parses as `T`.
     pub fn parse<T: FromStr<Err: Display>>(&self) -> Option<T> {
         self.parsed(self.string()?.parse())
     }
@@ -92,13 +92,13 @@ impl<'a> Item<'a> {
         result.map_err(|error| self.fault(error)).ok()
     }
 
-    /// A list; a single value that is no list counts as a list of one.
+    /// The elements of a list; a single value counts as a list of one.
     pub fn items(&self) -> Vec<Item<'a>> {
         match self.value {
             Value::Array(list) => list
                 .iter()
                 .enumerate()
-                .map(|(index, value)| self.same_place(format!("{}[{index}]", self.path), value))
+                .map(|(index, value)| self.sibling(format!("{}[{index}]", self.path), value))
                 .collect(),
             Value::Null
             | Value::Bool(_)
@@ -108,7 +108,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// A text or a list of texts.
+    /// Text or a list of texts.
     pub fn strings(&self) -> Option<Vec<String>> {
         let texts: Vec<_> = self.items().iter().map(Item::string).collect();
         texts.into_iter().map(|text| text.map(str::to_owned)).collect()
@@ -116,7 +116,7 @@ impl<'a> Item<'a> {
 
     /// A list of texts that all parse.
     pub fn parsed_list<T: FromStr<Err: Display>>(&self) -> Option<Vec<T>> {
-        // Collected twice, so that every fault of the list is told and not only the first.
+        // Collected first, so that every error in the list is reported.
         let parsed: Vec<Option<T>> = self.items().iter().map(Item::parse).collect();
         parsed.into_iter().collect()
     }
@@ -145,7 +145,7 @@ impl std::fmt::Debug for Item<'_> {
     }
 }
 
-/// What a value is. Never the value itself, which may be a secret.
+/// The kind of a value. Never the value itself, which may be a secret.
 pub(crate) fn describe(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

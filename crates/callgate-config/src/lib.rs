@@ -1,8 +1,7 @@
-//! Reads raw configuration trees and reports every fault at once, each with its key path.
+//! Reads configuration trees and reports all errors together, each with its key path.
 //!
-//! A file becomes a [`Document`]; a [`Table`] is a cursor over one of its maps. Faults and
-//! warnings go into a [`Report`], so that one run names all of them. Only [`Sources`] reads the
-//! environment and files.
+//! A file becomes a [`Document`]; a [`Table`] is a cursor over one of its maps. Errors and warnings go
+//! into a [`Report`], so that one run lists all of them. Only [`Sources`] reads the environment and files.
 //!
 //! ```
 //! use callgate_config::{Document, Format, Report, Sources, Table};
@@ -39,7 +38,7 @@ pub use position::Position;
 pub use report::{Fault, Report};
 pub use sanitize::sanitize;
 pub use schema::{Key, Type};
-pub use sources::{FlagSecret, SourceError, Sources, may_hang};
+pub use sources::{FlagSecret, SourceError, Sources, is_pipe_or_device};
 pub use suggest::{nearest, suggestion};
 pub use table::Table;
 

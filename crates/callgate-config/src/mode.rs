@@ -1,8 +1,8 @@
-//! Who else may read or write a file.
+//! Which other users can read or write a file.
 
 use std::{io, path::Path};
 
-/// What a file's owner, group and mode say.
+/// The owner, group and mode of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Access {
     mode: u32,
@@ -10,7 +10,7 @@ pub(crate) struct Access {
     group: u32,
 }
 
-/// Who reads.
+/// The user and groups of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reader {
     user: u32,
@@ -18,14 +18,14 @@ pub(crate) struct Reader {
 }
 
 impl Access {
-    /// True if anybody but its owner may write it.
+    /// True if anyone but the owner can write the file.
     pub(crate) fn writable_by_others(self) -> bool {
         self.mode & 0o022 != 0
     }
 
-    /// Its owner, if he is neither `reader` nor root nor the owner of `document`, the configuration:
-    /// he may write it, or give himself the right, whatever its mode says.
-    pub(crate) fn strange_owner(
+    /// The owner, unless it is `reader`, root, or the owner of `document`, the configuration. An owner can
+    /// always write the file, or give itself permission to.
+    pub(crate) fn unknown_owner(
         self,
         reader: Option<&Reader>,
         document: Option<Self>,
@@ -35,9 +35,9 @@ impl Access {
         (!known.contains(&Some(self.owner))).then_some(self.owner)
     }
 
-    /// True if others than `reader` may read it for no good reason. A file of somebody else's that
-    /// `reader` can read through its group alone is given on purpose: so come the seeds of a Secret
-    /// into a pod (owner root, mode 0440, `fsGroup`), or those that root gives a service.
+    /// True if users other than `reader` can read the file without a good reason. A file of another owner
+    /// that `reader` can read only through its group is shared on purpose: a Secret mounted into a pod
+    /// (owner root, mode 0440, `fsGroup`), or a file that root provides for a service.
     pub(crate) fn readable_by_others(self, reader: Option<&Reader>) -> bool {
         let through_group = |reader: &Reader| {
             self.owner != reader.user && reader.user != 0 && reader.groups.contains(&self.group)
@@ -55,7 +55,7 @@ impl Access {
     }
 }
 
-/// Elsewhere files have no such bits.
+/// Other systems have no mode bits.
 #[cfg(not(unix))]
 impl Access {
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
@@ -64,7 +64,7 @@ impl Access {
 }
 
 impl Reader {
-    /// This process, where the system tells (Linux: proc(5)).
+    /// The current process, if the system provides the information (Linux: proc(5)).
     pub(crate) fn this() -> Option<Self> {
         Self::parse(&std::fs::read_to_string("/proc/self/status").ok()?)
     }
@@ -74,7 +74,7 @@ impl Reader {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
             line.split_whitespace().map(|number| number.parse().ok()).collect::<Option<Vec<u32>>>()
         };
-        // Real, effective, saved, and that of the file system, which is the one that counts.
+        // Real, effective, saved and file system ID; the last one determines file access.
         let user = *numbers("Uid:")?.get(3)?;
         let mut groups = numbers("Groups:")?;
         groups.push(*numbers("Gid:")?.get(3)?);
@@ -90,15 +90,15 @@ mod tests {
                           Gid:\t65532\t65532\t65532\t65532\nGroups:\t2000 3000 \n";
 
     #[test]
-    fn a_file_that_is_given_through_a_group_lies_open_to_nobody() {
+    fn file_shared_through_a_group_is_not_readable_by_others() {
         let reader = Reader::parse(STATUS).unwrap();
         for (owner, group, mode, open) in [
-            // A Secret with `fsGroup`; what root gives to a service; a supplementary group.
+            // A Secret with `fsGroup`; a file that root provides for a service; a supplementary group.
             (0, 65532, 0o440, false),
             (0, 65532, 0o640, false),
             (0, 3000, 0o440, false),
             (65532, 65532, 0o400, false),
-            // One's own file needs no group; nor does anybody need what all may read.
+            // The process's own file, a world-readable file, and a file of a foreign group.
             (65532, 65532, 0o440, true),
             (0, 65532, 0o444, true),
             (0, 4000, 0o440, true),
@@ -109,11 +109,11 @@ mod tests {
         let given = Access { mode: 0o440, owner: 1, group: 0 };
         let root = Reader { user: 0, groups: vec![0] };
         assert!(given.readable_by_others(Some(&root)), "root needs no group");
-        assert!(given.readable_by_others(None), "nobody knows who reads");
+        assert!(given.readable_by_others(None), "the reader is unknown");
     }
 
     #[test]
-    fn a_file_that_a_group_may_write_is_writable_by_others_whoever_reads() {
+    fn group_writable_file_is_writable_by_others() {
         for (mode, writable) in [(0o440, false), (0o660, true), (0o642, true), (0o600, false)] {
             let access = Access { mode, owner: 0, group: 65532 };
             assert_eq!(access.writable_by_others(), writable, "{mode:o}");
@@ -121,29 +121,30 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_who_is_neither_the_reader_nor_root_nor_the_configurations_is_strange() {
+    fn owner_other_than_reader_root_or_configuration_owner_is_unknown() {
         let of = |owner| Access { mode: 0o600, owner, group: 65532 };
-        let (service, root) = (Reader::parse(STATUS).unwrap(), Reader { user: 0, groups: vec![0] });
-        for (owner, reader, document, strange) in [
+        let service = Reader::parse(STATUS).unwrap();
+        let root = Reader { user: 0, groups: vec![0] };
+        for (owner, reader, document, is_unknown) in [
             (0, Some(&service), None, false),
             (65532, Some(&service), None, false),
             (12345, Some(&service), None, true),
             (12345, Some(&service), Some(of(0)), true),
             (0, Some(&root), None, false),
             (12345, Some(&root), Some(of(0)), true),
-            // Root looks at what a service's user owns.
+            // Root checks files of the service's user.
             (12345, Some(&root), Some(of(12345)), false),
-            // Nobody knows who reads.
+            // The reader is unknown.
             (12345, None, None, false),
         ] {
-            let found = of(owner).strange_owner(reader, document);
-            assert_eq!(found, strange.then_some(owner), "{owner} {reader:?} {document:?}");
+            let found = of(owner).unknown_owner(reader, document);
+            assert_eq!(found, is_unknown.then_some(owner), "{owner} {reader:?} {document:?}");
         }
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn this_process_knows_who_it_is() {
+    fn reader_is_this_process() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let made = Access::of(file.path()).unwrap();
         assert_eq!(made.owner, Reader::this().unwrap().user);

@@ -1,7 +1,7 @@
-//! The one schema of permissions: in users files, service tokens, roles, ceilings and defaults.
+//! The schema of permissions in users files, service tokens, roles, ceilings and defaults.
 //!
-//! `publish` (or `pub`), `subscribe` (or `sub`): a list for what is allowed, or a table of `allow`
-//! and `deny`. `responses` (or `resp`, `allow_responses`): `true`, or a table of `max` and `ttl`.
+//! `publish` (or `pub`), `subscribe` (or `sub`): a list of allowed subjects, or a table of `allow` and
+//! `deny`. `responses` (or `resp`, `allow_responses`): `true`, or a table of `max` and `ttl`.
 
 use std::{fmt::Display, str::FromStr, sync::Arc, time::Duration};
 
@@ -40,7 +40,7 @@ pub(crate) const RESPONSES_KEY: Key = Key::optional(
 
 /// A subject list.
 pub const SUBJECTS: Type = Type::Named("subject list", &TEXTS);
-/// One side of permissions.
+/// Publish or subscribe permissions.
 pub const SIDE: Type = Type::OneOf(&[
     SUBJECTS,
     Type::Table(&[
@@ -62,14 +62,14 @@ pub const RESPONSES_TYPE: Type = Type::OneOf(&[
     ]),
 ]);
 
-/// Spellings of the publishing side.
+/// Spellings of `publish`.
 pub const PUBLISH: &[&str] = &["publish", "pub"];
-/// Spellings of the subscribing side.
+/// Spellings of `subscribe`.
 pub const SUBSCRIBE: &[&str] = &["subscribe", "sub"];
-/// Spellings of the leave to answer.
+/// Spellings of `responses`.
 pub const RESPONSES: &[&str] = &["responses", "resp", "allow_responses"];
 
-/// One subject as it was written, perhaps with a template in it, and where it stands.
+/// A subject, possibly with a template, as written in the file, and its key path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// The key path.
@@ -78,28 +78,28 @@ pub struct Written {
     pub text: String,
 }
 
-/// One side as it was written. `None` for a list that is not there.
+/// Publish or subscribe permissions as written. An absent list is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RawRules {
-    /// What is allowed.
+    /// Allowed subjects.
     pub allow: Option<Vec<Written>>,
-    /// What is denied.
+    /// Denied subjects.
     pub deny: Option<Vec<Written>>,
 }
 
-/// Permissions as they were written, templates and all.
+/// Permissions as written, including templates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RawPermissions {
-    /// The publishing side, if it is there.
+    /// `publish`, if present.
     pub publish: Option<RawRules>,
-    /// The subscribing side, if it is there.
+    /// `subscribe`, if present.
     pub subscribe: Option<RawRules>,
-    /// The leave to answer, if it is there and not `false`.
+    /// `responses`, if present and not `false`.
     pub responses: Option<Responses>,
 }
 
 impl RawPermissions {
-    /// Reads the permission keys of `table`, and refuses limits that nobody would enforce.
+    /// Reads the permission keys of `table`, and rejects limits that nats-server would not enforce.
     pub fn read(table: &mut Table<'_>) -> Self {
         refuse_limits(table);
         Self {
@@ -109,9 +109,9 @@ impl RawPermissions {
         }
     }
 
-    /// Tells the report of `table`, which they were read from, where everything stands that others
-    /// know as `usual.publish.allow[0]` and so on.
-    pub fn tell_paths(&self, usual: &str, table: &Table<'_>) {
+    /// Records in the report of `table`, which the permissions were read from, the written key path of
+    /// each canonical path such as `usual.publish.allow[0]`.
+    pub fn record_paths(&self, usual: &str, table: &Table<'_>) {
         let sides = [
             ("publish", PUBLISH, self.publish.as_ref()),
             ("subscribe", SUBSCRIBE, self.subscribe.as_ref()),
@@ -122,12 +122,11 @@ impl RawPermissions {
             let Some(written) = written else { continue };
             let usual = format!("{usual}.{key}");
             table.report().written_as(&usual, table.path_of(written));
-            side.iter().for_each(|side| side.tell_paths(&usual, table.report()));
+            side.iter().for_each(|side| side.record_paths(&usual, table.report()));
         }
     }
 
-    /// The permissions of an entry. What is wrong with a subject goes into `report`, and the
-    /// subject is left out.
+    /// The permissions of an entry. Invalid subjects are reported and left out.
     pub fn compiled(&self, report: &Report) -> EntryPermissions {
         let Self { publish, subscribe, responses } = self;
         let mut templates = PermissionTemplates::default();
@@ -148,16 +147,16 @@ impl RawPermissions {
     }
 }
 
-/// Permissions of one entry of the operator's.
+/// Permissions of an entry that the operator wrote.
 #[derive(Debug, Default)]
 pub struct EntryPermissions {
-    /// Those without templates.
+    /// Subjects without templates.
     pub plain: Permissions,
-    /// Those with.
+    /// Subjects with templates.
     pub templates: Option<Arc<PermissionTemplates>>,
 }
 
-/// Reads the `permissions` of an entry; `None` if there are none.
+/// Reads the `permissions` of an entry; `None` if absent.
 pub fn of_entry(entry: &mut Table<'_>) -> Option<EntryPermissions> {
     let mut table = entry.table("permissions")?;
     let permissions = RawPermissions::read(&mut table).compiled(table.report());
@@ -165,25 +164,25 @@ pub fn of_entry(entry: &mut Table<'_>) -> Option<EntryPermissions> {
     Some(permissions)
 }
 
-/// Refuses `subs`, `payload` and `data`, there or in `limits`, wherever something is said of users.
+/// Rejects `subs`, `payload` and `data`, both directly in the table and in `limits`.
 pub fn refuse_limits(table: &mut Table<'_>) {
     refuse_bare_limits(table);
     table.refuse("limits", UNENFORCED_LIMITS);
 }
 
-/// Refuses `subs`, `payload` and `data` alone: nats-server never looks at them in a callout's answer
-/// (`auth_callout.go` takes the permissions of the user JWT and leaves its limits).
+/// Rejects `subs`, `payload` and `data`: nats-server ignores them in a callout's answer
+/// (`auth_callout.go` applies the permissions of the user JWT, but not its limits).
 pub fn refuse_bare_limits(table: &mut Table<'_>) {
     for key in ["subs", "payload", "data"] {
         table.refuse(key, UNENFORCED_LIMITS);
     }
 }
 
-const UNENFORCED_LIMITS: &str = "nats-server never enforces limits of single users that come from \
-                                 a callout: set the limits of the account instead";
+const UNENFORCED_LIMITS: &str = "nats-server never enforces per-user limits that come from a \
+                                 callout: set the limits of the account instead";
 
 impl RawRules {
-    /// Reads one side: a list, or a table of `allow` and `deny`.
+    /// Reads a list, or a table of `allow` and `deny`.
     pub fn read(item: &Item<'_>) -> Self {
         match item.value() {
             Value::Object(_) => {
@@ -201,7 +200,7 @@ impl RawRules {
         }
     }
 
-    fn tell_paths(&self, usual: &str, report: &Report) {
+    fn record_paths(&self, usual: &str, report: &Report) {
         for (key, list) in [("allow", &self.allow), ("deny", &self.deny)] {
             for (index, text) in list.iter().flatten().enumerate() {
                 report.written_as(format!("{usual}.{key}[{index}]"), &text.path);
@@ -210,7 +209,7 @@ impl RawRules {
     }
 }
 
-/// A subject or a list of subjects, as they were written.
+/// A subject or a list of subjects, as written.
 pub fn written(item: &Item<'_>) -> Vec<Written> {
     let texts = item.items();
     let texts = texts.iter().filter_map(|item| {
@@ -242,7 +241,7 @@ fn parsed<T: FromStr<Err: Display>>(
     plain
 }
 
-/// Reads the leave to answer: `true`, `false`, or a table of `max` and `ttl`.
+/// Reads `responses`: `true`, `false`, or a table of `max` and `ttl`.
 pub fn responses(item: &Item<'_>) -> Option<Responses> {
     if let Value::Bool(wanted) = item.value() {
         return wanted.then(Responses::default);
@@ -252,9 +251,9 @@ pub fn responses(item: &Item<'_>) -> Option<Responses> {
         return None;
     };
     let mut table = item.table()?;
-    let usual = Responses::default();
-    let max = table.raw("max").map_or(Some(usual.max), |item| max(&item));
-    let ttl = table.raw("ttl").map_or(Some(usual.ttl), |item| ttl(&item));
+    let default = Responses::default();
+    let max = table.raw("max").map_or(Some(default.max), |item| max(&item));
+    let ttl = table.raw("ttl").map_or(Some(default.ttl), |item| ttl(&item));
     table.finish();
     Some(Responses { max: max?, ttl: ttl? })
 }
@@ -265,7 +264,9 @@ fn max(item: &Item<'_>) -> Option<Option<u32>> {
         number => match u32::try_from(number) {
             Ok(number) if number > 0 => Some(Some(number)),
             Ok(_) | Err(_) => {
-                item.fault(format!("{number} is no number of messages: write 1 or more, or -1"));
+                item.fault(format!(
+                    "{number} is not a number of messages: write 1 or more, or -1 for no limit"
+                ));
                 None
             }
         },
@@ -278,7 +279,7 @@ fn ttl(item: &Item<'_>) -> Option<Option<Duration>> {
     }
     let ttl = item.duration()?;
     if ttl.is_zero() {
-        item.fault("must be longer than nothing, or -1 for no limit");
+        item.fault("must be greater than zero, or -1 for no limit");
         return None;
     }
     Some(Some(ttl))

@@ -1,5 +1,5 @@
-//! Lines and columns of key paths. Computed only when there is something to report: the text, which is
-//! known to be well-formed by then, is scanned again, and nothing is kept for keys that are fine.
+//! Lines and columns of key paths. They are computed only when there is something to report, by scanning
+//! the text, which is well-formed by then, a second time.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::document::{Format, yaml_options};
 
-/// A place in a text. Lines and columns (in characters) count from 1.
+/// A position in a text. Lines and columns (in characters) start at 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The line.
@@ -21,7 +21,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// The position of a byte offset; an offset outside of the text is its end.
+    /// The position of a byte offset; an offset outside the text becomes its end.
     pub(crate) fn at(text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line = before.rsplit('\n').next().unwrap_or_default();
@@ -53,14 +53,14 @@ pub(crate) fn join(path: &str, key: &str) -> String {
     }
 }
 
-/// `path` and the paths of the tables around it, innermost first.
+/// `path` and the paths of its enclosing tables, innermost first.
 pub(crate) fn with_ancestors(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path).filter(|path| !path.is_empty()), |path: &&str| {
         path.get(..path.rfind(['.', '['])?)
     })
 }
 
-/// Where the `wanted` key paths stand. Those that are not in the text are left out.
+/// The positions of the `wanted` key paths. Paths that are not in the text are omitted.
 pub(crate) fn positions(
     text: &str,
     format: Format,
@@ -90,13 +90,13 @@ struct Walk<'w> {
 }
 
 impl Walk<'_> {
-    fn meet(&mut self, path: &str, offset: usize) {
+    fn visit(&mut self, path: &str, offset: usize) {
         if self.wanted.contains(path) {
             self.found.push((path.to_owned(), offset));
         }
     }
 
-    /// Counts lines once, however many paths were found.
+    /// Converts offsets to positions in a single pass over the text.
     fn positions(mut self, text: &str) -> HashMap<String, Position> {
         self.found.sort_by_key(|(_, offset)| *offset);
         let mut line = 1;
@@ -118,7 +118,7 @@ impl Walk<'_> {
 fn toml_table(table: &DeTable<'_>, path: &str, walk: &mut Walk<'_>) {
     for (key, value) in table.iter() {
         let path = join(path, key.get_ref());
-        walk.meet(&path, key.span().start);
+        walk.visit(&path, key.span().start);
         toml_value(value.get_ref(), &path, walk);
     }
 }
@@ -129,7 +129,7 @@ fn toml_value(value: &DeValue<'_>, path: &str, walk: &mut Walk<'_>) {
         DeValue::Array(list) => {
             for (index, item) in list.iter().enumerate() {
                 let path = format!("{path}[{index}]");
-                walk.meet(&path, item.span().start);
+                walk.visit(&path, item.span().start);
                 toml_value(item.get_ref(), &path, walk);
             }
         }
@@ -137,7 +137,7 @@ fn toml_value(value: &DeValue<'_>, path: &str, walk: &mut Walk<'_>) {
     }
 }
 
-/// A scanner of JSON that is known to be well-formed, and so to nest no deeper than the reader allows.
+/// A scanner for JSON that is already known to be well-formed and within the nesting limit.
 struct Json<'t> {
     text: &'t str,
     at: usize,
@@ -164,7 +164,7 @@ impl Json<'_> {
                 b'"' => {
                     let start = self.at;
                     let path = join(path, &self.string());
-                    walk.meet(&path, start);
+                    walk.visit(&path, start);
                     self.next_byte();
                     self.at += 1;
                     self.value(&path, walk);
@@ -185,7 +185,7 @@ impl Json<'_> {
                 b',' => self.at += 1,
                 _ => {
                     let path = format!("{path}[{index}]");
-                    walk.meet(&path, self.at);
+                    walk.visit(&path, self.at);
                     self.value(&path, walk);
                     index += 1;
                 }
@@ -207,7 +207,7 @@ impl Json<'_> {
         text.unwrap_or_default()
     }
 
-    /// Skips white space.
+    /// Skips white space and peeks at the next byte.
     fn next_byte(&mut self) -> Option<u8> {
         let rest = self.rest();
         self.at += rest.len() - rest.trim_start().len();
@@ -232,7 +232,7 @@ struct YamlWalk<'w> {
 }
 
 impl YamlWalk<'_> {
-    fn meet(&mut self, path: &str, location: serde_saphyr::Location) {
+    fn visit(&mut self, path: &str, location: serde_saphyr::Location) {
         if let (true, Some(position)) = (self.wanted.contains(path), Position::of_yaml(location)) {
             self.found.insert(path.to_owned(), position);
         }
@@ -246,14 +246,14 @@ impl Node {
             Self::List(items) => {
                 for (index, item) in items.iter().enumerate() {
                     let path = format!("{path}[{index}]");
-                    walk.meet(&path, item.referenced);
+                    walk.visit(&path, item.referenced);
                     item.value.find(&path, walk);
                 }
             }
             Self::Map(members) => {
                 for (key, value) in members {
                     let path = join(path, &key.value);
-                    walk.meet(&path, key.referenced);
+                    walk.visit(&path, key.referenced);
                     value.find(&path, walk);
                 }
             }

@@ -1,4 +1,4 @@
-//! Everything that is wrong or doubtful in a configuration, gathered in one run.
+//! The errors and warnings of a configuration, collected in one run.
 
 use std::{
     collections::BTreeMap,
@@ -12,16 +12,16 @@ use crate::{
     sanitize::sanitize,
 };
 
-/// An error or warning, and where it stands.
+/// An error or warning, and its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The file, once it is known; see [`Report::locate`].
+    /// The file, once known; see [`Report::locate`].
     pub file: String,
-    /// Where in the file the key, or the table that lacks it, stands.
+    /// The position of the key, or of the table that lacks it.
     pub position: Option<Position>,
     /// The key path, such as `authenticators[0].users.file`; empty for the whole document.
     pub path: String,
-    /// What is wrong and what to write instead. Never a secret.
+    /// What is wrong, and what to write instead. Never contains a secret.
     pub message: String,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Collects faults and warnings; shared by everybody who reads one configuration.
+/// Collects errors and warnings; shared by all readers of one configuration.
 #[derive(Debug, Default)]
 pub struct Report {
     inner: Mutex<Findings>,
@@ -58,13 +58,13 @@ pub struct Report {
 struct Findings {
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
-    /// Where a key stands, by the path of its usual spelling.
+    /// Written key paths by canonical path.
     written: BTreeMap<String, String>,
 }
 
 impl Findings {
-    /// The path as its reader will find it in the file.
-    fn found(&self, path: String, message: impl fmt::Display) -> Fault {
+    /// A finding whose path is spelled as in the file.
+    fn finding(&self, path: String, message: impl fmt::Display) -> Fault {
         for usual in with_ancestors(&path) {
             if let Some(written) = self.written.get(usual) {
                 let tail = path.strip_prefix(usual).unwrap_or_default();
@@ -81,39 +81,39 @@ impl Report {
         Self::default()
     }
 
-    /// An empty report that knows where keys belong: the name of each, and its table in words.
+    /// An empty report with hints for misplaced keys: each key, and a description of its table.
     pub fn with_key_hints(key_hints: &'static [(&'static str, &'static str)]) -> Self {
         Self { key_hints, ..Self::default() }
     }
 
-    /// Where a key of this name belongs that `path` does not take; not for other files, whose keys
-    /// have other meanings.
+    /// The hints for unknown keys at `path`. There are none for other files, where keys have other
+    /// meanings.
     pub(crate) fn key_hints(&self, path: &str) -> &'static [(&'static str, &'static str)] {
         if path.contains(": ") { &[] } else { self.key_hints }
     }
 
-    /// Something that makes the configuration unusable.
+    /// Reports an error, which makes the configuration unusable.
     pub fn fault(&self, path: impl Into<String>, message: impl fmt::Display) {
         let mut findings = self.findings();
-        let fault = findings.found(path.into(), message);
+        let fault = findings.finding(path.into(), message);
         findings.faults.push(fault);
     }
 
-    /// Something that works and is probably not meant, or unwise.
+    /// Reports a warning: the value works, but is probably a mistake or risky.
     pub fn warn(&self, path: impl Into<String>, message: impl fmt::Display) {
         let mut findings = self.findings();
-        let warning = findings.found(path.into(), message);
+        let warning = findings.finding(path.into(), message);
         findings.warnings.push(warning);
     }
 
-    /// An error of a whole file, such as one of syntax.
+    /// Reports an error in a file, such as a syntax error.
     pub fn fault_in(&self, file: &str, position: Option<Position>, message: impl fmt::Display) {
         let fault = Fault { file: sanitize(file), position, ..Fault::new("", message) };
         self.findings().faults.push(fault);
     }
 
-    /// Says that findings so far whose path begins with `prefix`, and that have no file yet, are about
-    /// `file`, which was read as `document`: they get its name and their line and column.
+    /// Assigns the findings so far that have no file and whose path begins with `prefix` to `file`, which
+    /// was read as `document`, and adds their line and column.
     pub fn locate(&self, document: &Document, prefix: &str, file: &str) {
         let mut findings = self.findings();
         let Findings { faults, warnings, .. } = &mut *findings;
@@ -130,8 +130,8 @@ impl Report {
         }
     }
 
-    /// What is found at `usual`, or below it, stands at `written` in the file: whoever finds it may
-    /// know only the key's usual spelling.
+    /// Records that the canonical path `usual` is spelled `written` in the file, for findings of code that
+    /// knows only the canonical path.
     pub fn written_as(&self, usual: impl Into<String>, written: impl Into<String>) {
         let (usual, written) = (usual.into(), written.into());
         if usual != written {
@@ -139,7 +139,7 @@ impl Report {
         }
     }
 
-    /// The faults so far, in the order in which they were found.
+    /// The errors so far, in the order they were found.
     pub fn faults(&self) -> Vec<Fault> {
         self.findings().faults.clone()
     }
@@ -149,12 +149,12 @@ impl Report {
         self.findings().warnings.clone()
     }
 
-    /// How many faults there are: compare before and after to see whether a part was good.
+    /// The number of errors so far; compare it before and after reading a part.
     pub fn fault_count(&self) -> usize {
         self.findings().faults.len()
     }
 
-    /// True if nothing is wrong so far.
+    /// True if there are no errors so far.
     pub fn is_faultless(&self) -> bool {
         self.fault_count() == 0
     }

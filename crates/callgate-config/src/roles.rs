@@ -94,10 +94,10 @@ pub fn read(root: &mut Table<'_>) -> BTreeMap<String, RoleSettings> {
     roles.collect()
 }
 
-/// One role, which policy knows by the path `usual`.
+/// Reads one role, whose canonical path is `usual`.
 pub fn role(mut table: Table<'_>, usual: &str) -> RoleSettings {
     let permissions = RawPermissions::read(&mut table);
-    permissions.tell_paths(usual, &table);
+    permissions.record_paths(usual, &table);
     let RawPermissions { publish, subscribe, responses } = permissions;
     let (times, timezone) = hours(&mut table);
     let settings = RoleSettings {
@@ -129,13 +129,13 @@ pub fn texts(list: Option<Vec<Written>>) -> Vec<String> {
     list.unwrap_or_default().into_iter().map(|written| written.text).collect()
 }
 
-/// One of a few words; anything else is a fault that lists them.
+/// One of the given words; any other text is an error that lists them.
 fn word<T: Copy>(table: &mut Table<'_>, key: &str, words: &[(&str, T)]) -> Option<T> {
     let text = table.string(key)?;
     let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
     if found.is_none() {
         let all: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        table.fault(key, format!("`{}` is none of {}", text.escape_debug(), all.join(", ")));
+        table.fault(key, format!("`{}` is not one of {}", text.escape_debug(), all.join(", ")));
     }
     found
 }
@@ -145,8 +145,8 @@ fn inbox(table: &mut Table<'_>) -> Inbox {
     word(table, "inbox", &words).unwrap_or_default()
 }
 
-/// `times` and `timezone`; neither, if one of them is faulty: what policy would say about the rest
-/// is no fault of its own.
+/// `times` and `timezone`. If either is invalid, returns neither, so that policy does not report a
+/// follow-up error.
 fn hours(table: &mut Table<'_>) -> (Option<Vec<TimeWindow>>, Option<TimeZone>) {
     let before = table.report().fault_count();
     let times = table.has("times").then(|| table.tables("times"));
@@ -169,7 +169,7 @@ fn time(table: &mut Table<'_>, key: &str) -> Option<jiff::civil::Time> {
     let time = text.parse();
     if time.is_err() {
         let shown = text.escape_debug();
-        table.fault(key, format!("`{shown}` is no time of day: write such as \"08:00:00\""));
+        table.fault(key, format!("`{shown}` is not a time of day: write one such as \"08:00:00\""));
     }
     time.ok()
 }
@@ -181,7 +181,7 @@ fn timezone(table: &mut Table<'_>) -> Option<TimeZone> {
         let shown = name.escape_debug();
         table.fault(
             "timezone",
-            format!("`{shown}` is no time zone: write such as \"Europe/Berlin\""),
+            format!("`{shown}` is not a time zone: write one such as \"Europe/Berlin\""),
         );
     }
     zone.ok()

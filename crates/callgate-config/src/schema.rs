@@ -1,5 +1,5 @@
-//! The keys of a table as data: [`Table`](crate::Table) refuses what is not declared, and the JSON Schema
-//! and the tables of the documentation are made from the same declarations.
+//! The keys of a table as data. [`Table`](crate::Table) rejects undeclared keys, and the JSON Schema and
+//! the tables of the documentation are generated from the same declarations.
 
 use std::fmt::Write;
 
@@ -12,26 +12,26 @@ pub struct Key {
     pub name: &'static str,
     /// Other spellings.
     pub aliases: &'static [&'static str],
-    /// What its value is.
+    /// The type of its value.
     pub value: Type,
-    /// What counts if it is absent.
+    /// Its default.
     pub default: Default,
     /// What it does, in Markdown.
     pub about: &'static str,
 }
 
-/// What counts if a key is absent.
+/// The default of a key.
 #[derive(Debug, Clone, Copy)]
 pub enum Default {
-    /// It must not be absent.
+    /// None: the key is required.
     Required,
-    /// This value, as JSON.
+    /// A JSON value.
     Value(&'static str),
-    /// What these words say; a schema has no default then.
+    /// A description in words; the schema has no default then.
     Words(&'static str),
 }
 
-/// What a value is.
+/// The type of a value.
 #[derive(Debug, Clone, Copy)]
 pub enum Type {
     /// Anything.
@@ -42,9 +42,9 @@ pub enum Type {
     Path,
     /// `true` or `false`.
     Boolean,
-    /// A whole number of this range.
+    /// A whole number in this range.
     Integer(i64, i64),
-    /// A number of this range.
+    /// A number in this range.
     Number(f64, f64),
     /// A duration such as `"90s"`.
     Duration,
@@ -52,17 +52,17 @@ pub enum Type {
     Word(&'static [&'static str]),
     /// A secret.
     Secret,
-    /// A secret that holds a seed of this kind.
+    /// A secret that contains a seed of this kind.
     Seed(&'static str),
-    /// One of these.
+    /// A value of one of these types.
     OneOf(&'static [Type]),
-    /// A list; unless it is one of tables, a single element stands for a list of one.
+    /// A list. Except in a list of tables, a single element counts as a list of one.
     List(&'static Type),
-    /// A table of any keys, each with such a value.
+    /// A table with arbitrary keys and values of this type.
     Map(&'static Type),
-    /// A table of these keys.
+    /// A table with these keys.
     Table(&'static [Key]),
-    /// Such a value, with its own name in the documentation.
+    /// A value of this type, with its own name in the documentation.
     Named(&'static str, &'static Type),
 }
 
@@ -70,39 +70,39 @@ pub enum Type {
 pub const TEXTS: Type = Type::List(&Type::Text);
 /// A list of networks.
 pub const NETWORKS: Type = Type::Named("list of networks", &TEXTS);
-/// A list of kinds of connection.
+/// A list of connection types.
 pub const CONNECTION_TYPES: Type = Type::Named("list", &TEXTS);
 
-/// The keys of a secret that is not text.
+/// The keys of a secret that is not plain text.
 pub(crate) const SECRET: &[Key] = &[
     Key::optional("env", Type::Text, "an environment variable"),
     Key::optional("file", Type::Path, "a file"),
 ];
 
 impl Key {
-    /// A key that must be there.
+    /// A required key.
     pub const fn required(name: &'static str, value: Type, about: &'static str) -> Self {
         Self { name, aliases: &[], value, default: Default::Required, about }
     }
 
-    /// A key that may be absent.
+    /// An optional key.
     pub const fn optional(name: &'static str, value: Type, about: &'static str) -> Self {
         Self { name, aliases: &[], value, default: Default::Words("none"), about }
     }
 
-    /// The default, as JSON.
+    /// Sets the default, as JSON.
     #[must_use]
     pub const fn or(self, json: &'static str) -> Self {
         Self { default: Default::Value(json), ..self }
     }
 
-    /// The default, in words.
+    /// Sets the default, in words.
     #[must_use]
     pub const fn or_else(self, words: &'static str) -> Self {
         Self { default: Default::Words(words), ..self }
     }
 
-    /// Other spellings.
+    /// Adds other spellings.
     #[must_use]
     pub const fn also(self, aliases: &'static [&'static str]) -> Self {
         Self { aliases, ..self }
@@ -112,7 +112,7 @@ impl Key {
         self.name == name || self.aliases.contains(&name)
     }
 
-    /// The schema of its value.
+    /// The JSON Schema of its value.
     pub fn schema(&self) -> Value {
         let mut schema = self.value.schema();
         set(&mut schema, "description", self.about.into());
@@ -124,7 +124,7 @@ impl Key {
 }
 
 impl Type {
-    /// This type, or the one of a list, that is a table.
+    /// This type if it is a table, or the table among its elements or alternatives.
     pub(crate) fn table(self) -> Option<Self> {
         match self {
             Self::Table(_) | Self::Map(_) => Some(self),
@@ -143,7 +143,7 @@ impl Type {
         }
     }
 
-    /// The type of a list's elements; of anything else, which may stand for a list of one, its own.
+    /// The element type of a list; any other type, which may stand for a list of one, is its own.
     pub(crate) fn element(self) -> Self {
         match self {
             Self::List(element) => *element,
@@ -152,7 +152,7 @@ impl Type {
         }
     }
 
-    /// The whole schema of a document of this type (JSON Schema, draft 2020-12).
+    /// The JSON Schema (draft 2020-12) of a document of this type.
     pub fn document_schema(self, title: &str) -> Value {
         let mut schema = self.schema();
         set(&mut schema, "$schema", "https://json-schema.org/draft/2020-12/schema".into());
@@ -171,7 +171,8 @@ impl Type {
         schema
     }
 
-    /// The schema of such a value, in a document with the definitions of [`Type::document_schema`].
+    /// The JSON Schema of this type, for use in a document with the definitions of
+    /// [`Type::document_schema`].
     pub fn schema(self) -> Value {
         match self {
             Self::Any => json!({}),
@@ -200,7 +201,7 @@ impl Type {
         }
     }
 
-    /// What it is called in the documentation.
+    /// Its name in the documentation.
     fn name(self) -> String {
         let quoted = |words: &[&str]| {
             words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ")
@@ -238,7 +239,7 @@ pub fn set(schema: &mut Value, keyword: &str, value: Value) {
     }
 }
 
-/// The schema of a table of these keys.
+/// The JSON Schema of a table with these keys.
 pub fn table_schema(keys: &[Key]) -> Value {
     let mut properties = Map::new();
     for key in keys {
@@ -257,7 +258,7 @@ pub fn table_schema(keys: &[Key]) -> Value {
     })
 }
 
-/// The keys at a path such as `authenticators[].ceiling` or `roles.*`; those of the root at an empty one.
+/// The keys at a path such as `authenticators[].ceiling` or `roles.*`; an empty path is the root.
 pub fn keys_at<'k>(root: &'k [Key], path: &str) -> Option<&'k [Key]> {
     let mut keys = root;
     for segment in path.split('.').filter(|segment| !segment.is_empty() && *segment != "*") {
@@ -272,8 +273,8 @@ pub fn keys_at<'k>(root: &'k [Key], path: &str) -> Option<&'k [Key]> {
     Some(keys)
 }
 
-/// The keys as rows of a Markdown table. The keys of a table among them follow it, unless that table is
-/// documented by itself: `is_documented` says so of its path below these keys.
+/// A Markdown table of the keys. The keys of a nested table follow it, unless `is_documented` returns true
+/// for its path, because it has a table of its own.
 pub fn markdown(keys: &[Key], is_documented: &dyn Fn(&str) -> bool) -> String {
     let mut text = "| key | type | default | meaning |\n|---|---|---|---|\n".to_owned();
     rows(keys, "", is_documented, &mut text);

@@ -1,4 +1,4 @@
-//! Secrets in a configuration: `{ env = "NAME" }`, `{ file = "PATH" }`, or a plain text.
+//! Secrets in a configuration: `{ env = "NAME" }`, `{ file = "PATH" }`, or plain text.
 
 use callgate::{keys::Seed, secret::Secret};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::{
     sources::{SourceError, Sources},
 };
 
-/// Where a secret stands.
+/// The source of a secret.
 enum SecretRef {
     Variable(String),
     File(String),
@@ -16,14 +16,17 @@ enum SecretRef {
 }
 
 impl Item<'_> {
-    /// A secret. Plain text in the configuration is warned about, and a file that lies open.
+    /// A secret. Warns about plain text in the configuration and about a file that others can access.
     pub fn secret(&self) -> Option<Secret> {
         let secret = match self.secret_ref()? {
             SecretRef::Variable(name) => self.sources.secret_variable(&name),
             SecretRef::File(path) => {
                 let path = self.sources.resolve(&path);
-                let open = [Sources::writable_by_others, Sources::readable_by_others];
-                open.iter().filter_map(|about| about(&path)).for_each(|warning| self.warn(warning));
+                let checks = [Sources::writable_by_others, Sources::readable_by_others];
+                checks
+                    .iter()
+                    .filter_map(|check| check(&path))
+                    .for_each(|warning| self.warn(warning));
                 self.sources.secret_file(&path)
             }
             SecretRef::Plain(secret) => Ok(secret),
@@ -31,8 +34,8 @@ impl Item<'_> {
         self.parsed(secret)
     }
 
-    /// A seed, written as a secret. A file that others may write is a fault, also if it is the
-    /// configuration itself; one that they may read is a warning.
+    /// A seed, written as a secret. A file that others can write is an error, including the configuration
+    /// itself; a file that others can read is a warning.
     pub fn seed(&self) -> Option<Seed> {
         let found = match self.secret_ref()? {
             SecretRef::File(path) => self.sources.seed_file(&self.sources.resolve(&path)),
@@ -52,14 +55,14 @@ impl Item<'_> {
             Value::String(text) if text.trim().is_empty() => self.parsed(Err(SourceError::Empty)),
             Value::String(text) => {
                 self.warn(
-                    "a secret in the configuration itself: use { env = \"NAME\" } or \
+                    "plaintext secret in the configuration: use { env = \"NAME\" } or \
                      { file = \"PATH\" }",
                 );
                 Some(SecretRef::Plain(Secret::new(text.as_str())))
             }
             Value::Object(_) => self.referenced(),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
-                self.fault("must be { env = \"NAME\" }, { file = \"PATH\" } or a text");
+                self.fault("must be { env = \"NAME\" }, { file = \"PATH\" } or text");
                 None
             }
         }
@@ -67,7 +70,8 @@ impl Item<'_> {
 
     fn referenced(&self) -> Option<SecretRef> {
         let mut table = self.table()?;
-        let (variable, file) = (table.string("env"), table.string("file"));
+        let variable = table.string("env");
+        let file = table.string("file");
         if !table.finish() {
             return None;
         }

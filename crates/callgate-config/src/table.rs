@@ -30,11 +30,10 @@ use crate::{
     suggest::suggestion,
 };
 
-/// One map. Each getter reports what is wrong with its value; [`Table::finish`] then reports every
-/// unknown key.
+/// One map. Each getter reports errors in its value; [`Table::finish`] then reports every unknown key.
 ///
-/// `None` means absent, or faulty and already reported. Compare [`Report::fault_count`] before and
-/// after where the difference matters.
+/// `None` means that the key is absent, or invalid and already reported. Compare
+/// [`Report::fault_count`] before and after where the difference matters.
 #[must_use = "call finish(), or unknown keys go unnoticed"]
 pub struct Table<'a> {
     path: String,
@@ -43,17 +42,17 @@ pub struct Table<'a> {
     sources: &'a Sources,
     keys: Type,
     more_keys: Vec<Key>,
-    asked: BTreeSet<String>,
+    read_keys: BTreeSet<String>,
     refused: BTreeSet<String>,
     faults_before: usize,
 }
 
-/// Nobody can make up two tables that look alike, or find out a secret by its look.
+/// A random key, so that collisions cannot be constructed and secrets cannot be derived.
 static FINGERPRINT_KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl<'a> Table<'a> {
-    /// A number for all that stands in the table, secrets included: in this process, tables that differ have
-    /// different ones.
+    /// A hash of the table's content, including secrets. Within this process, different tables have
+    /// different hashes.
     pub fn fingerprint(&self) -> u64 {
         FINGERPRINT_KEY.hash_one(self.map)
     }
@@ -73,14 +72,14 @@ impl<'a> Table<'a> {
             sources,
             keys,
             more_keys: Vec::new(),
-            asked: BTreeSet::new(),
+            read_keys: BTreeSet::new(),
             refused: BTreeSet::new(),
             faults_before,
         }
     }
 
-    /// The whole document as a table. `path` begins every key path: empty for the main file, or
-    /// such as `users.json: ` for another one. A document that is no map is a fault, and empty.
+    /// The whole document as a table. `path` is the prefix of every key path: empty for the main file, or
+    /// for example `users.json: `. A document that is not a map is an error and counts as empty.
     pub fn root(
         document: &'a Document,
         path: &str,
@@ -93,12 +92,12 @@ impl<'a> Table<'a> {
         item.table().unwrap_or_else(empty)
     }
 
-    /// With the keys of this type. Without them, a key is known once it has been asked for.
+    /// Declares the keys of the table. Without a declaration, a key is known once it has been read.
     pub fn with_keys(self, keys: Type) -> Self {
         Self { keys, ..self }
     }
 
-    /// Declares keys beside those of its type.
+    /// Declares additional keys.
     pub fn add_keys(&mut self, keys: impl IntoIterator<Item = Key>) {
         self.more_keys.extend(keys);
     }
@@ -114,9 +113,9 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn ask(&mut self, name: &str) -> Type {
+    fn declared_type(&mut self, name: &str) -> Type {
         if !matches!(self.keys, Type::Table(_) | Type::Map(_)) {
-            self.asked.insert(name.to_owned());
+            self.read_keys.insert(name.to_owned());
         }
         let declared = self.type_of(name);
         debug_assert!(declared.is_some(), "`{name}` is not among the keys of `{}`", self.path);
@@ -131,10 +130,10 @@ impl<'a> Table<'a> {
         let names = |key: &'a Key| [key.name].into_iter().chain(key.aliases.iter().copied());
         let declared = declared.iter().flat_map(names);
         let more = self.more_keys.iter().map(|key| key.name);
-        declared.chain(more).chain(self.asked.iter().map(String::as_str)).collect()
+        declared.chain(more).chain(self.read_keys.iter().map(String::as_str)).collect()
     }
 
-    /// An empty table in the place of `key`, for a section that may be left out.
+    /// An empty table at `key`, for an optional section.
     pub fn empty(&self, key: &str) -> Self {
         let keys = self.type_of(key).unwrap_or(Type::Any);
         Self::new(self.path_of(key), nothing(), keys, self.report, self.sources)
@@ -150,48 +149,48 @@ impl<'a> Table<'a> {
         join(&self.path, key)
     }
 
-    /// Where faults go.
+    /// The report that errors are added to.
     pub fn report(&self) -> &'a Report {
         self.report
     }
 
-    /// Files and environment.
+    /// The files and the environment.
     pub fn sources(&self) -> &'a Sources {
         self.sources
     }
 
-    /// The plain map.
+    /// The raw map.
     pub fn map(&self) -> &'a Map<String, Value> {
         self.map
     }
 
-    /// Reports that the value of `key` is wrong.
+    /// Reports an error in the value of `key`.
     pub fn fault(&self, key: &str, message: impl Display) {
         self.report.fault(self.path_of(key), message);
     }
 
-    /// Reports that the value of `key` is doubtful.
+    /// Reports a warning about the value of `key`.
     pub fn warn(&self, key: &str, message: impl Display) {
         self.report.warn(self.path_of(key), message);
     }
 
-    /// Reports that the table as a whole is wrong.
+    /// Reports an error in the table as a whole.
     pub fn fault_here(&self, message: impl Display) {
         self.report.fault(self.path.clone(), message);
     }
 
-    /// Warns about the table as a whole.
+    /// Reports a warning about the table as a whole.
     pub fn warn_here(&self, message: impl Display) {
         self.report.warn(self.path.clone(), message);
     }
 
-    /// True if `key` is there; it counts as known then.
+    /// True if `key` is present. It counts as known from then on.
     pub fn has(&mut self, key: &str) -> bool {
-        self.ask(key);
+        self.declared_type(key);
         self.map.contains_key(key)
     }
 
-    /// The keys that are present, and neither declared nor asked for.
+    /// The keys that are present, and neither declared nor read.
     pub fn unknown_keys(&self) -> Vec<&'a str> {
         let is_unknown = |key: &&str| match self.keys {
             _ if self.refused.contains(*key) => false,
@@ -201,9 +200,9 @@ impl<'a> Table<'a> {
         self.map.keys().map(String::as_str).filter(is_unknown).collect()
     }
 
-    /// The value of `key`, whatever it is. `null` is a fault.
+    /// The value of `key`, of any type. `null` is an error.
     pub fn raw(&mut self, key: &str) -> Option<Item<'a>> {
-        let value_type = self.ask(key);
+        let value_type = self.declared_type(key);
         let value = self.map.get(key)?;
         let path = self.path_of(key);
         let item = Item { path, value, value_type, report: self.report, sources: self.sources };
@@ -214,23 +213,23 @@ impl<'a> Table<'a> {
         Some(item)
     }
 
-    /// Like [`Table::raw`], under one of two spellings; both at once is a fault.
+    /// Like [`Table::raw`] for a key with several spellings. More than one of them is an error.
     pub fn raw_of(&mut self, spellings: &[&str]) -> Option<Item<'a>> {
-        let there: Vec<&str> =
+        let present: Vec<&str> =
             spellings.iter().copied().filter(|spelling| self.has(spelling)).collect();
-        if let [_, second, ..] = there.as_slice() {
-            let all = there.join("` and `");
+        if let [_, second, ..] = present.as_slice() {
+            let all = present.join("` and `");
             self.fault(second, format!("`{all}` mean the same: write one of them"));
         }
-        there.first().and_then(|first| self.raw(first))
+        present.first().and_then(|first| self.raw(first))
     }
 
-    /// A text, as it stands.
+    /// Text, unchanged.
     pub fn string(&mut self, key: &str) -> Option<String> {
         self.raw(key)?.string().map(str::to_owned)
     }
 
-    /// A text that must be there and not empty.
+    /// Text that must be present and not empty.
     pub fn required_string(&mut self, key: &str) -> Option<String> {
         if !self.has(key) {
             self.fault_here(format!("`{key}` is missing"));
@@ -239,7 +238,7 @@ impl<'a> Table<'a> {
         self.filled_string(key)
     }
 
-    /// A text that is not empty, if it is there.
+    /// Text that must not be empty if present.
     pub fn filled_string(&mut self, key: &str) -> Option<String> {
         let text = self.string(key)?;
         if text.is_empty() {
@@ -249,11 +248,11 @@ impl<'a> Table<'a> {
         Some(text)
     }
 
-    /// Texts of which none is empty, and of which there is one at least if the list is there.
+    /// A list that, if present, must contain at least one text, and no empty texts.
     pub fn filled_strings(&mut self, key: &str) -> Option<Vec<String>> {
         let texts = self.strings(key)?;
         if texts.is_empty() || texts.iter().any(String::is_empty) {
-            self.fault(key, "must not be empty, nor contain an empty text");
+            self.fault(key, "must not be empty or contain an empty text");
             return None;
         }
         Some(texts)
@@ -298,17 +297,17 @@ impl<'a> Table<'a> {
         self.raw(key)?.duration()
     }
 
-    /// A text or a list of texts.
+    /// Text or a list of texts.
     pub fn strings(&mut self, key: &str) -> Option<Vec<String>> {
         self.raw(key)?.strings()
     }
 
-    /// A text that parses as `T`.
+    /// Text that parses as `T`.
     pub fn parse<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<T> {
         self.raw(key)?.parse()
     }
 
-    /// A text or a list of texts that all parse as `T`.
+    /// Text or a list of texts that all parse as `T`.
     pub fn parsed_list<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<Vec<T>> {
         self.raw(key)?.parsed_list()
     }
@@ -318,24 +317,24 @@ impl<'a> Table<'a> {
         self.raw(key)?.table()
     }
 
-    /// A list of tables; absent is an empty one.
+    /// A list of tables; empty if absent.
     pub fn tables(&mut self, key: &str) -> Vec<Table<'a>> {
         let Some(item) = self.raw(key) else { return Vec::new() };
         item.items().iter().filter_map(Item::table).collect()
     }
 
-    /// A map of names to tables; absent is an empty one.
+    /// A map of names to tables; empty if absent.
     pub fn map_of_tables(&mut self, key: &str) -> Vec<(&'a str, Table<'a>)> {
         self.table(key).map(|mut table| table.entries()).unwrap_or_default()
     }
 
-    /// All values of this table as tables, by their names. Every key counts as known.
+    /// All values of this table as tables, with their keys. Every key counts as known.
     pub fn entries(&mut self) -> Vec<(&'a str, Table<'a>)> {
         let map = self.map;
         map.keys().filter_map(|key| Some((key.as_str(), self.raw(key)?.table()?))).collect()
     }
 
-    /// A secret: `{ env = "NAME" }`, `{ file = "PATH" }`, or a text (warned about).
+    /// A secret: `{ env = "NAME" }`, `{ file = "PATH" }`, or plain text (causes a warning).
     pub fn secret(&mut self, key: &str) -> Option<Secret> {
         self.raw(key)?.secret()
     }
@@ -345,15 +344,13 @@ impl<'a> Table<'a> {
         self.raw(key)?.seed()
     }
 
-    /// A file name, made absolute or relative to the base folder. The file is not looked at: that is
-    /// for whoever reads it.
+    /// A file name, resolved relative to the base folder. The file itself is not checked.
     pub fn file_name(&mut self, key: &str) -> Option<PathBuf> {
         let text = self.filled_string(key)?;
         Some(self.sources.resolve(&text))
     }
 
-    /// The same for a file that is not as private as a seed: if others may write it, that is a
-    /// warning.
+    /// Like [`Table::file_name`], but warns if others can write the file.
     pub fn file(&mut self, key: &str) -> Option<PathBuf> {
         let path = self.file_name(key)?;
         if let Some(warning) = Sources::writable_by_others(&path) {
@@ -362,39 +359,38 @@ impl<'a> Table<'a> {
         Some(path)
     }
 
-    /// Networks such as `"10.0.0.0/8"`; a single address counts as a network of one. An empty list
-    /// is a fault, because nobody could come from there.
+    /// Networks such as `"10.0.0.0/8"`; a single address counts as a network of one. An empty list is
+    /// an error, because it would admit no client.
     pub fn networks(&mut self, key: &str) -> Option<Vec<IpNet>> {
         let item = self.raw(key)?;
         let networks: Vec<_> = item.items().iter().map(network).collect();
         if networks.is_empty() {
-            item.fault("an empty list admits nobody: leave the key out to admit every network");
+            item.fault("an empty list admits no client: leave the key out to admit every network");
             return None;
         }
         networks.into_iter().collect()
     }
 
-    /// Kinds of connection. An empty list is a fault, because nobody could connect.
+    /// Connection types. An empty list is an error, because it would admit no client.
     pub fn connection_kinds(&mut self, key: &str) -> Option<ConnectionKinds> {
         let item = self.raw(key)?;
         let kinds: Vec<ConnectionKind> = item.parsed_list()?;
         if kinds.is_empty() {
-            item.fault("an empty list admits nobody: name nats, websocket, mqtt or leafnode");
+            item.fault("an empty list admits no client: list nats, websocket, mqtt or leafnode");
             return None;
         }
         Some(kinds.into_iter().collect())
     }
 
-    /// Reports `message`, once, if `key` is there: for keys that others have and this table must
-    /// not.
+    /// Reports `message`, once, if `key` is present, for keys that exist elsewhere but are not allowed
+    /// here.
     pub fn refuse(&mut self, key: &str, message: impl Display) {
         if self.map.contains_key(key) && self.refused.insert(key.to_owned()) {
             self.fault(key, message);
         }
     }
 
-    /// Reports every unknown key. True if nothing in this table, and nothing else
-    /// since it was opened, was wrong.
+    /// Reports every unknown key. True if no error was reported since the table was opened.
     pub fn finish(self) -> bool {
         let elsewhere = self.report.key_hints(&self.path);
         for key in self.unknown_keys() {
@@ -428,7 +424,7 @@ fn network(item: &Item<'_>) -> Option<IpNet> {
     network
         .map_err(|_| {
             let shown = text.escape_debug();
-            item.fault(format!("`{shown}` is no network: write such as \"10.0.0.0/8\""));
+            item.fault(format!("`{shown}` is not a network: write one such as \"10.0.0.0/8\""));
         })
         .ok()
 }

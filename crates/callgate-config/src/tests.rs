@@ -14,7 +14,7 @@ fn document(toml: &str) -> Document {
     Document::parse(toml.as_bytes(), Format::Toml).unwrap()
 }
 
-/// What `read` makes of a text, and the faults and warnings.
+/// The result of `read`, the faults and the warnings.
 fn reading<T>(toml: &str, read: impl FnOnce(&mut Table<'_>) -> T) -> (T, Vec<String>, Vec<String>) {
     let (document, report) = (document(toml), Report::new());
     let sources = Sources::new(".").with_environment(|name| match name {
@@ -35,7 +35,7 @@ fn faults_of<T>(toml: &str, read: impl FnOnce(&mut Table<'_>) -> T) -> Vec<Strin
 }
 
 #[test]
-fn every_fault_is_reported_at_once_with_its_key_path() {
+fn all_faults_are_reported_with_their_key_paths() {
     let toml = "a = 7\nb = \"x\"\n[c]\nd = [\"ok\", 5]\nuknown = 1\nknown = true\n\"e.f\" = 3";
     let faults = faults_of(toml, |table| {
         table.string("a");
@@ -60,7 +60,7 @@ fn every_fault_is_reported_at_once_with_its_key_path() {
 }
 
 #[test]
-fn null_is_a_fault_and_says_so() {
+fn null_is_a_fault() {
     let document = Document::parse(br#"{"a": null}"#, Format::Json).unwrap();
     let (report, sources) = (Report::new(), Sources::new("."));
     let mut table = Table::root(&document, "users.json: ", &report, &sources);
@@ -71,7 +71,7 @@ fn null_is_a_fault_and_says_so() {
 }
 
 #[test]
-fn keys_that_are_there_twice_are_refused_in_every_format() {
+fn duplicate_keys_are_refused_in_every_format() {
     for (text, format) in [
         ("a = 1\na = 2", Format::Toml),
         ("a: 1\na: 2", Format::Yaml),
@@ -83,7 +83,7 @@ fn keys_that_are_there_twice_are_refused_in_every_format() {
 }
 
 #[test]
-fn the_three_formats_give_the_same_tree() {
+fn all_formats_give_the_same_tree() {
     let toml = document("a = [\"x\"]\nwhen = 2026-01-01T00:00:00Z\n[b]\nc = true");
     let yaml = "a: [x]\nwhen: 2026-01-01T00:00:00Z\nb:\n  c: true\n";
     let json = br#"{"a": ["x"], "when": "2026-01-01T00:00:00Z", "b": {"c": true}}"#;
@@ -93,7 +93,7 @@ fn the_three_formats_give_the_same_tree() {
 }
 
 #[test]
-fn a_syntax_error_says_where_and_never_repeats_the_text() {
+fn syntax_errors_have_a_position_and_never_quote_the_text() {
     for (text, format) in [
         ("ok = 1\nalice = { pass = \"hunter2\" ", Format::Toml),
         ("alice:\n  pass: \"hunter2\n", Format::Yaml),
@@ -106,7 +106,7 @@ fn a_syntax_error_says_where_and_never_repeats_the_text() {
     }
 }
 
-/// Line and column of the error, and its words.
+/// Line, column and message of the error.
 #[track_caller]
 fn syntax_error(text: &str, format: Format) -> (Option<(usize, usize)>, String) {
     match Document::parse(text.as_bytes(), format) {
@@ -118,7 +118,7 @@ fn syntax_error(text: &str, format: Format) -> (Option<(usize, usize)>, String) 
 }
 
 #[test]
-fn syntax_errors_say_where_and_what_in_plain_words() {
+fn syntax_errors_have_a_position_and_a_plain_message() {
     let mut wrong = Vec::new();
     let deep = |open: &str, close: &str| open.repeat(40) + "1" + &close.repeat(40);
     for (text, format, at, words) in [
@@ -183,7 +183,7 @@ fn findings_in_a_large_file_are_located_quickly() {
 }
 
 #[test]
-fn values_lose_marks_and_white_space_and_quotes_are_named() {
+fn values_are_trimmed_and_quotes_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("word");
     let sources = Sources::new(folder.path()).with_environment(|name| match name {
@@ -207,13 +207,13 @@ fn values_lose_marks_and_white_space_and_quotes_are_named() {
 }
 
 #[test]
-fn words_of_yaml_stay_words() {
+fn yaml_words_are_not_booleans() {
     let document = Document::parse(b"a: no\nb: off\nc: true\n", Format::Yaml).unwrap();
     assert_eq!(*document.value(), serde_json::json!({"a": "no", "b": "off", "c": true}));
 }
 
 #[test]
-fn the_extension_decides_about_the_format() {
+fn extension_determines_the_format() {
     for (name, format) in
         [("a.toml", Format::Toml), ("a.YAML", Format::Yaml), ("a.yml", Format::Yaml)]
     {
@@ -224,7 +224,7 @@ fn the_extension_decides_about_the_format() {
 }
 
 #[test]
-fn secrets_come_from_variables_files_and_with_a_warning_from_the_text() {
+fn secrets_come_from_variables_files_or_plain_text() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("word");
     fs::write(&path, " hunter2 \n").unwrap();
@@ -246,11 +246,11 @@ fn set_mode(path: &std::path::Path, mode: u32) {
 }
 
 #[test]
-fn files_with_lax_modes_are_warned_about() {
+fn lax_file_modes_cause_warnings() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("word");
     fs::write(&path, "hunter2").unwrap();
-    let (written, read) = ("may be written by others", "others may read it");
+    let (written, read) = ("is writable by others", "is readable by others");
     for (mode, secret, file) in [
         (0o600, &[][..], &[][..]),
         (0o400, &[], &[]),
@@ -276,7 +276,7 @@ fn files_with_lax_modes_are_warned_about() {
 }
 
 #[test]
-fn a_secret_that_is_unset_or_empty_is_a_fault() {
+fn unset_or_empty_secret_is_a_fault() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("empty");
     fs::write(&path, "\n").unwrap();
@@ -298,7 +298,7 @@ fn a_secret_that_is_unset_or_empty_is_a_fault() {
 }
 
 #[test]
-fn the_first_line_that_is_a_seed_counts() {
+fn first_seed_in_a_file_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("issuer.nk");
     fs::write(&path, format!("# the issuer\n-----BEGIN-----\n{SEED}\n-----END-----\n")).unwrap();
@@ -309,12 +309,12 @@ fn the_first_line_that_is_a_seed_counts() {
     assert_eq!((faults, warnings), (vec![], vec![]));
     assert!(reading(r#"s = { env = "SEED" }"#, |table| table.seed("s")).0.is_some());
     let faults = faults_of(r#"s = { env = "WORD" }"#, |table| table.seed("s").is_none());
-    assert!(faults[0].contains("`WORD` holds no seed"), "{faults:?}");
+    assert!(faults[0].contains("`WORD` contains no seed"), "{faults:?}");
     assert!(!faults[0].contains("hunter2"));
 }
 
 #[test]
-fn a_seed_that_others_may_write_is_a_fault_and_one_they_may_read_a_warning() {
+fn seed_writable_by_others_is_a_fault_and_readable_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("issuer.nk");
     fs::write(&path, SEED).unwrap();
@@ -333,7 +333,7 @@ fn a_seed_that_others_may_write_is_a_fault_and_one_they_may_read_a_warning() {
 }
 
 #[test]
-fn files_are_found_through_links_relative_to_the_base_and_remembered() {
+fn files_are_resolved_through_links_and_recorded() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("..data")).unwrap();
     fs::write(folder.path().join("..data/word"), "hunter2").unwrap();
@@ -346,7 +346,7 @@ fn files_are_found_through_links_relative_to_the_base_and_remembered() {
 }
 
 #[test]
-fn a_file_is_remembered_as_it_was_before_it_was_first_read() {
+fn fingerprint_is_taken_before_the_first_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("word");
     fs::write(&path, "one").unwrap();
@@ -359,7 +359,7 @@ fn a_file_is_remembered_as_it_was_before_it_was_first_read() {
 }
 
 #[test]
-fn a_flag_takes_a_file_a_variable_or_a_literal_that_is_known_as_such() {
+fn flag_takes_a_file_a_variable_or_a_literal() {
     let sources =
         Sources::new(".").with_environment(|name| (name == "WORD").then(|| "hunter2".to_owned()));
     let of_variable = sources.flag_secret("env:WORD").unwrap();
@@ -371,7 +371,7 @@ fn a_flag_takes_a_file_a_variable_or_a_literal_that_is_known_as_such() {
 }
 
 #[test]
-fn networks_and_kinds_of_connection_parse_and_are_never_empty() {
+fn networks_and_connection_types_are_never_empty() {
     let (networks, faults, _) = reading("s = [\"10.1.2.3/8\", \"::1\"]", |t| t.networks("s"));
     let networks: Vec<_> = networks.unwrap().iter().map(ToString::to_string).collect();
     assert_eq!((networks, faults), (vec!["10.0.0.0/8".to_owned(), "::1/128".to_owned()], vec![]));
@@ -393,7 +393,7 @@ fn permissions_of(toml: &str) -> (Permissions, Vec<String>) {
 }
 
 #[test]
-fn permissions_have_one_schema_with_two_spellings() {
+fn permission_keys_have_two_spellings() {
     let long =
         "publish = { allow = [\"a\"], deny = \"b\" }\nsubscribe = [\"c q\"]\nresponses = true";
     let short = "pub = { allow = [\"a\"], deny = \"b\" }\nsub = [\"c q\"]\n\
@@ -409,7 +409,7 @@ fn permissions_have_one_schema_with_two_spellings() {
 }
 
 #[test]
-fn responses_without_limit_are_written_minus_one() {
+fn minus_one_means_unlimited_responses() {
     let (permissions, faults) = permissions_of("allow_responses = { max = -1, ttl = -1 }");
     assert_eq!(faults, Vec::<String>::new());
     assert_eq!(permissions.responses, Some(Responses { max: None, ttl: None }));
@@ -423,7 +423,7 @@ fn responses_without_limit_are_written_minus_one() {
 }
 
 #[test]
-fn a_refused_key_is_one_fault_however_often_it_is_refused() {
+fn refused_key_is_reported_once() {
     let faults = faults_of("payload = 5", |table| {
         permissions::refuse_limits(table);
         permissions::RawPermissions::read(table);
@@ -432,7 +432,7 @@ fn a_refused_key_is_one_fault_however_often_it_is_refused() {
 }
 
 #[test]
-fn wrong_permissions_are_faults_with_their_path() {
+fn wrong_permissions_are_reported_with_their_path() {
     let table = [
         ("pub = []\npublish = []", "permissions.pub: `publish` and `pub` mean the same"),
         ("publish = { allow = [\"a\", \"b..c\"] }", "permissions.publish.allow[1]: `b..c` has an"),
@@ -450,7 +450,7 @@ fn wrong_permissions_are_faults_with_their_path() {
 }
 
 #[test]
-fn a_finding_is_one_line_whatever_it_quotes() {
+fn findings_are_escaped_to_one_line() {
     let report = Report::new();
     report.fault("a\u{1b}[2J", "no `x\ny`");
     report.warn("a", "\u{7}");
@@ -459,7 +459,7 @@ fn a_finding_is_one_line_whatever_it_quotes() {
 }
 
 #[test]
-fn findings_tell_the_key_as_it_was_written() {
+fn findings_use_the_key_as_written() {
     let report = Report::new();
     report.written_as("roles.a b", "roles.\"a b\"");
     report.written_as("roles.a b.publish", "roles.\"a b\".pub");

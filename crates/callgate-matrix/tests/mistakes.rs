@@ -54,7 +54,7 @@ fn key_of_another_account_is_reported() {
     refused("accounts[0].scoped.reader", "a key of its own", |_, folder| {
         fs::copy(folder.join("APP.nk"), folder.join("reader.nk")).unwrap();
     });
-    refused("accounts[0].id", "nobody can be placed in the callout account", |config, _| {
+    refused("accounts[0].id", "no user can be placed in the callout account", |config, _| {
         let account = config.lines().find(|line| line.starts_with("account = ")).unwrap();
         let callout = account.trim_start_matches("account = ").to_owned();
         let id = config.lines().find(|line| line.starts_with("id = ")).unwrap().to_owned();

@@ -1,6 +1,6 @@
-//! The configuration: from a file, flags and variables to everything that the service is made of.
+//! Builds the parts of the service from a configuration file, flags and environment variables.
 //!
-//! All faults are reported at once. Nothing is connected to.
+//! All errors are reported together. Nothing connects to a server.
 
 mod admin;
 mod admission;
@@ -103,7 +103,7 @@ pub(crate) fn schema(registry: &Registry) -> Value {
     schema
 }
 
-/// Everything that the service is made of, checked.
+/// The checked parts of the service.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) nats: NatsSettings,
@@ -117,35 +117,35 @@ pub(crate) struct Config {
     pub(crate) shared: Arc<SharedResources>,
 }
 
-/// A configuration that was read: usable or not, with all that was found.
+/// A configuration that was read, valid or not, with all findings.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    /// Absent if there is a fault.
+    /// `None` if there is an error.
     pub(crate) config: Option<Config>,
     pub(crate) report: Report,
-    /// Every file that was read, and how it looked before; but not what authenticators watch
-    /// themselves.
+    /// Every file that was read, with its fingerprint from before; without files that authenticators
+    /// watch themselves.
     pub(crate) files: Vec<(PathBuf, Fingerprint)>,
-    /// What the flags and variables replaced in the file.
+    /// The keys of the file that flags and variables replaced.
     pub(crate) overridden: Vec<String>,
 }
 
-/// What a configuration is built into.
+/// The environment in which a configuration is built.
 #[derive(Debug, Clone)]
 pub(crate) struct BuildEnv {
     pub(crate) registry: Registry,
-    /// What the configuration before this one leaves.
+    /// Resources of the previous configuration.
     pub(crate) shared: Option<Arc<SharedResources>>,
-    /// Counts configurations.
+    /// The number of this configuration.
     pub(crate) generation: u64,
-    /// Whether authenticators may work in the background.
+    /// Whether authenticators may run background tasks.
     pub(crate) background: bool,
     pub(crate) observer: Arc<dyn Observer>,
 }
 
 #[cfg(any(test, feature = "fuzzing"))]
 impl BuildEnv {
-    /// Those of a configuration that is only looked at.
+    /// For a configuration that is only checked.
     pub(crate) fn aside() -> Self {
         Self {
             registry: Registry::builtin(),
@@ -157,7 +157,7 @@ impl BuildEnv {
     }
 }
 
-/// Reads the configuration of `overrides.config`, or without one of the flags alone.
+/// Reads the configuration file `overrides.config`, or only the flags if there is none.
 pub(crate) fn load(overrides: &Overrides, env: &BuildEnv) -> Loaded {
     let report = Report::with_key_hints(key_hints::KEY_HINTS);
     let base = overrides.config.as_deref().and_then(Path::parent);
@@ -168,8 +168,7 @@ pub(crate) fn load(overrides: &Overrides, env: &BuildEnv) -> Loaded {
         None => sources,
     };
     let document = document(overrides, &sources, &report);
-    let open = overrides.config.as_deref().and_then(Sources::writable_by_others);
-    if let Some(warning) = open {
+    if let Some(warning) = overrides.config.as_deref().and_then(Sources::writable_by_others) {
         report.warn("", warning);
     }
     let mut overridden = Vec::new();
@@ -194,7 +193,7 @@ fn document(overrides: &Overrides, sources: &Sources, report: &Report) -> Option
         Ok(_) => report.fault_in(
             &name,
             None,
-            "holds no sections: `nats`, `issuer` and `authenticators` are needed; \
+            "has no sections: `nats`, `issuer` and `authenticators` are required; \
              `callgate init DIR` writes a configuration to start from",
         ),
         Err(DocumentError::Syntax { position, message }) => {
@@ -213,8 +212,7 @@ fn document(overrides: &Overrides, sources: &Sources, report: &Report) -> Option
     None
 }
 
-/// `[log]` alone, so that everything that the rest has to say can be logged. What is wrong with it
-/// is reported with the rest.
+/// Reads only `[log]`, so that the rest can be logged. Its errors are reported by [`load`].
 pub(crate) fn log_settings(overrides: &Overrides) -> LogSettings {
     let (report, sources) = (Report::new(), Sources::new("."));
     let document = document(overrides, &sources, &report);
@@ -259,7 +257,7 @@ fn read(
         .clone()
         .unwrap_or_else(|| Arc::new(SharedResources::new(admission.password_workers)));
     let builder = ChainBuilder {
-        // What is unusable anyway starts nothing; it is built only to find all that is wrong.
+        // An invalid configuration is built only to find all errors.
         background: env.background && report.is_faultless(),
         env,
         sources,
@@ -283,8 +281,8 @@ fn read(
     })
 }
 
-/// What authenticators may know about the policy. The roles are known even if a fault elsewhere
-/// prevented the policy, and then there are no warnings about accounts and scopes.
+/// The part of the policy that authenticators see. The roles are known even if the policy has errors; then
+/// there are no warnings about accounts and scopes.
 struct Known {
     roles: Arc<BTreeSet<String>>,
     policy: Option<Arc<Policy>>,
@@ -327,17 +325,18 @@ fn dummy_key(issuer: Option<&IssuerSettings>) -> DummyKey {
 }
 
 impl ChainBuilder<'_> {
-    /// The chain, unless one of the authenticators cannot be built; each says what is wrong with it.
+    /// Builds the chain, or reports the errors of every authenticator that cannot be built.
     fn build(&self, entries: Vec<AuthenticatorEntry<'_>>) -> Option<Chain> {
         let makes = || entries.iter().filter_map(|entry| entry.make.as_ref());
-        // What an unknown kind takes is not known: it is no further fault.
+        // An unknown kind counts as accepting passwords, to avoid follow-up errors.
         let takes_passwords = |entry: &AuthenticatorEntry<'_>| {
             entry.make.as_ref().is_none_or(|make| make.kind.takes_passwords())
         };
         let passwords: Vec<bool> = entries.iter().map(takes_passwords).collect();
         let token_keys = makes().flat_map(|make| make.kind.token_keys(&make.raw)).collect();
         let token_keys: Arc<BTreeSet<String>> = Arc::new(token_keys);
-        let (mut links, mut shadowing) = (Vec::new(), Shadowing::default());
+        let mut links = Vec::new();
+        let mut shadowing = Shadowing::default();
         let mut complete = true;
         let mut passwords_stop_at = None;
         for (index, AuthenticatorEntry { policy, make }) in entries.into_iter().enumerate() {
@@ -362,7 +361,8 @@ impl ChainBuilder<'_> {
             if kind.refuses_unknown_users(&raw) {
                 passwords_stop_at.get_or_insert_with(|| Arc::clone(&context.name));
             }
-            let (report, path) = (table.report(), table.path().to_owned());
+            let report = table.report();
+            let path = table.path().to_owned();
             let position = Position { path, name: policy.name.clone(), kind: kind.name() };
             shadowing.keys(kind.token_keys(&raw), &position, report);
             match kind.build(&context, table) {

@@ -2,7 +2,7 @@
 
 use std::{fs, io, io::Read as _, path::PathBuf, time::Duration};
 
-use callgate_config::may_hang;
+use callgate_config::is_pipe_or_device;
 use futures_util::future::BoxFuture;
 
 use super::source::{Fetched, KeySource, KeySourceError};
@@ -55,7 +55,7 @@ impl FileSource {
     /// If it is not a regular file, cannot be read, or is too long.
     pub fn read(&self) -> Result<Vec<u8>, FileError> {
         let failed = |error| FileError::Read { path: self.path.clone(), error };
-        if may_hang(&self.path) {
+        if is_pipe_or_device(&self.path) {
             return Err(FileError::NotRegular { path: self.path.clone() });
         }
         let file = fs::File::open(&self.path).map_err(failed)?;

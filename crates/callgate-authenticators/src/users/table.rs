@@ -141,7 +141,7 @@ impl UserTable {
 fn document(path: &Path) -> Result<Document, DocumentError> {
     let format = Format::of(path)?;
     // Not as a file of the configuration: it has a watch of its own.
-    let text = Sources::read_aside(path)?;
+    let text = Sources::read_unrecorded(path)?;
     let is_comment = |line: &[u8]| {
         let line = line.trim_ascii();
         line.is_empty() || (format != Format::Json && line.starts_with(b"#"))

@@ -21,8 +21,8 @@ pub(super) fn read(
     overrides: &Overrides,
     overridden: &mut Vec<String>,
 ) -> Option<SocketAddr> {
-    let there = root.has("admin");
-    let mut table = if there { root.table("admin")? } else { root.empty("admin") };
+    let is_present = root.has("admin");
+    let mut table = if is_present { root.table("admin")? } else { root.empty("admin") };
     let in_file = table.string("listen");
     if in_file.is_some() && overrides.admin_listen.is_some() {
         overridden.push("admin.listen".to_owned());
@@ -36,7 +36,7 @@ pub(super) fn read(
             table.fault(
                 "listen",
                 format!(
-                    "`{shown}` is no address: write such as \"127.0.0.1:8280\", or \"\" for none"
+                    "`{shown}` is not an address: write one such as \"127.0.0.1:8280\", or \"\" for none"
                 ),
             );
             None
@@ -46,7 +46,8 @@ pub(super) fn read(
     address
 }
 
-/// An address; `localhost` is the loopback, whatever the hosts file says, and no host is all of them.
+/// Parses an address. `localhost` is the loopback address regardless of the hosts file; an empty host is
+/// all interfaces.
 fn listener(text: &str) -> Option<SocketAddr> {
     if let Ok(address) = text.parse() {
         return Some(address);
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_may_be_named_as_people_do() {
+    fn listen_address_accepts_localhost_and_empty_host() {
         for (text, expected) in [
             ("127.0.0.1:8280", Some("127.0.0.1:8280")),
             ("[::1]:80", Some("[::1]:80")),

@@ -38,8 +38,8 @@ pub(super) fn read(root: &mut Table<'_>) -> Admission {
     let mut admission =
         Admission { max_in_flight: 1024, password_workers: cores, trusted_proxies: Vec::new() };
     let Some(mut table) = root.table("admission") else { return admission };
-    if let Some(most) = table.integer("max_in_flight", 1..=1_000_000) {
-        admission.max_in_flight = u32::try_from(most).unwrap_or(admission.max_in_flight);
+    if let Some(max) = table.integer("max_in_flight", 1..=1_000_000) {
+        admission.max_in_flight = u32::try_from(max).unwrap_or(admission.max_in_flight);
     }
     if let Some(workers) = table.integer("password_workers", 1..=1024) {
         admission.password_workers = usize::try_from(workers).unwrap_or(cores);

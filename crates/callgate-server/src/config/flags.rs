@@ -1,4 +1,4 @@
-//! What flags and variables say. A flag goes before its variable, both before the file.
+//! Settings from flags and environment variables. A flag overrides its variable, and both override the file.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,8 @@ use callgate::secret::Secret;
 use callgate_config::{Document, DocumentError, Format, Table};
 use serde_json::json;
 
-/// The flags of `serve`, each also a `CALLGATE_…` variable. Secrets are as they were written:
-/// `@FILE`, `env:NAME`, or the text itself.
+/// The flags of `serve`, most of which have a `CALLGATE_…` variable. Secrets are unresolved: `@FILE`,
+/// `env:NAME`, or the value itself.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Overrides {
     pub(crate) config: Option<PathBuf>,
@@ -21,7 +21,7 @@ pub(crate) struct Overrides {
     pub(crate) admin_listen: Option<String>,
 }
 
-/// A secret as it was given, and where.
+/// An unresolved secret, and where it came from.
 #[derive(Debug, Clone)]
 pub(crate) struct Flag {
     pub(crate) text: Secret,
@@ -30,7 +30,7 @@ pub(crate) struct Flag {
 }
 
 impl Overrides {
-    /// The document that the flags alone make: a file's worth of users, if they name one.
+    /// The document that stands for the flags when there is no configuration file.
     pub(super) fn document(&self) -> Result<Document, DocumentError> {
         let tree = match &self.users {
             // Relative to the working folder, like every path on a command line.
@@ -40,7 +40,7 @@ impl Overrides {
         Document::parse(tree.to_string().as_bytes(), Format::Json)
     }
 
-    /// True if neither a file nor any flag says anything.
+    /// True if no file, flag or variable is set.
     pub(crate) fn is_empty(&self) -> bool {
         let Self {
             config,
@@ -65,16 +65,16 @@ impl Overrides {
     }
 }
 
-/// A secret of a flag or variable: the place it was found in decides about the warning.
+/// Resolves a secret of a flag or variable. Warns about a literal value on the command line.
 pub(super) fn secret(flag: &Flag, key: &str, table: &Table<'_>) -> Option<Secret> {
-    // Paths on a command line start from the working folder, not from the configuration file's.
+    // Paths on a command line are relative to the working folder, not to the configuration file.
     let sources = table.sources().from_working_folder();
     match sources.flag_secret(flag.text.expose()) {
         Ok(found) => {
             if found.literal && flag.on_command_line {
                 table.warn(
                     key,
-                    "a secret on the command line, where others can read it: use @FILE or env:NAME",
+                    "visible to other users of this machine on the command line: use @FILE or env:NAME",
                 );
             }
             Some(found.secret)
@@ -86,7 +86,7 @@ pub(super) fn secret(flag: &Flag, key: &str, table: &Table<'_>) -> Option<Secret
     }
 }
 
-/// A seed of a flag or variable.
+/// Resolves a seed of a flag or variable.
 pub(super) fn seed(flag: &Flag, key: &str, table: &Table<'_>) -> Option<callgate::keys::Seed> {
     let sources = table.sources().from_working_folder();
     match sources.flag_seed(flag.text.expose()) {

@@ -71,7 +71,7 @@ pub(super) const ACCOUNT_KEYS: &[Key] = &[
 
 const ACCOUNT_KEY: Type = Type::Named("`A…`", &Type::Text);
 
-/// Who signs, and what opens requests.
+/// The keys that sign answers and open requests.
 #[derive(Debug)]
 pub(crate) struct IssuerSettings {
     pub(crate) signer: AccountSigner,
@@ -94,7 +94,7 @@ pub(crate) struct SigningAccount {
     pub(crate) scoped: Vec<(String, AccountSigner)>,
 }
 
-/// Reads both. The second part is for the policy, and there also if the first is faulty.
+/// Reads both sections. The policy's part is returned even if the issuer has errors.
 pub(super) fn read(
     root: &mut Table<'_>,
     overrides: &Overrides,
@@ -107,12 +107,12 @@ pub(super) fn read(
     if settings.default_account.as_deref() == Some("") {
         root.fault("default_account", "must not be empty");
     }
-    let there = root.has("issuer");
+    let is_present = root.has("issuer");
     let Some(mut table) = section(root, "issuer") else { return (None, settings) };
-    if !there && overrides.issuer_seed.is_none() {
-        root.fault("issuer", "is missing: it holds `seed`, the account nkey whose public key nats-server has as auth_callout.issuer (or --issuer-seed); `callgate key account` makes one");
+    if !is_present && overrides.issuer_seed.is_none() {
+        root.fault("issuer", "is missing: set `seed` (or --issuer-seed) to the seed of the account nkey whose public key is auth_callout.issuer of nats-server; `callgate key account` makes one");
     }
-    let signer = signer(&mut table, overrides, overridden, there);
+    let signer = signer(&mut table, overrides, overridden, is_present);
     let xkeys = xkeys(&mut table, overrides, overridden);
     let account: Option<AccountKey> = table.parse("account");
     settings.operator_mode = table.has("account");
@@ -126,11 +126,11 @@ pub(super) fn read(
     if allow_plaintext {
         table.warn(
             "insecure_allow_plaintext",
-            "requests in clear are answered: end this when every server has the xkey",
+            "plaintext requests are answered: remove this key when every server has the xkey",
         );
     }
     if xkeys.as_ref().is_some_and(Vec::is_empty) {
-        warn_of_no_xkey(&table, settings.operator_mode);
+        warn_missing_xkey(&table, settings.operator_mode);
     }
     let callout_account = settings.callout_account.clone();
     table.finish();
@@ -155,7 +155,7 @@ pub(super) fn read(
     (assemble(), settings)
 }
 
-/// A section that may be left out when flags say everything.
+/// A section that may be absent if flags replace it.
 fn section<'a>(root: &mut Table<'a>, key: &str) -> Option<Table<'a>> {
     match root.has(key) {
         true => root.table(key),
@@ -167,7 +167,7 @@ fn signer(
     table: &mut Table<'_>,
     overrides: &Overrides,
     overridden: &mut Vec<String>,
-    there: bool,
+    is_present: bool,
 ) -> Option<AccountSigner> {
     let in_file = table.has("seed");
     let seed = match &overrides.issuer_seed {
@@ -179,16 +179,16 @@ fn signer(
         }
         None if in_file => table.seed("seed"),
         None => {
-            if there {
-                let whose = match table.has("account") {
+            if is_present {
+                let wanted = match table.has("account") {
                     true => {
                         "the seed (SA…) of the callout account's key, or of one of its signing keys"
                     }
                     false => {
-                        "the account nkey (SA…) whose public key nats-server has as auth_callout.issuer; `callgate key account` makes one"
+                        "the seed (SA…) of the account nkey whose public key is auth_callout.issuer of nats-server; `callgate key account` makes one"
                     }
                 };
-                table.fault("seed", format!("is missing: {whose}"));
+                table.fault("seed", format!("is missing: {wanted}"));
             }
             None
         }
@@ -229,7 +229,7 @@ fn parsed<T>(
     parse(seed?).map_err(|error| table.fault(key, error)).ok()
 }
 
-fn warn_of_no_xkey(table: &Table<'_>, operator_mode: bool) {
+fn warn_missing_xkey(table: &Table<'_>, operator_mode: bool) {
     let place = match operator_mode {
         true => "the callout account's JWT (`nsc edit authcallout --curve X…`)",
         false => "auth_callout.xkey",
@@ -237,7 +237,7 @@ fn warn_of_no_xkey(table: &Table<'_>, operator_mode: bool) {
     table.warn(
         "xkeys",
         format!(
-            "no xkey: servers send passwords and tokens in clear; `callgate key curve` makes one, and \
+            "no xkey: servers send passwords and tokens unencrypted; `callgate key curve` makes one, and \
              its public key goes into {place}"
         ),
     );
@@ -252,7 +252,7 @@ fn accounts(root: &mut Table<'_>, settings: &mut AccountsSettings) -> Option<Vec
         };
         if !settings.operator_mode {
             for key in ["id", "seed", "scoped"] {
-                table.refuse(key, "belongs to operator mode: set issuer.account, or leave it out");
+                table.refuse(key, "only used in operator mode: set issuer.account, or remove it");
             }
             table.finish();
             settings.accounts.push(AccountSettings::named(name));
@@ -275,7 +275,7 @@ fn signing_account(
     for key in ["id", "seed"] {
         if !table.has(key) {
             table.fault_here(format!(
-                "`{key}` is missing: operator mode signs with the account's key"
+                "`{key}` is missing: in operator mode, the account's key signs its users"
             ));
         }
     }

@@ -1,6 +1,6 @@
-//! Where keys belong that are easily written one table too deep, or too high.
+//! Hints for keys that are easily written in the wrong table.
 
-/// Each key that is in one place only, and that place in words.
+/// Keys that exist in one table only, and a description of that table.
 pub(super) const KEY_HINTS: &[(&str, &str)] = &[
     ("nats", TOP),
     ("issuer", TOP),
@@ -45,7 +45,7 @@ mod tests {
     use crate::config::{BuildEnv, Overrides, load};
 
     #[test]
-    fn every_key_is_known_where_it_is_said_to_belong() {
+    fn every_hint_names_the_table_that_has_the_key() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("callgate.toml");
         let overrides = Overrides { config: Some(path.clone()), ..Overrides::default() };
@@ -61,8 +61,8 @@ mod tests {
             };
             let top = place.starts_with("the top level");
             assert_eq!(unknown(if top { "" } else { place }), None, "{key}");
-            let told = unknown("[roles.r]").expect("a fault");
-            assert!(told.contains(&format!("`{key}` belongs to {place}")), "{told}");
+            let fault = unknown("[roles.r]").expect("a fault");
+            assert!(fault.contains(&format!("`{key}` belongs to {place}")), "{fault}");
         }
     }
 }

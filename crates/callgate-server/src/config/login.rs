@@ -1,4 +1,4 @@
-//! Who Callgate is at NATS. There is one login; what flags and variables name replaces the file's.
+//! How Callgate logs in to NATS. There is one login; flags and variables replace the file's.
 
 use std::{borrow::Cow, path::Path};
 
@@ -13,22 +13,22 @@ use percent_encoding::percent_decode_str;
 use super::flags::{self, Overrides};
 use crate::nats::{self, Login};
 
-/// How to log in.
+/// A login method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Way {
+enum Method {
     Password,
     Token,
     Nkey,
     Creds,
 }
 
-/// The keys of `[nats]` that say it.
-const KEYS: [(&str, Way); 5] = [
-    ("user", Way::Password),
-    ("password", Way::Password),
-    ("token", Way::Token),
-    ("nkey", Way::Nkey),
-    ("creds", Way::Creds),
+/// The keys of `[nats]` for each method.
+const KEYS: [(&str, Method); 5] = [
+    ("user", Method::Password),
+    ("password", Method::Password),
+    ("token", Method::Token),
+    ("nkey", Method::Nkey),
+    ("creds", Method::Creds),
 ];
 
 /// Reads the login, and reports everything that is wrong with it.
@@ -39,17 +39,19 @@ pub(super) fn read(
     servers: Option<&[ServerAddr]>,
 ) -> Option<Login> {
     let before = table.report().fault_count();
-    let above = ways_above(overrides, servers);
-    let in_file = keys_in_file(table, overrides, above.as_deref(), overridden);
-    let mut ways = above.unwrap_or_default();
-    ways.extend(KEYS.iter().filter(|(key, _)| in_file.contains(key)).map(|(_, way)| *way));
-    ways.sort_unstable();
-    ways.dedup();
-    // Each is looked at, so that all that is wrong is told at once.
+    let from_flags = methods_from_flags(overrides, servers);
+    let in_file = keys_in_file(table, overrides, from_flags.as_deref(), overridden);
+    let mut methods = from_flags.unwrap_or_default();
+    methods.extend(KEYS.iter().filter(|(key, _)| in_file.contains(key)).map(|(_, method)| *method));
+    methods.sort_unstable();
+    methods.dedup();
+    // Every method is read, so that all errors are reported.
     let logins: Vec<Option<Login>> =
-        ways.iter().map(|way| login(*way, table, overrides, &in_file)).collect();
+        methods.iter().map(|method| login(*method, table, overrides, &in_file)).collect();
     if logins.len() > 1 {
-        table.fault_here("has several logins: keep one of user and password, token, nkey, creds");
+        table.fault_here(
+            "has several logins: keep only one of user and password, token, nkey, or creds",
+        );
     }
     match logins.into_iter().next() {
         Some(login) => login.filter(|_| table.report().fault_count() == before),
@@ -57,16 +59,18 @@ pub(super) fn read(
     }
 }
 
-/// The ways that flags and variables name; nothing if they name none. A password in a URL is a login,
-/// too, but stands in no key.
-fn ways_above(overrides: &Overrides, servers: Option<&[ServerAddr]>) -> Option<Vec<Way>> {
-    let above = KEYS.iter().filter(|(key, _)| is_above(key, overrides));
-    let ways: Vec<Way> = above.map(|(_, way)| *way).collect();
+/// The methods given by flags and variables, or `None`. A password in a URL also counts, but has no key.
+fn methods_from_flags(
+    overrides: &Overrides,
+    servers: Option<&[ServerAddr]>,
+) -> Option<Vec<Method>> {
+    let given = KEYS.iter().filter(|(key, _)| is_flag(key, overrides));
+    let methods: Vec<Method> = given.map(|(_, method)| *method).collect();
     let in_url = overrides.nats_url.is_some() && servers.and_then(login_in_url).is_some();
-    (in_url || !ways.is_empty()).then_some(ways)
+    (in_url || !methods.is_empty()).then_some(methods)
 }
 
-fn is_above(key: &str, overrides: &Overrides) -> bool {
+fn is_flag(key: &str, overrides: &Overrides) -> bool {
     match key {
         "user" => overrides.nats_user.is_some(),
         "password" => overrides.nats_password.is_some(),
@@ -75,42 +79,42 @@ fn is_above(key: &str, overrides: &Overrides) -> bool {
     }
 }
 
-/// The keys of the file that count. A key that is there above replaces that of the file, and a login
-/// above replaces every other login; the file's password may go with the flag's user.
+/// The keys of the file that take effect. A flag replaces its key in the file, and a login given by flags
+/// replaces every other login. The file's password may be combined with the flag's user.
 fn keys_in_file(
     table: &mut Table<'_>,
     overrides: &Overrides,
-    above: Option<&[Way]>,
+    from_flags: Option<&[Method]>,
     overridden: &mut Vec<String>,
 ) -> Vec<&'static str> {
-    let mut counting = Vec::new();
-    for (key, way) in KEYS {
+    let mut effective = Vec::new();
+    for (key, method) in KEYS {
         if !table.has(key) {
             continue;
         }
-        let other_login = above.is_some_and(|ways| !ways.contains(&way));
-        match is_above(key, overrides) || other_login {
+        let other_login = from_flags.is_some_and(|methods| !methods.contains(&method));
+        match is_flag(key, overrides) || other_login {
             true => overridden.push(format!("nats.{key}")),
-            false => counting.push(key),
+            false => effective.push(key),
         }
     }
-    counting
+    effective
 }
 
 fn login(
-    way: Way,
+    method: Method,
     table: &mut Table<'_>,
     overrides: &Overrides,
     in_file: &[&str],
 ) -> Option<Login> {
-    match way {
-        Way::Password => with_password(table, overrides, in_file),
-        Way::Token => table.secret("token").map(Login::Token),
-        Way::Nkey => {
+    match method {
+        Method::Password => with_password(table, overrides, in_file),
+        Method::Token => table.secret("token").map(Login::Token),
+        Method::Nkey => {
             let seed = table.seed("nkey")?;
             user_seed(table, "nkey", seed).map(Login::Nkey)
         }
-        Way::Creds => {
+        Method::Creds => {
             let path = match &overrides.nats_creds {
                 Some(path) => path.clone(),
                 None => table.file_name("creds")?,
@@ -125,7 +129,7 @@ fn with_password(table: &mut Table<'_>, overrides: &Overrides, in_file: &[&str])
         Some(user) => Some(user.clone()),
         None if in_file.contains(&"user") => table.string("user"),
         None => {
-            table.fault("user", "is missing: it belongs to `password` (or --nats-user)");
+            table.fault("user", "is missing: `password` requires it (or --nats-user)");
             None
         }
     };
@@ -136,42 +140,44 @@ fn with_password(table: &mut Table<'_>, overrides: &Overrides, in_file: &[&str])
         Some(flag) => flags::secret(flag, "password", table),
         None if in_file.contains(&"password") => table.secret("password"),
         None => {
-            table.fault("password", "is missing: it belongs to `user` (or --nats-password)");
+            table.fault("password", "is missing: `user` requires it (or --nats-password)");
             None
         }
     };
     Some(Login::Password { user: user?, password: password? })
 }
 
-/// No key names a login: perhaps the address does, or a certificate says who we are.
+/// A login in the URL, or a client certificate, if no key gives a login.
 fn without_keys(table: &mut Table<'_>, servers: Option<&[ServerAddr]>) -> Option<Login> {
     if let Some(login) = servers.and_then(login_in_url) {
-        table.warn("servers", "a password in a URL: use user and password, as a secret");
+        table.warn("servers", "password in a URL: use `user` and `password` instead");
         return Some(login);
     }
     if !table.has("tls") {
         table.fault_here(
-            "says not who Callgate is: give user and password, token, nkey or creds of a user in \
-             auth_callout.auth_users; in operator mode, creds of one in auth_users of the callout \
-             account's JWT",
+            "has no login: set user and password, token, nkey or creds of a user in \
+             auth_callout.auth_users; in operator mode, creds of a user in auth_users of the \
+             callout account's JWT",
         );
         return None;
     }
     Some(Login::None)
 }
 
-/// `nats://user:password@host`, or `nats://token@host`: the client itself does not use it.
+/// `nats://user:password@host`, or `nats://token@host`, which async-nats ignores.
 fn login_in_url(servers: &[ServerAddr]) -> Option<Login> {
     let server = servers.iter().find(|server| server.has_user_pass())?;
-    let name = plain(server.username()?);
+    let name = percent_decoded(server.username()?);
     Some(match server.password() {
-        Some(password) => Login::Password { user: name, password: Secret::new(plain(password)) },
+        Some(password) => {
+            Login::Password { user: name, password: Secret::new(percent_decoded(password)) }
+        }
         None => Login::Token(Secret::new(name)),
     })
 }
 
-/// A part of a URL as it was before it was written there (RFC 3986, section 2.1): `p%40ss` is `p@ss`.
-fn plain(text: &str) -> String {
+/// Decodes a part of a URL (RFC 3986, section 2.1): `p%40ss` is `p@ss`.
+fn percent_decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8().map_or_else(|_| text.to_owned(), Cow::into_owned)
 }
 
@@ -191,18 +197,20 @@ fn user_seed(table: &Table<'_>, key: &str, seed: Seed) -> Option<Secret> {
     pair.map(|pair| pair.seed()).map_err(|error| table.fault(key, error)).ok()
 }
 
-/// The text of a credentials file, which holds a seed and is as private as one.
+/// The text of a credentials file, which contains a seed and must be as private as one.
 fn creds_file(table: &Table<'_>, path: &Path) -> Option<Secret> {
-    let told = |error| table.fault("creds", error);
-    let (seed, warning) = table.sources().seed_file(path).map_err(told).ok()?;
+    let report = |error| table.fault("creds", error);
+    let (seed, warning) = table.sources().seed_file(path).map_err(report).ok()?;
     warning.into_iter().for_each(|warning| table.warn("creds", warning));
     user_seed(table, "creds", seed)?;
-    let text = table.sources().secret_file(path).map_err(told).ok()?;
+    let text = table.sources().secret_file(path).map_err(report).ok()?;
     if let Err(error) = nats::with_credentials(&text) {
         let path = path.display();
         table.fault(
             "creds",
-            format!("`{path}` is no credentials file as `nsc generate creds` writes it: {error}"),
+            format!(
+                "`{path}` is not a credentials file as written by `nsc generate creds`: {error}"
+            ),
         );
         return None;
     }
@@ -214,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_login_in_an_address_is_what_was_meant_before_it_was_written_there() {
+    fn login_in_url_is_percent_decoded() {
         let login = |address: &str| login_in_url(&[address.parse().unwrap()]);
         for (address, user, password) in [
             ("nats://bob:secret@host", "bob", "secret"),

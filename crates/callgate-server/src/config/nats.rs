@@ -39,8 +39,8 @@ pub(super) fn read(
     overrides: &Overrides,
     overridden: &mut Vec<String>,
 ) -> Option<NatsSettings> {
-    let there = root.has("nats");
-    let mut table = if there { root.table("nats")? } else { root.empty("nats") };
+    let is_present = root.has("nats");
+    let mut table = if is_present { root.table("nats")? } else { root.empty("nats") };
     let servers = servers(&mut table, overrides, overridden);
     let login = login::read(&mut table, overrides, overridden, servers.as_deref());
     let tls = tls::read(&mut table);
@@ -48,7 +48,8 @@ pub(super) fn read(
     if tls.as_ref().is_some_and(|tls| tls.required)
         && servers.iter().flatten().any(|server| server.scheme() == "ws")
     {
-        table.fault("servers", "a `ws://` server has no TLS, but `tls` is there: write `wss://`");
+        table
+            .fault("servers", "a `ws://` server has no TLS, but `tls` requires it: write `wss://`");
     }
     table.finish();
     Some(NatsSettings { servers: servers?, login: login?, tls: tls?, queue: queue? })
@@ -71,7 +72,7 @@ fn servers(
         None => {
             table.fault(
                 "servers",
-                "is missing: such as [\"nats://127.0.0.1:4222\"] (or --nats-url)",
+                "is missing: set it, for example to [\"nats://127.0.0.1:4222\"] (or --nats-url)",
             );
             None
         }
@@ -85,8 +86,8 @@ fn servers(
         .iter()
         .flat_map(|text| text.split(',').map(str::trim))
         .map(|text| {
-            // The text may hold a password, so it is not repeated.
-            let wrong = "is no server address: write such as \"nats://127.0.0.1:4222\"";
+            // The text may contain a password, so it is not quoted.
+            let wrong = "is not a server address: write one such as \"nats://127.0.0.1:4222\"";
             let reachable = |server: &ServerAddr| !server.host().is_empty() && server.port() != 0;
             let server = text.parse().ok().filter(reachable);
             server.or_else(|| {

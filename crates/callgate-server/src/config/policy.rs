@@ -89,14 +89,13 @@ pub(super) const BINDING_KEYS: &[Key] = &[
     Key::optional("expires_after", Type::Duration, "longest session of identities it matches"),
 ];
 
-/// One of `[[authenticators]]`: what policy has to know of it, and how to build it, unless its kind
-/// is unknown.
+/// One of `[[authenticators]]`: its policy settings, and how to build it unless its kind is unknown.
 pub(super) struct AuthenticatorEntry<'a> {
     pub(super) policy: AuthenticatorPolicy,
     pub(super) make: Option<Make<'a>>,
 }
 
-/// What an authenticator is built from.
+/// The inputs for building an authenticator.
 pub(super) struct Make<'a> {
     pub(super) timeout: Duration,
     pub(super) required: bool,
@@ -115,8 +114,8 @@ pub(super) fn authenticators<'a>(
     if tables.is_empty() && root.report().fault_count() == before {
         root.fault(
             "authenticators",
-            "is missing: without an authenticator nobody could come in (a users file is the \
-             simplest, see --users)",
+            "is missing: without an authenticator, no client can connect (the simplest is a \
+             users file, see --users)",
         );
     }
     tables.into_iter().map(|table| authenticator(table, registry)).collect()
@@ -126,7 +125,7 @@ fn authenticator<'a>(mut table: Table<'a>, registry: &Registry) -> Authenticator
     let name = table.string("name");
     let timeout = table.duration("timeout").unwrap_or(Duration::from_secs(1));
     if timeout.is_zero() {
-        table.fault("timeout", "must be longer than nothing");
+        table.fault("timeout", "must be greater than zero");
     }
     let required = table.boolean("required").unwrap_or(true);
     let account = table.string("account");
@@ -176,11 +175,11 @@ fn ceiling(mut table: Table<'_>) -> CeilingSettings {
     CeilingSettings { accounts, roles, publish, subscribe, responses }
 }
 
-/// One side of a ceiling: nothing is denied there, since what is not listed is dropped.
+/// Publish or subscribe subjects of a ceiling. It has no `deny`, because everything unlisted is dropped.
 fn bound(key: &str, rules: Option<RawRules>, table: &Table<'_>) -> Vec<String> {
     let RawRules { allow, deny } = rules.unwrap_or_default();
     if let Some(denied) = deny.iter().flatten().next() {
-        table.report().fault(&denied.path, "a ceiling denies nothing: list what may be asked for");
+        table.report().fault(&denied.path, "a ceiling has no `deny`: list only what is allowed");
     }
     for (index, text) in allow.iter().flatten().enumerate() {
         table.report().written_as(format!("{}[{index}]", table.path_of(key)), &text.path);
@@ -218,7 +217,7 @@ fn binding(mut table: Table<'_>, authenticators: usize) -> BindingSettings {
     settings
 }
 
-/// Builds the policy; its faults and warnings join the report.
+/// Builds the policy, and adds its errors and warnings to the report.
 pub(super) fn build(settings: PolicySettings, report: &Report) -> Option<Arc<Policy>> {
     match Policy::build(settings) {
         Ok(policy) => {
@@ -236,8 +235,8 @@ pub(super) fn build(settings: PolicySettings, report: &Report) -> Option<Arc<Pol
     }
 }
 
-/// The role that each identity of a kind has (`kubernetes.defaults`): each key that is written takes
-/// the place of that part of `base`.
+/// The role of every identity of a kind (`kubernetes.defaults`): each key that is present replaces that part
+/// of `base`.
 fn defaults(own: &mut Table<'_>, base: RoleSettings) -> RoleSettings {
     let Some(table) = own.table("defaults") else { return base };
     let written = table.map();
@@ -252,7 +251,7 @@ fn defaults(own: &mut Table<'_>, base: RoleSettings) -> RoleSettings {
         publish: if publish { role.publish } else { base.publish },
         subscribe: if subscribe { role.subscribe } else { base.subscribe },
         responses: if responses { role.responses } else { base.responses },
-        // The shared inbox is part of what one may subscribe to.
+        // The shared inbox is part of the subscribe permissions.
         inbox: if inbox || subscribe { role.inbox } else { base.inbox },
         ..role
     }

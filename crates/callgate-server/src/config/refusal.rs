@@ -30,9 +30,9 @@ pub(super) const KEYS: &[Key] = &[
 
 /// How long nats-server waits for an answer unless its `authorization.timeout` says otherwise
 /// (server/const.go, `AUTH_TIMEOUT`).
-const SERVERS_PATIENCE: Duration = Duration::from_secs(2);
-const LONG_DELAY: &str = "servers wait 2 s unless their authorization.timeout says otherwise, and \
-    no refusal is held back longer than its server waits";
+const DEFAULT_SERVER_TIMEOUT: Duration = Duration::from_secs(2);
+const LONG_DELAY_WARNING: &str = "servers wait only 2 s unless authorization.timeout is set, and a \
+    refusal is never delayed longer than its server waits";
 
 pub(super) fn read(root: &mut Table<'_>) -> RefusalStyle {
     let mut style = RefusalStyle::default();
@@ -47,8 +47,8 @@ pub(super) fn read(root: &mut Table<'_>) -> RefusalStyle {
     if let Some(delay) = table.duration("delay") {
         if delay > Duration::from_secs(60) {
             table.fault("delay", "must be at most \"60s\"; servers wait 2 s by default");
-        } else if delay >= SERVERS_PATIENCE {
-            table.warn("delay", LONG_DELAY);
+        } else if delay >= DEFAULT_SERVER_TIMEOUT {
+            table.warn("delay", LONG_DELAY_WARNING);
         }
         style.delay = delay;
     }

@@ -26,10 +26,10 @@ pub(super) fn read(root: &mut Table<'_>) -> SessionSettings {
         settings.max_lifetime = None;
         table.warn(
             "max_lifetime",
-            "sessions end only with the credential: a removed user stays connected",
+            "sessions end only when the credential expires: a removed user stays connected",
         );
     } else if let Some(lifetime) = table.duration("max_lifetime") {
-        // Too short a one is the policy's to refuse.
+        // The policy rejects lifetimes that are too short.
         settings.max_lifetime = Some(lifetime);
     }
     if let Some(jitter) = table.number("jitter", 0.0..=0.9) {

@@ -1,44 +1,45 @@
-//! Who is asked first about what: an authenticator that another one stands in front of is told.
+//! Warns about authenticators shadowed by earlier ones.
 
 use std::collections::HashMap;
 
 use callgate_config::Report;
 
-/// Issuers and keys of the authenticators so far, in order.
+/// The first authenticator for each issuer and key.
 #[derive(Debug, Default)]
 pub(super) struct Shadowing {
     issuers: HashMap<String, Position>,
     keys: HashMap<String, Position>,
 }
 
-/// An authenticator.
+/// An authenticator in the configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Position {
-    /// Its table's path.
+    /// The path of its table.
     pub(super) path: String,
     pub(super) name: String,
     pub(super) kind: &'static str,
 }
 
 impl Shadowing {
-    /// Warns if an earlier one of another kind takes the tokens of `issuer`. Those of one kind share an
-    /// issuer as they know how.
+    /// Warns if an earlier authenticator of another kind takes the tokens of `issuer`. Authenticators of the
+    /// same kind can share an issuer.
     pub(super) fn issuer(&mut self, issuer: String, position: &Position, report: &Report) {
         let shown = issuer.escape_debug().to_string();
         let first = self.issuers.entry(issuer).or_insert_with(|| position.clone());
         if first.kind != position.kind {
-            let (name, kind) = (first.name.escape_debug(), first.kind);
+            let name = first.name.escape_debug();
+            let kind = first.kind;
             report.warn(
                 position.path.clone(),
                 format!(
-                    "`{name}` ({kind}) comes first and takes every token of `{shown}`: give an \
-                     issuer to one kind only"
+                    "`{name}` ({kind}) comes first and takes every token of `{shown}`: use \
+                     an issuer in one kind only"
                 ),
             );
         }
     }
 
-    /// Warns if the tokens that a key signs are taken by an earlier one.
+    /// Warns if an earlier authenticator takes the tokens signed by one of `keys`.
     pub(super) fn keys(&mut self, keys: Vec<String>, position: &Position, report: &Report) {
         for key in keys {
             let shown = key.clone();

@@ -1,4 +1,4 @@
-//! The declared keys, the reader, the schema and the documentation say the same.
+//! The declared keys, the reader, the schema and the documentation agree.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -11,7 +11,7 @@ use serde_json::{Map, json};
 
 use super::*;
 
-/// Everything that the documentation has a table for.
+/// The keys that the documentation has a table for.
 fn roots(registry: &Registry) -> Vec<Key> {
     let mut roots = KEYS.to_vec();
     roots.extend(registry.keys());
@@ -24,7 +24,7 @@ const MARKER: &str = "<!-- keys: ";
 const END: &str = "<!-- end -->";
 
 #[test]
-fn tables_of_the_documentation_are_the_declared_keys() {
+fn documentation_tables_match_the_declared_keys() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     let pages = fs::read_dir(docs).unwrap().map(|page| page.unwrap().path());
     let pages = pages.filter(|path| path.extension().is_some_and(|it| it == "md"));
@@ -66,7 +66,7 @@ fn tables_of_the_documentation_are_the_declared_keys() {
     }
 }
 
-/// For each key its path, and a document in which it is `null` and what must stand beside it is there.
+/// For each key, its path and a document in which it is `null` and the required keys are set.
 fn nulls(keys: &[Key], path: &str, document: &dyn Fn(Value) -> Value) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     for key in keys {

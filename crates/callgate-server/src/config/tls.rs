@@ -1,4 +1,4 @@
-//! `[nats.tls]`: every file is one that TLS can be spoken with, before a server is asked.
+//! `[nats.tls]`. Every file is checked before Callgate connects.
 
 use std::path::Path;
 
@@ -21,12 +21,14 @@ pub(super) const KEYS: &[Key] = &[
 
 type Chain = Vec<CertificateDer<'static>>;
 
-/// Reads the table, and the files that it names.
+/// Reads the table and checks its files.
 pub(super) fn read(nats: &mut Table<'_>) -> Option<TlsSettings> {
     let Some(mut table) = nats.table("tls") else {
         return (!nats.has("tls")).then(TlsSettings::default);
     };
-    let (ca, cert, key) = (table.file("ca"), table.file("cert"), table.file("key"));
+    let ca = table.file("ca");
+    let cert = table.file("cert");
+    let key = table.file("key");
     let first = table.boolean("first").unwrap_or_default();
     if let Some(ca) = &ca {
         authorities(&table, ca);
@@ -51,8 +53,10 @@ fn authorities(table: &Table<'_>, path: &Path) {
     for certificate in certificates(table, "ca", path).unwrap_or_default() {
         if let Err(error) = store.add(certificate) {
             let path = path.display();
-            table
-                .fault("ca", format!("`{path}` holds a certificate that is no authority: {error}"));
+            table.fault(
+                "ca",
+                format!("`{path}` contains an unusable certificate authority: {error}"),
+            );
         }
     }
 }
@@ -61,15 +65,16 @@ fn check_identity(table: &Table<'_>, cert: &Path, key: &Path) {
     if let Some(warning) = Sources::readable_by_others(key) {
         table.warn("key", warning);
     }
-    let (chain, private) = (certificates(table, "cert", cert), private_key(table, key));
+    let chain = certificates(table, "cert", cert);
+    let private = private_key(table, key);
     let (Some(chain), Some(private)) = (chain, private) else { return };
     if let Err(error) = CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider()) {
         let (cert, key) = (cert.display(), key.display());
-        table.fault("key", format!("`{key}` does not go with the certificate `{cert}`: {error}"));
+        table.fault("key", format!("`{key}` does not match the certificate `{cert}`: {error}"));
     }
 }
 
-/// The certificates of a file, of which there is at least one.
+/// The certificates of a file; none is an error.
 fn certificates(table: &Table<'_>, key: &str, path: &Path) -> Option<Chain> {
     let pem = table.sources().read(path).map_err(|error| table.fault(key, error)).ok()?;
     let chain: Result<Chain, _> = CertificateDer::pem_slice_iter(&pem).collect();
@@ -79,7 +84,7 @@ fn certificates(table: &Table<'_>, key: &str, path: &Path) -> Option<Chain> {
             let path = path.display();
             table.fault(
                 key,
-                format!("`{path}` holds no certificate as PEM (-----BEGIN CERTIFICATE-----)"),
+                format!("`{path}` contains no PEM certificate (-----BEGIN CERTIFICATE-----)"),
             );
             None
         }
@@ -93,7 +98,7 @@ fn private_key(table: &Table<'_>, path: &Path) -> Option<PrivateKeyDer<'static>>
         let path = path.display();
         table.fault(
             "key",
-            format!("`{path}` holds no private key as PEM (none with a passphrase can be used)"),
+            format!("`{path}` contains no usable PEM private key (keys with a passphrase are not supported)"),
         );
     })
     .ok()

@@ -162,14 +162,14 @@ fn a_users_file_that_cannot_be_used_is_named_with_the_reason() {
 }
 
 #[test]
-fn a_seed_that_others_may_write_is_a_fault_and_one_they_may_read_a_warning() {
+fn seed_writable_by_others_is_a_fault_and_readable_a_warning() {
     let folder = good();
     set_mode(&folder.path().join("issuer.nk"), "0644");
     let ran = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    has(&ran.stdout, &["warning: issuer.seed", "others may read it", "chmod 600"]);
+    has(&ran.stdout, &["warning: issuer.seed", "is readable by others", "chmod 600"]);
     set_mode(&folder.path().join("issuer.nk"), "0666");
-    refused(&folder, &["issuer.seed", "may be written by others", "chmod 600"]);
+    refused(&folder, &["issuer.seed", "is writable by others", "chmod 600"]);
 }
 
 #[test]
@@ -195,10 +195,10 @@ fn a_credentials_file_is_as_private_as_the_seed_in_it() {
         for open in ["0666", "0622", "0660"] {
             let ran = with_mode(open);
             assert_eq!(ran.code, 2, "{open}: {ran:?}");
-            has(&ran.stdout, &["error: nats.creds: ", "may be written by others", "chmod 600"]);
+            has(&ran.stdout, &["error: nats.creds: ", "is writable by others", "chmod 600"]);
         }
         let ran = with_mode("0644");
-        has(&ran.stdout, &["warning: nats.creds: ", "others may read it", "chmod 600"]);
+        has(&ran.stdout, &["warning: nats.creds: ", "is readable by others", "chmod 600"]);
         assert!(!ran.text().contains("may be written"), "{ran:?}");
         assert!(!with_mode("0600").stdout.contains("others may"), "{ran:?}");
     }
@@ -228,9 +228,9 @@ fn a_seed_in_a_configuration_that_others_may_write_is_a_fault() {
         assert!(text.contains(before), "{text}");
         fs::write(&path, text.replace(before, &seed)).unwrap();
         for (mode, code, words) in [
-            ("0666", 2, "callgate.toml` holds a seed and may be written by others"),
-            ("0620", 2, "callgate.toml` holds a seed and may be written by others"),
-            ("0600", 0, "a secret in the configuration itself"),
+            ("0666", 2, "callgate.toml` contains a seed and is writable by others"),
+            ("0620", 2, "callgate.toml` contains a seed and is writable by others"),
+            ("0600", 0, "plaintext secret in the configuration"),
         ] {
             set_mode(&path, mode);
             let ran = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
@@ -245,7 +245,7 @@ fn a_seed_in_a_configuration_that_others_may_write_is_a_fault() {
     set_mode(&path, "0666");
     let ran = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    has(&ran.stdout, &["warning: ", "callgate.toml` may be written by others, who then decide"]);
+    has(&ran.stdout, &["warning: ", "callgate.toml` is writable by others: run `chmod go-w"]);
 }
 
 #[test]
@@ -258,13 +258,13 @@ fn a_login_or_an_address_that_can_never_work_is_a_fault() {
         (nkey, "creds = \"users.json\"", "nats.creds: "),
         (nkey, "creds = \"auth.nk\"", "nats.creds: "),
         (nkey, "user = \"\"\npassword = \"x\"", "nats.user: must not be empty"),
-        ("\"nats://127.0.0.1:4222\"", "\"\"", "nats.servers: is no server address"),
-        ("\"nats://127.0.0.1:4222\"", "\"nats://\"", "nats.servers: is no server address"),
-        ("\"nats://127.0.0.1:4222\"", "\"nats://:4222\"", "nats.servers: is no server address"),
+        ("\"nats://127.0.0.1:4222\"", "\"\"", "nats.servers: is not a server address"),
+        ("\"nats://127.0.0.1:4222\"", "\"nats://\"", "nats.servers: is not a server address"),
+        ("\"nats://127.0.0.1:4222\"", "\"nats://:4222\"", "nats.servers: is not a server address"),
         (
             "\"nats://127.0.0.1:4222\"",
             "\"nats://127.0.0.1:0\"",
-            "nats.servers: is no server address",
+            "nats.servers: is not a server address",
         ),
     ] {
         let folder = good();
@@ -285,7 +285,7 @@ fn a_configuration_that_is_none_is_named_with_what_to_do() {
         for command in ["check", "serve"] {
             let ran = callgate_in(folder.path(), &[command, "--config", name]);
             assert_eq!(ran.code, 2, "{ran:?}");
-            has(&ran.text(), &[&format!("{name}: holds no sections"), "`callgate init DIR`"]);
+            has(&ran.text(), &[&format!("{name}: has no sections"), "`callgate init DIR`"]);
         }
     }
     let missing = callgate_in(folder.path(), &["check", "--config", "nowhere.toml"]);
@@ -319,10 +319,10 @@ fn a_configuration_and_its_files_that_lie_open_are_warned_about() {
     set_mode(&path("users.json"), "0644");
     let ran = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
     for (key, words) in [
-        ("", "callgate.toml` may be written by others"),
-        ("nats.tls.key: ", "key.pem` may be written by others"),
-        ("nats.tls.key: ", "key.pem` holds a secret and others may read it"),
-        ("users.json: ", "users.json` holds a secret and others may read it"),
+        ("", "callgate.toml` is writable by others"),
+        ("nats.tls.key: ", "key.pem` is writable by others"),
+        ("nats.tls.key: ", "key.pem` contains a secret and is readable by others"),
+        ("users.json: ", "users.json` contains a secret and is readable by others"),
     ] {
         let plain = without_positions(&ran.stdout);
         let line = plain.lines().find(|line| line.contains(words) && line.contains(key));

@@ -103,7 +103,7 @@ async fn the_story_on(version: &str) {
     expect_no_admission(&url, "alice", "alice").await;
 
     let mut clear = Written::start(version, &["--demo"], without_xkey).await;
-    has(&clear.gate.log(), &["no xkey: servers send passwords and tokens in clear"]);
+    has(&clear.gate.log(), &["no xkey: servers send passwords and tokens unencrypted"]);
     run_scenario(&mut clear, ["alice", "bob", "sys"]).await;
 }
 

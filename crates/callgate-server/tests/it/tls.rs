@@ -154,7 +154,7 @@ fn unusable_tls_files_are_errors() {
         ("cert = \"cert.pem\"\nkey = \"absent.pem\"", "nats.tls.key: cannot read"),
         ("cert = \"cert.pem\"\nkey = \"garbage\"", "nats.tls.key: "),
         ("cert = \"cert.pem\"\nkey = \"cert.pem\"", "nats.tls.key: "),
-        ("cert = \"cert.pem\"\nkey = \"other.pem\"", "does not go with the certificate"),
+        ("cert = \"cert.pem\"\nkey = \"other.pem\"", "does not match the certificate"),
         ("cert = \"garbage\"\nkey = \"key.pem\"", "nats.tls.cert: "),
     ];
     for (table, words) in cases {

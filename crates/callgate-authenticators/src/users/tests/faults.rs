@@ -6,10 +6,10 @@ use super::*;
 fn a_file_that_others_may_access_is_a_warning() {
     let hashed = format!(r#"{{ "al": {{ "pass": "{HASH}" }} }}"#);
     for (users, mode, words) in [
-        (r#"{ "al": { "pass": "x" } }"#, 0o644, Some("others may read it")),
-        (r#"{ "al": { "token": "t" } }"#, 0o640, Some("others may read it")),
+        (r#"{ "al": { "pass": "x" } }"#, 0o644, Some("is readable by others")),
+        (r#"{ "al": { "token": "t" } }"#, 0o640, Some("is readable by others")),
         (hashed.as_str(), 0o644, None),
-        (hashed.as_str(), 0o664, Some("may be written by others")),
+        (hashed.as_str(), 0o664, Some("is writable by others")),
     ] {
         let folder = Folder::with(users);
         folder.set_mode(mode);
@@ -260,7 +260,7 @@ fn a_pipe_is_refused_without_waiting_for_it() {
     std::os::unix::fs::symlink("pipe.json", folder.0.path().join("link.json")).unwrap();
     for name in ["pipe.json", "link.json"] {
         let faults = build_from(&format!("file = \"{name}\""), &folder.context()).1;
-        assert!(faults[0].contains("is no regular file"), "{faults:?}");
+        assert!(faults[0].contains("is not a regular file"), "{faults:?}");
     }
     assert!(crate::jwks::FileSource::new(&pipe).read().is_err());
 }

@@ -1,17 +1,16 @@
-//! Keys of operator mode that stand where another's belongs. Whether a key is a signing key of its
-//! account only the account's JWT says, and only servers have that; but what is certainly wrong is
-//! found here, and not at the first login.
+//! Detects misplaced keys in operator mode. Only the account's JWT, which servers have, says whether a key is
+//! a signing key of the account, but certain mistakes are found here instead of at the first login.
 
 use callgate::keys::{AccountKey, AccountSigner, Signer};
 use callgate_config::Report;
 
 use super::SigningAccount;
 
-/// What was read of operator mode.
+/// The keys of operator mode.
 pub(super) struct Keys<'a> {
     /// `issuer.account`.
     pub(super) callout: &'a AccountKey,
-    /// `issuer.callout_account`: its name, or its key again.
+    /// `issuer.callout_account`: its name or key.
     pub(super) stated: Option<&'a str>,
     /// `issuer.seed`.
     pub(super) issuer: Option<&'a AccountSigner>,
@@ -19,7 +18,7 @@ pub(super) struct Keys<'a> {
     pub(super) accounts: &'a [SigningAccount],
 }
 
-/// One public key, where it stands, and which account it is of.
+/// A public key, its key path, and its account.
 struct Use<'a> {
     key: &'a AccountKey,
     path: String,
@@ -31,13 +30,13 @@ struct Use<'a> {
 enum Role {
     /// The account itself.
     Id,
-    /// What signs in its stead, or itself.
+    /// The account's own key, or one of its signing keys.
     Signer,
     /// A scoped signing key.
     Scope,
 }
 
-/// Tells every fault that the keys alone show.
+/// Reports every mistake that the keys alone reveal.
 pub(super) fn check(keys: &Keys<'_>, shares_callout_account: bool, report: &Report) {
     if keys.accounts.is_empty() {
         report.fault(
@@ -66,19 +65,19 @@ pub(super) fn check(keys: &Keys<'_>, shares_callout_account: bool, report: &Repo
     }
 }
 
-/// Why the account that is stated is certainly not the callout account.
+/// Why the stated account cannot be the callout account.
 fn another_account(keys: &Keys<'_>, stated: &str) -> Option<String> {
     let id = keys.callout.as_str();
     let mut others = keys.accounts.iter().filter(|account| account.id.as_str() != id);
     if let Some(other) = others.find(|other| stated == other.name || stated == other.id.as_str()) {
         return Some(format!(
             "is the account `{}` of [[accounts]], whose id is not issuer.account: users are placed \
-             there; write the name of the callout account, or leave it out",
+             there; write the name of the callout account, or remove the key",
             other.name.escape_debug()
         ));
     }
     let another_key = stated != id && stated.parse::<AccountKey>().is_ok();
-    another_key.then(|| "is another key than issuer.account: leave it out".to_owned())
+    another_key.then(|| "differs from issuer.account: remove it".to_owned())
 }
 
 fn uses<'a>(keys: &Keys<'a>) -> Vec<Use<'a>> {
@@ -97,34 +96,34 @@ fn uses<'a>(keys: &Keys<'a>) -> Vec<Use<'a>> {
             uses.push(of(key.public_key(), at(&format!("scoped.{scope}")), Role::Scope));
         }
     }
-    // Ids first: a seed is wrong because of an id, whichever stands first in the file.
+    // Ids first: if a seed repeats an id, the seed is wrong, regardless of their order in the file.
     uses.sort_by_key(|one| one.role != Role::Id);
     uses
 }
 
-/// Why one key may not stand in both places.
+/// Why a key must not be used in both places.
 fn clash(earlier: &Use<'_>, later: &Use<'_>) -> Option<String> {
     let same_account = earlier.account == later.account;
     match (earlier.role, later.role) {
         // The account's own key signs for it.
         (Role::Id, Role::Signer) if same_account => None,
         (Role::Id, Role::Id) => Some(format!(
-            "is the key of {}, too: nobody can be placed in the callout account, and each account \
+            "is also the key of {}: no user can be placed in the callout account, and each account \
              is listed once",
             earlier.account
         )),
         (Role::Id | Role::Signer, Role::Scope) | (Role::Scope, Role::Signer) if same_account => {
             Some(format!(
-                "stands at `{}`, too: a scoped signing key signs for its template only, and must be \
-                 a key of its own",
+                "is also used at `{}`: a scoped signing key signs only for its template, and must be \
+                 a separate key",
                 earlier.path
             ))
         }
         (Role::Scope, Role::Scope) if same_account => {
-            Some(format!("stands at `{}`, too: each scope has a key of its own", earlier.path))
+            Some(format!("is also used at `{}`: each scope needs a separate key", earlier.path))
         }
         (Role::Id | Role::Signer | Role::Scope, _) => Some(format!(
-            "is a key of {} (`{}`): servers would refuse what it signs here",
+            "is a key of {} (`{}`): servers would reject JWTs that it signs here",
             earlier.account, earlier.path
         )),
     }

@@ -153,7 +153,7 @@ async fn login_flags_replace_other_login_kinds_in_the_file() {
     pair.write("callgate.toml", &before);
     let ran = check(&["--nats-user", "watcher"], &[]);
     assert_eq!(ran.code, 2, "{ran:?}");
-    has(&ran.stdout, &["nats.password: is missing: it belongs to `user` (or --nats-password)"]);
+    has(&ran.stdout, &["nats.password: is missing: `user` requires it (or --nats-password)"]);
 }
 
 fn has_override(record: &Value) -> bool {
@@ -224,7 +224,7 @@ fn secret_flag_with_missing_source_is_an_error() {
     let cases = [
         ("@nowhere.nk", ["issuer.seed", "cannot read", "nowhere.nk"]),
         ("env:CALLGATE_NOT_SET", ["issuer.seed", "`CALLGATE_NOT_SET`", "is not set"]),
-        ("nonsense", ["issuer.seed", "holds no seed", "the value"]),
+        ("nonsense", ["issuer.seed", "contains no seed", "the value"]),
         ("", ["issuer.seed", "empty", "secret"]),
     ];
     for (value, words) in cases {

@@ -9,10 +9,9 @@ use std::{fmt, time::Duration};
 use callgate::secret::Secret;
 use reqwest::{Certificate, Method, StatusCode, header};
 
-use crate::{
-    network::{REQUEST_TIMEOUT, install_tls_provider, root_cause},
-    sanitize::sanitize,
-};
+use callgate::sanitize::excerpt_up_to;
+
+use crate::network::{REQUEST_TIMEOUT, install_tls_provider, root_cause};
 
 mod url;
 
@@ -230,7 +229,7 @@ fn reason(error: &reqwest::Error) -> String {
         return "no answer in time".to_owned();
     }
     let text = root_cause(error).to_string();
-    sanitize(text.lines().next().unwrap_or_default(), 200)
+    excerpt_up_to(text.lines().next().unwrap_or_default(), 200)
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, ClientError> {

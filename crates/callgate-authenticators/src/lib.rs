@@ -17,7 +17,6 @@ pub mod kubernetes;
 mod network;
 pub mod oidc;
 pub mod passwords;
-mod sanitize;
 pub mod service_tokens;
 mod token_verifier;
 pub mod users;

@@ -6,10 +6,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use callgate::sanitize::one_line;
+
 use crate::{
     document::Document,
     position::{Position, with_ancestors},
-    sanitize::sanitize,
 };
 
 /// An error or warning, and its location.
@@ -27,7 +28,8 @@ pub struct Fault {
 
 impl Fault {
     fn new(path: &str, message: impl fmt::Display) -> Self {
-        let (path, message) = (sanitize(path), sanitize(&message.to_string()));
+        let path = one_line(path);
+        let message = one_line(&message.to_string());
         Self { file: String::new(), position: None, path, message }
     }
 }
@@ -108,7 +110,7 @@ impl Report {
 
     /// Reports an error in a file, such as a syntax error.
     pub fn fault_in(&self, file: &str, position: Option<Position>, message: impl fmt::Display) {
-        let fault = Fault { file: sanitize(file), position, ..Fault::new("", message) };
+        let fault = Fault { file: one_line(file), position, ..Fault::new("", message) };
         self.findings().faults.push(fault);
     }
 
@@ -120,7 +122,7 @@ impl Report {
         let is_here = |fault: &&mut Fault| fault.file.is_empty() && fault.path.starts_with(prefix);
         let mut here: Vec<_> = faults.iter_mut().chain(warnings).filter(is_here).collect();
         for fault in &mut here {
-            fault.file = sanitize(file);
+            fault.file = one_line(file);
             fault.path.drain(..prefix.len());
         }
         let wanted = here.iter().flat_map(|fault| with_ancestors(&fault.path)).collect();

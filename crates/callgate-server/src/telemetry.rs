@@ -4,11 +4,10 @@ mod drops;
 mod exposition;
 mod log;
 mod metrics;
-mod sanitize;
 mod writer;
 
+pub(crate) use callgate::sanitize::{log_detail as sanitize_detail, log_field as sanitize};
 pub(crate) use exposition::Exposition;
 pub(crate) use log::{DecisionLog, LogFormat, start_logging};
 pub(crate) use metrics::Metrics;
-pub(crate) use sanitize::{sanitize, sanitize_detail};
 pub(crate) use writer::flush_log;

@@ -153,7 +153,6 @@ mod pipeline;
 mod placement;
 mod refusal;
 mod reply;
-mod sanitize;
 mod shared_state;
 mod suggest;
 mod template;
@@ -171,6 +170,8 @@ pub mod record;
 pub mod request;
 #[cfg(feature = "nats")]
 pub mod responder;
+#[doc(hidden)]
+pub mod sanitize;
 pub mod secret;
 pub mod simulation;
 pub mod subject;

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use reqwest::Url;
 
-use crate::sanitize::sanitize;
+use callgate::sanitize::excerpt_up_to;
 
 /// An `https` URL (or `http`, if explicitly allowed) with a host and without a user.
 #[derive(Clone, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl HttpUrl {
 /// A URL from the configuration, for a message. A mistyped one may contain a password before its `@`.
 pub(crate) fn sanitize_url(text: &str) -> String {
     let text = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
-    sanitize(text, 200)
+    excerpt_up_to(text, 200)
 }
 
 impl fmt::Display for HttpUrl {

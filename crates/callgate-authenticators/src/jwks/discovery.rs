@@ -14,10 +14,9 @@ use super::{
     KeyHost,
     source::{Fetched, KeySource, KeySourceError},
 };
-use crate::{
-    http_client::{HttpClient, HttpUrl, UrlError, sanitize_url},
-    sanitize::sanitize,
-};
+use callgate::sanitize::excerpt_up_to;
+
+use crate::http_client::{HttpClient, HttpUrl, UrlError, sanitize_url};
 
 const MAX_DEPTH: usize = 16;
 /// How long the address of the keys is used before the document is fetched again.
@@ -91,7 +90,7 @@ impl Discovery {
         if found != self.issuer {
             return Err(DiscoveryError::OtherIssuer {
                 url: url.clone(),
-                found: sanitize(found, 200),
+                found: excerpt_up_to(found, 200),
                 wanted: self.issuer.clone(),
             });
         }

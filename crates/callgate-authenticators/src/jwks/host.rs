@@ -2,7 +2,9 @@
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
-use crate::{http_client::HttpUrl, sanitize::sanitize};
+use callgate::sanitize::excerpt_up_to;
+
+use crate::http_client::HttpUrl;
 
 /// A host in `jwks_hosts`: one port of it, or all ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +37,7 @@ impl FromStr for KeyHost {
     type Err = HostError;
 
     fn from_str(text: &str) -> Result<Self, HostError> {
-        let wrong = || HostError(sanitize(text, 100));
+        let wrong = || HostError(excerpt_up_to(text, 100));
         if text.contains(['/', '\\', '?', '#', '@', '*']) || text.contains(char::is_whitespace) {
             return Err(wrong());
         }

@@ -9,7 +9,9 @@ use callgate::json::{JsonError, parse_strict};
 use serde_json::Value;
 
 use super::{JsonWebKey, Reading};
-use crate::{jws::Algorithm, sanitize::sanitize};
+use callgate::sanitize::excerpt_up_to;
+
+use crate::jws::Algorithm;
 
 const MAX_KEYS: usize = 256;
 const MAX_DEPTH: usize = 8;
@@ -80,7 +82,7 @@ impl KeySet {
             // encryption do not count.
             let signs = jwk.get("use").and_then(Value::as_str) != Some("enc");
             if let Some(id) = id.filter(|id| signs && !ids.insert(*id)) {
-                return Err(KeySetError::DuplicateId(sanitize(id, MAX_SHOWN_ID)));
+                return Err(KeySetError::DuplicateId(excerpt_up_to(id, MAX_SHOWN_ID)));
             }
             set.add(index, id, reading);
         }
@@ -92,7 +94,9 @@ impl KeySet {
 
     fn add(&mut self, index: usize, id: Option<&str>, reading: Reading) {
         let name = || {
-            id.map_or(format!("key {index}"), |id| format!("key `{}`", sanitize(id, MAX_SHOWN_ID)))
+            id.map_or(format!("key {index}"), |id| {
+                format!("key `{}`", excerpt_up_to(id, MAX_SHOWN_ID))
+            })
         };
         match reading {
             Reading::Key(key) => {

@@ -15,10 +15,11 @@ use super::{
     set::MAX_SHOWN_ID,
     source::KeySource,
 };
+use callgate::sanitize::excerpt_up_to;
+
 use crate::{
     jws::{Algorithm, claims::bad},
     network::{AnswerCache, BackgroundTasks},
-    sanitize::sanitize,
 };
 
 /// Maximum number of unknown key ids to remember.
@@ -190,7 +191,7 @@ impl KeyStore {
         algorithm: Algorithm,
     ) -> Result<Arc<JsonWebKey>, LookupError> {
         let loaded = self.refresher.in_force()?;
-        let shown_id = || sanitize(id.unwrap_or_default(), MAX_SHOWN_ID);
+        let shown_id = || excerpt_up_to(id.unwrap_or_default(), MAX_SHOWN_ID);
         loaded.keys.find(id, algorithm).cloned().map_err(|missing| match (missing, id) {
             (NoKey::Unknown, Some(_)) => LookupError::Unknown(shown_id()),
             (NoKey::Unknown, None) => LookupError::NoMatch(algorithm),
@@ -210,7 +211,7 @@ impl KeyStore {
         else {
             return found;
         };
-        let id = sanitize(id.unwrap_or("without id"), MAX_SHOWN_ID);
+        let id = excerpt_up_to(id.unwrap_or("without id"), MAX_SHOWN_ID);
         let text = format!("cannot tell whether the issuer has a key `{id}`: {error}");
         Err(KeysUnavailable(text).into())
     }

@@ -8,7 +8,7 @@ use callgate::{
     permissions::{Permissions, Rules},
 };
 
-use crate::sanitize::sanitize;
+use callgate::sanitize::excerpt_up_to;
 
 /// What annotations request.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -60,7 +60,11 @@ impl Requested {
     fn note_malformed(&mut self, name: &str, item: &str, error: &impl Display) {
         self.malformed += 1;
         self.example.get_or_insert_with(|| {
-            format!("{name}: `{}`: {}", sanitize(item, 64), sanitize(&error.to_string(), 200))
+            format!(
+                "{name}: `{}`: {}",
+                excerpt_up_to(item, 64),
+                excerpt_up_to(&error.to_string(), 200)
+            )
         });
     }
 }

@@ -10,10 +10,9 @@ use kube::{
 };
 use tokio::{sync::OnceCell, time::timeout};
 
-use crate::{
-    network::{REQUEST_TIMEOUT, install_tls_provider, root_cause},
-    sanitize::sanitize,
-};
+use callgate::sanitize::excerpt_up_to;
+
+use crate::network::{REQUEST_TIMEOUT, install_tls_provider, root_cause};
 
 /// The path of a pod's own token.
 const IN_CLUSTER_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -256,5 +255,5 @@ impl fmt::Debug for ApiServer {
 }
 
 fn one_line(error: &(impl fmt::Display + ?Sized)) -> String {
-    sanitize(error.to_string().lines().next().unwrap_or_default(), 300)
+    excerpt_up_to(error.to_string().lines().next().unwrap_or_default(), 300)
 }

@@ -7,10 +7,11 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::api::{ApiOperation, ApiServer};
+use callgate::sanitize::excerpt_up_to;
+
 use crate::{
     audience_routing::Issuer,
     jwks::{Fetched, KeySource, KeySourceError},
-    sanitize::sanitize,
 };
 
 const DOCUMENT: &str = "/.well-known/openid-configuration";
@@ -51,7 +52,7 @@ impl ApiServerKeys {
         }
         match &self.expected {
             Some(wanted) if wanted != found => {
-                let found = sanitize(found, 200);
+                let found = excerpt_up_to(found, 200);
                 Err(DocumentError::OtherIssuer { found, wanted: wanted.clone() })
             }
             Some(_) | None => Ok(found.to_owned()),

@@ -12,11 +12,12 @@ use super::{
     api::{ApiOperation, ApiServer},
     token::ServiceAccountClaims,
 };
+use callgate::sanitize::excerpt_up_to;
+
 use crate::{
     jws::claims::bad,
     kind::BuildContext,
     network::{AnswerCache, SingleFlight},
-    sanitize::sanitize,
     verified_token_cache::TokenDigest,
 };
 
@@ -117,7 +118,7 @@ impl Reviews {
 
     fn judge(&self, status: &Status, claims: &ServiceAccountClaims<'_>) -> Result<(), Decline> {
         if !status.authenticated {
-            let why = sanitize(&status.error, 200);
+            let why = excerpt_up_to(&status.error, 200);
             return Err(bad(format!("the API server does not accept the token: {why}")).into());
         }
         // An API server without support for audiences names none: the token is for itself.

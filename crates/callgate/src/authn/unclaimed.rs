@@ -8,6 +8,7 @@ use crate::{
     json::parse_strict,
     record::{Denial, Reason},
     request::Credential,
+    sanitize::excerpt_up_to,
 };
 
 /// How deep the claims of a token may be nested.
@@ -45,9 +46,11 @@ fn explain_issuer(token: &str, links: &[Link]) -> Option<String> {
     let similar: Vec<_> =
         accepted.iter().filter(|(_, other)| normalize(other) == normalize(&issuer)).collect();
     let listed = if similar.is_empty() { accepted.iter().collect() } else { similar };
-    let one = |(name, other): &&(&str, String)| format!("`{}` (`{name}`)", sanitize(other));
+    let one = |(name, other): &&(&str, String)| {
+        format!("`{}` (`{name}`)", excerpt_up_to(other, MAX_ISSUER_CHARS))
+    };
     let others: Vec<_> = listed.iter().take(MAX_LISTED).map(one).collect();
-    let mut text = format!(": its issuer is `{}`", sanitize(&issuer));
+    let mut text = format!(": its issuer is `{}`", excerpt_up_to(&issuer, MAX_ISSUER_CHARS));
     if !others.is_empty() {
         text = format!("{text}, accepted are {}", others.join(", "));
     }
@@ -71,13 +74,4 @@ fn normalize(issuer: &str) -> String {
     let lower = issuer.trim().to_ascii_lowercase();
     let bare = lower.split_once("://").map_or(lower.as_str(), |(_scheme, rest)| rest);
     bare.trim_end_matches('/').to_owned()
-}
-
-fn sanitize(issuer: &str) -> String {
-    let mut text: String =
-        issuer.chars().take(MAX_ISSUER_CHARS).flat_map(char::escape_debug).collect();
-    if issuer.chars().nth(MAX_ISSUER_CHARS).is_some() {
-        text.push('…');
-    }
-    text
 }

@@ -21,6 +21,7 @@ use crate::{
         scope::{literal_name, literal_tag},
     },
     record::{Denial, Reason},
+    sanitize::excerpt,
 };
 
 /// In bytes; a larger user JWT is not sent.
@@ -208,7 +209,7 @@ impl OperatorMinter {
 fn literal_under_scope(scope: &str, grant: &Grant) -> Result<(), Denial> {
     let literal = |what: &str, text: &str, checked: Result<(), &'static str>| {
         checked.map_err(|why| {
-            let text: String = text.chars().take(128).flat_map(char::escape_debug).collect();
+            let text = excerpt(text);
             let detail = format!("scope `{scope}`: the {what} `{text}` {why}");
             Denial::new(Reason::UnsafeTemplateValue, detail)
         })

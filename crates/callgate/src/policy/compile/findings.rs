@@ -44,22 +44,22 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn fault(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        let path = one_line(path.into());
-        let message = one_line(message.into());
+    pub(super) fn fault(&mut self, path: impl AsRef<str>, message: impl AsRef<str>) {
+        let path = one_line(path.as_ref());
+        let message = one_line(message.as_ref());
         self.faults.push(PolicyFault { path, message });
     }
 
-    pub(super) fn warn(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        let path = one_line(path.into());
-        let message = one_line(message.into());
+    pub(super) fn warn(&mut self, path: impl AsRef<str>, message: impl AsRef<str>) {
+        let path = one_line(path.as_ref());
+        let message = one_line(message.as_ref());
         self.warnings.push(PolicyWarning { path, message });
     }
 
     /// The value, or `None` after recording the error.
     pub(super) fn take<T, E: fmt::Display>(
         &mut self,
-        path: impl Into<String>,
+        path: impl AsRef<str>,
         result: Result<T, E>,
     ) -> Option<T> {
         result.map_err(|error| self.fault(path, error.to_string())).ok()

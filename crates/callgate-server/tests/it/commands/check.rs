@@ -359,7 +359,7 @@ fn a_refusal_held_back_for_longer_than_servers_wait_is_a_warning() {
         let folder = configuration(|text| format!("{text}\n[refusal]\ndelay = \"{delay}\"\n"));
         let ran = callgate_in(folder.path(), &CHECK);
         assert_eq!(ran.code, 0, "{ran:?}");
-        let warning = "warning: refusal.delay: servers wait 2 s";
+        let warning = "warning: refusal.delay: servers wait only 2 s";
         assert_eq!(without_positions(&ran.stdout).contains(warning), warned, "{delay}: {ran:?}");
     }
 }

@@ -125,7 +125,8 @@ fn users_entry_that_a_scope_always_refuses_is_a_warning() {
         ("both", "cannot be combined with role `plain`"),
         ("own", "cannot be combined with `permissions`"),
     ] {
-        let about = |line: &&&str| line.contains(&format!("users.json: {entry}: "));
+        let about =
+            |line: &&&str| line.contains("users.json:") && line.contains(&format!(": {entry}: "));
         assert!(warned.iter().find(about).is_some_and(|line| line.contains(why)), "{output}");
     }
     assert_eq!(warned.len(), 3, "{output}");

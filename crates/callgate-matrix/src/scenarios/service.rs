@@ -52,7 +52,7 @@ pub(super) async fn stated_account(mode: Mode, version: Version) -> Outcome {
             "this line does not tell the name: the log says that nothing was compared",
         ]);
     }
-    let service = stating("GATE", "but issuer.callout_account says `GATE`").await;
+    let service = stating("GATE", "but issuer.callout_account is `GATE`").await;
     assert!(!service.log().contains("ready: answering"), "{}", service.log());
     Outcome::passed([
         "the account's key and its name are taken",

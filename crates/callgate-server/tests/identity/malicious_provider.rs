@@ -31,9 +31,9 @@ fn lies(elsewhere: &str) -> Vec<(&'static str, Lie, &'static str)> {
     let small =
         json!({ "kty": "RSA", "kid": "s", "use": "sig", "e": "AQAB", "n": "u1SU1LfVLPHCozMxH2Mo" });
     vec![
-        ("garbage", answer("<!doctype html><h1>Login</h1>"), "not JSON"),
-        ("empty", answer(""), "not JSON"),
-        ("cut", answer("{\"keys\":[{\"kty\":"), "not JSON"),
+        ("garbage", answer("<!doctype html><h1>Login</h1>"), "not valid JSON"),
+        ("empty", answer(""), "not valid JSON"),
+        ("cut", answer("{\"keys\":[{\"kty\":"), "not valid JSON"),
         ("other-json", answer("[1,2]"), "not a JSON Web Key Set"),
         ("no-keys", set(&[]), "no usable signature key"),
         ("redirect", Lie::Answer(moved, redirect, String::new()), "redirects are not followed"),
@@ -53,7 +53,7 @@ fn discovery_lies(issuer: &str) -> [(&'static str, Lie, &'static str); 5] {
     let document = |issuer: &str, keys: &str| answer(json!({ "issuer": issuer, "jwks_uri": keys }));
     let host = "http://localhost:1/jwks";
     [
-        ("d-garbage", answer("<html>"), "not JSON"),
+        ("d-garbage", answer("<html>"), "not valid JSON"),
         (
             "d-redirect",
             Lie::Answer("301 Moved", found, String::new()),

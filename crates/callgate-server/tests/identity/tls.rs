@@ -65,7 +65,7 @@ async fn plain_http_and_unreadable_cas_are_errors() {
     let cases = [
         (entry("sso", &provider, ""), "oidc.issuer", "insecure_http"),
         (entry("sso", &good, &elsewhere), "oidc.jwks_url", "insecure_http"),
-        (entry("sso", &good, "ca = \"ca.pem\""), "oidc.ca", "no PEM"),
+        (entry("sso", &good, "ca = \"ca.pem\""), "oidc.ca", "is not a PEM file"),
         (entry("sso", &good, "ca = \"absent.pem\""), "oidc.ca", "absent.pem"),
     ];
     for (config, key, words) in cases {

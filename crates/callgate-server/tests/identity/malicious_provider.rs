@@ -44,7 +44,7 @@ fn lies(elsewhere: &str) -> Vec<(&'static str, Lie, &'static str)> {
         ("private", set(&[with(one.clone(), "d", json!("c2VjcmV0"))]), "private key"),
         ("encryption", set(&[with(one.clone(), "use", json!("enc"))]), "`use` is not `sig`"),
         ("small", set(&[small]), "2048"),
-        ("same-id", set(&[one, same_id]), "`a` is there twice"),
+        ("same-id", set(&[one, same_id]), "duplicate key id `a`"),
     ]
 }
 
@@ -60,7 +60,7 @@ fn discovery_lies(issuer: &str) -> [(&'static str, Lie, &'static str); 5] {
             "redirects are not followed",
         ),
         ("d-other", document(issuer, &format!("{issuer}/jwks")), "is for the issuer"),
-        ("d-host", document(&format!("{issuer}/d-host"), host), "list it in `jwks_hosts`"),
+        ("d-host", document(&format!("{issuer}/d-host"), host), "add it to `jwks_hosts`"),
         ("d-file", document(&format!("{issuer}/d-file"), "file:///etc/passwd"), "not https"),
     ]
 }

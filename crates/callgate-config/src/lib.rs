@@ -36,7 +36,7 @@ pub use item::Item;
 pub use position::Position;
 pub use report::{Fault, Report};
 pub use schema::{Key, Type};
-pub use sources::{FlagSecret, SourceError, Sources, is_pipe_or_device};
+pub use sources::{FlagSecret, SourceError, Sources};
 pub use suggest::{nearest, suggestion};
 pub use table::Table;
 

@@ -21,6 +21,9 @@ use crate::mode::{Access, Reader};
 /// In bytes.
 const MAX_FILE_SIZE: u64 = 256 * 1024 * 1024;
 
+/// In UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Why a file or variable could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -181,12 +184,15 @@ impl Sources {
     pub fn read_unrecorded(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
         match is_pipe_or_device(path) {
             true => Err(SourceError::NotRegular(path.display().to_string())),
-            false => Self::read_anything(path),
+            false => Self::read_any(path),
         }
     }
 
-    /// Reads any kind of file: a secret may come from a pipe.
-    fn read_anything(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+    /// Reads any kind of file, without a byte-order mark: a secret may come from a pipe.
+    ///
+    /// # Errors
+    /// If it cannot be read or is too large.
+    pub fn read_any(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
         let name = || path.display().to_string();
         let unreadable = |error| SourceError::Unreadable { path: name(), error };
         let file = fs::File::open(path).map_err(unreadable)?;
@@ -198,7 +204,12 @@ impl Sources {
         file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         match bytes.len() as u64 > MAX_FILE_SIZE {
             true => Err(SourceError::TooLarge(name())),
-            false => Ok(bytes),
+            false => {
+                if bytes.starts_with(BYTE_ORDER_MARK) {
+                    bytes.drain(..BYTE_ORDER_MARK.len());
+                }
+                Ok(bytes)
+            }
         }
     }
 
@@ -208,9 +219,9 @@ impl Sources {
     /// If it cannot be read or is not UTF-8.
     pub fn read_text(&self, path: &Path) -> Result<Zeroizing<String>, SourceError> {
         self.record(path);
-        let bytes = Self::read_anything(path)?;
+        let bytes = Self::read_any(path)?;
         match std::str::from_utf8(&bytes) {
-            Ok(text) => Ok(Zeroizing::new(without_bom(text).to_owned())),
+            Ok(text) => Ok(Zeroizing::new(text.to_owned())),
             Err(_) => Err(SourceError::NotText(path.display().to_string())),
         }
     }
@@ -366,6 +377,6 @@ fn access(path: &Path) -> Option<Access> {
 
 /// True for a pipe or a device. Check this before opening the file, because opening a pipe waits for a
 /// writer. Reading a folder fails anyway.
-pub fn is_pipe_or_device(path: &Path) -> bool {
+fn is_pipe_or_device(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }

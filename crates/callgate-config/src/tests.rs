@@ -204,6 +204,8 @@ fn values_are_trimmed_and_quotes_refused() {
     fs::write(&path, format!("\u{feff}{SEED}\r\n")).unwrap();
     set_mode(&path, 0o600);
     assert!(sources.flag_seed("@word").is_ok());
+    let whole = format!("{SEED}\r\n");
+    assert_eq!(**sources.read(&path).unwrap(), *whole.as_bytes());
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A key set in a file, which is read again regularly.
 
-use std::{fs, io, io::Read as _, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use callgate_config::is_pipe_or_device;
+use callgate_config::{SourceError, Sources};
 use futures_util::future::BoxFuture;
 
 use super::source::{Fetched, KeySource, KeySourceError};
@@ -21,20 +21,9 @@ pub struct FileSource {
 /// Why the file was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// Opening or reading it failed.
-    #[error("cannot read `{path}`: {error}", path = .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        error: io::Error,
-    },
-    /// A pipe or a device, where reading may never end.
-    #[error("`{path}` is not a regular file", path = .path.display())]
-    NotRegular {
-        /// The file.
-        path: PathBuf,
-    },
+    /// Reading it failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// Longer than any key set.
     #[error("`{path}` is longer than {MAX_BODY} bytes, too long for a key set", path = .path.display())]
     TooLong {
@@ -54,16 +43,10 @@ impl FileSource {
     /// # Errors
     /// If it is not a regular file, cannot be read, or is too long.
     pub fn read(&self) -> Result<Vec<u8>, FileError> {
-        let failed = |error| FileError::Read { path: self.path.clone(), error };
-        if is_pipe_or_device(&self.path) {
-            return Err(FileError::NotRegular { path: self.path.clone() });
-        }
-        let file = fs::File::open(&self.path).map_err(failed)?;
-        let mut body = Vec::new();
-        file.take(MAX_BODY as u64 + 1).read_to_end(&mut body).map_err(failed)?;
+        let body = Sources::read_unrecorded(&self.path)?;
         match body.len() > MAX_BODY {
             true => Err(FileError::TooLong { path: self.path.clone() }),
-            false => Ok(body),
+            false => Ok(body.to_vec()),
         }
     }
 }
@@ -71,7 +54,7 @@ impl FileSource {
 impl FileError {
     /// True if the file does not exist (yet).
     pub fn is_absence(&self) -> bool {
-        matches!(self, Self::Read { error, .. } if error.kind() == io::ErrorKind::NotFound)
+        matches!(self, Self::Source(error) if error.is_absence())
     }
 }
 

@@ -143,11 +143,10 @@ async fn explain(args: &Args, gate: &Callgate, keys: &PublicKeys) -> Result<Judg
 
 /// A request from a file, or from standard input for `-`.
 fn read_request(path: &Path) -> Result<Vec<u8>, String> {
-    let read = match path.as_os_str() == "-" {
-        true => read_stdin(),
-        false => std::fs::read(path),
+    let payload = match path.as_os_str() == "-" {
+        true => read_stdin().map_err(|error| format!("cannot read `-`: {error}"))?,
+        false => Sources::read_any(path).map_err(|error| error.to_string())?.to_vec(),
     };
-    let payload = read.map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
     // An unencrypted token may end in white space from an editor or a shell.
     let in_clear = payload.starts_with(b"ey");
     Ok(if in_clear { payload.trim_ascii().to_vec() } else { payload })

@@ -1,9 +1,10 @@
 //! Sources of the configuration: `--config`, flags and environment variables.
 
-use std::{env::VarError, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use callgate::secret::Secret;
 use callgate_authenticators::kind::{NoObserver, Registry};
+use callgate_config::Sources;
 use clap::Args;
 
 use crate::config::{BuildEnv, Flag, Overrides};
@@ -46,20 +47,21 @@ impl Source {
     ///
     /// # Errors
     /// If a users file is combined with a configuration file, if no source is given, or if a variable
-    /// is not UTF-8.
+    /// is not UTF-8 or is in quotes.
     pub(super) fn overrides(&self) -> Result<Overrides, String> {
-        let path = |flag: &Option<PathBuf>, name| {
-            flag.clone().or_else(|| std::env::var_os(name).map(PathBuf::from))
+        let path = |flag: &Option<PathBuf>, name| match flag {
+            Some(path) => Ok::<_, String>(Some(path.clone())),
+            None => Ok(variable(name)?.map(PathBuf::from)),
         };
         let mut overrides = Overrides {
             config: self.config.clone(),
             nats_url: text(&self.nats_url, "CALLGATE_NATS_URL")?,
             nats_user: text(&self.nats_user, "CALLGATE_NATS_USER")?,
             nats_password: secret(&self.nats_password, "CALLGATE_NATS_PASSWORD")?,
-            nats_creds: path(&self.nats_creds, "CALLGATE_NATS_CREDS"),
+            nats_creds: path(&self.nats_creds, "CALLGATE_NATS_CREDS")?,
             issuer_seed: secret(&self.issuer_seed, "CALLGATE_ISSUER_SEED")?,
             xkey_seed: secret(&self.xkey_seed, "CALLGATE_XKEY_SEED")?,
-            users: path(&self.users, "CALLGATE_USERS"),
+            users: path(&self.users, "CALLGATE_USERS")?,
             admin_listen: text(&self.admin_listen, "CALLGATE_ADMIN_LISTEN")?,
         };
         // A login given by flags replaces one of another kind given by variables.
@@ -87,14 +89,16 @@ impl Source {
 /// A flag, or else its variable. A variable that is not UTF-8 is an error: treated as unset, it would
 /// silently give way to a source of lower precedence.
 fn text(flag: &Option<String>, name: &str) -> Result<Option<String>, String> {
-    match (flag, std::env::var(name)) {
-        (Some(text), _) => Ok(Some(text.clone())),
-        (None, Ok(text)) => Ok(Some(text)),
-        (None, Err(VarError::NotPresent)) => Ok(None),
-        (None, Err(VarError::NotUnicode(_))) => {
-            Err(format!("the environment variable `{name}` is not UTF-8 text: set or unset it"))
-        }
+    match flag {
+        Some(text) => Ok(Some(text.clone())),
+        None => variable(name),
     }
+}
+
+/// A trimmed variable, without a byte-order mark.
+fn variable(name: &str) -> Result<Option<String>, String> {
+    let value = Sources::new(".").variable(name).map_err(|error| error.to_string())?;
+    Ok(value.map(|value| value.to_string()))
 }
 
 fn secret(flag: &Option<String>, name: &str) -> Result<Option<Flag>, String> {

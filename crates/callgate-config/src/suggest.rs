@@ -1,37 +1,37 @@
-//! The right name for a mistyped one.
+//! Suggests a known name for a mistyped one.
 
-/// How alike two names must be (0 to 1) to be worth a suggestion.
-const ALIKE: f64 = 0.7;
+/// The minimum similarity (0 to 1) for a suggestion.
+const MIN_SIMILARITY: f64 = 0.7;
 
-/// Letters that an abbreviation needs.
-const ABBREVIATION: usize = 3;
+/// In characters.
+const MIN_ABBREVIATION: usize = 3;
 
-/// The candidate that looks most like `name`, if any looks like it at all.
+/// The candidate most similar to `name`, if any is similar enough.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
-    let scored = candidates.into_iter().map(|candidate| (likeness(&name, candidate), candidate));
+    let scored = candidates.into_iter().map(|candidate| (similarity(&name, candidate), candidate));
     scored
-        .filter(|(score, _)| *score >= ALIKE)
+        .filter(|(score, _)| *score >= MIN_SIMILARITY)
         .max_by(|(left, _), (right, _)| left.total_cmp(right))
         .map(|(_, candidate)| candidate)
 }
 
-fn likeness(name: &str, candidate: &str) -> f64 {
+fn similarity(name: &str, candidate: &str) -> f64 {
     let distance = strsim::normalized_damerau_levenshtein(name, &candidate.to_lowercase());
     let alike = distance.max(strsim::jaro_winkler(name, candidate) - 0.1);
-    if abbreviates(name, candidate) { alike.max(ALIKE) } else { alike }
+    if abbreviates(name, candidate) { alike.max(MIN_SIMILARITY) } else { alike }
 }
 
-/// `lvl` for `level`: it begins alike, and all its letters are there in this order.
+/// True for `lvl` and `level`: the same first letter, and all letters occur in the same order.
 fn abbreviates(name: &str, candidate: &str) -> bool {
     let mut letters = candidate.chars();
-    name.chars().count() >= ABBREVIATION
+    name.chars().count() >= MIN_ABBREVIATION
         && name.chars().next() == candidate.chars().next()
         && name.chars().all(|wanted| letters.any(|letter| letter == wanted))
 }
 
-/// "; did you mean `x`?", or where such a key belongs, or nothing. `elsewhere` has keys of other
-/// tables, each with its table.
+/// "; did you mean `x`?", or the table that the key belongs to, or nothing. `elsewhere` has keys of other
+/// tables, each with a description of its table.
 pub fn suggestion<'a>(
     name: &str,
     among: impl IntoIterator<Item = &'a str>,
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_name_is_found_and_a_strange_one_has_none() {
+    fn nearest_name_is_found() {
         let known = ["format", "level", "password", "account", "max_lifetime"];
         let table = [
             ("lvl", Some("level")),
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_another_table_is_told_where_it_belongs() {
+    fn key_of_another_table_gets_a_hint() {
         let elsewhere = [("default_account", "the top level"), ("level", "[log]")];
         let table = [
             ("default_account", "; `default_account` belongs to the top level"),

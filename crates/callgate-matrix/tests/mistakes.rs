@@ -51,7 +51,7 @@ fn key_of_another_account_is_reported() {
     refused("accounts[0].seed", "a key of the callout account", |_, folder| {
         fs::copy(folder.join("issuer.nk"), folder.join("APP.nk")).unwrap();
     });
-    refused("accounts[0].scoped.reader", "a key of its own", |_, folder| {
+    refused("accounts[0].scoped.reader", "must be a separate key", |_, folder| {
         fs::copy(folder.join("APP.nk"), folder.join("reader.nk")).unwrap();
     });
     refused("accounts[0].id", "no user can be placed in the callout account", |config, _| {
@@ -79,7 +79,7 @@ fn wrong_callout_account_is_reported() {
     };
     refused("issuer.callout_account", "is the account `APP`", stated("APP"));
     let other = Pair::generate(KeyKind::Account).public;
-    refused("issuer.callout_account", "another key than issuer.account", stated(&other));
+    refused("issuer.callout_account", "differs from issuer.account", stated(&other));
     let (code, output) = checked(stated("AUTH"));
     assert_eq!(code, 0, "{output}");
 }

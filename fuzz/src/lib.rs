@@ -1,6 +1,6 @@
-//! What the fuzz targets share. Each target asserts what must hold for every input, not only that
-//! nothing panics; what it judges by is written anew here, or in the test kit, not taken from
-//! Callgate.
+//! Shared by the fuzz targets. Each target asserts what must hold for every input, not only that
+//! nothing panics. The rules that it checks are implemented a second time, here or in the test kit,
+//! independently of Callgate.
 
 pub mod gate;
 pub mod identity;

@@ -1,7 +1,7 @@
 """A callout on nats-callout: one user by password, and bearer tokens of one RS256 key.
 
-The library knows no xkey, so the box is opened and sealed beside it, with PyNaCl's own classes; and
-where it takes a server's xkey for a list of texts it is told that any value will do.
+The library does not support xkeys, so PyNaCl's own classes open and seal the box. The library reads a
+server's xkey as a list of texts; the model is changed to accept any value.
 """
 
 import asyncio

@@ -163,8 +163,8 @@ impl Scope {
     fn contains(&self, module: &str) -> bool {
         let is_inside = |outer: &&str| Path::new(module).starts_with(outer);
         match self {
-            Self::Only(modules) => modules.iter().any(|outer| is_inside(outer)),
-            Self::Except(modules) => !modules.iter().any(|outer| is_inside(outer)),
+            Self::Only(modules) => modules.iter().any(is_inside),
+            Self::Except(modules) => !modules.iter().any(is_inside),
         }
     }
 }

@@ -17,8 +17,8 @@ fn strictly(key: &Ed25519Key, message: &[u8], signature: &[u8; 64]) -> bool {
     key.0.verify_strict(message, &signature).is_ok()
 }
 
-/// A signature whose R is `torsion`, by a key with a part of small order: the secret scalar, times
-/// the basepoint, plus `part`. Whoever chooses such a key finds one after a few messages.
+/// A signature whose R is `torsion`, by a key with a component of small order: the secret scalar times
+/// the basepoint, plus `part`. An attacker who chooses such a key needs only a few attempts.
 fn forged(secret: Scalar, part: EdwardsPoint, torsion: EdwardsPoint) -> (Vec<u8>, [u8; 64]) {
     let public = (secret * ED25519_BASEPOINT_POINT + part).compress().to_bytes();
     let r = torsion.compress().to_bytes();

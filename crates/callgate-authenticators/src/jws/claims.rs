@@ -39,7 +39,7 @@ impl RegisteredClaims {
     ///
     /// # Errors
     /// `bad_token` if `sub` or `exp` is missing, or any of the claims has the wrong type. Times are
-    /// whole seconds: floats, strings and negative numbers are errors.
+    /// seconds since 1970, possibly with a fraction; strings and negative numbers are errors.
     pub fn read(claims: &Map<String, Value>) -> Result<Self, Rejection> {
         Self::read_with(claims, MAX_SUBJECT)
     }
@@ -55,9 +55,10 @@ impl RegisteredClaims {
         Ok(Self {
             subject: subject(claims, max_subject)?,
             audience: audience(claims)?,
-            expires: time(claims, "exp")?.ok_or_else(|| bad("`exp` is missing".to_owned()))?,
-            not_before: time(claims, "nbf")?,
-            issued: time(claims, "iat")?,
+            expires: time(claims, "exp", f64::floor)?
+                .ok_or_else(|| bad("`exp` is missing".to_owned()))?,
+            not_before: time(claims, "nbf", f64::ceil)?,
+            issued: time(claims, "iat", f64::ceil)?,
         })
     }
 
@@ -154,14 +155,23 @@ pub(crate) fn strings(value: &Value) -> Option<Vec<String>> {
     value.as_array()?.iter().map(|one| one.as_str().map(str::to_owned)).collect()
 }
 
-fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<UnixTime>, Rejection> {
+/// A NumericDate (RFC 7519 section 2), which may have a fraction. `round` must never make the token
+/// valid for longer than it says.
+fn time(
+    claims: &Map<String, Value>,
+    name: &str,
+    round: fn(f64) -> f64,
+) -> Result<Option<UnixTime>, Rejection> {
     let Some(value) = claims.get(name) else { return Ok(None) };
-    // `as_i64` is `None` for all floats and for integers beyond 64 bits.
-    match value.as_i64() {
+    let seconds = value.as_i64().or_else(|| {
+        // The cast is exact for values in range and saturates for others, infinity included.
+        value.as_f64().filter(|seconds| *seconds >= 0.0).map(|seconds| round(seconds) as i64)
+    });
+    match seconds {
         Some(seconds) if (0..=MAX_TIME).contains(&seconds) => {
             Ok(Some(UnixTime::from_seconds(seconds)))
         }
-        Some(_) | None => Err(bad(format!("`{name}` is not a time in whole seconds since 1970"))),
+        Some(_) | None => Err(bad(format!("`{name}` is not a time in seconds since 1970"))),
     }
 }
 
@@ -194,14 +204,17 @@ mod tests {
     }
 
     #[test]
-    fn times_are_whole_seconds() {
+    fn times_are_numbers_of_seconds() {
         for exp in [
             json!(null),
             json!("1800000600"),
-            json!(1_800_000_600.0),
-            json!(1.8e9),
+            json!("1800000600.5"),
+            json!("NaN"),
+            json!("Infinity"),
             json!(1e300),
+            json!(MAX_TIME as f64 + 1.0),
             json!(-1),
+            json!(-0.5),
             json!(i64::MIN),
             json!(u64::MAX),
             json!(MAX_TIME + 1),
@@ -216,6 +229,28 @@ mod tests {
             assert_eq!(check(iat), Err(Reason::BadToken), "iat {exp}");
         }
         assert_eq!(check(json!({"sub": "a"})), Err(Reason::BadToken));
+    }
+
+    #[test]
+    fn fractional_times_never_extend_validity() {
+        let read = |claims: Value| RegisteredClaims::read(claims.as_object().unwrap()).unwrap();
+        for (time, down, up) in [
+            (json!(1_800_000_600.0), 1_800_000_600, 1_800_000_600),
+            (json!(1.8e9), 1_800_000_000, 1_800_000_000),
+            (json!(1_800_000_600.25), 1_800_000_600, 1_800_000_601),
+            (json!(1_800_000_600.75), 1_800_000_600, 1_800_000_601),
+            (json!(0.5), 0, 1),
+        ] {
+            let claims = read(json!({"sub": "a", "exp": time, "nbf": time, "iat": time}));
+            assert_eq!(claims.expires, UnixTime::from_seconds(down), "{time}");
+            assert_eq!(claims.not_before, Some(UnixTime::from_seconds(up)), "{time}");
+            assert_eq!(claims.issued, Some(UnixTime::from_seconds(up)), "{time}");
+        }
+        let at = |exp: f64, iat: f64| check(json!({"sub": "a", "exp": exp, "iat": iat}));
+        let now = NOW as f64;
+        assert_eq!(at(now + 0.9, now), Err(Reason::TokenExpired));
+        assert_eq!(at(now + 1.1, now), Ok(()));
+        assert_eq!(at(now + 60.0, now + 30.1), Err(Reason::BadToken));
     }
 
     #[test]

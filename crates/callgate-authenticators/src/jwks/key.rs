@@ -1,6 +1,6 @@
 //! One JSON Web Key (RFC 7517), reduced to what may verify tokens.
 
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64URL, BASE64URL_NOPAD};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -30,12 +30,15 @@ pub enum Reading {
 
 impl JsonWebKey {
     /// Reads one key. `allowed` are the algorithms that the issuer may use; the key is limited to
-    /// those that its `kty`, `crv`, `alg`, `use` and `key_ops` permit.
+    /// those that its `kty`, `crv`, `alg`, `use` and `key_ops` permit. A null member counts as absent.
     pub fn read(jwk: &Value, allowed: &[Algorithm]) -> Reading {
         let Value::Object(members) = jwk else {
             return Reading::Refused("not a JSON object".to_owned());
         };
-        match read(members, allowed) {
+        let present = |(name, value): (&String, &Value)| {
+            (!value.is_null()).then(|| (name.clone(), value.clone()))
+        };
+        match read(&members.iter().filter_map(present).collect(), allowed) {
             Ok(reading) => reading,
             Err(reason) => Reading::Refused(reason),
         }
@@ -124,9 +127,9 @@ impl Material {
     fn read(members: &Map<String, Value>, kind: &str) -> Result<Self, String> {
         let bytes = |name: &str| {
             let text = text(members, name)?.ok_or_else(|| format!("`{name}` is missing"))?;
-            BASE64URL_NOPAD
-                .decode(text.as_bytes())
-                .map_err(|_| format!("`{name}` is not base64url"))
+            // Some issuers pad the numbers, which RFC 7518 section 2 forbids.
+            let encoding = if text.ends_with('=') { BASE64URL } else { BASE64URL_NOPAD };
+            encoding.decode(text.as_bytes()).map_err(|_| format!("`{name}` is not base64url"))
         };
         match kind {
             "RSA" => Ok(Self::Rsa { n: bytes("n")?, e: bytes("e")? }),

@@ -1,9 +1,6 @@
 //! A key set in which every key id is unique.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use callgate::json::{JsonError, parse_strict};
 use serde_json::Value;
@@ -31,7 +28,7 @@ pub enum KeySetError {
     #[error("it has more than {MAX_KEYS} keys")]
     TooMany,
     /// It would not be clear which of the keys signed a token.
-    #[error("duplicate key id `{0}`: each signing key needs its own")]
+    #[error("duplicate key id `{0}` for different keys: each signing key needs its own")]
     DuplicateId(String),
     /// It has no key that can verify tokens.
     #[error("it has no usable signature key{0}")]
@@ -61,8 +58,8 @@ impl KeySet {
     /// Parses a set. Keys that cannot verify tokens of `allowed` algorithms are left out.
     ///
     /// # Errors
-    /// If it is not a key set, if two keys (except those for encryption) have the same id, or if no
-    /// key is left.
+    /// If it is not a key set, if two different keys (except those for encryption) have the same id,
+    /// or if no key is left.
     pub fn parse(json: &[u8], allowed: &[Algorithm]) -> Result<Self, KeySetError> {
         let Value::Object(mut members) = parse_strict(json, MAX_DEPTH)? else {
             return Err(KeySetError::Form);
@@ -74,14 +71,22 @@ impl KeySet {
             return Err(KeySetError::TooMany);
         }
         let mut set = Self::default();
-        let mut ids = HashSet::new();
+        let mut ids: HashMap<&str, &Value> = HashMap::new();
         for (index, jwk) in keys.iter().enumerate() {
             let reading = JsonWebKey::read(jwk, allowed);
             let id = jwk.get("kid").and_then(Value::as_str);
             // Even a key that is left out occupies its id: the issuer may mean it. Only keys for
             // encryption do not count.
             let signs = jwk.get("use").and_then(Value::as_str) != Some("enc");
-            if let Some(id) = id.filter(|id| signs && !ids.insert(*id)) {
+            if set.has_already(&reading) {
+                continue;
+            }
+            if let Some((id, first)) =
+                id.filter(|_| signs).and_then(|id| Some((id, ids.insert(id, jwk)?)))
+            {
+                if first == jwk {
+                    continue;
+                }
                 return Err(KeySetError::DuplicateId(excerpt_up_to(id, MAX_SHOWN_ID)));
             }
             set.add(index, id, reading);
@@ -90,6 +95,11 @@ impl KeySet {
             true => Err(KeySetError::Nothing(set.why_nothing())),
             false => Ok(set),
         }
+    }
+
+    /// True for a key that the set lists again.
+    fn has_already(&self, reading: &Reading) -> bool {
+        matches!(reading, Reading::Key(key) if self.keys.iter().any(|one| one.is_same(key)))
     }
 
     fn add(&mut self, index: usize, id: Option<&str>, reading: Reading) {

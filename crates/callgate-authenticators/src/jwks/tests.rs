@@ -41,7 +41,6 @@ fn duplicate_key_ids_are_refused() {
     let (a, b) = (key("same"), TestKey::new("same", Algorithm::Es256));
     let expected = KeySetError::DuplicateId("same".into());
     assert_eq!(parse(&json!([a.jwk(), b.jwk()])).unwrap_err(), expected);
-    assert_eq!(parse(&json!([a.jwk(), a.jwk()])).unwrap_err(), expected);
     // An unsafe key was meant for signing too.
     let private = with(b.jwk(), json!({"d": "AAAA"}));
     assert_eq!(parse(&json!([a.jwk(), private])).unwrap_err(), expected);
@@ -64,6 +63,64 @@ fn duplicate_key_ids_are_refused() {
     // Keys for encryption do not count.
     let encrypts = with(b.jwk(), json!({"use": "enc"}));
     assert_eq!(parse(&json!([a.jwk(), encrypts])).unwrap().len(), 1);
+}
+
+#[test]
+fn identical_key_may_be_listed_twice() {
+    let (rsa, other) = (TestKey::new("same", Algorithm::Rs256), key("other"));
+    for again in [
+        rsa.jwk(),
+        with(rsa.jwk(), json!({"x5t": "AAAA"})),
+        with(rsa.jwk(), json!({"key_ops": ["verify"]})),
+        with(rsa.jwk(), json!({"use": null})),
+    ] {
+        let set = parse(&json!([rsa.jwk(), other.jwk(), again])).unwrap();
+        assert_eq!((set.len(), set.remarks()), (2, &[][..]), "{again}");
+        assert!(set.find(Some("same"), Algorithm::Rs256).is_ok());
+        assert!(set.find(None, Algorithm::Rs256).is_ok());
+    }
+    let unnamed = with(rsa.jwk(), json!({"kid": null}));
+    let set = parse(&json!([unnamed, unnamed])).unwrap();
+    assert!(set.find(None, Algorithm::Rs256).is_ok());
+    // A key that is left out may be repeated too.
+    let symmetric = json!({"kty": "oct", "k": "AAAA", "kid": "hmac"});
+    assert_eq!(parse(&json!([rsa.jwk(), symmetric, symmetric])).unwrap().len(), 1);
+    let private = with(rsa.jwk(), json!({"d": "AAAA"}));
+    assert!(parse(&json!([rsa.jwk(), private])).is_err());
+    assert!(parse(&json!([private, rsa.jwk()])).is_err());
+}
+
+#[test]
+fn padded_key_numbers_are_accepted() {
+    for algorithm in [Algorithm::Rs256, Algorithm::Es256, Algorithm::Es384, ED] {
+        let key = TestKey::new("a", algorithm);
+        let mut jwk = key.jwk();
+        for name in ["n", "e", "x", "y"] {
+            let Some(text) = jwk[name].as_str().map(str::to_owned) else { continue };
+            jwk[name] = json!(format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4)));
+        }
+        let set = parse(&json!([key.jwk(), jwk])).unwrap();
+        let found = set.find(Some("a"), algorithm).unwrap();
+        assert!(found.verifies(algorithm, b"x", &key.sign(algorithm, b"x")), "{algorithm:?}");
+    }
+    let wrong = with(key("a").jwk(), json!({"x": "AA=="}));
+    assert!(parse(&json!([wrong])).is_err());
+}
+
+#[test]
+fn null_members_of_a_key_are_absent() {
+    let nulls = json!({"use": null, "alg": null, "key_ops": null, "kid": null, "d": null, "k": null,
+        "x5c": null});
+    for algorithm in [Algorithm::Rs256, Algorithm::Es256, ED] {
+        let key = TestKey::new("a", algorithm);
+        let set = parse(&json!([with(key.jwk(), nulls.clone())])).unwrap();
+        assert_eq!((set.len(), set.remarks()), (1, &[][..]));
+        assert!(set.find(None, algorithm).is_ok());
+    }
+    for required in ["kty", "crv", "x"] {
+        let set = parse(&json!([with(key("a").jwk(), json!({required: null}))]));
+        assert!(matches!(set, Err(KeySetError::Nothing(_))), "{required}");
+    }
 }
 
 #[test]

@@ -35,6 +35,11 @@ impl ClaimPath {
             .then(|| format!("/{}", self.text.replace('~', "~0").replace('/', "~1")))
     }
 
+    /// The top-level claim that contains the value.
+    pub(super) fn top_level(&self) -> &str {
+        self.members.first().map_or("", String::as_str)
+    }
+
     /// True if this is the top-level claim `name`.
     pub(super) fn is(&self, name: &str) -> bool {
         matches!(self.members.as_slice(), [only] if only == name)

@@ -22,8 +22,9 @@ pub(super) const KEYS: &[Key] = &[
     Key::optional("ca", Type::Path, "PEM file with the only certificate authorities to trust").or_else("the system's"),
     Key::optional("algorithms", TEXTS, "signature algorithms to accept; `none` and HMAC are not available").or_else("RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"),
     Key::optional("user_claim", CLAIM, "claim that holds the user. `email` counts only if `email_verified` is true and the address is one name, one `@` and one host").or("\"sub\""),
-    Key::optional("groups_claim", CLAIM, "claim that holds the groups: a string or a list of strings").or_else("no groups"),
-    Key::optional("required_claims", Type::Map(&Type::Any), "claim paths with the required value, or a list of accepted values. A claim that is a list must contain one of them"),
+    Key::optional("groups_claim", CLAIM, "claim that holds the groups: a string, a list of strings, or an object whose member names are the groups").or_else("no groups"),
+    Key::optional("groups_split", Type::Text, "splits a groups claim that is a string at this text, such as `\" \"`").or_else("not split"),
+    Key::optional("required_claims", Type::Map(&Type::Any), "claim paths with the required value, or a list of accepted values. A claim that is a list, such as `scopes`, must contain one of them"),
     Key::optional("types", TEXTS, "accepted media types in `typ`; a missing `typ` counts as `JWT`").or("[\"JWT\", \"at+jwt\"]"),
     Key::optional("leeway", Type::Named("duration, at most `\"5m\"`", &Type::Duration), "tolerated clock difference, for `nbf` and `iat` only").or("\"30s\""),
     Key::optional("max_token_lifetime", Type::Duration, "longest `exp` − `iat`; if set, a token without `iat` is refused"),
@@ -65,6 +66,8 @@ pub(super) enum KeysFrom {
 pub(super) struct ClaimRules {
     pub(super) user: ClaimPath,
     pub(super) groups: Option<ClaimPath>,
+    /// The separator of groups in a text.
+    pub(super) groups_split: Option<String>,
     /// Claims that must have one of these values; a claim that is a list must contain one.
     pub(super) required: Vec<(ClaimPath, Vec<Value>)>,
 }
@@ -123,8 +126,12 @@ impl ClaimRules {
             false => "sub".parse().ok(),
         };
         let groups = path(table, "groups_claim");
+        let groups_split = table.filled_string("groups_split");
+        if groups_split.is_some() && groups.is_none() {
+            table.warn("groups_split", "has no effect without `groups_claim`");
+        }
         let required = table.table("required_claims").map(required).unwrap_or_default();
-        Some(Self { user: user?, groups, required })
+        Some(Self { user: user?, groups, groups_split, required })
     }
 }
 

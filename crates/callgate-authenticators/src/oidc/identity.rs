@@ -7,7 +7,7 @@ use callgate::{
 };
 use serde_json::{Map, Value};
 
-use super::config::ClaimRules;
+use super::{claim_path::ClaimPath, config::ClaimRules};
 use crate::jws::{
     MAX_SUBJECT,
     claims::{bad, strings},
@@ -24,11 +24,14 @@ impl ClaimRules {
     /// groups are malformed.
     pub(super) fn identity(
         &self,
-        claims: Map<String, Value>,
+        mut claims: Map<String, Value>,
         expires: UnixTime,
     ) -> Result<Identity, Rejection> {
         if claims.get("events").is_some_and(|events| events.get(LOGOUT).is_some()) {
             return Err(bad("a logout token does not authenticate".to_owned()));
+        }
+        if let Some(scopes) = scopes(&claims)? {
+            claims.insert("scopes".to_owned(), scopes.into());
         }
         self.check_required(&claims)?;
         Ok(Identity {
@@ -58,9 +61,8 @@ impl ClaimRules {
 
     fn user(&self, claims: &Map<String, Value>) -> Result<String, Rejection> {
         let path = &self.user;
-        // The user may have entered any address that the provider has not verified.
-        if path.is("email") && claims.get("email_verified") != Some(&Value::Bool(true)) {
-            return Err(bad("`email` does not count unless `email_verified` is true".to_owned()));
+        if path.is("email") {
+            check_verified(claims.get("email_verified"))?;
         }
         match path.find(claims) {
             Some(Value::String(user)) if path.is("email") && !is_address(user) => {
@@ -77,18 +79,83 @@ impl ClaimRules {
     }
 
     fn groups(&self, claims: &Map<String, Value>) -> Result<Vec<String>, Rejection> {
-        let Some((path, found)) =
-            self.groups.as_ref().and_then(|path| Some((path, path.find(claims)?)))
-        else {
-            return Ok(Vec::new());
-        };
-        match found {
-            Value::String(one) => Ok(vec![one.clone()]),
-            other => strings(other).ok_or_else(|| {
-                bad(format!("the groups in `{path}` are neither a string nor a list of strings"))
+        let Some(path) = &self.groups else { return Ok(Vec::new()) };
+        if is_left_out(path, claims) {
+            return Err(bad(format!(
+                "the provider left the groups in `{path}` out of the token, usually because there \
+                 are too many: use application roles, or let the provider filter the groups"
+            )));
+        }
+        match (path.find(claims), &self.groups_split) {
+            (None, _) => Ok(Vec::new()),
+            (Some(Value::String(text)), Some(separator)) => Ok(split(text, separator)),
+            (Some(Value::String(one)), None) => Ok(vec![one.clone()]),
+            // Zitadel and others map each role to details about it.
+            (Some(Value::Object(details)), _) if details.values().all(is_granted) => {
+                Ok(details.keys().cloned().collect())
+            }
+            (Some(Value::Object(_)), _) => {
+                Err(bad(format!("a group in `{path}` is `false` or `null`: remove it")))
+            }
+            (Some(other), _) => strings(other).ok_or_else(|| {
+                bad(format!(
+                    "the groups in `{path}` are neither a string nor a list of strings, nor an object"
+                ))
             }),
         }
     }
+}
+
+/// The user may have entered any address that the provider has not verified.
+fn check_verified(verified: Option<&Value>) -> Result<(), Rejection> {
+    let found = match verified {
+        Some(Value::Bool(true)) => return Ok(()),
+        Some(Value::Bool(false)) => "is false: the provider has not verified the address",
+        Some(Value::String(_)) => "is text, not the boolean true: correct the provider's mapping",
+        Some(_) => "is not a boolean: correct the provider's mapping",
+        None => "is missing: let the provider add it to the token",
+    };
+    Err(bad(format!("`email` does not count because `email_verified` {found}")))
+}
+
+/// The scopes in `scope` (RFC 9068 section 2.2.3: text separated by spaces) and `scp` (Entra, Okta: text
+/// or a list); `None` if the token has neither.
+fn scopes(claims: &Map<String, Value>) -> Result<Option<Vec<String>>, Rejection> {
+    let mut all: Option<Vec<String>> = None;
+    for name in ["scope", "scp"] {
+        let scopes = match claims.get(name) {
+            None | Some(Value::Null) => continue,
+            Some(Value::String(text)) => split(text, " "),
+            Some(other) => strings(other).ok_or_else(|| {
+                bad(format!("`{name}` is neither a string nor a list of strings"))
+            })?,
+        };
+        let all = all.get_or_insert_default();
+        all.extend(scopes.into_iter().filter(|scope| !all.contains(scope)).collect::<Vec<_>>());
+    }
+    Ok(all)
+}
+
+fn split(text: &str, separator: &str) -> Vec<String> {
+    text.split(separator).filter(|piece| !piece.is_empty()).map(str::to_owned).collect()
+}
+
+/// A role that maps to false or null may be one that the user does not have.
+fn is_granted(details: &Value) -> bool {
+    !matches!(details, Value::Bool(false) | Value::Null)
+}
+
+/// True if the provider says that the claim exists but is not in the token: in `_claim_names` (OpenID
+/// Connect Core 1.0 section 5.6.2), or in Entra's `hasgroups`. That is not the same as no groups.
+fn is_left_out(path: &ClaimPath, claims: &Map<String, Value>) -> bool {
+    let name = path.top_level();
+    let is_elsewhere = claims.get("_claim_names").is_some_and(|names| names.get(name).is_some());
+    let has_groups = match claims.get("hasgroups") {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::String(text)) => !text.eq_ignore_ascii_case("false"),
+        Some(_) => true,
+    };
+    is_elsewhere || (name == "groups" && has_groups && path.find(claims).is_none())
 }
 
 fn is_usable(user: &str) -> bool {

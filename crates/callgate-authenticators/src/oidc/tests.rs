@@ -18,6 +18,7 @@ use crate::{
 };
 use callgate_config::{Document, Format, Report, Sources};
 
+mod claims;
 mod settings;
 mod verified_token_cache;
 
@@ -336,7 +337,10 @@ async fn user_groups_and_required_claims_are_read_from_their_paths() {
         ("realm_access", json!({}), "ok"),
         ("realm_access", json!({"roles": []}), "ok"),
         ("realm_access", json!({"roles": ["x", 1]}), "bad_token"),
-        ("realm_access", json!({"roles": {"x": true}}), "bad_token"),
+        ("realm_access", json!({"roles": {"x": true}}), "ok"),
+        ("realm_access", json!({"roles": {"x": {}, "y": false}}), "bad_token"),
+        ("realm_access", json!({"roles": {"x": null}}), "bad_token"),
+        ("realm_access", json!({"roles": 1}), "bad_token"),
         ("realm_access", json!({"roles": null}), "bad_token"),
         ("email_verified", json!("true"), "bad_token"),
         ("email_verified", json!(1), "bad_token"),

@@ -87,7 +87,7 @@ async fn a_token_that_is_not_exactly_right_is_refused(provider: OidcProvider) {
         (json!({ "iss": [provider.issuer()] }), "bad_token", ""),
         (json!({ "exp": now - 1 }), "token_expired", ""),
         (json!({ "exp": null }), "bad_token", "`exp`"),
-        (json!({ "exp": 15_000_000_000.5 }), "bad_token", "`exp`"),
+        (json!({ "exp": -0.5 }), "bad_token", "`exp`"),
         (json!({ "exp": (now + 60).to_string() }), "bad_token", "`exp`"),
         (json!({ "nbf": now + 60 }), "bad_token", ""),
         (json!({ "iat": now + 60 }), "bad_token", ""),

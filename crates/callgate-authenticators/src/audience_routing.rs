@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwapOption;
 use callgate_config::Table;
 
-use crate::{jws::RegisteredClaims, kind::BuildContext};
+use serde_json::{Map, Value};
+
+use crate::{jws::claims::string_or_strings, kind::BuildContext, oidc::claim_path::ClaimPath};
 
 /// The issuer of an entry's tokens: configured, or learned from its backend.
 #[derive(Debug, Default)]
@@ -37,6 +39,8 @@ impl Issuer {
 pub(crate) struct Entry {
     pub(crate) name: Arc<str>,
     pub(crate) audience: Vec<String>,
+    /// The claim with a token's audience; `None` for `aud`.
+    pub(crate) audience_claim: Option<ClaimPath>,
     /// `None` if the backend recognizes its own tokens.
     pub(crate) issuer: Option<Arc<Issuer>>,
     /// The backend, to compare entries whose issuers are not known yet.
@@ -58,9 +62,18 @@ impl Entry {
 
     /// An entry whose issuer is not known yet may turn out to accept the token: it answers that it
     /// cannot tell.
-    fn may_accept(&self, issuer: &str, audience: &[String]) -> bool {
-        self.known_issuer().is_none_or(|known| *known == issuer)
-            && self.audience.iter().any(|one| audience.contains(one))
+    fn may_accept(&self, issuer: &str, claims: &Map<String, Value>) -> bool {
+        self.known_issuer().is_none_or(|known| *known == issuer) && self.is_audience(claims)
+    }
+
+    /// True if the token is for one of the entry's audiences.
+    fn is_audience(&self, claims: &Map<String, Value>) -> bool {
+        let found = match &self.audience_claim {
+            Some(path) => path.find(claims),
+            None => claims.get("aud"),
+        };
+        let audience = found.and_then(string_or_strings).unwrap_or_default();
+        audience.iter().any(|one| self.audience.contains(one))
     }
 }
 
@@ -84,7 +97,9 @@ impl Entries {
     fn add(&self, entry: Entry) -> Result<(), Overlap> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|known| known.name != entry.name);
-        for other in entries.iter().filter(|other| entry.shares_issuer(other)) {
+        for other in entries.iter().filter(|other| {
+            entry.audience_claim == other.audience_claim && entry.shares_issuer(other)
+        }) {
             if let Some(both) = entry.audience.iter().find(|one| other.audience.contains(one)) {
                 return Err(Overlap { audience: both.clone(), other: Arc::clone(&other.name) });
             }
@@ -127,19 +142,18 @@ impl AudienceRouting {
 
     /// True if another entry accepts the token and this one does not. A token that no entry accepts
     /// is this entry's to refuse.
-    pub(crate) fn is_for_another(&self, token: &RegisteredClaims, issuer: &str) -> bool {
-        let Some(audience) = &token.audience else { return false };
+    pub(crate) fn is_for_another(&self, claims: &Map<String, Value>, issuer: &str) -> bool {
         let entries = self.entries.0.lock().unwrap_or_else(PoisonError::into_inner);
-        !token.is_for(&self.entry.audience)
+        !self.entry.is_audience(claims)
             && entries
                 .iter()
-                .any(|other| other.name != self.entry.name && other.may_accept(issuer, audience))
+                .any(|other| other.name != self.entry.name && other.may_accept(issuer, claims))
     }
 
     /// True if no entry accepts the token, and an entry with the same issuer comes after this one.
-    pub(crate) fn may_be_refused_later(&self, token: &RegisteredClaims) -> bool {
+    pub(crate) fn may_be_refused_later(&self, claims: &Map<String, Value>) -> bool {
         let entries = self.entries.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut later = entries.iter().skip_while(|other| other.name != self.entry.name).skip(1);
-        !token.is_for(&self.entry.audience) && later.any(|other| self.entry.shares_issuer(other))
+        !self.entry.is_audience(claims) && later.any(|other| self.entry.shares_issuer(other))
     }
 }

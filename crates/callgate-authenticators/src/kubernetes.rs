@@ -130,7 +130,13 @@ impl Kubernetes {
         };
         let Settings { audience, namespaces, cluster: backend, .. } = settings;
         let issuer = proof.issuer().cloned();
-        let entry = Entry { name: Arc::clone(&context.name), audience, issuer, backend };
+        let entry = Entry {
+            name: Arc::clone(&context.name),
+            audience,
+            audience_claim: None,
+            issuer,
+            backend,
+        };
         let routing = AudienceRouting::register(context, "kubernetes", entry, table)?;
         Some(Self { namespaces, proof, cluster, routing })
     }
@@ -145,7 +151,7 @@ impl Kubernetes {
         let (compact, claims) = unverified(token).map_err(|_| Decline::NotMine)?;
         let issuer = self.proof.issuer_of(&claims).await?;
         let registered = RegisteredClaims::read_with(&claims, MAX_SUBJECT)?;
-        if self.routing.is_for_another(&registered, issuer) {
+        if self.routing.is_for_another(&claims, issuer) {
             return Err(Decline::NotMine);
         }
         match &self.proof {

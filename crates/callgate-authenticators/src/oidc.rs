@@ -1,26 +1,30 @@
 #![doc = include_str!("../../../docs/oidc.md")]
 
-mod claim_path;
+pub(crate) mod claim_path;
 mod config;
 mod identity;
 
 use std::{fmt, sync::Arc};
 
 use callgate::{
-    authn::{Authenticator, Decline, Identity, Readiness},
+    authn::{Authenticator, Decline, Identity, Readiness, Rejection},
     clock::UnixTime,
     request::{AuthRequest, Credential},
 };
 use callgate_config::{Key, Table};
 use futures_util::future::BoxFuture;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::{
     audience_routing::{AudienceRouting, Entry, Issuer},
     http_client::HttpSettings,
     jwks::{DiscoverySource, KeySource, KeyStore, Timing},
-    jws::{RegisteredClaims, claims::bad, unverified},
+    jws::{
+        RegisteredClaims,
+        claims::{bad, check_audience, read_audience},
+        unverified,
+    },
     kind::{BuildContext, Kind},
     token_verifier::{self, TokenVerifier, http_client},
 };
@@ -47,6 +51,7 @@ impl Oidc {
         let entry = Entry {
             name: Arc::clone(&context.name),
             audience: settings.audience.clone(),
+            audience_claim: Some(settings.audience_claim.clone()),
             issuer: Some(Arc::new(Issuer::configured(&settings.issuer))),
             backend: settings.issuer.clone(),
         };
@@ -69,25 +74,37 @@ impl Oidc {
             return Err(Decline::NotMine);
         }
         let registered = RegisteredClaims::read(&claims)?;
-        if registered.audience.is_none() {
-            return Err(bad("`aud` is missing".to_owned()).into());
-        }
-        if self.routing.is_for_another(&registered, &self.issuer) {
+        if self.routing.is_for_another(&claims, &self.issuer) {
             return Err(Decline::NotMine);
         }
+        let audience = self.audience(&claims)?;
         let verified = match self.verifier.verify(&token).await {
             // Entries may have different keys. Only the one whose key signed the token may answer
             // that its audience is wrong.
-            Err(Decline::Rejected(_)) if self.routing.may_be_refused_later(&registered) => {
+            Err(Decline::Rejected(_)) if self.routing.may_be_refused_later(&claims) => {
                 return Err(Decline::NotMine);
             }
             result => result?,
         };
-        registered.check_audience(self.routing.audience())?;
+        let claim = &self.settings.audience_claim;
+        check_audience(&audience, self.routing.audience(), claim)?;
         registered.check_times(now, &self.settings.times)?;
         let identity = self.settings.rules.identity(claims, registered.expires)?;
         verified.remember();
         Ok(identity)
+    }
+
+    fn audience(&self, claims: &Map<String, Value>) -> Result<Vec<String>, Rejection> {
+        let path = &self.settings.audience_claim;
+        let audience = read_audience(path.find(claims), path)?;
+        audience.ok_or_else(|| match path.is("aud") {
+            true => {
+                bad("`aud` is missing: if another claim of these tokens names the audience, set \
+                 `audience_claim`"
+                    .to_owned())
+            }
+            false => bad(format!("`{path}`, the `audience_claim`, is missing")),
+        })
     }
 }
 

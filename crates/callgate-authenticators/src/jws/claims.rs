@@ -1,6 +1,6 @@
 //! The registered claims of tokens, with strict types (RFC 7519 section 4.1).
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use callgate::{authn::Rejection, clock::UnixTime, record::Reason};
 use serde_json::{Map, Value};
@@ -54,7 +54,7 @@ impl RegisteredClaims {
     ) -> Result<Self, Rejection> {
         Ok(Self {
             subject: subject(claims, max_subject)?,
-            audience: audience(claims)?,
+            audience: read_audience(claims.get("aud"), "aud")?,
             expires: time(claims, "exp", f64::floor)?
                 .ok_or_else(|| bad("`exp` is missing".to_owned()))?,
             not_before: time(claims, "nbf", f64::ceil)?,
@@ -62,24 +62,12 @@ impl RegisteredClaims {
         })
     }
 
-    /// True if `aud` contains one of `accepted`.
-    pub fn is_for(&self, accepted: &[String]) -> bool {
-        self.audience.iter().flatten().any(|one| accepted.contains(one))
-    }
-
-    /// Checks the audience.
+    /// Checks the audience in `aud`.
     ///
     /// # Errors
     /// `wrong_audience` if it contains none of `accepted`.
     pub(crate) fn check_audience(&self, accepted: &[String]) -> Result<(), Rejection> {
-        if self.is_for(accepted) {
-            return Ok(());
-        }
-        let accepted = accepted.join("`, `");
-        Err(rejection(
-            Reason::WrongAudience,
-            format!("the token is not for this system: its `aud` contains none of `{accepted}`"),
-        ))
+        check_audience(self.audience.as_deref().unwrap_or_default(), accepted, "aud")
     }
 
     /// Checks the times.
@@ -139,14 +127,45 @@ fn subject(claims: &Map<String, Value>, max: usize) -> Result<String, Rejection>
     }
 }
 
-fn audience(claims: &Map<String, Value>) -> Result<Option<Vec<String>>, Rejection> {
-    match claims.get("aud") {
+/// The audience in the claim `name`.
+///
+/// # Errors
+/// `bad_token` if it has the wrong type.
+pub(crate) fn read_audience(
+    value: Option<&Value>,
+    name: impl Display,
+) -> Result<Option<Vec<String>>, Rejection> {
+    match value.map(string_or_strings) {
         None => Ok(None),
-        Some(Value::String(one)) => Ok(Some(vec![one.clone()])),
-        Some(aud) => match strings(aud) {
-            Some(list) => Ok(Some(list)),
-            None => Err(bad("`aud` is neither a string nor a list of strings".to_owned())),
-        },
+        Some(Some(list)) => Ok(Some(list)),
+        Some(None) => Err(bad(format!("`{name}` is neither a string nor a list of strings"))),
+    }
+}
+
+/// Checks the audience in the claim `name`.
+///
+/// # Errors
+/// `wrong_audience` if it contains none of `accepted`.
+pub(crate) fn check_audience(
+    audience: &[String],
+    accepted: &[String],
+    name: impl Display,
+) -> Result<(), Rejection> {
+    if audience.iter().any(|one| accepted.contains(one)) {
+        return Ok(());
+    }
+    let accepted = accepted.join("`, `");
+    Err(rejection(
+        Reason::WrongAudience,
+        format!("the token is not for this system: its `{name}` contains none of `{accepted}`"),
+    ))
+}
+
+/// A text, or the strings of a list that contains nothing else.
+pub(crate) fn string_or_strings(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(one) => Some(vec![one.clone()]),
+        other => strings(other),
     }
 }
 

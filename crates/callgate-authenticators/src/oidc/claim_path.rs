@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// Member names separated by dots (`realm_access.roles`), or a JSON Pointer (RFC 6901), which starts
 /// with a slash and can name members that contain dots (`/kubernetes.io/namespace`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ClaimPath {
+pub(crate) struct ClaimPath {
     text: String,
     members: Vec<String>,
 }
@@ -18,11 +18,11 @@ pub(super) struct ClaimPath {
     "not a path of claims: write member names separated by dots, or a JSON Pointer such as \
      `/kubernetes.io/namespace` (`~1` is a slash and `~0` a tilde)"
 )]
-pub(super) struct PathError;
+pub(crate) struct PathError;
 
 impl ClaimPath {
     /// The value at this path.
-    pub(super) fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
+    pub(crate) fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
         let (first, rest) = self.members.split_first()?;
         rest.iter().try_fold(claims.get(first)?, |value, member| value.get(member))
     }

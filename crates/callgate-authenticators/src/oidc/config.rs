@@ -16,6 +16,7 @@ use crate::{
 pub(super) const KEYS: &[Key] = &[
     Key::required("issuer", Type::Text, "must equal the token's `iss` exactly, including any trailing slash"),
     Key::required("audience", TEXTS, "at least one of these must be in `aud`"),
+    Key::optional("audience_claim", CLAIM, "claim that holds the audience: a string or a list of strings").or("\"aud\""),
     Key::optional("jwks_url", URL, "where to find the keys. Discovery reads `<issuer>/.well-known/openid-configuration`, whose `issuer` must be identical").or_else("discovery"),
     Key::optional("jwks_file", Type::Path, "the keys in a file, instead of `jwks_url`. It is read again when it changes"),
     Key::optional("jwks_hosts", TEXTS, "hosts other than the issuer's that discovery may point to: `host` for any port, or `host:port`"),
@@ -43,6 +44,7 @@ pub(super) struct Settings {
     /// The issuer, exactly as its tokens name it.
     pub(super) issuer: String,
     pub(super) audience: Vec<String>,
+    pub(super) audience_claim: ClaimPath,
     pub(super) keys: KeysFrom,
     /// The only certificate authorities to trust, as PEM.
     pub(super) ca: Option<Vec<u8>>,
@@ -80,6 +82,7 @@ impl Settings {
         let insecure_http = read_insecure_http(table);
         let keys = KeysFrom::read(table, issuer.as_deref(), insecure_http);
         let audience = read_audience(table);
+        let audience_claim = path_or(table, "audience_claim", "aud");
         let algorithms = algorithms(table);
         let types = types(table);
         let rules = ClaimRules::read(table);
@@ -88,6 +91,7 @@ impl Settings {
         let settings = Self {
             issuer: issuer?,
             audience: audience?,
+            audience_claim: audience_claim?,
             keys: keys?,
             ca,
             insecure_http,
@@ -121,10 +125,7 @@ impl KeysFrom {
 
 impl ClaimRules {
     fn read(table: &mut Table<'_>) -> Option<Self> {
-        let user = match table.has("user_claim") {
-            true => path(table, "user_claim"),
-            false => "sub".parse().ok(),
-        };
+        let user = path_or(table, "user_claim", "sub");
         let groups = path(table, "groups_claim");
         let groups_split = table.filled_string("groups_split");
         if groups_split.is_some() && groups.is_none() {
@@ -132,6 +133,13 @@ impl ClaimRules {
         }
         let required = table.table("required_claims").map(required).unwrap_or_default();
         Some(Self { user: user?, groups, groups_split, required })
+    }
+}
+
+fn path_or(table: &mut Table<'_>, key: &str, default: &str) -> Option<ClaimPath> {
+    match table.has(key) {
+        true => path(table, key),
+        false => default.parse().ok(),
     }
 }
 

@@ -129,3 +129,46 @@ async fn groups_that_the_provider_left_out_are_not_an_empty_list() {
     let changes = json!({"aud": "third", "_claim_names": {"realm_access": "src1"}});
     assert!(identity(&nested, changes).await.is_err());
 }
+
+#[tokio::test]
+async fn audience_may_be_in_another_claim() {
+    let bench = Bench::new();
+    let app = bench.build("app", "audience = \"app\"\naudience_claim = \"client_id\"");
+    let none = json!({"aud": []});
+    for (changes, expected) in [
+        (json!({"aud": "nats", "client_id": "app"}), "ok"),
+        (json!({"client_id": ["x", "app"]}), "ok"),
+        // `aud` does not count instead.
+        (json!({"aud": "app", "client_id": "x"}), "wrong_audience"),
+        (json!({"aud": "app"}), "bad_token"),
+        (json!({"client_id": 1}), "bad_token"),
+        (none, "bad_token"),
+    ] {
+        assert_eq!(judge(&app, &EC.token(&claims(changes.clone()))).await, expected, "{changes}");
+    }
+    let mut without = claims(json!({"client_id": "app"}));
+    without.as_object_mut().unwrap().remove("aud");
+    assert_eq!(judge(&app, &EC.token(&without)).await, "ok");
+
+    // Each of the issuer's entries reads the audience from its own claim.
+    let nats = bench.build("nats", "audience = [\"nats\", \"app\"]");
+    for (changes, at_app, at_nats) in [
+        (json!({"aud": "nats", "client_id": "x"}), "not_mine", "ok"),
+        (json!({"aud": "nats"}), "not_mine", "ok"),
+        (json!({"aud": "x", "client_id": "app"}), "ok", "not_mine"),
+        (json!({"aud": "x", "client_id": "x"}), "wrong_audience", "wrong_audience"),
+    ] {
+        let token = EC.token(&claims(changes.clone()));
+        assert_eq!(judge(&app, &token).await, at_app, "{changes}");
+        assert_eq!(judge(&nats, &token).await, at_nats, "{changes}");
+    }
+    assert_eq!(judge(&nats, &EC.token(&without)).await, "not_mine");
+    let alone = bench.try_build(
+        "alone",
+        1,
+        &format!("issuer = \"{ISSUER}\"\njwks_file = \"keys.json\"\naudience = \"nats\""),
+    );
+    let error = alone.unwrap().identify(&EC.token(&without), at(0)).await;
+    let Err(Decline::Rejected(rejection)) = error else { panic!("{}", word(&error)) };
+    assert!(rejection.detail.contains("set `audience_claim`"), "{}", rejection.detail);
+}

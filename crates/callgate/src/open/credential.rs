@@ -16,6 +16,9 @@ use crate::{
 /// is configured.
 const MIN_NONCE: usize = 11;
 
+/// Words that HTTP clients write before a token.
+const PREFIXES: [&str; 3] = ["Bearer", "Token", "JWT"];
+
 /// The mode of nats-server. In operator mode clients also present sentinel credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -45,6 +48,7 @@ pub(crate) fn choose(
     known: &VerifyingKeys,
 ) -> Result<Credential, Denial> {
     let present = present(options, mode);
+    check_prefixes(&present)?;
     check_lengths(&present)?;
     let mut found = Vec::with_capacity(2);
     if let Some((nkey, sig)) = &present.nkey {
@@ -94,6 +98,24 @@ fn present(options: ConnectOptions<'_>, mode: Mode) -> Present<'_> {
         pass: pass.filter(|pass| !is_nats_user(pass.expose())),
         user,
     }
+}
+
+/// Refuses a token that was copied from an HTTP header together with its scheme.
+fn check_prefixes(present: &Present<'_>) -> Result<(), Denial> {
+    for secret in [&present.token, &present.pass, &present.jwt].into_iter().flatten() {
+        let Some((before, token)) = secret.expose().trim_end().rsplit_once([' ', ':']) else {
+            continue;
+        };
+        let word = before.trim_end().rsplit([' ', ':']).next().unwrap_or_default();
+        let prefix = PREFIXES.into_iter().find(|prefix| prefix.eq_ignore_ascii_case(word));
+        if let Some(prefix) = prefix.filter(|_| looks_like_jwt(token)) {
+            return Err(Denial::new(
+                Reason::BadToken,
+                format!("the token begins with the prefix `{prefix}`: send the token alone"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_lengths(present: &Present<'_>) -> Result<(), Denial> {

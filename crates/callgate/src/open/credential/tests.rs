@@ -38,6 +38,36 @@ fn chosen(fields: &[(&str, &str)]) -> Result<String, Reason> {
 }
 
 #[test]
+fn prefix_of_a_token_is_named() {
+    for (prefix, named) in [
+        ("Bearer ", "`Bearer`"),
+        ("bearer  ", "`Bearer`"),
+        ("BEARER:", "`Bearer`"),
+        ("Authorization: Bearer ", "`Bearer`"),
+        ("JWT ", "`JWT`"),
+    ] {
+        let text = format!("{prefix}{JWT}");
+        for fields in [
+            &[("auth_token", text.as_str())][..],
+            &[("user", "a"), ("pass", &text)],
+            &[("jwt", &text)],
+            &[("user", "a"), ("pass", &text), ("auth_token", &text), ("jwt", &text)],
+        ] {
+            let denial =
+                choose(options(fields), NONCE, None, Mode::Configuration).map(drop).unwrap_err();
+            assert_eq!(denial.reason, Reason::BadToken, "{fields:?}");
+            assert!(denial.detail.contains(named), "{}", denial.detail);
+            assert!(!denial.detail.contains("ey"), "{}", denial.detail);
+        }
+    }
+    // A password may contain the word.
+    for password in ["Bearer secret", "Bearer a.b.c", &format!("x {JWT}")] {
+        let expected = format!("a/{password}");
+        assert_eq!(chosen(&[("user", "a"), ("pass", password)]), Ok(expected));
+    }
+}
+
+#[test]
 fn exactly_one_credential_counts() {
     let sentinel = nats_user_jwt();
     type Row<'a> = (&'a [(&'a str, &'a str)], Result<&'a str, Reason>);

@@ -65,6 +65,19 @@ impl HttpUrl {
         self.0.port_or_known_default()
     }
 
+    /// The host, and the port unless it is the scheme's default.
+    pub fn authority(&self) -> String {
+        match self.0.port() {
+            Some(port) => format!("{}:{port}", self.host()),
+            None => self.host().to_owned(),
+        }
+    }
+
+    /// True if both URLs have the same scheme, host and port.
+    pub fn has_origin_of(&self, other: &Self) -> bool {
+        self.0.origin() == other.0.origin()
+    }
+
     /// The whole URL.
     pub fn as_str(&self) -> &str {
         self.0.as_str()

@@ -59,7 +59,7 @@ pub enum DiscoveryError {
 pub struct Discovery {
     /// The issuer, exactly.
     pub issuer: String,
-    /// Hosts that may serve the keys, besides the issuer's own.
+    /// Hosts that may serve the keys, besides the issuer's own origin.
     pub extra_hosts: Vec<KeyHost>,
     /// Whether plain http is accepted.
     pub insecure_http: bool,
@@ -98,16 +98,10 @@ impl Discovery {
         let keys = keys.ok_or_else(|| DiscoveryError::NoKeys(url.clone()))?;
         let keys = HttpUrl::parse(keys, self.insecure_http)
             .map_err(|error| DiscoveryError::Url(url.clone(), error))?;
-        if keys.host() == url.host() || self.extra_hosts.iter().any(|host| host.serves(&keys)) {
+        if keys.has_origin_of(url) || self.extra_hosts.iter().any(|host| host.serves(&keys)) {
             return Ok(keys);
         }
-        // If the host is listed with another port, the port is what is missing.
-        let port = keys.port().filter(|_| self.extra_hosts.iter().any(|one| one.is_host_of(&keys)));
-        let host = match port {
-            Some(port) => format!("{}:{port}", keys.host()),
-            None => keys.host().to_owned(),
-        };
-        Err(DiscoveryError::OtherHost(url.clone(), host))
+        Err(DiscoveryError::OtherHost(url.clone(), keys.authority()))
     }
 }
 

@@ -24,12 +24,7 @@ pub struct HostError(String);
 impl KeyHost {
     /// True if the URL is on this host, and on the port if there is one.
     pub fn serves(&self, url: &HttpUrl) -> bool {
-        self.is_host_of(url) && self.port.is_none_or(|port| url.port() == Some(port))
-    }
-
-    /// True if the URL is on this host, on any port.
-    pub fn is_host_of(&self, url: &HttpUrl) -> bool {
-        self.host == url.host()
+        self.host == url.host() && self.port.is_none_or(|port| url.port() == Some(port))
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::claim_path::{ClaimPath, PathError};
 use crate::{
+    http_client::sanitize_url,
     jwks::{Discovery, KeyHost},
     jws::{Algorithm, TimeRules},
     token_verifier::{JwksLocation, read_audience, read_ca, read_insecure_http},
@@ -19,7 +20,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::optional("audience_claim", CLAIM, "claim that holds the audience: a string or a list of strings").or("\"aud\""),
     Key::optional("jwks_url", URL, "where to find the keys. Discovery reads `<issuer>/.well-known/openid-configuration`, whose `issuer` must be identical").or_else("discovery"),
     Key::optional("jwks_file", Type::Path, "the keys in a file, instead of `jwks_url`. It is read again when it changes"),
-    Key::optional("jwks_hosts", TEXTS, "hosts other than the issuer's that discovery may point to: `host` for any port, or `host:port`"),
+    Key::optional("jwks_hosts", TEXTS, "hosts that discovery may point to if the keys are not at the issuer's own scheme, host and port: `host` for any port, or `host:port`"),
     Key::optional("ca", Type::Path, "PEM file with the only certificate authorities to trust").or_else("the system's"),
     Key::optional("algorithms", TEXTS, "signature algorithms to accept; `none` and HMAC are not available").or_else("RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"),
     Key::optional("user_claim", CLAIM, "claim that holds the user. `email` counts only if `email_verified` is true and the address is one name, one `@` and one host").or("\"sub\""),
@@ -78,7 +79,7 @@ impl Settings {
     /// Reads the table and reports its errors.
     pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
         let faults = table.report().fault_count();
-        let issuer = table.required_string("issuer");
+        let issuer = table.required_string("issuer").and_then(|issuer| check_issuer(table, issuer));
         let insecure_http = read_insecure_http(table);
         let keys = KeysFrom::read(table, issuer.as_deref(), insecure_http);
         let audience = read_audience(table);
@@ -102,6 +103,27 @@ impl Settings {
         };
         (table.report().fault_count() == faults).then_some(settings)
     }
+}
+
+/// Refuses texts that no token has as its `iss`: they come from providers' documents.
+fn check_issuer(table: &Table<'_>, issuer: String) -> Option<String> {
+    if issuer.contains(['{', '}', '<', '>']) {
+        table.fault(
+            "issuer",
+            "contains a placeholder: write the `iss` of a token, such as \
+             `https://login.microsoftonline.com/8eaef023-2b34-4da1-9baa-8bc8c9d6a490/v2.0`",
+        );
+        return None;
+    }
+    if let Some((base, _)) = issuer.split_once("/.well-known") {
+        let base = sanitize_url(base);
+        table.fault(
+            "issuer",
+            format!("is the address of a discovery document, not an issuer: write `{base}`"),
+        );
+        return None;
+    }
+    Some(issuer)
 }
 
 impl KeysFrom {

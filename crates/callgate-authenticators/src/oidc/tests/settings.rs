@@ -15,6 +15,26 @@ async fn errors_name_the_key_and_the_remedy() {
         ("issuer = \"a\"\naudience = \"n\"", "issuer", "not a URL"),
         ("issuer = \"https://a/?b=c\"\naudience = \"n\"", "issuer", "query or a fragment"),
         ("issuer = \"https://a/#b\"\naudience = \"n\"", "issuer", "query or a fragment"),
+        (
+            "issuer = \"https://login.microsoftonline.com/{tenantid}/v2.0\"\naudience = \"n\"",
+            "issuer",
+            "contains a placeholder: write the `iss` of a token",
+        ),
+        (
+            "issuer = \"https://<domain>/\"\naudience = \"n\"\njwks_file = \"keys.json\"",
+            "issuer",
+            "contains a placeholder",
+        ),
+        (
+            "issuer = \"https://a/b/.well-known/openid-configuration\"\naudience = \"n\"",
+            "issuer",
+            "write `https://a/b`",
+        ),
+        (
+            "issuer = \"https://a/.well-known/jwks.json\"\naudience = \"n\"",
+            "issuer",
+            "write `https://a`",
+        ),
         ("jwks_hosts = [\"b\", \"https://c/\"]", "jwks_hosts[1]", "not a host"),
         ("jwks_url = \"http://a\"", "jwks_url", "insecure_http"),
         ("jwks_url = \"https://u:p@a\"", "jwks_url", "user or a password"),
@@ -122,9 +142,22 @@ async fn keys_are_discovered_only_on_allowed_hosts() {
     let place = elsewhere.split('/').nth(2).unwrap();
     let with_port = format!("jwks_hosts = \"{place}\"");
     let names_port = format!("is on the host `{place}`");
+    let other = TestServer::start().await;
+    other.on("/keys", Reply::json(&key_set(&[&EC])));
+    let other_port = other.url("/keys");
+    let own_host = "jwks_hosts = [\"127.0.0.1\"]";
+    let names_own_host = format!(
+        "is on the host `{}`: add it to `jwks_hosts`",
+        other_port.split('/').nth(2).unwrap()
+    );
+    let other_scheme = keys.replace("http:", "https:");
     for (number, (reply, more, expected)) in [
         (metadata(&issuer, &keys), "", "ok"),
-        (metadata(&issuer, &elsewhere), "", "is on the host `localhost`"),
+        (metadata(&issuer, &elsewhere), "", &names_port),
+        // A process on another port of the issuer's host may belong to someone else.
+        (metadata(&issuer, &other_port), "", &names_own_host),
+        (metadata(&issuer, &other_port), own_host, "ok"),
+        (metadata(&issuer, &other_scheme), "", "add it to `jwks_hosts`"),
         (metadata(&issuer, &elsewhere), hosts, "ok"),
         (metadata(&issuer, &elsewhere), &with_port, "ok"),
         (metadata(&issuer, &elsewhere), "jwks_hosts = [\"localhost:1\"]", &names_port),

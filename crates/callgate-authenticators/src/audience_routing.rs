@@ -8,7 +8,7 @@ use callgate_config::Table;
 
 use serde_json::{Map, Value};
 
-use crate::{jws::claims::string_or_strings, kind::BuildContext, oidc::claim_path::ClaimPath};
+use crate::{claim_path::ClaimPath, jws::claims::string_or_strings, kind::BuildContext};
 
 /// The issuer of an entry's tokens: configured, or learned from its backend.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@
 //! together.
 
 mod audience_routing;
+mod claim_path;
 mod directory;
 #[cfg(all(feature = "fuzzing", feature = "kubernetes"))]
 pub mod fuzzing;

@@ -1,6 +1,5 @@
 #![doc = include_str!("../../../docs/oidc.md")]
 
-pub(crate) mod claim_path;
 mod config;
 mod identity;
 

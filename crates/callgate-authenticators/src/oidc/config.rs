@@ -5,8 +5,8 @@ use std::time::Duration;
 use callgate_config::{Item, Key, Table, Type, schema::TEXTS};
 use serde_json::Value;
 
-use super::claim_path::{ClaimPath, PathError};
 use crate::{
+    claim_path::{ClaimPath, PathError},
     http_client::sanitize_url,
     jwks::{Discovery, KeyHost},
     jws::{Algorithm, TimeRules},

@@ -7,10 +7,13 @@ use callgate::{
 };
 use serde_json::{Map, Value};
 
-use super::{claim_path::ClaimPath, config::ClaimRules};
-use crate::jws::{
-    MAX_SUBJECT,
-    claims::{bad, strings},
+use super::config::ClaimRules;
+use crate::{
+    claim_path::ClaimPath,
+    jws::{
+        MAX_SUBJECT,
+        claims::{bad, strings},
+    },
 };
 
 /// The event that a logout token is about (OpenID Connect Back-Channel Logout 1.0 section 2.4).

@@ -29,19 +29,19 @@ impl ClaimPath {
 
     /// The equivalent JSON Pointer if this looks like the name of a single claim: a URL, as some
     /// issuers require, that was split at its dots.
-    pub(super) fn pointer_if_url(&self) -> Option<String> {
+    pub(crate) fn pointer_if_url(&self) -> Option<String> {
         let is_split = !self.text.starts_with('/') && self.members.len() > 1;
         (is_split && self.text.contains('/'))
             .then(|| format!("/{}", self.text.replace('~', "~0").replace('/', "~1")))
     }
 
     /// The top-level claim that contains the value.
-    pub(super) fn top_level(&self) -> &str {
+    pub(crate) fn top_level(&self) -> &str {
         self.members.first().map_or("", String::as_str)
     }
 
     /// True if this is the top-level claim `name`.
-    pub(super) fn is(&self, name: &str) -> bool {
+    pub(crate) fn is(&self, name: &str) -> bool {
         matches!(self.members.as_slice(), [only] if only == name)
     }
 }

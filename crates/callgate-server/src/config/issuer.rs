@@ -117,7 +117,8 @@ pub(super) fn read(
     let account: Option<AccountKey> = table.parse("account");
     settings.operator_mode = table.has("account");
     settings.callout_account = table.string("callout_account");
-    if let Some(system) = table.strings("system_accounts") {
+    // An empty list would protect no system account.
+    if let Some(system) = table.filled_strings("system_accounts") {
         settings.system_accounts = system;
     }
     let share = table.boolean("insecure_share_callout_account").unwrap_or_default();

@@ -127,6 +127,40 @@ fn reader_reads_every_declared_key() {
     }
 }
 
+#[test]
+fn empty_list_never_removes_a_protection() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("callgate.json");
+    let overrides = Overrides { config: Some(path.clone()), ..Overrides::default() };
+    let oidc = |key: &str| {
+        let mut table = json!({ "issuer": "https://id.example.com/", "audience": ["nats"] });
+        table[key] = json!([]);
+        json!({ "authenticators": [{ "oidc": table }] })
+    };
+    for (key, document) in [
+        ("issuer.system_accounts", json!({ "issuer": { "system_accounts": [] } })),
+        ("issuer.system_accounts", json!({ "issuer": { "system_accounts": [""] } })),
+        ("roles.a.source", json!({ "roles": { "a": { "source": [] } } })),
+        ("roles.a.connection_types", json!({ "roles": { "a": { "connection_types": [] } } })),
+        ("roles.a.times", json!({ "roles": { "a": { "times": [] } } })),
+        ("roles.a.publish.deny[0]", json!({ "roles": { "a": { "publish": { "deny": [""] } } } })),
+        ("bindings[0].authenticator", json!({ "bindings": [{ "authenticator": [] }] })),
+        ("bindings[0].when", json!({ "bindings": [{ "when": "" }] })),
+        ("authenticators[0].oidc.audience", oidc("audience")),
+        ("authenticators[0].oidc.algorithms", oidc("algorithms")),
+        ("authenticators[0].oidc.types", oidc("types")),
+        (
+            "authenticators[0].oidc.required_claims.hd",
+            json!({ "authenticators": [{ "oidc": { "issuer": "https://id.example.com/",
+                "audience": ["nats"], "required_claims": { "hd": [] } } }] }),
+        ),
+    ] {
+        fs::write(&path, document.to_string()).unwrap();
+        let faults = load(&overrides, &BuildEnv::aside()).report.faults();
+        assert!(faults.iter().any(|fault| fault.path == key), "{key}: {faults:?}");
+    }
+}
+
 /// The part of JSON Schema that our schemas use.
 fn conforms(schema: &Value, value: &Value, root: &Value) -> Result<(), String> {
     if let Some(name) = schema["$ref"].as_str() {

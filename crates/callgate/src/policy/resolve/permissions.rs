@@ -105,6 +105,12 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
     {
         for pattern in patterns {
             let filled = pattern.fill(self.inputs).map_err(|error| fill_denial(owner, error))?;
+            // An allow without a value allows nothing. A deny without a value would not deny what it
+            // was written for.
+            if filled.is_empty() && kind == "deny" {
+                let why = format!("{owner}: {side} deny `{}`: the list is empty", pattern.text());
+                return Err(unsafe_value(why));
+            }
             for rule in filled {
                 self.record_rule(side, kind, &rule, owner);
                 into.insert(rule);

@@ -131,6 +131,8 @@ fn refusal_never_contains_a_claim_value() {
 #[test]
 fn invalid_expressions_are_reported_with_suggestions() {
     let table = [
+        ("", "column"),
+        (" ", "column"),
         ("user ==", "column"),
         ("user = 'x'", "column"),
         ("usr == 'x'", "did you mean `user`"),

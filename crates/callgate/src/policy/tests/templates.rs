@@ -217,6 +217,44 @@ fn absent_or_mistyped_claim_is_refused() {
 }
 
 #[test]
+fn deny_without_a_value_is_refused() {
+    let identity = claims("u", json!({"none": [], "tag": "x"}));
+    for template in [
+        "a.{{ groups }}.x",
+        "a.{{ claims.none }}",
+        "a.{{ claims.tag }}.{{ groups }}",
+        "a.{{ groups.filter(g, g == 'other') }}",
+        "a.{{ encode(groups.map(g, g)) }}",
+    ] {
+        for subscribe in [false, true] {
+            let by_role = policy(|p| {
+                let rules = SideSettings { allow: texts(&[">"]), deny: texts(&["b", template]) };
+                let role = match subscribe {
+                    true => RoleSettings { subscribe: rules, ..RoleSettings::default() },
+                    false => RoleSettings { publish: rules, ..RoleSettings::default() },
+                };
+                p.roles.insert("one".into(), role);
+                p.bindings.push(bind(&["one"]));
+            });
+            let result = Scene::new().resolve(&by_role, &identity);
+            let text = format!("{result:?}");
+            assert!(text.contains("the list is empty"), "{template}: {text}");
+            assert_refused(result, Reason::UnsafeTemplateValue);
+            let list = match subscribe {
+                true => PermissionList::SubscribeDeny,
+                false => PermissionList::PublishDeny,
+            };
+            let entry = Identity { proposal: own(&[(list, template)]), ..identity.clone() };
+            let result = Scene::new().resolve(&policy(|_| {}), &entry);
+            assert_refused(result, Reason::UnsafeTemplateValue);
+            let with_groups = Identity { groups: texts(&["other"]), ..entry };
+            let result = Scene::new().resolve(&policy(|_| {}), &with_groups);
+            assert_eq!(result.is_ok(), !template.contains("none"), "{template}: {result:?}");
+        }
+    }
+}
+
+#[test]
 fn encode_makes_one_unique_token_of_any_text() {
     for (value, expected) in [
         ("a.b", "x.a=2Eb"),

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use callgate_fuzz::{
-    assert_printable, caught_panics_are_fine, first_line, gate::Keys, scratch::Scratch,
+    assert_printable, callout::Keys, caught_panics_are_fine, first_line, scratch::Scratch,
 };
 use callgate_server::fuzzing::{Checked, check};
 use libfuzzer_sys::fuzz_target;

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use callgate::{Reply, record::Outcome};
-use callgate_fuzz::{NOW, first_line, gate::Gate};
+use callgate_fuzz::{NOW, callout::Gate, first_line};
 use libfuzzer_sys::fuzz_target;
 
 static GATES: LazyLock<[Gate; 2]> = LazyLock::new(|| [Gate::new(true), Gate::new(false)]);
@@ -15,10 +15,10 @@ fuzz_target!(|data: &[u8]| {
     let (header, payload) = first_line(data);
     let Ok(header) = std::str::from_utf8(header) else { return };
     let header = (!header.is_empty()).then_some(header);
-    for (gate, with_xkey) in GATES.iter().zip([true, false]) {
-        let now = gate.request_time(payload, header).unwrap_or(NOW);
-        let (reply, decision) = gate.handle(payload, header, now);
-        let (_, again) = gate.handle(payload, header, now);
+    for (callout, with_xkey) in GATES.iter().zip([true, false]) {
+        let now = callout.request_time(payload, header).unwrap_or(NOW);
+        let (reply, decision) = callout.handle(payload, header, now);
+        let (_, again) = callout.handle(payload, header, now);
         assert_eq!(decision.reason, again.reason, "the same message, the same decision");
         assert!(!decision.detail.chars().any(|c| c == '\n' || c == '\u{1b}'), "{decision:?}");
         if decision.outcome() == Outcome::Dropped {
@@ -33,6 +33,6 @@ fuzz_target!(|data: &[u8]| {
         let mut spoilt = payload.to_vec();
         let middle = spoilt.len() / 2;
         spoilt[middle] ^= 1;
-        assert_eq!(gate.handle(&spoilt, header, now).1.outcome(), Outcome::Dropped);
+        assert_eq!(callout.handle(&spoilt, header, now).1.outcome(), Outcome::Dropped);
     }
 });

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use callgate::{Reply, record::Outcome};
 use callgate_fuzz::{
     NOW,
-    gate::{Gate, Keys},
+    callout::{Gate, Keys},
 };
 use callgate_testkit::{CurveKey, Nkey, RequestBuilder, Response};
 use libfuzzer_sys::fuzz_target;
@@ -46,8 +46,9 @@ fuzz_target!(|data: &[u8]| {
         .server_curve(&world.curve);
     let plain = builder.clone().mutate(|all| *all = claims.clone()).build();
     let sealed = builder.sealed_for(&world.keys.xkey).mutate(|all| *all = claims.clone()).build();
-    for (gate, request) in [(&world.plain, plain), (&world.sealed, sealed)] {
-        let (reply, decision) = gate.handle(&request.payload, request.xkey_header.as_deref(), NOW);
+    for (callout, request) in [(&world.plain, plain), (&world.sealed, sealed)] {
+        let (reply, decision) =
+            callout.handle(&request.payload, request.xkey_header.as_deref(), NOW);
         no_secret_is_shown(&claims, &format!("{decision:?}"));
         let Reply::Answer(answer) = reply else { continue };
         // As a server would check it: audience, signer, and sealed if requested.

@@ -11,7 +11,7 @@ use callgate::request::{AuthRequest, Credential};
 use callgate_authenticators::kind::{BuildContext, Registry, SharedResources};
 use callgate_config::{Document, Format, Report, Sources, Table};
 use callgate_fuzz::{
-    assert_printable, caught_panics_are_fine, first_line, gate::block_on, scratch::Scratch,
+    assert_printable, callout::block_on, caught_panics_are_fine, first_line, scratch::Scratch,
 };
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;

@@ -2,7 +2,7 @@
 //! nothing panics. The rules that it checks are implemented a second time, here or in the test kit,
 //! independently of Callgate.
 
-pub mod gate;
+pub mod callout;
 pub mod identity;
 pub mod nats;
 pub mod policy;

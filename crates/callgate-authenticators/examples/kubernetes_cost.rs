@@ -107,7 +107,7 @@ async fn cost(count: u32, decide: &impl AsyncFn()) -> f64 {
 
 /// An instance of Callgate, and a request that it admits.
 struct Measured {
-    gate: Callgate,
+    callout: Callgate,
     request: SimulatedRequest,
 }
 
@@ -132,13 +132,13 @@ impl Measured {
             required: true,
         };
         let policy = Arc::new(Policy::build(policy).unwrap());
-        let gate = Callgate::builder(signer).xkey(xkey).chain(Chain::new(vec![link]), policy);
-        Self { gate: gate.build().unwrap(), request }
+        let callout = Callgate::builder(signer).xkey(xkey).chain(Chain::new(vec![link]), policy);
+        Self { callout: callout.build().unwrap(), request }
     }
 
     async fn decide(&self) {
         let SimulatedRequest { payload, xkey_header, .. } = &self.request;
-        let reply = self.gate.handle(payload, xkey_header.as_deref(), UnixTime::now()).await;
+        let reply = self.callout.handle(payload, xkey_header.as_deref(), UnixTime::now()).await;
         // Refusals have a fifth of this size.
         assert!(matches!(&reply, Reply::Answer(answer) if answer.len() > 1000), "{reply:?}");
     }

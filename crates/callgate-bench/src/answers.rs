@@ -12,9 +12,9 @@ use crate::{
     premade::{Premade, Target},
 };
 
-/// What an answer said.
+/// Whether an answer admits the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum Verdict {
     Admitted,
     Refused,
 }
@@ -37,7 +37,7 @@ impl Judge {
         request: &Premade,
         server: &SimulatedServer,
         answer: &[u8],
-    ) -> Result<Said, Failure> {
+    ) -> Result<Verdict, Failure> {
         let plain = match &self.target.xkey {
             Some(xkey) => server.xkey().shared_with(xkey)?.open(answer)?.to_vec(),
             None => answer.to_vec(),
@@ -51,12 +51,12 @@ impl Judge {
         let jwt = text("/nats/jwt");
         if jwt.is_empty() {
             expect(!text("/nats/error").is_empty(), "it says neither yes nor no")?;
-            return Ok(Said::Refused);
+            return Ok(Verdict::Refused);
         }
         let user = self.verified(jwt.as_bytes(), None)?;
         let sub = user.get("sub").and_then(Value::as_str).unwrap_or_default();
         expect(sub == request.user_nkey, "the user JWT is for another connection")?;
-        Ok(Said::Admitted)
+        Ok(Verdict::Admitted)
     }
 
     /// The claims of a JWT that the issuer (or `key`) signed.

@@ -21,8 +21,8 @@ use serde::Serialize;
 
 use crate::{
     Failure,
+    callouts::{ACCOUNT, one_role, with_authenticator},
     floor::{Floor, Operation, Spent, open_and_verify},
-    gates::{ACCOUNT, one_role, with_authenticator},
     logins::{self, Login, Shown},
 };
 
@@ -145,7 +145,7 @@ impl Report {
 
 /// A callout in this process, and requests for it.
 pub(crate) struct Bench {
-    gate: Callgate,
+    callout: Callgate,
     keys: Keys,
     toml: Option<(String, PolicySettings)>,
     requests: Vec<SimulatedRequest>,
@@ -207,7 +207,7 @@ impl Bench {
         count: usize,
     ) -> Result<Self, Failure> {
         let sums = Arc::default();
-        let gate = observed(builder, &sums).build()?;
+        let callout = observed(builder, &sums).build()?;
         let server = SimulatedServer::new()?;
         let requests = keys.requests(&server, shown, count)?;
         let first = requests.first().ok_or("no requests")?.payload.clone();
@@ -218,14 +218,14 @@ impl Bench {
             operation,
             spent: Spent::default(),
         });
-        Ok(Self { gate, keys, toml, requests, sums, whole: Spent::default(), bare })
+        Ok(Self { callout, keys, toml, requests, sums, whole: Spent::default(), bare })
     }
 
     /// Rebuilds the authenticator, so that its caches are empty.
     fn forget(&self, folder: &Path) -> Result<(), Failure> {
         let Some((toml, policy)) = &self.toml else { return Ok(()) };
         let builder = with_authenticator(self.keys.builder()?, toml, folder, policy.clone())?;
-        self.gate.replace(observed(builder, &self.sums))?;
+        self.callout.replace(observed(builder, &self.sums))?;
         Ok(())
     }
 
@@ -252,7 +252,7 @@ impl Bench {
     }
 
     async fn decide(&self, count: usize) {
-        decide(&self.gate, self.requests.iter().take(count)).await;
+        decide(&self.callout, self.requests.iter().take(count)).await;
     }
 
     /// Microseconds of a decision.
@@ -267,7 +267,7 @@ impl Bench {
 
     /// Decides on this many threads concurrently for a while; returns decisions per second.
     pub(crate) fn at_once(self, threads: usize, seconds: f64) -> Result<f64, Failure> {
-        let shared = Arc::new(Load { gate: self.gate, requests: self.requests });
+        let shared = Arc::new(Load { callout: self.callout, requests: self.requests });
         let started = Instant::now();
         let workers: Vec<_> = (0..threads)
             .map(|_| {
@@ -285,7 +285,7 @@ impl Bench {
 
 /// What several threads share.
 struct Load {
-    gate: Callgate,
+    callout: Callgate,
     requests: Vec<SimulatedRequest>,
 }
 
@@ -294,17 +294,17 @@ impl Load {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let mut decided = 0;
         while started.elapsed().as_secs_f64() < seconds {
-            runtime.block_on(decide(&self.gate, self.requests.iter()));
+            runtime.block_on(decide(&self.callout, self.requests.iter()));
             decided += self.requests.len();
         }
         Ok(decided)
     }
 }
 
-async fn decide(gate: &Callgate, requests: impl Iterator<Item = &SimulatedRequest>) {
+async fn decide(callout: &Callgate, requests: impl Iterator<Item = &SimulatedRequest>) {
     let now = UnixTime::now();
     for SimulatedRequest { payload, xkey_header, .. } in requests {
-        std::hint::black_box(gate.handle(payload, xkey_header.as_deref(), now).await);
+        std::hint::black_box(callout.handle(payload, xkey_header.as_deref(), now).await);
     }
 }
 

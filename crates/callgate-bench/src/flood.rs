@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     Failure,
-    answers::{Judge, Said, issuer},
+    answers::{Judge, Verdict, issuer},
     cpu::Meter,
     outcome::Outcome,
     premade::{Login, Premade, Target, requests},
@@ -335,8 +335,8 @@ impl Exchanged {
             outcome.latencies.push(answer.at.saturating_duration_since(*at));
             let server = servers.get(request.server).ok_or("a server is missing")?;
             match judge.judge(request, server, &answer.payload) {
-                Ok(Said::Admitted) => outcome.admitted += 1,
-                Ok(Said::Refused) => outcome.refused += 1,
+                Ok(Verdict::Admitted) => outcome.admitted += 1,
+                Ok(Verdict::Refused) => outcome.refused += 1,
                 Err(error) => {
                     outcome.bad += 1;
                     outcome.complaint.get_or_insert(error.to_string());

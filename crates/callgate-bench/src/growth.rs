@@ -9,8 +9,8 @@ use serde_json::{Map, json};
 
 use crate::{
     Failure,
+    callouts::{binding, one_role},
     decisions::Bench,
-    gates::{binding, one_role},
     logins::{self, Login, Shown, oidc},
 };
 

@@ -12,7 +12,7 @@ use callgate_authenticators::service_tokens::mint_service_token;
 use callgate_testkit::oidc_provider::SigningKey;
 use serde_json::{Map, Value, json};
 
-use crate::{Failure, gates::ISSUER};
+use crate::{Failure, callouts::ISSUER};
 
 /// A way to log in.
 pub(crate) struct Login {

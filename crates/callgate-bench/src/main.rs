@@ -1,11 +1,11 @@
 //! Load for anything that answers `$SYS.REQ.USER.AUTH`.
 
 mod answers;
+mod callouts;
 mod cpu;
 mod decisions;
 mod flood;
 mod floor;
-mod gates;
 mod growth;
 mod logins;
 mod outcome;

@@ -112,7 +112,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 /// A callout and a server that sends requests to it.
 struct Measured {
     hash: Hash,
-    gate: Callgate,
+    callout: Callgate,
     server: SimulatedServer,
     issuer: AccountKey,
     xkey: CurvePublicKey,
@@ -125,9 +125,9 @@ impl Measured {
         let folder = tempfile::tempdir()?;
         let (signer, curve) = (AccountSigner::generate()?, CurveKey::generate()?);
         let (issuer, xkey) = (signer.public_key().clone(), curve.public_key().clone());
-        let gate = hash.gate(folder.path(), real, signer, curve)?;
+        let callout = hash.callout(folder.path(), real, signer, curve)?;
         let (server, now) = (SimulatedServer::new()?, UnixTime::now());
-        Ok(Self { hash, gate, server, issuer, xkey, now, _folder: folder })
+        Ok(Self { hash, callout, server, issuer, xkey, now, _folder: folder })
     }
 
     /// Times of each class in microseconds, in the order of [`Class::ALL`].
@@ -169,7 +169,7 @@ impl Measured {
         for (index, request) in requests {
             let SimulatedRequest { payload, xkey_header, .. } = request;
             let began = Instant::now();
-            let reply = self.gate.handle(&payload, xkey_header.as_deref(), self.now).await;
+            let reply = self.callout.handle(&payload, xkey_header.as_deref(), self.now).await;
             let took = began.elapsed();
             if reply == Reply::Silent {
                 return Err("a login was not answered".into());

@@ -25,7 +25,7 @@ use rustls::ServerConfig;
 use serde_json::{Value, json};
 
 pub use self::authority::Authority;
-pub use self::front::{Front, Lie};
+pub use self::front::{Front, Misbehavior};
 use self::npm::Npm;
 pub use self::signing::SigningKey;
 use self::stand_in::StandIn;

@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let login = ConnectOptions::with_user_and_password("auth".into(), env::var("NATS_PASSWORD")?);
     let client = login.connect(env::var("NATS_URL")?).await?;
 
-    let gate = Callgate::builder(issuer).xkey(xkey).authorize(|request| async move {
+    let callout = Callgate::builder(issuer).xkey(xkey).authorize(|request| async move {
         match request.credential() {
             Credential::Token(token) if token.matches("let me in") => {
                 Ok(User::in_account("APP").publish("orders.>").subscribe("orders.>"))
@@ -30,5 +30,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
             _ => Err(Refusal::deny("wrong token")),
         }
     });
-    Ok(gate.build()?.serve(client).await?)
+    Ok(callout.build()?.serve(client).await?)
 }

@@ -27,13 +27,13 @@ use callgate::{
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
-    let gate = gate()?;
+    let callout = callout()?;
     let mut server = Connection::open(&env::var("NATS_ADDRESS")?)?;
     server.log_in(&env::var("NATS_USER")?, &env::var("NATS_PASSWORD")?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     loop {
         let message = server.next_message()?;
-        let handle = gate.handle(&message.payload, message.xkey.as_deref(), UnixTime::now());
+        let handle = callout.handle(&message.payload, message.xkey.as_deref(), UnixTime::now());
         match runtime.block_on(handle) {
             Reply::Answer(answer) => server.publish(&message.reply, &answer)?,
             Reply::Silent => {}
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     }
 }
 
-fn gate() -> Result<Callgate> {
+fn callout() -> Result<Callgate> {
     let issuer = AccountSigner::from_seed(&Secret::new(env::var("ISSUER_SEED")?))?;
     // `Callgate::serve` gets the callout account from the server; `handle` needs it here.
     let mut builder = Callgate::builder(issuer).callout_account("AUTH").authorize(authorize);

@@ -169,9 +169,9 @@ mod tests {
         let _here = tracing::subscriber::set_default(warnings.clone());
         let builder = Callgate::builder(AccountSigner::generate().unwrap())
             .authorize(|_| async { Err(Refusal::deny("no client is known")) });
-        let gate = configure(builder).build().unwrap();
+        let callout = configure(builder).build().unwrap();
         for _ in 0..2 {
-            assert_eq!(gate.handle(b"", None, UnixTime::from_seconds(0)).await, Reply::Silent);
+            assert_eq!(callout.handle(b"", None, UnixTime::from_seconds(0)).await, Reply::Silent);
         }
         warnings.0.load(Ordering::Relaxed)
     }

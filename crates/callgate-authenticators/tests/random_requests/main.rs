@@ -1,4 +1,4 @@
-//! Random requests to a complete gate: opening, the chain of authenticators, policy, minting. No
+//! Random requests to a complete callout: opening, the chain of authenticators, policy, minting. No
 //! request causes a panic, each is decided exactly once and in time, and only good ones are admitted.
 //!
 //! `make test` sends 20,000 requests; `make random` sends a million with an optimised build. The
@@ -56,7 +56,7 @@ async fn send(world: &World, sent: Sent) -> (Reason, bool) {
     let began = Instant::now();
     let handled = async {
         let now = UnixTime::from_seconds(NOW);
-        let reply = world.gate.handle(&payload, header.as_deref(), now).await;
+        let reply = world.callout.handle(&payload, header.as_deref(), now).await;
         (reply, DECISIONS.with(|decisions| std::mem::take(&mut *decisions.lock().unwrap())))
     };
     let (reply, decisions) = DECISIONS.scope(Mutex::default(), handled).await;
@@ -138,7 +138,7 @@ fn random_requests_are_each_decided_once_and_in_time() {
     });
     println!("{all} requests, {stalls} while the machine was suspended: {reasons:?}");
     assert_eq!(reasons.values().sum::<u64>(), all, "each request is counted once");
-    // The requests reached every part of the gate.
+    // The requests reached every part of the callout.
     for reason in [
         Reason::Admitted,
         Reason::AmbiguousCredential,

@@ -123,7 +123,7 @@ impl Players {
         }
     }
 
-    /// Not from a server, not for this gate, or not at this time.
+    /// Not from a server, not for this callout, or not at this time.
     fn misdirected(&self, builder: RequestBuilder, dice: &mut Dice) -> Sent {
         let builder = builder.password("alice", CANARY);
         let (server, curve) = dice.one_of(&self.servers);

@@ -1,4 +1,4 @@
-//! The gate under test and its users.
+//! The callout under test and its users.
 
 use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ pub(crate) const ADMITTED: [&str; 4] = ["alice", "hashed", "robot", "svc"];
 const HASH: &str = "$argon2id$v=19$m=64,t=2,p=1$e6/13tu7V6o15jwnpJRyTg$kf0QnvWVm+l6eOpAEsRcMEGpMkeXS8f84yyFvMyZnUA";
 
 pub(crate) struct World {
-    pub(crate) gate: Callgate,
+    pub(crate) callout: Callgate,
     pub(crate) issuer: Nkey,
     pub(crate) xkey: TestCurve,
     pub(crate) robot: Nkey,
@@ -61,13 +61,13 @@ impl World {
             link("users", build("users", "file = \"users.json\"", &folder)),
         ];
         let signer = AccountSigner::from_seed(&Secret::new(issuer.seed())).unwrap();
-        let gate = Callgate::builder(signer)
+        let callout = Callgate::builder(signer)
             .xkey(CurveKey::from_seed(&Secret::new(xkey.seed())).unwrap())
             .chain(Chain::new(links), Arc::new(policy()))
             .on_decision(observer)
             .build()
             .unwrap();
-        Self { gate, issuer, xkey, robot, service, _folder: folder }
+        Self { callout, issuer, xkey, robot, service, _folder: folder }
     }
 }
 

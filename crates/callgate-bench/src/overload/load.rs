@@ -17,7 +17,7 @@ use tokio::{
 use super::site::{Site, TOKEN};
 use crate::{
     Failure,
-    answers::{Judge, Said},
+    answers::{Judge, Verdict},
     premade::Premade,
     wire::{Received, connect},
 };
@@ -26,9 +26,9 @@ use crate::{
 const SERVER_WAITS: Duration = Duration::from_secs(2);
 const OPTIONS: &str = r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"user":"bench","pass":"bench","name":"callgate-bench"}"#;
 
-/// Whose login it is.
+/// Which clients the login belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
+pub(super) enum ClientGroup {
     /// One of many with a password, of the addresses that flood.
     Flood,
     /// A user with a password, from a separate address.
@@ -39,11 +39,11 @@ pub(super) enum Who {
     Remembered,
 }
 
-/// What became of a login.
+/// How a login ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Outcome {
     /// Admitted with the right credential, or refused with a wrong one.
-    True,
+    Correct,
     /// `temporarily unavailable`.
     Overloaded,
     /// No answer, before the server would have given up.
@@ -52,14 +52,14 @@ pub(super) enum Fate {
     Wrong,
 }
 
-/// One login and its fate.
+/// One login and its outcome.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Login {
-    pub(super) who: Who,
+    pub(super) group: ClientGroup,
     /// When it was sent, since the start.
     pub(super) sent: Duration,
     pub(super) took: Duration,
-    pub(super) fate: Fate,
+    pub(super) outcome: Outcome,
 }
 
 /// How many logins a second, of each kind, and for how long.
@@ -75,7 +75,7 @@ pub(super) struct Rates {
 }
 
 struct Planned {
-    who: Who,
+    group: ClientGroup,
     at: Duration,
     good: bool,
     request: Premade,
@@ -138,47 +138,48 @@ fn plan(
 ) -> Result<Vec<Planned>, Failure> {
     let mut times = Vec::new();
     let kinds = [
-        (Who::Flood, rates.flood),
-        (Who::Honest, rates.honest),
-        (Who::Token, rates.token),
-        (Who::Remembered, rates.remembered),
+        (ClientGroup::Flood, rates.flood),
+        (ClientGroup::Honest, rates.honest),
+        (ClientGroup::Token, rates.token),
+        (ClientGroup::Remembered, rates.remembered),
     ];
-    for (who, rate) in kinds {
+    for (group, rate) in kinds {
         let count = (rate * rates.duration.as_secs_f64()) as usize;
         // Half a step later than the start, so that kinds do not all come at the same moment.
         let step = |number: usize| Duration::from_secs_f64((number as f64 + 0.5) / rate);
-        times.extend((0..count).map(|number| (step(number), who, number)));
+        times.extend((0..count).map(|number| (step(number), group, number)));
     }
     times.sort_by_key(|(at, _, _)| *at);
     // Made before the clock starts, for its middle: they are fresh all the time.
     let now = UnixTime::now().plus(rates.duration / 2);
     let mut plan = Vec::with_capacity(times.len());
-    for (index, (at, who, number)) in times.into_iter().enumerate() {
-        let user = if matches!(who, Who::Flood | Who::Honest) { *next_user } else { 0 };
-        *next_user += usize::from(matches!(who, Who::Flood | Who::Honest));
-        let good = !matches!(who, Who::Flood | Who::Honest) || number % 2 == 0;
-        let source = match who {
-            Who::Flood => format!("10.0.{}.1", number % rates.sources.max(1)),
-            Who::Honest => "10.1.0.1".to_owned(),
-            Who::Token => "10.2.0.1".to_owned(),
-            Who::Remembered => "10.3.0.1".to_owned(),
+    for (index, (at, group, number)) in times.into_iter().enumerate() {
+        let user =
+            if matches!(group, ClientGroup::Flood | ClientGroup::Honest) { *next_user } else { 0 };
+        *next_user += usize::from(matches!(group, ClientGroup::Flood | ClientGroup::Honest));
+        let good = !matches!(group, ClientGroup::Flood | ClientGroup::Honest) || number % 2 == 0;
+        let source = match group {
+            ClientGroup::Flood => format!("10.0.{}.1", number % rates.sources.max(1)),
+            ClientGroup::Honest => "10.1.0.1".to_owned(),
+            ClientGroup::Token => "10.2.0.1".to_owned(),
+            ClientGroup::Remembered => "10.3.0.1".to_owned(),
         };
         let draft = RequestDraft {
             source,
             patience: SERVER_WAITS,
-            ..RequestDraft::new(presented(who, user, good))
+            ..RequestDraft::new(presented(group, user, good))
         };
         let made = draft.sign_as(server, &site.target.issuer, site.target.xkey.as_ref(), now)?;
         let frame = frame(index, &made);
         let SimulatedRequest { payload, xkey_header, user_nkey } = made;
         let request = Premade { payload, header: xkey_header, user_nkey, server: 0 };
-        plan.push(Planned { who, at, good, request, frame });
+        plan.push(Planned { group, at, good, request, frame });
     }
     Ok(plan)
 }
 
-fn presented(who: Who, user: usize, good: bool) -> ClientCredentials {
-    if who == Who::Token {
+fn presented(group: ClientGroup, user: usize, good: bool) -> ClientCredentials {
+    if group == ClientGroup::Token {
         return ClientCredentials {
             token: Some(Secret::new(TOKEN)),
             ..ClientCredentials::default()
@@ -213,10 +214,10 @@ fn judge(
         .iter()
         .zip(sent)
         .map(|(planned, sent)| Login {
-            who: planned.who,
+            group: planned.group,
             sent: sent.saturating_duration_since(started),
             took: SERVER_WAITS,
-            fate: Fate::Unanswered,
+            outcome: Outcome::Unanswered,
         })
         .collect();
     for answer in answers {
@@ -229,14 +230,14 @@ fn judge(
         if login.took > SERVER_WAITS {
             continue;
         }
-        login.fate = match judge.judge(&planned.request, server, &answer.payload) {
-            Ok(Said::Admitted) if planned.good => Fate::True,
-            Ok(Said::Refused) => match refusal(site, server, &answer.payload)?.as_str() {
-                "temporarily unavailable" => Fate::Overloaded,
-                _ if planned.good => Fate::Wrong,
-                _ => Fate::True,
+        login.outcome = match judge.judge(&planned.request, server, &answer.payload) {
+            Ok(Verdict::Admitted) if planned.good => Outcome::Correct,
+            Ok(Verdict::Refused) => match refusal(site, server, &answer.payload)?.as_str() {
+                "temporarily unavailable" => Outcome::Overloaded,
+                _ if planned.good => Outcome::Wrong,
+                _ => Outcome::Correct,
             },
-            Ok(Said::Admitted) | Err(_) => Fate::Wrong,
+            Ok(Verdict::Admitted) | Err(_) => Outcome::Wrong,
         };
     }
     Ok(logins)

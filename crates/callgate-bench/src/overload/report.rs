@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     Login,
     ceiling::Bare,
-    load::{Fate, Who},
+    load::{ClientGroup, Outcome},
 };
 use crate::Failure;
 
@@ -55,18 +55,19 @@ struct Kind {
 }
 
 impl Kind {
-    fn of(logins: &[Login], who: Who) -> Self {
-        let of = |fate: Fate| {
-            let logins = logins.iter().filter(|login| login.who == who && login.fate == fate);
+    fn of(logins: &[Login], group: ClientGroup) -> Self {
+        let of = |outcome: Outcome| {
+            let logins =
+                logins.iter().filter(|login| login.group == group && login.outcome == outcome);
             logins.map(|login| login.took).collect::<Vec<_>>()
         };
-        let (answers, refusals) = (of(Fate::True), of(Fate::Overloaded));
+        let (answers, refusals) = (of(Outcome::Correct), of(Outcome::Overloaded));
         Self {
-            logins: logins.iter().filter(|login| login.who == who).count(),
+            logins: logins.iter().filter(|login| login.group == group).count(),
             answered: answers.len(),
             overloaded: refusals.len(),
-            unanswered: of(Fate::Unanswered).len(),
-            wrong: of(Fate::Wrong).len(),
+            unanswered: of(Outcome::Unanswered).len(),
+            wrong: of(Outcome::Wrong).len(),
             answer: quantiles(answers),
             refusal: quantiles(refusals),
         }
@@ -98,11 +99,12 @@ impl Report {
         loaded: &[Login],
         duration: Duration,
     ) -> Self {
-        let passwords = |login: &&Login| matches!(login.who, Who::Flood | Who::Honest);
+        let passwords =
+            |login: &&Login| matches!(login.group, ClientGroup::Flood | ClientGroup::Honest);
         let offered = loaded.iter().filter(passwords).count() as f64 / duration.as_secs_f64();
         let in_time = |login: &&Login| {
             let at = login.sent + login.took;
-            login.fate == Fate::True && at >= WARM_UP && at < duration
+            login.outcome == Outcome::Correct && at >= WARM_UP && at < duration
         };
         let answered = loaded.iter().filter(passwords).filter(in_time).count() as f64
             / duration.saturating_sub(WARM_UP).as_secs_f64();
@@ -113,12 +115,12 @@ impl Report {
             answered,
             ratio: answered / (ceiling.iter().sum::<f64>() / 2.0),
             efficiency: None,
-            flood: Kind::of(loaded, Who::Flood),
-            honest: Kind::of(loaded, Who::Honest),
-            token_alone: Kind::of(quiet, Who::Token),
-            token_flooded: Kind::of(loaded, Who::Token),
-            remembered_alone: Kind::of(quiet, Who::Remembered),
-            remembered_flooded: Kind::of(loaded, Who::Remembered),
+            flood: Kind::of(loaded, ClientGroup::Flood),
+            honest: Kind::of(loaded, ClientGroup::Honest),
+            token_alone: Kind::of(quiet, ClientGroup::Token),
+            token_flooded: Kind::of(loaded, ClientGroup::Token),
+            remembered_alone: Kind::of(quiet, ClientGroup::Remembered),
+            remembered_flooded: Kind::of(loaded, ClientGroup::Remembered),
             memory: None,
         }
     }
@@ -201,7 +203,7 @@ impl Report {
             (kinds.iter().any(|kind| kind.unanswered > 0), "a login was not answered"),
             (self.token_flooded.overloaded > 0, "a token was refused for want of room"),
             (self.remembered_flooded.overloaded > 0, "a remembered password was refused"),
-            (self.honest.overloaded > 0, "a client who does not flood was refused"),
+            (self.honest.overloaded > 0, "a client group does not flood was refused"),
         ];
         let broken: Vec<&str> =
             broken.into_iter().filter_map(|(is_broken, what)| is_broken.then_some(what)).collect();

@@ -184,7 +184,7 @@ impl Hash {
     }
 
     /// A callout with a users file of this kind.
-    pub(super) fn gate(
+    pub(super) fn callout(
         self,
         folder: &Path,
         real: bool,

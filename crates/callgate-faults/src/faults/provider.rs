@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use callgate_testkit::{
     OidcProvider, eventually,
-    oidc_provider::{Authority, KEYS, Lie, SigningKey},
+    oidc_provider::{Authority, KEYS, Misbehavior, SigningKey},
     wait::LONG,
 };
 use futures_util::FutureExt;
@@ -38,7 +38,7 @@ pub const HANGS: Fault = Fault {
     family: FAMILY,
     name: "hangs",
     how: "the request is accepted and never answered",
-    story: || broken(Kind::Lies(Lie::Held)).boxed_local(),
+    story: || broken(Kind::Misbehaves(Misbehavior::Held)).boxed_local(),
 };
 
 /// One byte per second.
@@ -46,7 +46,7 @@ pub const DRIPS: Fault = Fault {
     family: FAMILY,
     name: "sends one byte per second",
     how: "the provider's real response, one byte per second",
-    story: || broken(Kind::Lies(Lie::Dripping)).boxed_local(),
+    story: || broken(Kind::Misbehaves(Misbehavior::Dripping)).boxed_local(),
 };
 
 /// A response that is not a key set.
@@ -54,7 +54,7 @@ pub const GARBAGE: Fault = Fault {
     family: FAMILY,
     name: "returns garbage",
     how: "a login page with status 200 in place of the keys",
-    story: || broken(Kind::Lies(garbage())).boxed_local(),
+    story: || broken(Kind::Misbehaves(garbage())).boxed_local(),
 };
 
 /// Half of a response.
@@ -62,7 +62,7 @@ pub const HALF_CLOSES: Fault = Fault {
     family: FAMILY,
     name: "closes the connection in the middle of a response",
     how: "half of the provider's real response, then the sending side is closed",
-    story: || broken(Kind::Lies(Lie::HalfClosed)).boxed_local(),
+    story: || broken(Kind::Misbehaves(Misbehavior::HalfClosed)).boxed_local(),
 };
 
 /// An expired certificate.
@@ -79,12 +79,12 @@ pub const ALL: [Fault; 6] = [REFUSES, HANGS, DRIPS, GARBAGE, HALF_CLOSES, EXPIRE
 #[derive(Debug)]
 enum Kind {
     Refuses,
-    Lies(Lie),
+    Misbehaves(Misbehavior),
     Expired,
 }
 
-fn garbage() -> Lie {
-    Lie::Answer("200 OK", String::new(), "<!doctype html><h1>Please log in</h1>".to_owned())
+fn garbage() -> Misbehavior {
+    Misbehavior::Answer("200 OK", String::new(), "<!doctype html><h1>Please log in</h1>".to_owned())
 }
 
 async fn broken(kind: Kind) -> Result<Observations, NotRun> {
@@ -139,7 +139,7 @@ async fn provider(authority: &Authority) -> OidcProvider {
 async fn begin(kind: &Kind, provider: &mut OidcProvider, authority: &Authority) {
     match kind {
         Kind::Refuses => provider.front_mut().go_down().await,
-        Kind::Lies(lie) => provider.front().lie(KEYS, lie.clone()),
+        Kind::Misbehaves(misbehavior) => provider.front().misbehave(KEYS, misbehavior.clone()),
         Kind::Expired => {
             provider.front_mut().go_down().await;
             provider.front_mut().show(authority.expired_server());
@@ -151,7 +151,7 @@ async fn begin(kind: &Kind, provider: &mut OidcProvider, authority: &Authority) 
 async fn end(kind: &Kind, provider: &mut OidcProvider, authority: &Authority) {
     match kind {
         Kind::Refuses => provider.front_mut().come_up().await,
-        Kind::Lies(_) => provider.front().tell_truth(),
+        Kind::Misbehaves(_) => provider.front().behave(),
         Kind::Expired => {
             provider.front_mut().go_down().await;
             provider.front_mut().show(authority.server());

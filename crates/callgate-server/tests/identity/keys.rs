@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use callgate_testkit::{
     OidcProvider, eventually,
-    oidc_provider::{DISCOVERY, KEYS, Lie, SigningKey},
+    oidc_provider::{DISCOVERY, KEYS, Misbehavior, SigningKey},
     wait::{LONG, PATIENCE},
 };
 use futures_util::future::join_all;
@@ -148,7 +148,7 @@ async fn a_slow_provider_is_bounded_by_the_deadline_and_slows_nobody_else(provid
     let world = World::of(&config).file("users.json", USERS).server_timeout(20).start().await;
     let known = provider.mint("ES256", json!({})).await;
     provider.rotate().await;
-    provider.front().lie(KEYS, Lie::Held);
+    provider.front().misbehave(KEYS, Misbehavior::Held);
     let by_new_key = provider.mint("ES256", json!({})).await;
     let slow = async {
         let answer = world.refuses(&by_new_key).await;
@@ -166,7 +166,7 @@ async fn a_slow_provider_is_bounded_by_the_deadline_and_slows_nobody_else(provid
     assert!(!log.contains("backend_unavailable"), "the others waited for the slow one: {log}");
     world.server_says("temporarily unavailable").await;
     // A late answer is still used.
-    provider.front().tell_truth();
+    provider.front().behave();
     world
         .gate
         .metric_reaches("callgate_jwks_refresh_total{authenticator=\"sso\",result=\"ok\"}", 2.0)
@@ -182,7 +182,7 @@ async fn slow_provider_is_abandoned_before_server_timeout() {
     let config = config(&provider, "timeout = \"60s\"", "");
     let world = World::of(&config).file("users.json", USERS).server_timeout(1).start().await;
     provider.rotate().await;
-    provider.front().lie(KEYS, Lie::Held);
+    provider.front().misbehave(KEYS, Misbehavior::Held);
     let by_new_key = provider.mint("ES256", json!({})).await;
     // If the machine stalls around the deadline, the request is in fact too late.
     let refused = eventually("a refusal in time", LONG, async || {
@@ -200,7 +200,7 @@ async fn logins_waiting_for_a_new_key_share_one_fetch() {
     let config = config(&provider, "timeout = \"15s\"", "");
     let world = World::of(&config).file("users.json", USERS).server_timeout(20).start().await;
     provider.rotate().await;
-    provider.front().lie(KEYS, Lie::Held);
+    provider.front().misbehave(KEYS, Misbehavior::Held);
     let tokens: Vec<String> = join_all(
         (0..20).map(|number| provider.mint("ES256", json!({ "sub": format!("client {number}") }))),
     )
@@ -210,7 +210,7 @@ async fn logins_waiting_for_a_new_key_share_one_fetch() {
         provider.front().asked_reaches(KEYS, 2).await;
         let at_work = "callgate_in_flight";
         world.gate.metric_reaches(at_work, 20.0).await;
-        provider.front().tell_truth();
+        provider.front().behave();
     };
     tokio::join!(clients, release);
     assert_eq!(provider.front().asked(KEYS), 2);

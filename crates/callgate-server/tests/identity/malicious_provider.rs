@@ -3,18 +3,18 @@
 
 use callgate_testkit::{
     OidcProvider, eventually,
-    oidc_provider::{DISCOVERY, Lie, SigningKey},
+    oidc_provider::{DISCOVERY, Misbehavior, SigningKey},
     wait::PATIENCE,
 };
 use serde_json::{Value, json};
 
 use crate::support::{World, has, now};
 
-fn answer(body: impl ToString) -> Lie {
-    Lie::Answer("200 OK", String::new(), body.to_string())
+fn answer(body: impl ToString) -> Misbehavior {
+    Misbehavior::Answer("200 OK", String::new(), body.to_string())
 }
 
-fn set(keys: &[Value]) -> Lie {
+fn set(keys: &[Value]) -> Misbehavior {
     answer(json!({ "keys": keys }))
 }
 
@@ -24,7 +24,7 @@ fn with(mut jwk: Value, name: &str, value: Value) -> Value {
 }
 
 /// Invalid answers and the logged causes. `elsewhere` has valid keys.
-fn lies(elsewhere: &str) -> Vec<(&'static str, Lie, &'static str)> {
+fn attacks(elsewhere: &str) -> Vec<(&'static str, Misbehavior, &'static str)> {
     let [one, two] = ["a", "b"].map(|id| SigningKey::generate(id, "ES256").jwk());
     let same_id = with(two, "kid", json!("a"));
     let (redirect, moved) = (format!("location: {elsewhere}\r\n"), "302 Found");
@@ -36,9 +36,17 @@ fn lies(elsewhere: &str) -> Vec<(&'static str, Lie, &'static str)> {
         ("cut", answer("{\"keys\":[{\"kty\":"), "not valid JSON"),
         ("other-json", answer("[1,2]"), "not a JSON Web Key Set"),
         ("no-keys", set(&[]), "no usable signature key"),
-        ("redirect", Lie::Answer(moved, redirect, String::new()), "redirects are not followed"),
-        ("error", Lie::Answer("500 Internal Server Error", String::new(), "{}".into()), "500"),
-        ("endless", Lie::Endless, "longer than"),
+        (
+            "redirect",
+            Misbehavior::Answer(moved, redirect, String::new()),
+            "redirects are not followed",
+        ),
+        (
+            "error",
+            Misbehavior::Answer("500 Internal Server Error", String::new(), "{}".into()),
+            "500",
+        ),
+        ("endless", Misbehavior::Endless, "longer than"),
         ("huge", answer(" ".repeat(2 * 1024 * 1024)), "longer than"),
         ("symmetric", set(&[json!({ "kty": "oct", "k": "c2VjcmV0", "kid": "a" })]), "symmetric"),
         ("private", set(&[with(one.clone(), "d", json!("c2VjcmV0"))]), "private key"),
@@ -48,7 +56,7 @@ fn lies(elsewhere: &str) -> Vec<(&'static str, Lie, &'static str)> {
     ]
 }
 
-fn discovery_lies(issuer: &str) -> [(&'static str, Lie, &'static str); 5] {
+fn discovery_lies(issuer: &str) -> [(&'static str, Misbehavior, &'static str); 5] {
     let found = format!("location: {issuer}{DISCOVERY}\r\n");
     let document = |issuer: &str, keys: &str| answer(json!({ "issuer": issuer, "jwks_uri": keys }));
     let host = "http://localhost:1/jwks";
@@ -56,7 +64,7 @@ fn discovery_lies(issuer: &str) -> [(&'static str, Lie, &'static str); 5] {
         ("d-garbage", answer("<html>"), "not valid JSON"),
         (
             "d-redirect",
-            Lie::Answer("301 Moved", found, String::new()),
+            Misbehavior::Answer("301 Moved", found, String::new()),
             "redirects are not followed",
         ),
         ("d-other", document(issuer, &format!("{issuer}/jwks")), "is for the issuer"),
@@ -83,14 +91,14 @@ async fn lying_provider_is_never_ready_and_each_lie_is_logged() {
     let (front, issuer) = (provider.front(), provider.issuer());
     let mut config = String::new();
     let mut reported = Vec::new();
-    for (name, lie, words) in lies(&format!("{issuer}/jwks")) {
-        front.lie(&format!("/{name}"), lie);
+    for (name, attack, words) in attacks(&format!("{issuer}/jwks")) {
+        front.misbehave(&format!("/{name}"), attack);
         let url = format!("{issuer}/{name}");
         config.push_str(&entry(name, &format!("http://{name}.test"), Some(&url)));
         reported.push((name, words));
     }
-    for (name, lie, words) in discovery_lies(issuer) {
-        front.lie(&format!("/{name}{DISCOVERY}"), lie);
+    for (name, attack, words) in discovery_lies(issuer) {
+        front.misbehave(&format!("/{name}{DISCOVERY}"), attack);
         config.push_str(&entry(name, &format!("{issuer}/{name}"), None));
         reported.push((name, words));
     }
@@ -117,16 +125,16 @@ async fn provider_that_starts_lying_loses_no_client() {
     let provider = OidcProvider::stand_in().await;
     let (front, issuer) = (provider.front(), provider.issuer());
     let [good, unknown] = ["good", "unknown"].map(|id| SigningKey::generate(id, "EdDSA"));
-    let lies = lies(&format!("{issuer}/jwks"));
+    let attacks = attacks(&format!("{issuer}/jwks"));
     let mut config = String::new();
-    for (name, ..) in &lies {
-        front.lie(&format!("/{name}"), set(&[good.jwk()]));
+    for (name, ..) in &attacks {
+        front.misbehave(&format!("/{name}"), set(&[good.jwk()]));
         let url = format!("{issuer}/{name}");
         config.push_str(&entry(name, &format!("http://{name}.test"), Some(&url)));
     }
     let world = World::of(&format!("{config}{ALL}")).start().await;
-    for (name, lie, words) in lies {
-        front.lie(&format!("/{name}"), lie);
+    for (name, attack, words) in attacks {
+        front.misbehave(&format!("/{name}"), attack);
         let issuer = format!("http://{name}.test");
         let claims = json!({ "iss": issuer, "aud": "nats", "sub": "a", "exp": now() + 600 });
         let (reason, detail) = world.refuses(&unknown.token(&claims)).await;

@@ -1,5 +1,5 @@
 //! A proxy between a provider and its clients: it forwards, counts, stops, delays,
-//! and lies.
+//! and misbehaves.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,18 +16,18 @@ use tokio_rustls::TlsAcceptor;
 use crate::ports::free_port;
 use crate::wait::{PATIENCE, eventually};
 
-/// What a path answers instead of the truth.
+/// How a path misbehaves.
 #[derive(Clone, Debug)]
-pub enum Lie {
-    /// Nothing, until the lie is taken back; then the truth, late.
+pub enum Misbehavior {
+    /// No answer until [`Front::behave`]; then the real one, late.
     Held,
     /// A status, headers (each ended by `\r\n`) and a body.
     Answer(&'static str, String, String),
     /// A valid head, then white space until the client disconnects.
     Endless,
-    /// The truth, a byte a second.
+    /// The real answer, one byte a second.
     Dripping,
-    /// Half of the truth; then we say no more, and do not go away.
+    /// Half of the real answer, and then nothing, on an open connection.
     HalfClosed,
 }
 
@@ -51,7 +51,7 @@ pub(super) enum Upstream {
 
 #[derive(Debug, Default)]
 struct Shared {
-    lies: watch::Sender<HashMap<String, Lie>>,
+    faults: watch::Sender<HashMap<String, Misbehavior>>,
     asked: Mutex<HashMap<String, usize>>,
 }
 
@@ -77,7 +77,7 @@ impl Front {
         &self.origin
     }
 
-    /// The number of requests for a path so far, including those answered with a lie.
+    /// The number of requests for a path so far, including those to which it misbehaved.
     pub fn asked(&self, path: &str) -> usize {
         self.shared.asked.lock().expect("no holder panics").get(path).copied().unwrap_or(0)
     }
@@ -93,14 +93,14 @@ impl Front {
         .await;
     }
 
-    /// Has a path lie, until [`Front::tell_truth`].
-    pub fn lie(&self, path: &str, lie: Lie) {
-        self.shared.lies.send_modify(|lies| drop(lies.insert(path.to_owned(), lie)));
+    /// Makes a path misbehave until [`Front::behave`].
+    pub fn misbehave(&self, path: &str, misbehavior: Misbehavior) {
+        self.shared.faults.send_modify(|faults| drop(faults.insert(path.to_owned(), misbehavior)));
     }
 
-    /// Removes all lies; held requests are answered now.
-    pub fn tell_truth(&self) {
-        self.shared.lies.send_modify(HashMap::clear);
+    /// Ends all misbehavior; held requests are answered now.
+    pub fn behave(&self) {
+        self.shared.faults.send_modify(HashMap::clear);
     }
 
     /// Shows another certificate, to connections of after the next [`Front::come_up`].
@@ -165,31 +165,31 @@ impl Shared {
         let head = read_head(&mut stream).await?;
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
         *self.asked.lock().expect("no holder panics").entry(path.clone()).or_default() += 1;
-        match self.lie_about(&path, &mut stream).await? {
-            None => tell(&mut stream, upstream, &path, &head, scheme).await?,
-            Some(Lie::Held) => return Ok(()),
-            Some(Lie::Answer(status, headers, body)) => {
+        match self.misbehavior_of(&path, &mut stream).await? {
+            None => forward(&mut stream, upstream, &path, &head, scheme).await?,
+            Some(Misbehavior::Held) => return Ok(()),
+            Some(Misbehavior::Answer(status, headers, body)) => {
                 stream.write_all(page(status, &headers, &body).as_bytes()).await?;
             }
-            Some(Lie::Dripping) => {
-                let mut truth = Vec::new();
-                tell(&mut truth, upstream, &path, &head, scheme).await?;
-                for byte in truth {
+            Some(Misbehavior::Dripping) => {
+                let mut answer = Vec::new();
+                forward(&mut answer, upstream, &path, &head, scheme).await?;
+                for byte in answer {
                     stream.write_u8(byte).await?;
                     stream.flush().await?;
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             }
-            Some(Lie::HalfClosed) => {
-                let mut truth = Vec::new();
-                tell(&mut truth, upstream, &path, &head, scheme).await?;
-                stream.write_all(&truth[..truth.len() / 2]).await?;
+            Some(Misbehavior::HalfClosed) => {
+                let mut answer = Vec::new();
+                forward(&mut answer, upstream, &path, &head, scheme).await?;
+                stream.write_all(&answer[..answer.len() / 2]).await?;
                 stream.shutdown().await?;
                 let mut rest = [0; 512];
                 while stream.read(&mut rest).await? > 0 {}
                 return Ok(());
             }
-            Some(Lie::Endless) => {
+            Some(Misbehavior::Endless) => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await?;
                 loop {
                     stream.write_all(&[b' '; 65536]).await?;
@@ -199,14 +199,19 @@ impl Shared {
         stream.shutdown().await
     }
 
-    /// The lie about a path that is no longer held back. [`Lie::Held`] says that the client is gone.
-    async fn lie_about(&self, path: &str, stream: &mut impl Stream) -> io::Result<Option<Lie>> {
-        let mut lies = self.lies.subscribe();
-        let released = lies.wait_for(|lies| !matches!(lies.get(path), Some(Lie::Held)));
+    /// How the path misbehaves, once it is not held. [`Misbehavior::Held`] means that the client is gone.
+    async fn misbehavior_of(
+        &self,
+        path: &str,
+        stream: &mut impl Stream,
+    ) -> io::Result<Option<Misbehavior>> {
+        let mut faults = self.faults.subscribe();
+        let released =
+            faults.wait_for(|faults| !matches!(faults.get(path), Some(Misbehavior::Held)));
         let mut byte = [0];
         tokio::select! {
-            lies = released => Ok(lies.expect("the sender is ours").get(path).cloned()),
-            gone = stream.read(&mut byte) => gone.map(|_| Some(Lie::Held)),
+            faults = released => Ok(faults.expect("the sender is ours").get(path).cloned()),
+            gone = stream.read(&mut byte) => gone.map(|_| Some(Misbehavior::Held)),
         }
     }
 }
@@ -219,7 +224,7 @@ async fn read_head(stream: &mut impl Stream) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-async fn tell(
+async fn forward(
     stream: &mut (impl AsyncWrite + Unpin),
     upstream: Upstream,
     path: &str,

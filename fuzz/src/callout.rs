@@ -19,7 +19,7 @@ const VECTORS: &str =
 
 /// A callout that admits exactly one credential.
 pub struct Gate {
-    gate: Callgate,
+    callout: Callgate,
     decisions: Arc<Mutex<Vec<Decision>>>,
 }
 
@@ -56,12 +56,12 @@ impl Gate {
         if with_xkey {
             builder = builder.xkey(CurveKey::from_seed(&keys.xkey_seed.into()).unwrap());
         }
-        Self { gate: builder.build().unwrap(), decisions }
+        Self { callout: builder.build().unwrap(), decisions }
     }
 
     /// What becomes of a message; there must be one decision, and no answer to what is dropped.
     pub fn handle(&self, payload: &[u8], header: Option<&str>, now: i64) -> (Reply, Decision) {
-        let reply = block_on(self.gate.handle(payload, header, UnixTime::from_seconds(now)));
+        let reply = block_on(self.callout.handle(payload, header, UnixTime::from_seconds(now)));
         let mut decisions = std::mem::take(&mut *self.decisions.lock().unwrap());
         assert_eq!(decisions.len(), 1, "one decision for each message: {decisions:?}");
         let decision = decisions.remove(0);
@@ -72,7 +72,7 @@ impl Gate {
 
     /// When the request says that it was made.
     pub fn request_time(&self, payload: &[u8], header: Option<&str>) -> Option<i64> {
-        self.gate.request_time(payload, header).ok().map(UnixTime::seconds)
+        self.callout.request_time(payload, header).ok().map(UnixTime::seconds)
     }
 }
 

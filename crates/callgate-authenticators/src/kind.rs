@@ -6,10 +6,12 @@ use callgate::{authn::Authenticator, policy::settings::RoleSettings};
 
 use callgate_config::{Key, Table};
 
+mod bus;
 mod context;
 mod registry;
 mod resources;
 
+pub use bus::{Bus, BusError};
 pub use context::{BuildContext, CacheSettings, ChainPosition, PolicyView, ScopeErrors, Services};
 pub use registry::Registry;
 pub use resources::SharedResources;
@@ -84,6 +86,70 @@ pub trait Observer: fmt::Debug + Send + Sync {
 
     /// The signature of a bearer token was accepted: verified now, or `remembered`.
     fn signature_counted(&self, _authenticator: &str, _remembered: bool) {}
+
+    /// It queries a backend: the counters of its answers start at zero.
+    fn has_backend(&self, _authenticator: &str) {}
+
+    /// A login that depends on a backend was answered.
+    fn backend_answered(&self, _authenticator: &str, _result: BackendResult) {}
+
+    /// The last query had a good answer (also a rejection), or none.
+    fn backend_up(&self, _authenticator: &str, _up: bool) {}
+
+    /// The number of connections to a backend that are `Idle` or `Busy`.
+    fn backend_connections(&self, _authenticator: &str, _state: BackendConnections, _count: usize) {
+    }
+}
+
+/// How a login that depends on a backend was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendResult {
+    /// The backend knows the client.
+    Identity,
+    /// The backend rejected the credential.
+    Rejected,
+    /// No usable answer.
+    Unavailable,
+    /// Answered from memory.
+    Remembered,
+}
+
+impl BackendResult {
+    /// Every result.
+    pub const ALL: [Self; 4] =
+        [Self::Identity, Self::Rejected, Self::Unavailable, Self::Remembered];
+
+    /// The value of the label `result`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Rejected => "rejected",
+            Self::Unavailable => "unavailable",
+            Self::Remembered => "remembered",
+        }
+    }
+}
+
+/// The state of connections to a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendConnections {
+    /// Open and not in use.
+    Idle,
+    /// In use by a query.
+    Busy,
+}
+
+impl BackendConnections {
+    /// Every state.
+    pub const ALL: [Self; 2] = [Self::Idle, Self::Busy];
+
+    /// The value of the label `state`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+        }
+    }
 }
 
 /// An observer that ignores everything.

@@ -5,6 +5,8 @@
 //! together.
 
 mod audience_routing;
+#[allow(dead_code, unused_imports, reason = "a build without some kinds does not use all of it")]
+pub mod backend;
 mod claim_path;
 mod directory;
 #[cfg(all(feature = "fuzzing", feature = "kubernetes"))]

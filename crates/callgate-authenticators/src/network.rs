@@ -5,14 +5,12 @@
 
 mod answer_cache;
 mod background;
-#[cfg(feature = "kubernetes")]
 mod singleflight;
 
 use std::{error::Error, time::Duration};
 
 pub(crate) use answer_cache::{AnswerCache, recent_cache};
 pub(crate) use background::BackgroundTasks;
-#[cfg(feature = "kubernetes")]
 pub(crate) use singleflight::SingleFlight;
 
 /// How long one request to a backend may take, from connecting to the last byte.

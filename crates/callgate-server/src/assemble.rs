@@ -7,7 +7,7 @@ use callgate::{
     authn::Chain,
     keys::{CurvePublicKey, Signer},
 };
-use callgate_authenticators::kind::Observer;
+use callgate_authenticators::kind::{BackendConnections, BackendResult, Observer};
 
 use crate::{
     config::{Config, IssuerSettings},
@@ -133,5 +133,21 @@ impl Observer for Metrics {
 
     fn signature_counted(&self, authenticator: &str, remembered: bool) {
         self.token_signature(authenticator, remembered);
+    }
+
+    fn has_backend(&self, authenticator: &str) {
+        self.register_backend(authenticator);
+    }
+
+    fn backend_answered(&self, authenticator: &str, result: BackendResult) {
+        self.count_backend_answer(authenticator, result);
+    }
+
+    fn backend_up(&self, authenticator: &str, up: bool) {
+        self.set_backend_up(authenticator, up);
+    }
+
+    fn backend_connections(&self, authenticator: &str, state: BackendConnections, count: usize) {
+        self.set_backend_connections(authenticator, state, count);
     }
 }

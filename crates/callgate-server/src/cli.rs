@@ -15,7 +15,7 @@ mod token;
 use std::process::ExitCode;
 
 use callgate_authenticators::kind::Registry;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Success.
 const GOOD: u8 = 0;
@@ -65,7 +65,7 @@ pub fn run(registry: Registry) -> ExitCode {
     crate::panics::install_hook();
     // Fails only if a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let outcome = match Cli::parse().command {
+    let outcome = match parse(&registry).command {
         Command::Serve(args) => serve::run(args, registry),
         Command::Check(args) => check::run(&args, registry),
         Command::Explain(args) => Ok(explain::run(*args, registry)),
@@ -79,10 +79,16 @@ pub fn run(registry: Registry) -> ExitCode {
     ExitCode::from(outcome.unwrap_or_else(output::unusable))
 }
 
+/// Parses the command line; `--version` lists the kinds of authenticators of this build.
+fn parse(registry: &Registry) -> Cli {
+    let kinds = registry.names().collect::<Vec<_>>().join(", ");
+    let version = format!("{}\nauthenticators: {kinds}", env!("CARGO_PKG_VERSION"));
+    let matches = Cli::command().long_version(version).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -31,7 +31,7 @@ use callgate::{
     policy::{Policy, settings::PolicySettings},
 };
 use callgate_authenticators::kind::{
-    BuildContext, CacheSettings, ChainPosition, Observer, PolicyView, Registry, Services,
+    BuildContext, Bus, CacheSettings, ChainPosition, Observer, PolicyView, Registry, Services,
     SharedResources,
 };
 use callgate_authenticators::passwords::DummyKey;
@@ -49,7 +49,7 @@ pub(crate) use log::LogSettings;
 use policy::{AuthenticatorEntry, Make};
 use shadowing::{Position, Shadowing};
 
-use crate::nats::NatsSettings;
+use crate::{bus::ServiceBus, nats::NatsSettings};
 
 /// The keys of the top level.
 pub(crate) const KEYS: &[Key] = &[
@@ -141,6 +141,8 @@ pub(crate) struct BuildEnv {
     /// Whether authenticators may run background tasks.
     pub(crate) background: bool,
     pub(crate) observer: Arc<dyn Observer>,
+    /// The connection to NATS, once there is one; `None` for commands that do not connect.
+    pub(crate) bus: Option<Arc<ServiceBus>>,
 }
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -153,6 +155,7 @@ impl BuildEnv {
             generation: 0,
             background: false,
             observer: Arc::new(callgate_authenticators::kind::NoObserver),
+            bus: None,
         }
     }
 }
@@ -301,6 +304,7 @@ impl Known {
             knows_account: Arc::new(move |account| accounts.knows_account(account)),
             is_callout_account: Arc::new(move |account| closed.accounts().is_closed(account)),
             may_name_account: policy.may_name_account(authenticator),
+            has_ceiling: true,
             scope_errors: Arc::new(move |user, entry| scopes.scope_mistakes(&name, user, entry)),
         }
     }
@@ -340,7 +344,7 @@ impl ChainBuilder<'_> {
         let mut complete = true;
         let mut passwords_stop_at = None;
         for (index, AuthenticatorEntry { policy, make }) in entries.into_iter().enumerate() {
-            let Some(Make { timeout, required, kind, table, raw }) = make else {
+            let Some(Make { timeout, required, kind, table, raw, has_ceiling }) = make else {
                 complete = false;
                 continue;
             };
@@ -349,7 +353,7 @@ impl ChainBuilder<'_> {
                 name: policy.name.as_str().into(),
                 timeout,
                 required,
-                policy: self.known.view(&policy.name),
+                policy: PolicyView { has_ceiling, ..self.known.view(&policy.name) },
                 chain: ChainPosition {
                     is_followed: !later.is_empty(),
                     passwords_taken_later: later.contains(&true),
@@ -388,6 +392,7 @@ impl ChainBuilder<'_> {
             generation: self.env.generation,
             background: self.background,
             observer: Arc::clone(&self.env.observer),
+            bus: self.env.bus.clone().map(|bus| bus as Arc<dyn Bus>),
         }
     }
 }

@@ -12,6 +12,7 @@
 
 mod admin;
 mod assemble;
+mod bus;
 mod cli;
 mod config;
 mod files;

@@ -165,6 +165,13 @@ pub(crate) async fn connect(
     Ok((client.map_err(|error| ConnectError(error.to_string()))?, link))
 }
 
+/// Connects once, for a command that does not wait for a server.
+pub(crate) async fn connect_once(settings: &NatsSettings) -> Result<Client, ConnectError> {
+    let options = options(settings)?.name("callgate").connection_timeout(CONNECT_TIMEOUT);
+    let client = async_nats::connect_with_options(settings.servers.clone(), options).await;
+    client.map_err(|error| ConnectError(error.to_string()))
+}
+
 fn options(settings: &NatsSettings) -> Result<ConnectOptions, ConnectError> {
     let options = ConnectOptions::new();
     let mut options = match &settings.login {

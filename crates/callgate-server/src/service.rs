@@ -81,12 +81,14 @@ pub(crate) async fn run(
         }));
         info!(address, "serving /livez, /readyz and /metrics");
     }
+    let bus = env.bus.clone();
     let mut reloader = Reloader::new(&config, overrides, env, files, &observers);
     let max_in_flight = config.admission.max_in_flight;
     let Assembled { builder, chain, nats: settings, keys } = assemble(config, Some(&observers));
     announce(&keys);
     let gate = builder.build()?;
     let (client, link) = nats::connect(&settings, Arc::clone(&observers.metrics)).await?;
+    bus.iter().for_each(|bus| bus.bind(&client));
     let mut service = Service {
         gate,
         chain,

@@ -52,8 +52,30 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Reaches the source as a login would, for `callgate check --connect`: it logs no user in and
+    /// changes nothing. `None` if there is nothing to reach.
+    fn probe(&self, _probe: Probe) -> Option<BoxFuture<'_, Result<ProbeReport, BackendError>>> {
+        None
+    }
+
     /// Ends background work; called when a newer configuration has replaced it.
     fn retire(&self) {}
+}
+
+/// How far [`Authenticator::probe`] goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Probe {
+    /// Also send a question that a service can tell from a login.
+    pub send_question: bool,
+}
+
+/// What [`Authenticator::probe`] found at a source that can be used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProbeReport {
+    /// Facts, such as the columns of a query.
+    pub notes: Vec<String>,
+    /// Problems that do not prevent logins.
+    pub warnings: Vec<String>,
 }
 
 /// Whether an authenticator's source has loaded.

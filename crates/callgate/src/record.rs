@@ -24,6 +24,12 @@ pub enum Reason {
     BadSignature,
     /// No authenticator accepts the token.
     BadToken,
+    /// The client certificate is not acceptable.
+    BadCertificate,
+    /// The client certificate has been revoked.
+    CertificateRevoked,
+    /// The code of the second factor is missing, wrong, or was used before.
+    BadSecondFactor,
     /// The token has expired.
     TokenExpired,
     /// The token is valid for longer than allowed.
@@ -78,7 +84,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics and documentation.
-    pub const ALL: [Reason; 32] = [
+    pub const ALL: [Reason; 35] = [
         Self::Admitted,
         Self::NoCredential,
         Self::AmbiguousCredential,
@@ -86,6 +92,9 @@ impl Reason {
         Self::BadPassword,
         Self::BadSignature,
         Self::BadToken,
+        Self::BadCertificate,
+        Self::CertificateRevoked,
+        Self::BadSecondFactor,
         Self::TokenExpired,
         Self::TokenLifetime,
         Self::WrongAudience,
@@ -123,6 +132,9 @@ impl Reason {
             Self::BadPassword => "bad_password",
             Self::BadSignature => "bad_signature",
             Self::BadToken => "bad_token",
+            Self::BadCertificate => "bad_certificate",
+            Self::CertificateRevoked => "certificate_revoked",
+            Self::BadSecondFactor => "bad_second_factor",
             Self::TokenExpired => "token_expired",
             Self::TokenLifetime => "token_lifetime",
             Self::WrongAudience => "wrong_audience",

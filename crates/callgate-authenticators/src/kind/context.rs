@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use callgate::authn::Proposal;
 use ipnet::IpNet;
 
-use super::{NoObserver, Observer, SharedResources};
+use super::{Bus, NoObserver, Observer, SharedResources};
 use crate::passwords::DummyKey;
 use callgate_config::{Item, Sources, Table, suggestion};
 
@@ -46,6 +46,7 @@ impl BuildContext {
                 generation: 0,
                 background: false,
                 observer: Arc::new(NoObserver),
+                bus: None,
             },
         }
     }
@@ -62,6 +63,8 @@ pub struct PolicyView {
     pub is_callout_account: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Whether the configuration names an account for identities without one.
     pub may_name_account: bool,
+    /// Whether the authenticator has a `ceiling`. Without one, outside data grants nothing.
+    pub has_ceiling: bool,
     /// Why policy would refuse an entry because of a role's scope.
     pub scope_errors: ScopeErrors,
 }
@@ -105,6 +108,7 @@ impl Default for PolicyView {
             knows_account: Arc::new(|_| true),
             is_callout_account: Arc::new(|_| false),
             may_name_account: true,
+            has_ceiling: true,
             scope_errors: Arc::new(|_, _| Vec::new()),
         }
     }
@@ -167,6 +171,8 @@ pub struct Services {
     pub background: bool,
     /// Receives background events.
     pub observer: Arc<dyn Observer>,
+    /// The service's connection to NATS; `None` where nothing connects, such as in `check`.
+    pub bus: Option<Arc<dyn Bus>>,
 }
 
 /// `[cache]`.

@@ -5,6 +5,19 @@ use std::sync::Arc;
 use super::Kind;
 use callgate_config::{Key, Table, Type, nearest};
 
+/// The kinds of Callgate that a build may leave out; each is a cargo feature of its name.
+const OPTIONAL_KINDS: [&str; 9] = [
+    "anonymous",
+    "certificate",
+    "http",
+    "introspection",
+    "kubernetes",
+    "kv",
+    "ldap",
+    "nats",
+    "sql",
+];
+
 /// The kinds that a configuration may name.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
@@ -75,6 +88,16 @@ impl Registry {
             entry.fault_here(format!("has no table of its kind; this build has: {names}"));
             return;
         };
+        if OPTIONAL_KINDS.contains(&unknown) {
+            entry.refuse(
+                unknown,
+                format!(
+                    "this build has no `{unknown}` (it has: {names}): use a build with the cargo \
+                     feature `{unknown}`"
+                ),
+            );
+            return;
+        }
         let near = nearest(unknown, self.names());
         let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         entry.refuse(unknown, format!("unknown kind{near} (this build has: {names})"));

@@ -1,13 +1,19 @@
 //! `callgate check`
 
+mod connect;
+
+use std::sync::Arc;
+
+use callgate::authn::Probe;
 use callgate_authenticators::kind::Registry;
 
+use self::connect::{Reached, reach};
 use super::{
     GOOD, Outcome, UNUSABLE,
     output::{findings, say},
     source::{Source, build_env},
 };
-use crate::config;
+use crate::config::{self, BuildEnv};
 
 /// Check a configuration without connecting, and print all errors and warnings
 #[derive(Debug, clap::Args)]
@@ -18,6 +24,12 @@ Exits with 2 if there is an error; warnings alone are not a failure.")]
 pub(super) struct Args {
     #[command(flatten)]
     source: Source,
+    /// Also connect to NATS and reach every backend as the service would
+    #[arg(long)]
+    connect: bool,
+    /// Also send a question to services that decide, marked so that they can tell it from a login
+    #[arg(long, requires = "connect")]
+    probe: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -25,12 +37,25 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, registry: Registry) -> Outcome {
     let overrides = args.source.overrides()?;
-    let loaded = config::load(&overrides, &build_env(registry, false));
+    let bus = args.connect.then(Arc::default);
+    let env = BuildEnv { bus: bus.clone(), ..build_env(registry, false) };
+    let loaded = config::load(&overrides, &env);
     let faults = loaded.report.faults();
     let warnings = loaded.report.warnings();
-    let code = if loaded.config.is_some() { GOOD } else { UNUSABLE };
+    let is_valid = loaded.config.is_some();
+    let reached = match (loaded.config, bus) {
+        (Some(config), Some(bus)) => reach(&config, &bus, Probe { send_question: args.probe })?,
+        (Some(_), None) | (None, _) => Vec::new(),
+    };
+    let is_good = is_valid && reached.iter().all(|reached| reached.result.is_ok());
+    let code = if is_good { GOOD } else { UNUSABLE };
     if args.json {
-        say(findings(&loaded.report));
+        let mut findings = findings(&loaded.report);
+        if args.connect {
+            let reached = reached.iter().map(Reached::to_json).collect();
+            callgate_config::schema::set(&mut findings, "connections", reached);
+        }
+        say(findings);
         return Ok(code);
     }
     for fault in &faults {
@@ -42,11 +67,12 @@ pub(super) fn run(args: &Args, registry: Registry) -> Outcome {
     let plural =
         |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let verdict =
-        if code == GOOD { "the configuration is valid" } else { "the configuration is invalid" };
+        if is_valid { "the configuration is valid" } else { "the configuration is invalid" };
     say(format_args!(
         "{verdict}: {}, {}",
         plural(faults.len(), "error"),
         plural(warnings.len(), "warning")
     ));
+    reached.iter().for_each(say);
     Ok(code)
 }

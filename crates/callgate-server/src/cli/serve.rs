@@ -46,8 +46,11 @@ pub(super) fn run(args: Args, registry: Registry) -> Outcome {
     let runtime = runtime.map_err(|error| format!("cannot start the async runtime: {error}"))?;
     let outcome: Result<(), Box<dyn Error>> = runtime.block_on(async move {
         let observers = Arc::new(Observers::default());
-        let env =
-            BuildEnv { observer: Arc::clone(&observers.metrics) as _, ..build_env(registry, true) };
+        let env = BuildEnv {
+            observer: Arc::clone(&observers.metrics) as _,
+            bus: Some(Arc::default()),
+            ..build_env(registry, true)
+        };
         let log = config::log_settings(&overrides);
         start_logging(log.format, log.level);
         let Loaded { config, report, files, overridden } = config::load(&overrides, &env);

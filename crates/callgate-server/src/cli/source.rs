@@ -109,5 +109,6 @@ fn secret(flag: &Option<String>, name: &str) -> Result<Option<Flag>, String> {
 
 /// For commands that run once, without earlier state or an observer.
 pub(super) fn build_env(registry: Registry, background: bool) -> BuildEnv {
-    BuildEnv { registry, shared: None, generation: 0, background, observer: Arc::new(NoObserver) }
+    let observer = Arc::new(NoObserver);
+    BuildEnv { registry, shared: None, generation: 0, background, observer, bus: None }
 }

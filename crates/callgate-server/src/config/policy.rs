@@ -103,6 +103,7 @@ pub(super) struct Make<'a> {
     /// The kind's own table.
     pub(super) table: Table<'a>,
     pub(super) raw: serde_json::Value,
+    pub(super) has_ceiling: bool,
 }
 
 pub(super) fn authenticators<'a>(
@@ -134,6 +135,7 @@ fn authenticator<'a>(mut table: Table<'a>, registry: &Registry) -> Authenticator
     }
     let expires_after = table.duration("expires_after");
     let user_prefix = table.string("user_prefix").unwrap_or_default();
+    let has_ceiling = table.has("ceiling");
     let ceiling = table.table("ceiling").map(ceiling).unwrap_or_default();
     refuse_limits(&mut table);
     let path = table.path().to_owned();
@@ -143,6 +145,7 @@ fn authenticator<'a>(mut table: Table<'a>, registry: &Registry) -> Authenticator
         kind: Arc::clone(kind),
         raw: serde_json::Value::Object(own.map().clone()),
         table: own,
+        has_ceiling,
     });
     table.finish();
     let mut policy = AuthenticatorPolicy {

@@ -10,6 +10,7 @@ use callgate::{
     record::{Decision, Outcome, Reason},
     responder::Load,
 };
+use callgate_authenticators::kind::{BackendConnections, BackendResult};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -64,6 +65,12 @@ struct StageLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectionLabels {
+    authenticator: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
 }
@@ -84,6 +91,9 @@ pub(crate) struct Metrics {
     authenticators: Family<AuthenticatorLabel, Histogram, fn() -> Histogram>,
     jwks_refreshes: Family<ResultLabels, Counter>,
     token_signatures: Family<ResultLabels, Counter>,
+    backend_up: Family<AuthenticatorLabel, Gauge>,
+    backend_answers: Family<ResultLabels, Counter>,
+    backend_connections: Family<ConnectionLabels, Gauge>,
     ceiling_dropped: Family<AuthenticatorLabel, Counter>,
     reloads: Family<ResultLabel, Counter>,
     in_flight: Gauge,
@@ -113,6 +123,9 @@ impl Default for Metrics {
             authenticators: Family::new_with_constructor(histogram),
             jwks_refreshes: Family::default(),
             token_signatures: Family::default(),
+            backend_up: Family::default(),
+            backend_answers: Family::default(),
+            backend_connections: Family::default(),
             ceiling_dropped: Family::default(),
             reloads: Family::default(),
             in_flight: Gauge::default(),
@@ -155,6 +168,9 @@ impl Metrics {
         );
         r.register("jwks_refresh", JWKS_REFRESH, self.jwks_refreshes.clone());
         r.register("token_signatures", TOKEN_SIGNATURES, self.token_signatures.clone());
+        r.register("backend_up", BACKEND_UP, self.backend_up.clone());
+        r.register("backend_answers", BACKEND_ANSWERS, self.backend_answers.clone());
+        r.register("backend_connections", BACKEND_CONNECTIONS, self.backend_connections.clone());
         r.register(
             "ceiling_dropped",
             "Subjects and roles dropped by a ceiling",
@@ -215,6 +231,42 @@ impl Metrics {
         for result in ["checked", "remembered"] {
             self.token_signatures.get_or_create(&labels(result)).inc_by(0);
         }
+    }
+
+    /// Creates the metrics of an authenticator with a backend at zero.
+    pub(crate) fn register_backend(&self, authenticator: &str) {
+        drop(self.backend_up.get_or_create(&AuthenticatorLabel::of(authenticator)));
+        for result in BackendResult::ALL {
+            let labels = ResultLabels::of(authenticator, result.as_str());
+            self.backend_answers.get_or_create(&labels).inc_by(0);
+        }
+        for state in BackendConnections::ALL {
+            self.set_backend_connections(authenticator, state, 0);
+        }
+    }
+
+    /// Counts the answer to a login that depends on a backend.
+    pub(crate) fn count_backend_answer(&self, authenticator: &str, result: BackendResult) {
+        let labels = ResultLabels::of(authenticator, result.as_str());
+        self.backend_answers.get_or_create(&labels).inc();
+    }
+
+    /// Sets whether the last query of a backend had a good answer.
+    pub(crate) fn set_backend_up(&self, authenticator: &str, up: bool) {
+        self.backend_up.get_or_create(&AuthenticatorLabel::of(authenticator)).set(up.into());
+    }
+
+    /// Sets the number of connections to a backend in this state.
+    pub(crate) fn set_backend_connections(
+        &self,
+        authenticator: &str,
+        state: BackendConnections,
+        count: usize,
+    ) {
+        let authenticator = authenticator.to_owned();
+        let labels = ConnectionLabels { authenticator, state: state.as_str() };
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.backend_connections.get_or_create(&labels).set(count);
     }
 
     /// Counts a decision.
@@ -311,13 +363,19 @@ impl Metrics {
     }
 }
 
+const BACKEND_UP: &str = "1 if the last query of the backend had a good answer, otherwise 0";
+const BACKEND_ANSWERS: &str = "Logins answered by the backend, or from memory";
+const BACKEND_CONNECTIONS: &str = "Connections to the backend";
 const JWKS_REFRESH: &str = "Fetches of key sets";
 const TOKEN_SIGNATURES: &str =
     "Signatures of bearer tokens: checked now, or remembered from an earlier check";
 const WATCH_LOST: &str = "Age of the known service accounts while their watch is lost, otherwise 0";
 
 /// Families that the encoder omits while they have no samples, but that must be declared.
-const MAYBE_EMPTY: [(&str, &str, &str); 3] = [
+const MAYBE_EMPTY: [(&str, &str, &str); 6] = [
+    ("callgate_backend_up", "gauge", BACKEND_UP),
+    ("callgate_backend_answers", "counter", BACKEND_ANSWERS),
+    ("callgate_backend_connections", "gauge", BACKEND_CONNECTIONS),
     ("callgate_jwks_refresh", "counter", JWKS_REFRESH),
     ("callgate_token_signatures", "counter", TOKEN_SIGNATURES),
     ("callgate_kubernetes_watch_lost_seconds", "gauge", WATCH_LOST),
@@ -348,7 +406,7 @@ mod tests {
         let inner = sample.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
         let pairs = inner.map_or("", |(pairs, _)| pairs).split(',').filter(|it| !it.is_empty());
         let label = |pair: &str| match pair.split_once('=') {
-            Some((name, _)) if !["stage", "result"].contains(&name) => name.to_owned(),
+            Some((name, _)) if !["stage", "result", "state"].contains(&name) => name.to_owned(),
             _ => pair.to_owned(),
         };
         pairs.map(label).collect()
@@ -359,6 +417,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.register_authenticator("a");
         metrics.register_key_source("a");
+        metrics.register_backend("a");
         metrics.service_accounts_known("a", 1, None);
         let mut families: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let text = Exposition::Text.convert(metrics.render().unwrap());

@@ -1,0 +1,37 @@
+//! The service's connection to NATS, as far as authenticators may use it.
+
+use std::fmt;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+/// Sends messages on the service's own connection, and therefore in the callout account.
+///
+/// Authenticators are built before the service connects: until then, and while the connection is lost,
+/// every call fails with [`BusError::NotConnected`].
+pub trait Bus: fmt::Debug + Send + Sync {
+    /// Sends a request and waits for the first reply, until `deadline` at the latest.
+    fn ask<'a>(
+        &'a self,
+        subject: &'a str,
+        payload: Vec<u8>,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Vec<u8>, BusError>>;
+}
+
+/// Why there is no reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BusError {
+    /// No server is connected.
+    #[error("no connection to NATS")]
+    NotConnected,
+    /// The server answered that no client subscribes to the subject.
+    #[error("no responders: no service subscribes to the subject in the callout account")]
+    NoResponders,
+    /// No reply before the deadline.
+    #[error("no reply in time")]
+    NoReply,
+    /// The request could not be sent.
+    #[error("the request failed: {0}")]
+    Failed(String),
+}

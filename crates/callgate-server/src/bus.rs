@@ -1,0 +1,54 @@
+//! The connection that authenticators share with the service.
+
+use std::sync::OnceLock;
+
+use async_nats::{Client, RequestErrorKind, connection::State};
+use callgate_authenticators::kind::{Bus, BusError};
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, timeout_at};
+
+/// The service's connection to NATS, which exists only after the authenticators were built.
+#[derive(Debug, Default)]
+pub(crate) struct ServiceBus {
+    client: OnceLock<Client>,
+}
+
+impl ServiceBus {
+    /// Provides the connection. Only the first one counts: a process has one.
+    pub(crate) fn bind(&self, client: &Client) {
+        let _ = self.client.set(client.clone());
+    }
+
+    fn connected(&self) -> Result<&Client, BusError> {
+        let client = self.client.get().ok_or(BusError::NotConnected)?;
+        match client.connection_state() {
+            State::Connected => Ok(client),
+            State::Pending | State::Disconnected => Err(BusError::NotConnected),
+        }
+    }
+}
+
+impl Bus for ServiceBus {
+    fn ask<'a>(
+        &'a self,
+        subject: &'a str,
+        payload: Vec<u8>,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Vec<u8>, BusError>> {
+        Box::pin(async move {
+            let client = self.connected()?;
+            // The client's own timeout never ends a request before its deadline.
+            let request = async_nats::Request::new().payload(payload.into()).timeout(None);
+            let reply =
+                timeout_at(deadline, client.send_request(subject.to_owned(), request)).await;
+            let message = reply.map_err(|_elapsed| BusError::NoReply)?;
+            message.map(|message| message.payload.to_vec()).map_err(|error| match error.kind() {
+                RequestErrorKind::NoResponders => BusError::NoResponders,
+                RequestErrorKind::TimedOut => BusError::NoReply,
+                RequestErrorKind::InvalidSubject
+                | RequestErrorKind::MaxPayloadExceeded
+                | RequestErrorKind::Other => BusError::Failed(error.to_string()),
+            })
+        })
+    }
+}

@@ -1,0 +1,77 @@
+//! `callgate check --connect`: reaches NATS and every backend as the service would.
+
+use std::{fmt, io};
+
+use callgate::authn::{Link, Probe, ProbeReport};
+use serde_json::{Value, json};
+use tokio::{runtime::Runtime, time::timeout};
+
+use crate::{bus::ServiceBus, config::Config, nats};
+
+/// Whether one system could be reached.
+#[derive(Debug)]
+pub(super) struct Reached {
+    /// `nats`, or the name of an authenticator.
+    name: String,
+    pub(super) result: Result<ProbeReport, String>,
+}
+
+/// Tries to reach NATS and the backend of every authenticator.
+///
+/// # Errors
+/// If the runtime cannot start.
+pub(super) fn reach(config: &Config, bus: &ServiceBus, probe: Probe) -> io::Result<Vec<Reached>> {
+    let runtime = Runtime::new()?;
+    let reached = runtime.block_on(async {
+        let client = nats::connect_once(&config.nats).await;
+        let nats = client.map(|client| bus.bind(&client)).map_err(|error| error.to_string());
+        let result = nats.map(|()| ProbeReport::default());
+        let mut all = vec![Reached { name: "nats".to_owned(), result }];
+        for link in config.chain.links() {
+            all.extend(reach_backend(link, probe).await);
+        }
+        all
+    });
+    runtime.shutdown_background();
+    Ok(reached)
+}
+
+/// `None` if the authenticator has nothing to reach.
+async fn reach_backend(link: &Link, probe: Probe) -> Option<Reached> {
+    let reached = timeout(link.timeout, link.authenticator.probe(probe)?).await;
+    let result = match reached {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_elapsed) => Err(format!("no answer within {:?}", link.timeout)),
+    };
+    Some(Reached { name: link.name.to_string(), result })
+}
+
+impl Reached {
+    pub(super) fn to_json(&self) -> Value {
+        match &self.result {
+            Ok(ProbeReport { notes, warnings }) => {
+                json!({ "name": self.name, "ok": true, "notes": notes, "warnings": warnings })
+            }
+            Err(error) => json!({ "name": self.name, "ok": false, "error": error }),
+        }
+    }
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.escape_debug();
+        match &self.result {
+            Ok(ProbeReport { notes, warnings }) => {
+                write!(f, "{name}: ok")?;
+                for note in notes {
+                    write!(f, "; {note}")?;
+                }
+                for warning in warnings {
+                    write!(f, "\nwarning: {name}: {warning}")?;
+                }
+                Ok(())
+            }
+            Err(error) => write!(f, "error: {name}: {error}"),
+        }
+    }
+}

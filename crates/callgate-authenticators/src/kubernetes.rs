@@ -157,7 +157,8 @@ impl Kubernetes {
         match &self.proof {
             Proof::Keys { verifier, .. } => {
                 let verified = verifier.verify(&compact).await?;
-                let account = self.check_claims(&registered, &claims, now)?;
+                let account = self.check_claims(&registered, &claims, now);
+                let account = account.map_err(Rejection::after_signature)?;
                 let identity = self.admit(&account, registered.expires).await?;
                 verified.remember();
                 Ok(identity)
@@ -183,14 +184,16 @@ impl Kubernetes {
         ServiceAccountClaims::read(claims)
     }
 
-    /// Checks everything that depends on the cluster.
+    /// Checks everything that depends on the cluster, once the token is proven.
     async fn admit(
         &self,
         named: &ServiceAccountClaims<'_>,
         expires: UnixTime,
     ) -> Result<Identity, Decline> {
         let ServiceAccountClaims { namespace, name, uid, .. } = *named;
-        let unknown = |why: String| Decline::rejected(Reason::UnknownServiceAccount, why);
+        let unknown = |why: String| {
+            Decline::from(Rejection::new(Reason::UnknownServiceAccount, why).after_signature())
+        };
         if !self.namespaces.is_empty() && self.namespaces.iter().all(|known| known != namespace) {
             return Err(unknown(format!("the namespace `{namespace}` is not one of `namespaces`")));
         }

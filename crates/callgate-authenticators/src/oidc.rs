@@ -85,12 +85,23 @@ impl Oidc {
             }
             result => result?,
         };
-        let claim = &self.settings.audience_claim;
-        check_audience(&audience, self.routing.audience(), claim)?;
-        registered.check_times(now, &self.settings.times)?;
-        let identity = self.settings.rules.identity(claims, registered.expires)?;
+        let identity = self.judge(claims, &registered, &audience, now);
+        let identity = identity.map_err(Rejection::after_signature)?;
         verified.remember();
         Ok(identity)
+    }
+
+    /// Checks the claims of a token whose signature is valid.
+    fn judge(
+        &self,
+        claims: Map<String, Value>,
+        registered: &RegisteredClaims,
+        audience: &[String],
+        now: UnixTime,
+    ) -> Result<Identity, Rejection> {
+        check_audience(audience, self.routing.audience(), &self.settings.audience_claim)?;
+        registered.check_times(now, &self.settings.times)?;
+        self.settings.rules.identity(claims, registered.expires)
     }
 
     fn audience(&self, claims: &Map<String, Value>) -> Result<Vec<String>, Rejection> {

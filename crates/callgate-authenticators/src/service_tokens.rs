@@ -9,16 +9,19 @@ pub use mint::{MintError, mint_service_token};
 use std::{sync::Arc, time::Duration};
 
 use callgate::{
-    authn::{Authenticator, Decline, Identity},
+    authn::{Authenticator, Decline, Identity, Rejection},
     clock::UnixTime,
     record::Reason,
     request::{AuthRequest, Credential},
 };
 use futures_util::future::BoxFuture;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
-    jws::{Compact, RegisteredClaims, TimeRules, claims::bad},
+    jws::{
+        Compact, RegisteredClaims, TimeRules,
+        claims::{bad, bad_signature, malformed},
+    },
     kind::{BuildContext, Kind},
 };
 use callgate_config::{Key, Table};
@@ -51,51 +54,62 @@ impl ServiceTokens {
         let issuer = claims.get("iss").and_then(Value::as_str).ok_or(Decline::NotMine)?;
         let (key, service) = self.settings.services.get(issuer).ok_or(Decline::NotMine)?;
 
-        let header = compact.header().map_err(|error| bad(error.to_string()))?;
+        let header = compact.header().map_err(|error| malformed(error.to_string()))?;
         if !ALGORITHMS.contains(&header.algorithm.as_str()) || !header.is_of_kind(&["JWT"]) {
-            return Err(bad(
-                "the header must have `typ` JWT and `alg` EdDSA or ed25519-nkey".into()
-            )
-            .into());
+            let detail = "the header must have `typ` JWT and `alg` EdDSA or ed25519-nkey";
+            return Err(malformed(detail).into());
         }
-        let signature = compact.signature().map_err(|error| bad(error.to_string()))?;
+        let signature = compact.signature().map_err(|error| malformed(error.to_string()))?;
         if !key.verifies(compact.signed(), &signature) {
-            return Err(bad(format!("the key {issuer} did not sign it")).into());
+            return Err(bad_signature(format!("the key {issuer} did not sign it")).into());
         }
-        let registered = RegisteredClaims::read(&claims)?;
-        if registered.subject != service.user {
-            let user = &service.user;
-            return Err(bad(format!("the key {issuer} may sign only for `{user}`")).into());
-        }
-        self.check_audience(&registered)?;
-        self.check_times(&registered, now)?;
+        let expires =
+            self.judge(service, issuer, &claims, now).map_err(Rejection::after_signature)?;
         Ok(Identity {
             user: service.user.clone(),
-            expires_at: Some(registered.expires),
+            expires_at: Some(expires),
             proposal: service.proposal.clone(),
             claims,
             ..Identity::default()
         })
     }
 
-    fn check_audience(&self, token: &RegisteredClaims) -> Result<(), Decline> {
+    /// Checks the claims of a token whose signature is valid; returns when it expires.
+    fn judge(
+        &self,
+        service: &Service,
+        issuer: &str,
+        claims: &Map<String, Value>,
+        now: UnixTime,
+    ) -> Result<UnixTime, Rejection> {
+        let registered = RegisteredClaims::read(claims)?;
+        if registered.subject != service.user {
+            let user = &service.user;
+            return Err(bad(format!("the key {issuer} may sign only for `{user}`")));
+        }
+        self.check_audience(&registered)?;
+        self.check_times(&registered, now)?;
+        Ok(registered.expires)
+    }
+
+    fn check_audience(&self, token: &RegisteredClaims) -> Result<(), Rejection> {
         match (&self.settings.audience, &token.audience) {
-            (Some(ours), _) => Ok(token.check_audience(ours)?),
+            (Some(ours), _) => token.check_audience(ours),
             (None, None) => Ok(()),
             // RFC 7519 section 4.1.3: a recipient that `aud` does not name must reject the token.
-            (None, Some(_)) => Err(Decline::rejected(
+            (None, Some(_)) => Err(Rejection::new(
                 Reason::WrongAudience,
                 "the token has an `aud`, but no `audience` is configured here",
             )),
         }
     }
 
-    fn check_times(&self, token: &RegisteredClaims, now: UnixTime) -> Result<(), Decline> {
+    fn check_times(&self, token: &RegisteredClaims, now: UnixTime) -> Result<(), Rejection> {
         if token.issued.is_none() {
-            return Err(bad("`iat` is missing".to_owned()).into());
+            return Err(bad("`iat` is missing"));
         }
         let max_lifetime = Some(self.settings.max_lifetime);
-        Ok(token.check_times(now, &TimeRules { leeway: LEEWAY, max_lifetime })?)
+        token.check_times(now, &TimeRules { leeway: LEEWAY, max_lifetime })
     }
 }
 

@@ -9,7 +9,10 @@ use callgate::authn::{Decline, Readiness};
 
 use crate::{
     jwks::{JsonWebKey, KeyStore, KeysUnavailable},
-    jws::{Compact, claims::bad},
+    jws::{
+        Compact,
+        claims::{bad_signature, malformed},
+    },
     kind::{BuildContext, Observer},
     verified_token_cache::{TokenDigest, VerifiedTokenCache},
 };
@@ -74,17 +77,17 @@ impl TokenVerifier {
     }
 
     async fn verify_signature(&self, token: &Compact<'_>) -> Result<Arc<JsonWebKey>, Decline> {
-        let header = token.header().map_err(|error| bad(error.to_string()))?;
+        let header = token.header().map_err(|error| malformed(error.to_string()))?;
         if !header.is_of_kind(&self.types) {
-            return Err(not_accepted("typ", &self.types));
+            return Err(malformed(not_accepted("typ", &self.types)).into());
         }
         let accepted = self.keys.algorithms();
         let algorithm = header.algorithm.parse().ok().filter(|one| accepted.contains(one));
         let Some(algorithm) = algorithm else {
             let accepted: Vec<_> = accepted.iter().map(|one| one.as_str()).collect();
-            return Err(not_accepted("alg", &accepted));
+            return Err(bad_signature(not_accepted("alg", &accepted)).into());
         };
-        let signature = token.signature().map_err(|error| bad(error.to_string()))?;
+        let signature = token.signature().map_err(|error| malformed(error.to_string()))?;
         let id = header.key_id.as_deref();
         let key = self.keys.find(id, algorithm).await?;
         self.observer.signature_counted(&self.authenticator, false);
@@ -96,7 +99,7 @@ impl TokenVerifier {
         let successor = self.keys.find_successor(&key, id, algorithm).await?;
         successor
             .filter(signed)
-            .ok_or_else(|| bad("the token's signature is not valid".to_owned()).into())
+            .ok_or_else(|| bad_signature("the token's signature is not valid").into())
     }
 
     /// Ready once there are keys.
@@ -118,7 +121,7 @@ impl VerifiedToken<'_> {
     }
 }
 
-fn not_accepted<T: AsRef<str>>(name: &str, accepted: &[T]) -> Decline {
+fn not_accepted<T: AsRef<str>>(name: &str, accepted: &[T]) -> String {
     let accepted: Vec<_> = accepted.iter().map(AsRef::as_ref).collect();
-    bad(format!("the token's `{name}` is not one of `{}`", accepted.join("`, `"))).into()
+    format!("the token's `{name}` is not one of `{}`", accepted.join("`, `"))
 }

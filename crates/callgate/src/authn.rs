@@ -4,7 +4,10 @@ use std::{error::Error, fmt};
 
 use futures_util::future::BoxFuture;
 
-use crate::{record::Reason, request::AuthRequest};
+use crate::{
+    record::{Cause, Denial, Reason},
+    request::AuthRequest,
+};
 
 mod chain;
 mod identity;
@@ -101,7 +104,7 @@ pub enum Decline {
 impl Decline {
     /// A wrong credential.
     pub fn rejected(reason: Reason, detail: impl Into<String>) -> Self {
-        Self::Rejected(Rejection { reason, detail: detail.into() })
+        Self::Rejected(Rejection::new(reason, detail))
     }
 }
 
@@ -118,4 +121,34 @@ pub struct Rejection {
     pub reason: Reason,
     /// What the operator should know. Never a secret.
     pub detail: String,
+    /// The check that a bad token failed.
+    pub cause: Option<Cause>,
+    /// True if the token's signature was verified before: its claims are recorded as proven.
+    pub signature_verified: bool,
+}
+
+impl Rejection {
+    /// A rejection for `reason`.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), cause: None, signature_verified: false }
+    }
+
+    /// Adds the check that a bad token failed.
+    #[must_use]
+    pub fn because(self, cause: Cause) -> Self {
+        Self { cause: Some(cause), ..self }
+    }
+
+    /// Adds that the token's signature was verified before.
+    #[must_use]
+    pub fn after_signature(self) -> Self {
+        Self { signature_verified: true, ..self }
+    }
+}
+
+impl From<Rejection> for Denial {
+    fn from(rejection: Rejection) -> Self {
+        let Rejection { reason, detail, cause, signature_verified } = rejection;
+        Self { cause, signature_verified, ..Self::new(reason, detail) }
+    }
 }

@@ -4,7 +4,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
-use crate::{policy::Grant, record::Denial, request::AuthRequest};
+use crate::{
+    policy::Grant,
+    record::{Denial, TokenClaims},
+    request::AuthRequest,
+};
 
 mod chain;
 mod function;
@@ -39,6 +43,8 @@ pub(crate) trait Decider: fmt::Debug + Send + Sync + 'static {
 pub(crate) struct Ruling {
     pub(crate) authenticator: Option<Arc<str>>,
     pub(crate) user: Option<String>,
+    /// What a refused token names.
+    pub(crate) token: Option<TokenClaims>,
     /// How long the authenticator with the final answer took.
     pub(crate) took: Duration,
     pub(crate) grant: Result<Grant, Denial>,
@@ -51,6 +57,7 @@ impl Ruling {
         Self {
             authenticator: None,
             user: None,
+            token: None,
             took: Duration::ZERO,
             grant: Err(denial),
             silent: false,

@@ -94,6 +94,7 @@ impl Pipeline {
     ) -> Result<Outgoing, Denial> {
         decision.authenticator = ruling.authenticator;
         decision.authenticator_took = ruling.took;
+        decision.token = ruling.token;
         decision.user = ruling.user.or_else(|| context.claimed_user());
 
         // No user JWT without the last checks, whichever decider granted it.

@@ -6,6 +6,11 @@ use tokio::time::Instant;
 
 use crate::{clock::UnixTime, connection::ConnectionKind};
 
+mod token;
+
+pub(crate) use token::unverified_claims;
+pub use token::{Cause, TokenClaims};
+
 /// Why a client was admitted or refused, or its request dropped. The names are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -224,12 +229,32 @@ pub struct Denial {
     pub detail: String,
     /// What outside data requested and a ceiling dropped.
     pub ceiling_dropped: CeilingDropped,
+    pub(crate) cause: Option<Cause>,
+    /// True if the token's signature was verified before the refusal.
+    pub(crate) signature_verified: bool,
 }
 
 impl Denial {
     /// A refusal for `reason`.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), ceiling_dropped: CeilingDropped::default() }
+        Self {
+            reason,
+            detail: detail.into(),
+            ceiling_dropped: CeilingDropped::default(),
+            cause: None,
+            signature_verified: false,
+        }
+    }
+
+    /// Adds the check that a bad token failed.
+    #[must_use]
+    pub fn because(self, cause: Cause) -> Self {
+        Self { cause: Some(cause), ..self }
+    }
+
+    /// The check that a bad token failed; `None` for all other reasons.
+    pub fn cause(&self) -> Option<Cause> {
+        (self.reason == Reason::BadToken).then(|| self.cause.unwrap_or(Cause::Other))
     }
 
     pub(crate) fn decided_too_late() -> Self {
@@ -283,8 +308,12 @@ pub struct Stages {
 pub struct Decision {
     /// The reason, which implies the outcome.
     pub reason: Reason,
+    /// The check that a bad token failed; `None` for all other reasons.
+    pub cause: Option<Cause>,
     /// For the operator: what failed, with which input, and what to do. Never contains a secret.
     pub detail: String,
+    /// The issuer and the user that a refused token names.
+    pub token: Option<TokenClaims>,
     /// The request; absent if it could not be opened.
     pub ids: Option<RequestIds>,
     /// The authenticator that identified the client or refused it.
@@ -318,7 +347,9 @@ impl Decision {
         let open = arrived.elapsed();
         Self {
             reason: denial.reason,
+            cause: denial.cause(),
             detail: denial.detail,
+            token: None,
             ids: None,
             authenticator: None,
             user: None,
@@ -335,6 +366,7 @@ impl Decision {
     /// Records a refusal.
     pub(crate) fn refuse(&mut self, denial: Denial) {
         self.reason = denial.reason;
+        self.cause = denial.cause();
         self.detail = denial.detail;
         self.ceiling_dropped = denial.ceiling_dropped;
     }
@@ -372,6 +404,15 @@ mod tests {
             assert!(["authorization failed", "temporarily unavailable"].contains(&text));
         }
         assert_eq!(Reason::BadPassword.public_text(), Reason::UnknownUser.public_text());
+    }
+
+    #[test]
+    fn only_bad_tokens_have_a_cause() {
+        for reason in Reason::ALL {
+            let expected = (reason == Reason::BadToken).then_some(Cause::Signature);
+            assert_eq!(Denial::new(reason, "").because(Cause::Signature).cause(), expected);
+        }
+        assert_eq!(Denial::new(Reason::BadToken, "").cause(), Some(Cause::Other));
     }
 
     #[test]

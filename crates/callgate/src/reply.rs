@@ -55,7 +55,9 @@ impl ReplyContext {
     pub(crate) fn begin_decision(&self) -> Decision {
         Decision {
             reason: Reason::Admitted,
+            cause: None,
             detail: String::new(),
+            token: None,
             ids: None,
             authenticator: None,
             user: None,

@@ -22,7 +22,7 @@ pub(crate) enum Nul {
 /// If one of them is empty (directories accept an empty password without checking it: RFC 4513 section
 /// 5.1.2), too long, or contains what is not part of a name or password.
 pub(crate) fn precheck(user: &str, password: &Secret, nul: Nul) -> Result<(), Rejection> {
-    let rejected = |reason, detail: &str| Err(Rejection { reason, detail: detail.to_owned() });
+    let rejected = |reason, detail: &str| Err(Rejection::new(reason, detail));
     let text = password.expose();
     if user.is_empty() || text.is_empty() {
         return rejected(Reason::BadPassword, "an empty user name or password is never accepted");

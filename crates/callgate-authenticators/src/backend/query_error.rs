@@ -23,7 +23,7 @@ pub(crate) enum QueryError {
 impl QueryError {
     /// A bad credential.
     pub(crate) fn rejected(reason: Reason, detail: impl Into<String>) -> Self {
-        Self::Rejected(Rejection { reason, detail: detail.into() })
+        Self::Rejected(Rejection::new(reason, detail))
     }
 
     /// The backend was not reached. The text is for the log, without secrets.

@@ -57,7 +57,7 @@ impl Entry {
     pub(super) fn identity(&self, now: UnixTime) -> Result<Identity, Rejection> {
         let rejected = |reason, what: &str| {
             let detail = format!("the entry of `{}` {what}", self.user.escape_debug());
-            Err(Rejection { reason, detail })
+            Err(Rejection::new(reason, detail))
         };
         if self.disabled {
             return rejected(Reason::UserDisabled, "is disabled");

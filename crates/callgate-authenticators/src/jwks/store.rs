@@ -18,7 +18,7 @@ use super::{
 use callgate::sanitize::excerpt_up_to;
 
 use crate::{
-    jws::{Algorithm, claims::bad},
+    jws::{Algorithm, claims::bad_signature},
     network::{AnswerCache, BackgroundTasks},
 };
 
@@ -61,7 +61,7 @@ impl From<LookupError> for Decline {
             LookupError::Unknown(_)
             | LookupError::NoMatch(_)
             | LookupError::WrongAlgorithm(..)
-            | LookupError::Ambiguous(_) => bad(error.to_string()).into(),
+            | LookupError::Ambiguous(_) => bad_signature(error.to_string()).into(),
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{fmt::Display, time::Duration};
 
-use callgate::{authn::Rejection, clock::UnixTime, record::Reason};
+use callgate::{
+    authn::Rejection,
+    clock::UnixTime,
+    record::{Cause, Reason},
+};
 use serde_json::{Map, Value};
 
 /// Maximum length of a subject, in bytes (OpenID Connect Core section 2).
@@ -194,13 +198,23 @@ fn time(
     }
 }
 
-/// Rejects a malformed or forged token.
-pub(crate) fn bad(detail: String) -> Rejection {
-    rejection(Reason::BadToken, detail)
+/// Rejects a token with claims that are missing, malformed or not accepted.
+pub(crate) fn bad(detail: impl Into<String>) -> Rejection {
+    Rejection::new(Reason::BadToken, detail).because(Cause::Claims)
+}
+
+/// Rejects a token that cannot be read.
+pub(crate) fn malformed(detail: impl Into<String>) -> Rejection {
+    bad(detail).because(Cause::Malformed)
+}
+
+/// Rejects a token without a valid signature by a known key.
+pub(crate) fn bad_signature(detail: impl Into<String>) -> Rejection {
+    bad(detail).because(Cause::Signature)
 }
 
 pub(crate) fn rejection(reason: Reason, detail: String) -> Rejection {
-    Rejection { reason, detail }
+    Rejection::new(reason, detail)
 }
 
 #[cfg(test)]

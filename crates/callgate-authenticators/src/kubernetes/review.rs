@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use callgate::authn::Decline;
+use callgate::{authn::Decline, record::Cause};
 use futures_util::FutureExt;
 use serde::Deserialize;
 use serde_json::json;
@@ -119,7 +119,9 @@ impl Reviews {
     fn judge(&self, status: &Status, claims: &ServiceAccountClaims<'_>) -> Result<(), Decline> {
         if !status.authenticated {
             let why = excerpt_up_to(&status.error, 200);
-            return Err(bad(format!("the API server does not accept the token: {why}")).into());
+            let why = format!("the API server does not accept the token: {why}");
+            // It does not say which check failed.
+            return Err(bad(why).because(Cause::Other).into());
         }
         // An API server without support for audiences names none: the token is for itself.
         if !status.audiences.iter().any(|one| self.audience.contains(one)) {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use callgate::record::{CeilingDropped, Decision, Outcome, Reason, RequestIds};
+use callgate::record::{Cause, CeilingDropped, Decision, Outcome, Reason, RequestIds, TokenClaims};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::{
@@ -130,13 +130,23 @@ fn write_decision(decision: &Decision) {
         client_name,
     } = decision.ids.as_ref().unwrap_or(&empty);
     let optional = |text: &Option<String>| text.as_deref().map(sanitize).unwrap_or_default();
+    // Fields without a value are left out.
+    let token = |proven: bool, part: fn(&TokenClaims) -> &Option<String>| {
+        let token = decision.token.as_ref().filter(|token| token.proven == proven)?;
+        part(token).as_deref().map(sanitize)
+    };
     info!(
         outcome = decision.outcome().as_str(),
         reason = %decision.reason,
+        cause = decision.cause.map(Cause::as_str).unwrap_or_default(),
         user = optional(&decision.user),
         authenticator = decision.authenticator.as_deref().unwrap_or_default(),
         account = optional(&decision.account),
         detail = sanitize_detail(&decision.detail),
+        claimed_issuer = token(false, |token| &token.issuer),
+        claimed_user = token(false, |token| &token.user),
+        proven_issuer = token(true, |token| &token.issuer),
+        proven_user = token(true, |token| &token.user),
         ceiling_dropped = ceiling_dropped(decision),
         expires = decision.expires_at.map(|end| end.to_string()).unwrap_or_default(),
         client_host = sanitize(client_host),

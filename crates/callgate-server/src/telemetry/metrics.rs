@@ -7,7 +7,7 @@ use std::{
 };
 
 use callgate::{
-    record::{Decision, Outcome, Reason},
+    record::{Cause, Decision, Outcome, Reason},
     responder::Load,
 };
 use callgate_authenticators::kind::{BackendConnections, BackendResult};
@@ -30,6 +30,8 @@ struct DecisionLabels {
     authenticator: String,
     outcome: &'static str,
     reason: &'static str,
+    /// The check that a bad token failed; empty for all other reasons.
+    cause: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -214,10 +216,15 @@ impl Metrics {
         self.ceiling_dropped.get_or_create(&labels).inc_by(0);
         drop(self.authenticators.get_or_create(&labels));
         // Only the reasons that alerts are made of, not all of them.
-        for reason in [Reason::Admitted, Reason::BackendUnavailable, Reason::Overloaded] {
+        for (reason, cause) in [
+            (Reason::Admitted, ""),
+            (Reason::BadToken, Cause::Signature.as_str()),
+            (Reason::BackendUnavailable, ""),
+            (Reason::Overloaded, ""),
+        ] {
             let (outcome, reason) = (reason.outcome().as_str(), reason.as_str());
             let authenticator = authenticator.to_owned();
-            let labels = DecisionLabels { authenticator, outcome, reason };
+            let labels = DecisionLabels { authenticator, outcome, reason, cause };
             self.decisions.get_or_create(&labels).inc_by(0);
         }
     }
@@ -282,7 +289,9 @@ impl Metrics {
         }
         let authenticator = decision.authenticator.as_deref().unwrap_or("none").to_owned();
         let outcome = decision.outcome().as_str();
-        let labels = DecisionLabels { authenticator: authenticator.clone(), outcome, reason };
+        let cause = decision.cause.map(Cause::as_str).unwrap_or_default();
+        let labels =
+            DecisionLabels { authenticator: authenticator.clone(), outcome, reason, cause };
         self.decisions.get_or_create(&labels).inc();
         self.duration.observe(decision.duration.as_secs_f64());
         let labels = AuthenticatorLabel { authenticator };

@@ -101,6 +101,66 @@ async fn invalid_service_tokens_are_refused() {
     assert_eq!(world.refuses(&minted(&world, &key, &["--ttl", "31m"])).await.0, "token_lifetime");
 }
 
+/// The claims count as proven only after the signature was verified.
+#[tokio::test]
+async fn refused_tokens_are_recorded_with_what_they_claim() {
+    let (key, other) = (Nkey::user(), Nkey::user());
+    let config = config(&[&key]) + "expires_after = \"1h\"\nsource = [\"203.0.113.0/24\"]\n";
+    let world = World::of(&config).start().await;
+    let now = now();
+    let token = |signer: &Nkey, issuer: &Nkey, user: &str, audience: &str| {
+        signed(
+            signer,
+            &json!({
+                "sub": user, "iss": issuer.public(), "iat": now, "exp": now + 60, "aud": audience,
+            }),
+        )
+    };
+    let cases = [
+        (
+            "an unknown key",
+            token(&other, &other, "svc:x", "nats"),
+            "bad_token",
+            "issuer",
+            "claimed",
+        ),
+        ("a forgery", token(&other, &key, "svc:y", "nats"), "bad_token", "signature", "claimed"),
+        ("another user", token(&key, &key, "svc:z", "nats"), "bad_token", "claims", "proven"),
+        ("another audience", token(&key, &key, "svc:llm-api", "a"), "wrong_audience", "", "proven"),
+        ("policy", token(&key, &key, "svc:llm-api", "nats"), "source_not_allowed", "", "proven"),
+    ];
+    for (what, token, reason, cause, mark) in cases {
+        let claims = decoded(&token);
+        let (session, record) = world.attempt(&token).await;
+        assert!(session.is_none(), "{what}: {record}");
+        assert_eq!(
+            (&record["reason"], &record["cause"]),
+            (&json!(reason), &json!(cause)),
+            "{what}"
+        );
+        for (part, claim) in [("issuer", "iss"), ("user", "sub")] {
+            assert_eq!(record[format!("{mark}_{part}")], claims[claim], "{what}: {record}");
+            let other = if mark == "proven" { "claimed" } else { "proven" };
+            assert_eq!(record.get(format!("{other}_{part}")), None, "{what}: {record}");
+        }
+    }
+    let sample = "callgate_decisions_total{authenticator=\"services\",outcome=\"refused\",\
+                  reason=\"bad_token\",cause=\"signature\"}";
+    assert_eq!(world.gate.metric(sample).await, 1.0);
+    let (_, unknown) = world.attempt(&token(&other, &other, "svc:x", "nats")).await;
+    let detail = unknown["detail"].as_str().unwrap();
+    has(detail, &[&other.public(), "not registered as the key of a service"]);
+    // A token that names nothing leaves the fields out.
+    let (_, opaque) = world.attempt("opaque").await;
+    assert_eq!((&opaque["cause"], opaque.get("claimed_issuer")), (&json!("malformed"), None));
+}
+
+/// The claims of a token.
+fn decoded(token: &str) -> Value {
+    let claims = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&BASE64URL_NOPAD.decode(claims.as_bytes()).unwrap()).unwrap()
+}
+
 #[tokio::test]
 async fn token_signing_key_must_not_be_a_login_key() {
     let key = Nkey::user();

@@ -127,18 +127,29 @@ async fn forgeries(provider: &OidcProvider, world: &World) {
     let refresh = json!({ "alg": "ES256", "typ": "rt+jwt", "kid": "ES256-1" });
     let refresh = other.token_with(&refresh, &all);
     let cases = [
-        ("the payload of another", format!("{header}.{evil}.{signature}"), "signature"),
-        ("unsigned", format!("{unsigned}.{payload}.{signature}"), "alg"),
-        ("without a signature", format!("{header}.{payload}."), ""),
-        ("signed with another key", by_other_key, "signature"),
-        ("with its own key in the header", with_own_key, "signature"),
-        ("with `crit`", critical, "crit"),
-        ("of another type", refresh, "typ"),
+        (
+            "the payload of another",
+            format!("{header}.{evil}.{signature}"),
+            "signature",
+            "signature",
+        ),
+        ("unsigned", format!("{unsigned}.{payload}.{signature}"), "alg", "signature"),
+        ("without a signature", format!("{header}.{payload}."), "", "issuer"),
+        ("signed with another key", by_other_key, "signature", "signature"),
+        ("with its own key in the header", with_own_key, "signature", "signature"),
+        ("with `crit`", critical, "crit", "malformed"),
+        ("of another type", refresh, "typ", "malformed"),
     ];
-    for (what, token, word) in cases {
-        let (reason, detail) = world.refuses(&token).await;
-        assert_eq!(reason, "bad_token", "{what}: {detail}");
-        has(&detail, &[word]);
+    for (what, token, word, cause) in cases {
+        let (session, decision) = world.attempt(&token).await;
+        assert!(session.is_none(), "{what}: {decision}");
+        assert_eq!(
+            (&decision["reason"], &decision["cause"]),
+            (&json!("bad_token"), &json!(cause)),
+            "{what}"
+        );
+        has(decision["detail"].as_str().unwrap(), &[word]);
+        assert_eq!(decision["claimed_user"], "alice", "{what}: {decision}");
     }
     world.admits(&good).await;
 }

@@ -60,7 +60,11 @@ async fn fields_of_decision_records() {
         let request = RequestBuilder::new(&without_callout.issuer.public(), at).expires_at(at + 2);
         request.sealed_for(&without_callout.xkey.public()).build()
     };
-    let mut current = [("admitted", admitted), ("refused", refused)].map(row).concat();
+    // Of an issuer that no authenticator accepts: {"alg":"EdDSA"}, {"iss":"a","sub":"b"}.
+    let token = "eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJhIiwic3ViIjoiYiJ9.AAAA";
+    let (_, refused_token) = pair.attempt(&Credential::token(token)).await;
+    let rows = [("admitted", admitted), ("refused", refused), ("refused_token", refused_token)];
+    let mut current = rows.map(row).concat();
     for (name, request) in
         [("dropped", RequestBuilder::new("", 0).build()), ("dropped_by_clock", sealed(0))]
     {

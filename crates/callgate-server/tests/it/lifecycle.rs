@@ -256,7 +256,7 @@ const METRICS: [(&str, &str, &str); 13] = [
     (
         "callgate_decisions_total",
         "counter",
-        "{authenticator=\"staff\",outcome=\"admitted\",reason=\"admitted\"} 0",
+        "{authenticator=\"staff\",outcome=\"admitted\",reason=\"admitted\",cause=\"\"} 0",
     ),
     ("callgate_decision_duration_seconds", "histogram", "_count 0"),
     ("callgate_stage_duration_seconds", "histogram", "_count{stage=\"decide\"} 0"),
@@ -307,9 +307,10 @@ async fn metric_labels_contain_no_client_input() {
     let (_, text) = pair.gate.get("/metrics").await;
     assert!(!text.contains("canary") && !text.contains("alice"), "{text}");
     let sample = |outcome: &str, reason: &str| {
-        let authenticator = if reason == "bad_token" { "none" } else { "staff" };
+        let (authenticator, cause) =
+            if reason == "bad_token" { ("none", "malformed") } else { ("staff", "") };
         format!(
-            "callgate_decisions_total{{authenticator=\"{authenticator}\",outcome=\"{outcome}\",reason=\"{reason}\"}}"
+            "callgate_decisions_total{{authenticator=\"{authenticator}\",outcome=\"{outcome}\",reason=\"{reason}\",cause=\"{cause}\"}}"
         )
     };
     for (outcome, reason) in

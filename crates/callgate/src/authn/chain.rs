@@ -91,9 +91,7 @@ impl Chain {
                 Err(Decline::NotMine) => continue,
                 Ok(identity) => Ok(identity),
                 // Stop here: trying the next one would show this credential to a second system.
-                Err(Decline::Rejected(rejection)) => {
-                    Err(Denial::new(rejection.reason, rejection.detail))
-                }
+                Err(Decline::Rejected(rejection)) => Err(rejection.into()),
                 // Stop here too: an unavailable backend must not open the way to a weaker one.
                 Err(Decline::Unavailable(error)) => Err(unavailable(error.as_ref())),
             };

@@ -1,18 +1,15 @@
 //! The refusal of a credential that no authenticator accepted.
 
-use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
 
 use super::Link;
 use crate::{
-    json::parse_strict,
-    record::{Denial, Reason},
+    keys::{AccountKey, UserKey},
+    record::{Cause, Denial, Reason, unverified_claims},
     request::Credential,
     sanitize::excerpt_up_to,
 };
 
-/// How deep the claims of a token may be nested.
-const MAX_DEPTH: usize = 16;
 /// How many characters of an issuer are shown.
 const MAX_ISSUER_CHARS: usize = 100;
 /// How many accepted issuers are listed.
@@ -21,10 +18,7 @@ const MAX_LISTED: usize = 3;
 /// The refusal of a credential that every authenticator in `links` declined as not its own.
 pub(super) fn unclaimed(credential: &Credential, links: &[Link]) -> Denial {
     match credential {
-        Credential::Token(token) => {
-            let why = explain_issuer(token.expose(), links).unwrap_or_default();
-            Denial::new(Reason::BadToken, format!("no authenticator accepts this token{why}"))
-        }
+        Credential::Token(token) => unclaimed_token(token.expose(), links),
         Credential::Nkey(key) => {
             Denial::new(Reason::BadSignature, format!("no authenticator knows the nkey {key}"))
         }
@@ -37,36 +31,53 @@ pub(super) fn unclaimed(credential: &Credential, links: &[Link]) -> Denial {
     }
 }
 
-/// Compares the issuer that a token names with those that are accepted; the usual mistake is a slash
-/// at the end. Nothing in the token is verified: this is for the operator only.
-fn explain_issuer(token: &str, links: &[Link]) -> Option<String> {
-    let issuer = issuer_of(token)?;
+/// Explains by the issuer that the token names. Nothing in the token is verified: this is for the
+/// operator only.
+fn unclaimed_token(token: &str, links: &[Link]) -> Denial {
+    let denial = |cause, why: &str| {
+        let detail = format!("no authenticator accepts this token: {why}");
+        Denial::new(Reason::BadToken, detail).because(cause)
+    };
+    let Some(claims) = unverified_claims(token) else {
+        return denial(Cause::Malformed, "it is not a readable JWT");
+    };
+    match claims.get("iss") {
+        Some(Value::String(issuer)) if is_nkey(issuer) => denial(
+            Cause::Issuer,
+            &format!(
+                "its issuer is the nkey `{issuer}`, which is not registered as the key of a service"
+            ),
+        ),
+        Some(Value::String(issuer)) => denial(Cause::Issuer, &compared(issuer, links)),
+        Some(_) => denial(Cause::Issuer, "its `iss` is not a string"),
+        None => denial(Cause::Issuer, "it names no issuer (`iss`)"),
+    }
+}
+
+/// Services sign their own tokens: their issuer is a public nkey, not a URL.
+fn is_nkey(issuer: &str) -> bool {
+    issuer.parse::<UserKey>().is_ok() || issuer.parse::<AccountKey>().is_ok()
+}
+
+/// Compares an issuer with those that are accepted; the usual mistake is a slash at the end.
+fn compared(issuer: &str, links: &[Link]) -> String {
     let accepted: Vec<(&str, String)> =
         links.iter().filter_map(|link| Some((&*link.name, link.authenticator.issuer()?))).collect();
     let similar: Vec<_> =
-        accepted.iter().filter(|(_, other)| normalize(other) == normalize(&issuer)).collect();
+        accepted.iter().filter(|(_, other)| normalize(other) == normalize(issuer)).collect();
     let listed = if similar.is_empty() { accepted.iter().collect() } else { similar };
     let one = |(name, other): &&(&str, String)| {
         format!("`{}` (`{name}`)", excerpt_up_to(other, MAX_ISSUER_CHARS))
     };
     let others: Vec<_> = listed.iter().take(MAX_LISTED).map(one).collect();
-    let mut text = format!(": its issuer is `{}`", excerpt_up_to(&issuer, MAX_ISSUER_CHARS));
+    let mut text = format!("its issuer is `{}`", excerpt_up_to(issuer, MAX_ISSUER_CHARS));
     if !others.is_empty() {
         text = format!("{text}, accepted are {}", others.join(", "));
     }
     if listed.len() > MAX_LISTED {
         text.push_str(" and others");
     }
-    Some(text)
-}
-
-fn issuer_of(token: &str) -> Option<String> {
-    let claims = token.split('.').nth(1)?;
-    let claims = BASE64URL_NOPAD.decode(claims.as_bytes()).ok()?;
-    match parse_strict(&claims, MAX_DEPTH).ok()?.get_mut("iss").map(Value::take)? {
-        Value::String(issuer) => Some(issuer),
-        _ => None,
-    }
+    text
 }
 
 /// An issuer without the parts that are easily mistaken: scheme, case, slash at the end.

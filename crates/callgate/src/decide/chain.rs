@@ -1,6 +1,6 @@
 //! Decides with a chain of authenticators, then a policy.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -10,7 +10,8 @@ use crate::{
     admission::AdmissionPolicy,
     authn::{Chain, ChainAnswer, Identity},
     policy::{ConnectionInfo, Explanation, Policy, ResolveRequest},
-    request::AuthRequest,
+    record::{Denial, TokenClaims},
+    request::{AuthRequest, Credential},
     shared_state::SharedState,
 };
 
@@ -76,18 +77,42 @@ impl ChainDecider {
     }
 }
 
+/// The refusal of a client that no authenticator identified, with what its token claims.
+fn unidentified(
+    request: &AuthRequest,
+    authenticator: Option<Arc<str>>,
+    took: Duration,
+    denial: Denial,
+) -> Ruling {
+    let token = match request.credential() {
+        Credential::Token(token) => TokenClaims::read(token.expose(), denial.signature_verified),
+        _ => None,
+    };
+    Ruling { authenticator, took, token, ..Ruling::refused(denial) }
+}
+
+/// What the token of an identified client says. Only the claims of the identity count as proven: not
+/// every authenticator verifies the signature of a token that it accepts.
+fn proven_claims(request: &AuthRequest, identity: &Identity) -> Option<TokenClaims> {
+    match request.credential() {
+        Credential::Token(_) => TokenClaims::of(&identity.claims, true),
+        _ => None,
+    }
+}
+
 impl Decider for ChainDecider {
     fn decide(&self, request: Arc<AuthRequest>) -> BoxFuture<'_, Ruling> {
         Box::pin(async move {
             let ChainAnswer { authenticator, took, result, .. } = self.identify(&request).await;
             let identity = match result {
                 Ok(identity) => identity,
-                Err(denial) => return Ruling { authenticator, took, ..Ruling::refused(denial) },
+                Err(denial) => return unidentified(&request, authenticator, took, denial),
             };
             let grant = self.resolve(&request, authenticator.as_ref(), &identity, |question| {
                 self.policy.resolve(question)
             });
-            Ruling { authenticator, user: Some(identity.user), took, grant, silent: false }
+            let token = grant.as_ref().err().and_then(|_| proven_claims(&request, &identity));
+            Ruling { authenticator, user: Some(identity.user), token, took, grant, silent: false }
         })
     }
 
@@ -106,7 +131,7 @@ impl Decider for ChainDecider {
             let identity = match result {
                 Ok(identity) => identity,
                 Err(denial) => {
-                    let ruling = Ruling { authenticator, took, ..Ruling::refused(denial) };
+                    let ruling = unidentified(&request, authenticator, took, denial);
                     let steps = ChainExplanation { tried, identity: None, policy: None };
                     return (ruling, Some(steps));
                 }
@@ -116,7 +141,7 @@ impl Decider for ChainDecider {
                     self.policy.explain(question)
                 });
             let user = Some(identity.user.clone());
-            let ruling = Ruling { authenticator, user, took, grant, silent: false };
+            let ruling = Ruling { authenticator, user, token: None, took, grant, silent: false };
             let policy = Some(explanation);
             (ruling, Some(ChainExplanation { tried, identity: Some(identity), policy }))
         })

@@ -6,7 +6,7 @@ use super::claims::ConnectOptions;
 use crate::{
     jwt::{is_nats_user, looks_like_jwt},
     keys::{KeyError, UserKey, VerifyingKeys, decode_signature},
-    record::{Denial, Reason},
+    record::{Cause, Denial, Reason},
     request::{Certificate, Credential, MAX_PASSWORD, MAX_TOKEN, MAX_USER},
     secret::Secret,
     subject::is_invisible,
@@ -112,7 +112,8 @@ fn check_prefixes(present: &Present<'_>) -> Result<(), Denial> {
             return Err(Denial::new(
                 Reason::BadToken,
                 format!("the token begins with the prefix `{prefix}`: send the token alone"),
-            ));
+            )
+            .because(Cause::Malformed));
         }
     }
     Ok(())
@@ -124,13 +125,14 @@ fn check_lengths(present: &Present<'_>) -> Result<(), Denial> {
     };
     if longer(&present.token, MAX_TOKEN) || longer(&present.jwt, MAX_TOKEN) {
         let detail = format!("the token is longer than {MAX_TOKEN} bytes");
-        return Err(Denial::new(Reason::BadToken, detail));
+        return Err(Denial::new(Reason::BadToken, detail).because(Cause::Malformed));
     }
     let password_is_token = present.pass.as_ref().is_some_and(|p| looks_like_jwt(p.expose()));
     let limit = if password_is_token { MAX_TOKEN } else { MAX_PASSWORD };
     if longer(&present.pass, limit) {
         let reason = if password_is_token { Reason::BadToken } else { Reason::BadPassword };
-        return Err(Denial::new(reason, format!("the password is longer than {limit} bytes")));
+        let detail = format!("the password is longer than {limit} bytes");
+        return Err(Denial::new(reason, detail).because(Cause::Malformed));
     }
     if present.user.len() > MAX_USER {
         let detail = format!("the user name is longer than {MAX_USER} bytes");

@@ -14,7 +14,7 @@ use callgate::{
         Policy,
         settings::{AuthenticatorPolicy, BindingSettings, PolicySettings, RoleSettings},
     },
-    record::Reason,
+    record::{Cause, Reason},
     request::AuthRequest,
 };
 use callgate_testkit::Nkey;
@@ -192,41 +192,66 @@ async fn unclaimed_token_error_names_its_issuer() {
     let of = |issuer: &str| claims(&json!({ "iss": issuer }).to_string());
     let unknown = "no authenticator accepts this token";
     let all = ["https://a.example/", "https://b.example/x", "https://c.example", "d"];
-    for (known, token, suffix) in [
+    let service = Nkey::user().public();
+    let unreadable = ": it is not a readable JWT";
+    for (known, token, suffix, cause) in [
         (
             &all[..1],
             of("https://a.example"),
             ": its issuer is `https://a.example`, accepted are \
             `https://a.example/` (`step0`)",
+            Cause::Issuer,
         ),
         (
             &all,
             of("http://B.example/x"),
             ": its issuer is `http://B.example/x`, accepted are \
             `https://b.example/x` (`step1`)",
+            Cause::Issuer,
         ),
         (
             &all[1..3],
             of("https://e.example"),
             ": its issuer is `https://e.example`, accepted are \
             `https://b.example/x` (`step0`), `https://c.example` (`step1`)",
+            Cause::Issuer,
         ),
         (
             &all,
             of("e"),
             ": its issuer is `e`, accepted are `https://a.example/` (`step0`), \
             `https://b.example/x` (`step1`), `https://c.example` (`step2`) and others",
+            Cause::Issuer,
         ),
-        (&[], of("e"), ": its issuer is `e`"),
+        (&[], of("e"), ": its issuer is `e`", Cause::Issuer),
         // Untrusted input is escaped and truncated.
-        (&[], of("a\n\u{202e}`b"), ": its issuer is `a\\n\\u{202e}`b`"),
-        (&[], of(&"x".repeat(101)), &format!(": its issuer is `{}…`", "x".repeat(100))),
+        (&[], of("a\n\u{202e}`b"), ": its issuer is `a\\n\\u{202e}`b`", Cause::Issuer),
+        (
+            &[],
+            of(&"x".repeat(101)),
+            &format!(": its issuer is `{}…`", "x".repeat(100)),
+            Cause::Issuer,
+        ),
         // The issuer is missing, ambiguous or unreadable.
-        (&all, claims("{}"), ""),
-        (&all, claims(r#"{"iss":["https://a.example"]}"#), ""),
-        (&all, claims(r#"{"iss":"a","iss":"b"}"#), ""),
-        (&all, claims("no json"), ""),
-        (&all, "opaque".to_owned(), ""),
+        (&all, claims("{}"), ": it names no issuer (`iss`)", Cause::Issuer),
+        (
+            &all,
+            claims(r#"{"iss":["https://a.example"]}"#),
+            ": its `iss` is not a string",
+            Cause::Issuer,
+        ),
+        (&all, claims(r#"{"iss":"a","iss":"b"}"#), unreadable, Cause::Malformed),
+        (&all, claims("no json"), unreadable, Cause::Malformed),
+        (&all, "opaque".to_owned(), unreadable, Cause::Malformed),
+        // The key of a service is not compared with the issuers of other authenticators.
+        (
+            &all,
+            of(&service),
+            &format!(
+                ": its issuer is the nkey `{service}`, which is not registered as the key of a service"
+            ),
+            Cause::Issuer,
+        ),
     ] {
         let link = |(position, issuer): (usize, &&'static str)| Link {
             name: format!("step{position}").into(),
@@ -238,6 +263,7 @@ async fn unclaimed_token_error_names_its_issuer() {
         let bench = Bench::new(|builder| builder.chain(Chain::new(links), policy(known.len())));
         let decision = bench.refused(bench.request().token(&token), Reason::BadToken).await;
         assert_eq!(decision.detail, format!("{unknown}{suffix}"));
+        assert_eq!(decision.cause, Some(cause), "{suffix}");
     }
 }
 

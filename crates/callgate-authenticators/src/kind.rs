@@ -1,6 +1,6 @@
 //! Kinds of authenticators, and how each is built from its own table of the configuration.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use callgate::{authn::Authenticator, policy::settings::RoleSettings};
 
@@ -70,6 +70,9 @@ pub trait Kind: fmt::Debug + Send + Sync {
 pub trait Observer: fmt::Debug + Send + Sync {
     /// A changed file was read again; `loaded` if it took effect.
     fn file_reloaded(&self, _authenticator: &str, _loaded: bool) {}
+
+    /// Whether a file of the authenticator is in force as it is on disk.
+    fn file_in_sync(&self, _file: &Path, _in_sync: bool) {}
 
     /// It verifies bearer tokens with keys that it fetches: the counters of these start at zero.
     fn has_signing_keys(&self, _authenticator: &str) {}

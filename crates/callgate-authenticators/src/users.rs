@@ -2,6 +2,7 @@
 
 use std::{
     future::{self, Future},
+    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -9,7 +10,7 @@ use std::{
 use callgate::{authn::Authenticator, keys::UserKey, secret::Secret};
 use callgate_config::{
     Key, Table, Type,
-    file_watch::{FileWatcher, Fingerprint, POLL_INTERVAL},
+    file_watch::{FileWatcher, Fingerprint, POLL_INTERVAL, WatchedFile},
 };
 
 use crate::{
@@ -63,8 +64,13 @@ impl Kind for Users {
     }
 
     fn build(&self, context: &BuildContext, table: Table<'_>) -> Option<Arc<dyn Authenticator>> {
+        let (report, key) = (table.report(), table.path_of("file"));
         let settings = Settings::read(context, table)?;
-        Some(Arc::new(settings.start(context.clone())))
+        let started = settings.start(context.clone());
+        let authenticator = started.map_err(|error| {
+            report.fault(key, format!("cannot start a thread to watch the users file: {error}"));
+        });
+        Some(Arc::new(authenticator.ok()?))
     }
 }
 
@@ -86,25 +92,34 @@ impl Settings {
         let good = table.finish();
         let shown_path = shown_path?;
         let path = context.services.sources.resolve(&shown_path);
+        context.services.sources.note_watched(&path);
         let fingerprint = Fingerprint::of(&path);
         let users = UserTable::load(&path, &shown_path, &key, context, report)?;
         good.then_some(Self { path, shown_path, fall_through, fingerprint, users })
     }
 
-    fn start(self, context: BuildContext) -> DirectoryAuthenticator<UsersDirectory> {
+    fn start(self, context: BuildContext) -> io::Result<DirectoryAuthenticator<UsersDirectory>> {
         let Self { path, shown_path, fall_through, fingerprint, users } = self;
         let watched = context.services.background.then(|| path.clone());
         let file = Arc::new(UsersFile::new(context.clone(), path, shown_path, users));
         let watch = watched.map(|path| {
-            let file = Arc::clone(&file);
-            FileWatcher::start(path, fingerprint, POLL_INTERVAL, move || file.reload())
+            let file = Watched(Arc::clone(&file));
+            FileWatcher::start(path, fingerprint, POLL_INTERVAL, file)
         });
-        let watch = watch.transpose().unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot watch the users file: changes need a restart");
-            None
-        });
-        let directory = UsersDirectory { file, watch: Mutex::new(watch) };
-        DirectoryAuthenticator::new(directory, context, fall_through)
+        let directory = UsersDirectory { file, watch: Mutex::new(watch.transpose()?) };
+        Ok(DirectoryAuthenticator::new(directory, context, fall_through))
+    }
+}
+
+struct Watched(Arc<UsersFile>);
+
+impl WatchedFile for Watched {
+    fn load(&mut self) -> bool {
+        self.0.reload()
+    }
+
+    fn report(&mut self, in_sync: bool) {
+        self.0.report(in_sync);
     }
 }
 

@@ -1,13 +1,18 @@
 //! Detects file changes by polling, which works with every editor, with the symbolic links that
 //! Kubernetes swaps, and on network file systems.
 
+mod reconciler;
+
 use std::{
     fs, io,
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
+
+pub use reconciler::{Due, Fingerprints, Reconciler};
 
 /// The time between two checks of a file.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(300);
@@ -50,6 +55,15 @@ fn inode(_: &fs::Metadata) -> Inode {
     Inode::default()
 }
 
+/// What a [`FileWatcher`] does with its file.
+pub trait WatchedFile: Send + 'static {
+    /// Loads the file. False if it could not be used: then it is loaded again after a pause.
+    fn load(&mut self) -> bool;
+
+    /// Called at the start and after each change: whether the file in force is the one on disk.
+    fn report(&mut self, in_sync: bool);
+}
+
 /// Polls a file on its own thread until dropped.
 #[derive(Debug)]
 pub struct FileWatcher {
@@ -57,23 +71,36 @@ pub struct FileWatcher {
 }
 
 impl FileWatcher {
-    /// Calls `changed` when the file differs from `seen`, or from its state at the last call, and has not
-    /// changed for one `interval`, so that a file is not read while it is being written.
+    /// Loads `file` whenever `path` differs from `in_force`, the fingerprint of the file in force, until
+    /// that succeeds ([`Reconciler`]). A panic counts as a failure.
     ///
     /// # Errors
     /// If the thread cannot be started.
     pub fn start(
         path: PathBuf,
-        seen: Fingerprint,
+        in_force: Fingerprint,
         interval: Duration,
-        mut changed: impl FnMut() + Send + 'static,
+        mut file: impl WatchedFile,
     ) -> io::Result<Self> {
         let (sender, ended) = mpsc::channel();
         thread::Builder::new().name("file-watch".to_owned()).spawn(move || {
-            let mut detector = ChangeDetector { seen, changing: None };
+            let files = |fingerprint| Fingerprints::from([(path.clone(), fingerprint)]);
+            let mut reconciler = Reconciler::new(files(in_force));
+            let mut reported = None;
             while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                if detector.has_settled_change(Fingerprint::of(&path)) {
-                    changed();
+                if reconciler.due(Instant::now(), Fingerprint::of).is_some() {
+                    // Taken before the file is read, so that a change in between is noticed.
+                    let before = files(Fingerprint::of(&path));
+                    let began = Instant::now();
+                    let load = panic::catch_unwind(AssertUnwindSafe(|| file.load()));
+                    match load.unwrap_or(false) {
+                        true => reconciler.in_force(before),
+                        false => reconciler.failed(before, Instant::now(), began.elapsed()),
+                    }
+                }
+                let in_sync = reconciler.in_sync(Fingerprint::of).all(|(_, same)| same);
+                if reported.replace(in_sync) != Some(in_sync) {
+                    file.report(in_sync);
                 }
             }
         })?;
@@ -81,49 +108,59 @@ impl FileWatcher {
     }
 }
 
-struct ChangeDetector {
-    seen: Fingerprint,
-    changing: Option<Fingerprint>,
-}
-
-impl ChangeDetector {
-    /// True if `now` differs from `seen` and equals the fingerprint of the previous check.
-    fn has_settled_change(&mut self, now: Fingerprint) -> bool {
-        if now == self.seen {
-            self.changing = None;
-            return false;
-        }
-        if self.changing.as_ref() != Some(&now) {
-            self.changing = Some(now);
-            return false;
-        }
-        self.changing = None;
-        self.seen = now;
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Loads the content of a file, except `bad`.
+    struct Content {
+        path: PathBuf,
+        loaded: mpsc::Sender<Vec<u8>>,
+        reports: mpsc::Sender<bool>,
+    }
+
+    impl WatchedFile for Content {
+        fn load(&mut self) -> bool {
+            let Ok(content) = fs::read(&self.path) else { return false };
+            assert_ne!(content, b"panic");
+            let good = content != b"bad";
+            if good {
+                self.loaded.send(content).unwrap();
+            }
+            good
+        }
+
+        fn report(&mut self, in_sync: bool) {
+            self.reports.send(in_sync).unwrap();
+        }
+    }
+
+    /// Longer than any step takes on a busy machine.
+    const LONG: Duration = Duration::from_secs(60);
+
     #[test]
-    fn file_counts_as_changed_after_it_settles() {
-        let fingerprint =
-            |size| Fingerprint(Some(Attributes { modified: None, size, inode: (1, 1, (1, 1)) }));
-        let mut detector = ChangeDetector { seen: fingerprint(1), changing: None };
-        for (now, expected) in [
-            (fingerprint(1), false),
-            (fingerprint(2), false),
-            (fingerprint(3), false),
-            (fingerprint(3), true),
-            (fingerprint(3), false),
-            (Fingerprint(None), false),
-            (fingerprint(3), false),
-            (Fingerprint(None), false),
-            (Fingerprint(None), true),
-        ] {
-            assert_eq!(detector.has_settled_change(now), expected);
+    fn unusable_file_is_out_of_sync_until_it_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "first").unwrap();
+        let (loaded, contents) = mpsc::channel();
+        let (reports, reported) = mpsc::channel();
+        let content = Content { path: path.clone(), loaded, reports };
+        let seen = Fingerprint::of(&path);
+        let interval = Duration::from_millis(1);
+        let _watch = FileWatcher::start(path.clone(), seen, interval, content).unwrap();
+        assert_eq!(reported.recv_timeout(LONG), Ok(true));
+        let replace = |content: &str| {
+            fs::write(folder.path().join("new"), content).unwrap();
+            fs::rename(folder.path().join("new"), &path).unwrap();
+        };
+        for unusable in ["bad", "panic"] {
+            replace(unusable);
+            assert_eq!(reported.recv_timeout(LONG), Ok(false), "{unusable}");
+            replace(&format!("after {unusable}"));
+            let content = contents.recv_timeout(LONG).unwrap();
+            assert_eq!(content, format!("after {unusable}").into_bytes());
+            assert_eq!(reported.recv_timeout(LONG), Ok(true), "{unusable}");
         }
     }
 
@@ -161,12 +198,12 @@ mod tests {
 
     #[test]
     fn dropping_the_watcher_stops_it() {
-        let (kept, gone) = mpsc::channel::<()>();
+        let (loaded, gone) = mpsc::channel();
+        let (reports, _reported) = mpsc::channel();
+        let content = Content { path: "/nonexistent".into(), loaded, reports };
         let interval = Duration::from_millis(1);
         let watch =
-            FileWatcher::start("/nonexistent".into(), Fingerprint(None), interval, move || {
-                let _still_here = &kept;
-            });
+            FileWatcher::start("/nonexistent".into(), Fingerprint(None), interval, content);
         drop(watch.unwrap());
         assert!(
             gone.recv_timeout(Duration::from_secs(10))

@@ -1,7 +1,7 @@
 //! The only code that reads the environment and files. Records the files read, and their fingerprints.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     ffi::OsString,
     fmt, fs,
     io::{self, Read},
@@ -15,7 +15,7 @@ use callgate::{
 };
 use zeroize::Zeroizing;
 
-use crate::file_watch::Fingerprint;
+use crate::file_watch::{Fingerprint, Fingerprints};
 use crate::mode::{Access, Reader};
 
 /// In bytes.
@@ -90,7 +90,8 @@ pub struct Sources {
     base: PathBuf,
     document: Option<PathBuf>,
     environment: Lookup,
-    read: Arc<Mutex<BTreeMap<PathBuf, Fingerprint>>>,
+    read: Arc<Mutex<Fingerprints>>,
+    watched_elsewhere: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
 /// A secret from a command-line flag or its variable.
@@ -110,6 +111,7 @@ impl Sources {
             document: None,
             environment: Arc::new(|name| std::env::var_os(name)),
             read: Arc::default(),
+            watched_elsewhere: Arc::default(),
         }
     }
 
@@ -158,9 +160,19 @@ impl Sources {
 
     /// Every file that was read so far, including missing files, with its fingerprint from before the
     /// first read.
-    pub fn files_read(&self) -> Vec<(PathBuf, Fingerprint)> {
-        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.iter().map(|(path, fingerprint)| (path.clone(), fingerprint.clone())).collect()
+    pub fn files_read(&self) -> Fingerprints {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that the caller reads and watches this file itself.
+    pub fn note_watched(&self, path: &Path) {
+        let mut watched = self.watched_elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.insert(path.to_owned());
+    }
+
+    /// The files whose readers watch them themselves.
+    pub fn files_watched_elsewhere(&self) -> BTreeSet<PathBuf> {
+        self.watched_elsewhere.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reads a regular file, following symbolic links, and records it.

@@ -274,6 +274,8 @@ fn moved(before: &[(String, f64)], after: &[(String, f64)]) -> Vec<String> {
                 "dropped_total",
                 "jwks_refresh",
                 "config_reloads",
+                "config_in_sync",
+                "config_last_reload_successful",
                 "nats_connected",
                 "clock_skew",
                 "watch_lost",
@@ -289,7 +291,7 @@ fn moved(before: &[(String, f64)], after: &[(String, f64)]) -> Vec<String> {
         if change == 0.0 {
             continue;
         }
-        let gauge = ["connected", "skew", "watch_lost"].iter().any(|word| name.contains(word));
+        let gauge = ["connected", "skew", "watch_lost", "in_sync", "successful"].iter().any(|word| name.contains(word));
         lines.push(if gauge { format!("`{name}` {value}") } else { format!("`{name}` +{change}") });
     }
     lines

@@ -1,6 +1,6 @@
 //! Builds the service from a configuration; the only module that knows all parts.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use callgate::{
     AccountKeys, Callgate, CallgateBuilder,
@@ -106,8 +106,12 @@ fn with_issuer(issuer: IssuerSettings) -> CallgateBuilder {
 
 /// Counts background events of authenticators.
 impl Observer for Metrics {
-    fn file_reloaded(&self, _authenticator: &str, loaded: bool) {
-        self.reloaded(loaded);
+    fn file_reloaded(&self, authenticator: &str, loaded: bool) {
+        self.reloaded(authenticator, loaded);
+    }
+
+    fn file_in_sync(&self, file: &Path, in_sync: bool) {
+        self.file_in_sync(file, in_sync);
     }
 
     fn has_signing_keys(&self, authenticator: &str) {

@@ -36,7 +36,7 @@ use callgate_authenticators::kind::{
 };
 use callgate_authenticators::passwords::DummyKey;
 use callgate_config::{
-    Document, DocumentError, Key, Report, Sources, Table, Type, file_watch::Fingerprint,
+    Document, DocumentError, Key, Report, Sources, Table, Type, file_watch::Fingerprints,
     permissions::refuse_bare_limits, roles, schema::set,
 };
 use ipnet::IpNet;
@@ -107,6 +107,8 @@ pub(crate) fn schema(registry: &Registry) -> Value {
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) nats: NatsSettings,
+    /// The files that `nats` was read from, such as that of a password.
+    pub(crate) nats_files: BTreeSet<PathBuf>,
     pub(crate) issuer: IssuerSettings,
     pub(crate) policy: Arc<Policy>,
     pub(crate) chain: Chain,
@@ -125,7 +127,9 @@ pub(crate) struct Loaded {
     pub(crate) report: Report,
     /// Every file that was read, with its fingerprint from before; without files that authenticators
     /// watch themselves.
-    pub(crate) files: Vec<(PathBuf, Fingerprint)>,
+    pub(crate) files: Fingerprints,
+    /// The files that authenticators watch themselves.
+    pub(crate) watched_elsewhere: BTreeSet<PathBuf>,
     /// The keys of the file that flags and variables replaced.
     pub(crate) overridden: Vec<String>,
 }
@@ -183,7 +187,8 @@ pub(crate) fn load(overrides: &Overrides, env: &BuildEnv) -> Loaded {
         report.locate(document, "", &path.display().to_string());
     }
     let config = config.filter(|_| report.is_faultless());
-    Loaded { config, report, files: sources.files_read(), overridden }
+    let watched_elsewhere = sources.files_watched_elsewhere();
+    Loaded { config, report, files: sources.files_read(), watched_elsewhere, overridden }
 }
 
 fn document(overrides: &Overrides, sources: &Sources, report: &Report) -> Option<Document> {
@@ -231,7 +236,10 @@ fn read(
     sources: &Sources,
     overridden: &mut Vec<String>,
 ) -> Option<Config> {
+    let before = sources.files_read();
     let nats = nats::read(&mut root, overrides, overridden);
+    let mut nats_files: BTreeSet<PathBuf> = sources.files_read().into_keys().collect();
+    nats_files.retain(|path| !before.contains_key(path));
     let (issuer, accounts) = issuer::read(&mut root, overrides, overridden);
     let refusal = refusal::read(&mut root);
     let admission = admission::read(&mut root);
@@ -273,6 +281,7 @@ fn read(
     let chain = builder.build(entries);
     Some(Config {
         nats: nats?,
+        nats_files,
         issuer: issuer?,
         policy: policy?,
         chain: chain?,

@@ -26,7 +26,6 @@ mod peers;
 mod reload;
 mod service;
 mod telemetry;
-mod watch;
 mod watchdog;
 
 pub use cli::run;

@@ -1,27 +1,37 @@
 //! Configuration reloads: read, check, wait until all sources have loaded, then swap.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use callgate_config::file_watch::Fingerprint;
+use callgate_config::file_watch::{Due, Fingerprint, Fingerprints, Reconciler};
 use tokio::task::JoinHandle;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     assemble::{Assembled, Observers, assemble},
     config::{self, Admission, BuildEnv, Config, Loaded, LogSettings, Overrides},
     nats::NatsSettings,
-    watch::FileSetWatch,
+    telemetry::CONFIGURATION,
 };
 
-/// Reloads the configuration on demand and when one of its files changes.
+/// Reloads the configuration on demand, and until its files are in force as they are on disk.
 #[derive(Debug)]
 pub(crate) struct Reloader {
     overrides: Overrides,
     env: BuildEnv,
-    watch: FileSetWatch,
-    reading: Option<JoinHandle<Loaded>>,
+    files: Reconciler,
+    /// When the attempt began, and its result.
+    reading: Option<(Instant, JoinHandle<Loaded>)>,
     waiting: Option<Waiting>,
+    /// The files of a configuration that is being applied.
+    applying: Option<Files>,
     wanted: bool,
+    /// The errors of the last attempt. The same errors again are neither logged nor counted.
+    errors: Vec<String>,
     at_start: AtStart,
     observers: Arc<Observers>,
 }
@@ -33,11 +43,18 @@ struct AtStart {
     admin: Option<std::net::SocketAddr>,
     admission: Admission,
     log: LogSettings,
+    /// The configuration file and the files of `[nats]`.
+    files: Fingerprints,
 }
 
 impl AtStart {
-    fn of(config: &Config) -> Self {
+    fn of(config: &Config, overrides: &Overrides, files: &Fingerprints) -> Self {
+        let is_ours = |path: &PathBuf| {
+            overrides.config.as_ref() == Some(path) || config.nats_files.contains(path)
+        };
+        let files = files.iter().filter(|(path, _)| is_ours(path));
         Self {
+            files: files.map(|(path, fingerprint)| (path.clone(), fingerprint.clone())).collect(),
             nats: config.nats.clone(),
             admin: config.admin,
             admission: config.admission.clone(),
@@ -60,49 +77,75 @@ impl AtStart {
     }
 }
 
+/// The files of one configuration.
+#[derive(Debug)]
+struct Files {
+    read: Fingerprints,
+    watched_elsewhere: BTreeSet<PathBuf>,
+    /// Whether a section changed that takes effect after a restart.
+    needs_restart: bool,
+}
+
 /// A valid configuration whose sources have not loaded yet.
 #[derive(Debug)]
 struct Waiting {
     assembled: Assembled,
+    files: Files,
     logged: bool,
 }
 
 impl Reloader {
+    /// `files` and `watched_elsewhere` are those of `config`, which is in force.
     pub(crate) fn new(
         config: &Config,
         overrides: Overrides,
         env: BuildEnv,
-        files: Vec<(PathBuf, Fingerprint)>,
+        files: Fingerprints,
+        watched_elsewhere: BTreeSet<PathBuf>,
         observers: &Arc<Observers>,
     ) -> Self {
         let env = BuildEnv { shared: Some(Arc::clone(&config.shared)), ..env };
-        Self {
+        let at_start = AtStart::of(config, &overrides, &files);
+        let read = Files { read: files, watched_elsewhere, needs_restart: false };
+        let mut reloader = Self {
             overrides,
             env,
-            watch: FileSetWatch::new(files),
+            files: Reconciler::new(Fingerprints::new()),
             reading: None,
             waiting: None,
+            applying: Some(read),
             wanted: false,
-            at_start: AtStart::of(config),
+            errors: Vec::new(),
+            at_start,
             observers: Arc::clone(observers),
-        }
+        };
+        reloader.applied();
+        reloader
     }
 
     /// Requests a reload (SIGHUP).
     pub(crate) fn request(&mut self) {
         info!("reloading configuration on SIGHUP");
+        self.errors.clear();
         self.wanted = true;
     }
 
-    /// Requests a reload if a file changed.
+    /// Requests a reload if the files in force are not those on disk.
     pub(crate) fn poll_files(&mut self) {
-        if self.watch.changed() {
-            info!("configuration file changed; reloading");
-            self.wanted = true;
+        self.report_files();
+        if self.reading.is_some() || self.wanted {
+            return;
         }
+        match self.files.due(Instant::now(), Fingerprint::of) {
+            Some(Due::Changed) => info!("configuration file changed; reloading"),
+            Some(Due::Retry) => debug!("trying the failed reload again"),
+            None => return,
+        }
+        self.wanted = true;
     }
 
-    /// Advances a reload; returns a new configuration once it can take effect.
+    /// Advances a reload; returns a new configuration once it can take effect. The caller applies it,
+    /// and reports the result with [`Reloader::applied`] or [`Reloader::rejected`].
     pub(crate) async fn take_ready(&mut self) -> Option<Assembled> {
         if self.wanted && self.reading.is_none() {
             self.wanted = false;
@@ -110,44 +153,90 @@ impl Reloader {
             let (overrides, env) = (self.overrides.clone(), self.env.clone());
             // Reading files and parsing keys blocks, so it runs off the event loop. Authenticators
             // start their background work on this runtime.
-            self.reading =
-                Some(tokio::task::spawn_blocking(move || config::load(&overrides, &env)));
+            let load = tokio::task::spawn_blocking(move || config::load(&overrides, &env));
+            self.reading = Some((Instant::now(), load));
         }
-        if let Some(reading) = self.reading.take_if(|reading| reading.is_finished()) {
-            self.accept(reading.await);
+        if let Some((began, reading)) = self.reading.take_if(|(_, load)| load.is_finished()) {
+            self.accept(reading.await, began.elapsed());
         }
         self.waiting.as_mut()?.log();
-        let loaded = self.waiting.as_ref()?.assembled.chain.waiting_for().is_empty();
-        if loaded { self.waiting.take().map(|waiting| waiting.assembled) } else { None }
+        let is_loaded = self.waiting.as_ref()?.assembled.chain.waiting_for().is_empty();
+        let Waiting { assembled, files, logged: _ } = self.waiting.take_if(|_| is_loaded)?;
+        self.applying = Some(files);
+        Some(assembled)
     }
 
-    fn accept(&mut self, loaded: Result<Loaded, tokio::task::JoinError>) {
+    /// The configuration that was taken is in force.
+    pub(crate) fn applied(&mut self) {
+        let Some(Files { mut read, watched_elsewhere, needs_restart }) = self.applying.take() else {
+            return;
+        };
+        let metrics = &self.observers.metrics;
+        metrics.retain_files(|path| read.contains_key(path) || watched_elsewhere.contains(path));
+        watched_elsewhere.iter().for_each(|path| metrics.register_file(path));
+        let attempted = read.clone();
+        // What needs a restart is not in force.
+        if needs_restart {
+            read.extend(self.at_start.files.clone());
+        }
+        self.files.in_force(read);
+        self.files.loaded(attempted);
+        self.errors.clear();
+        self.report_files();
+    }
+
+    /// The configuration that was taken cannot be applied.
+    pub(crate) fn rejected(&mut self, error: &dyn std::fmt::Display) {
+        let Some(Files { read, .. }) = self.applying.take() else { return };
+        self.fail(read, vec![error.to_string()], Duration::ZERO);
+    }
+
+    fn report_files(&self) {
+        for (path, in_sync) in self.files.in_sync(Fingerprint::of) {
+            self.observers.metrics.file_in_sync(path, in_sync);
+        }
+    }
+
+    fn accept(&mut self, loaded: Result<Loaded, tokio::task::JoinError>, took: Duration) {
         let Ok(loaded) = loaded else {
-            error!(
-                "configuration reload panicked (this is a bug); keeping the previous configuration"
-            );
-            self.observers.metrics.reloaded(false);
-            return;
+            let error = "the reload panicked, which is a bug in Callgate".to_owned();
+            let files = self.files.attempted().clone();
+            return self.fail(files, vec![error], took);
         };
-        self.watch = FileSetWatch::new(loaded.files);
-        let Some(config) = loaded.config else {
-            for fault in loaded.report.faults() {
-                error!(fault = %fault, "error in the new configuration");
-            }
-            error!("configuration reload failed; keeping the previous configuration");
-            self.observers.metrics.reloaded(false);
-            return;
+        let Loaded { config, report, files: read, watched_elsewhere, overridden: _ } = loaded;
+        let Some(config) = config else {
+            let errors = report.faults().iter().map(ToString::to_string).collect();
+            return self.fail(read, errors, took);
         };
-        for warning in loaded.report.warnings() {
+        for warning in report.warnings() {
             warn!(%warning, "warning in the new configuration");
         }
-        for section in self.at_start.sections_changed(&config) {
+        let sections = self.at_start.sections_changed(&config);
+        for section in &sections {
             warn!(section, "changed section takes effect after a restart");
         }
         let assembled = assemble(config, Some(&self.observers));
-        if let Some(superseded) = self.waiting.replace(Waiting { assembled, logged: false }) {
+        self.files.loaded(read.clone());
+        let files = Files { read, watched_elsewhere, needs_restart: !sections.is_empty() };
+        if let Some(superseded) =
+            self.waiting.replace(Waiting { assembled, files, logged: false })
+        {
             superseded.assembled.chain.links().iter().for_each(|link| link.authenticator.retire());
         }
+    }
+
+    /// Logs and counts an attempt that failed, unless the previous one failed in the same way.
+    fn fail(&mut self, files: Fingerprints, errors: Vec<String>, took: Duration) {
+        self.files.failed(files, Instant::now(), took);
+        if self.errors == errors {
+            return;
+        }
+        for error in &errors {
+            error!(fault = error, "error in the new configuration");
+        }
+        error!("configuration reload failed; keeping the previous configuration");
+        self.observers.metrics.reloaded(CONFIGURATION, false);
+        self.errors = errors;
     }
 }
 

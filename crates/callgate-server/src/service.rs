@@ -1,7 +1,7 @@
 //! The life of the service: connect, join the queue group when all sources have loaded, verify the
 //! subscription, reload the configuration, shut down without losing a request.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::Client;
 use callgate::{
@@ -11,7 +11,7 @@ use callgate::{
         OwnAccount, Responder, ResponderOptions, ServeError, own_account as request_own_account,
     },
 };
-use callgate_config::file_watch::Fingerprint;
+use callgate_config::file_watch::Fingerprints;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -28,6 +28,7 @@ use crate::{
     own_account::{self, Checked},
     peers::Peers,
     reload::Reloader,
+    telemetry::CONFIGURATION,
     watchdog,
 };
 
@@ -62,7 +63,8 @@ pub(crate) async fn run(
     overrides: Overrides,
     env: BuildEnv,
     observers: Arc<Observers>,
-    files: Vec<(PathBuf, Fingerprint)>,
+    files: Fingerprints,
+    watched_elsewhere: BTreeSet<PathBuf>,
 ) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -82,7 +84,8 @@ pub(crate) async fn run(
         info!(address, "serving /livez, /readyz and /metrics");
     }
     let bus = env.bus.clone();
-    let mut reloader = Reloader::new(&config, overrides, env, files, &observers);
+    let mut reloader = 
+        Reloader::new(&config, overrides, env, files, watched_elsewhere, &observers);
     let max_in_flight = config.admission.max_in_flight;
     let Assembled { builder, chain, nats: settings, keys } = assemble(config, Some(&observers));
     announce(&keys);
@@ -116,7 +119,10 @@ pub(crate) async fn run(
             changed = service.link.changed() => if changed.is_err() { break },
         }
         if let Some(fresh) = reloader.take_ready().await {
-            service.apply(fresh);
+            match service.apply(fresh) {
+                Ok(()) => reloader.applied(),
+                Err(error) => reloader.rejected(&error),
+            }
         }
         service.progress().await;
     }
@@ -316,28 +322,22 @@ impl Service {
     }
 
     /// Applies a new configuration.
-    fn apply(&mut self, fresh: Assembled) {
+    fn apply(&mut self, fresh: Assembled) -> Result<(), callgate::BuildError> {
         let Assembled { builder, chain, nats: _, keys } = fresh;
-        match self.gate.replace(builder) {
-            Ok(()) => {
-                let old = std::mem::replace(&mut self.chain, chain);
-                old.links().iter().for_each(|link| link.authenticator.retire());
-                self.keys = keys;
-                // The callout account may have changed, so it is checked again.
-                if let Membership::Inside { confirmed_on, .. } = &mut self.membership {
-                    *confirmed_on = None;
-                }
-                self.observers.metrics.reloaded(true);
-                info!(
-                    "configuration reloaded; live sessions keep their grants until they expire (at most \
-                     session.max_lifetime)"
-                );
-            }
-            Err(error) => {
-                self.observers.metrics.reloaded(false);
-                error!(%error, "configuration reload failed; keeping the previous configuration");
-            }
+        self.gate.replace(builder)?;
+        let old = std::mem::replace(&mut self.chain, chain);
+        old.links().iter().for_each(|link| link.authenticator.retire());
+        self.keys = keys;
+        // The callout account may have changed, so it is checked again.
+        if let Membership::Inside { confirmed_on, .. } = &mut self.membership {
+            *confirmed_on = None;
         }
+        self.observers.metrics.reloaded(CONFIGURATION, true);
+        info!(
+            "configuration reloaded; live sessions keep their grants until they expire (at most \
+             session.max_lifetime)"
+        );
+        Ok(())
     }
 
     async fn shut_down(self) {

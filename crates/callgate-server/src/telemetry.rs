@@ -9,5 +9,5 @@ mod writer;
 pub(crate) use callgate::sanitize::{log_detail as sanitize_detail, log_field as sanitize};
 pub(crate) use exposition::Exposition;
 pub(crate) use log::{DecisionLog, LogFormat, start_logging};
-pub(crate) use metrics::Metrics;
+pub(crate) use metrics::{CONFIGURATION, Metrics};
 pub(crate) use writer::flush_log;

@@ -1,5 +1,6 @@
 //! A child process that never outlives its test, and whose output a test can wait for.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::fs::{self, File};
@@ -127,6 +128,31 @@ impl Process {
         // The signal stops threads one by one: until the last has, the program may still answer.
         let tasks = format!("/proc/{}/task", self.pid());
         eventually("a frozen process", PATIENCE, async || all_stopped(&tasks).then_some(())).await;
+    }
+
+    /// Lowers the limit of open files so far that the program cannot open another one, as long as it
+    /// closes none. It may have just closed one: check that, and call this again.
+    ///
+    /// # Errors
+    /// If `prlimit` cannot be run or fails.
+    pub fn exhaust_descriptors(&self) -> Result<(), String> {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).map_err(|e| e.to_string())?;
+        let open: BTreeSet<u64> =
+            open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        let first_free = (0..).find(|number| !open.contains(number)).unwrap_or_default();
+        self.limit("nofile", first_free)
+    }
+
+    /// Sets a soft resource limit of the running program, such as `nofile`.
+    ///
+    /// # Errors
+    /// If `prlimit` cannot be run or fails.
+    pub fn limit(&self, what: &str, value: u64) -> Result<(), String> {
+        let set = format!("--{what}={value}:");
+        let output = Command::new("prlimit").args(["--pid", &self.pid().to_string(), &set]).output();
+        let output = output.map_err(|error| format!("cannot run `prlimit`: {error}"))?;
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        output.status.success().then_some(()).ok_or(message)
     }
 
     /// Kills the program and waits for its end.

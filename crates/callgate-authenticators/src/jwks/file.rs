@@ -1,6 +1,9 @@
 //! A key set in a file, which is read again regularly.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use callgate_config::{SourceError, Sources};
 use futures_util::future::BoxFuture;
@@ -36,6 +39,11 @@ impl FileSource {
     /// A source that reads the set from `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Reads the file now, blocking.

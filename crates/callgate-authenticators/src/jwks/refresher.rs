@@ -159,12 +159,13 @@ impl Refresher {
         Ok(Refreshed { changed: changed || unreported, max_age: fetched.max_age })
     }
 
-    /// Reports each attempt, but for a source with a fixed period only changes.
+    /// Reports each attempt, but for a source with a fixed period only changes, and the first success
+    /// after an error.
     fn report(&self, result: &Result<Refreshed, Arc<str>>) {
         let source = self.source.describe();
         let is_news = self.source.fixed_period().is_none()
             || match result {
-                Ok(refreshed) => refreshed.changed,
+                Ok(refreshed) => refreshed.changed || self.last_error().is_some(),
                 Err(error) => self.last_error().as_deref() != Some(error),
             };
         if is_news {

@@ -1,6 +1,6 @@
 //! The configuration keys and the key store that all authenticators of signed tokens share.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use callgate_config::Table;
 
@@ -86,7 +86,10 @@ pub(crate) fn key_store(
     create: impl FnOnce(RefreshObserver) -> KeyStore,
 ) -> Option<Arc<KeyStore>> {
     let mut json = None;
+    let mut path = None;
     if let Some(JwksLocation::File(file)) = location {
+        table.sources().note_watched(file.path());
+        path = Some(file.path().to_owned());
         match file.read() {
             Ok(text) => json = Some(text),
             Err(error) if error.is_absence() && !context.required => {
@@ -101,7 +104,7 @@ pub(crate) fn key_store(
             }
         }
     }
-    let observer = refresh_observer(context);
+    let observer = refresh_observer(context, path);
     let store = context.services.shared.obtain(id, || create(observer));
     let Some(json) = json else { return Some(store) };
     if let Err(error) = store.preload(&json) {
@@ -115,10 +118,15 @@ pub(crate) fn key_store(
     Some(store)
 }
 
-/// Counts the attempts to fetch keys.
-fn refresh_observer(context: &BuildContext) -> RefreshObserver {
+/// Counts the attempts to fetch keys. Keys of a file are in sync with it after a successful attempt.
+fn refresh_observer(context: &BuildContext, file: Option<PathBuf>) -> RefreshObserver {
     let observer = Arc::clone(&context.services.observer);
     let name = Arc::clone(&context.name);
     observer.has_signing_keys(&name);
-    Arc::new(move |fetched| observer.keys_refreshed(&name, fetched))
+    Arc::new(move |fetched| {
+        observer.keys_refreshed(&name, fetched);
+        if let Some(file) = &file {
+            observer.file_in_sync(file, fetched);
+        }
+    })
 }

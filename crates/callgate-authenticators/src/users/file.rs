@@ -1,6 +1,9 @@
 //! A users file in force; a changed file replaces its users, unless it has errors.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -21,6 +24,8 @@ pub(super) struct UsersFile {
     path: PathBuf,
     shown_path: String,
     users: ArcSwap<UserTable>,
+    /// The errors of the last attempt to load it. The same errors again are neither logged nor counted.
+    errors: Mutex<Vec<String>>,
 }
 
 impl UsersFile {
@@ -32,7 +37,8 @@ impl UsersFile {
         users: UserTable,
     ) -> Self {
         log_unrestricted(&context.name, &users);
-        Self { context, path, shown_path, users: ArcSwap::from_pointee(users) }
+        let users = ArcSwap::from_pointee(users);
+        Self { context, path, shown_path, users, errors: Mutex::default() }
     }
 
     /// The users in force.
@@ -45,28 +51,51 @@ impl UsersFile {
         &self.shown_path
     }
 
-    /// Reads the file again. If it has errors, they are logged and counted, and nothing changes.
-    pub(super) fn reload(&self) {
+    /// Reads the file again. False if it has errors: then they are logged and counted once, and the
+    /// users stay the same.
+    pub(super) fn reload(&self) -> bool {
         let name = &*self.context.name;
         let report = Report::new();
         let loaded = UserTable::load(&self.path, &self.shown_path, "", &self.context, &report);
+        let errors: Vec<_> = report.faults().iter().map(ToString::to_string).collect();
+        if self.are_known(&errors) {
+            return false;
+        }
         for warning in report.warnings() {
             tracing::warn!(authenticator = name, "{warning}");
         }
-        for fault in report.faults() {
-            tracing::error!(authenticator = name, "{fault}");
+        for error in &errors {
+            tracing::error!(authenticator = name, "{error}");
         }
         self.context.services.observer.file_reloaded(name, loaded.is_some());
         let file = &self.shown_path;
         let Some(users) = loaded else {
-            tracing::error!(authenticator = name, file, "the old users stay in force");
-            return;
+            tracing::error!(
+                authenticator = name,
+                file,
+                "the old users stay in force until the file can be loaded"
+            );
+            return false;
         };
         log_unrestricted(name, &users);
         let count = users.entries().count();
         let old = self.users.swap(Arc::new(users));
         tracing::info!(authenticator = name, file, "the changed file is in force: {count} users");
         warn_changed(name, &old, &self.users());
+        true
+    }
+
+    /// Reports whether these users are those of the file on disk.
+    pub(super) fn report(&self, in_sync: bool) {
+        self.context.services.observer.file_in_sync(&self.path, in_sync);
+    }
+
+    /// True if the previous attempt failed with the same errors.
+    fn are_known(&self, errors: &[String]) -> bool {
+        let mut known = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        let are_known = !errors.is_empty() && *known == errors;
+        errors.clone_into(&mut known);
+        are_known
     }
 }
 

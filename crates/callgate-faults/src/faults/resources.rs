@@ -1,7 +1,6 @@
 //! The machine runs out of log space, file descriptors or memory.
 
 use std::{
-    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -11,6 +10,7 @@ use std::{
 
 use callgate_testkit::{
     Service, eventually,
+    files::write_private,
     ports::free_port,
     service::{self, Launch},
     wait::LONG,
@@ -24,7 +24,7 @@ use crate::{
     fault::{Fault, NotRun},
     report::Observations,
     scene::Scene,
-    trial::Trial,
+    trial::{Trial, seconds},
 };
 
 const FAMILY: &str = "resources";
@@ -57,7 +57,8 @@ pub const LOG_STUCK: Fault = Fault {
 pub const DESCRIPTORS: Fault = Fault {
     family: FAMILY,
     name: "file descriptor limit reached",
-    how: "`prlimit --nofile` lowered to the number of open descriptors, later raised",
+    how: "`prlimit --nofile` lowered to the number of open descriptors; a user is removed and the \
+          configuration changed; later the limit is raised",
     story: || descriptors().boxed_local(),
 };
 
@@ -153,34 +154,58 @@ async fn log_stuck() -> Result<Observations, NotRun> {
 }
 
 async fn descriptors() -> Result<Observations, NotRun> {
-    let mut scene = Scene::start().await;
+    let bob = "{ \"pass\": \"bob\", \"account\": \"APP\" }";
+    let alice = "{ \"pass\": \"alice\", \"account\": \"APP\" }";
+    let both = format!("{{ \"alice\": {alice}, \"bob\": {bob} }}");
+    let mut scene = Scene::builder().file("users.json", &both).start().await;
     let view = scene.service().view();
-    let failed = view.metric("callgate_config_reloads_total{result=\"failed\"}").await;
-    let ok = view.metric("callgate_config_reloads_total{result=\"ok\"}").await;
-    let pid = scene.service().process.pid();
+    let url = scene.servers[0].url();
+    assert!(admits_bob(&url).await, "bob is a user");
     let mut trial = Trial::begins(view.clone(), scene.clients()).await;
-    // What was just closed leaves a place free: then the limit must be lower.
+    // The service may have just closed a descriptor: then the limit must be lower.
     loop {
-        limit(pid, "nofile", &first_free(pid).to_string()).map_err(NotRun)?;
+        scene.service().process.exhaust_descriptors().map_err(NotRun)?;
         if view.try_get("/livez").await.is_none() {
             break;
         }
     }
-    scene.service().process.signal("HUP");
+    let config = fs::read_to_string(scene.path("callgate.toml")).expect("it was written");
+    write_private(&scene.path("users.json"), &format!("{{ \"alice\": {alice} }}"));
+    write_private(&scene.path("callgate.toml"), &format!("{config}\n# changed\n"));
+    trial.says("the old users stay in force").await;
     trial.says("configuration reload failed; keeping the previous configuration").await;
     trial.clients_try().await;
     trial.all_are_admitted();
     trial.ends().await;
-    limit(pid, "nofile", "1024").map_err(NotRun)?;
+    // No signal and no further change: the service must notice on its own.
+    let freed = Instant::now();
+    scene.service().process.limit("nofile", 1024).map_err(NotRun)?;
+    eventually("the removed user to be refused", LONG, async || {
+        (!admits_bob(&url).await).then_some(())
+    })
+    .await;
+    let refused = freed.elapsed();
+    trial.says("configuration reloaded").await;
     trial.recovers().await;
-    // A reload reads the configuration files again.
-    scene.service().process.signal("HUP");
-    view.metric_reaches("callgate_config_reloads_total{result=\"ok\"}", ok + 1.0).await;
-    let counted = view.metric("callgate_config_reloads_total{result=\"failed\"}").await - failed;
+    eventually("every file to be in force", LONG, async || {
+        let metrics = view.metrics().await;
+        let mut files =
+            metrics.iter().filter(|(name, _)| name.starts_with("callgate_config_in_sync{"));
+        let all = files.clone().count() > 1 && files.all(|(_, in_sync)| *in_sync == 1.0);
+        all.then_some(())
+    })
+    .await;
     trial.note(format!(
-        "failed reloads counted: {counted}; `/livez` does not answer during that time"
+        "a user was removed and the configuration changed during that time: both are in force {} \
+         after descriptors are free again, without a signal",
+        seconds(refused)
     ));
     Ok(trial.seen().await)
+}
+
+async fn admits_bob(url: &str) -> bool {
+    let options = async_nats::ConnectOptions::with_user_and_password("bob".into(), "bob".into());
+    options.connect(url).await.is_ok()
 }
 
 /// Hashed by `callgate hash-password`: 19 MiB for each login.
@@ -254,22 +279,6 @@ fn reason_for_alice(log: &str) -> String {
         .filter(|record| record["user"] == "alice" && record["outcome"] == "refused")
         .filter_map(|record| record["reason"].as_str().map(str::to_owned));
     reasons.find(|reason| reason != "bad_password").unwrap_or_else(|| "bad_password".to_owned())
-}
-
-fn limit(pid: u32, what: &str, value: &str) -> Result<(), String> {
-    let set = format!("--{what}={value}:");
-    let output = Command::new("prlimit").args(["--pid", &pid.to_string(), &set]).output();
-    let output = output.map_err(|error| format!("cannot run `prlimit`: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    output.status.success().then_some(()).ok_or(said)
-}
-
-/// The number of the next descriptor.
-fn first_free(pid: u32) -> usize {
-    let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("our own process").flatten();
-    let open: BTreeSet<usize> =
-        open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    (0..).find(|number| !open.contains(number)).expect("there is a limit")
 }
 
 fn status_kib(pid: u32, name: &str) -> u64 {

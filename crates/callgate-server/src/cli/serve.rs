@@ -53,7 +53,8 @@ pub(super) fn run(args: Args, registry: Registry) -> Outcome {
         };
         let log = config::log_settings(&overrides);
         start_logging(log.format, log.level);
-        let Loaded { config, report, files, overridden } = config::load(&overrides, &env);
+        let Loaded { config, report, files, watched_elsewhere, overridden } =
+            config::load(&overrides, &env);
         let Some(config) = config else {
             flush_log();
             for fault in report.faults() {
@@ -67,7 +68,7 @@ pub(super) fn run(args: Args, registry: Registry) -> Outcome {
         for key in overridden {
             info!(key, "a flag or environment variable overrides a key in the file");
         }
-        Ok(service::run(config, overrides, env, observers, files).await?)
+        Ok(service::run(config, overrides, env, observers, files, watched_elsewhere).await?)
     });
     // Requests in flight were finished above; background tasks never end on their own.
     runtime.shutdown_background();

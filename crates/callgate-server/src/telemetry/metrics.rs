@@ -1,12 +1,14 @@
 //! Prometheus metrics. No label contains text that a user controls.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError, atomic::AtomicI64},
     time::Duration,
 };
 
 use callgate::{
+    clock::UnixTime,
     record::{Cause, Decision, Outcome, Reason},
     responder::Load,
 };
@@ -51,6 +53,13 @@ impl AuthenticatorLabel {
     }
 }
 
+impl FileLabel {
+    /// The path as error messages show it.
+    fn of(file: &Path) -> Self {
+        Self { file: file.strip_prefix(".").unwrap_or(file).display().to_string() }
+    }
+}
+
 impl ResultLabels {
     fn of(authenticator: &str, result: &'static str) -> Self {
         Self { authenticator: authenticator.to_owned(), result }
@@ -82,6 +91,14 @@ struct ResultLabel {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FileLabel {
+    file: String,
+}
+
+/// What [`Metrics::reloaded`] counts for the configuration itself; no authenticator has this name.
+pub(crate) const CONFIGURATION: &str = "";
+
 /// All metrics; they survive configuration reloads.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -98,6 +115,13 @@ pub(crate) struct Metrics {
     backend_connections: Family<ConnectionLabels, Gauge>,
     ceiling_dropped: Family<AuthenticatorLabel, Counter>,
     reloads: Family<ResultLabel, Counter>,
+    in_sync: Family<FileLabel, Gauge>,
+    /// The keys of `in_sync`.
+    files: Mutex<BTreeSet<PathBuf>>,
+    last_reload_successful: Gauge,
+    last_reload_timestamp: Gauge<i64, AtomicI64>,
+    /// The configuration and the authenticators whose last reload failed.
+    failing: Mutex<BTreeSet<String>>,
     in_flight: Gauge,
     /// Source of `in_flight`, sampled at scrape time.
     load: Mutex<Option<Load>>,
@@ -130,6 +154,11 @@ impl Default for Metrics {
             backend_connections: Family::default(),
             ceiling_dropped: Family::default(),
             reloads: Family::default(),
+            in_sync: Family::default(),
+            files: Mutex::default(),
+            last_reload_successful: Gauge::default(),
+            last_reload_timestamp: Gauge::default(),
+            failing: Mutex::default(),
             in_flight: Gauge::default(),
             load: Mutex::default(),
             connected: Gauge::default(),
@@ -179,6 +208,18 @@ impl Metrics {
             self.ceiling_dropped.clone(),
         );
         r.register("config_reloads", "Reloads of configuration and users", self.reloads.clone());
+        r.register("config_in_sync", IN_SYNC, self.in_sync.clone());
+        r.register(
+            "config_last_reload_successful",
+            "0 while the last load of the configuration or of a users file failed, otherwise 1",
+            self.last_reload_successful.clone(),
+        );
+        r.register_with_unit(
+            "config_last_reload_timestamp",
+            "Time of the last successful load of the configuration or of a users file",
+            SECONDS,
+            self.last_reload_timestamp.clone(),
+        );
         r.register("log_lost", "Log records that could not be written", LOST.clone());
         r.register("in_flight", "Requests in flight", self.in_flight.clone());
         r.register("nats_connected", "1 while connected to a server", self.connected.clone());
@@ -205,6 +246,9 @@ impl Metrics {
         for result in ["ok", "failed"] {
             self.reloads.get_or_create(&ResultLabel { result }).inc_by(0);
         }
+        // The service starts only with a valid configuration.
+        self.last_reload_successful.set(1);
+        self.last_reload_timestamp.set(UnixTime::now().seconds());
         for stage in ["open", "decide", "answer"] {
             drop(self.stages.get_or_create(&StageLabel { stage }));
         }
@@ -309,9 +353,48 @@ impl Metrics {
         self.stages.get_or_create(&StageLabel { stage }).observe(took.as_secs_f64());
     }
 
-    /// Counts a reload: `ok` or `failed`.
-    pub(crate) fn reloaded(&self, ok: bool) {
+    /// Counts a reload of [`CONFIGURATION`] or of an authenticator's file: `ok` or `failed`. A reload of
+    /// the configuration includes these files.
+    pub(crate) fn reloaded(&self, what: &str, ok: bool) {
         self.reloads.get_or_create(&ResultLabel { result: ok_or_failed(ok) }).inc();
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match ok {
+            true if what == CONFIGURATION => failing.clear(),
+            true => drop(failing.remove(what)),
+            false => drop(failing.insert(what.to_owned())),
+        }
+        self.last_reload_successful.set(failing.is_empty().into());
+        if ok {
+            self.last_reload_timestamp.set(UnixTime::now().seconds());
+        }
+    }
+
+    /// Sets whether a file is in force as it is on disk.
+    pub(crate) fn file_in_sync(&self, file: &Path, in_sync: bool) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.insert(file.to_owned());
+        self.in_sync.get_or_create(&FileLabel::of(file)).set(in_sync.into());
+    }
+
+    /// Counts a file as in force as it is on disk until [`Metrics::file_in_sync`] says otherwise.
+    pub(crate) fn register_file(&self, file: &Path) {
+        let is_new =
+            !self.files.lock().unwrap_or_else(PoisonError::into_inner).contains(file);
+        if is_new {
+            self.file_in_sync(file, true);
+        }
+    }
+
+    /// Forgets the files that the configuration no longer has.
+    pub(crate) fn retain_files(&self, is_current: impl Fn(&Path) -> bool) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|file| {
+            let is_current = is_current(file);
+            if !is_current {
+                self.in_sync.remove(&FileLabel::of(file));
+            }
+            is_current
+        });
     }
 
     /// Counts a fetch of a key set.
@@ -378,13 +461,15 @@ const BACKEND_CONNECTIONS: &str = "Connections to the backend";
 const JWKS_REFRESH: &str = "Fetches of key sets";
 const TOKEN_SIGNATURES: &str =
     "Signatures of bearer tokens: checked now, or remembered from an earlier check";
+const IN_SYNC: &str = "1 if the file is in force as it is on disk, 0 while they differ";
 const WATCH_LOST: &str = "Age of the known service accounts while their watch is lost, otherwise 0";
 
 /// Families that the encoder omits while they have no samples, but that must be declared.
-const MAYBE_EMPTY: [(&str, &str, &str); 6] = [
+const MAYBE_EMPTY: [(&str, &str, &str); 7] = [
     ("callgate_backend_up", "gauge", BACKEND_UP),
     ("callgate_backend_answers", "counter", BACKEND_ANSWERS),
     ("callgate_backend_connections", "gauge", BACKEND_CONNECTIONS),
+    ("callgate_config_in_sync", "gauge", IN_SYNC),
     ("callgate_jwks_refresh", "counter", JWKS_REFRESH),
     ("callgate_token_signatures", "counter", TOKEN_SIGNATURES),
     ("callgate_kubernetes_watch_lost_seconds", "gauge", WATCH_LOST),
@@ -405,8 +490,6 @@ fn with_empty_families(text: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
     use super::*;
     use crate::telemetry::Exposition;
 
@@ -428,6 +511,7 @@ mod tests {
         metrics.register_key_source("a");
         metrics.register_backend("a");
         metrics.service_accounts_known("a", 1, None);
+        metrics.file_in_sync(Path::new("a"), true);
         let mut families: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let text = Exposition::Text.convert(metrics.render().unwrap());
         for line in text.lines() {

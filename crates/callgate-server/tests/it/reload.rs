@@ -1,17 +1,37 @@
 //! Changes while the service runs: taken up whole, or not at all.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use callgate_testkit::{CurveKey, eventually, oidc_provider::Authority, wait::PATIENCE};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Credential, Pair, connect, has};
 
 const OK: &str = "callgate_config_reloads_total{result=\"ok\"}";
 const FAILED: &str = "callgate_config_reloads_total{result=\"failed\"}";
+const SUCCESSFUL: &str = "callgate_config_last_reload_successful";
+const TIMESTAMP: &str = "callgate_config_last_reload_timestamp_seconds";
 
 fn alice() -> Credential {
     Credential::password("alice", "alice")
+}
+
+fn user(password: &str) -> Value {
+    json!({ "pass": password, "account": "APP" })
+}
+
+/// `callgate_config_in_sync` of a file; -1 without such a sample.
+async fn in_sync(pair: &Pair, name: &str) -> f64 {
+    let sample = format!("callgate_config_in_sync{{file=\"{name}\"}}");
+    let metrics = pair.gate.metrics().await;
+    metrics.iter().find(|(found, _)| *found == sample).map_or(-1.0, |(_, value)| *value)
+}
+
+async fn in_sync_becomes(pair: &Pair, name: &str, value: f64) {
+    eventually(&format!("in_sync of {name} to be {value}"), PATIENCE, async || {
+        (in_sync(pair, name).await == value).then_some(())
+    })
+    .await;
 }
 
 fn carol() -> Credential {
@@ -193,4 +213,122 @@ async fn a_changed_password_ends_what_was_remembered() {
     pair.gate.metric_reaches(OK, 1.0).await;
     assert_eq!(pair.refuses(&Credential::password("u", "U*U")).await, "bad_password");
     pair.admits(&Credential::password("u", "new")).await;
+}
+
+#[tokio::test]
+async fn changes_without_free_descriptors_take_effect_without_a_signal() {
+    let pair = Pair::of(json!({ "alice": user("alice"), "carol": user("carol") })).await;
+    let mark = pair.gate.mark();
+    loop {
+        pair.gate.process.exhaust_descriptors().unwrap();
+        if pair.gate.try_get("/livez").await.is_none() {
+            break;
+        }
+    }
+    pair.write("users.json", json!({ "carol": user("carol") }).to_string());
+    pair.rewrite_config(|text| text + "\n[session]\nmax_lifetime = \"30m\"\n");
+    pair.gate.says(mark, "the old users stay in force").await;
+    pair.gate.says(mark, "keeping the previous configuration").await;
+    pair.admits(&alice()).await;
+    pair.gate.process.limit("nofile", 1024).unwrap();
+    eventually("the removed user to be refused", PATIENCE, async || {
+        connect(&pair.server.url(), "alice", "alice").await.err()
+    })
+    .await;
+    pair.gate.says(mark, "configuration reloaded").await;
+    pair.admits(&carol()).await;
+    for file in ["users.json", "callgate.toml"] {
+        in_sync_becomes(&pair, file, 1.0).await;
+    }
+    assert_eq!(pair.gate.metric(SUCCESSFUL).await, 1.0);
+    // Each error is counted once, however often the attempt is repeated.
+    assert!(pair.gate.metric(FAILED).await >= 2.0);
+}
+
+#[tokio::test]
+async fn metrics_show_which_files_differ_from_memory() {
+    let pair = Pair::of(json!({ "alice": user("alice") })).await;
+    let started = pair.gate.metric(TIMESTAMP).await;
+    assert!(started > 1.7e9, "{started}");
+    for file in ["users.json", "callgate.toml", "issuer.nk"] {
+        assert_eq!(in_sync(&pair, file).await, 1.0, "{file}");
+    }
+    pair.write("users.json", "{");
+    in_sync_becomes(&pair, "users.json", 0.0).await;
+    pair.gate.metric_reaches(FAILED, 1.0).await;
+    assert_eq!(pair.gate.metric(SUCCESSFUL).await, 0.0);
+    assert_eq!(in_sync(&pair, "callgate.toml").await, 1.0);
+    // A configuration with an error elsewhere does not hide that.
+    pair.rewrite_config(|text| text + "\nnonsense = 1\n");
+    in_sync_becomes(&pair, "callgate.toml", 0.0).await;
+    pair.gate.metric_reaches(FAILED, 2.0).await;
+    pair.write("users.json", json!({ "carol": user("carol") }).to_string());
+    in_sync_becomes(&pair, "users.json", 1.0).await;
+    pair.admits(&carol()).await;
+    assert_eq!(pair.gate.metric(SUCCESSFUL).await, 0.0, "the configuration still has an error");
+    pair.rewrite_config(|text| text.replace("\nnonsense = 1\n", ""));
+    in_sync_becomes(&pair, "callgate.toml", 1.0).await;
+    assert_eq!(pair.gate.metric(SUCCESSFUL).await, 1.0);
+    assert!(pair.gate.metric(TIMESTAMP).await >= started);
+}
+
+#[tokio::test]
+async fn configuration_that_failed_because_of_a_users_file_is_loaded_later() {
+    let pair = Pair::of(json!({ "alice": user("alice") })).await;
+    pair.write("others.json", "{");
+    let mark = pair.gate.mark();
+    pair.rewrite_config(|text| text.replace("users.json", "others.json"));
+    pair.gate.says(mark, "keeping the previous configuration").await;
+    pair.admits(&alice()).await;
+    // The configuration itself stays the same.
+    pair.write("others.json", json!({ "carol": user("carol") }).to_string());
+    pair.gate.says(mark, "configuration reloaded").await;
+    pair.admits(&carol()).await;
+    assert_eq!(pair.refuses(&alice()).await, "unknown_user");
+    assert_eq!(in_sync(&pair, "users.json").await, -1.0, "no longer a file of the configuration");
+    in_sync_becomes(&pair, "others.json", 1.0).await;
+    assert_eq!(pair.gate.metric(FAILED).await, 1.0);
+}
+
+#[tokio::test]
+async fn continually_changing_files_are_loaded() {
+    let pair = Pair::of(json!({ "alice": user("alice") })).await;
+    let users = pair.path("users.json");
+    let config = pair.path("callgate.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let writer = tokio::spawn(async move {
+        for round in 0.. {
+            let files = [
+                (&users, json!({ "alice": user(&format!("pass-{round}")) }).to_string()),
+                (&config, format!("{text}\n# {round}\n")),
+            ];
+            for (path, text) in files {
+                let new = path.with_extension("new");
+                crate::support::write_private(&new, &text);
+                fs::rename(&new, path).unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let (mark, deadline) = (pair.gate.mark(), PATIENCE);
+    for what in ["the changed file is in force", "configuration reloaded"] {
+        eventually(&format!("`{what}` twice"), deadline, async || {
+            (pair.gate.log()[mark..].matches(what).count() > 1).then_some(())
+        })
+        .await;
+    }
+    writer.abort();
+}
+
+#[tokio::test]
+async fn files_that_need_a_restart_stay_out_of_sync() {
+    let pair = Pair::of(json!({ "alice": user("alice") })).await;
+    let mark = pair.gate.mark();
+    pair.rewrite_config(|text| text.replace("[issuer]", "queue = \"other\"\n[issuer]"));
+    pair.gate.says(mark, "configuration reloaded").await;
+    in_sync_becomes(&pair, "callgate.toml", 0.0).await;
+    let mark = pair.gate.mark();
+    pair.rewrite_config(|text| text.replace("queue = \"other\"\n", ""));
+    pair.gate.says(mark, "configuration reloaded").await;
+    in_sync_becomes(&pair, "callgate.toml", 1.0).await;
 }

@@ -43,6 +43,11 @@ impl View {
         .await
     }
 
+    /// The address of the admin endpoint.
+    pub fn admin_address(&self) -> &str {
+        &self.admin
+    }
+
     /// Status and body of a path of the admin endpoint.
     ///
     /// # Panics

@@ -34,7 +34,8 @@ async fn a_bad_file_keeps_the_old_users_and_is_counted() {
     let mut context = folder.context();
     context.services.observer = Arc::clone(&counter) as _;
     let users = build(&context);
-    for bad in ["", "{", r#"{ "alice": { "pass": "" } }"#, r#"{ "alice": { "pass": "y" "#] {
+    // The same error again is not counted again.
+    for bad in ["", "{", "{", r#"{ "alice": { "pass": "" } }"#, r#"{ "alice": { "pass": "y" "#] {
         folder.write(bad);
         users.directory.file.reload();
         assert_eq!(outcome(&users, "alice", "x").await, Ok(()), "{bad}");

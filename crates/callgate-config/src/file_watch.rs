@@ -202,8 +202,7 @@ mod tests {
         let (reports, _reported) = mpsc::channel();
         let content = Content { path: "/nonexistent".into(), loaded, reports };
         let interval = Duration::from_millis(1);
-        let watch =
-            FileWatcher::start("/nonexistent".into(), Fingerprint(None), interval, content);
+        let watch = FileWatcher::start("/nonexistent".into(), Fingerprint(None), interval, content);
         drop(watch.unwrap());
         assert!(
             gone.recv_timeout(Duration::from_secs(10))

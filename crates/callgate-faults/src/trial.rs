@@ -291,7 +291,9 @@ fn moved(before: &[(String, f64)], after: &[(String, f64)]) -> Vec<String> {
         if change == 0.0 {
             continue;
         }
-        let gauge = ["connected", "skew", "watch_lost", "in_sync", "successful"].iter().any(|word| name.contains(word));
+        let gauge = ["connected", "skew", "watch_lost", "in_sync", "successful"]
+            .iter()
+            .any(|word| name.contains(word));
         lines.push(if gauge { format!("`{name}` {value}") } else { format!("`{name}` +{change}") });
     }
     lines

@@ -168,7 +168,8 @@ impl Reloader {
 
     /// The configuration that was taken is in force.
     pub(crate) fn applied(&mut self) {
-        let Some(Files { mut read, watched_elsewhere, needs_restart }) = self.applying.take() else {
+        let Some(Files { mut read, watched_elsewhere, needs_restart }) = self.applying.take()
+        else {
             return;
         };
         let metrics = &self.observers.metrics;
@@ -218,8 +219,7 @@ impl Reloader {
         let assembled = assemble(config, Some(&self.observers));
         self.files.loaded(read.clone());
         let files = Files { read, watched_elsewhere, needs_restart: !sections.is_empty() };
-        if let Some(superseded) =
-            self.waiting.replace(Waiting { assembled, files, logged: false })
+        if let Some(superseded) = self.waiting.replace(Waiting { assembled, files, logged: false })
         {
             superseded.assembled.chain.links().iter().for_each(|link| link.authenticator.retire());
         }

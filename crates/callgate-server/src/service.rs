@@ -84,8 +84,7 @@ pub(crate) async fn run(
         info!(address, "serving /livez, /readyz and /metrics");
     }
     let bus = env.bus.clone();
-    let mut reloader = 
-        Reloader::new(&config, overrides, env, files, watched_elsewhere, &observers);
+    let mut reloader = Reloader::new(&config, overrides, env, files, watched_elsewhere, &observers);
     let max_in_flight = config.admission.max_in_flight;
     let Assembled { builder, chain, nats: settings, keys } = assemble(config, Some(&observers));
     announce(&keys);

@@ -149,7 +149,8 @@ impl Process {
     /// If `prlimit` cannot be run or fails.
     pub fn limit(&self, what: &str, value: u64) -> Result<(), String> {
         let set = format!("--{what}={value}:");
-        let output = Command::new("prlimit").args(["--pid", &self.pid().to_string(), &set]).output();
+        let output =
+            Command::new("prlimit").args(["--pid", &self.pid().to_string(), &set]).output();
         let output = output.map_err(|error| format!("cannot run `prlimit`: {error}"))?;
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         output.status.success().then_some(()).ok_or(message)

@@ -84,7 +84,8 @@ fn build_from(
     let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
     let (report, sources) = (Report::new(), context.services.sources.clone());
     let table = Table::root(&document, "authenticators[0].users", &report, &sources);
-    let built = Settings::read(context, table).map(|settings| settings.start(context.clone()).unwrap());
+    let built =
+        Settings::read(context, table).map(|settings| settings.start(context.clone()).unwrap());
     // Positions have tests of their own, and the folder has another name each time.
     let plain = |fault: Fault| match fault.file.ends_with("users.json") {
         true => Fault { file: "users.json".to_owned(), position: None, ..fault }.to_string(),

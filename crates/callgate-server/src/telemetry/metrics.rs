@@ -378,8 +378,7 @@ impl Metrics {
 
     /// Counts a file as in force as it is on disk until [`Metrics::file_in_sync`] says otherwise.
     pub(crate) fn register_file(&self, file: &Path) {
-        let is_new =
-            !self.files.lock().unwrap_or_else(PoisonError::into_inner).contains(file);
+        let is_new = !self.files.lock().unwrap_or_else(PoisonError::into_inner).contains(file);
         if is_new {
             self.file_in_sync(file, true);
         }

@@ -8,6 +8,7 @@
     reason = "test code: a panic is how a test fails"
 )]
 
+mod admin;
 mod architecture;
 mod bad_input;
 mod commands;

@@ -10,6 +10,8 @@ NODE_TESTS = $(if $(HAS_NODE),--features callgate-testkit/node --features callga
 KUBERNETES = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/kubernetes/kube-apiserver),CALLGATE_TEST_KUBERNETES=real)
 # Tests of Go snippets run only where Go is installed,
 GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go)
+# tests against OpenLDAP only where `tools.py debian` has installed slapd,
+SLAPD_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/slapd/.stamp),--features callgate-authenticators/slapd)
 # external test vectors only with CALLGATE_VECTORS=FOLDER,
 VECTOR_TESTS = $(if $(CALLGATE_VECTORS),--features callgate-authenticators/vectors)
 # and cells with nsc and the nats command line only where `tools.py go-tools` has compiled them.
@@ -46,13 +48,14 @@ test-kubernetes: ## Run the Kubernetes tests against a real kube-apiserver (buil
 
 .PHONY: test-only
 test-only:
-	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS) $(GO_TESTS) $(GO_TOOLS_TESTS) $(VECTOR_TESTS)
+	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS) $(GO_TESTS) $(SLAPD_TESTS) $(GO_TOOLS_TESTS) $(VECTOR_TESTS)
 	@echo "NOT RUN: the long faults (make test-faults; the quick faults ran)"
 	@echo "NOT RUN: tests against a real kube-apiserver (make test-kubernetes; a stand-in was used)"
 	@echo "NOT RUN: measurements that need an idle machine: duration of refusals (make test-timing), overload (make test-overload)"
 	@$(if $(VECTOR_TESTS),,echo "NOT RUN: Wycheproof vectors of web signatures and keys (CALLGATE_VECTORS is not set)")
 	@$(if $(NODE_TESTS),,echo "NOT RUN: tests with Node.js clients (Node.js is not installed)")
 	@$(if $(GO_TESTS),,echo "NOT RUN: tests of Go snippets (Go is not installed)")
+	@$(if $(SLAPD_TESTS),,echo "NOT RUN: tests against OpenLDAP (slapd is not installed)")
 	@$(if $(GO_TOOLS_TESTS),,echo "NOT RUN: tests with nsc and the nats command line (scripts/tools.py go-tools)")
 
 test-matrix: tools build ## Run every mode, connection type and server line; writes docs/compatibility.md

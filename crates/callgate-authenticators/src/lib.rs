@@ -17,6 +17,8 @@ pub mod jws;
 pub mod kind;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+#[cfg(feature = "ldap")]
+pub mod ldap;
 mod network;
 pub mod oidc;
 pub mod passwords;
@@ -34,6 +36,8 @@ impl kind::Registry {
             .with(service_tokens::ServiceTokensKind);
         #[cfg(feature = "kubernetes")]
         let kinds = kinds.with(kubernetes::KubernetesKind);
+        #[cfg(feature = "ldap")]
+        let kinds = kinds.with(ldap::LdapKind);
         kinds
     }
 }

@@ -109,6 +109,13 @@ async fn oidc_passes_the_authenticator_suite() {
     candidate.check_all().await;
 }
 
+#[cfg(all(feature = "ldap", feature = "slapd"))]
+#[tokio::test]
+async fn ldap_passes_the_authenticator_suite() {
+    let (_slapd, candidate) = ldap().await;
+    candidate.check_all().await;
+}
+
 #[tokio::test]
 async fn service_tokens_passes_the_authenticator_suite() {
     let candidate = service_tokens();
@@ -164,6 +171,57 @@ fn oidc() -> (tempfile::TempDir, Candidate) {
         secrets: vec![good.clone(), good[good.len() - 40..].to_owned()],
     };
     (folder, candidate)
+}
+
+#[cfg(all(feature = "ldap", feature = "slapd"))]
+async fn ldap() -> (callgate_testkit::ldap::Slapd, Candidate) {
+    let entries = "dn: dc=example,dc=org\nobjectClass: dcObject\nobjectClass: organization\n\
+                   o: Example\ndc: example\n\n\
+                   dn: uid=alice,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: alice\n\
+                   cn: Alice\nsn: A\nuserPassword: canary-alice\n\n\
+                   dn: uid=twin,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: twin\n\
+                   uid: alias\ncn: Twin\nsn: T\nuserPassword: canary-twin\n";
+    let slapd = callgate_testkit::ldap::Slapd::start(entries).await;
+    let (admin, admin_password) = slapd.admin();
+    let with = |url: &str, base: &str| {
+        let toml = format!(
+            "[ldap]\nurl = \"{url}\"\nbase = \"{base}\"\nbind_dn = \"{admin}\"\n\
+             bind_password = \"{admin_password}\"\nconnect_timeout = \"20s\""
+        );
+        build(&toml, Sources::new("."))
+    };
+    let alice = || AuthRequest::for_tests(password("alice", "canary-alice"));
+    let base = "dc=example,dc=org";
+    let late = tokio::time::Instant::now() - Duration::from_millis(1);
+    let candidate = Candidate {
+        authenticator: with(&slapd.url(), base),
+        good: vec![
+            (password("alice", "canary-alice"), "alice"),
+            (password("ALICE", "canary-alice"), "alice"),
+        ],
+        bad: vec![
+            (password("alice", "canary-wrong"), Reason::BadPassword),
+            (password("alice", ""), Reason::BadPassword),
+            (password("", "canary-alice"), Reason::BadPassword),
+            (password("al*", "canary-alice"), Reason::UnknownUser),
+            (password("unknown", "canary-alice"), Reason::UnknownUser),
+        ],
+        foreign: vec![
+            Credential::Token("canary-token".into()),
+            Credential::Nkey(nkey()),
+            Credential::Certificate,
+        ],
+        cut_off: vec![
+            // Nothing listens on port 1.
+            (with("ldap://127.0.0.1:1", base), alice()),
+            (with(&slapd.url(), "dc=missing"), alice()),
+            (with(&slapd.url(), base), alice().due_at(late)),
+            // An entry with two names is no user.
+            (with(&slapd.url(), base), AuthRequest::for_tests(password("twin", "canary-twin"))),
+        ],
+        secrets: vec!["canary".to_owned()],
+    };
+    (slapd, candidate)
 }
 
 fn service_tokens() -> Candidate {

@@ -25,6 +25,8 @@ pub mod kube;
 pub mod kube_apiserver;
 #[cfg(feature = "kubernetes")]
 pub mod kube_stand_in;
+#[cfg(feature = "ldap")]
+pub mod ldap;
 pub mod nats_server;
 #[cfg(feature = "oidc")]
 pub mod oidc_provider;

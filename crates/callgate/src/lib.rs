@@ -153,7 +153,6 @@ mod pipeline;
 mod placement;
 mod refusal;
 mod reply;
-mod seen_requests;
 mod shared_state;
 mod suggest;
 mod template;

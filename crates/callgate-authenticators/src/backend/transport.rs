@@ -85,9 +85,9 @@ impl Transport {
 
     /// Reports an error in `key` if a plain-text connection to `host` is not allowed.
     pub(crate) fn check_plaintext(&self, table: &Table<'_>, key: &str, host: &str) -> bool {
-        let (insecure_key, insecure) = self.insecure;
-        let is_allowed = insecure || is_loopback(host);
+        let is_allowed = self.allows_plaintext(host);
         if !is_allowed {
+            let (insecure_key, _) = self.insecure;
             let host = host.escape_debug();
             table.fault(
                 key,
@@ -98,6 +98,12 @@ impl Transport {
             );
         }
         is_allowed
+    }
+
+    /// Whether a plain-text connection to `host` is allowed.
+    pub(crate) fn allows_plaintext(&self, host: &str) -> bool {
+        let (_, insecure) = self.insecure;
+        insecure || is_loopback(host)
     }
 
     /// The TLS configuration; the error is reported.

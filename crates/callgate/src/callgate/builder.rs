@@ -193,13 +193,7 @@ impl CallgateBuilder {
         };
         let subject = minter.request_subject().clone();
         Ok(Pipeline {
-            opener: Opener::new(
-                subject,
-                mode,
-                self.xkeys,
-                self.allow_plaintext,
-                Arc::clone(&state),
-            ),
+            opener: Opener::new(subject, mode, self.xkeys, self.allow_plaintext),
             decider,
             placement: Placement {
                 stated_callout_account: self.callout_account,

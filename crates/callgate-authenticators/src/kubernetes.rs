@@ -1,8 +1,10 @@
 #![doc = include_str!("../../../docs/kubernetes.md")]
 
+mod access;
 mod accounts;
 mod annotations;
 mod api;
+mod client_error;
 mod cluster;
 mod config;
 mod keys;

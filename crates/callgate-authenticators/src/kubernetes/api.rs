@@ -1,109 +1,15 @@
 //! The API server: how to reach it, and what its errors mean.
 
-use std::{fmt, path::PathBuf};
+use std::fmt;
 
-use callgate_config::Sources;
 use http::Request;
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::Client;
 use tokio::{sync::OnceCell, time::timeout};
 
 use callgate::sanitize::excerpt_up_to;
 
-use crate::network::{REQUEST_TIMEOUT, install_tls_provider, root_cause};
-
-/// The path of a pod's own token.
-const IN_CLUSTER_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-
-/// The cluster, and the credentials to use there.
-#[derive(Debug, Clone)]
-pub(super) enum Access {
-    /// The cluster that this pod runs in.
-    InCluster,
-    /// A context of a kubeconfig; boxed, because it holds whole certificates.
-    Kubeconfig(Box<Kubeconfig>, Option<String>),
-}
-
-/// Why there is no access. One line, for the configuration's report.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum AccessError {
-    #[error(
-        "no cluster found: this is not a pod (`KUBERNETES_SERVICE_HOST` and the mounted token are \
-         missing), and the default kubeconfig cannot be used ({0}); set `kubeconfig`"
-    )]
-    NoCluster(String),
-    #[error("the kubeconfig cannot be used: {0}")]
-    Unreadable(String),
-    #[error("the kubeconfig has no context `{0}`; it has: {1}")]
-    NoContext(String, String),
-    #[error("the kubeconfig names no `current-context`: set `context`")]
-    NoCurrentContext,
-    #[error("the kubeconfig's cluster requires a proxy (`proxy-url`), which is not supported")]
-    Proxy,
-}
-
-impl Access {
-    /// Finds the cluster: of the given kubeconfig (or context of the default one), otherwise the one
-    /// that this pod runs in, otherwise that of the default kubeconfig.
-    pub(super) fn find(
-        kubeconfig: Option<PathBuf>,
-        context: Option<String>,
-        sources: &Sources,
-    ) -> Result<Self, AccessError> {
-        let is_pod = || {
-            let host = sources.variable("KUBERNETES_SERVICE_HOST").ok().flatten();
-            host.is_some_and(|host| !host.is_empty()) && PathBuf::from(IN_CLUSTER_TOKEN).exists()
-        };
-        let read = match kubeconfig {
-            Some(path) => {
-                // Registers the file, so that the service notices when it changes.
-                sources.read(&path).map_err(|error| AccessError::Unreadable(error.to_string()))?;
-                Kubeconfig::read_from(&path)
-                    .map_err(|error| AccessError::Unreadable(one_line(&error)))?
-            }
-            None if context.is_none() && is_pod() => return Ok(Self::InCluster),
-            None => Kubeconfig::read().map_err(|error| AccessError::NoCluster(one_line(&error)))?,
-        };
-        check(&read, context.as_deref())?;
-        Ok(Self::Kubeconfig(Box::new(read), context))
-    }
-
-    async fn config(&self) -> Result<Config, String> {
-        let mut config = match self {
-            Self::InCluster => Config::incluster().map_err(|error| one_line(&error))?,
-            Self::Kubeconfig(kubeconfig, context) => {
-                let options = KubeConfigOptions { context: context.clone(), ..Default::default() };
-                Config::from_custom_kubeconfig((**kubeconfig).clone(), &options)
-                    .await
-                    .map_err(|error| one_line(&error))?
-            }
-        };
-        // The configuration, not a proxy variable, decides where requests go; retries are decided
-        // by the callers.
-        config.proxy_url = None;
-        config.default_retry = false;
-        config.connect_timeout = Some(REQUEST_TIMEOUT);
-        Ok(config)
-    }
-}
-
-fn check(kubeconfig: &Kubeconfig, context: Option<&str>) -> Result<(), AccessError> {
-    let wanted = context.or(kubeconfig.current_context.as_deref()).filter(|name| !name.is_empty());
-    let wanted = wanted.ok_or(AccessError::NoCurrentContext)?;
-    let Some(found) = kubeconfig.contexts.iter().find(|one| one.name == wanted) else {
-        let names: Vec<_> = kubeconfig.contexts.iter().map(|one| one.name.as_str()).collect();
-        return Err(AccessError::NoContext(wanted.escape_debug().to_string(), names.join(", ")));
-    };
-    let cluster = found.context.as_ref().map(|context| context.cluster.as_str());
-    let cluster = kubeconfig.clusters.iter().find(|one| Some(one.name.as_str()) == cluster);
-    let cluster = cluster.and_then(|cluster| cluster.cluster.as_ref());
-    match cluster.and_then(|cluster| cluster.proxy_url.as_deref()) {
-        Some(proxy) if !proxy.is_empty() => Err(AccessError::Proxy),
-        Some(_) | None => Ok(()),
-    }
-}
+use super::{access::Access, client_error};
+use crate::network::{REQUEST_TIMEOUT, install_tls_provider};
 
 /// An operation of the API, for messages that name the missing permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +77,7 @@ impl ApiError {
     pub(super) fn new(operation: ApiOperation, error: &kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::from_status(operation, status),
-            other => Self::Failed(operation, one_line(root_cause(other))),
+            other => Self::Failed(operation, client_error::describe(other)),
         }
     }
 
@@ -180,7 +86,7 @@ impl ApiError {
             401 => Self::Unauthorized(operation),
             403 => Self::Forbidden(operation),
             410 => Self::Gone(operation),
-            code => Self::Status(operation, code, one_line(&status.message)),
+            code => Self::Status(operation, code, first_line(&status.message)),
         }
     }
 }
@@ -211,7 +117,10 @@ impl ApiServer {
         let client = self.client.get_or_try_init(|| async {
             install_tls_provider();
             let config = self.access.config().await?;
-            Client::try_from(config).map_err(|error| one_line(&error))
+            // Runs a credential plugin, if there is one, and waits for it.
+            let client = tokio::task::spawn_blocking(|| Client::try_from(config)).await;
+            let client = client.map_err(|_| "the Kubernetes client panicked".to_owned())?;
+            client.map_err(|error| client_error::describe(&error))
         });
         client.await.cloned().map_err(|error| ApiError::Failed(operation, error))
     }
@@ -243,7 +152,8 @@ impl ApiServer {
         let client = self.client(operation).await?;
         // The keys are `application/jwk-set+json`, which "application/json" does not accept (406).
         let request = request.header("accept", "*/*").body(body);
-        let request = request.map_err(|error| ApiError::Failed(operation, error.to_string()))?;
+        let malformed = |_| ApiError::Failed(operation, "the request is malformed".to_owned());
+        let request = request.map_err(malformed)?;
         run(operation, client.request_text(request)).await
     }
 }
@@ -254,6 +164,6 @@ impl fmt::Debug for ApiServer {
     }
 }
 
-fn one_line(error: &(impl fmt::Display + ?Sized)) -> String {
-    excerpt_up_to(error.to_string().lines().next().unwrap_or_default(), 300)
+fn first_line(message: &str) -> String {
+    excerpt_up_to(message.lines().next().unwrap_or_default(), 300)
 }

@@ -6,7 +6,7 @@ use callgate::{
 };
 use callgate_config::{Key, Table, Type, roles, schema::TEXTS};
 
-use super::{api::Access, token::is_label};
+use super::{access::Access, token::is_label};
 use crate::token_verifier::{JwksLocation, read_audience, read_ca, read_insecure_http};
 
 /// The keys of the table.

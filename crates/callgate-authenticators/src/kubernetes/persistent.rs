@@ -5,12 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use callgate_config::Table;
 
-use super::{
-    Proof,
-    api::{Access, ApiServer},
-    config::Settings,
-    keys::ApiServerKeys,
-};
+use super::{Proof, api::ApiServer, config::Settings, keys::ApiServerKeys};
 use crate::{
     audience_routing::Issuer,
     http_client::HttpSettings,
@@ -77,19 +72,9 @@ fn api_server_timing() -> Timing {
 /// known.
 pub(super) fn cluster_id(context: &BuildContext, settings: &Settings) -> String {
     let Settings { cluster, namespaces, label_selector, annotation_prefix, access, .. } = settings;
-    // A kubeconfig that changed is another access. (Its `Debug` text redacts secrets.)
-    let access = match access {
-        Access::InCluster => String::new(),
-        Access::Kubeconfig(kubeconfig, _) => digest(kubeconfig),
-    };
+    let access = access.id();
     let background = context.services.background;
     let whole =
         (&context.name, cluster, access, namespaces, label_selector, annotation_prefix, background);
     format!("{whole:?}")
-}
-
-fn digest(kubeconfig: &kube::config::Kubeconfig) -> String {
-    let text = serde_json::to_vec(kubeconfig).unwrap_or_default();
-    data_encoding::HEXLOWER
-        .encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text).as_ref())
 }

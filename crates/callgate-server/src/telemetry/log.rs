@@ -28,17 +28,24 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Prefixes of libraries that never log, because their events may quote the configuration: the Kubernetes
+/// client logs the arguments and variables of a credential plugin that fails. Callgate logs their errors
+/// itself.
+const SILENT: [&str; 9] =
+    ["h2", "hyper", "kube", "ldap3", "reqwest", "rustls", "sqlx", "tokio_rustls", "tower"];
+
 /// Starts logging to standard error. A second call changes nothing.
 pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) {
-    // Other crates log warnings and errors only. The NATS client repeats its errors at each attempt, and
-    // `nats` logs its events anyway.
+    // Other crates, such as those with authenticators of their own, log warnings and errors only. The NATS
+    // client repeats its errors at each attempt, and `nats` logs its events anyway.
     let client = if level > LevelFilter::INFO { LevelFilter::WARN } else { LevelFilter::OFF };
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("async_nats", client)
         .with_target("callgate", level)
         .with_target("callgate_authenticators", level)
-        .with_target("callgate_server", level);
+        .with_target("callgate_server", level)
+        .with_targets(SILENT.map(|library| (library, LevelFilter::OFF)));
     let records = Records::to_standard_error();
     let layer =
         tracing_subscriber::fmt::layer().with_target(false).with_writer(move || records.clone());

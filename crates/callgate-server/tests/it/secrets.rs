@@ -68,3 +68,66 @@ async fn no_secret_appears_in_logs_metrics_or_output() {
         }
     }
 }
+
+/// A kubeconfig with a credential plugin.
+fn kubeconfig(command: &str, arguments: &[&str]) -> String {
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "contexts": [{ "name": "c", "context": { "cluster": "k", "user": "u" } }],
+        "clusters": [{ "name": "k", "cluster": { "server": "https://127.0.0.1:1" } }],
+        "users": [{ "name": "u", "user": { "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "IfAvailable",
+            "command": command, "args": arguments,
+            "env": [{ "name": "SECRET", "value": "canary-variable" }],
+        } } }],
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn failing_credential_plugin_reveals_no_argument_variable_or_output() {
+    let token = crate::support::service_account_token();
+    for (command, script, words) in [
+        (
+            "sh",
+            "echo canary-out; echo canary-err >&2; exit 3",
+            "plugin `sh` of the kubeconfig failed (exit status: 3)",
+        ),
+        ("/bin/sh", "echo canary-out '{'", "returned no usable credential"),
+        ("/nonexistent/plugin", "", "cannot be started: No such file"),
+    ] {
+        let arguments = ["-c", script, "canary-argument"];
+        let config = "[[authenticators]]\nname = \"cluster\"\n[authenticators.kubernetes]\n\
+                      audience = [\"nats\"]\nkubeconfig = \"kubeconfig\"\n[log]\nlevel = \"trace\"\n\
+                      format = \"json\"\n";
+        let mut pair = Pair::builder(json!({ "a": { "pass": "b", "account": "APP" } }))
+            .gate_config(config)
+            .file("kubeconfig", &kubeconfig(command, &arguments))
+            .never_ready()
+            .start()
+            .await;
+        let mut readiness = String::new();
+        callgate_testkit::eventually(
+            "the failure in /readyz",
+            callgate_testkit::wait::PATIENCE,
+            async || {
+                readiness = pair.gate.get("/readyz").await.1;
+                readiness.contains(words).then_some(())
+            },
+        )
+        .await;
+        write_private(&pair.path("token"), &token);
+        let explain = ["explain", "--config", "callgate.toml", "--token", "@token"];
+        let explained = callgate_in(pair.folder.path(), &explain).text();
+        assert!(explained.contains(words), "{explained}");
+        let metrics = pair.gate.get("/metrics").await.1;
+        pair.gate.process.kill();
+        for text in [readiness, explained, metrics, pair.gate.log()] {
+            for secret in
+                ["canary-argument", "canary-variable", "canary-out", "canary-err", "exit 3"]
+            {
+                assert!(!text.contains(secret), "{secret} is in:\n{text}");
+            }
+        }
+    }
+}

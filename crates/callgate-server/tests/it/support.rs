@@ -74,3 +74,17 @@ pub(crate) fn callgate(arguments: &[&str]) -> CommandOutput {
 pub(crate) fn command(folder: &Path, arguments: &[&str]) -> Command {
     service::command(CALLGATE, folder, arguments)
 }
+
+/// An unsigned token with the claims of a Kubernetes service account.
+pub(crate) fn service_account_token() -> String {
+    let encode = |json: serde_json::Value| {
+        data_encoding::BASE64URL_NOPAD.encode(json.to_string().as_bytes())
+    };
+    let header = encode(serde_json::json!({ "alg": "RS256", "kid": "a" }));
+    let claims = encode(serde_json::json!({
+        "iss": "https://kubernetes.default.svc", "sub": "system:serviceaccount:ns:app",
+        "aud": ["nats"], "exp": 4_102_444_800_u64,
+        "kubernetes.io": { "namespace": "ns", "serviceaccount": { "name": "app", "uid": "u" } },
+    }));
+    format!("{header}.{claims}.c2ln")
+}

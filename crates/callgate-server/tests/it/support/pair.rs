@@ -23,6 +23,7 @@ pub(crate) struct Pair {
 #[derive(Debug)]
 pub(crate) struct PairBuilder {
     users: String,
+    files: Vec<(String, String)>,
     version: Option<String>,
     with_xkey: bool,
     server_extra: String,
@@ -44,6 +45,7 @@ impl Pair {
     pub(crate) fn builder(users: Value) -> PairBuilder {
         PairBuilder {
             users: users.to_string(),
+            files: Vec::new(),
             version: None,
             with_xkey: true,
             server_extra: String::new(),
@@ -110,6 +112,12 @@ impl Pair {
 impl PairBuilder {
     pub(crate) fn version(mut self, version: &str) -> Self {
         self.version = Some(version.to_owned());
+        self
+    }
+
+    /// Another file beside the configuration.
+    pub(crate) fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
         self
     }
 
@@ -188,6 +196,9 @@ impl PairBuilder {
         write_private(&folder.path().join("xkey.xk"), &xkey.seed());
         write_private(&folder.path().join("auth.nk"), &auth.seed());
         fs::write(folder.path().join("users.json"), &self.users).unwrap();
+        for (name, text) in &self.files {
+            write_private(&folder.path().join(name), text);
+        }
         fs::write(folder.path().join("callgate.toml"), self.gate_text(&server.url())).unwrap();
         let gate = serve(folder.path(), &["--config", "callgate.toml"]).await;
         if self.wait {

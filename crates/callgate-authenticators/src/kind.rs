@@ -87,6 +87,10 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// Malformed subjects in the annotations of a service account were dropped.
     fn annotations_malformed(&self, _authenticator: &str, _subjects: usize) {}
 
+    /// How long the revocation lists remain current, in seconds; negative or zero if they are stale
+    /// or cannot be read.
+    fn revocation_lists_expire(&self, _authenticator: &str, _seconds: i64) {}
+
     /// The signature of a bearer token was accepted: verified now, or `remembered`.
     fn signature_counted(&self, _authenticator: &str, _remembered: bool) {}
 

@@ -7,6 +7,8 @@
 mod audience_routing;
 #[allow(dead_code, unused_imports, reason = "a build without some kinds does not use all of it")]
 pub mod backend;
+#[cfg(feature = "certificate")]
+pub mod certificate;
 mod claim_path;
 mod directory;
 #[cfg(all(feature = "fuzzing", feature = "kubernetes"))]
@@ -38,6 +40,8 @@ impl kind::Registry {
         let kinds = kinds.with(kubernetes::KubernetesKind);
         #[cfg(feature = "ldap")]
         let kinds = kinds.with(ldap::LdapKind);
+        #[cfg(feature = "certificate")]
+        let kinds = kinds.with(certificate::CertificateKind);
         kinds
     }
 }

@@ -135,6 +135,10 @@ impl Observer for Metrics {
         self.ceiling_dropped(authenticator, subjects);
     }
 
+    fn revocation_lists_expire(&self, authenticator: &str, seconds: i64) {
+        self.crl_expires(authenticator, seconds);
+    }
+
     fn signature_counted(&self, authenticator: &str, remembered: bool) {
         self.token_signature(authenticator, remembered);
     }

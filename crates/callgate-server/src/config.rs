@@ -346,6 +346,9 @@ impl ChainBuilder<'_> {
             entry.make.as_ref().is_none_or(|make| make.kind.takes_passwords())
         };
         let passwords: Vec<bool> = entries.iter().map(takes_passwords).collect();
+        let kind_name =
+            |entry: &AuthenticatorEntry<'_>| entry.make.as_ref().map(|make| make.kind.name());
+        let kinds: Vec<Option<&str>> = entries.iter().map(kind_name).collect();
         let token_keys = makes().flat_map(|make| make.kind.token_keys(&make.raw)).collect();
         let token_keys: Arc<BTreeSet<String>> = Arc::new(token_keys);
         let mut links = Vec::new();
@@ -358,6 +361,7 @@ impl ChainBuilder<'_> {
                 continue;
             };
             let later = passwords.get(index + 1..).unwrap_or_default();
+            let later_kinds = kinds.get(index + 1..).unwrap_or_default();
             let context = BuildContext {
                 name: policy.name.as_str().into(),
                 timeout,
@@ -365,6 +369,7 @@ impl ChainBuilder<'_> {
                 policy: PolicyView { has_ceiling, ..self.known.view(&policy.name) },
                 chain: ChainPosition {
                     is_followed: !later.is_empty(),
+                    same_kind_follows: later_kinds.contains(&Some(kind.name())),
                     passwords_taken_later: later.contains(&true),
                     passwords_stop_at: passwords_stop_at.clone(),
                     token_keys: Arc::clone(&token_keys),

@@ -14,6 +14,8 @@
     reason = "test code: a panic is how a test fails"
 )]
 
+#[cfg(feature = "oidc")]
+pub mod client_certificates;
 pub mod clock;
 pub mod conformance;
 pub mod cpu;

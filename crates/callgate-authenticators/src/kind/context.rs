@@ -125,6 +125,8 @@ impl fmt::Debug for PolicyView {
 pub struct ChainPosition {
     /// Whether another authenticator follows.
     pub is_followed: bool,
+    /// Whether another authenticator of the same kind follows.
+    pub same_kind_follows: bool,
     /// Whether a later authenticator takes passwords.
     pub passwords_taken_later: bool,
     /// An earlier authenticator that refuses unknown user names

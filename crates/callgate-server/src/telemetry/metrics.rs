@@ -129,6 +129,7 @@ pub(crate) struct Metrics {
     clock_skew: Gauge<i64, AtomicI64>,
     service_accounts: Gauge,
     watch_lost: Family<AuthenticatorLabel, Gauge>,
+    crl_expires: Family<AuthenticatorLabel, Gauge<i64, AtomicI64>>,
     /// By authenticator; the gauge has no label and shows the sum.
     known_accounts: Mutex<BTreeMap<String, usize>>,
 }
@@ -165,6 +166,7 @@ impl Default for Metrics {
             clock_skew: Gauge::default(),
             service_accounts: Gauge::default(),
             watch_lost: Family::default(),
+            crl_expires: Family::default(),
             known_accounts: Mutex::default(),
         };
         metrics.register();
@@ -229,6 +231,12 @@ impl Metrics {
             self.service_accounts.clone(),
         );
         r.register_with_unit("kubernetes_watch_lost", WATCH_LOST, SECONDS, self.watch_lost.clone());
+        r.register_with_unit(
+            "crl_expires",
+            "Time until the first revocation list becomes stale; zero or less if there is none",
+            SECONDS,
+            self.crl_expires.clone(),
+        );
         r.register_with_unit(
             "clock_skew",
             "Clock of the requesting server minus own clock",
@@ -406,6 +414,11 @@ impl Metrics {
     pub(crate) fn ceiling_dropped(&self, authenticator: &str, count: usize) {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.ceiling_dropped.get_or_create(&AuthenticatorLabel::of(authenticator)).inc_by(count);
+    }
+
+    /// Sets how long the revocation lists of an authenticator remain current.
+    pub(crate) fn crl_expires(&self, authenticator: &str, seconds: i64) {
+        self.crl_expires.get_or_create(&AuthenticatorLabel::of(authenticator)).set(seconds);
     }
 
     /// Sets how many service accounts an authenticator knows, and for how long its watch is lost.

@@ -31,6 +31,7 @@ macro_rules! with_each_provider {
     };
 }
 
+mod certificates;
 mod keys;
 mod load;
 mod malicious_provider;

@@ -11,7 +11,10 @@ use std::{
     time::SystemTime,
 };
 
-use callgate_testkit::{oidc_provider::SigningKey, service::command};
+use callgate_testkit::{
+    oidc_provider::{Authority, SigningKey},
+    service::command,
+};
 use serde_json::json;
 use toml::Value;
 
@@ -170,6 +173,8 @@ impl Folder {
     /// Writes a file of the right kind for every path in the configuration; returns the key in `jwks`.
     fn write_referenced_files(&self, configuration: &str) -> SigningKey {
         let signing_key = SigningKey::generate("docs", "EdDSA");
+        let authority = Authority::new("docs");
+        let (certificate, certificate_key) = authority.server_pem();
         let mut files = BTreeMap::new();
         collect_files(&toml::from_str(configuration).unwrap(), "", &mut files);
         for (name, key) in files {
@@ -183,6 +188,12 @@ impl Folder {
                     _ => "account",
                 };
                 callgate_in(self.0.path(), &["key", kind, "--out", &name]);
+            } else if key == "cert" {
+                fs::write(path, &certificate).unwrap();
+            } else if key == "key" {
+                write_private(&path, &certificate_key);
+            } else if name.ends_with(".pem") {
+                fs::write(path, authority.pem()).unwrap();
             } else if name.contains("jwks") {
                 fs::write(path, json!({ "keys": [signing_key.jwk()] }).to_string()).unwrap();
             } else if name.ends_with(".json") {
@@ -234,6 +245,9 @@ impl Folder {
     }
 }
 
+/// Keys whose value is the name of a file.
+const FILE_KEYS: [&str; 6] = ["jwks_file", "ca", "cert", "key", "creds", "nkey"];
+
 /// Every file that a configuration refers to, and the key that refers to it.
 fn collect_files(value: &Value, key: &str, files: &mut BTreeMap<String, String>) {
     match value {
@@ -243,7 +257,7 @@ fn collect_files(value: &Value, key: &str, files: &mut BTreeMap<String, String>)
                     Some(path) if name == "file" => {
                         drop(files.insert(path.to_owned(), key.to_owned()))
                     }
-                    Some(path) if ["jwks_file", "ca", "creds", "nkey"].contains(&name.as_str()) => {
+                    Some(path) if FILE_KEYS.contains(&name.as_str()) || path.ends_with(".pem") => {
                         files.insert(path.to_owned(), name.clone());
                     }
                     _ => collect_files(value, name, files),

@@ -35,6 +35,11 @@ pub(crate) trait Directory: Send + Sync + 'static {
     /// ([`DummyPasswords`](crate::passwords::DummyPasswords)).
     fn dummy_password(&self, name: &str) -> Arc<StoredPassword>;
 
+    /// Calls `visit` with every entry; `None` if the directory cannot list them.
+    fn for_each(&self, _visit: &mut dyn FnMut(&Entry)) -> Option<()> {
+        None
+    }
+
     /// The source as the operator knows it, such as a file name.
     fn description(&self) -> &str;
 

@@ -16,7 +16,7 @@ mod watch;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use callgate::{
-    authn::{Authenticator, Decline, Identity, Readiness, Rejection},
+    authn::{Authenticator, Decline, Identity, IdentityLookup, Readiness, Rejection},
     clock::UnixTime,
     policy::settings::RoleSettings,
     record::Reason,
@@ -212,7 +212,18 @@ impl Kubernetes {
                 "`{user}` was deleted and created again after the token was issued: the uids differ"
             )));
         }
-        Ok(identity(user, named, &account, expires))
+        Ok(identity(user, named, &account, Some(expires)))
+    }
+}
+
+impl Kubernetes {
+    /// The identity of a known account, without a token.
+    fn known(&self, user: &str) -> Option<Identity> {
+        let account = self.cluster.accounts().find(user)?;
+        let (namespace, name) = user.split_once('/')?;
+        let uid = &*account.uid;
+        let named = ServiceAccountClaims { namespace, name, uid, pod: None, node: None };
+        Some(identity(user.to_owned(), &named, &account, None))
     }
 }
 
@@ -230,7 +241,7 @@ fn identity(
     user: String,
     named: &ServiceAccountClaims<'_>,
     account: &Account,
-    expires: UnixTime,
+    expires_at: Option<UnixTime>,
 ) -> Identity {
     let mut claims = named.for_bindings();
     claims.insert("labels".to_owned(), Value::Object(account.labels.as_json()));
@@ -246,7 +257,7 @@ fn identity(
             ("namespace", token(named.namespace)),
             ("service_account", token(named.name)),
         ]),
-        expires_at: Some(expires),
+        expires_at,
         proposal: account.proposal(),
     }
 }
@@ -277,6 +288,37 @@ impl Authenticator for Kubernetes {
 
     fn issuer(&self) -> Option<String> {
         self.proof.issuer()?.known().map(|issuer| issuer.to_string())
+    }
+
+    fn lookup(&self) -> Option<&dyn IdentityLookup> {
+        Some(self)
+    }
+}
+
+impl IdentityLookup for Kubernetes {
+    fn find<'a>(
+        &'a self,
+        user: &'a str,
+        _now: UnixTime,
+    ) -> BoxFuture<'a, Option<Result<Identity, Decline>>> {
+        Box::pin(async move {
+            let checked = self.cluster.check();
+            Some(match (checked, self.known(user)) {
+                (Err(error), _) => Err(Decline::Unavailable(error.into())),
+                (Ok(()), Some(identity)) => Ok(identity),
+                (Ok(()), None) => Err(Decline::rejected(
+                    Reason::UnknownServiceAccount,
+                    format!("there is no service account `{}`", user.escape_debug()),
+                )),
+            })
+        })
+    }
+
+    fn for_each(&self, _now: UnixTime, visit: &mut dyn FnMut(Identity)) -> Option<()> {
+        self.cluster.check().ok()?;
+        let users = self.cluster.accounts().keys();
+        users.iter().filter_map(|user| self.known(user)).for_each(visit);
+        Some(())
     }
 }
 

@@ -3,10 +3,10 @@
 mod config;
 mod identity;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use callgate::{
-    authn::{Authenticator, Decline, Identity, Readiness, Rejection},
+    authn::{Authenticator, Decline, Identity, IdentityLookup, Readiness, Rejection},
     clock::UnixTime,
     request::{AuthRequest, Credential},
 };
@@ -91,6 +91,17 @@ impl Oidc {
         Ok(identity)
     }
 
+    /// The identity of verified claims, for explanations only.
+    fn identity_of(&self, claims: Map<String, Value>, now: UnixTime) -> Result<Identity, Decline> {
+        let is_ours = claims.get("iss").and_then(Value::as_str) == Some(&*self.issuer);
+        if !is_ours || self.routing.is_for_another(&claims, &self.issuer) {
+            return Err(Decline::NotMine);
+        }
+        let registered = RegisteredClaims::read(&claims)?;
+        let audience = self.audience(&claims)?;
+        Ok(self.judge(claims, &registered, &audience, now)?)
+    }
+
     /// Checks the claims of a token whose signature is valid.
     fn judge(
         &self,
@@ -143,6 +154,33 @@ impl Authenticator for Oidc {
 
     fn issuer(&self) -> Option<String> {
         Some(self.issuer.to_string())
+    }
+
+    fn lookup(&self) -> Option<&dyn IdentityLookup> {
+        Some(self)
+    }
+}
+
+/// How long a token without `exp` is assumed to be valid, in explanations only.
+const ASSUMED_LIFETIME: Duration = Duration::from_secs(3600);
+
+impl IdentityLookup for Oidc {
+    fn of_claims(
+        &self,
+        claims: &Map<String, Value>,
+        now: UnixTime,
+    ) -> Option<Result<Identity, Decline>> {
+        let mut claims = claims.clone();
+        let mut assume = |name: &str, value: Value| {
+            claims.entry(name).or_insert(value);
+        };
+        assume("iss", (&*self.issuer).into());
+        if self.settings.audience_claim.is("aud") {
+            assume("aud", self.routing.audience().into());
+        }
+        assume("iat", now.seconds().into());
+        assume("exp", now.plus(ASSUMED_LIFETIME).seconds().into());
+        Some(self.identity_of(claims, now))
     }
 }
 

@@ -6,10 +6,10 @@ mod mint;
 pub use config::{DEFAULT_MAX_TOKEN_LIFETIME, Service, Settings};
 pub use mint::{MintError, mint_service_token};
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use callgate::{
-    authn::{Authenticator, Decline, Identity, Rejection},
+    authn::{Authenticator, Decline, Identity, IdentityLookup, Rejection},
     clock::UnixTime,
     record::Reason,
     request::{AuthRequest, Credential},
@@ -124,6 +124,50 @@ impl Authenticator for ServiceTokens {
                 _ => Err(Decline::NotMine),
             }
         })
+    }
+
+    fn lookup(&self) -> Option<&dyn IdentityLookup> {
+        Some(self)
+    }
+}
+
+/// The identity of a service, without a token.
+fn identity_of(key: &str, service: &Service) -> Identity {
+    let claims = [("iss", key), ("sub", &*service.user)];
+    Identity {
+        user: service.user.clone(),
+        proposal: service.proposal.clone(),
+        claims: claims.map(|(name, text)| (name.to_owned(), text.into())).into_iter().collect(),
+        ..Identity::default()
+    }
+}
+
+impl IdentityLookup for ServiceTokens {
+    fn find<'a>(
+        &'a self,
+        user: &'a str,
+        _now: UnixTime,
+    ) -> BoxFuture<'a, Option<Result<Identity, Decline>>> {
+        let of_user = self.settings.services.iter().filter(|(_, (_, known))| known.user == user);
+        let found = of_user.min_by_key(|(key, _)| *key);
+        let found = found.map(|(key, (_, service))| identity_of(key, service));
+        Box::pin(async move {
+            Some(found.ok_or_else(|| {
+                let detail = format!("there is no service `{}`", user.escape_debug());
+                Decline::rejected(Reason::UnknownUser, detail)
+            }))
+        })
+    }
+
+    fn for_each(&self, _now: UnixTime, visit: &mut dyn FnMut(Identity)) -> Option<()> {
+        // A service may have several keys.
+        let mut seen = BTreeSet::new();
+        for (key, (_, service)) in &self.settings.services {
+            if seen.insert(Arc::as_ptr(service)) {
+                visit(identity_of(key, service));
+            }
+        }
+        Some(())
     }
 }
 

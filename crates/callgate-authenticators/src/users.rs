@@ -14,7 +14,7 @@ use callgate_config::{
 };
 
 use crate::{
-    directory::{Directory, DirectoryAuthenticator, Lookup},
+    directory::{Directory, DirectoryAuthenticator, Entry, Lookup},
     kind::{BuildContext, Kind},
     passwords::StoredPassword,
 };
@@ -144,6 +144,11 @@ impl Directory for UsersDirectory {
 
     fn dummy_password(&self, name: &str) -> Arc<StoredPassword> {
         Arc::clone(self.file.users().dummies().for_name(name))
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(&Entry)) -> Option<()> {
+        self.file.users().entries().for_each(visit);
+        Some(())
     }
 
     fn description(&self) -> &str {

@@ -11,11 +11,13 @@ use crate::{
 
 mod chain;
 mod identity;
+mod lookup;
 mod unclaimed;
 
 pub use crate::admission::SourceKey;
 pub use chain::{Chain, ChainAnswer, Link, Overloaded};
 pub use identity::{Identity, Origin, Proposal};
+pub use lookup::IdentityLookup;
 
 /// Any error of a backend, for the log.
 pub type BackendError = Box<dyn Error + Send + Sync>;
@@ -58,6 +60,11 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     /// Reaches the source as a login would, for `callgate check --connect`: it logs no user in and
     /// changes nothing. `None` if there is nothing to reach.
     fn probe(&self, _probe: Probe) -> Option<BoxFuture<'_, Result<ProbeReport, BackendError>>> {
+        None
+    }
+
+    /// Finds identities without a credential, for `explain`; `None` if the source cannot.
+    fn lookup(&self) -> Option<&dyn IdentityLookup> {
         None
     }
 

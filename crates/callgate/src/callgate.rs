@@ -9,7 +9,10 @@ use crate::{
     clock::UnixTime,
     keys::Signer,
     open::Message,
-    pipeline::{Pipeline, explain::Explained},
+    pipeline::{
+        Pipeline,
+        explain::{Explained, IdentityExplainer},
+    },
     record::Denial,
     reply::Outgoing,
     shared_state::SharedState,
@@ -79,6 +82,21 @@ impl Callgate {
     ) -> Result<Explained, Denial> {
         let message = Message { payload, xkey_header, now, arrived: Instant::now() };
         self.pipeline.load_full().explain(message).await
+    }
+
+    /// Prepares explanations for identities that are not authenticated, such as "what may bob do?". The
+    /// request describes the connection; its credential is ignored.
+    ///
+    /// # Errors
+    /// Why the request would be dropped or refused before anyone is authenticated.
+    pub fn explain_identities(
+        &self,
+        payload: &[u8],
+        xkey_header: Option<&str>,
+        now: UnixTime,
+    ) -> Result<IdentityExplainer, Denial> {
+        let message = Message { payload, xkey_header, now, arrived: Instant::now() };
+        IdentityExplainer::new(self.pipeline.load_full(), message)
     }
 
     /// When a request was issued, by its server's clock. The request may be old.

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 
 use crate::{
+    authn::Identity,
     policy::Grant,
     record::{Denial, TokenClaims},
     request::AuthRequest,
@@ -35,6 +36,17 @@ pub(crate) trait Decider: fmt::Debug + Send + Sync + 'static {
         request: Arc<AuthRequest>,
     ) -> BoxFuture<'_, (Ruling, Option<ChainExplanation>)> {
         Box::pin(async move { (self.decide(request).await, None) })
+    }
+
+    /// Explains what `identity` would be granted over the connection of `request`, if identities
+    /// decide.
+    fn explain_identity(
+        &self,
+        _request: &AuthRequest,
+        _authenticator: &Arc<str>,
+        _identity: Identity,
+    ) -> Option<(Ruling, ChainExplanation)> {
+        None
     }
 }
 

@@ -182,6 +182,6 @@ pub use async_nats;
 pub use callgate::{BuildError, Callgate, CallgateBuilder, Reply};
 pub use decide::{ChainExplanation, Refusal, User};
 pub use open::XKEY_HEADER;
-pub use pipeline::explain::Explained;
+pub use pipeline::explain::{Explained, IdentityExplainer};
 pub use refusal::RefusalStyle;
 pub use reply::AccountKeys;

@@ -3,7 +3,8 @@
 use std::{fmt, sync::Arc, time::Instant};
 
 use callgate::{
-    authn::{Authenticator, Decline, Identity, SourceKey},
+    authn::{Authenticator, Decline, Identity, IdentityLookup, SourceKey},
+    clock::UnixTime,
     record::Reason,
     request::{AuthRequest, Credential},
     secret::Secret,
@@ -79,11 +80,14 @@ impl<D: Directory> DirectoryAuthenticator<D> {
                 format!("wrong password for `{}`", user.escape_debug()),
             )),
             None if passed_on => Err(Decline::NotMine),
-            None => Err(Decline::rejected(
-                Reason::UnknownUser,
-                format!("`{}` is not in {}", user.escape_debug(), self.directory.description()),
-            )),
+            None => Err(self.unknown(user)),
         }
+    }
+
+    fn unknown(&self, user: &str) -> Decline {
+        let directory = self.directory.description();
+        let detail = format!("`{}` is not in {directory}", user.escape_debug());
+        Decline::rejected(Reason::UnknownUser, detail)
     }
 
     /// Hashes in the pool; clear text is compared right here.
@@ -144,8 +148,32 @@ impl<D: Directory> Authenticator for DirectoryAuthenticator<D> {
         Box::pin(self.identify(request))
     }
 
+    fn lookup(&self) -> Option<&dyn IdentityLookup> {
+        Some(self)
+    }
+
     fn retire(&self) {
         self.directory.retire();
+    }
+}
+
+impl<D: Directory> IdentityLookup for DirectoryAuthenticator<D> {
+    fn find<'a>(
+        &'a self,
+        user: &'a str,
+        now: UnixTime,
+    ) -> BoxFuture<'a, Option<Result<Identity, Decline>>> {
+        Box::pin(async move {
+            Some(match self.directory.by_name(user).await {
+                Ok(Some(entry)) => entry.identity(now).map_err(Decline::from),
+                Ok(None) => Err(self.unknown(user)),
+                Err(error) => Err(Decline::Unavailable(error)),
+            })
+        })
+    }
+
+    fn for_each(&self, now: UnixTime, visit: &mut dyn FnMut(Identity)) -> Option<()> {
+        self.directory.for_each(&mut |entry| entry.identity(now).into_iter().for_each(&mut *visit))
     }
 }
 

@@ -112,6 +112,12 @@ impl Accounts {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
+    /// The keys of all accounts.
+    pub(super) fn keys(&self) -> Vec<Box<str>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.keys().cloned().collect()
+    }
+
     pub(super) fn count(&self) -> usize {
         self.known.read().unwrap_or_else(PoisonError::into_inner).len()
     }

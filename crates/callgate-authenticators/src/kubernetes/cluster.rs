@@ -132,6 +132,11 @@ impl Cluster {
         found.map(|found| found.map(Arc::new)).map_err(|error| NotSynced(error.to_string()))
     }
 
+    /// The accounts that the watches know.
+    pub(super) fn accounts(&self) -> &Accounts {
+        &self.state.accounts
+    }
+
     /// Whether all accounts have been listed once.
     ///
     /// # Errors

@@ -171,10 +171,11 @@ fn check_explain(config: &Path, user: &str, questions: &[Expectation]) {
     assert_eq!(answers.len(), questions.len(), "{report}");
     for (Expectation { kind, subject, answer, .. }, said) in questions.iter().zip(answers) {
         let rule = said["rule"].as_str().unwrap();
-        let word = match said["allowed"].as_bool().unwrap() {
-            true if rule.starts_with("by responses") => "reply",
-            true => "yes",
-            false => "no",
+        let flag = |name: &str| said[name].as_bool().unwrap();
+        let word = match (flag("allowed"), flag("as_reply")) {
+            (true, _) => "yes",
+            (false, true) => "reply",
+            (false, false) => "no",
         };
         assert_eq!(word, *answer, "explain: {user} {kind} {subject}: {rule}");
         assert!(!rule.is_empty(), "{user} {kind} {subject}");

@@ -62,6 +62,24 @@ impl ChainDecider {
         })
     }
 
+    fn explain_policy(
+        &self,
+        request: &AuthRequest,
+        authenticator: Option<Arc<str>>,
+        tried: Vec<(Arc<str>, String)>,
+        identity: Identity,
+    ) -> (Ruling, ChainExplanation) {
+        let (grant, explanation) =
+            self.resolve(request, authenticator.as_ref(), &identity, |question| {
+                self.policy.explain(question)
+            });
+        let user = Some(identity.user.clone());
+        let took = Duration::ZERO;
+        let ruling = Ruling { authenticator, user, token: None, took, grant, silent: false };
+        let policy = Some(explanation);
+        (ruling, ChainExplanation { tried, identity: Some(identity), policy })
+    }
+
     fn tried(&self, answer: &ChainAnswer) -> Vec<(Arc<str>, String)> {
         let names = self.chain.links().iter().map(|link| Arc::clone(&link.name));
         let mut tried: Vec<_> =
@@ -136,14 +154,19 @@ impl Decider for ChainDecider {
                     return (ruling, Some(steps));
                 }
             };
-            let (grant, explanation) =
-                self.resolve(&request, authenticator.as_ref(), &identity, |question| {
-                    self.policy.explain(question)
-                });
-            let user = Some(identity.user.clone());
-            let ruling = Ruling { authenticator, user, token: None, took, grant, silent: false };
-            let policy = Some(explanation);
-            (ruling, Some(ChainExplanation { tried, identity: Some(identity), policy }))
+            let (ruling, steps) = self.explain_policy(&request, authenticator, tried, identity);
+            (Ruling { took, ..ruling }, Some(steps))
         })
+    }
+
+    fn explain_identity(
+        &self,
+        request: &AuthRequest,
+        authenticator: &Arc<str>,
+        identity: Identity,
+    ) -> Option<(Ruling, ChainExplanation)> {
+        let tried =
+            vec![(Arc::clone(authenticator), "not asked: the identity is given".to_owned())];
+        Some(self.explain_policy(request, Some(Arc::clone(authenticator)), tried, identity))
     }
 }

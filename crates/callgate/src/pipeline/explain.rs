@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::Pipeline;
 use crate::{
+    authn::Identity,
     decide::{ChainExplanation, Ruling},
     open::Message,
     panics::{guarded, guarded_future},
     policy::Grant,
     record::Denial,
+    reply::ReplyContext,
     request::AuthRequest,
 };
 
@@ -35,11 +37,40 @@ impl Pipeline {
         };
         let work = guarded_future("the decision", self.decider.explain(Arc::clone(&request)));
         let (ruling, steps) = work.await.unwrap_or_else(|denial| (Ruling::refused(denial), None));
-        let result = ruling.grant.and_then(|grant| {
-            self.placement.check(&grant, &self.minter)?;
-            guarded("the signer", || self.minter.user_jwt(&grant, &opened.context))?;
-            Ok(grant)
-        });
+        let result = self.last_checks(ruling, &opened.context);
         Ok(Explained { request: Some(request), steps, result })
+    }
+
+    /// The checks between a decision and its answer. The user JWT is discarded.
+    fn last_checks(&self, ruling: Ruling, context: &ReplyContext) -> Result<Grant, Denial> {
+        let grant = ruling.grant?;
+        self.placement.check(&grant, &self.minter)?;
+        guarded("the signer", || self.minter.user_jwt(&grant, context))?;
+        Ok(grant)
+    }
+}
+
+/// Explains what identities would be granted over one connection, without authenticating them.
+#[derive(Debug)]
+pub struct IdentityExplainer {
+    pipeline: Arc<Pipeline>,
+    context: ReplyContext,
+    request: Arc<AuthRequest>,
+}
+
+impl IdentityExplainer {
+    pub(crate) fn new(pipeline: Arc<Pipeline>, message: Message<'_>) -> Result<Self, Denial> {
+        let opened = pipeline.opener.open(message).map_err(|dropped| dropped.denial)?;
+        let request = opened.request?;
+        Ok(Self { pipeline, context: opened.context, request })
+    }
+
+    /// What `identity` of this authenticator would be granted; `None` if a function decides instead of
+    /// identities and policy.
+    pub fn explain(&self, authenticator: &Arc<str>, identity: Identity) -> Option<Explained> {
+        let decider = &self.pipeline.decider;
+        let (ruling, steps) = decider.explain_identity(&self.request, authenticator, identity)?;
+        let result = self.pipeline.last_checks(ruling, &self.context);
+        Some(Explained { request: Some(Arc::clone(&self.request)), steps: Some(steps), result })
     }
 }

@@ -3,7 +3,7 @@
 //! Follows `client.go` (`pubAllowedFullCheck`, `canSubscribe`) of nats-server 2.10 to 2.15.
 
 use crate::{
-    permissions::{Access, Permissions},
+    permissions::{Access, Permissions, Responses},
     subject::{Subject, SubjectPattern, SubscribePattern},
 };
 
@@ -12,17 +12,34 @@ use crate::{
 pub struct AccessVerdict {
     /// Whether it is allowed.
     pub allowed: bool,
+    /// Not allowed in general, but `responses` permits it once the subject arrives as a reply subject.
+    pub as_reply: bool,
     /// The rule that decides.
     pub rule: String,
 }
 
 impl AccessVerdict {
     fn allowed(rule: impl Into<String>) -> Self {
-        Self { allowed: true, rule: rule.into() }
+        Self { allowed: true, as_reply: false, rule: rule.into() }
     }
 
     fn denied(rule: impl Into<String>) -> Self {
-        Self { allowed: false, rule: rule.into() }
+        Self { allowed: false, as_reply: false, rule: rule.into() }
+    }
+
+    /// Adds that `responses` permits what is denied, also against a deny.
+    fn or_as_reply(self, responses: Option<Responses>) -> Self {
+        match responses {
+            Some(responses) if !self.allowed => Self {
+                allowed: false,
+                as_reply: true,
+                rule: format!(
+                    "{}; `responses` ({responses}) permits it after it arrives as a reply subject",
+                    self.rule
+                ),
+            },
+            Some(_) | None => self,
+        }
     }
 }
 
@@ -67,26 +84,28 @@ fn publish(permissions: &Permissions, subject: &Subject) -> AccessVerdict {
     let covers = |rule: &&SubjectPattern| rule.covers(subject.as_pattern());
     let denied = rules.deny.iter().find(covers);
     let allowed = rules.allow.iter().find(covers);
-    match (allowed, denied, responses) {
-        (Some(allow), None, _) => AccessVerdict::allowed(format!("publish allow `{allow}`")),
-        // A received reply subject is allowed even if a deny covers it.
-        (_, _, Some(_)) => {
-            AccessVerdict::allowed("by responses: only after it arrives as a reply subject")
-        }
-        (_, Some(deny), None) => AccessVerdict::denied(format!("publish deny `{deny}`")),
-        (None, None, None) => AccessVerdict::denied("no publish allow covers it"),
-    }
+    let verdict = match (allowed, denied) {
+        (_, Some(deny)) => AccessVerdict::denied(format!("publish deny `{deny}`")),
+        (Some(allow), None) => AccessVerdict::allowed(format!("publish allow `{allow}`")),
+        (None, None) => AccessVerdict::denied("no publish allow covers it"),
+    };
+    verdict.or_as_reply(*responses)
 }
 
 fn publish_all(permissions: &Permissions, wanted: &SubjectPattern) -> AccessVerdict {
-    let Permissions { publish: rules, subscribe: _, responses: _ } = permissions;
-    if let Some(deny) = rules.deny.iter().find(|deny| deny.overlaps(wanted)) {
-        return AccessVerdict::denied(format!("publish deny `{deny}` covers some of it"));
-    }
-    match rules.allow.iter().find(|allow| allow.covers(wanted)) {
-        Some(allow) => AccessVerdict::allowed(format!("publish allow `{allow}` covers all of it")),
-        None => AccessVerdict::denied("no publish allow covers all of it"),
-    }
+    let Permissions { publish: rules, subscribe: _, responses } = permissions;
+    let denied = rules.deny.iter().find(|deny| deny.overlaps(wanted));
+    let allowed = rules.allow.iter().find(|allow| allow.covers(wanted));
+    let verdict = match (allowed, denied) {
+        (_, Some(deny)) => {
+            AccessVerdict::denied(format!("publish deny `{deny}` covers some of it"))
+        }
+        (Some(allow), None) => {
+            AccessVerdict::allowed(format!("publish allow `{allow}` covers all of it"))
+        }
+        (None, None) => AccessVerdict::denied("no publish allow covers all of it"),
+    };
+    verdict.or_as_reply(*responses)
 }
 
 fn subscribe(permissions: &Permissions, wanted: &SubscribePattern) -> AccessVerdict {
@@ -165,7 +184,7 @@ fn matched(rule: &SubjectPattern, wanted: &SubjectPattern) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::permissions::{Responses, Rules};
+    use crate::permissions::Rules;
 
     fn rules(allow: &[&str], deny: &[&str]) -> Rules<SubscribePattern> {
         let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
@@ -196,6 +215,26 @@ mod tests {
             let verdict = access.can_publish_all(&wanted.parse().unwrap());
             assert_eq!(verdict.allowed, expected, "{wanted}: {}", verdict.rule);
             assert!(verdict.rule.contains(rule), "{wanted}: {}", verdict.rule);
+            assert_eq!(verdict.as_reply, !expected, "{wanted}: {}", verdict.rule);
+        }
+    }
+
+    #[test]
+    fn responses_alone_allow_only_replies() {
+        let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
+        let publish = Rules { allow: parse(&["a.>"]), deny: parse(&["a.secret"]) };
+        let with = Permissions {
+            publish: publish.clone(),
+            responses: Some(Responses::default()),
+            ..Permissions::default()
+        };
+        let without = Permissions { publish, ..Permissions::default() };
+        for (subject, allowed) in [("a.b", true), ("a.secret", false), ("other", false)] {
+            let subject = subject.parse().unwrap();
+            let verdict = Access::Limited(with.clone()).can_publish(&subject);
+            assert_eq!((verdict.allowed, verdict.as_reply), (allowed, !allowed), "{verdict:?}");
+            let verdict = Access::Limited(without.clone()).can_publish(&subject);
+            assert_eq!((verdict.allowed, verdict.as_reply), (allowed, false), "{verdict:?}");
         }
     }
 
@@ -253,21 +292,6 @@ mod tests {
             verdict.rule.contains("withheld")
         };
         assert!(withholds("d.> one") && !withholds("d.> two") && !withholds("d.>"));
-    }
-
-    #[test]
-    fn publish_needs_an_allow_and_no_deny_unless_it_replies() {
-        let publish =
-            Rules { allow: vec!["a.>".parse().unwrap()], deny: vec!["a.secret".parse().unwrap()] };
-        let permissions = Permissions { publish, ..Permissions::default() };
-        let subject = |text: &str| text.parse::<Subject>().unwrap();
-        let access = Access::Limited(permissions.clone());
-        assert!(access.can_publish(&subject("a.b")).allowed);
-        assert!(!access.can_publish(&subject("a.secret")).allowed);
-        assert!(!access.can_publish(&subject("b")).allowed);
-        let answering = Permissions { responses: Some(Responses::default()), ..permissions };
-        let verdict = Access::Limited(answering).can_publish(&subject("b"));
-        assert!(verdict.allowed && verdict.rule.starts_with("by responses"));
     }
 
     #[test]

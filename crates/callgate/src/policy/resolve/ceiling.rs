@@ -1,6 +1,10 @@
 //! Enforces the ceiling: requests of outside data beyond it are dropped, counted and reported.
 
-use super::{fill::ValueRule, inputs::Inputs};
+use super::{
+    fill::ValueRule,
+    inputs::Inputs,
+    trace::{Step, Trace},
+};
 use crate::{
     permissions::{Permissions, Responses, Rules},
     policy::{
@@ -16,6 +20,36 @@ pub(super) struct Clipped {
     pub(super) permissions: Permissions,
     /// True if allows were requested and none is left.
     pub(super) nothing_left: bool,
+}
+
+/// Counts what the ceiling drops, and traces it.
+pub(super) struct DropRecorder<'a, T> {
+    pub(super) drops: &'a mut CeilingDrops,
+    pub(super) trace: &'a mut T,
+}
+
+/// What would have to change so that a request is not dropped.
+pub(super) struct Missing {
+    pub(super) key: &'static str,
+    /// `None` if no entry can allow it.
+    pub(super) entry: Option<String>,
+    pub(super) because: &'static str,
+}
+
+impl<T: Trace> DropRecorder<'_, T> {
+    pub(super) fn add(
+        &mut self,
+        kind: &'static str,
+        requested: &str,
+        missing: impl FnOnce() -> Missing,
+    ) {
+        self.drops.add(kind, requested);
+        self.trace.record(|| {
+            let Missing { key, entry, because } = missing();
+            let requested = requested.to_owned();
+            Step::Dropped { kind, requested, key, missing: entry, because }
+        });
+    }
 }
 
 impl Ceiling {
@@ -34,24 +68,24 @@ impl Ceiling {
     }
 
     /// Keeps the part of `requested` that is within the ceiling. Denies are never dropped.
-    pub(super) fn clip(
+    pub(super) fn clip<T: Trace>(
         &self,
         requested: &Permissions,
         inputs: &Inputs<'_>,
-        dropped: &mut CeilingDrops,
+        mut dropped: DropRecorder<'_, T>,
     ) -> Clipped {
         let Permissions { publish, subscribe, responses } = requested;
         let before = publish.allow.len() + subscribe.allow.len() + usize::from(responses.is_some());
         let permissions = Permissions {
             publish: Rules {
-                allow: within(&publish.allow, &self.publish, inputs, "publish", dropped),
+                allow: within(&publish.allow, &self.publish, inputs, PUBLISH, &mut dropped),
                 deny: publish.deny.clone(),
             },
             subscribe: Rules {
-                allow: within(&subscribe.allow, &self.subscribe, inputs, "subscribe", dropped),
+                allow: within(&subscribe.allow, &self.subscribe, inputs, SUBSCRIBE, &mut dropped),
                 deny: subscribe.deny.clone(),
             },
-            responses: self.clip_responses(*responses, dropped),
+            responses: self.clip_responses(*responses, &mut dropped),
         };
         let left = permissions.publish.allow.len()
             + permissions.subscribe.allow.len()
@@ -59,14 +93,18 @@ impl Ceiling {
         Clipped { permissions, nothing_left: before > 0 && left == 0 }
     }
 
-    fn clip_responses(
+    fn clip_responses<T: Trace>(
         &self,
         requested: Option<Responses>,
-        dropped: &mut CeilingDrops,
+        dropped: &mut DropRecorder<'_, T>,
     ) -> Option<Responses> {
         let requested = requested?;
         if self.responses.is_none() {
-            dropped.add("responses", &requested.to_string());
+            dropped.add("responses", &requested.to_string(), || Missing {
+                key: "ceiling.responses",
+                entry: Some("true".to_owned()),
+                because: "the ceiling has no responses",
+            });
         }
         self.responses.map(|ceiling| ceiling.narrowest(requested))
     }
@@ -100,23 +138,53 @@ impl CeilingRule for SubscribePattern {
     }
 }
 
-fn within<T: CeilingRule>(
-    requested: &[T],
-    entries: &[Pattern<T>],
+/// One direction, and the list of the ceiling that bounds it.
+type Side = (&'static str, &'static str);
+const PUBLISH: Side = ("publish", "ceiling.publish");
+const SUBSCRIBE: Side = ("subscribe", "ceiling.subscribe");
+
+fn within<T: Trace, P: CeilingRule>(
+    requested: &[P],
+    entries: &[Pattern<P>],
     inputs: &Inputs<'_>,
-    side: &str,
-    dropped: &mut CeilingDrops,
-) -> Vec<T> {
+    (side, key): Side,
+    dropped: &mut DropRecorder<'_, T>,
+) -> Vec<P> {
     if requested.is_empty() {
         return Vec::new();
     }
     // A template without a safe value allows nothing.
-    let entries: Vec<T> =
+    let entries: Vec<P> =
         entries.iter().filter_map(|entry| entry.fill(inputs).ok()).flatten().collect();
-    let (kept, beyond): (Vec<&T>, Vec<&T>) =
+    let (kept, beyond): (Vec<&P>, Vec<&P>) =
         requested.iter().partition(|rule| entries.iter().any(|entry| covers(entry, *rule)));
-    beyond.iter().for_each(|rule| dropped.add(side, &rule.to_string()));
+    for rule in beyond {
+        let text = rule.to_string();
+        dropped.add(side, &text, || missing(key, &entries, rule));
+    }
     kept.into_iter().cloned().collect()
+}
+
+fn missing<P: CeilingRule>(key: &'static str, entries: &[P], rule: &P) -> Missing {
+    let subject = rule.subject();
+    let entry = Some(rule.to_string());
+    if !subject.reaches_reserved_space() {
+        return Missing { key, entry, because: "no single entry covers it" };
+    }
+    match is_reserved_first_token(subject.first_token()) {
+        true if entries.iter().any(|entry| rule.covered_by(entry)) => Missing {
+            key,
+            entry,
+            because: "only an entry with the same literal first token covers it",
+        },
+        true => Missing { key, entry, because: "no single entry covers it" },
+        false => Missing {
+            key,
+            entry: None,
+            because: "it also matches subjects that begin with `$`, `_INBOX` or `_REPLY`: request \
+                      narrower subjects",
+        },
+    }
 }
 
 /// True if every subject of `rule` is covered by `entry`. Subjects of nats-server and replies

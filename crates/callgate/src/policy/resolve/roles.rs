@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Entitlements, NamedBy, Resolver,
+    ceiling::{DropRecorder, Missing},
     conditions::check_connection_type,
     fill::{FillError, ValueRule},
     fill_denial,
@@ -90,7 +91,8 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         let (permissions, nothing_left) = match request.identity.proposal.origin {
             Origin::Operator => (requested.clone(), false),
             Origin::Outside => {
-                let clipped = self.rules.ceiling.clip(requested, self.inputs, dropped);
+                let recorder = DropRecorder { drops: dropped, trace: &mut *self.trace };
+                let clipped = self.rules.ceiling.clip(requested, self.inputs, recorder);
                 (clipped.permissions, clipped.nothing_left)
             }
         };
@@ -169,9 +171,18 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         from: NamedBy,
         dropped: &mut CeilingDrops,
     ) -> Option<(Arc<Role>, NamedBy)> {
-        let role = self.policy.roles.get(name).filter(|_| self.rules.ceiling.allows_role(name));
+        let defined = self.policy.roles.get(name);
+        let role = defined.filter(|_| self.rules.ceiling.allows_role(name));
         if role.is_none() {
-            dropped.add("role", name);
+            let mut recorder = DropRecorder { drops: dropped, trace: &mut *self.trace };
+            recorder.add("role", name, || match defined {
+                Some(_) => Missing {
+                    key: "ceiling.roles",
+                    entry: Some(name.to_owned()),
+                    because: "the ceiling does not list it",
+                },
+                None => Missing { key: "roles", entry: None, because: "there is no such role" },
+            });
             let verdict = RoleVerdict::Dropped;
             self.trace.record(|| Step::Role {
                 name: excerpt(name),

@@ -73,6 +73,19 @@ pub enum Step {
         /// The role, or the entry.
         from: String,
     },
+    /// Outside data requested something that the ceiling does not allow.
+    Dropped {
+        /// `publish`, `subscribe`, `responses` or `role`.
+        kind: &'static str,
+        /// The subject, the role's name, or the limits of the responses.
+        requested: String,
+        /// The list that lacks an entry, such as `ceiling.publish`.
+        key: &'static str,
+        /// The narrowest entry that would allow it; `None` if no entry can.
+        missing: Option<String>,
+        /// Why it was dropped.
+        because: &'static str,
+    },
     /// A limit on the connection: its source, its type, or the time of day.
     Limit {
         /// `source`, `connection_types` or `times`.

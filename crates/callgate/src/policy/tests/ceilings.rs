@@ -1,6 +1,7 @@
 //! The limits of outside data.
 
 use super::*;
+use crate::policy::Step;
 
 fn asking(publish: &[&str], subscribe: &[&str]) -> Identity {
     let mut identity = user("u");
@@ -148,4 +149,36 @@ fn defaults_apply_besides_outside_permissions() {
     private.variables.insert("service_account", "private".into());
     let grant = Scene::new().resolve(&policy, &private).unwrap();
     assert_eq!(subscribes(&grant), ["_INBOX_production_private.>", "production.>"]);
+}
+
+#[test]
+fn dropped_subjects_name_the_missing_ceiling_entry() {
+    let ceiling = CeilingSettings {
+        publish: texts(&["a.b", ">"]),
+        roles: texts(&["base"]),
+        ..CeilingSettings::default()
+    };
+    let policy = under(ceiling);
+    let mut identity = asking(&["a.b", "$JS.API.INFO", "*.x"], &["c"]);
+    identity.proposal.permissions.as_mut().unwrap().responses = Some(Responses::default());
+    let scene = Scene::new();
+    let (_, explanation) = policy.explain(&scene.request("idp", &identity));
+    let dropped: Vec<_> = explanation
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Dropped { kind, requested, key, missing, because: _ } => {
+                Some((*kind, requested.as_str(), *key, missing.as_deref()))
+            }
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        ("publish", "$JS.API.INFO", "ceiling.publish", Some("$JS.API.INFO")),
+        // No entry can cover it: it also matches reserved subjects.
+        ("publish", "*.x", "ceiling.publish", None),
+        ("subscribe", "c", "ceiling.subscribe", Some("c")),
+        ("responses", "max 1, ttl 120s", "ceiling.responses", Some("true")),
+    ];
+    assert_eq!(dropped, expected);
 }

@@ -61,7 +61,7 @@ worker      sub jobs.new workers          yes
 worker      sub jobs.new                  no
 worker      sub jobs.new others           no
 worker      pub tenants.acme.x            yes
-worker      pub anything.else             by responses
+worker      pub anything.else             only as a reply
 root        pub anything.else             yes
 root        sub >                         yes
 unverified  -                             no_binding
@@ -88,10 +88,10 @@ fn access_matches_the_golden_table() {
                     Some(("sub", wanted)) => grant.access().can_subscribe(&wanted.parse().unwrap()),
                     _ => panic!("{line}: {name} was admitted"),
                 };
-                match (verdict.allowed, verdict.rule.starts_with("by responses")) {
-                    (true, true) => "by responses".to_owned(),
-                    (true, false) => "yes".to_owned(),
-                    (false, _) => "no".to_owned(),
+                match (verdict.allowed, verdict.as_reply) {
+                    (true, _) => "yes".to_owned(),
+                    (false, true) => "only as a reply".to_owned(),
+                    (false, false) => "no".to_owned(),
                 }
             }
         };

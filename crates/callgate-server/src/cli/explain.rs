@@ -1,29 +1,27 @@
 //! `callgate explain`
 
 mod can;
+mod identity;
 mod report;
+mod request;
+mod who;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use callgate::{
-    Callgate, Explained,
-    clock::UnixTime,
-    connection::ConnectionKind,
-    keys::{KeyKind, KeyPair},
-    record::Denial,
-    secret::Secret,
-    simulation::{ClientCredentials, RequestDraft, SimulatedRequest},
+    Callgate, Explained, authn::Chain, clock::UnixTime, connection::ConnectionKind, record::Denial,
 };
-use callgate_authenticators::kind::Registry;
-use callgate_config::{FlagSecret, Report, Sources};
+use callgate_authenticators::{backend::notes, kind::Registry};
+use callgate_config::Report as Findings;
 
-use self::can::AccessQuery;
+use self::{
+    can::AccessQuery,
+    report::{Judged, Report},
+    who::Holders,
+};
 use super::{
     GOOD, REFUSED, UNUSABLE,
-    output::{complain, findings, read_stdin, say, unusable},
+    output::{Style, complain, findings, print, say, unusable},
     source::{Source, build_env},
 };
 use crate::{
@@ -38,7 +36,9 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   callgate explain --config callgate.toml --user bob --password env:BOB --can pub:orders.new
-  callgate explain --config callgate.toml --token @token.jwt --source 10.1.2.3
+  callgate explain --config callgate.toml --token @token.jwt --source 10.1.2.3 --why
+  callgate explain --config callgate.toml --as users/bob
+  callgate explain --config callgate.toml --who 'pub:orders.>'
 
 Exits with 0 if the client would be admitted, and with 1 if it would be refused.")]
 pub(super) struct Args {
@@ -69,9 +69,27 @@ pub(super) struct Args {
     /// The server's curve key (header Nats-Server-Xkey), if that request is encrypted
     #[arg(long, value_name = "KEY", requires = "request")]
     server_xkey: Option<String>,
+    /// A user of an authenticator, without a credential
+    #[arg(long = "as", value_name = "AUTHENTICATOR/USER", conflicts_with_all = ["user", "password", "token", "nkey_seed", "request"])]
+    named: Option<String>,
+    /// The claims of a token (JSON), without its signature; with --as, those of that user
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "password", "token", "nkey_seed", "request"])]
+    claims: Option<PathBuf>,
+    /// List the identities that may publish (pub:SUBJECT) or subscribe (sub:SUBJECT)
+    #[arg(long, value_name = "pub:SUBJECT|sub:SUBJECT", conflicts_with_all = ["user", "password", "token", "nkey_seed", "request", "named", "claims", "can"])]
+    who: Option<AccessQuery>,
     /// Check whether the client may publish (pub:SUBJECT) or subscribe (sub:SUBJECT); repeatable
     #[arg(long, value_name = "pub:SUBJECT|sub:SUBJECT")]
     can: Vec<AccessQuery>,
+    /// Also print how the decision came about; always printed for a refusal
+    #[arg(long)]
+    why: bool,
+    /// Do not query backends; print what would be asked
+    #[arg(long)]
+    offline: bool,
+    /// Print the values of claims, not only their names
+    #[arg(long)]
+    show_claims: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -99,16 +117,13 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
             Err(error) => return unusable(error),
         };
         wait_until_loaded(&chain).await;
-        match explain(&args, &gate, &keys).await {
-            Ok(judged) => print_report(&args, &gate, &judged),
-            Err(error) => unusable(error),
-        }
+        answer(&args, &gate, &chain, &keys).await.unwrap_or_else(unusable)
     });
     runtime.shutdown_background();
     code
 }
 
-async fn wait_until_loaded(chain: &callgate::authn::Chain) {
+async fn wait_until_loaded(chain: &Chain) {
     let until = tokio::time::Instant::now() + LOAD_TIMEOUT;
     while !chain.waiting_for().is_empty() && tokio::time::Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -118,96 +133,79 @@ async fn wait_until_loaded(chain: &callgate::authn::Chain) {
     }
 }
 
-/// The explained decision, and the time of a request from a server.
-struct Judged {
-    explained: Explained,
-    as_of: Option<UnixTime>,
+async fn answer(
+    args: &Args,
+    gate: &Callgate,
+    chain: &Chain,
+    keys: &PublicKeys,
+) -> Result<u8, String> {
+    if let Some(query) = &args.who {
+        let holders = Holders::find(args, gate, chain, keys, query)?;
+        print_holders(args, &holders);
+        return Ok(GOOD);
+    }
+    let judge = judge(args, gate, chain, keys);
+    let (judged, notes) = notes::collect(args.offline, judge).await;
+    Ok(print_report(args, gate, &Judged { notes, ..judged? }))
 }
 
-async fn explain(args: &Args, gate: &Callgate, keys: &PublicKeys) -> Result<Judged, String> {
+async fn judge(
+    args: &Args,
+    gate: &Callgate,
+    chain: &Chain,
+    keys: &PublicKeys,
+) -> Result<Judged, String> {
+    if args.named.is_some() || args.claims.is_some() {
+        return judge_identity(args, gate, chain, keys).await;
+    }
     let Some(path) = &args.request else {
-        let drafted = draft(args, keys)?;
+        let drafted = request::of_flags(args, keys)?;
         let header = drafted.xkey_header.as_deref();
         let explained = gate.explain(&drafted.payload, header, UnixTime::now()).await;
-        return Ok(Judged { explained: explained.unwrap_or_else(dropped), as_of: None });
+        return Ok(Judged::of(explained.unwrap_or_else(denied)));
     };
-    let payload = read_request(path)?;
+    let payload = request::read(path)?;
     let header = args.server_xkey.as_deref();
     let made = match gate.request_time(&payload, header) {
         Ok(made) => made,
-        Err(denial) => return Ok(Judged { explained: dropped(denial), as_of: None }),
+        Err(denial) => return Ok(Judged::of(denied(denial))),
     };
-    let explained = gate.explain(&payload, header, made).await.unwrap_or_else(dropped);
-    Ok(Judged { explained, as_of: Some(made) })
+    let explained = gate.explain(&payload, header, made).await.unwrap_or_else(denied);
+    Ok(Judged { as_of: Some(made), ..Judged::of(explained) })
 }
 
-/// A request from a file, or from standard input for `-`.
-fn read_request(path: &Path) -> Result<Vec<u8>, String> {
-    let payload = match path.as_os_str() == "-" {
-        true => read_stdin().map_err(|error| format!("cannot read `-`: {error}"))?,
-        false => Sources::read_any(path).map_err(|error| error.to_string())?.to_vec(),
+async fn judge_identity(
+    args: &Args,
+    gate: &Callgate,
+    chain: &Chain,
+    keys: &PublicKeys,
+) -> Result<Judged, String> {
+    let now = UnixTime::now();
+    let found = identity::find(chain, args.named.as_deref(), args.claims.as_deref(), now).await?;
+    let drafted = request::of_connection(args, keys)?;
+    let explainer = gate.explain_identities(&drafted.payload, drafted.xkey_header.as_deref(), now);
+    let explained = match (found, explainer) {
+        (Ok((authenticator, identity)), Ok(explainer)) => explainer
+            .explain(&authenticator, identity)
+            .ok_or_else(|| "this build decides with a function, not with identities".to_owned())?,
+        (Err(denial), _) | (_, Err(denial)) => denied(denial),
     };
-    // An unencrypted token may end in white space from an editor or a shell.
-    let in_clear = payload.starts_with(b"ey");
-    Ok(if in_clear { payload.trim_ascii().to_vec() } else { payload })
+    Ok(Judged { assumed: true, ..Judged::of(explained) })
 }
 
-/// A request that would be dropped without an answer.
-fn dropped(denial: Denial) -> Explained {
+impl Judged {
+    fn of(explained: Explained) -> Self {
+        Self { explained, as_of: None, assumed: false, notes: Vec::new() }
+    }
+}
+
+/// A client that is refused, or a request that is dropped, before anything is asked.
+fn denied(denial: Denial) -> Explained {
     Explained { request: None, steps: None, result: Err(denial) }
 }
 
-fn draft(args: &Args, keys: &PublicKeys) -> Result<SimulatedRequest, String> {
-    let sources = Sources::new(".");
-    let secret = |flag: &Option<String>, name: &str| -> Result<Option<Secret>, String> {
-        let Some(text) = flag else { return Ok(None) };
-        let FlagSecret { secret, literal } =
-            sources.flag_secret(text).map_err(|error| format!("--{name}: {error}"))?;
-        if literal {
-            complain(format_args!(
-                "warning: --{name} is visible to other users of this machine on the command line: use \
-                 @FILE or env:NAME"
-            ));
-        }
-        Ok(Some(secret))
-    };
-    let nkey = args.nkey_seed.as_ref().map(|text| nkey(&sources, text)).transpose()?;
-    let presented = ClientCredentials {
-        user: args.user.clone(),
-        password: secret(&args.password, "password")?,
-        token: secret(&args.token, "token")?,
-        nkey,
-    };
-    let draft = RequestDraft {
-        connection: args.client_type,
-        source: args.address.to_string(),
-        ..RequestDraft::new(presented)
-    };
-    let signed = draft.sign(&keys.subject, keys.xkeys.first(), UnixTime::now());
-    signed.map_err(|error| error.to_string())
-}
-
-fn nkey(sources: &Sources, text: &str) -> Result<KeyPair, String> {
-    let (seed, warning) =
-        sources.flag_seed(text).map_err(|error| format!("--nkey-seed: {error}"))?;
-    if let Some(warning) = warning {
-        complain(format_args!("warning: --nkey-seed: {warning}"));
-    }
-    if seed.kind() != KeyKind::User {
-        return Err(format!(
-            "--nkey-seed: this is {}, but a user seed (SU…) is needed",
-            seed.kind().seed_in_words()
-        ));
-    }
-    complain(
-        "note: the nkey signs a generated nonce here; in configuration mode nats-server sends a real \
-         one only if its own configuration has at least one nkey user",
-    );
-    KeyPair::from_seed(seed).map_err(|error| format!("--nkey-seed: {error}"))
-}
-
 /// Prints errors as `check` does; as JSON with the warnings.
-fn print_faults(args: &Args, report: &Report) {
+fn print_faults(args: &Args, report: &Findings) {
     if args.json {
         return say(findings(report));
     }
@@ -216,13 +214,29 @@ fn print_faults(args: &Args, report: &Report) {
     }
 }
 
+fn print_holders(args: &Args, holders: &Holders) {
+    if args.json {
+        return say(holders.to_json());
+    }
+    say(holders);
+    for name in &holders.unlisted {
+        complain(format_args!("note: `{name}` cannot list its users: they are not included"));
+    }
+}
+
 fn print_report(args: &Args, gate: &Callgate, judged: &Judged) -> u8 {
-    let Judged { explained, as_of } = judged;
     let stated = gate.stated_callout_account();
-    let report = report::Report::of(explained, *as_of, &args.can, stated.as_deref());
+    let report = Report {
+        judged,
+        queries: &args.can,
+        callout_account: stated.as_deref(),
+        why: args.why,
+        show_claims: args.show_claims,
+        style: Style::of_stdout(),
+    };
     match args.json {
         true => say(report.to_json()),
-        false => say(report),
+        false => print(report),
     }
-    if explained.result.is_ok() { GOOD } else { REFUSED }
+    if judged.explained.result.is_ok() { GOOD } else { REFUSED }
 }

@@ -1,6 +1,9 @@
 //! Results go to standard output, errors to standard error; input is bounded.
 
-use std::io::{self, Read, Write};
+use std::{
+    fmt,
+    io::{self, IsTerminal, Read, Write},
+};
 
 use callgate_config::{Fault, Report};
 use serde_json::{Value, json};
@@ -8,6 +11,56 @@ use serde_json::{Value, json};
 /// Prints a line to standard output; a closed pipe is ignored.
 pub(super) fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints text with its own line ends to standard output; a closed pipe is ignored.
+pub(super) fn print(text: impl fmt::Display) {
+    let _ = write!(std::io::stdout(), "{text}");
+}
+
+/// Whether output is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Style {
+    coloured: bool,
+}
+
+/// A colour of the terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Colour {
+    Dim,
+    Green,
+    Red,
+    Yellow,
+}
+
+impl Style {
+    /// Coloured if standard output is a terminal, unless `NO_COLOR` is set and not empty
+    /// (https://no-color.org).
+    pub(super) fn of_stdout() -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { coloured: io::stdout().is_terminal() && !refused }
+    }
+
+    pub(super) fn paint(self, colour: Colour, text: impl fmt::Display) -> String {
+        let code = match colour {
+            Colour::Dim => 2,
+            Colour::Green => 32,
+            Colour::Red => 31,
+            Colour::Yellow => 33,
+        };
+        match self.coloured {
+            true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            false => text.to_string(),
+        }
+    }
+}
+
+/// The warning about a secret that is an argument.
+pub(super) fn literal_secret_warning(flag: &str) -> String {
+    format!(
+        "warning: {flag} is visible to other users of this machine on the command line: use @FILE or \
+         env:NAME"
+    )
 }
 
 /// Prints a line to standard error.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use callgate::clock::UnixTime;
-use callgate_testkit::{CurveKey, Nkey, RequestBuilder};
+use callgate_testkit::{CurveKey, Nkey, RequestBuilder, oidc_provider::SigningKey};
 use serde_json::{Value, json};
 
 use crate::support::{CommandOutput, callgate_in, command, has, run, write_private};
@@ -27,26 +27,60 @@ fn explain(folder: &Path, arguments: &[&str]) -> CommandOutput {
 const BOB: [&str; 4] = ["--user", "bob", "--password", "env:BOB"];
 
 #[test]
-fn admission_is_explained_step_by_step() {
+fn answer_comes_first_and_the_trace_on_request() {
     let folder = folder();
     let ran = explain(folder.path(), &BOB);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
-    has(
-        &ran.stdout,
-        &[
-            "credential      password",
-            "users: identified `bob`",
-            "account         APP",
-            "may publish     bob.>",
-            "may subscribe   bob.>",
-            "max 1, ttl 120s",
-            "session ends",
-            "publish: by nats-server",
-            "limits          connection_types nats, websocket, mqtt (from the default)",
-            "connection_types: by Callgate",
-            "decision        admitted",
-        ],
+    let labels =
+        ["decision", "identity", "account", "may publish", "may subscribe", "may reply to"];
+    let printed: Vec<_> = ran.stdout.lines().map(|line| line[..16].trim()).collect();
+    assert_eq!(printed[..6], labels, "{ran:?}");
+    let answer = [
+        "decision        admitted\n",
+        "identity        bob (of users)\n",
+        "account         APP\n",
+        "may publish     bob.>\n",
+        "may subscribe   bob.>\n",
+        "max 1, ttl 120s\n",
+        "session ends    ",
+    ];
+    has(&ran.stdout, &answer);
+    let trace = [
+        "credential      password",
+        "users: identified `bob`",
+        "publish: by nats-server",
+        "limits          connection_types nats, websocket, mqtt (from the default)",
+        "connection_types: by Callgate",
+    ];
+    assert!(trace.iter().all(|line| !ran.stdout.contains(line)), "{ran:?}");
+    let why = explain(folder.path(), &[&BOB[..], &["--why"]].concat());
+    assert!(why.stdout.starts_with("decision        admitted\n"), "{why:?}");
+    has(&why.stdout, &[&answer[..], &trace].concat());
+}
+
+/// Runs `explain` on a terminal, which the command `script` of util-linux provides.
+fn on_a_terminal(folder: &Path, variables: &[(&str, &str)]) -> String {
+    let command = format!(
+        "{} explain --config callgate.toml --user bob --password env:BOB",
+        crate::support::CALLGATE
     );
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).current_dir(folder).env("BOB", "bob");
+    script.env_remove("NO_COLOR").envs(variables.iter().copied());
+    let ran = script.output().expect("`script`, which is part of util-linux");
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+#[test]
+fn colour_needs_a_terminal_and_obeys_no_color() {
+    let folder = folder();
+    const GREEN: &str = "\u{1b}[32madmitted\u{1b}[0m";
+    has(&on_a_terminal(folder.path(), &[]), &[GREEN]);
+    has(&on_a_terminal(folder.path(), &[("NO_COLOR", "")]), &[GREEN]);
+    let plain = on_a_terminal(folder.path(), &[("NO_COLOR", "1")]);
+    assert!(plain.contains("admitted") && !plain.contains('\u{1b}'), "{plain:?}");
+    let piped = explain(folder.path(), &BOB).stdout;
+    assert!(piped.contains("admitted") && !piped.contains('\u{1b}'), "{piped:?}");
 }
 
 #[test]
@@ -61,7 +95,11 @@ fn refusal_is_explained_with_its_reason() {
     for (arguments, reason) in cases {
         let ran = explain(folder.path(), arguments);
         assert_eq!(ran.code, 1, "{ran:?}");
-        has(&ran.stdout, &[&format!("reason          {reason}"), "decision        refused"]);
+        has(&ran.stdout, &[&format!("reason          {reason}")]);
+        assert!(ran.stdout.starts_with("decision        refused\n"), "{ran:?}");
+        // The trace is printed without --why.
+        let asked = ran.stdout.contains("\nasked           users: ");
+        assert_eq!(asked, !arguments.is_empty(), "{ran:?}");
         let json = explain(folder.path(), &[arguments, &["--json"]].concat());
         assert_eq!((json.code, json.json()["reason"].clone()), (1, json!(reason)));
         assert_eq!(json.json()["outcome"], "refused");
@@ -91,17 +129,19 @@ fn can_answers_with_the_rule_that_decides() {
         &ran.stdout,
         &[
             "pub:bob.x  yes, publish allow `bob.>`",
-            "pub:test  yes, by responses",
+            "pub:test  only as a reply, no publish allow covers it; `responses` (max 1, ttl 120s)",
             "sub:bob.x  yes, subscribe allow `bob.>`",
             "sub:test  no, ",
             "pub:bob.>  yes, publish allow `bob.>` covers all of it",
-            "pub:*.x  no, no publish allow covers all of it",
+            "pub:*.x  only as a reply, no publish allow covers all of it",
         ],
     );
     let json = explain(folder.path(), &[&BOB[..], &questions, &["--json"]].concat()).json();
-    let allowed: Vec<_> =
-        json["can"].as_array().unwrap().iter().map(|answer| answer["allowed"].clone()).collect();
-    assert_eq!(allowed, [true, true, true, false, true, false].map(Value::from));
+    let answers = json["can"].as_array().unwrap();
+    let answers: Vec<_> =
+        answers.iter().map(|answer| (&answer["allowed"], &answer["as_reply"])).collect();
+    let (yes, no) = (&json!(true), &json!(false));
+    assert_eq!(answers, [(yes, no), (no, yes), (yes, no), (no, no), (yes, no), (no, yes)]);
     assert_eq!(json["account"], "APP");
     assert_eq!(json["permissions"]["publish"]["allow"], json!(["bob.>"]));
     for question in ["publish:x", "pub:a..b", "pub:a b", "pub:>.a", "pub:"] {
@@ -150,15 +190,15 @@ fn limits_are_printed_with_value_and_enforcer() {
                  "connection_types": ["mqtt", "nats"] },
     });
     fs::write(folder.path().join("users.json"), users.to_string()).unwrap();
-    let bob = explain(folder.path(), &BOB);
+    let bob = explain(folder.path(), &[&BOB[..], &["--why"]].concat());
     assert!(!bob.stdout.contains("source:") && !bob.stdout.contains("times:"), "{bob:?}");
     let far = ["--user", "far", "--password", "env:BOB"];
-    let ran = explain(folder.path(), &far);
+    let ran = explain(folder.path(), &[&far[..], &["--why"]].concat());
     has(
         &ran.stdout,
         &[
             "limits          source 127.0.0.0/8, 10.0.0.0/8 (from the entry)",
-            "limits          connection_types nats, mqtt (from the entry)",
+            "limits          connection_types nats, mqtt (from the entry): by Callgate, at login",
             "enforced        source: by Callgate, at login",
         ],
     );
@@ -176,7 +216,7 @@ fn nkey_signs_a_generated_nonce() {
     let users = json!({ "robot": { "nkey": robot.public(), "account": "APP" } });
     fs::write(folder.path().join("users.json"), users.to_string()).unwrap();
     write_private(&folder.path().join("robot.nk"), &robot.seed());
-    let ran = explain(folder.path(), &["--nkey-seed", "@robot.nk"]);
+    let ran = explain(folder.path(), &["--nkey-seed", "@robot.nk", "--why"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     has(&ran.stdout, &["credential      nkey", "identified `robot`"]);
     has(&ran.text(), &["generated nonce", "at least one nkey user"]);
@@ -213,7 +253,7 @@ fn request_file_is_explained() {
     let header = request.xkey_header.unwrap();
     let ran = explain(folder.path(), &["--request", "request", "--server-xkey", &header]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    has(&ran.stdout, &["identified `bob`", "decision        admitted"]);
+    has(&ran.stdout, &["identity        bob (of users)", "decision        admitted"]);
     let yesterday = UnixTime::from_seconds(made).to_string();
     has(&ran.stdout, &[&format!("evaluated       as of {yesterday}, when the request was made")]);
     let stdin = ["explain", "--config", "callgate.toml", "--request", "-", "--json"];
@@ -287,4 +327,170 @@ fn fall_through_without_a_later_password_authenticator_warns() {
     let ran = explain(folder.path(), &["--user", "pam", "--password", "env:BOB"]);
     assert_eq!(ran.code, 1);
     has(&ran.stdout, &["unknown_user"]);
+}
+
+/// A users file and a token provider with a ceiling.
+fn folder_with_provider() -> tempfile::TempDir {
+    let folder = folder();
+    let path = folder.path().join("callgate.toml");
+    let more = r#"
+[[authenticators]]
+name = "sso"
+[authenticators.ceiling]
+roles = ["reader"]
+[authenticators.oidc]
+issuer = "https://id.example"
+audience = ["nats"]
+jwks_file = "keys.json"
+groups_claim = "groups"
+required_claims = { plan = "gold" }
+[[bindings]]
+authenticator = "sso"
+account = "APP"
+roles = ["base", "{{ groups }}"]
+[roles.base]
+publish = ["base.{{ user }}"]
+[roles.reader]
+subscribe = ["news.>"]
+[roles.admin]
+publish = ["admin.>"]
+"#;
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text + more).unwrap();
+    let key = SigningKey::generate("k", "ES256").jwk();
+    fs::write(folder.path().join("keys.json"), json!({ "keys": [key] }).to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn user_is_explained_without_a_credential() {
+    let folder = folder();
+    let ran = explain(folder.path(), &["--as", "users/bob", "--can", "sub:bob.x", "--why"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let expected = [
+        "decision        admitted",
+        "identity        bob (of users)",
+        "sub:bob.x  yes",
+        "credential      none: the identity is given",
+    ];
+    has(&ran.stdout, &expected);
+    let json = explain(folder.path(), &["--as", "users/bob", "--json"]).json();
+    assert_eq!((&json["assumed"], &json["credential"]), (&json!(true), &json!(null)));
+    assert_eq!((&json["user"], &json["account"]), (&json!("bob"), &json!("APP")));
+    // The connection counts as for a login.
+    let leaf = explain(folder.path(), &["--as", "users/bob", "--client-type", "leafnode"]);
+    has(&leaf.stdout, &["reason          connection_type_not_allowed"]);
+    let unknown = explain(folder.path(), &["--as", "users/pam"]);
+    assert_eq!(unknown.code, 1, "{unknown:?}");
+    has(&unknown.stdout, &["reason          unknown_user: `pam` is not in users.json"]);
+    for (arguments, errors) in [
+        (["--as", "bob", "--why"].as_slice(), ["AUTHENTICATOR/USER", "`users`"]),
+        (&["--as", "other/bob"], ["AUTHENTICATOR/USER", "`users`"]),
+        (&["--as", "users/bob", "--user", "bob"], ["--as", "cannot be used with"]),
+        (&["--claims", "absent.json"], ["--claims", "cannot read `absent.json`"]),
+    ] {
+        let wrong = explain(folder.path(), arguments);
+        assert_eq!((wrong.code, wrong.stdout.as_str()), (2, ""), "{wrong:?}");
+        has(&wrong.stderr, &errors);
+    }
+}
+
+#[test]
+fn claims_are_explained_without_a_token() {
+    let folder = folder_with_provider();
+    let claims = |claims: &Value| {
+        fs::write(folder.path().join("claims.json"), claims.to_string()).unwrap();
+        explain(folder.path(), &["--claims", "claims.json", "--json"])
+    };
+    let good = json!({ "sub": "anna", "plan": "gold", "groups": ["reader"] });
+    let ran = claims(&good);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let json = ran.json();
+    assert_eq!((&json["user"], &json["authenticator"]), (&json!("anna"), &json!("sso")));
+    assert_eq!(json["roles"], json!(["base", "reader"]));
+    assert!(json["claims"].as_array().unwrap().contains(&json!("plan")), "{json}");
+    // What every check of the token's claims says.
+    let past = json!({ "sub": "anna", "plan": "gold", "exp": 1_000_000_000 });
+    for (changed, reason, cause) in [
+        (json!({ "sub": "anna", "plan": "free" }), "bad_token", "claims"),
+        (json!({ "sub": "anna", "plan": "gold", "aud": "other" }), "wrong_audience", ""),
+        (json!({ "sub": "anna", "plan": "gold", "iss": "https://x" }), "bad_token", "issuer"),
+        (past, "token_expired", ""),
+    ] {
+        let ran = claims(&changed);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        let json = ran.json();
+        assert_eq!((&json["reason"], &json["cause"]), (&json!(reason), &json!(cause)), "{json}");
+    }
+    claims(&json!({ "plan": "gold" }));
+    let named = explain(folder.path(), &["--as", "sso/ben", "--claims", "claims.json", "--why"]);
+    assert_eq!(named.code, 0, "{named:?}");
+    has(&named.stdout, &["identity        ben (of sso)", "may publish     base.ben"]);
+    let alone = explain(folder.path(), &["--as", "sso/ben"]);
+    assert_eq!(alone.code, 2, "{alone:?}");
+    has(&alone.stderr, &["`sso` cannot look up users without a credential", "--claims FILE"]);
+    claims(&good);
+    let other = explain(folder.path(), &["--as", "sso/ben", "--claims", "claims.json"]);
+    assert_eq!(other.code, 2, "{other:?}");
+    has(&other.stderr, &["those of the user `anna`, not of `ben`"]);
+    // Values of claims only on request.
+    let values = ["--claims", "claims.json", "--why", "--show-claims"];
+    has(&explain(folder.path(), &values).stdout, &["plan = \"gold\""]);
+    assert!(!explain(folder.path(), &values[..3]).stdout.contains("gold"));
+}
+
+#[test]
+fn dropped_roles_name_the_missing_ceiling_entry() {
+    let folder = folder_with_provider();
+    let claims = json!({ "sub": "anna", "plan": "gold", "groups": ["reader", "admin", "none"] });
+    fs::write(folder.path().join("claims.json"), claims.to_string()).unwrap();
+    let ran = explain(folder.path(), &["--claims", "claims.json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    has(
+        &ran.stdout,
+        &[
+            "dropped         role `admin`: the ceiling does not list it (missing: `admin` in `ceiling.roles`)",
+            "dropped         role `none`: there is no such role",
+        ],
+    );
+    let json = explain(folder.path(), &["--claims", "claims.json", "--json"]).json();
+    let dropped = json!([
+        { "kind": "role", "requested": "admin", "key": "ceiling.roles", "missing": "admin",
+          "because": "the ceiling does not list it" },
+        { "kind": "role", "requested": "none", "key": "roles", "missing": null,
+          "because": "there is no such role" },
+    ]);
+    assert_eq!(json["ceiling_dropped"], dropped);
+}
+
+#[test]
+fn holders_of_a_permission_are_listed() {
+    let folder = folder_with_provider();
+    let users = json!({
+        "bob": { "pass": "bob", "account": "APP", "permissions": { "pub": ["bob.>", "x"] } },
+        "eve": { "pass": "eve", "account": "APP", "permissions": { "pub": ["y"], "resp": true } },
+        "far": { "pass": "far", "account": "APP", "source": ["10.0.0.0/8"] },
+        "off": { "pass": "off", "account": "APP", "disabled": true },
+        "root": { "pass": "root", "account": "OPS" },
+    });
+    fs::write(folder.path().join("users.json"), users.to_string()).unwrap();
+    let who = |arguments: &[&str]| {
+        let ran = explain(folder.path(), &[arguments, &["--json"]].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let json = ran.json();
+        let user = |identity: &Value| identity["user"].as_str().unwrap().to_owned();
+        let users: Vec<_> = json["identities"].as_array().unwrap().iter().map(user).collect();
+        assert_eq!(json["unlisted"], json!(["sso"]));
+        users
+    };
+    assert_eq!(who(&["--who", "pub:x"]), ["bob", "root"]);
+    assert_eq!(who(&["--who", "pub:x", "--source", "10.0.0.1"]), ["bob", "far", "root"]);
+    assert_eq!(who(&["--who", "sub:anything", "--source", "10.0.0.1"]), ["far", "root"]);
+    let text = explain(folder.path(), &["--who", "pub:bob.>"]);
+    has(&text.stdout, &["users/bob", " in APP: publish allow `bob.>` covers all of it\n"]);
+    has(&text.stderr, &["note: `sso` cannot list its users"]);
+    fs::write(folder.path().join("users.json"), "{}").unwrap();
+    let none = explain(folder.path(), &["--who", "pub:nothing"]);
+    assert_eq!((none.code, none.stdout.as_str()), (0, "no listed identity has pub:nothing\n"));
+    assert_eq!(explain(folder.path(), &["--who", "pub:x", "--can", "pub:x"]).code, 2);
 }

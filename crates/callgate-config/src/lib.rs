@@ -18,6 +18,7 @@
 mod document;
 mod duration;
 pub mod file_watch;
+mod folders;
 mod item;
 mod mode;
 pub mod permissions;

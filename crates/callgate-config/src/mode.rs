@@ -10,6 +10,9 @@ pub(crate) struct Access {
     group: u32,
 }
 
+/// Stands for users without a number (/proc/sys/kernel/overflowuid).
+const OVERFLOW_USER: u32 = 65534;
+
 /// The user and groups of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reader {
@@ -21,6 +24,23 @@ impl Access {
     /// True if anyone but the owner can write the file.
     pub(crate) fn writable_by_others(self) -> bool {
         self.mode & 0o022 != 0
+    }
+
+    /// True if only owners can rename and delete what is in the folder.
+    pub(crate) fn is_sticky(self) -> bool {
+        self.mode & 0o1000 != 0
+    }
+
+    pub(crate) fn has_owner_of(self, other: Self) -> bool {
+        self.owner == other.owner
+    }
+
+    /// True if the owner may be a user that has no number in this user namespace: in a rootless container,
+    /// everything that belongs to the host's root (user_namespaces(7)).
+    pub(crate) fn is_unmapped(self) -> bool {
+        let is_whole = |map: String| map.split_whitespace().nth(2) == Some("4294967295");
+        self.owner == OVERFLOW_USER
+            && !std::fs::read_to_string("/proc/self/uid_map").is_ok_and(is_whole)
     }
 
     /// The owner, unless it is `reader`, root, or the owner of `document`, the configuration. An owner can
@@ -67,6 +87,11 @@ impl Reader {
     /// The current process, if the system provides the information (Linux: proc(5)).
     pub(crate) fn this() -> Option<Self> {
         Self::parse(&std::fs::read_to_string("/proc/self/status").ok()?)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(user: u32) -> Self {
+        Self { user, groups: Vec::new() }
     }
 
     fn parse(status: &str) -> Option<Self> {

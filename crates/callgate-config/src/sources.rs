@@ -16,6 +16,7 @@ use callgate::{
 use zeroize::Zeroizing;
 
 use crate::file_watch::{Fingerprint, Fingerprints};
+use crate::folders::{self, FolderFinding};
 use crate::mode::{Access, Reader};
 
 /// In bytes.
@@ -73,6 +74,9 @@ pub enum SourceError {
     /// Other users could replace the seed with their own.
     #[error("`{0}` contains a seed and is writable by others: run `chmod 600 {0}`")]
     WritableByOthers(String),
+    /// Other users could replace the file, because of a folder above it.
+    #[error("{0}")]
+    UnsafeFolder(String),
 }
 
 impl SourceError {
@@ -253,11 +257,12 @@ impl Sources {
         }
     }
 
-    /// The first seed in a file, and a warning if others can read the file or it has an unknown owner.
-    /// That owner may be the service's user, for example when root runs `check`.
+    /// The first seed in a file, and a warning if others can read the file, it has an unknown owner, or it
+    /// is in a folder that every user can write. That owner may be the service's user, for example when
+    /// root runs `check`.
     ///
     /// # Errors
-    /// If the file cannot be read, contains no seed, or is writable by others.
+    /// If the file cannot be read, contains no seed, is writable by others, or can be replaced by others.
     pub fn seed_file(&self, path: &Path) -> Result<(Seed, Option<String>), SourceError> {
         let text = self.read_text(path)?;
         let name = path.display().to_string();
@@ -269,6 +274,7 @@ impl Sources {
         if access.writable_by_others() {
             return Err(SourceError::WritableByOthers(name));
         }
+        let shared = self.check_folders(path)?;
         let seed = Seed::find(&text).map_err(|error| {
             let origin = format!("`{name}`");
             SourceError::NoSeed { origin, error }
@@ -284,7 +290,7 @@ impl Sources {
         let readable =
             format!("`{name}` contains a seed and is readable by others: run `chmod 600 {name}`");
         let readable = access.readable_by_others(reader.as_ref()).then_some(readable);
-        let warnings: Vec<_> = unknown_owner.into_iter().chain(readable).collect();
+        let warnings: Vec<_> = unknown_owner.into_iter().chain(readable).chain(shared).collect();
         Ok((seed, (!warnings.is_empty()).then(|| warnings.join("; "))))
     }
 
@@ -299,6 +305,23 @@ impl Sources {
         }
         Seed::find(text.expose())
             .map_err(|error| SourceError::NoSeed { origin: "the value".to_owned(), error })
+    }
+
+    /// Checks the folders above a file that other users must not replace. Returns a warning if it is in a
+    /// folder, such as `/tmp`, where every user can create files.
+    ///
+    /// # Errors
+    /// If another user can replace the file.
+    pub fn check_folders(&self, path: &Path) -> Result<Option<String>, SourceError> {
+        let document = self.document.as_deref().and_then(|path| Access::of(path).ok());
+        let mut shared = None;
+        for finding in folders::check(path, Reader::this().as_ref(), document) {
+            match finding {
+                FolderFinding::Unsafe(text) => return Err(SourceError::UnsafeFolder(text)),
+                FolderFinding::Shared(text) => shared = Some(text),
+            }
+        }
+        Ok(shared)
     }
 
     /// A warning if users other than the owner can write the file.

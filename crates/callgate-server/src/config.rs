@@ -178,6 +178,11 @@ pub(crate) fn load(overrides: &Overrides, env: &BuildEnv) -> Loaded {
     if let Some(warning) = overrides.config.as_deref().and_then(Sources::writable_by_others) {
         report.warn("", warning);
     }
+    match overrides.config.as_deref().map(|path| sources.check_folders(path)) {
+        Some(Ok(Some(warning))) => report.warn("", warning),
+        Some(Err(error)) => report.fault("", error),
+        Some(Ok(None)) | None => {}
+    }
     let mut overridden = Vec::new();
     let config = document.as_ref().and_then(|document| {
         let root = Table::root(document, "", &report, &sources).with_keys(Type::Table(KEYS));

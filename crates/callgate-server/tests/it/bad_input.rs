@@ -330,6 +330,36 @@ fn a_configuration_and_its_files_that_lie_open_are_warned_about() {
     }
 }
 
+#[test]
+fn file_that_others_can_replace_is_an_error() {
+    for (mode, words) in [
+        ("0755", None),
+        ("0775", Some("error: ")),
+        ("0777", Some("error: ")),
+        ("1777", Some("warning: ")),
+    ] {
+        let folder = good();
+        fs::create_dir(folder.path().join("keys")).unwrap();
+        fs::rename(folder.path().join("issuer.nk"), folder.path().join("keys/issuer.nk")).unwrap();
+        let config = folder.path().join("callgate.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, text.replace("issuer.nk", "keys/issuer.nk")).unwrap();
+        set_mode(&folder.path().join("keys"), mode);
+        let ran = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
+        let plain = without_positions(&ran.text());
+        let found = plain.lines().find(|line| line.contains("issuer.seed: `./keys/issuer.nk`"));
+        assert_eq!(found.is_some(), words.is_some(), "{mode}: {plain}");
+        assert!(words.is_none_or(|words| found.unwrap().starts_with(words)), "{mode}: {plain}");
+        assert_eq!(ran.code, if words == Some("error: ") { 2 } else { 0 }, "{mode}");
+    }
+    // The same for the configuration itself.
+    let folder = good();
+    set_mode(folder.path(), "0777");
+    let ran = callgate_in(folder.path(), &["check", "--config", "callgate.toml"]);
+    has(&ran.text(), &["`callgate.toml` can be replaced by others", "chmod go-w"]);
+    assert_eq!(ran.code, 2);
+}
+
 fn set_mode(path: &Path, mode: &str) {
     use std::os::unix::fs::PermissionsExt;
     let mode = u32::from_str_radix(mode, 8).unwrap();

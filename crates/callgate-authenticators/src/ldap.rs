@@ -54,7 +54,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Ldap {
     context: BuildContext,
     client: Arc<Client>,
-    backend: Backend<Identity>,
+    backend: Arc<Backend<Identity>>,
     remembered: AnswerCache<LoginKey, Identity>,
     contact: FirstContact,
     _sweeper: BackgroundTasks,
@@ -65,6 +65,16 @@ impl Ldap {
     fn build(context: &BuildContext, mut table: Table<'_>) -> Option<Self> {
         let fall_through = context.chain.read_fall_through(&mut table);
         let settings = Settings::read(&mut table, fall_through);
+        if let Some(settings) = &settings
+            && !context.policy.has_ceiling
+            && settings.map.proposes_access()
+        {
+            table.warn(
+                "map",
+                "there is no `ceiling`, so what the directory proposes is dropped or refused: add \
+                 `[authenticators.ceiling]`",
+            );
+        }
         let settings = settings.and_then(|mut settings| {
             let all_plain = settings.servers.iter().all(Server::is_plain);
             let tls = match all_plain {
@@ -91,16 +101,17 @@ impl Ldap {
 
     fn start(context: &BuildContext, settings: Settings, pool: Arc<Pool>) -> Self {
         let servers: Vec<_> = settings.servers.iter().map(ToString::to_string).collect();
-        let backend = Backend::new(context, &servers.join(", "), settings.transport.connections);
+        let connections = settings.transport.connections;
+        let backend = Arc::new(Backend::new(context, &servers.join(", "), connections));
         let remember = context.services.cache.passwords;
         if context.services.background && !remember.is_zero() {
             tracing::info!(
                 authenticator = &*context.name,
-                "logins are remembered for {remember:?}: so long a change in the directory may take \
-                 to be noticed"
+                "changes in the directory take effect within {remember:?}, the time for which logins \
+                 are remembered"
             );
         }
-        let sweeper = BackgroundTasks::spawn(context.services.background, [sweep(&pool)]);
+        let sweeper = BackgroundTasks::spawn(context.services.background, [sweep(&pool, &backend)]);
         let name = Arc::clone(&context.name);
         let client = Arc::new(Client::new(name, settings, pool, MAX_REMEMBERED));
         let contacted = Arc::clone(&client);
@@ -168,7 +179,9 @@ impl Ldap {
         let query = move |deadline| async move {
             client.log_in(Login { user, password, key, received, deadline, may_hurry }).await
         };
-        let identity = self.backend.query(&[&key], request, query).await?;
+        let answer = self.backend.query(&[&key], request, query).await;
+        self.backend.observe_idle(self.client.pool.idle());
+        let identity = answer?;
         let expires = Instant::now() + self.context.services.cache.passwords;
         self.remembered.insert(key, identity.clone(), expires);
         Ok(identity)
@@ -226,15 +239,43 @@ impl Kind for LdapKind {
 }
 
 /// Closes idle connections as long as the pool exists.
-fn sweep(pool: &Arc<Pool>) -> impl Future<Output = ()> + Send + 'static {
+fn sweep(
+    pool: &Arc<Pool>,
+    backend: &Arc<Backend<Identity>>,
+) -> impl Future<Output = ()> + Send + 'static {
     let pool: Weak<Pool> = Arc::downgrade(pool);
+    let backend = Arc::downgrade(backend);
     async move {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
-            let Some(pool) = pool.upgrade() else { return };
+            let (Some(pool), Some(backend)) = (pool.upgrade(), backend.upgrade()) else { return };
             pool.close_expired();
+            backend.observe_idle(pool.idle());
         }
     }
+}
+
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_message(content: &[u8]) -> Option<(Vec<String>, Vec<Vec<u8>>)> {
+    use message::{Message, Response};
+    let read = match Message::decode(content)?.response {
+        Response::Entry(entry) => {
+            let values = entry.attributes.into_iter().flat_map(|(_, values)| values);
+            (Vec::new(), values.collect())
+        }
+        Response::Bind(result) | Response::SearchDone(result) | Response::Extended(result) => {
+            let controls = result.controls.into_iter().map(|(_, value)| value);
+            (vec![result.message], controls.collect())
+        }
+        Response::Reference => Default::default(),
+    };
+    Some(read)
+}
+
+#[cfg(feature = "fuzzing")]
+pub(crate) fn is_within(text: &str, base: &str) -> Option<bool> {
+    let base = base.parse().ok()?;
+    text.parse().ok().map(|dn: dn::Dn| dn.is_within(&base))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub mod backend;
 pub mod certificate;
 mod claim_path;
 mod directory;
-#[cfg(all(feature = "fuzzing", feature = "kubernetes"))]
+#[cfg(all(feature = "fuzzing", feature = "kubernetes", feature = "ldap"))]
 pub mod fuzzing;
 pub mod http_client;
 pub mod jwks;

@@ -295,6 +295,12 @@ impl Mapping {
         mapping
     }
 
+    /// Whether anything is mapped that only a ceiling permits.
+    pub(super) fn proposes_access(&self) -> bool {
+        let Self { account, roles, publish, subscribe, expires: _ } = self;
+        [account, roles, publish, subscribe].into_iter().any(Option::is_some)
+    }
+
     /// The attributes that are set.
     pub(super) fn attributes(&self) -> impl Iterator<Item = &str> {
         let Self { account, roles, publish, subscribe, expires } = self;

@@ -3,18 +3,15 @@
 //! An operation that does not end leaves an answer on its way. Callers then drop the connection, which
 //! closes it, so that no answer is ever taken for that of another login.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, Waker},
-};
+use std::{io, sync::Arc};
 
 use callgate::secret::Secret;
+use futures_util::FutureExt;
 use rustls::pki_types::ServerName;
 use tokio::{
-    io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::TcpStream,
+    task::unconstrained,
 };
 use tokio_rustls::TlsConnector;
 
@@ -135,8 +132,8 @@ impl Connection {
 
     /// True if the server has neither closed the connection nor sent anything since the last answer.
     pub(super) fn is_quiet(&mut self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        matches!(Pin::new(&mut self.stream).poll_fill_buf(&mut context), Poll::Pending)
+        // Otherwise, a task that has run for long would see every connection as quiet.
+        unconstrained(self.stream.fill_buf()).now_or_never().is_none()
     }
 
     /// Sends a request; returns how many bytes its answers may have.

@@ -119,6 +119,11 @@ impl Pool {
         self.state().idle.retain(|member| member.is_current(now));
     }
 
+    /// How many connections are idle.
+    pub(super) fn idle(&self) -> usize {
+        self.state().idle.len()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

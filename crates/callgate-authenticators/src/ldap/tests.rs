@@ -30,6 +30,18 @@ fn context() -> BuildContext {
 
 /// The authenticator of a table `ldap`, or its errors.
 fn try_build(toml: &str, context: &BuildContext) -> Result<Arc<dyn Authenticator>, String> {
+    let (built, report) = read(toml, context);
+    let faults: Vec<_> = report.faults().iter().map(ToString::to_string).collect();
+    assert_eq!(built.is_some(), faults.is_empty(), "{faults:?}");
+    built.ok_or_else(|| faults.join("\n"))
+}
+
+fn warnings(toml: &str, context: &BuildContext) -> Vec<String> {
+    let (_, report) = read(toml, context);
+    report.warnings().iter().map(ToString::to_string).collect()
+}
+
+fn read(toml: &str, context: &BuildContext) -> (Option<Arc<dyn Authenticator>>, Report) {
     let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
     let report = Report::new();
     let sources = context.services.sources.clone();
@@ -37,9 +49,7 @@ fn try_build(toml: &str, context: &BuildContext) -> Result<Arc<dyn Authenticator
     let table = Table::root(&document, "ldap", &report, &sources)
         .with_keys(callgate_config::Type::Table(kind.keys()));
     let built = kind.build(context, table);
-    let faults: Vec<_> = report.faults().iter().map(ToString::to_string).collect();
-    assert_eq!(built.is_some(), faults.is_empty(), "{faults:?}");
-    built.ok_or_else(|| faults.join("\n"))
+    (built, report)
 }
 
 fn build(toml: &str) -> Arc<dyn Authenticator> {

@@ -1,4 +1,4 @@
-use super::{build, context, try_build};
+use super::{build, context, try_build, warnings};
 use crate::{
     kind::{ChainPosition, Kind},
     ldap::{
@@ -104,6 +104,25 @@ fn unknown_names_pass_only_if_configured() {
     let toml =
         "url = \"ldap://127.0.0.1\"\nbase = \"dc=x\"\nanonymous_search = true\nfall_through = true";
     assert!(try_build(toml, &context).is_ok());
+}
+
+#[test]
+fn mapped_access_without_a_ceiling_causes_a_warning() {
+    for (more, has_ceiling, expected) in [
+        ("[map]\nroles = \"r\"", false, 1),
+        ("[map]\npublish = \"p\"", false, 1),
+        ("[map]\nexpires = \"e\"", false, 0),
+        ("[map]\nroles = \"r\"", true, 0),
+    ] {
+        let mut context = context();
+        context.policy.has_ceiling = has_ceiling;
+        let toml = format!(
+            "url = \"ldap://127.0.0.1\"\nbase = \"dc=x\"\n{ACCOUNT}groups.from = \"none\"\n{more}"
+        );
+        let warnings = warnings(&toml, &context);
+        let found = warnings.iter().filter(|warning| warning.contains("no `ceiling`")).count();
+        assert_eq!(found, expected, "{more}: {warnings:?}");
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub mod client_certificates;
 pub mod clock;
 pub mod conformance;
 pub mod cpu;
+#[cfg(feature = "databases")]
+pub mod databases;
 pub mod files;
 pub mod keys;
 #[cfg(feature = "kubernetes")]

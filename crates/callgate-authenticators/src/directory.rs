@@ -6,7 +6,13 @@
 
 use std::{future::Future, sync::Arc};
 
-use callgate::{authn::BackendError, keys::UserKey, secret::Secret};
+use callgate::{
+    authn::{BackendError, Decline, Identity, Probe, ProbeReport, Readiness},
+    keys::UserKey,
+    secret::Secret,
+};
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 
 use crate::passwords::StoredPassword;
 
@@ -15,21 +21,32 @@ mod entry;
 
 pub(crate) use authenticator::DirectoryAuthenticator;
 pub use entry::FILE;
+#[cfg(feature = "sql")]
+pub(crate) use entry::parse_time;
 pub(crate) use entry::{Entry, ParsedEntry, first_names};
 
-/// An entry, `None` if the directory has none, or an error if it could not answer.
-pub(crate) type Lookup = Result<Option<Arc<Entry>>, BackendError>;
+/// An entry, `None` if the directory has none, or why there is no answer. A rejected name costs a hash
+/// like an unknown one.
+pub(crate) type Lookup = Result<Option<Arc<Entry>>, Decline>;
 
 /// A source of entries.
 pub(crate) trait Directory: Send + Sync + 'static {
-    /// The entry of exactly this name.
-    fn by_name(&self, name: &str) -> impl Future<Output = Lookup> + Send;
+    /// Checks a name and a password before the source sees the name.
+    ///
+    /// # Errors
+    /// If they can never be correct.
+    fn precheck(&self, _user: &str, _password: &Secret) -> Result<(), Decline> {
+        Ok(())
+    }
+
+    /// The entry of this name.
+    fn by_name(&self, name: &str, deadline: Instant) -> impl Future<Output = Lookup> + Send;
 
     /// The entry with this token. Compares digests, so that time reveals nothing about tokens.
-    fn by_token(&self, token: &Secret) -> impl Future<Output = Lookup> + Send;
+    fn by_token(&self, token: &Secret, deadline: Instant) -> impl Future<Output = Lookup> + Send;
 
     /// The entry with this public key.
-    fn by_nkey(&self, key: &UserKey) -> impl Future<Output = Lookup> + Send;
+    fn by_nkey(&self, key: &UserKey, deadline: Instant) -> impl Future<Output = Lookup> + Send;
 
     /// What to verify for a name without a password
     /// ([`DummyPasswords`](crate::passwords::DummyPasswords)).
@@ -42,6 +59,19 @@ pub(crate) trait Directory: Send + Sync + 'static {
 
     /// The source as the operator knows it, such as a file name.
     fn description(&self) -> &str;
+
+    /// Receives the answer to each login that depended on the source.
+    fn answered(&self, _answer: &Result<Identity, Decline>) {}
+
+    /// Whether the source has loaded at least once.
+    fn readiness(&self) -> Readiness {
+        Readiness::Ready
+    }
+
+    /// See [`Authenticator::probe`](callgate::authn::Authenticator::probe).
+    fn probe(&self, _probe: Probe) -> Option<BoxFuture<'_, Result<ProbeReport, BackendError>>> {
+        None
+    }
 
     /// Ends background work.
     fn retire(&self) {}

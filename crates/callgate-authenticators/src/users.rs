@@ -12,6 +12,7 @@ use callgate_config::{
     Key, Table, Type,
     file_watch::{FileWatcher, Fingerprint, POLL_INTERVAL, WatchedFile},
 };
+use tokio::time::Instant;
 
 use crate::{
     directory::{Directory, DirectoryAuthenticator, Entry, Lookup},
@@ -130,15 +131,15 @@ struct UsersDirectory {
 }
 
 impl Directory for UsersDirectory {
-    fn by_name(&self, name: &str) -> impl Future<Output = Lookup> + Send {
+    fn by_name(&self, name: &str, _: Instant) -> impl Future<Output = Lookup> + Send {
         future::ready(Ok(self.file.users().by_name(name).cloned()))
     }
 
-    fn by_token(&self, token: &Secret) -> impl Future<Output = Lookup> + Send {
+    fn by_token(&self, token: &Secret, _: Instant) -> impl Future<Output = Lookup> + Send {
         future::ready(Ok(self.file.users().by_token(token).cloned()))
     }
 
-    fn by_nkey(&self, key: &UserKey) -> impl Future<Output = Lookup> + Send {
+    fn by_nkey(&self, key: &UserKey, _: Instant) -> impl Future<Output = Lookup> + Send {
         future::ready(Ok(self.file.users().by_nkey(key).cloned()))
     }
 

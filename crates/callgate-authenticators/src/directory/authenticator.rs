@@ -3,7 +3,10 @@
 use std::{fmt, sync::Arc, time::Instant};
 
 use callgate::{
-    authn::{Authenticator, Decline, Identity, IdentityLookup, SourceKey},
+    authn::{
+        Authenticator, BackendError, Decline, Identity, IdentityLookup, Probe, ProbeReport,
+        Readiness, SourceKey,
+    },
     clock::UnixTime,
     record::Reason,
     request::{AuthRequest, Credential},
@@ -32,18 +35,16 @@ impl<D: Directory> DirectoryAuthenticator<D> {
 
     async fn identify(&self, request: &AuthRequest) -> Result<Identity, Decline> {
         let entry = match request.credential() {
-            Credential::Password { user, password } => {
-                return Ok(self
-                    .verify(request, user, password)
-                    .await?
-                    .identity(request.received())?);
+            Credential::Password { user, password } => self.verify(request, user, password).await?,
+            Credential::Token(token) => {
+                self.directory.by_token(token, request.deadline()).await?.ok_or(Decline::NotMine)?
             }
-            Credential::Token(token) => self.directory.by_token(token).await,
             // The library has verified the signature of the nonce.
-            Credential::Nkey(key) => self.directory.by_nkey(key).await,
+            Credential::Nkey(key) => {
+                self.directory.by_nkey(key, request.deadline()).await?.ok_or(Decline::NotMine)?
+            }
             _ => return Err(Decline::NotMine),
         };
-        let entry = entry.map_err(Decline::Unavailable)?.ok_or(Decline::NotMine)?;
         Ok(entry.identity(request.received())?)
     }
 
@@ -54,8 +55,13 @@ impl<D: Directory> DirectoryAuthenticator<D> {
         user: &str,
         password: &Secret,
     ) -> Result<Arc<Entry>, Decline> {
-        let entry = self.directory.by_name(user).await.map_err(Decline::Unavailable)?;
-        let passed_on = entry.is_none() && self.fall_through;
+        let (entry, rejection) = match self.directory.by_name(user, request.deadline()).await {
+            Ok(entry) => (entry, None),
+            // Decided, but only after a hash: its absence would tell this name from others.
+            Err(Decline::Rejected(rejection)) => (None, Some(rejection)),
+            Err(other) => return Err(other),
+        };
+        let passed_on = entry.is_none() && rejection.is_none() && self.fall_through;
         // The later authenticator makes unknown users cost a hash.
         if passed_on && self.context.chain.passwords_taken_later {
             return Err(Decline::NotMine);
@@ -73,6 +79,9 @@ impl<D: Directory> DirectoryAuthenticator<D> {
         let verified = self.context.services.shared.verified_passwords();
         let correct = verified.holds(&check.key, Instant::now())
             || self.compute(request, user, check).await?;
+        if let Some(rejection) = rejection {
+            return Err(rejection.into());
+        }
         match entry {
             Some(entry) if correct => Ok(entry),
             Some(_) => Err(Decline::rejected(
@@ -145,7 +154,22 @@ impl<D: Directory> Authenticator for DirectoryAuthenticator<D> {
         &'a self,
         request: &'a AuthRequest,
     ) -> BoxFuture<'a, Result<Identity, Decline>> {
-        Box::pin(self.identify(request))
+        Box::pin(async move {
+            if let Credential::Password { user, password } = request.credential() {
+                self.directory.precheck(user, password)?;
+            }
+            let answer = self.identify(request).await;
+            self.directory.answered(&answer);
+            answer
+        })
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.directory.readiness()
+    }
+
+    fn probe(&self, probe: Probe) -> Option<BoxFuture<'_, Result<ProbeReport, BackendError>>> {
+        self.directory.probe(probe)
     }
 
     fn lookup(&self) -> Option<&dyn IdentityLookup> {
@@ -164,10 +188,11 @@ impl<D: Directory> IdentityLookup for DirectoryAuthenticator<D> {
         now: UnixTime,
     ) -> BoxFuture<'a, Option<Result<Identity, Decline>>> {
         Box::pin(async move {
-            Some(match self.directory.by_name(user).await {
+            let deadline = tokio::time::Instant::now() + self.context.timeout;
+            Some(match self.directory.by_name(user, deadline).await {
                 Ok(Some(entry)) => entry.identity(now).map_err(Decline::from),
                 Ok(None) => Err(self.unknown(user)),
-                Err(error) => Err(Decline::Unavailable(error)),
+                Err(error) => Err(error),
             })
         })
     }

@@ -41,6 +41,8 @@ const KEYS: &[Key] = &[
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) user: String,
+    pub(crate) groups: Vec<String>,
+    pub(crate) claims: serde_json::Map<String, serde_json::Value>,
     pub(crate) password: Option<Arc<StoredPassword>>,
     pub(crate) disabled: bool,
     pub(crate) expires: Option<UnixTime>,
@@ -65,6 +67,8 @@ impl Entry {
         match self.expires {
             Some(end) if end <= now => rejected(Reason::UserExpired, &format!("expired at {end}")),
             Some(_) | None => Ok(Identity {
+                groups: self.groups.clone(),
+                claims: self.claims.clone(),
                 expires_at: self.expires,
                 proposal: self.proposal.clone(),
                 ..Identity::of_user(self.user.clone())
@@ -113,7 +117,17 @@ impl ParsedEntry {
         table.finish();
         let user = user.to_owned();
         let password = password.map(Arc::new);
-        let entry = Entry { user, password, disabled, expires, proposal, fingerprint, version };
+        let entry = Entry {
+            user,
+            groups: Vec::new(),
+            claims: serde_json::Map::new(),
+            password,
+            disabled,
+            expires,
+            proposal,
+            fingerprint,
+            version,
+        };
         Self { entry, token, nkey }
     }
 }
@@ -251,17 +265,21 @@ fn expires_after(table: &mut Table<'_>) -> Option<std::time::Duration> {
 fn expires(table: &mut Table<'_>) -> Option<UnixTime> {
     let item = table.raw("expires")?;
     let text = item.string()?;
-    match text.parse::<jiff::Timestamp>() {
-        Ok(time) if is_rfc_3339(text) => Some(UnixTime::from_seconds(time.as_second())),
-        Ok(_) | Err(_) => {
-            let shown = text.escape_debug();
-            item.fault(format!(
-                "`{shown}` is not a time in RFC 3339 with an offset, such as \
-                 \"2027-01-31T18:00:00Z\""
-            ));
-            None
-        }
+    let time = parse_time(text);
+    if time.is_none() {
+        let shown = text.escape_debug();
+        item.fault(format!(
+            "`{shown}` is not a time in RFC 3339 with an offset, such as \
+             \"2027-01-31T18:00:00Z\""
+        ));
     }
+    time
+}
+
+/// A time in RFC 3339, with an offset.
+pub(crate) fn parse_time(text: &str) -> Option<UnixTime> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    is_rfc_3339(text).then(|| UnixTime::from_seconds(time.as_second()))
 }
 
 /// True if a time in one of the forms of ISO 8601 has the form of RFC 3339 section 5.6.

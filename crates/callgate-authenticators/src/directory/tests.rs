@@ -1,7 +1,7 @@
 use std::{future, time::Duration};
 
 use callgate::{
-    authn::{Authenticator, Decline},
+    authn::Authenticator,
     request::{AuthRequest, Credential},
 };
 use callgate_config::Sources;
@@ -16,16 +16,16 @@ use crate::{
 struct Unreachable;
 
 impl Directory for Unreachable {
-    fn by_name(&self, _: &str) -> impl Future<Output = Lookup> + Send {
-        future::ready(Err("connection refused".into()))
+    fn by_name(&self, _: &str, _: Instant) -> impl Future<Output = Lookup> + Send {
+        future::ready(Err(Decline::Unavailable("connection refused".into())))
     }
 
-    fn by_token(&self, _: &Secret) -> impl Future<Output = Lookup> + Send {
-        future::ready(Err("connection refused".into()))
+    fn by_token(&self, _: &Secret, _: Instant) -> impl Future<Output = Lookup> + Send {
+        future::ready(Err(Decline::Unavailable("connection refused".into())))
     }
 
-    fn by_nkey(&self, _: &UserKey) -> impl Future<Output = Lookup> + Send {
-        future::ready(Err("connection refused".into()))
+    fn by_nkey(&self, _: &UserKey, _: Instant) -> impl Future<Output = Lookup> + Send {
+        future::ready(Err(Decline::Unavailable("connection refused".into())))
     }
 
     fn dummy_password(&self, name: &str) -> Arc<StoredPassword> {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use callgate::secret::Secret;
-use data_encoding::{BASE64_NOPAD, Encoding, Specification};
+use data_encoding::{BASE64, BASE64_NOPAD, Encoding, Specification};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -76,6 +76,47 @@ impl StoredPassword {
             _ => return Err(StoredError::UnknownForm),
         }
         .within_bounds()
+    }
+
+    /// Parses a hash as other programs store it: the forms of [`StoredPassword::parse`], and those of
+    /// Django (`pbkdf2_sha256$…`, `argon2$argon2id$…`) and mosquitto-go-auth (`PBKDF2$…`). Clear text is
+    /// an error.
+    ///
+    /// # Errors
+    /// If it is not a complete hash of a supported kind within bounds.
+    pub fn parse_hash(text: &str) -> Result<Self, StoredError> {
+        let fields: Vec<&str> = text.split('$').collect();
+        let stored = match fields.as_slice() {
+            ["", ..] => Self::parse(text)?,
+            ["argon2", "argon2id", rest @ ..] => {
+                argon2id(rest).ok_or(StoredError::Incomplete("argon2id"))?.within_bounds()?
+            }
+            ["pbkdf2_sha256", rounds, salt, hash] => {
+                let salt = salt.as_bytes().to_vec();
+                padded_pbkdf2(Digest::Sha256, rounds, Some(salt), hash)
+                    .ok_or(StoredError::Incomplete("pbkdf2_sha256"))?
+                    .within_bounds()?
+            }
+            ["PBKDF2", digest @ ("sha256" | "sha512"), rounds, salt, hash] => {
+                let digest = if *digest == "sha256" { Digest::Sha256 } else { Digest::Sha512 };
+                padded_pbkdf2(digest, rounds, BASE64.decode(salt.as_bytes()).ok(), hash)
+                    .ok_or(StoredError::Incomplete("PBKDF2"))?
+                    .within_bounds()?
+            }
+            _ => return Err(StoredError::UnknownForm),
+        };
+        match stored.cost() {
+            Some(_) => Ok(stored),
+            None => Err(StoredError::UnknownForm),
+        }
+    }
+
+    /// The cost of hashes that begin with `prefix`, which ends after the parameters.
+    pub fn cost_of_prefix(prefix: &str) -> Option<Cost> {
+        let prefix = prefix.trim_end_matches('$');
+        let bcrypt = format!("{prefix}${}", "O".repeat(53));
+        let phc = format!("{prefix}${}${}", "A".repeat(22), "A".repeat(43));
+        [phc, bcrypt].iter().find_map(|text| Self::parse(text).ok()?.cost())
     }
 
     /// Clear text, even if it begins like a hash.
@@ -193,6 +234,18 @@ fn pbkdf2(digest: Digest, fields: &[&str]) -> Option<StoredPassword> {
         _ => return None,
     };
     Some(StoredPassword::Hashed { cost: Cost::Pbkdf2 { digest, rounds, length }, salt, expected })
+}
+
+/// PBKDF2 with its hash in padded base64, as Django and mosquitto-go-auth write it.
+fn padded_pbkdf2(
+    digest: Digest,
+    rounds: &str,
+    salt: Option<Vec<u8>>,
+    hash: &str,
+) -> Option<StoredPassword> {
+    let expected = Zeroizing::new(BASE64.decode(hash.as_bytes()).ok()?);
+    let cost = Cost::Pbkdf2 { digest, rounds: decimal(rounds)?, length: expected.len() };
+    Some(StoredPassword::Hashed { cost, salt: salt?, expected })
 }
 
 fn bcrypt(fields: &[&str]) -> Option<StoredPassword> {

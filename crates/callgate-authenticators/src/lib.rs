@@ -25,6 +25,8 @@ mod network;
 pub mod oidc;
 pub mod passwords;
 pub mod service_tokens;
+#[cfg(feature = "sql")]
+pub mod sql;
 mod token_verifier;
 pub mod users;
 mod verified_token_cache;
@@ -42,6 +44,8 @@ impl kind::Registry {
         let kinds = kinds.with(ldap::LdapKind);
         #[cfg(feature = "certificate")]
         let kinds = kinds.with(certificate::CertificateKind);
+        #[cfg(feature = "sql")]
+        let kinds = kinds.with(sql::SqlKind);
         kinds
     }
 }

@@ -103,6 +103,13 @@ async fn users_passes_the_authenticator_suite() {
     candidate.check_all().await;
 }
 
+#[cfg(feature = "sql")]
+#[tokio::test]
+async fn sql_passes_the_authenticator_suite() {
+    let (_folder, candidate) = sql().await;
+    candidate.check_all().await;
+}
+
 #[tokio::test]
 async fn oidc_passes_the_authenticator_suite() {
     let (_folder, candidate) = oidc();
@@ -126,6 +133,69 @@ async fn service_tokens_passes_the_authenticator_suite() {
     conformance::survives_being_dropped_and_asked_again(&candidate).await;
     // It has no source that could be unavailable.
 }
+
+#[cfg(feature = "sql")]
+async fn sql() -> (tempfile::TempDir, Candidate) {
+    use sqlx::{AssertSqlSafe, ConnectOptions, Executor, sqlite::SqliteConnectOptions};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users.db");
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    let table = format!(
+        "CREATE TABLE users (name TEXT, hash TEXT, disabled INTEGER);
+         INSERT INTO users VALUES ('bob', '{HASH}', 0), ('erin', '{HASH}', 1), ('fred', 'canary-clear', 0);
+         CREATE TABLE machines (name TEXT, nkey TEXT);"
+    );
+    connection.execute(AssertSqlSafe(table)).await.unwrap();
+    let key = nkey();
+    let machine = sqlx::query("INSERT INTO machines VALUES ('dave', ?)").bind(key.as_str());
+    machine.execute(&mut connection).await.unwrap();
+    let with = |url: &str| {
+        let query = "SELECT name AS user, hash AS password, disabled FROM users WHERE name = ?";
+        let toml = format!(
+            "[sql]\nurl = \"{url}\"\nquery = \"{query}\"\n\
+             token_query = \"SELECT 'carol' AS user WHERE ? = '{CANARY_TOKEN}'\"\n\
+             nkey_query = \"SELECT name AS user FROM machines WHERE nkey = ?\""
+        );
+        build(&toml, Sources::new(folder.path()))
+    };
+    let far_off = tokio::time::Instant::now() + Duration::from_secs(60);
+    let ask = || AuthRequest::for_tests(password("bob", "canary-hashed")).due_at(far_off);
+    let candidate = Candidate {
+        authenticator: with("sqlite:users.db"),
+        good: vec![
+            (password("bob", "canary-hashed"), "bob"),
+            (Credential::Token("canary-token".into()), "carol"),
+            (Credential::Nkey(key), "dave"),
+        ],
+        bad: vec![
+            (password("bob", "canary-wrong"), Reason::BadPassword),
+            (password("bob", ""), Reason::BadPassword),
+            (password("fred", "canary-clear"), Reason::BadPassword),
+            (password("unknown", "canary-hashed"), Reason::UnknownUser),
+            (password("erin", "canary-hashed"), Reason::UserDisabled),
+            (password("erin", "canary-wrong"), Reason::BadPassword),
+        ],
+        foreign: vec![
+            Credential::Token("canary-other".into()),
+            Credential::Nkey(nkey()),
+            Credential::Certificate,
+        ],
+        cut_off: vec![
+            (with("sqlite:missing.db"), ask()),
+            // Nothing listens on port 1.
+            (with("postgres://callgate:canary-service@127.0.0.1:1/app"), ask()),
+            (with("mysql://callgate:canary-service@127.0.0.1:1/app"), ask()),
+        ],
+        secrets: vec!["canary".to_owned(), HASH.to_owned(), CANARY_TOKEN.to_owned()],
+    };
+    (folder, candidate)
+}
+
+/// The SHA-256 of `canary-token`.
+#[cfg(feature = "sql")]
+const CANARY_TOKEN: &str = "4b598de5faa6a2208f99f7b8a6b61378ac7d7a36d9524056e9be61c17c37667f";
 
 fn oidc() -> (tempfile::TempDir, Candidate) {
     let folder = tempfile::tempdir().unwrap();

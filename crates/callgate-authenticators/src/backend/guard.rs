@@ -93,8 +93,22 @@ impl<A: Clone> Backend<A> {
         A: Send + Sync + 'static,
         F: Future<Output = Result<A, QueryError>> + Send + 'static,
     {
+        self.query_until(request.deadline(), key, query).await
+    }
+
+    /// The same as [`Backend::query`] for any deadline.
+    pub(crate) async fn query_until<F>(
+        &self,
+        deadline: Instant,
+        key: &[&[u8]],
+        query: impl FnOnce(Instant) -> F + Send + 'static,
+    ) -> Result<A, QueryError>
+    where
+        A: Send + Sync + 'static,
+        F: Future<Output = Result<A, QueryError>> + Send + 'static,
+    {
         let guard = Arc::clone(&self.guard);
-        let deadline = request.deadline().min(Instant::now() + guard.timeout);
+        let deadline = deadline.min(Instant::now() + guard.timeout);
         let flight = || {
             let flight = async move { guard.run(deadline, query).await };
             Box::pin(flight) as futures_util::future::BoxFuture<'static, _>

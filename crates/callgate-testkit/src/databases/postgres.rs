@@ -53,7 +53,8 @@ impl Postgres {
         set_access(&data, tls.is_some());
         let port = free_port();
         let process = launch(&data, port, tls.is_some());
-        let mut server = Self { process, folder, port, with_tls: tls.is_some(), frozen: Vec::new() };
+        let mut server =
+            Self { process, folder, port, with_tls: tls.is_some(), frozen: Vec::new() };
         server.wait_until_ready().await;
         server
     }

@@ -1,0 +1,260 @@
+//! The kind `sql`: users in the tables of PostgreSQL, MySQL, MariaDB or SQLite.
+#![doc = include_str!("../../../docs/sql.md")]
+
+use std::sync::Arc;
+
+use callgate::{authn::Authenticator, secret::Secret};
+use callgate_config::{Item, Key, Table, Type};
+
+use crate::{
+    backend::{
+        CONNECT_TIMEOUT_KEY, FALL_THROUGH_KEY, TLS_KEY, Transport, connections_key, insecure_key,
+    },
+    directory::DirectoryAuthenticator,
+    kind::{BuildContext, Kind},
+    passwords::{Cost, StoredPassword},
+};
+
+mod dialect;
+mod directory;
+mod mysql;
+mod pool;
+mod postgres;
+mod probe;
+mod row;
+mod sqlite;
+mod url;
+mod verified_tls;
+
+use dialect::{Dialect, Statement};
+use directory::SqlDirectory;
+use pool::{Database, Pool};
+use probe::Statements;
+use url::{Address, Place, Product};
+use verified_tls::VerifiedTls;
+
+/// The kind `sql`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SqlKind;
+
+const DEFAULT_CONNECTIONS: usize = 8;
+
+const KEYS: &[Key] = &[
+    Key::required(
+        "url",
+        Type::Secret,
+        "`postgres://user@host/database`, `mysql://…` (also for MariaDB) or `sqlite:FILE`",
+    ),
+    Key::optional("password", Type::Secret, "replaces the password in the URL"),
+    Key::optional(
+        "query",
+        Type::Text,
+        "returns one row for a user name. It takes one parameter: `$1` in PostgreSQL, `?` in MySQL and SQLite",
+    ),
+    Key::optional(
+        "token_query",
+        Type::Text,
+        "returns one row for a token. The parameter is the token's SHA-256 in lower-case hexadecimal",
+    ),
+    Key::optional("nkey_query", Type::Text, "returns one row for a public nkey (`U…`)"),
+    Key::optional(
+        "transaction_pooling",
+        Type::Boolean,
+        "for PostgreSQL behind PgBouncer or a similar pooler that pools transactions",
+    )
+    .or("false"),
+    Key::optional(
+        "hash",
+        Type::Text,
+        "what an unknown user costs before any row has been seen, such as `$argon2id$v=19$m=19456,t=2,p=1`",
+    )
+    .or_else("that of `hash-password`"),
+    FALL_THROUGH_KEY,
+    connections_key("8"),
+    CONNECT_TIMEOUT_KEY,
+    TLS_KEY,
+    insecure_key("insecure_plaintext"),
+];
+
+impl Kind for SqlKind {
+    fn name(&self) -> &'static str {
+        "sql"
+    }
+
+    fn keys(&self) -> &'static [Key] {
+        KEYS
+    }
+
+    fn takes_passwords(&self) -> bool {
+        true
+    }
+
+    fn refuses_unknown_users(&self, table: &serde_json::Value) -> bool {
+        table.get("query").is_some() && table.get("fall_through") != Some(&true.into())
+    }
+
+    fn build(&self, context: &BuildContext, table: Table<'_>) -> Option<Arc<dyn Authenticator>> {
+        let settings = Settings::read(context, table)?;
+        Some(Arc::new(settings.start(context.clone())))
+    }
+}
+
+/// The table `[authenticators.sql]`.
+struct Settings {
+    address: Address,
+    transport: Transport,
+    /// Whether connections use TLS.
+    with_tls: bool,
+    statements: Statements,
+    transaction_pooling: bool,
+    unknown_user_cost: Option<Cost>,
+    fall_through: bool,
+}
+
+impl Settings {
+    fn read(context: &BuildContext, mut table: Table<'_>) -> Option<Self> {
+        let address = address(&mut table);
+        let wants_tls = table.has("tls");
+        let transport = Transport::read(&mut table, DEFAULT_CONNECTIONS, "insecure_plaintext");
+        let mut statement = |key| table.filled_string(key).map(|sql| Statement { sql: sql.into() });
+        let by_name = statement("query");
+        let by_token = statement("token_query");
+        let by_nkey = statement("nkey_query");
+        if by_name.is_none() && by_token.is_none() && by_nkey.is_none() {
+            table.fault_here("needs a `query`, a `token_query` or an `nkey_query`");
+        }
+        let transaction_pooling = table.boolean("transaction_pooling").unwrap_or(false);
+        let unknown_user_cost = table.raw("hash").and_then(|item| hash_prefix(&item));
+        let fall_through = context.chain.read_fall_through(&mut table);
+        let address = address?;
+        let transport = transport?;
+        if transaction_pooling && address.product != Product::Postgres {
+            table.fault("transaction_pooling", "only PostgreSQL needs this");
+        }
+        warn_environment(&table, address.product);
+        let with_tls = uses_tls(&table, &address, &transport, wants_tls);
+        let statements = Statements {
+            product: address.product,
+            by_name,
+            by_token,
+            by_nkey,
+            has_ceiling: context.policy.has_ceiling,
+        };
+        table.finish().then_some(Self {
+            address,
+            transport,
+            with_tls,
+            statements,
+            transaction_pooling,
+            unknown_user_cost,
+            fall_through,
+        })
+    }
+
+    fn start(self, context: BuildContext) -> DirectoryAuthenticator<SqlDirectory> {
+        let target = self.address.to_string();
+        let connections = self.transport.connections;
+        let database = self.database(&context);
+        let directory = SqlDirectory::new(
+            &context,
+            &target,
+            connections,
+            database,
+            self.statements,
+            self.unknown_user_cost,
+        );
+        DirectoryAuthenticator::new(directory, context, self.fall_through)
+    }
+
+    fn database(&self, context: &BuildContext) -> Arc<dyn Database> {
+        let address = &self.address;
+        let tls = self.with_tls.then(|| VerifiedTls::new(&self.transport.tls));
+        match (address.product, &address.place) {
+            (Product::Sqlite, Place::File(path) | Place::Socket(path)) => self.pool(
+                context,
+                sqlite::SqliteDialect::new(
+                    &context.services.sources.resolve(&path.to_string_lossy()),
+                ),
+            ),
+            (Product::MySql, _) => {
+                self.pool(context, mysql::MySqlDialect::new(address, tls.as_ref()))
+            }
+            (Product::Postgres | Product::Sqlite, _) => {
+                let (pooling, timeout) = (self.transaction_pooling, context.timeout);
+                let tls = tls.as_ref();
+                self.pool(context, postgres::PostgresDialect::new(address, tls, pooling, timeout))
+            }
+        }
+    }
+
+    fn pool(&self, context: &BuildContext, dialect: impl Dialect) -> Arc<dyn Database> {
+        let Transport { connections, connect_timeout, .. } = self.transport;
+        Arc::new(Pool::new(dialect, connections, connect_timeout, context.timeout))
+    }
+}
+
+fn address(table: &mut Table<'_>) -> Option<Address> {
+    let is_written_here = table.map().get("url").is_some_and(serde_json::Value::is_string);
+    let password: Option<Secret> = table.secret("password");
+    let url = match table.has("url") {
+        true => table.secret("url")?,
+        false => {
+            table.fault_here("needs a `url`");
+            return None;
+        }
+    };
+    let parsed = Address::parse(url.expose());
+    let mut address = parsed.map_err(|error| table.fault("url", error)).ok()?;
+    if is_written_here && address.password.is_some() {
+        table.warn(
+            "url",
+            "contains a password: move the URL or the `password` to a file or an environment variable",
+        );
+    }
+    address.password = password.or(address.password);
+    Some(address)
+}
+
+/// Whether to use TLS: always, except on this machine without a table `tls`, or if plain text is allowed.
+fn uses_tls(table: &Table<'_>, address: &Address, transport: &Transport, wants_tls: bool) -> bool {
+    match &address.place {
+        Place::Socket(_) | Place::File(_) => {
+            if wants_tls {
+                table.fault("tls", "a file or a Unix socket has no TLS");
+            }
+            false
+        }
+        Place::Tcp { host, port: _ } => wants_tls || !transport.allows_plaintext(host),
+    }
+}
+
+/// sqlx reads these variables and offers no way to ignore them. All others are overridden.
+fn warn_environment(table: &Table<'_>, product: Product) {
+    if product != Product::Postgres {
+        return;
+    }
+    for variable in ["PGOPTIONS", "PGSSLCERT", "PGSSLKEY"] {
+        if std::env::var_os(variable).is_some() {
+            table.fault_here(format!(
+                "the environment variable `{variable}` would change the connection: only the \
+                 configuration decides, so unset it"
+            ));
+        }
+    }
+}
+
+/// The cost of hashes that begin like this.
+fn hash_prefix(item: &Item<'_>) -> Option<Cost> {
+    let text = item.string()?;
+    let cost = StoredPassword::cost_of_prefix(text);
+    if cost.is_none() {
+        item.fault(
+            "is not the beginning of a hash up to its parameters, such as \
+             `$argon2id$v=19$m=19456,t=2,p=1` or `$2b$12`",
+        );
+    }
+    cost
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! Connections to one database.
+//!
+//! A small pool of our own, because the one of sqlx waits up to 30 s, retries refused connections in a
+//! loop, and loses the connection that a cancelled login was opening (sqlx #3513).
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use sqlx::Connection as _;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
+
+use super::dialect::{Description, Dialect, Rows, Statement, is_stale, shown};
+use crate::backend::QueryError;
+
+/// No connection gets older.
+const MAX_AGE: Duration = Duration::from_secs(30 * 60);
+/// A connection that was idle for so long is tested before it is used.
+const TEST_AFTER: Duration = Duration::from_secs(30);
+/// How much longer than its statement a task may take before its connection is closed.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A database of any product.
+pub(super) trait Database: Send + Sync {
+    /// The first two rows of `statement` for this parameter.
+    fn fetch(
+        self: Arc<Self>,
+        statement: Statement,
+        parameter: String,
+    ) -> BoxFuture<'static, Result<Rows, QueryError>>;
+
+    /// Prepares `statement`, and says what it could write to.
+    fn describe(
+        self: Arc<Self>,
+        statement: Statement,
+    ) -> BoxFuture<'static, Result<(Description, Option<String>), QueryError>>;
+
+    /// The number of open connections that are not in use. Closes those that are too old.
+    fn prune(&self) -> usize;
+}
+
+/// The connections of one product.
+pub(super) struct Pool<D: Dialect> {
+    dialect: D,
+    /// For connecting and logging in.
+    connect_timeout: Duration,
+    /// For a statement.
+    timeout: Duration,
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<Open<D::Connection>>>,
+}
+
+struct Open<C> {
+    connection: C,
+    opened: Instant,
+    used: Instant,
+}
+
+impl<D: Dialect> Pool<D> {
+    pub(super) fn new(
+        dialect: D,
+        connections: usize,
+        connect_timeout: Duration,
+        timeout: Duration,
+    ) -> Self {
+        let permits = Arc::new(Semaphore::new(connections));
+        Self { dialect, connect_timeout, timeout, permits, idle: Mutex::default() }
+    }
+
+    /// Runs `work` in a task of its own that owns a place among the connections: a login that goes away
+    /// neither cancels a statement midway nor frees its place early.
+    async fn run<T: Send + 'static>(
+        self: Arc<Self>,
+        work: impl AsyncWork<D, T>,
+    ) -> Result<T, QueryError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.map_err(QueryError::unreachable)?;
+        let limit = self.connect_timeout + self.timeout + GRACE;
+        let task = tokio::spawn(async move {
+            let result = timeout(limit, work.run(&self)).await;
+            drop(permit);
+            result.unwrap_or_else(|_elapsed| Err(QueryError::unreachable("no answer in time")))
+        });
+        task.await.unwrap_or_else(|error| Err(QueryError::unusable(error)))
+    }
+
+    async fn fetch_rows(&self, statement: &Statement, parameter: &str) -> Result<Rows, QueryError> {
+        loop {
+            let idle = self.take_idle().await;
+            let was_idle = idle.is_some();
+            let mut open = match idle {
+                Some(open) => open,
+                None => self.open().await?,
+            };
+            let connection = &mut open.connection;
+            let rows = self.dialect.fetch(connection, statement, parameter, self.timeout).await;
+            match rows {
+                // After two rows there may be more on the way: the connection is closed.
+                Ok(rows) if rows.len() > 1 => return Ok(rows),
+                Ok(rows) => {
+                    self.put_back(open);
+                    return Ok(rows);
+                }
+                Err(error) if is_stale(&error) => {
+                    // What broke this connection broke those that are idle, too.
+                    self.idle().clear();
+                    if !was_idle {
+                        return Err(QueryError::unreachable(shown(&error, parameter)));
+                    }
+                }
+                Err(error) => {
+                    self.put_back(open);
+                    return Err(QueryError::unusable(shown(&error, parameter)));
+                }
+            }
+        }
+    }
+
+    async fn describe_statement(
+        &self,
+        statement: &Statement,
+    ) -> Result<(Description, Option<String>), QueryError> {
+        // A new connection: this also checks that Callgate can log in.
+        let mut open = self.open().await?;
+        let description = self.dialect.describe(&mut open.connection, statement).await;
+        let description = description.map_err(|error| QueryError::unusable(shown(&error, "")))?;
+        let writable = self.dialect.writable(&mut open.connection, statement).await;
+        Ok((description, writable.unwrap_or_default()))
+    }
+
+    async fn open(&self) -> Result<Open<D::Connection>, QueryError> {
+        let connection = timeout(self.connect_timeout, self.dialect.open(self.timeout)).await;
+        let connection = connection
+            .map_err(|_elapsed| QueryError::unreachable("no connection within `connect_timeout`"))?
+            .map_err(|error| QueryError::unreachable(shown(&error, "")))?;
+        let now = Instant::now();
+        Ok(Open { connection, opened: now, used: now })
+    }
+
+    /// A connection that was used before and still works.
+    async fn take_idle(&self) -> Option<Open<D::Connection>> {
+        loop {
+            let mut open = self.idle().pop()?;
+            if open.opened.elapsed() >= MAX_AGE {
+                continue;
+            }
+            if open.used.elapsed() < TEST_AFTER {
+                return Some(open);
+            }
+            if let Ok(Ok(())) = timeout(self.connect_timeout, open.connection.ping()).await {
+                return Some(open);
+            }
+            self.idle().clear();
+        }
+    }
+
+    fn put_back(&self, mut open: Open<D::Connection>) {
+        open.used = Instant::now();
+        self.idle().push(open);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Open<D::Connection>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Work with a pool, in a task.
+trait AsyncWork<D: Dialect, T>: Send + 'static {
+    fn run(self, pool: &Pool<D>) -> impl Future<Output = Result<T, QueryError>> + Send;
+}
+
+struct Fetch(Statement, String);
+
+impl<D: Dialect> AsyncWork<D, Rows> for Fetch {
+    async fn run(self, pool: &Pool<D>) -> Result<Rows, QueryError> {
+        pool.fetch_rows(&self.0, &self.1).await
+    }
+}
+
+struct Describe(Statement);
+
+impl<D: Dialect> AsyncWork<D, (Description, Option<String>)> for Describe {
+    async fn run(self, pool: &Pool<D>) -> Result<(Description, Option<String>), QueryError> {
+        pool.describe_statement(&self.0).await
+    }
+}
+
+impl<D: Dialect> Database for Pool<D> {
+    fn fetch(
+        self: Arc<Self>,
+        statement: Statement,
+        parameter: String,
+    ) -> BoxFuture<'static, Result<Rows, QueryError>> {
+        Box::pin(self.run(Fetch(statement, parameter)))
+    }
+
+    fn describe(
+        self: Arc<Self>,
+        statement: Statement,
+    ) -> BoxFuture<'static, Result<(Description, Option<String>), QueryError>> {
+        Box::pin(self.run(Describe(statement)))
+    }
+
+    fn prune(&self) -> usize {
+        let mut idle = self.idle();
+        idle.retain(|open| open.opened.elapsed() < MAX_AGE);
+        idle.len()
+    }
+}

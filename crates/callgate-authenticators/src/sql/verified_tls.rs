@@ -1,0 +1,31 @@
+//! TLS as sqlx takes it.
+
+use data_encoding::BASE64;
+use zeroize::Zeroizing;
+
+use crate::backend::TlsSettings;
+
+/// The certificates for verified TLS, as PEM.
+///
+/// sqlx adds the authorities to those of the crate `webpki-roots`, which this workspace replaces with
+/// an empty list (`third_party/webpki-roots`): only these count.
+pub(super) struct VerifiedTls {
+    pub(super) authorities: Vec<u8>,
+    pub(super) identity: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
+}
+
+impl VerifiedTls {
+    pub(super) fn new(settings: &TlsSettings) -> Self {
+        let authorities = settings.ca.clone().unwrap_or_else(system_authorities);
+        Self { authorities, identity: settings.identity.clone() }
+    }
+}
+
+fn system_authorities() -> Vec<u8> {
+    let certificates = rustls_native_certs::load_native_certs().certs;
+    let pem = |certificate: &rustls::pki_types::CertificateDer<'_>| {
+        let text = BASE64.encode(certificate);
+        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    };
+    certificates.iter().map(pem).collect::<String>().into_bytes()
+}

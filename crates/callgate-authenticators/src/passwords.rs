@@ -3,8 +3,8 @@
 //! - [`StoredPassword`] is the password of an entry: a hash of a supported kind within bounds, or
 //!   clear text, of which only a keyed digest is kept.
 //! - [`DummyPasswords`] supplies the password that is verified for a name that has none.
-//! - [`PasswordPool`] hashes on threads of its own, serves sources in turn, and refuses immediately
-//!   what it cannot finish in time.
+//! - [`PasswordPool`] hashes on threads of its own, ranks sources by their recent logins, and refuses
+//!   immediately what it cannot finish in time.
 //! - [`Verified`] remembers correct passwords for a short time, so that clients that reconnect do
 //!   not cost another hash.
 
@@ -14,6 +14,8 @@ mod dummy;
 mod hash;
 mod pool;
 mod queue;
+mod schedule;
+mod sources;
 mod stored;
 mod verified;
 

@@ -1,6 +1,10 @@
 //! `callgate-bench overload`: more passwords than can be hashed.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use callgate::secret::Secret;
 use callgate_authenticators::passwords::{StoredPassword, hash};
@@ -64,6 +68,16 @@ pub(crate) struct Args {
     /// The least part of the ceiling that must be true answers; 0 only measures
     #[arg(long, default_value_t = 0.9)]
     at_least: f64,
+    /// Make it an attack: every password of the flood is wrong, and each other client logs in once, from an
+    /// address of its own, with the right password
+    #[arg(long)]
+    attack: bool,
+    /// Password logins a second of clients that do not flood
+    #[arg(long, default_value_t = 2.0)]
+    honest: f64,
+    /// Another build of the service, measured before under the same load; it need not keep promises
+    #[arg(long)]
+    before: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -80,38 +94,56 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Some(hash) => hash.clone(),
         None => hash(&Secret::new(PASSWORD))?,
     };
-    let stored = StoredPassword::parse(&hash)?;
-    let duration = Duration::from_secs(args.seconds);
-    let first = ceiling::measure(&stored, workers, cores.as_ref(), duration / 2)?;
-    let offered = args.times * first.rate;
     let beside = match &args.callgate {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("callgate"),
     };
-    let nats_server = &args.nats_server;
-    let users = (offered * duration.as_secs_f64()) as usize + 1000;
-    let cores = cores.as_ref();
-    let plan = Plan { nats_server, callgate: &beside, cores, workers, users, hash: &hash };
-    let site = Site::start(&plan)?;
-    let mut next_user = 1;
-    let alone = Rates {
-        flood: 0.0,
-        honest: 1.0,
-        token: args.others,
-        remembered: args.others,
-        duration: duration / 2,
-        sources: args.sources,
-    };
-    let quiet = load::run(&site, alone, &mut next_user).await?;
-    let (memory, cpu) = (site.memory(), site.cpu());
-    let flooded = Rates { flood: offered, duration, honest: 2.0, ..alone };
-    let loaded = load::run(&site, flooded, &mut next_user).await?;
-    let memory_then = site.memory();
-    let spent = site.cpu().zip(cpu).map(|(after, before)| after - before);
-    drop(site);
-    let second = ceiling::measure(&stored, workers, cores, duration / 2)?;
-    let report = Report::new([first.rate, second.rate], workers, &quiet, &loaded, duration);
-    let report = report.with_memory(memory, memory_then).with_cpu([first, second], spent);
+    let setting = Setting { args: &args, workers, hash: &hash, cores: cores.as_ref() };
+    if let Some(before) = &args.before {
+        setting.measure(before).await?.print(args.json)?;
+    }
+    let report = setting.measure(&beside).await?;
     report.print(args.json)?;
-    report.judge(args.at_least)
+    report.judge(args.at_least, args.attack)
+}
+
+/// The conditions under which every build is measured.
+struct Setting<'a> {
+    args: &'a Args,
+    workers: usize,
+    hash: &'a str,
+    cores: Option<&'a Cores>,
+}
+
+impl Setting<'_> {
+    async fn measure(&self, callgate: &Path) -> Result<Report, Failure> {
+        let &Self { args, workers, hash, cores } = self;
+        let stored = StoredPassword::parse(hash)?;
+        let duration = Duration::from_secs(args.seconds);
+        let first = ceiling::measure(&stored, workers, cores, duration / 2)?;
+        let offered = args.times * first.rate;
+        let users = (offered * duration.as_secs_f64()) as usize + 1000;
+        let nats_server = &args.nats_server;
+        let site = Site::start(&Plan { nats_server, callgate, cores, workers, users, hash })?;
+        let mut next_user = 1;
+        let alone = Rates {
+            flood: 0.0,
+            honest: 1.0,
+            token: args.others,
+            remembered: args.others,
+            duration: duration / 2,
+            sources: args.sources,
+            attack: args.attack,
+        };
+        let quiet = load::run(&site, alone, &mut next_user).await?;
+        let (memory, cpu) = (site.memory(), site.cpu());
+        let flooded = Rates { flood: offered, duration, honest: args.honest, ..alone };
+        let loaded = load::run(&site, flooded, &mut next_user).await?;
+        let memory_then = site.memory();
+        let spent = site.cpu().zip(cpu).map(|(after, before)| after - before);
+        drop(site);
+        let second = ceiling::measure(&stored, workers, cores, duration / 2)?;
+        let report = Report::new([first.rate, second.rate], workers, &quiet, &loaded, duration);
+        Ok(report.with_memory(memory, memory_then).with_cpu([first, second], spent))
+    }
 }

@@ -114,6 +114,7 @@ impl<D: Directory> DirectoryAuthenticator<D> {
         let deadline = request.deadline().min(tokio::time::Instant::now() + self.context.timeout);
         let remember_for = services.cache.passwords;
         let shared = Arc::clone(&services.shared);
+        let of = source.clone();
         let work = move |scratch: &mut Scratch| {
             let verified = shared.verified_passwords();
             // Of many simultaneous logins with one password, the first may have done the work.
@@ -124,6 +125,7 @@ impl<D: Directory> DirectoryAuthenticator<D> {
             if scratch.take_shortage() {
                 return None;
             }
+            shared.password_pool().record(&of, correct);
             if correct {
                 verified.remember(check.key, Instant::now(), remember_for);
             }

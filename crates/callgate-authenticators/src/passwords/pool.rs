@@ -10,14 +10,10 @@ use std::{
 use callgate::authn::{Decline, Overloaded, SourceKey};
 use tokio::sync::oneshot;
 
-use super::{cost::Scratch, queue::FairQueue};
-
-/// Maximum length of the queue, regardless of deadlines.
-const MAX_WAITING: usize = 4096;
-/// Time left after hashing to sign and send the answer, on threads that compete for the same cores.
-const ANSWER_TIME: Duration = Duration::from_millis(10);
-/// The assumed duration of a job until one was measured.
-const DEFAULT_PACE: Duration = Duration::from_millis(50);
+use super::{
+    cost::Scratch,
+    schedule::{Accepted, Schedule, Selection},
+};
 
 /// Why there is no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,10 +41,13 @@ impl From<PoolError> for Decline {
 
 /// A fixed number of threads, started with the first job.
 ///
-/// Sources are served in turn. A job is refused immediately if, at the recent pace, it would not
-/// finish before its deadline, and refused unstarted if that turns out later: under overload the
-/// threads work only on logins that can still succeed. While a thread is free nothing is refused,
-/// whatever the pace: that is how a better one is measured.
+/// Sources whose last login succeeded and new sources take turns; sources that keep sending wrong
+/// passwords get what these leave. Within a class, the source with fewer recent attempts comes first.
+///
+/// A job is refused immediately if, at the recent pace, it would not finish before its deadline, and
+/// refused unstarted if that turns out later: under overload the threads work only on logins that can
+/// still succeed. A waiting job of a lower-ranked source is refused first. While a thread is free
+/// nothing is refused, whatever the pace: that is how a better one is measured.
 #[derive(Debug)]
 pub struct PasswordPool {
     workers: usize,
@@ -64,21 +63,8 @@ struct State {
 
 #[derive(Default)]
 struct Inner {
-    queue: FairQueue<Job>,
-    busy: usize,
-    /// The recent duration of a job.
-    pace: Option<Duration>,
+    schedule: Schedule<Box<dyn Work>>,
     closed: bool,
-    /// The number of jobs so far.
-    jobs: u64,
-}
-
-struct Job {
-    number: u64,
-    deadline: Instant,
-    /// A thread was free when it arrived.
-    immediate: bool,
-    work: Box<dyn Work>,
 }
 
 /// The work of a job and the channel for its result.
@@ -141,9 +127,15 @@ impl PasswordPool {
         result.unwrap_or(Err(Overloaded.into()))
     }
 
+    /// Records whether a password that `source` sent was correct, which decides where the source's
+    /// next login stands in the queue.
+    pub fn record(&self, source: &SourceKey, correct: bool) {
+        self.state.lock().schedule.record(source, correct, Instant::now());
+    }
+
     /// The number of jobs that wait for a thread.
     pub fn waiting(&self) -> usize {
-        self.state.lock().queue.len()
+        self.state.lock().schedule.waiting()
     }
 
     /// True if there was ever a job.
@@ -161,12 +153,12 @@ impl PasswordPool {
 
     #[cfg(test)]
     pub(super) fn set_pace(&self, pace: Duration) {
-        self.state.lock().pace = Some(pace);
+        self.state.lock().schedule.set_pace(pace);
     }
 
     #[cfg(test)]
     pub(super) fn pace(&self) -> Duration {
-        self.state.lock().pace()
+        self.state.lock().schedule.pace()
     }
 }
 
@@ -190,82 +182,42 @@ impl State {
         workers: usize,
     ) -> Result<Ticket<'_>, Overloaded> {
         let mut inner = self.lock();
-        let immediate = inner.queue.len() + inner.busy < workers;
-        if !immediate && inner.end_of(&source, workers) > deadline {
-            return Err(Overloaded);
-        }
-        let displaced = if inner.queue.len() < MAX_WAITING {
-            None
-        } else {
-            Some(inner.queue.make_room_for(&source).ok_or(Overloaded)?)
-        };
-        inner.jobs += 1;
-        let number = inner.jobs;
-        inner.queue.push(source.clone(), Job { number, deadline, immediate, work });
+        let now = Instant::now();
+        let accepted = inner.schedule.submit(&source, deadline, work, workers, now);
         drop(inner);
+        let Accepted { number, shed } = accepted?;
         self.arrived.notify_one();
-        if let Some(job) = displaced {
-            job.work.refuse();
+        if let Some(work) = shed {
+            work.refuse();
         }
         Ok(Ticket { state: self, source, number, in_queue: true })
     }
 
     /// Waits for the next job that can finish in time; `None` when the pool is dropped.
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<Box<dyn Work>> {
         let mut inner = self.lock();
         loop {
             if inner.closed {
                 return None;
             }
-            let Some(job) = inner.queue.pop() else {
+            let Selection { start, shed } = inner.schedule.next(Instant::now());
+            if start.is_none() && shed.is_empty() {
                 inner = self.arrived.wait(inner).unwrap_or_else(PoisonError::into_inner);
                 continue;
-            };
-            if !job.work.is_wanted() {
-                continue;
             }
-            let too_late = match job.immediate {
-                true => Instant::now() >= job.deadline,
-                false => inner.end_if_begun_now() > job.deadline,
-            };
-            if too_late {
-                job.work.refuse();
-                continue;
+            drop(inner);
+            shed.into_iter().for_each(|work| work.refuse());
+            match start {
+                Some(work) if work.is_wanted() => return Some(work),
+                Some(_) => self.done(None),
+                None => {}
             }
-            inner.busy += 1;
-            return Some(job);
+            inner = self.lock();
         }
     }
 
-    /// Without `took` nothing was hashed: that says nothing about the duration of a hash.
     fn done(&self, took: Option<Duration>) {
-        let mut inner = self.lock();
-        inner.busy = inner.busy.saturating_sub(1);
-        let Some(took) = took else { return };
-        // Moving average over about eight jobs; the first measurement counts in full.
-        inner.pace = Some(inner.pace.map_or(took, |pace| (pace * 7 + took) / 8));
-    }
-}
-
-impl Inner {
-    /// When a new job of `source` would finish. The wait for jobs before it counts 1.25 times:
-    /// otherwise, with a full queue, many jobs would be refused only when their turn comes.
-    fn end_of(&self, source: &SourceKey, workers: usize) -> Instant {
-        let ahead = self.queue.ahead_of(source) + self.busy;
-        let rounds = ahead.checked_div(workers).unwrap_or(ahead);
-        let wait = self.pace().saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
-        let wait = wait.saturating_add(wait / 4);
-        let begun_now = self.end_if_begun_now();
-        begun_now.checked_add(wait).unwrap_or(begun_now)
-    }
-
-    /// When a job that begins now would finish, with some reserve.
-    fn end_if_begun_now(&self) -> Instant {
-        Instant::now() + self.pace() + (self.pace() / 4).max(ANSWER_TIME)
-    }
-
-    fn pace(&self) -> Duration {
-        self.pace.unwrap_or(DEFAULT_PACE)
+        self.lock().schedule.finished(took);
     }
 }
 
@@ -283,7 +235,7 @@ impl Drop for Ticket<'_> {
             return;
         }
         let mut inner = self.state.lock();
-        let removed = inner.queue.remove(&self.source, |job| job.number == self.number);
+        let removed = inner.schedule.cancel(&self.source, self.number);
         // The job is dropped outside the lock, because it may own anything.
         drop(inner);
         drop(removed);
@@ -296,10 +248,10 @@ fn start(workers: usize, state: &Arc<State>) -> usize {
         let thread = thread::Builder::new().name(format!("password-{number}"));
         let work = move || {
             let mut scratch = Scratch::default();
-            while let Some(job) = state.next() {
+            while let Some(work) = state.next() {
                 let began = Instant::now();
                 let derived = scratch.derived();
-                job.work.run(&mut scratch);
+                work.run(&mut scratch);
                 state.done((scratch.derived() != derived).then(|| began.elapsed()));
             }
         };
@@ -313,9 +265,9 @@ impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let inner = self.lock();
         f.debug_struct("State")
-            .field("waiting", &inner.queue.len())
-            .field("busy", &inner.busy)
-            .field("pace", &inner.pace)
+            .field("waiting", &inner.schedule.waiting())
+            .field("busy", &inner.schedule.busy())
+            .field("pace", &inner.schedule.pace())
             .finish()
     }
 }

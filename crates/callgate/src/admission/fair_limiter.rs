@@ -6,10 +6,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// One ninth of the remaining capacity is reserved for newcomers: one key that takes all it can
-/// leaves a ninth, two leave a seventeenth, `n` leave one in `8n + 1`. So a newcomer always finds
-/// room, and a key that is alone has nearly all the capacity.
+/// A key leaves one ninth of what the others leave, so that a key that is alone has nearly all the
+/// capacity, and several get equal shares.
 const RESERVED_FRACTION: u32 = 9;
+/// Keys that hold a permit never take the last sixteenth of the capacity. However many keys take all
+/// they can, a newcomer finds room there.
+const NEWCOMER_FRACTION: u32 = 16;
 
 /// Counts permits per key. Nothing waits here: a permit is granted immediately or not at all.
 #[derive(Debug)]
@@ -36,9 +38,14 @@ impl<K: Eq + Hash> Permits<K> {
 
     /// The most that `key` may hold of what the others leave. Of fewer than nine it is all.
     fn share(&self, key: &K, capacity: u32) -> u32 {
-        let others = self.in_use - self.held_by(key);
+        let held = self.held_by(key);
+        let others = self.in_use - held;
         let left = capacity.saturating_sub(others);
-        left - left / RESERVED_FRACTION
+        let share = left - left / RESERVED_FRACTION;
+        match held {
+            0 => share,
+            _ => share.min(left.saturating_sub(capacity / NEWCOMER_FRACTION)),
+        }
     }
 }
 
@@ -120,11 +127,23 @@ mod tests {
             let largest = *counts.iter().max().unwrap();
             assert!(largest - smallest <= 1, "{keys} of {capacity}: {counts:?}");
             let free = capacity as usize - permits.len();
-            let reserved = capacity as usize / (8 * keys + 1);
+            let reserved = (capacity as usize / (8 * keys + 1)).max(capacity as usize / 16);
             assert!((reserved..=reserved + 2).contains(&free), "{keys} of {capacity}: {free} free");
             let limiter = Arc::clone(&permits[0].limiter);
             assert!(limiter.try_acquire(&0, capacity).is_none());
             assert!(limiter.try_acquire(&keys, capacity).is_some(), "a newcomer finds room");
+        }
+    }
+
+    #[test]
+    fn any_number_of_greedy_keys_leaves_a_sixteenth_to_newcomers() {
+        for keys in [200, 900] {
+            let (permits, _) = exhaust(keys, 1024);
+            assert_eq!(permits.len(), 960, "{keys}");
+            let limiter = Arc::clone(&permits[0].limiter);
+            let newcomer = |key| limiter.try_acquire(&key, 1024);
+            let newcomers: Vec<_> = (keys..keys + 70).filter_map(newcomer).collect();
+            assert_eq!(newcomers.len(), 64, "{keys}");
         }
     }
 

@@ -59,8 +59,9 @@ impl Gate {
         Self { callout: builder.build().unwrap(), decisions }
     }
 
-    /// What becomes of a message; there must be one decision, and no answer to what is dropped.
+    /// What becomes of a message, whether or not it was handled before; there must be one decision, and no answer to what is dropped.
     pub fn handle(&self, payload: &[u8], header: Option<&str>, now: i64) -> (Reply, Decision) {
+        self.callout.forget_requests();
         let reply = block_on(self.callout.handle(payload, header, UnixTime::from_seconds(now)));
         let mut decisions = std::mem::take(&mut *self.decisions.lock().unwrap());
         assert_eq!(decisions.len(), 1, "one decision for each message: {decisions:?}");

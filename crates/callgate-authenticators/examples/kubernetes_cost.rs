@@ -138,6 +138,7 @@ impl Measured {
 
     async fn decide(&self) {
         let SimulatedRequest { payload, xkey_header, .. } = &self.request;
+        self.callout.forget_requests();
         let reply = self.callout.handle(payload, xkey_header.as_deref(), UnixTime::now()).await;
         // Refusals have a fifth of this size.
         assert!(matches!(&reply, Reply::Answer(answer) if answer.len() > 1000), "{reply:?}");

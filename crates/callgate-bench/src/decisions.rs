@@ -239,6 +239,7 @@ impl Bench {
             spent.add(thread_time().saturating_sub(started), self.requests.len());
         }
         let before = self.sums().admitted;
+        self.callout.forget_requests();
         // Nothing here waits: all of it is done on this thread.
         let started = thread_time();
         self.decide(self.requests.len()).await;
@@ -270,9 +271,9 @@ impl Bench {
         let shared = Arc::new(Load { callout: self.callout, requests: self.requests });
         let started = Instant::now();
         let workers: Vec<_> = (0..threads)
-            .map(|_| {
+            .map(|number| {
                 let bench = Arc::clone(&shared);
-                std::thread::spawn(move || bench.decide_until(started, seconds))
+                std::thread::spawn(move || bench.decide_until(started, seconds, number, threads))
             })
             .collect();
         let mut decided = 0;
@@ -290,12 +291,21 @@ struct Load {
 }
 
 impl Load {
-    fn decide_until(&self, started: Instant, seconds: f64) -> Result<usize, Failure> {
+    /// Decides on this thread's part of the requests, again and again.
+    fn decide_until(
+        &self,
+        started: Instant,
+        seconds: f64,
+        thread: usize,
+        threads: usize,
+    ) -> Result<usize, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let mut decided = 0;
         while started.elapsed().as_secs_f64() < seconds {
-            runtime.block_on(decide(&self.callout, self.requests.iter()));
-            decided += self.requests.len();
+            self.callout.forget_requests();
+            let part = self.requests.iter().skip(thread).step_by(threads);
+            decided += part.len();
+            runtime.block_on(decide(&self.callout, part));
         }
         Ok(decided)
     }

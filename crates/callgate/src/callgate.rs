@@ -54,7 +54,8 @@ impl Callgate {
     /// from the server: state it with [`CallgateBuilder::callout_account`], or nothing keeps users out
     /// of that account. If it is not stated, a warning is logged once.
     ///
-    /// Records exactly one decision. If the future is dropped, nothing is recorded.
+    /// Records exactly one decision. If the future is dropped, nothing is recorded. A message that is
+    /// handled again is dropped (`bad_request`).
     pub async fn handle(&self, payload: &[u8], xkey_header: Option<&str>, now: UnixTime) -> Reply {
         let message = Message { payload, xkey_header, now, arrived: Instant::now() };
         let pipeline = self.pipeline.load_full();
@@ -111,6 +112,12 @@ impl Callgate {
         let now = UnixTime::from_seconds(0);
         let message = Message { payload, xkey_header, now, arrived: Instant::now() };
         self.pipeline.load().opener.issued_at(message)
+    }
+
+    /// Forgets which requests were received, for measurements that repeat them.
+    #[doc(hidden)]
+    pub fn forget_requests(&self) {
+        self.state.seen_requests.clear();
     }
 
     /// Replaces the configuration atomically: decisions in progress finish with the old one, later

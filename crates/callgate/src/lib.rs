@@ -153,6 +153,7 @@ mod pipeline;
 mod placement;
 mod refusal;
 mod reply;
+mod seen_requests;
 mod shared_state;
 mod suggest;
 mod template;

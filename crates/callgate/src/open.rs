@@ -22,6 +22,8 @@ use crate::{
     reply::{ReplyContext, Sealer, reply_deadline},
     request::{AuthRequest, Certificate, Client, Server},
     secret::Wiped,
+    seen_requests::{RequestKey, Validity},
+    shared_state::SharedState,
 };
 
 pub(crate) mod claims;
@@ -38,8 +40,7 @@ pub const XKEY_HEADER: &str = "Nats-Server-Xkey";
 const MAX_REQUEST: usize = 256 * 1024;
 /// How far the server's clock and ours may differ.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(30);
-/// The longest a server is believed to wait. Whatever a request says, it cannot be replayed for
-/// longer than this.
+/// The longest a server is believed to wait. Whatever a request says, it is stale after this time.
 const MAX_SERVER_TIMEOUT: Duration = Duration::from_secs(300);
 /// How many servers' keys are cached, per xkey of ours.
 const MAX_CACHED_SERVERS: usize = 1024;
@@ -61,6 +62,8 @@ pub(crate) struct Message<'a> {
 pub(crate) struct Opened {
     pub(crate) context: ReplyContext,
     pub(crate) request: Result<Arc<AuthRequest>, Denial>,
+    key: RequestKey,
+    validity: Validity,
 }
 
 /// Why a request was dropped, and what is known about it.
@@ -104,6 +107,7 @@ pub(crate) struct Opener {
     shared: Cache<(usize, [u8; 32]), SharedKey>,
     servers: VerifyingKeys,
     clients: VerifyingKeys,
+    state: Arc<SharedState>,
 }
 
 impl Opener {
@@ -112,14 +116,31 @@ impl Opener {
         mode: Mode,
         xkeys: Vec<CurveKey>,
         allow_plaintext: bool,
+        state: Arc<SharedState>,
     ) -> Self {
         let shared = Cache::new(MAX_CACHED_SERVERS * xkeys.len().max(1));
         let servers = VerifyingKeys::new(MAX_CACHED_SERVERS);
         let clients = VerifyingKeys::new(MAX_CACHED_CLIENTS);
-        Self { xkeys, allow_plaintext, subject, mode, shared, servers, clients }
+        Self { xkeys, allow_plaintext, subject, mode, shared, servers, clients, state }
     }
 
-    /// Decrypts, verifies and checks a request.
+    /// Decrypts, verifies and checks a request, and remembers it: it is opened once.
+    ///
+    /// # Errors
+    /// Anything but a new, fresh request from a server to this callout must be dropped.
+    pub(crate) fn open_once(&self, message: Message<'_>) -> Result<Opened, Dropped> {
+        let opened = self.open(message)?;
+        let Opened { context, key, validity, .. } = &opened;
+        let inserted = self.state.seen_requests.insert(*key, *validity, message.now);
+        inserted.map_err(|denial| Dropped {
+            denial,
+            ids: Some(Box::new(context.ids.clone())),
+            clock_skew: Some(context.clock_skew),
+        })?;
+        Ok(opened)
+    }
+
+    /// The same without remembering the request, which may have been received before.
     ///
     /// # Errors
     /// Anything but a fresh request from a server to this callout must be dropped.
@@ -139,7 +160,7 @@ impl Opener {
         let dropped =
             |denial| Dropped { denial, ids: Some(Box::new(ids.clone())), clock_skew: Some(skew) };
         self.meant_for_us(&claims).map_err(dropped)?;
-        let timeout = server_timeout(&claims, message.now).map_err(dropped)?;
+        let (timeout, validity) = server_timeout(&claims, message.now).map_err(dropped)?;
         let user: UserKey = claims.nats.user_nkey.parse().map_err(|error| {
             dropped(Denial::new(Reason::BadRequest, format!("user_nkey: {error}")))
         })?;
@@ -160,7 +181,9 @@ impl Opener {
             server_deadline,
             claimed_user,
         };
-        Ok(Opened { context, request })
+        let (_, signature) = parts.signed();
+        let key = self.state.seen_requests.key(signature);
+        Ok(Opened { context, request, key, validity })
     }
 
     /// When a request was issued, whether or not it is still fresh.
@@ -365,16 +388,18 @@ struct Peer {
     is_new: bool,
 }
 
-/// How long the server of a fresh request waits for the reply.
-fn server_timeout(claims: &RequestClaims<'_>, now: UnixTime) -> Result<Duration, Denial> {
+/// How long the server of a fresh request waits for the reply, and for how long it stays fresh.
+fn server_timeout(
+    claims: &RequestClaims<'_>,
+    now: UnixTime,
+) -> Result<(Duration, Validity), Denial> {
     let (iat, exp) = (UnixTime::from_seconds(claims.iat), UnixTime::from_seconds(claims.exp));
     let Some(timeout) = u64::try_from(exp.seconds_since(iat)).ok().filter(|seconds| *seconds > 0)
     else {
         return Err(Denial::new(Reason::BadRequest, "the request expires before it was issued"));
     };
-    if now > exp.min(iat.plus(MAX_SERVER_TIMEOUT)).plus(MAX_CLOCK_SKEW)
-        || iat > now.plus(MAX_CLOCK_SKEW)
-    {
+    let until = exp.min(iat.plus(MAX_SERVER_TIMEOUT)).plus(MAX_CLOCK_SKEW);
+    if now > until || iat > now.plus(MAX_CLOCK_SKEW) {
         return Err(Denial::new(
             Reason::StaleRequest,
             format!(
@@ -385,7 +410,8 @@ fn server_timeout(claims: &RequestClaims<'_>, now: UnixTime) -> Result<Duration,
             ),
         ));
     }
-    Ok(Duration::from_secs(timeout).min(MAX_SERVER_TIMEOUT))
+    let timeout = Duration::from_secs(timeout).min(MAX_SERVER_TIMEOUT);
+    Ok((timeout, Validity { issued: iat, until }))
 }
 
 fn ids(claims: &RequestClaims<'_>) -> RequestIds {

@@ -44,9 +44,9 @@ impl Pipeline {
     }
 
     async fn process(&self, message: Message<'_>, limiter: Limiter<'_>) -> (Outgoing, Decision) {
-        // Open: only a fresh request, signed by the server that it names and meant for this
+        // Open: only a new and fresh request, signed by the server that it names and meant for this
         // callout, gets a reply. Anything else may come from someone who is not a server.
-        let Opened { context, request } = match self.opener.open(message) {
+        let Opened { context, request, .. } = match self.opener.open_once(message) {
             Ok(opened) => opened,
             Err(dropped) => return (Outgoing::Nothing, dropped.into_decision(message.arrived)),
         };

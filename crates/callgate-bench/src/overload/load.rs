@@ -156,7 +156,8 @@ fn plan(
     let now = UnixTime::now().plus(rates.duration / 2);
     let mut plan = Vec::with_capacity(times.len());
     for (index, (at, group, number)) in times.into_iter().enumerate() {
-        let user = if matches!(group, ClientGroup::Flood | ClientGroup::Honest) { *next_user } else { 0 };
+        let user =
+            if matches!(group, ClientGroup::Flood | ClientGroup::Honest) { *next_user } else { 0 };
         *next_user += usize::from(matches!(group, ClientGroup::Flood | ClientGroup::Honest));
         let good = match group {
             ClientGroup::Flood => !rates.attack && number % 2 == 0,
@@ -165,7 +166,9 @@ fn plan(
         };
         let source = match group {
             // Not an address of the measurement without the flood.
-            ClientGroup::Honest if rates.attack => format!("10.4.{}.{}", user / 256 % 256, user % 256),
+            ClientGroup::Honest if rates.attack => {
+                format!("10.4.{}.{}", user / 256 % 256, user % 256)
+            }
             ClientGroup::Flood => format!("10.0.{}.1", number % rates.sources.max(1)),
             ClientGroup::Honest => "10.1.0.1".to_owned(),
             ClientGroup::Token => "10.2.0.1".to_owned(),

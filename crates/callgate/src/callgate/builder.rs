@@ -193,7 +193,13 @@ impl CallgateBuilder {
         };
         let subject = minter.request_subject().clone();
         Ok(Pipeline {
-            opener: Opener::new(subject, mode, self.xkeys, self.allow_plaintext),
+            opener: Opener::new(
+                subject,
+                mode,
+                self.xkeys,
+                self.allow_plaintext,
+                Arc::clone(&state),
+            ),
             decider,
             placement: Placement {
                 stated_callout_account: self.callout_account,

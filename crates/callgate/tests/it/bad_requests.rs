@@ -1,13 +1,19 @@
 //! Messages that are not valid requests of a server to this callout are dropped: recorded with a reason,
 //! never answered.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use callgate::{Reply, record::Reason};
+use callgate::{
+    Callgate, Refusal, Reply,
+    record::{Outcome, Reason},
+};
 use callgate_testkit::{Nkey, RequestBuilder, requests::jwt};
 use serde_json::{Value, json};
 
-use crate::support::{Bench, NOW};
+use crate::support::{Bench, NOW, app_user, signer};
 
 #[tokio::test]
 async fn malformed_payloads_are_dropped() {
@@ -145,8 +151,6 @@ async fn claims_of_another_type_are_dropped() {
 
 #[tokio::test]
 async fn clock_skew_of_up_to_30_seconds_is_tolerated() {
-    let bench = Bench::new(|builder| builder);
-    let request = bench.alice().build();
     for (seconds, reason) in [
         (-30, Reason::Admitted),
         (0, Reason::Admitted),
@@ -158,6 +162,8 @@ async fn clock_skew_of_up_to_30_seconds_is_tolerated() {
         (-3_600, Reason::StaleRequest),
         (i64::MAX - NOW, Reason::StaleRequest),
     ] {
+        let bench = Bench::new(|builder| builder);
+        let request = bench.alice().build();
         bench.clock.set(NOW + seconds);
         let (reply, decision) = bench.handle(&request.payload, None).await;
         assert_eq!(decision.reason, reason, "{seconds} s after it was made");
@@ -212,18 +218,60 @@ async fn impossible_timestamps_are_dropped() {
 /// timeout allows.
 #[tokio::test]
 async fn request_is_stale_after_five_minutes_at_any_lifetime() {
-    let bench = Bench::new(|builder| builder);
     for lifetime in [301, 3_600, 31_536_000, i64::MAX - NOW] {
-        bench.clock.set(NOW);
-        let request = bench.alice().auth_timeout(lifetime).build();
         for (seconds, reason) in
             [(0, Reason::Admitted), (330, Reason::Admitted), (331, Reason::StaleRequest)]
         {
+            let bench = Bench::new(|builder| builder);
+            let request = bench.alice().auth_timeout(lifetime).build();
             bench.clock.set(NOW + seconds);
             let (_, decision) = bench.handle(&request.payload, None).await;
             assert_eq!(decision.reason, reason, "{lifetime} s, {seconds} s after it was made");
         }
     }
+}
+
+/// Whether it was admitted or refused; a reload changes nothing.
+#[tokio::test]
+async fn repeated_request_is_dropped() {
+    for answer in [Ok(app_user()), Err(Refusal::deny("no"))] {
+        let issuer = Nkey::account();
+        let decide = move |_| std::future::ready(answer.clone());
+        let bench = Bench::of_issuer(issuer.clone(), |builder| builder.authorize(decide));
+        let request = bench.alice().auth_timeout(60).build();
+        let (_, first) = bench.handle(&request.payload, None).await;
+        assert_ne!(first.outcome(), Outcome::Dropped);
+        bench.gate.explain(&request.payload, None, bench.clock.now()).await.unwrap();
+        for seconds in [0, 59, 90] {
+            bench.clock.set(NOW + seconds);
+            let (reply, decision) = bench.handle(&request.payload, None).await;
+            assert_eq!((reply, decision.reason), (Reply::Silent, Reason::BadRequest));
+            assert!(decision.detail.contains("received before"), "{}", decision.detail);
+            assert_eq!(decision.ids, first.ids);
+        }
+        let observed = Arc::<Mutex<Vec<Reason>>>::default();
+        let record = Arc::clone(&observed);
+        let reloaded = Callgate::builder(signer(&issuer))
+            .authorize(|_| async { Ok(app_user()) })
+            .on_decision(move |decision| record.lock().unwrap().push(decision.reason));
+        bench.gate.replace(reloaded).unwrap();
+        bench.gate.handle(&request.payload, None, bench.clock.now()).await;
+        assert_eq!(*observed.lock().unwrap(), [Reason::BadRequest]);
+    }
+}
+
+/// A request that was dropped for another reason may be sent again, and so may one that was explained.
+#[tokio::test]
+async fn only_opened_requests_count_as_received() {
+    let bench = Bench::new(|builder| builder);
+    let request = bench.alice().build();
+    bench.clock.set(NOW - 31);
+    let (_, decision) = bench.handle(&request.payload, None).await;
+    assert_eq!(decision.reason, Reason::StaleRequest);
+    bench.clock.set(NOW);
+    bench.gate.explain(&request.payload, None, bench.clock.now()).await.unwrap();
+    let (_, decision) = bench.handle(&request.payload, None).await;
+    assert_eq!(decision.reason, Reason::Admitted);
 }
 
 #[tokio::test]

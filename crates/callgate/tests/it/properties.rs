@@ -26,12 +26,13 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     World { bench, sealed, plain, runtime }
 });
 
-/// Handles a message, one at a time because the gate is shared. [`Bench::handle`] asserts that there is
+/// Handles a message as if it were the first, one at a time because the gate is shared. [`Bench::handle`] asserts that there is
 /// exactly one decision, and that dropped messages get no answer.
 fn outcome(payload: &[u8], header: Option<&str>, now: i64) -> Outcome {
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     WORLD.bench.clock.set(now);
+    WORLD.bench.gate.forget_requests();
     let (reply, decision) = WORLD.runtime.block_on(WORLD.bench.handle(payload, header));
     assert_eq!(reply == Reply::Silent, decision.outcome() == Outcome::Dropped);
     decision.outcome()

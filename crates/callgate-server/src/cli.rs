@@ -12,8 +12,9 @@ mod serve;
 mod source;
 mod token;
 
-use std::process::ExitCode;
+use std::{borrow::Cow, process::ExitCode};
 
+use callgate::sanitize::terminal;
 use callgate_authenticators::kind::Registry;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -83,8 +84,20 @@ pub fn run(registry: Registry) -> ExitCode {
 fn parse(registry: &Registry) -> Cli {
     let kinds = registry.names().collect::<Vec<_>>().join(", ");
     let version = format!("{}\nauthenticators: {kinds}", env!("CARGO_PKG_VERSION"));
-    let matches = Cli::command().long_version(version).get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let matches = Cli::command().long_version(version).try_get_matches();
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).unwrap_or_else(|error| exit(&error))
+}
+
+/// Prints help, the version, or an error. An error quotes arguments, which may have been pasted.
+fn exit(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    match terminal(&text) {
+        Cow::Borrowed(_) => error.exit(),
+        Cow::Owned(escaped) => {
+            output::complain(escaped.trim_end());
+            std::process::exit(i32::from(UNUSABLE));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::{
     record::{Decision, Denial, Outcome, Reason, RequestIds},
     reply::{ReplyContext, Sealer, reply_deadline},
     request::{AuthRequest, Certificate, Client, Server},
+    sanitize,
     secret::Wiped,
     seen_requests::{RequestKey, Validity},
     shared_state::SharedState,
@@ -167,7 +168,7 @@ impl Opener {
         let sealer = self.sealer(peer, message.xkey_header, &claims).map_err(dropped)?;
         let server_deadline = message.arrived + timeout;
         // Not client_info.user, which contains a token in clear in 2.10.
-        let claimed_user = claims.nats.connect_opts.user.to_string();
+        let claimed_user = sanitize::user_name(&claims.nats.connect_opts.user).into_owned();
         let deadline = reply_deadline(server_deadline);
         let request = self.request(claims, message, &server, &user, deadline);
         let context = ReplyContext {

@@ -46,7 +46,7 @@ pub(crate) struct ReplyContext {
     pub(crate) arrived: Instant,
     /// When the server stops waiting.
     pub(crate) server_deadline: Instant,
-    /// The user name that the client claims, for the record only.
+    /// The user name that the client claims, for the record only; without secrets.
     pub(crate) claimed_user: String,
 }
 

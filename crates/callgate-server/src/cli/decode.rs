@@ -2,7 +2,10 @@
 
 mod checks;
 
-use callgate::keys::{CurveKey, CurvePublicKey};
+use callgate::{
+    keys::{CurveKey, CurvePublicKey},
+    sanitize::misplaced_secret,
+};
 use callgate_config::Sources;
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
@@ -117,7 +120,7 @@ impl Report {
     ) -> Result<Self, String> {
         let decoded = decode(token)?;
         let mut checks = checks(&decoded, server_xkey);
-        let Decoded { header, mut claims, .. } = decoded;
+        let Decoded { mut header, mut claims, .. } = decoded;
         let inner = claims.pointer("/nats/jwt").and_then(Value::as_str);
         let inner = match inner.map(|inner| Self::of(inner, secrets, None)).transpose() {
             Ok(inner) => inner.map(Box::new),
@@ -128,6 +131,7 @@ impl Report {
         };
         if !secrets {
             redact_copies_of_the_token(&mut claims);
+            redact(&mut header);
             redact(&mut claims);
         }
         Ok(Self { header, claims, checks, user_jwt: inner })
@@ -187,6 +191,8 @@ fn redact(value: &mut Value) {
             }
         }
         Value::Array(list) => list.iter_mut().for_each(redact),
+        // A token or seed in a place where none belongs, such as the user name.
+        Value::String(text) if misplaced_secret(text).is_some() => *value = REDACTED.into(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

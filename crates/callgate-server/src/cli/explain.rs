@@ -236,7 +236,7 @@ fn print_report(args: &Args, gate: &Callgate, judged: &Judged) -> u8 {
     };
     match args.json {
         true => say(report.to_json()),
-        false => print(report),
+        false => print(&report, report.style),
     }
     if judged.explained.result.is_ok() { GOOD } else { REFUSED }
 }

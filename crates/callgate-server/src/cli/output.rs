@@ -5,17 +5,21 @@ use std::{
     io::{self, IsTerminal, Read, Write},
 };
 
+use callgate::sanitize::{terminal, visible};
 use callgate_config::{Fault, Report};
 use serde_json::{Value, json};
 
-/// Prints a line to standard output; a closed pipe is ignored.
+/// Prints lines to standard output; a closed pipe is ignored. Hidden characters are escaped, because
+/// the text may contain outside data.
 pub(super) fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = writeln!(io::stdout(), "{}", terminal(&line.to_string()));
 }
 
-/// Prints text with its own line ends to standard output; a closed pipe is ignored.
-pub(super) fn print(text: impl fmt::Display) {
-    let _ = write!(std::io::stdout(), "{text}");
+/// Prints text with its own line ends and colours to standard output, otherwise like [`say`]. Data in
+/// it must be sanitized, or it could contain colours of its own.
+pub(super) fn print(text: impl fmt::Display, style: Style) {
+    let keep: &[char] = if style.coloured { &['\n', '\t', '\u{1b}'] } else { &['\n', '\t'] };
+    let _ = write!(io::stdout(), "{}", visible(&text.to_string(), keep));
 }
 
 /// Whether output is coloured.
@@ -63,9 +67,9 @@ pub(super) fn literal_secret_warning(flag: &str) -> String {
     )
 }
 
-/// Prints a line to standard error.
+/// Prints lines to standard error, like [`say`].
 pub(super) fn complain(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", terminal(&line.to_string()));
 }
 
 /// Prints an error and returns the exit code for wrong usage.

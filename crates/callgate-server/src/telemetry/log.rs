@@ -16,7 +16,11 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use super::{drops::Drops, sanitize, sanitize_detail, writer::Records};
+use super::{
+    drops::Drops,
+    sanitize, sanitize_detail,
+    writer::{Records, log_admission},
+};
 
 /// Format of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,16 +50,16 @@ pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) {
         .with_target("callgate_authenticators", level)
         .with_target("callgate_server", level)
         .with_targets(SILENT.map(|library| (library, LevelFilter::OFF)));
-    let records = Records::to_standard_error();
+    let colour = format == LogFormat::Text
+        && io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none();
+    let records = Records::to_standard_error(colour);
     let layer =
         tracing_subscriber::fmt::layer().with_target(false).with_writer(move || records.clone());
     let registry = tracing_subscriber::registry();
     // Fails if a logger is installed already, as in tests.
     let _ = match format {
-        LogFormat::Text => {
-            let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            registry.with(layer.with_ansi(colour).with_filter(filter)).try_init()
-        }
+        LogFormat::Text => registry.with(layer.with_ansi(colour).with_filter(filter)).try_init(),
         LogFormat::Json => {
             let layer = layer.json().flatten_event(true).with_current_span(false);
             registry.with(layer.with_filter(filter)).try_init()
@@ -75,7 +79,8 @@ const MAX_CLOCK_SKEW: u64 = 30;
 impl DecisionLog {
     pub(crate) fn write(&self, decision: &Decision) {
         match decision.outcome() {
-            Outcome::Admitted | Outcome::Refused => write_decision(decision),
+            Outcome::Admitted => log_admission(|| write_decision(decision)),
+            Outcome::Refused => write_decision(decision),
             Outcome::Dropped => self.write_drop(decision),
         }
     }

@@ -16,16 +16,22 @@
 //! | `NotNeeded` | asleep, everything is written | are written directly, or buffered and wake it |
 //!
 //! Records that do not fit into the buffer or cannot be written are counted in `callgate_log_lost_total` and
-//! reported in the log as soon as it can be written again.
+//! reported in the log as soon as it can be written again. A part of the buffer is reserved for decisions that
+//! admit a client, so that a flood of refusals does not displace them.
 
 use std::{
+    borrow::Cow,
     cell::Cell,
     io::{self, IsTerminal, Write},
     mem,
-    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError},
+    sync::{
+        Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use callgate::sanitize::visible;
 use prometheus_client::metrics::counter::Counter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::warn;
@@ -38,6 +44,8 @@ static LOG: OnceLock<Buffer> = OnceLock::new();
 
 /// Capacity in bytes: about two thousand decisions.
 const MAX_BUFFERED: usize = 1 << 20;
+/// The part of it that only admissions may use.
+const RESERVED_FOR_ADMISSIONS: usize = MAX_BUFFERED / 4;
 /// Memory that is kept allocated.
 const MIN_ALLOCATED: usize = 1 << 16;
 /// A pipe that has room takes this much without blocking (PIPE_BUF in pipe(7)).
@@ -50,6 +58,25 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
 thread_local! {
     /// True on the writing thread, whose report of lost records is buffered even if the buffer is full.
     static IS_WRITER: Cell<bool> = const { Cell::new(false) };
+    /// True while a thread logs that a client was admitted.
+    static IS_ADMISSION: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Lost records of admissions, which are part of [`LOST`].
+static LOST_ADMISSIONS: AtomicU64 = AtomicU64::new(0);
+
+/// Runs `log`, which logs that a client was admitted. Its records are lost last.
+pub(super) fn log_admission(log: impl FnOnce()) {
+    IS_ADMISSION.set(true);
+    log();
+    IS_ADMISSION.set(false);
+}
+
+fn count_lost(is_admission: bool) {
+    LOST.inc();
+    if is_admission {
+        LOST_ADMISSIONS.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Waits, for a limited time, until the log is written. Call it before the process ends.
@@ -59,9 +86,17 @@ pub(crate) fn flush_log() {
     }
 }
 
-/// A writer of whole records: each call of `write` is one record.
+/// A writer of whole records: each call of `write` is one record, and becomes one line without hidden
+/// characters.
 #[derive(Debug, Clone)]
-pub(super) enum Records {
+pub(super) struct Records {
+    output: Output,
+    /// Escape sequences for colours stay; `tracing_subscriber` escapes those in the data.
+    colour: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Output {
     Buffered(Buffer),
     /// If the thread cannot be started.
     Unbuffered,
@@ -69,7 +104,13 @@ pub(super) enum Records {
 
 impl Records {
     /// Starts the thread on the first call.
-    pub(super) fn to_standard_error() -> Self {
+    pub(super) fn to_standard_error(colour: bool) -> Self {
+        Self { output: Output::to_standard_error(), colour }
+    }
+}
+
+impl Output {
+    fn to_standard_error() -> Self {
         if let Some(buffer) = LOG.get() {
             return Self::Buffered(buffer.clone());
         }
@@ -86,10 +127,11 @@ impl Records {
 
 impl Write for Records {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Buffered(buffer) => buffer.push(record),
-            Self::Unbuffered => io::stderr().write_all(record).inspect_err(|_| {
-                LOST.inc();
+        let line = one_line(record, self.colour);
+        match &self.output {
+            Output::Buffered(buffer) => buffer.push(&line),
+            Output::Unbuffered => io::stderr().write_all(&line).inspect_err(|_| {
+                count_lost(IS_ADMISSION.get());
             })?,
         }
         Ok(record.len())
@@ -98,6 +140,19 @@ impl Write for Records {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The record with every hidden character escaped, including line breaks within it.
+fn one_line(record: &[u8], colour: bool) -> Cow<'_, [u8]> {
+    let body = record.strip_suffix(b"\n").unwrap_or(record);
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t') || (colour && *byte == 0x1b);
+    if body.len() < record.len() && body.iter().all(is_plain) {
+        return record.into();
+    }
+    let keep: &[char] = if colour { &['\t', '\u{1b}'] } else { &['\t'] };
+    let mut line = visible(&String::from_utf8_lossy(body), keep).into_owned();
+    line.push('\n');
+    line.into_bytes().into()
 }
 
 /// The buffered records.
@@ -132,10 +187,16 @@ enum Thread {
 #[derive(Debug, Default)]
 struct Batch {
     text: Vec<u8>,
-    /// Where each record ends.
-    ends: Vec<usize>,
+    ends: Vec<End>,
     /// The beginning of the first record was written already.
     continues: bool,
+}
+
+/// Where a record ends.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    at: usize,
+    is_admission: bool,
 }
 
 impl Buffer {
@@ -153,6 +214,7 @@ impl Buffer {
     }
 
     fn push(&self, record: &[u8]) {
+        let is_admission = IS_ADMISSION.get();
         let mut state = self.state();
         let direct = state.thread == Thread::NotNeeded && self.0.direct;
         let rest = match direct && record.len() <= MAX_DIRECT && has_room() {
@@ -162,7 +224,7 @@ impl Buffer {
         let Ok(rest) = rest else {
             state.thread = Thread::Idle;
             drop(state);
-            LOST.inc();
+            count_lost(is_admission);
             return;
         };
         if rest.is_empty() {
@@ -171,12 +233,14 @@ impl Buffer {
         if rest.len() < record.len() {
             state.waiting.continues = true;
         }
-        if state.waiting.text.len() + rest.len() > MAX_BUFFERED && !IS_WRITER.get() {
+        let reserved = if is_admission { 0 } else { RESERVED_FOR_ADMISSIONS };
+        let is_full = state.waiting.text.len() + rest.len() > MAX_BUFFERED - reserved;
+        if is_full && !IS_WRITER.get() {
             drop(state);
-            LOST.inc();
+            count_lost(is_admission);
             return;
         }
-        state.waiting.push(rest);
+        state.waiting.push(rest, is_admission);
         if mem::take(&mut state.thread) != Thread::Busy {
             drop(state);
             self.0.filled.notify_one();
@@ -239,9 +303,9 @@ fn write_once(record: &[u8]) -> io::Result<&[u8]> {
 }
 
 impl Batch {
-    fn push(&mut self, record: &[u8]) {
+    fn push(&mut self, record: &[u8], is_admission: bool) {
         self.text.extend_from_slice(record);
-        self.ends.push(self.text.len());
+        self.ends.push(End { at: self.text.len(), is_admission });
     }
 
     fn empty(&mut self) {
@@ -262,11 +326,13 @@ struct Writer {
     reported: u64,
     /// The same including the report that is being written.
     reporting: Option<u64>,
+    reported_admissions: u64,
 }
 
 impl Writer {
     fn new(buffer: Buffer) -> Self {
-        Self { buffer, torn: false, reported: LOST.get(), reporting: None }
+        let reported_admissions = LOST_ADMISSIONS.load(Ordering::Relaxed);
+        Self { buffer, torn: false, reported: LOST.get(), reporting: None, reported_admissions }
     }
 
     fn run(&mut self, out: &mut impl Write) {
@@ -289,11 +355,11 @@ impl Writer {
                 self.report_lost();
             }
             Err(written) => {
-                let lost = batch.ends.iter().filter(|end| **end > written).count();
-                LOST.inc_by(u64::try_from(lost).unwrap_or(u64::MAX));
+                let lost = batch.ends.iter().filter(|end| end.at > written);
+                lost.for_each(|end| count_lost(end.is_admission));
                 self.torn = match written {
                     0 => self.torn || batch.continues,
-                    written => !batch.ends.contains(&written),
+                    written => !batch.ends.iter().any(|end| end.at == written),
                 };
             }
         }
@@ -303,9 +369,11 @@ impl Writer {
     fn report_lost(&mut self) {
         let lost = LOST.get();
         if lost > self.reported {
+            let admissions = LOST_ADMISSIONS.load(Ordering::Relaxed);
+            let admitted = admissions - mem::replace(&mut self.reported_admissions, admissions);
             warn!(
                 records = lost - self.reported,
-                "log records were lost because they could not be written"
+                admitted, "log records were lost because they could not be written"
             );
             self.reporting = Some(lost);
         }
@@ -381,14 +449,59 @@ mod tests {
         let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
         let kept: Vec<usize> = text.lines().map(|line| line.parse().unwrap()).collect();
         // Records that the thread had taken did not count against the capacity.
-        assert!(
-            (MAX_BUFFERED / 100..=2 * MAX_BUFFERED / 100).contains(&kept.len()),
-            "{}",
-            kept.len()
-        );
+        const SHARE: usize = (MAX_BUFFERED - RESERVED_FOR_ADMISSIONS) / 100;
+        assert!((SHARE..=2 * SHARE).contains(&kept.len()), "{}", kept.len());
         assert!(kept.is_sorted_by(|one, next| one < next));
-        assert_eq!(kept[..MAX_BUFFERED / 100], (0..MAX_BUFFERED / 100).collect::<Vec<_>>());
+        assert_eq!(kept[..SHARE], (0..SHARE).collect::<Vec<_>>());
         assert!(LOST.get() - before >= 30_000 - kept.len() as u64);
+    }
+
+    #[test]
+    fn flood_of_refusals_displaces_no_admission() {
+        let (buffer, room, written) = controlled_output();
+        // While the thread waits for room, nothing leaves the buffer.
+        buffer.push(b"first\n");
+        for number in 0..100_000 {
+            buffer.push(format!("refused {number:090}\n").as_bytes());
+            if number % 100 == 0 {
+                log_admission(|| buffer.push(format!("admitted {number:089}\n").as_bytes()));
+            }
+        }
+        drop(room);
+        buffer.flush(Duration::from_secs(60));
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().filter(|line| line.starts_with("admitted")).count(), 1_000);
+        assert!(text.lines().filter(|line| line.starts_with("refused")).count() < 100_000);
+    }
+
+    #[test]
+    fn lost_admissions_are_counted_apart() {
+        let (buffer, room, _) = controlled_output();
+        let before = LOST_ADMISSIONS.load(Ordering::Relaxed);
+        for _ in 0..30_000 {
+            log_admission(|| buffer.push(&[b'x'; 99]));
+        }
+        assert!(
+            LOST_ADMISSIONS.load(Ordering::Relaxed) - before
+                > 30_000 - 2 * MAX_BUFFERED as u64 / 99
+        );
+        drop(room);
+    }
+
+    #[test]
+    fn record_becomes_one_line_without_hidden_characters() {
+        let line = |record: &str, colour| {
+            String::from_utf8(one_line(record.as_bytes(), colour).into_owned()).unwrap()
+        };
+        assert_eq!(line("plain\ttext\n", false), "plain\ttext\n");
+        assert_eq!(
+            line("a\nb \u{1b}[2J\u{9b}m\u{202e}\u{200b} é\n", false),
+            "a\\u000ab \\u001b[2J\\u009bm\\u202e\\u200b é\n"
+        );
+        assert_eq!(
+            line("\u{1b}[32mINFO\u{1b}[0m \u{9b}m\n", true),
+            "\u{1b}[32mINFO\u{1b}[0m \\u009bm\n"
+        );
     }
 
     #[test]

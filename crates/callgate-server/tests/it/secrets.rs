@@ -5,6 +5,9 @@ use serde_json::json;
 
 use crate::support::{Credential, Pair, callgate_in, write_private};
 
+/// Has the form of a JWT.
+const TOKEN: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJib2IifQ.canary-signature";
+
 #[tokio::test]
 async fn no_secret_appears_in_logs_metrics_or_output() {
     for format in ["json", "text"] {
@@ -26,6 +29,9 @@ async fn no_secret_appears_in_logs_metrics_or_output() {
             Credential::token("canary-token"),
             Credential::token("canary-token-wrong"),
             Credential::nkey(&robot),
+            Credential::password(TOKEN, "canary-wrong"),
+            Credential::password("Bearer canary-opaque", "canary-wrong"),
+            Credential::password(&robot.seed(), "canary-wrong"),
         ] {
             let _ = crate::support::connect_to(&url, &credential).await;
         }
@@ -49,7 +55,11 @@ async fn no_secret_appears_in_logs_metrics_or_output() {
             explain(&["--user", "clear", "--password", "@wrong", "--json"]),
             explain(&["--token", "@wrong"]),
             explain(&["--nkey-seed", "@robot.nk", "--json"]),
+            explain(&["--user", TOKEN, "--password", "@wrong"]),
+            explain(&["--user", &robot.seed(), "--json"]),
         ];
+        assert!(texts[0].contains("a token was sent as the user name"), "{}", texts[0]);
+        assert!(texts[0].contains("an nkey seed was sent as the user name"), "{}", texts[0]);
         // A file with errors in the secrets themselves.
         let spoilt = json!({
             "a": { "pass": "$canary-hash$x" }, "b": { "token": "canary-twice" },

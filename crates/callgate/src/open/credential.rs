@@ -8,6 +8,7 @@ use crate::{
     keys::{KeyError, UserKey, VerifyingKeys, decode_signature},
     record::{Cause, Denial, Reason},
     request::{Certificate, Credential, MAX_PASSWORD, MAX_TOKEN, MAX_USER},
+    sanitize::{MisplacedSecret, misplaced_secret},
     secret::Secret,
     subject::is_invisible,
 };
@@ -49,6 +50,7 @@ pub(crate) fn choose(
 ) -> Result<Credential, Denial> {
     let present = present(options, mode);
     check_prefixes(&present)?;
+    check_user_is_no_secret(&present, certificate)?;
     check_lengths(&present)?;
     let mut found = Vec::with_capacity(2);
     if let Some((nkey, sig)) = &present.nkey {
@@ -117,6 +119,30 @@ fn check_prefixes(present: &Present<'_>) -> Result<(), Denial> {
         }
     }
     Ok(())
+}
+
+/// Refuses a client that sent its token or seed as the user name, before any message can quote it.
+fn check_user_is_no_secret(
+    present: &Present<'_>,
+    certificate: Option<&Certificate>,
+) -> Result<(), Denial> {
+    let pass_is_token = present.pass.as_ref().is_some_and(|pass| looks_like_jwt(pass.expose()));
+    let other = present.nkey.is_some() || present.token.is_some() || present.jwt.is_some();
+    // Next to another credential the user name does not count.
+    if other || pass_is_token || (present.pass.is_none() && certificate.is_some()) {
+        return Ok(());
+    }
+    let Some(secret) = misplaced_secret(&present.user) else { return Ok(()) };
+    let reason = match present.pass {
+        Some(_) => Reason::UnknownUser,
+        None => Reason::NoCredential,
+    };
+    let remedy = match secret {
+        MisplacedSecret::Token => "send it as the token",
+        MisplacedSecret::Seed => "let the client sign with it, and replace it because it was sent",
+    };
+    let detail = format!("{} was sent as the user name: {remedy}", secret.as_str());
+    Err(Denial::new(reason, detail))
 }
 
 fn check_lengths(present: &Present<'_>) -> Result<(), Denial> {

@@ -39,6 +39,33 @@ fn nats_user() -> String {
     )
 }
 
+/// Nothing that decides, records or explains sees the name.
+#[tokio::test]
+async fn token_or_seed_as_user_name_is_refused_and_redacted() {
+    let (bench, captured) = capturing_gate();
+    let seed = Nkey::user().seed();
+    let bearer = format!("Bearer {BEARER}");
+    for (name, said) in [
+        (BEARER, "a token was sent as the user name"),
+        (&bearer, "a token was sent as the user name"),
+        (&seed, "an nkey seed was sent as the user name"),
+    ] {
+        for (request, reason) in [
+            (bench.request().password(name, "secret"), Reason::UnknownUser),
+            (bench.request().connect("user", name), Reason::NoCredential),
+        ] {
+            let decision = bench.refused(request, reason).await;
+            assert!(decision.detail.starts_with(said), "{}", decision.detail);
+            assert!(!format!("{decision:?}").contains(name), "{decision:?}");
+        }
+        assert!(captured.lock().unwrap().is_none());
+        // Next to another credential the name does not count, and it is not recorded.
+        let request = bench.request().connect("user", name).token("opaque");
+        bench.admitted(request).await;
+        assert_eq!(text(&captured.lock().unwrap().take().unwrap()), "token opaque");
+    }
+}
+
 #[tokio::test]
 async fn every_credential_kind_is_found_where_clients_put_it() {
     let (bench, captured) = capturing_gate();

@@ -46,6 +46,49 @@ fn token_copied_into_user_name_is_redacted() {
     assert!(!ran.text().contains("canary-token"), "{ran:?}");
 }
 
+/// Wherever it is, so that a new server version cannot reveal it in another field.
+#[test]
+fn token_or_seed_sent_as_user_name_is_redacted() {
+    let bearer = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJib2IifQ.canary";
+    let seed = Nkey::user().seed();
+    for secret in [bearer, &format!("Bearer {bearer}"), &seed] {
+        let request = request().password(secret, "x").client("user", secret).client("name", secret);
+        let token = request.build().token;
+        let ran = callgate(&["decode", &token]);
+        assert!(!ran.text().contains("canary") && !ran.text().contains(&seed), "{ran:?}");
+        has(&callgate(&["decode", &token, "--show-secrets"]).stdout, &[secret]);
+    }
+}
+
+/// C1 control characters, text direction, zero-width characters.
+#[test]
+fn hidden_characters_are_escaped_in_every_output() {
+    let hidden = "a\u{9b}31m\u{202e}b\u{200b}c";
+    let is_hidden = |c: char| matches!(c, '\u{9b}' | '\u{202e}' | '\u{200b}');
+    let token = request().client("name", hidden).build().token;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("callgate.toml"), format!("\"{hidden}\" = 1\n")).unwrap();
+    for arguments in [
+        &["decode", &token][..],
+        &["decode", &token, "--json"],
+        &["decode", &format!("{token}.{hidden}")],
+        &["decode", &token, "--server-xkey", hidden],
+        &["check", "--config", "callgate.toml"],
+        &["check", "--config", hidden],
+        &["explain", "--config", hidden, "--json"],
+        &[hidden],
+    ] {
+        let ran = run(&mut command(folder.path(), arguments), b"");
+        assert!(
+            !ran.text().is_empty() && !ran.text().contains(is_hidden),
+            "{arguments:?}: {ran:?}"
+        );
+    }
+    let decoded = callgate(&["decode", &token, "--json"]).stdout;
+    let decoded: Value = serde_json::from_str(&decoded).unwrap();
+    assert_eq!(decoded["claims"]["nats"]["client_info"]["name"], hidden);
+}
+
 #[test]
 fn encrypted_request_from_stdin_is_decrypted() {
     let folder = tempfile::tempdir().unwrap();

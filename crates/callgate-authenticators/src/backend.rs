@@ -12,6 +12,8 @@
 //! - [`notes`] collects for `explain` what was queried and found.
 
 mod breaker;
+#[cfg(any(feature = "http", feature = "introspection"))]
+mod connect;
 mod first_contact;
 mod guard;
 pub mod notes;
@@ -21,6 +23,8 @@ mod query_error;
 mod tls;
 mod transport;
 
+#[cfg(any(feature = "http", feature = "introspection"))]
+pub(crate) use connect::connect;
 pub(crate) use first_contact::FirstContact;
 pub(crate) use guard::Backend;
 pub(crate) use outside::{Outside, permissions, text_list};

@@ -21,9 +21,7 @@ mod entry;
 
 pub(crate) use authenticator::DirectoryAuthenticator;
 pub use entry::FILE;
-#[cfg(feature = "sql")]
-pub(crate) use entry::parse_time;
-pub(crate) use entry::{Entry, ParsedEntry, first_names};
+pub(crate) use entry::{Entry, ParsedEntry, first_names, parse_time};
 
 /// An entry, `None` if the directory has none, or why there is no answer. A rejected name costs a hash
 /// like an unknown one.

@@ -8,9 +8,11 @@ use std::{fmt, time::Duration};
 
 use callgate::secret::Secret;
 use reqwest::{Certificate, Method, StatusCode, header};
+use rustls::ClientConfig;
 
 use callgate::sanitize::excerpt_up_to;
 
+use crate::backend::Transport;
 use crate::network::{REQUEST_TIMEOUT, install_tls_provider, root_cause};
 
 mod url;
@@ -20,6 +22,12 @@ pub use url::{HttpUrl, UrlError};
 
 /// Maximum size of an answer, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
+
+const USER_AGENT: &str = concat!("callgate/", env!("CARGO_PKG_VERSION"));
+
+/// Shorter than the five seconds after which Node.js closes an idle connection: a question that is
+/// sent just then would be lost.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The settings of an [`HttpClient`].
 #[derive(Debug, Clone)]
@@ -62,7 +70,15 @@ pub enum ClientError {
 /// Why there is no usable answer. One line, without secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// The server was not reached, did not answer in time, or did not speak HTTP.
+    /// There is no connection, so nothing was sent.
+    #[error("no connection to {url}: {reason}")]
+    Unreachable {
+        /// The requested URL.
+        url: HttpUrl,
+        /// The cause.
+        reason: String,
+    },
+    /// The server did not answer in time, or did not speak HTTP.
     #[error("the request to {url} failed: {reason}")]
     Failed {
         /// The requested URL.
@@ -123,7 +139,7 @@ impl HttpClient {
             .https_only(!settings.insecure_http)
             .connect_timeout(settings.connect_timeout)
             .timeout(settings.timeout)
-            .user_agent(concat!("callgate/", env!("CARGO_PKG_VERSION")));
+            .user_agent(USER_AGENT);
         let client = match &settings.ca {
             Some(pem) => builder.tls_certs_only(certificates(pem)?).build(),
             None if settings.insecure_http && !system_has_authorities() => {
@@ -132,6 +148,59 @@ impl HttpClient {
             None => builder.build(),
         };
         Ok(Self { client: client.map_err(|error| ClientError::Tls(reason(&error)))? })
+    }
+
+    /// A client for a backend. Nothing is sent twice, and at most `transport.connections` connections
+    /// are kept open. Time is limited by the caller. `tls` is `None` if no URL needs it.
+    ///
+    /// # Errors
+    /// If the library does not accept the TLS configuration.
+    pub(crate) fn for_backend(
+        transport: &Transport,
+        tls: Option<&ClientConfig>,
+    ) -> Result<Self, ClientError> {
+        install_tls_provider();
+        let builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .https_only(false)
+            .connect_timeout(transport.connect_timeout)
+            .pool_max_idle_per_host(transport.connections)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .user_agent(USER_AGENT);
+        let client = match tls {
+            Some(config) => {
+                let mut config = config.clone();
+                config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+                builder.tls_backend_preconfigured(config).build()
+            }
+            None => builder.tls_certs_only([]).build(),
+        };
+        Ok(Self { client: client.map_err(|error| ClientError::Tls(reason(&error)))? })
+    }
+
+    /// Posts JSON to a backend, once. Returns the status, and the body if the status is 200.
+    ///
+    /// # Errors
+    /// If there is no connection or no answer, or it is too long.
+    pub(crate) async fn post(
+        &self,
+        url: &HttpUrl,
+        headers: header::HeaderMap,
+        json: Vec<u8>,
+    ) -> Result<(StatusCode, Vec<u8>), HttpError> {
+        let request = self.client.post(url.as_str()).headers(headers);
+        let request = request
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/json");
+        let response = request.body(json).send().await.map_err(|error| failure(url, &error))?;
+        let status = response.status();
+        match status {
+            StatusCode::OK => Ok((status, read_body(url, response).await?)),
+            _ => Ok((status, Vec::new())),
+        }
     }
 
     /// Fetches a document.
@@ -174,7 +243,6 @@ impl HttpClient {
         bearer: Option<&Secret>,
         json: Option<Vec<u8>>,
     ) -> Result<Answer, HttpError> {
-        let failed = |error| HttpError::Failed { url: url.clone(), reason: reason(&error) };
         let mut request = self.client.request(method, url.as_str());
         request = request.header(header::ACCEPT, "application/json");
         if let Some(bearer) = bearer {
@@ -183,7 +251,7 @@ impl HttpClient {
         if let Some(json) = json {
             request = request.header(header::CONTENT_TYPE, "application/json").body(json);
         }
-        let response = request.send().await.map_err(failed)?;
+        let response = request.send().await.map_err(|error| failure(url, &error))?;
         check_status(url, response.status())?;
         let max_age = max_age(response.headers());
         let body = read_body(url, response).await?;
@@ -221,6 +289,17 @@ async fn read_body(url: &HttpUrl, mut response: reqwest::Response) -> Result<Vec
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+fn failure(url: &HttpUrl, error: &reqwest::Error) -> HttpError {
+    let url = url.clone();
+    match error.is_connect() {
+        true if error.is_timeout() => {
+            HttpError::Unreachable { url, reason: "no connection in time".to_owned() }
+        }
+        true => HttpError::Unreachable { url, reason: reason(error) },
+        false => HttpError::Failed { url, reason: reason(error) },
+    }
 }
 
 /// The cause in one line, without the URL, which the caller adds.

@@ -13,7 +13,7 @@ mod resources;
 
 pub use bus::{Bus, BusError};
 pub use context::{BuildContext, CacheSettings, ChainPosition, PolicyView, ScopeErrors, Services};
-pub use registry::Registry;
+pub use registry::{OPTIONAL_KINDS, Registry};
 pub use resources::SharedResources;
 
 /// A kind of authenticator: `users`, `oidc`, …
@@ -29,8 +29,8 @@ pub trait Kind: fmt::Debug + Send + Sync {
         &[]
     }
 
-    /// Whether it authenticates user names with passwords.
-    fn takes_passwords(&self) -> bool {
+    /// Whether, with this table, it authenticates user names with passwords.
+    fn takes_passwords(&self, _table: &serde_json::Value) -> bool {
         false
     }
 

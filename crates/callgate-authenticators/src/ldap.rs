@@ -225,7 +225,7 @@ impl Kind for LdapKind {
         config::KEYS
     }
 
-    fn takes_passwords(&self) -> bool {
+    fn takes_passwords(&self, _table: &serde_json::Value) -> bool {
         true
     }
 

@@ -13,6 +13,8 @@ mod claim_path;
 mod directory;
 #[cfg(all(feature = "fuzzing", feature = "kubernetes", feature = "ldap"))]
 pub mod fuzzing;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod http_client;
 pub mod jwks;
 pub mod jws;
@@ -21,9 +23,17 @@ pub mod kind;
 pub mod kubernetes;
 #[cfg(feature = "ldap")]
 pub mod ldap;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod network;
 pub mod oidc;
 pub mod passwords;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "a build without `http` and `nats` only prints the schemas"
+)]
+pub mod question;
 pub mod service_tokens;
 #[cfg(feature = "sql")]
 pub mod sql;
@@ -46,6 +56,10 @@ impl kind::Registry {
         let kinds = kinds.with(certificate::CertificateKind);
         #[cfg(feature = "sql")]
         let kinds = kinds.with(sql::SqlKind);
+        #[cfg(feature = "http")]
+        let kinds = kinds.with(http::HttpKind);
+        #[cfg(feature = "nats")]
+        let kinds = kinds.with(nats::NatsKind);
         kinds
     }
 }

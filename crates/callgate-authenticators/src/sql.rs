@@ -85,8 +85,8 @@ impl Kind for SqlKind {
         KEYS
     }
 
-    fn takes_passwords(&self) -> bool {
-        true
+    fn takes_passwords(&self, table: &serde_json::Value) -> bool {
+        table.get("query").is_some()
     }
 
     fn refuses_unknown_users(&self, table: &serde_json::Value) -> bool {

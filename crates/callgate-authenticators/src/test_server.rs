@@ -18,6 +18,8 @@ use tokio::{
 pub(crate) enum Reply {
     /// Sends these bytes and closes the connection.
     Raw(Vec<u8>),
+    /// Closes the connection without an answer.
+    Hangup,
     /// Sends nothing and keeps the connection open.
     Silence,
     /// Sends a valid head, then spaces until the client disconnects.
@@ -44,6 +46,7 @@ pub(crate) struct TestServer {
     replies: Arc<Mutex<HashMap<String, Reply>>>,
     requests: Arc<AtomicUsize>,
     last_request: Arc<Mutex<String>>,
+    last_body: Arc<Mutex<String>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -54,22 +57,29 @@ impl TestServer {
         let replies = Arc::<Mutex<HashMap<String, Reply>>>::default();
         let requests = Arc::<AtomicUsize>::default();
         let last_request = Arc::<Mutex<String>>::default();
-        let state = (Arc::clone(&replies), Arc::clone(&requests), Arc::clone(&last_request));
+        let last_body = Arc::<Mutex<String>>::default();
+        let state = (
+            Arc::clone(&replies),
+            Arc::clone(&requests),
+            Arc::clone(&last_request),
+            Arc::clone(&last_body),
+        );
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (replies, requests, last_request) = state.clone();
+                let (replies, requests, last_request, last_body) = state.clone();
                 tokio::spawn(async move {
-                    let Some((stream, text)) = head(stream).await else { return };
+                    let Some((stream, text, body)) = request(stream).await else { return };
                     requests.fetch_add(1, Ordering::SeqCst);
                     let path = text.split(' ').nth(1).unwrap_or_default();
                     let reply = replies.lock().unwrap().get(path).cloned();
                     *last_request.lock().unwrap() = text;
+                    *last_body.lock().unwrap() = body;
                     let missing = || Reply::with_head("404 Not Found", "", "nothing");
                     answer(stream, reply.unwrap_or_else(missing)).await;
                 });
             }
         });
-        Self { origin, replies, requests, last_request, task }
+        Self { origin, replies, requests, last_request, last_body, task }
     }
 
     pub(crate) fn on(&self, path: &str, reply: Reply) {
@@ -88,6 +98,11 @@ impl TestServer {
     pub(crate) fn last_request(&self) -> String {
         self.last_request.lock().unwrap().clone()
     }
+
+    /// The body of the last request.
+    pub(crate) fn last_body(&self) -> String {
+        self.last_body.lock().unwrap().clone()
+    }
 }
 
 impl Drop for TestServer {
@@ -96,20 +111,31 @@ impl Drop for TestServer {
     }
 }
 
-async fn head(mut stream: TcpStream) -> Option<(TcpStream, String)> {
-    let mut head = Vec::new();
-    while !head.windows(4).any(|four| four == b"\r\n\r\n") {
+/// Reads the head and the body of a request.
+async fn request(mut stream: TcpStream) -> Option<(TcpStream, String, String)> {
+    let mut read = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&read).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.to_ascii_lowercase();
+            let length = length.split("content-length: ").nth(1).and_then(|rest| {
+                rest.split("\r\n").next().and_then(|number| number.parse::<usize>().ok())
+            });
+            if body.len() >= length.unwrap_or(0) {
+                return Some((stream, format!("{head}\r\n\r\n"), body.to_owned()));
+            }
+        }
         let mut chunk = [0; 1024];
         let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
-        head.extend_from_slice(&chunk[..count]);
+        read.extend_from_slice(&chunk[..count]);
     }
-    Some((stream, String::from_utf8_lossy(&head).into_owned()))
 }
 
 /// Ignores errors: in some tests the client disconnects.
 async fn answer(mut stream: TcpStream, reply: Reply) {
     match reply {
         Reply::Raw(bytes) => drop(stream.write_all(&bytes).await),
+        Reply::Hangup => {}
         Reply::Silence => drop(stream.read(&mut [0; 1]).await),
         Reply::Endless => {
             let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";

@@ -56,7 +56,7 @@ impl Kind for Users {
         KEYS
     }
 
-    fn takes_passwords(&self) -> bool {
+    fn takes_passwords(&self, _table: &serde_json::Value) -> bool {
         true
     }
 

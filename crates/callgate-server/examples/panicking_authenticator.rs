@@ -28,7 +28,7 @@ impl Kind for PanickingKind {
         "panicking"
     }
 
-    fn takes_passwords(&self) -> bool {
+    fn takes_passwords(&self, _table: &serde_json::Value) -> bool {
         true
     }
 

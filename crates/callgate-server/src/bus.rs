@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use async_nats::{Client, RequestErrorKind, connection::State};
 use callgate_authenticators::kind::{Bus, BusError};
-use futures_util::future::BoxFuture;
-use tokio::time::{Instant, timeout_at};
+use futures_util::{StreamExt, future::BoxFuture};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// The service's connection to NATS, which exists only after the authenticators were built.
 #[derive(Debug, Default)]
@@ -49,6 +49,24 @@ impl Bus for ServiceBus {
                 | RequestErrorKind::MaxPayloadExceeded
                 | RequestErrorKind::Other => BusError::Failed(error.to_string()),
             })
+        })
+    }
+
+    fn collect<'a>(
+        &'a self,
+        subject: &'a str,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Vec<Vec<u8>>, BusError>> {
+        Box::pin(async move {
+            let client = self.connected()?;
+            let inbox = client.new_inbox();
+            let failed = |error: &dyn std::error::Error| BusError::Failed(error.to_string());
+            let replies = client.subscribe(inbox.clone()).await.map_err(|error| failed(&error))?;
+            let sent =
+                client.publish_with_reply(subject.to_owned(), inbox, Vec::new().into()).await;
+            sent.map_err(|error| failed(&error))?;
+            let replies = replies.map(|message| message.payload.to_vec());
+            Ok(replies.take_until(sleep_until(deadline)).collect().await)
         })
     }
 }

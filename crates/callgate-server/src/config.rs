@@ -348,7 +348,7 @@ impl ChainBuilder<'_> {
         let makes = || entries.iter().filter_map(|entry| entry.make.as_ref());
         // An unknown kind counts as accepting passwords, to avoid follow-up errors.
         let takes_passwords = |entry: &AuthenticatorEntry<'_>| {
-            entry.make.as_ref().is_none_or(|make| make.kind.takes_passwords())
+            entry.make.as_ref().is_none_or(|make| make.kind.takes_passwords(&make.raw))
         };
         let passwords: Vec<bool> = entries.iter().map(takes_passwords).collect();
         let kind_name =

@@ -55,6 +55,11 @@ impl HttpUrl {
         Ok(Self(Arc::new(url)))
     }
 
+    /// Whether the connection is encrypted.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
     /// The host, lower case, without the port.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()

@@ -17,6 +17,13 @@ pub trait Bus: fmt::Debug + Send + Sync {
         payload: Vec<u8>,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Vec<u8>, BusError>>;
+
+    /// Sends an empty request and collects all replies until `deadline`.
+    fn collect<'a>(
+        &'a self,
+        subject: &'a str,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Vec<Vec<u8>>, BusError>>;
 }
 
 /// Why there is no reply.

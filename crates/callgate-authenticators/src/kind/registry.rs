@@ -6,7 +6,7 @@ use super::Kind;
 use callgate_config::{Key, Table, Type, nearest};
 
 /// The kinds of Callgate that a build may leave out; each is a cargo feature of its name.
-const OPTIONAL_KINDS: [&str; 9] = [
+pub const OPTIONAL_KINDS: [&str; 9] = [
     "anonymous",
     "certificate",
     "http",

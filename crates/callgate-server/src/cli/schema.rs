@@ -1,6 +1,6 @@
 //! `callgate schema`
 
-use callgate_authenticators::{kind::Registry, users};
+use callgate_authenticators::{kind::Registry, question, users};
 
 use super::{GOOD, output::say};
 use crate::config;
@@ -21,12 +21,18 @@ enum File {
     Config,
     /// The users file
     Users,
+    /// The question that `http` and `nats` send to a service
+    Question,
+    /// The answer of that service
+    Answer,
 }
 
 pub(super) fn run(args: Args, registry: &Registry) -> u8 {
     let schema = match args.file {
         File::Config => config::schema(registry),
         File::Users => users::FILE.document_schema("Users file of Callgate"),
+        File::Question => question::question_schema(),
+        File::Answer => question::answer_schema(),
     };
     say(format_args!("{schema:#}"));
     GOOD

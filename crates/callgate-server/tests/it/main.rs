@@ -21,6 +21,7 @@ mod peers;
 mod reload;
 mod scenario;
 mod secrets;
+mod services;
 mod support;
 mod tls;
 mod users;

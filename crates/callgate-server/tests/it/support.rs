@@ -2,6 +2,7 @@
 
 mod client;
 mod pair;
+mod web_service;
 
 use std::{path::Path, process::Command};
 
@@ -13,7 +14,8 @@ pub(crate) use callgate_testkit::{
     service::{CommandOutput, run},
 };
 pub(crate) use client::{Credential, connect, connect_to, expect_no_admission, refusal};
-pub(crate) use pair::Pair;
+pub(crate) use pair::{Pair, SERVICE_SUBJECT, ServiceIn};
+pub(crate) use web_service::WebService;
 
 /// The binary under test.
 pub(crate) const CALLGATE: &str = env!("CARGO_BIN_EXE_callgate");

@@ -96,7 +96,7 @@ fn only_the_loopback_is_reached_without_tls() {
 #[test]
 fn unknown_names_pass_only_if_configured() {
     let kind = LdapKind;
-    assert!(kind.takes_passwords());
+    assert!(kind.takes_passwords(&serde_json::Value::Null));
     assert!(kind.refuses_unknown_users(&serde_json::json!({})));
     assert!(!kind.refuses_unknown_users(&serde_json::json!({ "fall_through": true })));
     let mut context = context();

@@ -8,6 +8,13 @@ use tempfile::TempDir;
 
 use super::{Credential, Service, Session, connect_to, serve, write_private};
 
+/// The server's full timeout, since the machine may be busy with a build.
+const USERS: &str = "[[authenticators]]
+name = \"staff\"
+timeout = \"10s\"
+[authenticators.users]
+file = \"users.json\"";
+
 /// A server and Callgate; dropping it stops both.
 #[derive(Debug)]
 pub(crate) struct Pair {
@@ -34,7 +41,21 @@ pub(crate) struct PairBuilder {
     calls_out: bool,
     server_down: bool,
     wait: bool,
+    authenticators: Option<String>,
+    private_files: Vec<(String, String)>,
+    service: Option<ServiceIn>,
 }
+
+/// The account of a service that decides on [`SERVICE_SUBJECT`], and logs in as `team`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServiceIn {
+    CalloutAccount,
+    /// It serves `decide.login`, which the callout account imports.
+    OtherAccount,
+}
+
+/// The subject of questions.
+pub(crate) const SERVICE_SUBJECT: &str = "callgate.ask.team";
 
 impl Pair {
     /// Starts with these users and default options.
@@ -56,6 +77,9 @@ impl Pair {
             calls_out: true,
             server_down: false,
             wait: true,
+            authenticators: None,
+            private_files: Vec::new(),
+            service: None,
         }
     }
 
@@ -144,6 +168,24 @@ impl PairBuilder {
         self
     }
 
+    /// These `[[authenticators]]` and what follows them, instead of a users file.
+    pub(crate) fn authenticators(mut self, text: &str) -> Self {
+        self.authenticators = Some(text.to_owned());
+        self
+    }
+
+    /// A file that only its owner can read.
+    pub(crate) fn private_file(mut self, name: &str, text: &str) -> Self {
+        self.private_files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Lets a service decide.
+    pub(crate) fn service(mut self, account: ServiceIn) -> Self {
+        self.service = Some(account);
+        self
+    }
+
     /// Configures another issuer in the server.
     pub(crate) fn server_issuer(mut self, public: &str) -> Self {
         self.server_issuer = Some(public.to_owned());
@@ -195,6 +237,9 @@ impl PairBuilder {
         write_private(&folder.path().join("issuer.nk"), &issuer.seed());
         write_private(&folder.path().join("xkey.xk"), &xkey.seed());
         write_private(&folder.path().join("auth.nk"), &auth.seed());
+        for (name, text) in &self.private_files {
+            write_private(&folder.path().join(name), text);
+        }
         fs::write(folder.path().join("users.json"), &self.users).unwrap();
         for (name, text) in &self.files {
             write_private(&folder.path().join(name), text);
@@ -212,20 +257,39 @@ impl PairBuilder {
         let xkey = self.server_xkey.clone().unwrap_or_else(|| xkey.public());
         let xkey = if self.with_xkey { format!("xkey: \"{xkey}\",") } else { String::new() };
         let permissions = match self.callout_permissions {
-            true => PERMISSIONS,
-            false => "",
+            true => PERMISSIONS
+                .replace("\"$SRV.INFO\"", &format!("\"$SRV.INFO\", \"{SERVICE_SUBJECT}\"")),
+            false => String::new(),
         };
         let (auth, extra) = (auth.public(), &self.server_extra);
+        const TEAM: &str = "{ user: team, password: team }";
+        let team = self.service.map_or("", |_| ", team");
+        let (member, import, other) = match self.service {
+            None => (String::new(), String::new(), String::new()),
+            Some(ServiceIn::CalloutAccount) => (format!(", {TEAM}"), String::new(), String::new()),
+            Some(ServiceIn::OtherAccount) => (
+                String::new(),
+                format!(
+                    ", imports: [ {{ service: {{ account: DECIDE, subject: \"decide.login\" }}, to: \
+                     \"{SERVICE_SUBJECT}\" }} ]"
+                ),
+                format!(
+                    "DECIDE {{ users: [ {TEAM} ], exports: [ {{ service: \"decide.login\", accounts: \
+                     [AUTH] }} ] }}"
+                ),
+            ),
+        };
         let callout = match self.calls_out {
             true => format!(
                 "authorization {{ auth_callout {{ issuer: \"{issuer}\", {xkey} account: AUTH, \
-                 auth_users: [ \"{auth}\", operator, watcher ] }} }}"
+                 auth_users: [ \"{auth}\", operator, watcher{team} ] }} }}"
             ),
             false => String::new(),
         };
         format!(
             "accounts {{
-  AUTH {{ users: [ {{ nkey: \"{auth}\", {permissions} }}, {{ user: watcher, password: watcher }} ] }}
+  AUTH {{ users: [ {{ nkey: \"{auth}\", {permissions} }}, {{ user: watcher, password: watcher }}{member} ] {import} }}
+  {other}
   APP {{}}
   SYS {{ users: [ {{ user: operator, password: operator }} ] }}
 }}
@@ -240,7 +304,7 @@ system_account: SYS
         let xkeys = if self.with_xkey { "xkeys = [{ file = \"xkey.xk\" }]" } else { "" };
         let log = if self.gate_extra.contains("[log]") { "" } else { "[log]\nformat = \"json\"" };
         let extra = &self.gate_extra;
-        // The server's full timeout, since the machine may be busy with a build.
+        let authenticators = self.authenticators.as_deref().unwrap_or(USERS);
         format!(
             "[nats]
 servers = [\"{url}\"]
@@ -248,11 +312,7 @@ nkey = {{ file = \"auth.nk\" }}
 [issuer]
 seed = {{ file = \"issuer.nk\" }}
 {xkeys}
-[[authenticators]]
-name = \"staff\"
-timeout = \"10s\"
-[authenticators.users]
-file = \"users.json\"
+{authenticators}
 [admin]
 listen = \"127.0.0.1:0\"
 {log}

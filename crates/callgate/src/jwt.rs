@@ -1,6 +1,6 @@
 //! The outer form of a NATS JWT: three parts, signed with Ed25519 by an nkey.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io};
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,11 @@ const ALGORITHM: &str = "ed25519-nkey";
 /// Capacity for the claims of a user with a few permissions, in bytes. Small enough for the thread
 /// cache of glibc (1,032 bytes at most).
 const CLAIMS_CAPACITY: usize = 1000;
+
+/// In bytes; a larger user JWT is neither signed nor sent.
+pub(crate) const MAX_USER_JWT: usize = 32 * 1024;
+/// The most bytes of JSON in such a JWT, next to its header, its signature and two dots.
+pub(crate) const MAX_USER_CLAIMS: usize = (MAX_USER_JWT - HEADER.len() - 86 - 2) / 4 * 3;
 
 /// The value of a numeric limit in a JWT that means "no limit".
 pub(crate) const NO_LIMIT: i64 = -1;
@@ -99,14 +104,50 @@ pub(crate) enum SignJwtError {
     Sign(#[from] SignError),
     #[error("claims cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// The claims are larger than this many bytes.
+    #[error("the claims are larger than {0} bytes")]
+    TooLarge(usize),
 }
 
-/// Serializes claims and signs them.
-pub(crate) fn sign(claims: &impl Serialize, signer: &dyn Signer) -> Result<String, SignJwtError> {
-    sign_with(claims, |message| signer.sign(message))
+/// Serializes claims and signs them. Larger claims than `max` bytes of JSON are neither serialized
+/// completely nor signed.
+pub(crate) fn sign_within(
+    claims: &impl Serialize,
+    max: usize,
+    signer: &dyn Signer,
+) -> Result<String, SignJwtError> {
+    let mut json = Limited { written: Vec::with_capacity(CLAIMS_CAPACITY), max, exceeded: false };
+    let result = serde_json::to_writer(&mut json, claims);
+    if json.exceeded {
+        return Err(SignJwtError::TooLarge(max));
+    }
+    result?;
+    sign_json(&json.written, |message| signer.sign(message))
 }
 
-/// The same with any key.
+/// Stops at a number of bytes.
+struct Limited {
+    written: Vec<u8>,
+    max: usize,
+    exceeded: bool,
+}
+
+impl io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.written.len() + bytes.len() > self.max {
+            self.exceeded = true;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.written.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Serializes claims and signs them with any key.
 pub(crate) fn sign_with(
     claims: &impl Serialize,
     sign: impl FnOnce(&[u8]) -> Result<[u8; 64], SignError>,
@@ -187,9 +228,9 @@ mod tests {
     fn signature_covers_exactly_what_was_signed() {
         let signer = AccountSigner::generate().unwrap();
         let key = parse_public(signer.public_key().as_str(), &[KeyKind::Account]).unwrap();
-        let token = sign(&serde_json::json!({"a": 1}), &signer).unwrap();
+        let token = sign_within(&serde_json::json!({"a": 1}), 100, &signer).unwrap();
         assert!(is_signed_by(&token, &key));
-        let other = sign(&serde_json::json!({"a": 2}), &signer).unwrap();
+        let other = sign_within(&serde_json::json!({"a": 2}), 100, &signer).unwrap();
         let mixed =
             format!("{}.{}", other.rsplit_once('.').unwrap().0, token.rsplit_once('.').unwrap().1);
         assert!(!is_signed_by(&mixed, &key));
@@ -199,6 +240,31 @@ mod tests {
         let parts = Parts::split(token.as_bytes()).unwrap();
         let (signed, signature) = parts.signed();
         key.verifies(signed, signature)
+    }
+
+    /// Signs nothing.
+    #[derive(Debug)]
+    struct NeverSigns(crate::keys::AccountKey);
+
+    impl Signer for NeverSigns {
+        fn public_key(&self) -> &crate::keys::AccountKey {
+            &self.0
+        }
+
+        fn sign(&self, _message: &[u8]) -> Result<[u8; 64], SignError> {
+            panic!("claims that are too large must not be signed")
+        }
+    }
+
+    #[test]
+    fn claims_beyond_the_limit_are_not_signed() {
+        let key: crate::keys::AccountKey =
+            nkeys::KeyPair::new_account().public_key().parse().unwrap();
+        for length in [95, 1_000_000] {
+            let claims = serde_json::json!({ "a": "x".repeat(length) });
+            let result = sign_within(&claims, 100, &NeverSigns(key.clone()));
+            assert!(matches!(result, Err(SignJwtError::TooLarge(100))), "{result:?}");
+        }
     }
 
     #[test]

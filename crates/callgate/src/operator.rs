@@ -28,6 +28,7 @@ impl From<SignJwtError> for JwtError {
         match error {
             SignJwtError::Sign(error) => Self::Sign(error),
             SignJwtError::Json(error) => Self::Write(error.to_string()),
+            error @ SignJwtError::TooLarge(_) => Self::Write(error.to_string()),
         }
     }
 }

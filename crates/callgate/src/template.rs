@@ -4,7 +4,9 @@
 //! fills one subject token, or part of one, and never more.
 
 pub(crate) mod check;
+pub(crate) mod cost;
 pub(crate) mod expression;
+mod functions;
 
 use std::{fmt, str::FromStr};
 

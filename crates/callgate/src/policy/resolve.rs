@@ -7,6 +7,7 @@
 
 mod account;
 mod bindings;
+mod budget;
 mod ceiling;
 mod conditions;
 mod evaluate;
@@ -23,7 +24,7 @@ use std::{fmt, sync::Arc};
 use self::{
     conditions::{LimitTrace, check_connection_type, check_source, joined},
     expiry::Expiry,
-    fill::{FillError, MAX_SUBJECTS},
+    fill::{FillError, MAX_FILLED_BYTES, MAX_SUBJECTS},
     inputs::Inputs,
     trace::{Enforcer, Step, Trace},
 };
@@ -222,9 +223,12 @@ fn fill_denial(owner: impl fmt::Display, error: FillError) -> Denial {
     match error {
         FillError::Unsafe(why) => unsafe_value(format!("{owner}: {why}")),
         FillError::Failed(why) => Denial::new(Reason::PolicyError, format!("{owner}: {why}")),
-        FillError::TooMany => Denial::new(
+        FillError::TooLarge => Denial::new(
             Reason::GrantTooLarge,
-            format!("{owner}: more than {MAX_SUBJECTS} subjects, roles or tags"),
+            format!(
+                "{owner}: more than {MAX_SUBJECTS} subjects, roles or tags, or {MAX_FILLED_BYTES} \
+                 bytes of them"
+            ),
         ),
     }
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clock::UnixTime,
     connection::ConnectionKind,
-    jwt::{self, SignJwtError},
+    jwt::{self, MAX_USER_CLAIMS, MAX_USER_JWT, SignJwtError},
     keys::{AccountKey, Signer},
     permissions::Access,
     policy::{
@@ -23,9 +23,6 @@ use crate::{
     record::{Denial, Reason},
     sanitize::excerpt,
 };
-
-/// In bytes; a larger user JWT is not sent.
-const MAX_USER_JWT: usize = 32 * 1024;
 
 /// Signs, in one of the two modes of nats-server.
 #[derive(Debug)]
@@ -107,19 +104,15 @@ impl Minter {
             exp: grant.expires_at().map(UnixTime::seconds),
             nats: User::new(grant.access(), grant.tags(), issuer_account, explicit),
         };
-        let failed =
-            |error: SignJwtError| Denial::new(Reason::BackendUnavailable, error.to_string());
-        let token = jwt::sign(&claims, signer).map_err(failed)?;
-        if token.len() > MAX_USER_JWT {
-            return Err(Denial::new(
+        jwt::sign_within(&claims, MAX_USER_CLAIMS, signer).map_err(|error| match error {
+            SignJwtError::TooLarge(_) => Denial::new(
                 Reason::GrantTooLarge,
-                format!(
-                    "the user JWT is {} bytes long, more than the {MAX_USER_JWT} allowed",
-                    token.len()
-                ),
-            ));
-        }
-        Ok(token)
+                format!("the user JWT would be larger than {MAX_USER_JWT} bytes"),
+            ),
+            SignJwtError::Sign(_) | SignJwtError::Json(_) => {
+                Denial::new(Reason::BackendUnavailable, error.to_string())
+            }
+        })
     }
 
     /// In operator mode, the signing keys and the account. Only the server's own log says whether it

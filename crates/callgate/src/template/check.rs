@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 
 use cel::{
     IdedExpr,
-    common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, operators},
+    common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, SourceInfo, operators},
 };
 
-use super::expression::{string_literal, unescape_reserved};
+use super::{
+    cost::is_empty_list,
+    expression::{string_literal, unescape_reserved},
+};
 use crate::suggest::did_you_mean;
 
 const VARIABLES: [&str; 7] =
@@ -23,9 +26,10 @@ const SELF_ASSERTED_FIELDS: [(&str, &str); 4] = [
 ];
 /// The whole `client` map: which of its fields is used is unknown.
 const WHOLE_CLIENT: &str = "client";
-/// The standard functions (cel 0.15, `Env::stdlib`).
-const FUNCTIONS: [&str; 26] = [
+/// The standard functions (cel 0.15, `Env::stdlib`), and those in `functions`.
+const FUNCTIONS: [&str; 27] = [
     "size",
+    "split",
     "contains",
     "startsWith",
     "endsWith",
@@ -109,9 +113,21 @@ pub(crate) fn self_asserted_warning(name: &'static str) -> String {
 }
 
 /// Checks an expression. `variables` are those that authenticators declare, for templates only.
-pub(super) fn check(root: &IdedExpr, kind: ExpressionKind, variables: &[&'static str]) -> Checked {
-    let mut checker =
-        Checker { kind, variables, checked: Checked::default(), bound: Vec::new(), in_loop: false };
+pub(super) fn check(
+    root: &IdedExpr,
+    kind: ExpressionKind,
+    variables: &[&'static str],
+    source: &SourceInfo,
+) -> Checked {
+    let mut checker = Checker {
+        kind,
+        variables,
+        source,
+        checked: Checked::default(),
+        bound: Vec::new(),
+        texts: Vec::new(),
+        in_loop: false,
+    };
     checker.walk(root);
     checker.checked
 }
@@ -119,9 +135,12 @@ pub(super) fn check(root: &IdedExpr, kind: ExpressionKind, variables: &[&'static
 struct Checker<'a> {
     kind: ExpressionKind,
     variables: &'a [&'static str],
+    source: &'a SourceInfo,
     checked: Checked,
     /// Variables of the loops around the current expression.
     bound: Vec<String>,
+    /// Those of them that are never a list.
+    texts: Vec<String>,
     in_loop: bool,
 }
 
@@ -130,7 +149,19 @@ impl Checker<'_> {
         self.checked.errors.push(message.into());
     }
 
+    /// An error about a part of the expression.
+    fn error_at(&mut self, expr: &IdedExpr, message: &str) {
+        let offset = self.source.offset_for(expr.id).map(|(start, _)| start as usize);
+        let before: String = self.source.source.chars().take(offset.unwrap_or_default()).collect();
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        self.error(format!("line {line}, column {column}: {message}"));
+    }
+
     fn walk(&mut self, expr: &IdedExpr) {
+        if self.in_loop {
+            self.construction(expr);
+        }
         match &expr.expr {
             Expr::Unspecified | Expr::Literal(_) => {}
             Expr::Ident(name) => self.whole_variable(name),
@@ -247,6 +278,77 @@ impl Checker<'_> {
         }
     }
 
+    /// A list that is built in every iteration multiplies the size of the inputs.
+    fn construction(&mut self, expr: &IdedExpr) {
+        match &expr.expr {
+            Expr::List(_) if !is_literal(expr) => self.error_at(
+                expr,
+                "a list inside a loop (`all`, `exists`, `exists_one`, `map`, `filter`) may contain \
+                 only literals: a list of values that is built in every iteration costs too much",
+            ),
+            Expr::Map(_) if !is_literal(expr) => self.error_at(
+                expr,
+                "a map inside a loop (`all`, `exists`, `exists_one`, `map`, `filter`) may contain \
+                 only literals: a map of values that is built in every iteration costs too much",
+            ),
+            Expr::Call(call)
+                if call.func_name == operators::ADD
+                    && !call.args.iter().any(|operand| self.is_text(operand)) =>
+            {
+                self.error_at(
+                    expr,
+                    "`+` inside a loop (`all`, `exists`, `exists_one`, `map`, `filter`) must not \
+                     join lists, which costs too much: for texts, one side must be a literal, \
+                     `user`, a group or `string(…)`",
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// True if the value cannot be a list or a map.
+    fn is_text(&self, expr: &IdedExpr) -> bool {
+        match &expr.expr {
+            Expr::Literal(_) => true,
+            Expr::Ident(name) if self.is_bound(name) => self.texts.contains(name),
+            Expr::Ident(name) => {
+                let name = unescape_reserved(name.trim_start_matches('.'));
+                ["user", "authenticator", "now"].contains(&name) || self.variables.contains(&name)
+            }
+            Expr::Select(select) => match &select.operand.expr {
+                Expr::Ident(root) if !self.is_bound(root) => {
+                    select.test
+                        || root == WHOLE_CLIENT
+                        || (root == "server" && select.field != "tags")
+                }
+                _ => select.test,
+            },
+            Expr::Call(call) => match call.func_name.as_str() {
+                operators::ADD => call.args.iter().any(|operand| self.is_text(operand)),
+                operators::CONDITIONAL => call.args.iter().skip(1).all(|one| self.is_text(one)),
+                operators::INDEX | "dyn" | "split" => false,
+                _ => true,
+            },
+            _ => false,
+        }
+    }
+
+    /// True if the value is a list of texts.
+    fn is_list_of_texts(&self, expr: &IdedExpr) -> bool {
+        match &expr.expr {
+            Expr::Ident(name) => !self.is_bound(name) && name.trim_start_matches('.') == "groups",
+            Expr::Call(call) => call.func_name == "split",
+            Expr::List(list) => list.elements.iter().all(|element| self.is_text(element)),
+            // `filter`: the elements are those of its range.
+            Expr::Comprehension(inner) => {
+                let element = collected(inner).map(|(_, element)| &element.expr);
+                matches!(element, Some(Expr::Ident(name)) if *name == inner.iter_var)
+                    && self.is_list_of_texts(&inner.iter_range)
+            }
+            _ => false,
+        }
+    }
+
     fn comprehension(&mut self, comprehension: &ComprehensionExpr) {
         self.walk(&comprehension.iter_range);
         if self.in_loop {
@@ -256,16 +358,71 @@ impl Checker<'_> {
                  too much: use `in` for the inner one",
             );
         }
-        let before = self.bound.len();
+        let bound = self.bound.len();
+        let texts = self.texts.len();
         self.bound.extend([comprehension.iter_var.clone(), comprehension.accu_var.clone()]);
         self.bound.extend(comprehension.iter_var2.clone());
+        if self.is_list_of_texts(&comprehension.iter_range) {
+            self.texts.push(comprehension.iter_var.clone());
+        }
         self.in_loop = true;
-        let ComprehensionExpr { accu_init, loop_cond, loop_step, result, .. } = comprehension;
-        for part in [accu_init, loop_cond, loop_step, result] {
-            self.walk(part);
+        match collected(comprehension) {
+            // The interpreter appends to the list in place.
+            Some((condition, element)) => {
+                condition.into_iter().for_each(|condition| self.walk(condition));
+                self.walk(element);
+            }
+            None => {
+                let ComprehensionExpr { accu_init, loop_cond, loop_step, result, .. } =
+                    comprehension;
+                for part in [accu_init, loop_cond, loop_step, result] {
+                    self.walk(part);
+                }
+            }
         }
         self.in_loop = false;
-        self.bound.truncate(before);
+        self.bound.truncate(bound);
+        self.texts.truncate(texts);
+    }
+}
+
+/// True for a literal, and for a list or a map of literals.
+fn is_literal(expr: &IdedExpr) -> bool {
+    match &expr.expr {
+        Expr::Literal(_) => true,
+        Expr::List(list) => list.elements.iter().all(is_literal),
+        Expr::Map(map) => map.entries.iter().all(|entry| match &entry.expr {
+            EntryExpr::MapEntry(entry) => is_literal(&entry.key) && is_literal(&entry.value),
+            EntryExpr::StructField(field) => is_literal(&field.value),
+        }),
+        _ => false,
+    }
+}
+
+/// The condition and the element of `map` and `filter`, as their macros expand (cel 0.15,
+/// `parser/macros.rs`): a list to which each step appends.
+fn collected(comprehension: &ComprehensionExpr) -> Option<(Option<&IdedExpr>, &IdedExpr)> {
+    if !is_empty_list(&comprehension.accu_init) {
+        return None;
+    }
+    let step = &comprehension.loop_step;
+    let Expr::Call(call) = &step.expr else { return None };
+    match (call.func_name.as_str(), call.args.as_slice()) {
+        (operators::CONDITIONAL, [condition, step, _]) => {
+            Some((Some(condition), appended_element(step)?))
+        }
+        _ => Some((None, appended_element(step)?)),
+    }
+}
+
+/// The `x` of `accumulator + [x]`.
+fn appended_element(step: &IdedExpr) -> Option<&IdedExpr> {
+    let Expr::Call(call) = &step.expr else { return None };
+    let [_, list] = call.args.as_slice() else { return None };
+    let Expr::List(list) = &list.expr else { return None };
+    match (call.func_name.as_str(), list.elements.as_slice()) {
+        (operators::ADD, [element]) => Some(element),
+        _ => None,
     }
 }
 

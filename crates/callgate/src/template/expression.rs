@@ -1,7 +1,8 @@
 //! CEL expressions: parsed and checked when the configuration loads.
 //!
-//! An expression cannot run for long: loops do not nest, and the sizes of its inputs are bounded
-//! (`policy::resolve::inputs`). A panic of the parser is an error like any other.
+//! An expression cannot run for long: loops neither nest nor build lists, the sizes of its inputs are
+//! bounded (`policy::resolve::inputs`), and its cost is known before it runs (`cost`). A panic of the
+//! parser is an error like any other.
 
 use std::{
     borrow::Cow,
@@ -10,11 +11,15 @@ use std::{
 };
 
 use cel::{
-    Context, Env, IdedExpr, Value,
-    common::ast::{Expr, LiteralValue, operators},
+    Env, IdedExpr,
+    common::ast::{Expr, LiteralValue, SourceInfo, operators},
 };
 
-use super::check::{Checked, ExpressionKind, UsedClaims, check};
+use super::{
+    check::{Checked, ExpressionKind, UsedClaims, check},
+    cost::{Cost, Sizes, cost},
+    functions::{self, Regexes},
+};
 
 const MAX_EXPRESSION_BYTES: usize = 4096;
 
@@ -43,7 +48,11 @@ const RESERVED_WORDS: [&str; 17] = [
     "while",
 ];
 
-pub(crate) static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+pub(crate) static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut env = Env::stdlib();
+    functions::add_to(&mut env);
+    Arc::new(env)
+});
 
 /// A checked expression.
 #[derive(Debug)]
@@ -55,6 +64,7 @@ pub(crate) struct Expression {
     pub(crate) used_claims: UsedClaims,
     /// Set if it is simple enough to need no interpreter.
     pub(crate) path: Option<Path>,
+    regexes: Regexes,
 }
 
 /// A variable, or a path into the claims.
@@ -90,23 +100,29 @@ impl Expression {
         if text.len() > MAX_EXPRESSION_BYTES {
             return Err(format!("an expression has at most {MAX_EXPRESSION_BYTES} bytes"));
         }
-        let root = parse(text)?;
+        let (root, source) = parse_with_positions(text)?;
         let (root, encoded) = match kind {
             ExpressionKind::Template => without_encode(root),
             ExpressionKind::Condition => (root, false),
         };
-        let Checked { uses_groups, used_claims, self_asserted, regexes, errors } =
-            check(&root, kind, variables);
+        let Checked { uses_groups, used_claims, self_asserted, regexes: texts, errors } =
+            check(&root, kind, variables, &source);
         if !errors.is_empty() {
             return Err(errors.join("; "));
         }
-        regexes.iter().try_for_each(|regex| check_regex(regex))?;
+        let mut regexes = Regexes::default();
+        texts.iter().try_for_each(|regex| regexes.add(regex))?;
         let path = path_of(&root, variables);
         Ok(Compiled {
-            expression: Self { root, uses_groups, used_claims, path },
+            expression: Self { root, uses_groups, used_claims, path, regexes },
             encoded,
             self_asserted: self_asserted.into_iter().collect(),
         })
+    }
+
+    /// What it costs at most with inputs of these sizes.
+    pub(crate) fn cost(&self, sizes: &dyn Sizes) -> Cost {
+        cost(&self.root, sizes, &self.regexes)
     }
 
     /// True if the expression is a variable that an authenticator declares, and nothing else.
@@ -154,8 +170,12 @@ pub(crate) fn unescape_reserved(name: &str) -> &str {
 }
 
 pub(crate) fn parse(text: &str) -> Result<IdedExpr, String> {
+    parse_with_positions(text).map(|(root, _)| root)
+}
+
+fn parse_with_positions(text: &str) -> Result<(IdedExpr, SourceInfo), String> {
     let text: &str = &escape_reserved(text);
-    let parsed = catch_unwind(AssertUnwindSafe(|| ENV.parser().parse(text)))
+    let parsed = catch_unwind(AssertUnwindSafe(|| ENV.parser().parse_with_source_info(text)))
         .map_err(|_panic| "the parser panicked".to_owned())?;
     parsed.map_err(|errors| {
         let errors = errors.errors.iter().take(MAX_PARSER_ERRORS).map(|error| {
@@ -217,16 +237,5 @@ pub(crate) fn string_literal(expr: &IdedExpr) -> Option<String> {
     match &expr.expr {
         Expr::Literal(LiteralValue::String(text)) => Some(text.inner().to_string()),
         _ => None,
-    }
-}
-
-/// Compiles a regular expression once; the interpreter would do so only at evaluation.
-fn check_regex(regex: &str) -> Result<(), String> {
-    let mut context = Context::with_env(Arc::clone(&ENV));
-    context.add_variable_from_value("pattern", regex);
-    let expression = parse("''.matches(pattern)")?;
-    match Value::resolve(&expression, &context) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(format!("`{}` is not a regular expression", regex.escape_debug())),
     }
 }

@@ -1,6 +1,7 @@
 //! Enforces the ceiling: requests of outside data beyond it are dropped, counted and reported.
 
 use super::{
+    budget::OverBudget,
     fill::ValueRule,
     inputs::Inputs,
     trace::{Step, Trace},
@@ -14,6 +15,9 @@ use crate::{
     subject::{SubjectPattern, SubscribePattern, is_reserved_first_token},
     template::Pattern,
 };
+
+/// Comparing two subjects token by token, in units of the budget.
+const UNITS_PER_COMPARISON: u64 = 8;
 
 /// Requested permissions after clipping.
 pub(super) struct Clipped {
@@ -68,21 +72,24 @@ impl Ceiling {
     }
 
     /// Keeps the part of `requested` that is within the ceiling. Denies are never dropped.
+    ///
+    /// # Errors
+    /// If there are too many rules to compare.
     pub(super) fn clip<T: Trace>(
         &self,
         requested: &Permissions,
         inputs: &Inputs<'_>,
         mut dropped: DropRecorder<'_, T>,
-    ) -> Clipped {
+    ) -> Result<Clipped, OverBudget> {
         let Permissions { publish, subscribe, responses } = requested;
         let before = publish.allow.len() + subscribe.allow.len() + usize::from(responses.is_some());
         let permissions = Permissions {
             publish: Rules {
-                allow: within(&publish.allow, &self.publish, inputs, PUBLISH, &mut dropped),
+                allow: within(&publish.allow, &self.publish, inputs, PUBLISH, &mut dropped)?,
                 deny: publish.deny.clone(),
             },
             subscribe: Rules {
-                allow: within(&subscribe.allow, &self.subscribe, inputs, SUBSCRIBE, &mut dropped),
+                allow: within(&subscribe.allow, &self.subscribe, inputs, SUBSCRIBE, &mut dropped)?,
                 deny: subscribe.deny.clone(),
             },
             responses: self.clip_responses(*responses, &mut dropped),
@@ -90,7 +97,7 @@ impl Ceiling {
         let left = permissions.publish.allow.len()
             + permissions.subscribe.allow.len()
             + usize::from(permissions.responses.is_some());
-        Clipped { permissions, nothing_left: before > 0 && left == 0 }
+        Ok(Clipped { permissions, nothing_left: before > 0 && left == 0 })
     }
 
     fn clip_responses<T: Trace>(
@@ -149,20 +156,22 @@ fn within<T: Trace, P: CeilingRule>(
     inputs: &Inputs<'_>,
     (side, key): Side,
     dropped: &mut DropRecorder<'_, T>,
-) -> Vec<P> {
+) -> Result<Vec<P>, OverBudget> {
     if requested.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     // A template without a safe value allows nothing.
     let entries: Vec<P> =
         entries.iter().filter_map(|entry| entry.fill(inputs).ok()).flatten().collect();
+    let pairs = requested.len().saturating_mul(entries.len());
+    inputs.budget.spend((pairs as u64).saturating_mul(UNITS_PER_COMPARISON))?;
     let (kept, beyond): (Vec<&P>, Vec<&P>) =
         requested.iter().partition(|rule| entries.iter().any(|entry| covers(entry, *rule)));
     for rule in beyond {
         let text = rule.to_string();
         dropped.add(side, &text, || missing(key, &entries, rule));
     }
-    kept.into_iter().cloned().collect()
+    Ok(kept.into_iter().cloned().collect())
 }
 
 fn missing<P: CeilingRule>(key: &'static str, entries: &[P], rule: &P) -> Missing {

@@ -8,12 +8,16 @@ use std::{
 use cel::{Context, ExecutionError, IdedExpr, Value, common::value::Val};
 use serde_json::Value as Json;
 
-use super::inputs::{Inputs, MAX_BYTES, MAX_ELEMENTS, TooLarge};
+use super::{
+    budget::{MAX_BYTES, MAX_ELEMENTS, MAX_NODES, OverBudget},
+    inputs::{Inputs, TooLarge},
+};
 use crate::{
     clock::UnixTime,
     sanitize::excerpt,
     template::{
         check::UsedClaims,
+        cost::{Size, Sizes},
         expression::{ENV, Expression, Path, parse},
     },
 };
@@ -27,6 +31,8 @@ pub(super) enum EvalError {
     WrongType(&'static str),
     /// This input exceeds its limit.
     TooLarge(&'static str),
+    /// Evaluating it would exceed what one decision may cost.
+    OverBudget(OverBudget),
     /// Any other error; the text never contains a value.
     Failed(String),
 }
@@ -39,8 +45,9 @@ impl std::fmt::Display for EvalError {
             Self::TooLarge(what) => write!(
                 f,
                 "the {what} are too large for an expression (at most {MAX_ELEMENTS} elements in \
-                 a list, {MAX_BYTES} bytes in total)"
+                 a list, {MAX_NODES} values and {MAX_BYTES} bytes in total)"
             ),
+            Self::OverBudget(error) => error.fmt(f),
             Self::Failed(why) => f.write_str(why),
         }
     }
@@ -52,6 +59,12 @@ pub(super) enum Texts {
     One(String),
     /// Produces one subject, role or tag for each.
     Many(Vec<String>),
+}
+
+impl From<OverBudget> for EvalError {
+    fn from(error: OverBudget) -> Self {
+        Self::OverBudget(error)
+    }
 }
 
 impl Expression {
@@ -69,7 +82,10 @@ impl Expression {
     /// Evaluates a template's expression: a string, an integer, or a list of these.
     pub(super) fn texts(&self, inputs: &Inputs<'_>) -> Result<Texts, EvalError> {
         match &self.path {
-            Some(path) => path.texts(inputs),
+            Some(path) => {
+                inputs.budget.spend(path.size(inputs).units())?;
+                path.texts(inputs)
+            }
             None => texts_of(self.evaluate(inputs)?),
         }
     }
@@ -80,6 +96,7 @@ impl Expression {
             inputs.groups().map_err(too_large)?;
         }
         let variables = inputs.variables_for(&self.used_claims).map_err(too_large)?;
+        inputs.budget.spend_on(self.cost(inputs))?;
         let run = || {
             let mut context = Context::with_env(Arc::clone(&ENV));
             context.set_variable_resolver(&variables);
@@ -118,6 +135,18 @@ impl Expression {
 }
 
 impl Path {
+    fn size(&self, inputs: &Inputs<'_>) -> Size {
+        match self {
+            Self::User => inputs.variable("user"),
+            Self::Authenticator => inputs.variable("authenticator"),
+            Self::Groups => inputs.variable("groups"),
+            Self::Variable(name) => inputs.variable(name),
+            Self::Claim(members) => {
+                members.first().map(|name| inputs.claim(name)).unwrap_or_default()
+            }
+        }
+    }
+
     fn texts(&self, inputs: &Inputs<'_>) -> Result<Texts, EvalError> {
         let identity = inputs.request.identity;
         match self {

@@ -19,6 +19,10 @@ const MAX_ENCODED_BYTES: usize = 3 * MAX_VALUE_BYTES;
 /// The maximum number of subjects in a grant. A user JWT of 32 KiB cannot hold more even if each has
 /// one letter, so the size of the JWT is what decides; this bounds the work until then.
 pub(super) const MAX_SUBJECTS: usize = 8192;
+/// The maximum size of all texts that one template becomes.
+pub(super) const MAX_FILLED_BYTES: usize = 64 * 1024;
+/// Checking, parsing and sorting a filled text, in units of the budget.
+const UNITS_PER_TEXT: u64 = 6;
 
 /// Why a template could not be filled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +31,8 @@ pub(super) enum FillError {
     Unsafe(String),
     /// The expression failed.
     Failed(String),
-    /// More than [`MAX_SUBJECTS`].
-    TooMany,
+    /// More than [`MAX_SUBJECTS`] or [`MAX_FILLED_BYTES`].
+    TooLarge,
 }
 
 /// The form that a value must have.
@@ -52,12 +56,13 @@ impl Template {
         let mut filled = vec![String::new()];
         for (index, part) in self.parts.iter().enumerate() {
             match part {
-                Part::Text(text) => filled.iter_mut().for_each(|subject| subject.push_str(text)),
+                Part::Text(text) => {
+                    check_filled(inputs, &filled, std::slice::from_ref(text))?;
+                    filled.iter_mut().for_each(|subject| subject.push_str(text));
+                }
                 Part::Placeholder(placeholder) => {
                     let values = placeholder.values(inputs, rule, index == 0)?;
-                    if filled.len().saturating_mul(values.len()) > MAX_SUBJECTS {
-                        return Err(FillError::TooMany);
-                    }
+                    check_filled(inputs, &filled, &values)?;
                     let join = |start: &String| {
                         values.iter().map(|value| format!("{start}{value}")).collect::<Vec<_>>()
                     };
@@ -67,6 +72,23 @@ impl Template {
         }
         Ok(filled)
     }
+}
+
+/// Counts the texts and bytes of every combination before they are built.
+fn check_filled(
+    inputs: &Inputs<'_>,
+    starts: &[String],
+    values: &[String],
+) -> Result<(), FillError> {
+    let total = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+    let count = starts.len().saturating_mul(values.len());
+    let bytes = (total(starts).saturating_mul(values.len()))
+        .saturating_add(total(values).saturating_mul(starts.len()));
+    if count > MAX_SUBJECTS || bytes > MAX_FILLED_BYTES {
+        return Err(FillError::TooLarge);
+    }
+    let units = (count as u64).saturating_mul(UNITS_PER_TEXT);
+    inputs.budget.spend(units).map_err(|error| FillError::Failed(error.to_string()))
 }
 
 impl<T> Pattern<T>
@@ -113,12 +135,18 @@ impl Placeholder {
             Err(error @ (EvalError::Absent(_) | EvalError::WrongType(_))) => {
                 return Err(FillError::Unsafe(format!("`{}`: {error}", self.text)));
             }
-            Err(error @ (EvalError::TooLarge(_) | EvalError::Failed(_))) => {
+            // A list that is only copied is too long for any grant.
+            Err(EvalError::OverBudget(_)) if self.expression.path.is_some() => {
+                return Err(FillError::TooLarge);
+            }
+            Err(
+                error @ (EvalError::TooLarge(_) | EvalError::OverBudget(_) | EvalError::Failed(_)),
+            ) => {
                 return Err(FillError::Failed(format!("`{}`: {error}", self.text)));
             }
         };
         if values.len() > MAX_SUBJECTS {
-            return Err(FillError::TooMany);
+            return Err(FillError::TooLarge);
         }
         values.into_iter().map(|value| self.value(value, rule, at_start)).collect()
     }

@@ -1,7 +1,7 @@
 //! The inputs of expressions: an identity and its connection, with limits on their size.
 //!
-//! CEL has no cost budget of its own, so the limits on its inputs are the budget: an input beyond
-//! them is an error and refuses the login. Values are converted on first use, once per decision.
+//! An input beyond its limit is an error and refuses the login. Values are converted on first use, once
+//! per decision.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -19,16 +19,20 @@ use cel::{
 };
 use serde_json::Value as Json;
 
-use super::evaluate::timestamp;
+use super::{
+    budget::{Budget, MAX_BYTES, MAX_ELEMENTS, MAX_NODES},
+    evaluate::timestamp,
+};
 use crate::{
     policy::request::ResolveRequest,
-    template::{check::UsedClaims, expression::unescape_reserved},
+    request::{Client, Server},
+    template::{
+        check::UsedClaims,
+        cost::{Size, Sizes},
+        expression::unescape_reserved,
+    },
 };
 
-/// The maximum length of a list or map in an expression.
-pub(super) const MAX_ELEMENTS: usize = 1000;
-/// The maximum size of the claims, or of the groups, in an expression.
-pub(super) const MAX_BYTES: usize = 64 * 1024;
 const MAX_DEPTH: usize = 32;
 
 /// The input that exceeds its limit.
@@ -44,6 +48,8 @@ pub(super) struct Inputs<'a> {
     /// With the authenticator's prefix.
     pub(super) user: &'a str,
     pub(super) request: &'a ResolveRequest<'a>,
+    /// What the decision may still cost.
+    pub(super) budget: Budget,
     groups: Bounded<'a>,
     claims: Bounded<'a>,
     client: OnceLock<Boxed<'a>>,
@@ -56,6 +62,7 @@ impl<'a> Inputs<'a> {
         Self {
             user,
             request,
+            budget: Budget::default(),
             groups: OnceLock::new(),
             claims: OnceLock::new(),
             client: OnceLock::new(),
@@ -67,11 +74,12 @@ impl<'a> Inputs<'a> {
     /// The groups.
     pub(super) fn groups(&self) -> Result<&(dyn Val + 'a), TooLarge> {
         let groups = self.groups.get_or_init(|| {
-            let mut budget = Budget::new("groups");
-            budget.list(self.request.identity.groups.len())?;
+            let mut remaining = Remaining::new("groups");
+            remaining.list(self.request.identity.groups.len())?;
+            self.budget.note(self.variable("groups").units());
             let mut list: Vec<Boxed<'a>> = Vec::with_capacity(self.request.identity.groups.len());
             for group in &self.request.identity.groups {
-                list.push(budget.text(group)?);
+                list.push(remaining.text(group)?);
             }
             Ok(Box::new(CelList::from(list)))
         });
@@ -80,9 +88,12 @@ impl<'a> Inputs<'a> {
 
     /// All claims.
     fn claims(&self) -> Result<&(dyn Val + 'a), TooLarge> {
-        let claims = self
-            .claims
-            .get_or_init(|| Budget::new("claims").map(&self.request.identity.claims, MAX_DEPTH));
+        let claims = self.claims.get_or_init(|| {
+            let mut remaining = Remaining::new("claims");
+            let claims = remaining.map(&self.request.identity.claims, MAX_DEPTH);
+            self.budget.note(remaining.used());
+            claims
+        });
         claims.as_ref().map(AsRef::as_ref).map_err(|too_large| *too_large)
     }
 
@@ -102,9 +113,11 @@ impl<'a> Inputs<'a> {
 
     fn named_claims(&self, names: &BTreeSet<String>) -> Result<Boxed<'a>, TooLarge> {
         let claims = &self.request.identity.claims;
-        let mut budget = Budget::new("claims");
+        let mut remaining = Remaining::new("claims");
         let present = names.iter().filter_map(|name| claims.get_key_value(name));
-        budget.entries(present, names.len(), MAX_DEPTH)
+        let named = remaining.entries(present, names.len(), MAX_DEPTH);
+        self.budget.note(remaining.used());
+        named
     }
 
     fn client(&self) -> &(dyn Val + 'a) {
@@ -160,6 +173,38 @@ impl VariableResolver for Variables<'_, '_> {
     }
 }
 
+impl Sizes for Inputs<'_> {
+    fn variable(&self, name: &str) -> Size {
+        let texts =
+            |texts: &[String]| Size::collection(texts.iter().map(|t| Size::scalar(t.len())));
+        let ResolveRequest { identity, connection, authenticator, .. } = self.request;
+        match name {
+            "user" => Size::scalar(self.user.len()),
+            "authenticator" => Size::scalar(authenticator.len()),
+            "groups" => texts(&identity.groups),
+            "claims" => Size::of_map(&identity.claims),
+            "client" => {
+                let client = connection.client;
+                let Client { host, kind_of_client, kind, name, lang, version, mqtt_id, .. } =
+                    client;
+                let fields = [host, kind_of_client, kind, name, lang, version, mqtt_id];
+                Size::collection(fields.into_iter().map(|text| Size::scalar(text.len())))
+            }
+            "server" => {
+                let Server { name, cluster, tags, .. } = connection.server;
+                let fields = [Size::scalar(name.len()), Size::scalar(cluster.len()), texts(tags)];
+                Size::collection(fields.into_iter())
+            }
+            "now" => Size::scalar(0),
+            other => Size::scalar(identity.variables.get(other).map_or(0, String::len)),
+        }
+    }
+
+    fn claim(&self, name: &str) -> Size {
+        self.request.identity.claims.get(name).map(Size::of_json).unwrap_or_default()
+    }
+}
+
 impl VariableResolver for Inputs<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         let borrowed = |value: &'b dyn Val| Some(CowVal::Borrowed(value));
@@ -189,19 +234,29 @@ fn text_map<'a, const N: usize>(entries: [(&'static str, &'a String); N]) -> Box
 }
 
 /// The remaining size that may be converted.
-struct Budget {
+struct Remaining {
     what: &'static str,
+    nodes: usize,
     bytes: usize,
 }
 
-impl Budget {
+impl Remaining {
     fn new(what: &'static str) -> Self {
-        Self { what, bytes: MAX_BYTES }
+        Self { what, nodes: MAX_NODES, bytes: MAX_BYTES }
     }
 
+    /// Takes one value with this many bytes of text.
     fn spend(&mut self, bytes: usize) -> Result<(), TooLarge> {
+        self.nodes = self.nodes.checked_sub(1).ok_or(TooLarge(self.what))?;
         self.bytes = self.bytes.checked_sub(bytes).ok_or(TooLarge(self.what))?;
         Ok(())
+    }
+
+    /// The work so far.
+    fn used(&self) -> u64 {
+        let nodes = MAX_NODES.saturating_sub(self.nodes);
+        let bytes = MAX_BYTES.saturating_sub(self.bytes);
+        (nodes + bytes / 32) as u64
     }
 
     fn list(&self, elements: usize) -> Result<(), TooLarge> {

@@ -4,13 +4,14 @@ use std::{collections::BTreeSet, fmt};
 
 use super::{
     Entitlements, Resolver,
-    fill::{FillError, MAX_SUBJECTS},
+    fill::MAX_SUBJECTS,
     fill_denial,
     trace::{Step, Trace},
     unsafe_value,
 };
 use crate::{
     authn::{Origin, Proposal},
+    jwt::MAX_USER_CLAIMS,
     permissions::{Access, PermissionTemplates, Permissions, Responses, Rules},
     policy::settings::Inbox,
     record::{Denial, Reason},
@@ -59,10 +60,11 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         self.add_own_denies(&mut union);
         self.add_own_templates(&mut union, entitlements.own.is_some())?;
         self.add_inbox(&mut union, entitlements)?;
-        let Union { publish, subscribe, responses } = union;
+        let Union { publish, subscribe, responses, size: _ } = union;
         let permissions =
             Permissions { publish: publish.into(), subscribe: subscribe.into(), responses };
-        check_size(&permissions)?;
+        // Also the rules of the identity's source, which are not counted one by one.
+        GrantSize::of(&permissions)?;
         // Compares all pairs of rules: too expensive for every login.
         let has_responses = permissions.responses.is_some();
         if T::ENABLED && has_responses && permissions.publish_overlaps_subscribe() {
@@ -78,8 +80,9 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         subscribe: &[Pattern<SubscribePattern>],
         owner: Owner<'_>,
     ) -> Result<(), Denial> {
-        self.add(&mut union.publish.allow, publish, ("publish", "allow"), owner)?;
-        self.add(&mut union.subscribe.allow, subscribe, ("subscribe", "allow"), owner)
+        let Union { publish: published, subscribe: subscribed, size, .. } = union;
+        self.add((&mut published.allow, size), publish, ("publish", "allow"), owner)?;
+        self.add((&mut subscribed.allow, size), subscribe, ("subscribe", "allow"), owner)
     }
 
     fn add_denies(
@@ -89,13 +92,14 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         subscribe: &[Pattern<SubscribePattern>],
         owner: Owner<'_>,
     ) -> Result<(), Denial> {
-        self.add(&mut union.publish.deny, publish, ("publish", "deny"), owner)?;
-        self.add(&mut union.subscribe.deny, subscribe, ("subscribe", "deny"), owner)
+        let Union { publish: published, subscribe: subscribed, size, .. } = union;
+        self.add((&mut published.deny, size), publish, ("publish", "deny"), owner)?;
+        self.add((&mut subscribed.deny, size), subscribe, ("subscribe", "deny"), owner)
     }
 
     fn add<P>(
         &mut self,
-        into: &mut BTreeSet<P>,
+        (into, size): (&mut BTreeSet<P>, &mut GrantSize),
         patterns: &[Pattern<P>],
         (side, kind): (&'static str, &'static str),
         owner: Owner<'_>,
@@ -113,10 +117,10 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
             }
             for rule in filled {
                 self.record_rule(side, kind, &rule, owner);
-                into.insert(rule);
-            }
-            if into.len() > MAX_SUBJECTS {
-                return Err(fill_denial(owner, FillError::TooMany));
+                let bytes = text_length(&rule);
+                if into.insert(rule) {
+                    size.add(bytes)?;
+                }
             }
         }
         Ok(())
@@ -223,16 +227,57 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
     }
 }
 
-fn check_size(permissions: &Permissions) -> Result<(), Denial> {
-    let Permissions { publish, subscribe, responses: _ } = permissions;
-    let count =
-        publish.allow.len() + publish.deny.len() + subscribe.allow.len() + subscribe.deny.len();
-    match count <= MAX_SUBJECTS {
-        true => Ok(()),
-        false => Err(Denial::new(
+/// The size of the subjects of a grant, so far.
+#[derive(Default)]
+struct GrantSize {
+    subjects: usize,
+    bytes: usize,
+}
+
+impl GrantSize {
+    /// Adds a subject of this many bytes.
+    fn add(&mut self, bytes: usize) -> Result<(), Denial> {
+        self.subjects += 1;
+        // In JSON, with its quotes and a comma.
+        self.bytes = self.bytes.saturating_add(bytes).saturating_add(3);
+        if self.subjects <= MAX_SUBJECTS && self.bytes <= MAX_USER_CLAIMS {
+            return Ok(());
+        }
+        let Self { subjects, bytes } = self;
+        Err(Denial::new(
             Reason::GrantTooLarge,
-            format!("{count} subjects, at most {MAX_SUBJECTS} are allowed"),
-        )),
+            format!(
+                "at least {subjects} subjects of {bytes} bytes: a user JWT holds at most \
+                 {MAX_SUBJECTS} subjects and {MAX_USER_CLAIMS} bytes"
+            ),
+        ))
+    }
+
+    fn of(permissions: &Permissions) -> Result<Self, Denial> {
+        let Permissions { publish, subscribe, responses: _ } = permissions;
+        let mut size = Self::default();
+        let publish = publish.allow.iter().chain(&publish.deny).map(text_length);
+        let subscribe = subscribe.allow.iter().chain(&subscribe.deny).map(text_length);
+        publish.chain(subscribe).try_for_each(|bytes| size.add(bytes))?;
+        Ok(size)
+    }
+}
+
+/// The length of a rule as text.
+fn text_length(rule: &impl fmt::Display) -> usize {
+    struct Counter(usize);
+
+    impl fmt::Write for Counter {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0 = self.0.saturating_add(text.len());
+            Ok(())
+        }
+    }
+
+    let mut counter = Counter(0);
+    match fmt::Write::write_fmt(&mut counter, format_args!("{rule}")) {
+        Ok(()) => counter.0,
+        Err(fmt::Error) => usize::MAX,
     }
 }
 
@@ -259,6 +304,8 @@ struct Union {
     publish: UnionRules<SubjectPattern>,
     subscribe: UnionRules<SubscribePattern>,
     responses: Option<Responses>,
+    /// The size of the rules that are filled from templates.
+    size: GrantSize,
 }
 
 /// Ordered sets: the same request always has the same result.

@@ -34,7 +34,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         dropped: &mut CeilingDrops,
     ) -> Result<Entitlements, Denial> {
         let mut entitlements = Entitlements::default();
-        self.add_own_permissions(&mut entitlements, dropped);
+        self.add_own_permissions(&mut entitlements, dropped)?;
         let roles = self.assigned_roles(bindings, dropped)?;
         let Proposal { origin, roles: own_roles, permissions, unrestricted_if_alone, .. } =
             self.proposal();
@@ -85,14 +85,21 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         }
     }
 
-    fn add_own_permissions(&mut self, entitlements: &mut Entitlements, dropped: &mut CeilingDrops) {
+    fn add_own_permissions(
+        &mut self,
+        entitlements: &mut Entitlements,
+        dropped: &mut CeilingDrops,
+    ) -> Result<(), Denial> {
         let request = self.request;
-        let Some(requested) = &request.identity.proposal.permissions else { return };
+        let Some(requested) = &request.identity.proposal.permissions else { return Ok(()) };
         let (permissions, nothing_left) = match request.identity.proposal.origin {
             Origin::Operator => (requested.clone(), false),
             Origin::Outside => {
                 let recorder = DropRecorder { drops: dropped, trace: &mut *self.trace };
                 let clipped = self.rules.ceiling.clip(requested, self.inputs, recorder);
+                let clipped = clipped.map_err(|error| {
+                    Denial::new(Reason::PolicyError, format!("the ceiling: {error}"))
+                })?;
                 (clipped.permissions, clipped.nothing_left)
             }
         };
@@ -106,6 +113,7 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
             }
         };
         self.trace.record(|| Step::OwnPermissions { verdict });
+        Ok(())
     }
 
     /// Every assigned role, once, with what assigns it.

@@ -55,6 +55,21 @@ fn ceiling_keeps_rules_within_and_drops_the_rest() {
 }
 
 #[test]
+fn comparing_with_the_ceiling_is_bounded() {
+    let ceiling =
+        CeilingSettings { publish: texts(&["x.{{ groups }}.>"]), ..CeilingSettings::default() };
+    let policy = under(ceiling);
+    let with = |subjects: usize, groups: usize| {
+        let subjects: Vec<String> = (0..subjects).map(|n| format!("y.{n}")).collect();
+        let subjects: Vec<&str> = subjects.iter().map(String::as_str).collect();
+        let groups = (0..groups).map(|n| n.to_string()).collect();
+        Scene::new().resolve(&policy, &Identity { groups, ..asking(&subjects, &[]) })
+    };
+    assert!(with(100, 100).is_ok());
+    assert_refused(with(1000, 1000), Reason::PolicyError);
+}
+
+#[test]
 fn outside_denies_are_never_dropped() {
     let mut identity = asking(&["x"], &[]);
     let proposed = identity.proposal.permissions.as_mut().unwrap();

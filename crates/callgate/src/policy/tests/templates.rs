@@ -355,15 +355,43 @@ fn invalid_templates_are_errors() {
 
 #[test]
 fn too_many_subjects_are_refused() {
-    let in_groups = |count: usize| {
-        let groups = (0..count).map(|n| format!("g{n}")).collect();
+    let in_groups = |count: usize, bytes: usize| {
+        let groups = (0..count).map(|n| format!("{n:0bytes$}")).collect();
         Identity { groups, ..user("u") }
     };
-    // The size of the user JWT is checked when it is created.
-    assert_eq!(filled("{{ groups }}.{{ groups }}", &in_groups(90)).unwrap().len(), 8100);
-    assert_eq!(filled("{{ groups }}.{{ groups }}", &in_groups(91)), Err(Reason::GrantTooLarge));
-    assert_eq!(filled("a.{{ groups }}", &in_groups(8192)).unwrap().len(), 8192);
-    for count in [8193, 10_000, 100_000] {
-        assert_eq!(filled("a.{{ groups }}", &in_groups(count)), Err(Reason::GrantTooLarge));
+    for (template, count, bytes, subjects) in [
+        // What a user JWT cannot hold is refused before it is built.
+        ("{{ groups }}.{{ groups }}", 50, 2, Some(2500)),
+        ("{{ groups }}.{{ groups }}", 70, 2, None),
+        ("{{ groups }}.{{ groups }}", 91, 2, None),
+        ("{{ groups }}.{{ groups }}.{{ groups }}.{{ groups }}", 100, 100, None),
+        ("a.{{ groups }}", 2500, 4, Some(2500)),
+        ("a.{{ groups }}", 4000, 4, None),
+        ("a.{{ groups }}", 200, 100, Some(200)),
+        ("a.{{ groups }}", 300, 100, None),
+        ("a.{{ groups }}", 8193, 5, None),
+        ("a.{{ groups }}", 100_000, 6, None),
+    ] {
+        let result = filled(template, &in_groups(count, bytes)).map(|subjects| subjects.len());
+        let expected = subjects.ok_or(Reason::GrantTooLarge);
+        assert_eq!(result, expected, "{template}: {count} of {bytes} bytes");
     }
+}
+
+#[test]
+fn size_of_a_grant_counts_all_roles_once() {
+    let groups: Vec<String> = (0..150).map(|n| format!("{n:0100}")).collect();
+    let identity = Identity { groups, ..user("u") };
+    let roles = |templates: &'static [&'static str]| {
+        policy(|p| {
+            for (index, template) in templates.iter().enumerate() {
+                p.roles.insert(index.to_string(), publisher(&[template]));
+                p.bindings.push(bind(&[&index.to_string()]));
+            }
+        })
+    };
+    let same = roles(&["a.{{ groups }}", "a.{{ groups }}", "a.{{ groups }}"]);
+    assert_eq!(publishes(&Scene::new().resolve(&same, &identity).unwrap()).len(), 150);
+    let different = roles(&["a.{{ groups }}", "b.{{ groups }}"]);
+    assert_refused(Scene::new().resolve(&different, &identity), Reason::GrantTooLarge);
 }

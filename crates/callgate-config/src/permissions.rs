@@ -5,7 +5,9 @@
 
 use std::{fmt::Display, str::FromStr, sync::Arc, time::Duration};
 
-use callgate::permissions::{PermissionList, PermissionTemplates, Permissions, Responses};
+use callgate::permissions::{
+    PermissionList, PermissionTemplates, Permissions, Responses, mqtt_spelling,
+};
 use serde_json::Value;
 
 use crate::{
@@ -226,6 +228,18 @@ fn parsed<T: FromStr<Err: Display>>(
 ) -> Vec<T> {
     let mut plain = Vec::new();
     for Written { path, text } in texts.iter().flatten() {
+        if let Some(problem) = mqtt_spelling(text) {
+            let message = format!("`{}` {problem}", text.escape_debug());
+            match list {
+                PermissionList::PublishAllow | PermissionList::SubscribeAllow => {
+                    report.warn(path, message);
+                }
+                PermissionList::PublishDeny | PermissionList::SubscribeDeny => {
+                    report.fault(path, message);
+                    continue;
+                }
+            }
+        }
         if text.contains(['{', '}']) {
             match templates.add(list, text) {
                 Ok(warnings) => warnings.iter().for_each(|warning| report.warn(path, warning)),

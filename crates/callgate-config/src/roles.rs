@@ -76,6 +76,13 @@ pub const KEYS: &[Key] = &[
         "operator mode: the scoped signing key that grants the permissions. A role with `scope` has no \
          permissions of its own and cannot be combined with another role",
     ),
+    Key::optional(
+        "mqtt",
+        Type::Boolean,
+        "also subscribe to `$MQTT.sub.>` and `$MQTT.deliver.>`, which MQTT with QoS 1 or 2 needs on nats-server \
+         2.10 and 2.11 ([MQTT](policy.md#mqtt))",
+    )
+    .or("false"),
 ];
 
 const BUCKETS: Type = Type::List(&Type::Table(&[
@@ -115,6 +122,7 @@ pub fn role(mut table: Table<'_>, usual: &str) -> RoleSettings {
         objects: buckets(&mut table, "objects"),
         tags: table.strings("tags").unwrap_or_default(),
         scope: table.string("scope"),
+        mqtt: table.boolean("mqtt").unwrap_or_default(),
     };
     table.finish();
     settings

@@ -444,6 +444,14 @@ fn wrong_permissions_are_reported_with_their_path() {
         ("publish = { alow = [] }", "permissions.publish.alow: unknown key; did you mean `allow`"),
         ("payload = 5", "permissions.payload: nats-server never enforces"),
         ("publish = [\"a q\"]", "permissions.publish[0]: `a q` contains white space"),
+        (
+            "publish = { allow = [\">\"], deny = [\"a\", \"secret/#\"] }",
+            "permissions.publish.deny[1]: `secret/#` is an MQTT topic filter",
+        ),
+        (
+            "subscribe = { allow = [\">\"], deny = \"x.{{ user }}.+\" }",
+            "permissions.subscribe.deny: `x.{{ user }}.+` is an MQTT topic filter",
+        ),
     ];
     for (toml, expected) in table {
         let (_, faults) = permissions_of(toml);

@@ -1,11 +1,13 @@
 //! The permissions of a client. The default denies everything.
 
+mod mqtt;
 mod templates;
 mod warnings;
 
 use std::time::Duration;
 
 pub use self::{
+    mqtt::mqtt_spelling,
     templates::{PermissionList, PermissionTemplates, TemplateError},
     warnings::PermissionWarning,
 };

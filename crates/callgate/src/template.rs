@@ -190,6 +190,20 @@ impl Placeholder {
     }
 }
 
+/// The text with `x` in place of every placeholder.
+pub(crate) fn without_placeholders(text: &str) -> String {
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{{") {
+        literal.push_str(before);
+        literal.push('x');
+        let end = end_of_placeholder(after).unwrap_or(after.len());
+        rest = after.get(end..).and_then(|tail| tail.strip_prefix("}}")).unwrap_or_default();
+    }
+    literal.push_str(rest);
+    literal
+}
+
 /// The position of the `}}` that closes a placeholder, skipping string literals and map literals.
 fn end_of_placeholder(text: &str) -> Option<usize> {
     let (mut quote, mut escaped, mut depth) = (None, false, 0usize);

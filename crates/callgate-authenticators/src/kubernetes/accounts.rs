@@ -9,7 +9,7 @@ use callgate::authn::Proposal;
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use serde_json::{Map, Value};
 
-use super::annotations;
+use super::annotations::{self, Requested};
 
 /// Maximum size of one account's labels and annotations, in bytes: editors of an account must not be
 /// able to exhaust memory. CEL sees at most 64 KiB.
@@ -60,6 +60,8 @@ pub(super) struct ReadAccount {
     pub(super) malformed: usize,
     /// The first error, for the log.
     pub(super) remark: Option<String>,
+    /// A subject that is an MQTT topic filter, for the log.
+    pub(super) topic_filter: Option<String>,
 }
 
 impl ReadAccount {
@@ -76,21 +78,21 @@ impl ReadAccount {
         let too_large = size(&labels) + size(&annotations) > MAX_TEXT;
         let (labels, annotations) =
             if too_large { Default::default() } else { (labels, annotations) };
-        let requested = annotations::read(prefix, &annotations);
+        let Requested { proposal, malformed, example, topic_filter } =
+            annotations::read(prefix, &annotations);
         let remark = match too_large {
             true => Some(format!(
                 "its labels and annotations are ignored: they are larger than {MAX_TEXT} bytes"
             )),
-            false => requested.example,
+            false => example,
         };
         let account = Account {
             uid: uid?.into_boxed_str(),
             labels: labels.into(),
             annotations: annotations.into(),
-            proposal: (requested.proposal != Proposal::default())
-                .then(|| Box::new(requested.proposal)),
+            proposal: (proposal != Proposal::default()).then(|| Box::new(proposal)),
         };
-        Some(Self { key, account, malformed: requested.malformed, remark })
+        Some(Self { key, account, malformed, remark, topic_filter })
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use callgate::{
     authn::{Origin, Proposal},
-    permissions::{Permissions, Rules},
+    permissions::{Permissions, Rules, mqtt_spelling},
 };
 
 use callgate::sanitize::excerpt_up_to;
@@ -18,6 +18,8 @@ pub(super) struct Requested {
     pub(super) malformed: usize,
     /// The first malformed subject and its error, for the log.
     pub(super) example: Option<String>,
+    /// The first subject that is an MQTT topic filter, for the log.
+    pub(super) topic_filter: Option<String>,
 }
 
 /// Reads the annotations with this prefix. Lists are separated by commas; empty items and white space
@@ -50,11 +52,23 @@ impl Requested {
         let mut subjects = Vec::new();
         for (item, parsed) in parsed {
             match parsed {
-                Ok(subject) => subjects.push(subject),
+                Ok(subject) => {
+                    self.note_topic_filter(name, item);
+                    subjects.push(subject);
+                }
                 Err(error) => self.note_malformed(name, item, &error),
             }
         }
         subjects
+    }
+
+    fn note_topic_filter(&mut self, name: &str, item: &str) {
+        if let Some(problem) = mqtt_spelling(item) {
+            let shown = excerpt_up_to(item, 64);
+            self.topic_filter.get_or_insert_with(|| {
+                format!("{name}: `{shown}` {}", excerpt_up_to(&problem, 200))
+            });
+        }
     }
 
     fn note_malformed(&mut self, name: &str, item: &str, error: &impl Display) {
@@ -105,6 +119,15 @@ mod tests {
             assert_eq!(requested.example.is_some(), malformed > 0, "{list:?}");
             assert_eq!(requested.proposal.origin, Origin::Outside);
         }
+    }
+
+    #[test]
+    fn topic_filters_are_kept_and_noted() {
+        let requested = read_pub("a.b,sensors/#");
+        assert_eq!(requested.proposal.permissions.unwrap().publish.allow.len(), 2);
+        let noted = requested.topic_filter.unwrap();
+        assert!(noted.starts_with("allowed-pub-subjects: `sensors/#` is an MQTT"), "{noted}");
+        assert_eq!(read_pub("a.b").topic_filter, None);
     }
 
     #[test]

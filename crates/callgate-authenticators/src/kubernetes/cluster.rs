@@ -158,8 +158,16 @@ pub(super) struct NotSynced(String);
 impl ClusterState {
     /// Reads an account and reports its malformed annotations.
     pub(super) fn read<K>(&self, object: PartialObjectMeta<K>) -> Option<(Box<str>, Account)> {
-        let ReadAccount { key, account, malformed, remark } =
+        let ReadAccount { key, account, malformed, remark, topic_filter } =
             ReadAccount::new(object, &self.prefix)?;
+        if let Some(remark) = topic_filter {
+            tracing::warn!(
+                authenticator = &*self.name,
+                service_account = &*key,
+                remark,
+                "an annotation of a service account is an MQTT topic filter"
+            );
+        }
         if let Some(remark) = remark {
             self.observer.annotations_malformed(&self.name, malformed.max(1));
             tracing::warn!(

@@ -12,6 +12,7 @@ mod enforcement;
 mod expiry;
 mod explain;
 mod jetstream;
+mod mqtt;
 mod reach;
 mod site;
 mod templates;

@@ -11,10 +11,7 @@ use futures_util::StreamExt;
 use serde_json::json;
 
 use crate::{
-    jetstream::{
-        VERSIONS,
-        world::{World, bucket, orders, role},
-    },
+    jetstream::world::{World, bucket, orders, role},
     wire::{Wire, publish, publish_with_reply},
 };
 
@@ -33,15 +30,48 @@ fn roles() -> Vec<(&'static str, RoleSettings)> {
 }
 
 #[tokio::test]
-async fn server_delivers_to_subjects_denied_to_the_client() {
-    for version in VERSIONS {
-        let world = World::new(version, None, roles()).await;
-        a_reader_of_a_bucket_writes_to_it_and_to_others(&world).await;
-        a_reader_of_a_bucket_deletes_an_object_store(&world).await;
-        a_writer_of_a_bucket_calls_the_api(&world).await;
-        who_pulls_or_publishes_adds_to_another_stream(&world).await;
-        a_consumer_delivers_to_any_subscriber(&world).await;
-    }
+async fn reach_beyond_permissions_on_2_10() {
+    reach_beyond_permissions("2.10", Purge::Possible).await;
+}
+
+#[tokio::test]
+async fn reach_beyond_permissions_on_2_11() {
+    reach_beyond_permissions("2.11", Purge::Possible).await;
+}
+
+#[tokio::test]
+async fn reach_beyond_permissions_on_2_12() {
+    reach_beyond_permissions("2.12", Purge::Refused).await;
+}
+
+#[tokio::test]
+async fn reach_beyond_permissions_on_2_14() {
+    reach_beyond_permissions("2.14", Purge::Refused).await;
+}
+
+#[tokio::test]
+async fn reach_beyond_permissions_on_2_15() {
+    reach_beyond_permissions("2.15", Purge::Refused).await;
+}
+
+/// Whether an acknowledgement is a valid request to purge a stream: from 2.12 on, the API refuses unknown
+/// members in the JSON of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purge {
+    Possible,
+    Refused,
+}
+
+/// The rows of the table "What permissions cannot prevent" in `docs/policy.md`.
+async fn reach_beyond_permissions(version: &str, purge: Purge) {
+    let world = World::new(version, None, roles()).await;
+    reader_of_a_bucket_writes_to_it_and_to_others(&world).await;
+    reader_of_a_bucket_deletes_streams(&world).await;
+    writer_of_a_bucket_calls_the_api(&world).await;
+    pulled_messages_and_acknowledgements_reach_another_stream(&world).await;
+    acknowledgement_overwrites_a_key(&world).await;
+    consumer_delivers_to_any_subscriber(&world).await;
+    acknowledgement_purges_a_stream(&world, purge).await;
 }
 
 /// Has `role` send a request whose answer goes to `target`, where it may not publish itself.
@@ -53,7 +83,7 @@ async fn redirect(world: &World, role: &str, request: &str, payload: &str, targe
     assert!(said[1].errors.is_empty(), "{role} {target}: {said:?}");
 }
 
-async fn a_reader_of_a_bucket_writes_to_it_and_to_others(world: &World) {
+async fn reader_of_a_bucket_writes_to_it_and_to_others(world: &World) {
     for name in ["config", "secrets"] {
         let target = format!("$KV.{name}.planted");
         let last = json!({"last_by_subj": "$KV.config.colour"}).to_string();
@@ -64,18 +94,24 @@ async fn a_reader_of_a_bucket_writes_to_it_and_to_others(world: &World) {
     }
 }
 
-/// An empty message is all that this needs.
-async fn a_reader_of_a_bucket_deletes_an_object_store(world: &World) {
-    world.bucket("config").await.put("empty", "".into()).await.unwrap();
-    let last = json!({"last_by_subj": "$KV.config.empty"}).to_string();
-    let target = "$JS.API.STREAM.DELETE.OBJ_vault";
-    redirect(world, "read", "$JS.API.DIRECT.GET.KV_config", &last, target).await;
-    let gone = async || js(world).await.get_stream("OBJ_vault").await.is_err().then_some(());
-    eventually("the store to be gone", PATIENCE, gone).await;
+/// A request without content deletes a stream. An empty value is such a request, and so is the marker that
+/// remains of a deleted key.
+async fn reader_of_a_bucket_deletes_streams(world: &World) {
+    let store = world.bucket("config").await;
+    store.put("empty", "".into()).await.unwrap();
+    store.put("deleted", "x".into()).await.unwrap();
+    store.delete("deleted").await.unwrap();
+    for (key, stream) in [("empty", "OBJ_vault"), ("deleted", "OBJ_files")] {
+        let last = json!({"last_by_subj": format!("$KV.config.{key}")}).to_string();
+        let target = format!("$JS.API.STREAM.DELETE.{stream}");
+        redirect(world, "read", "$JS.API.DIRECT.GET.KV_config", &last, &target).await;
+        let gone = async || js(world).await.get_stream(stream).await.is_err().then_some(());
+        eventually("the stream to be gone", PATIENCE, gone).await;
+    }
 }
 
 /// The value is the call's JSON: here it purges one subject of a stream that no role names.
-async fn a_writer_of_a_bucket_calls_the_api(world: &World) {
+async fn writer_of_a_bucket_calls_the_api(world: &World) {
     let call = json!({"filter": "other.new.1"}).to_string();
     let store = world.peer("write").await.js.get_key_value("config").await.unwrap();
     store.put("call", call.into()).await.unwrap();
@@ -90,7 +126,7 @@ async fn a_writer_of_a_bucket_calls_the_api(world: &World) {
     eventually("one message less", PATIENCE, purged).await;
 }
 
-async fn who_pulls_or_publishes_adds_to_another_stream(world: &World) {
+async fn pulled_messages_and_acknowledgements_reach_another_stream(world: &World) {
     let next = "$JS.API.CONSUMER.MSG.NEXT.ORDERS.worker";
     redirect(world, "named", next, "1", "other.pulled").await;
     redirect(world, "publish", "orders.new.1", "x", "other.confirmed").await;
@@ -104,7 +140,38 @@ async fn who_pulls_or_publishes_adds_to_another_stream(world: &World) {
     }
 }
 
-async fn a_consumer_delivers_to_any_subscriber(world: &World) {
+async fn acknowledgement_overwrites_a_key(world: &World) {
+    let store = world.bucket("secrets").await;
+    store.put("pw", "correct".into()).await.unwrap();
+    redirect(world, "publish", "orders.new.1", "x", "$KV.secrets.pw").await;
+    let overwritten = async || {
+        let value = store.get("pw").await.unwrap().unwrap();
+        String::from_utf8_lossy(&value).contains("\"seq\"").then_some(())
+    };
+    eventually("an acknowledgement as the value", PATIENCE, overwritten).await;
+}
+
+async fn acknowledgement_purges_a_stream(world: &World, purge: Purge) {
+    let stream = world.stream("OTHER").await;
+    let messages = async || stream.get_info().await.unwrap().state.messages;
+    assert!(messages().await > 10);
+    redirect(world, "publish", "orders.new.1", "x", "$JS.API.STREAM.PURGE.OTHER").await;
+    match purge {
+        Purge::Possible => {
+            let purged = async || (messages().await == 0).then_some(());
+            eventually("the stream to be empty", PATIENCE, purged).await;
+        }
+        Purge::Refused => {
+            // The server handles the acknowledgement of a later message after the first one.
+            redirect(world, "publish", "orders.new.1", "x", "other.fence").await;
+            let last = async || stream.get_last_raw_message_by_subject("other.fence").await.ok();
+            eventually("a later acknowledgement", PATIENCE, last).await;
+            assert!(messages().await > 10);
+        }
+    }
+}
+
+async fn consumer_delivers_to_any_subscriber(world: &World) {
     let listener = world.site.admin().await;
     let mut alarms = listener.subscribe("alarms").await.unwrap();
     listener.flush().await.unwrap();

@@ -7,10 +7,11 @@ mod bindings;
 pub(super) mod ceiling;
 mod findings;
 mod jetstream;
+pub(super) mod reach;
 mod reply_subjects;
 pub(super) mod role;
 mod role_combination;
-mod roles;
+pub(super) mod roles;
 mod wildcards;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -49,6 +50,7 @@ pub(super) struct AuthenticatorRules {
 /// # Errors
 /// All errors, sorted.
 pub(super) fn compile(settings: PolicySettings) -> Result<Policy, Vec<PolicyFault>> {
+    let uses_jetstream = reach::uses_jetstream(&settings);
     let PolicySettings { roles, bindings, authenticators, accounts, session } = settings;
     let variables = authenticators.iter().flat_map(|one| one.variables.iter().copied()).collect();
     let mut findings = Findings { variables, ..Findings::default() };
@@ -61,6 +63,9 @@ pub(super) fn compile(settings: PolicySettings) -> Result<Policy, Vec<PolicyFaul
         .map(|(name, settings)| {
             let path = format!("roles.{name}");
             let name: Arc<str> = name.into();
+            if uses_jetstream {
+                reach::warn_about_publishing(&path, &settings, &mut findings);
+            }
             let role = role(&path, Arc::clone(&name), settings, &mut findings);
             check_scope(&path, &role, &accounts, &mut findings);
             (name, Arc::new(role))

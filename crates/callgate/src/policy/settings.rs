@@ -62,6 +62,8 @@ pub struct RoleSettings {
     pub tags: Vec<String>,
     /// `scope`: the scoped signing key that grants instead of permissions (operator mode).
     pub scope: Option<String>,
+    /// `mqtt`: what nats-server 2.10 and 2.11 need for MQTT with QoS 1 and 2.
+    pub mqtt: bool,
 }
 
 /// The inboxes that a role may subscribe to.

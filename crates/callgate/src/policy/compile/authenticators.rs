@@ -11,6 +11,7 @@ use super::{
     roles::{check_scope, role},
 };
 use crate::{
+    permissions::mqtt_spelling,
     policy::{
         accounts::Accounts,
         settings::{AuthenticatorPolicy, CeilingSettings, Inbox},
@@ -98,23 +99,47 @@ fn compile_ceiling(
     Ceiling {
         accounts,
         roles,
-        publish: patterns(&format!("{path}.publish"), &publish, findings),
-        subscribe: patterns(&format!("{path}.subscribe"), &subscribe, findings),
+        publish: patterns(&format!("{path}.publish"), &publish, RuleKind::Allow, findings),
+        subscribe: patterns(&format!("{path}.subscribe"), &subscribe, RuleKind::Allow, findings),
         responses,
     }
 }
 
+/// Which list of permissions a subject is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RuleKind {
+    Allow,
+    Deny,
+}
+
 /// Compiles a list of subjects.
-pub(super) fn patterns<T>(path: &str, texts: &[String], findings: &mut Findings) -> Vec<Pattern<T>>
+pub(super) fn patterns<T>(
+    path: &str,
+    texts: &[String],
+    kind: RuleKind,
+    findings: &mut Findings,
+) -> Vec<Pattern<T>>
 where
     T: FromStr<Err = SubjectError> + Clone + fmt::Display,
 {
     let indexed = texts.iter().enumerate();
     indexed
         .filter_map(|(index, text)| {
-            findings.parse(&format!("{path}[{index}]"), text, Pattern::parse)
+            let path = format!("{path}[{index}]");
+            check_mqtt_spelling(&path, text, kind, findings);
+            findings.parse(&path, text, Pattern::parse)
         })
         .collect()
+}
+
+/// A deny that matches nothing protects nothing, so it is an error.
+pub(super) fn check_mqtt_spelling(path: &str, text: &str, kind: RuleKind, findings: &mut Findings) {
+    let Some(problem) = mqtt_spelling(text) else { return };
+    let message = format!("`{text}` {problem}");
+    match kind {
+        RuleKind::Allow => findings.warn(path, message),
+        RuleKind::Deny => findings.fault(path, message),
+    }
 }
 
 fn warn_shared_inbox(path: &str, role: &Role, findings: &mut Findings) {

@@ -3,11 +3,15 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use super::{
-    authenticators::patterns, check_duration, findings::Findings, jetstream, reply_subjects,
-    role::Role, wildcards,
+    authenticators::{RuleKind, check_mqtt_spelling, patterns},
+    check_duration,
+    findings::Findings,
+    jetstream, reach, reply_subjects,
+    role::Role,
+    wildcards,
 };
 use crate::{
-    connection::ConnectionKinds,
+    connection::{ConnectionKind, ConnectionKinds},
     permissions::PermissionWarning,
     policy::{
         accounts::Accounts,
@@ -15,10 +19,13 @@ use crate::{
         settings::{BucketAccess, Inbox, RoleSettings, SideSettings, StreamAccess},
         time_windows::TimeWindows,
     },
-    subject::{SubjectError, SubjectPattern},
+    subject::{SubjectError, SubjectPattern, SubscribePattern},
     suggest::did_you_mean,
     template::{Pattern, PatternRules, Template},
 };
+
+/// What MQTT clients subscribe to in nats-server 2.10 and 2.11 for QoS 1 and 2 (`server/mqtt.go`).
+pub(in crate::policy) const MQTT_SESSIONS: [&str; 2] = ["$MQTT.sub.>", "$MQTT.deliver.>"];
 
 const EMPTY_LIST: &str = "an empty list allows no login: omit the key";
 
@@ -29,6 +36,7 @@ pub(super) fn role(
     findings: &mut Findings,
 ) -> Role {
     check_role(path, &settings, findings);
+    reach::warn_about_buckets(path, &settings, findings);
     let jetstream = jetstream_subjects(path, &settings, findings);
     let RoleSettings {
         publish,
@@ -45,11 +53,17 @@ pub(super) fn role(
         objects: _,
         tags,
         scope,
+        mqtt,
     } = settings;
     let mut publish: PatternRules<SubjectPattern> =
         pattern_rules(&format!("{path}.publish"), &publish, findings);
     publish.allow.extend(jetstream);
-    let subscribe = pattern_rules(&format!("{path}.subscribe"), &subscribe, findings);
+    let mut subscribe: PatternRules<SubscribePattern> =
+        pattern_rules(&format!("{path}.subscribe"), &subscribe, findings);
+    if mqtt {
+        let sessions = MQTT_SESSIONS.into_iter().filter_map(|text| text.parse().ok());
+        subscribe.allow.extend(sessions.map(Pattern::Literal));
+    }
     let tags = tags.iter().enumerate().filter_map(|(index, text)| {
         findings.parse(&format!("{path}.tags[{index}]"), text, Template::parse)
     });
@@ -76,8 +90,8 @@ where
 {
     let SideSettings { allow, deny } = settings;
     PatternRules {
-        allow: patterns(&format!("{path}.allow"), allow, findings),
-        deny: patterns(&format!("{path}.deny"), deny, findings),
+        allow: patterns(&format!("{path}.allow"), allow, RuleKind::Allow, findings),
+        deny: patterns(&format!("{path}.deny"), deny, RuleKind::Deny, findings),
     }
 }
 
@@ -103,6 +117,18 @@ fn check_role(path: &str, settings: &RoleSettings, findings: &mut Findings) {
     }
     if settings.times.is_some() && settings.timezone.is_none() {
         findings.warn(format!("{path}.times"), "without `timezone`, the times are in UTC");
+    }
+    if settings.mqtt {
+        let message = "on every nats-server, `$MQTT.sub.>` and `$MQTT.deliver.>` also let the client \
+                       read QoS 1 and 2 messages of other MQTT clients of the account: set it only for \
+                       nats-server 2.10 and 2.11, and give clients that distrust each other separate \
+                       accounts";
+        findings.warn(format!("{path}.mqtt"), message);
+        let excludes = |kinds: ConnectionKinds| !kinds.contains(ConnectionKind::Mqtt);
+        if settings.connection_types.is_some_and(excludes) {
+            let message = "has no effect: `connection_types` excludes mqtt";
+            findings.warn(format!("{path}.mqtt"), message);
+        }
     }
     if settings.responses.is_some_and(|responses| responses.max == Some(0)) {
         let message = "nats-server reads a `max` of 0 as unlimited: write -1, or omit the key";
@@ -148,6 +174,9 @@ fn jetstream_subjects(
     let mut patterns = Vec::new();
     for (path, subjects) in macros {
         let Some(subjects) = findings.take(&path, subjects) else { continue };
+        for text in &subjects {
+            check_mqtt_spelling(&path, text, RuleKind::Allow, findings);
+        }
         patterns
             .extend(subjects.iter().filter_map(|text| findings.parse(&path, text, Pattern::parse)));
     }

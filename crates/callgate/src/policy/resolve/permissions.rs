@@ -11,9 +11,16 @@ use super::{
 };
 use crate::{
     authn::{Origin, Proposal},
+    connection::ConnectionKind,
     jwt::MAX_USER_CLAIMS,
     permissions::{Access, PermissionTemplates, Permissions, Responses, Rules},
-    policy::settings::Inbox,
+    policy::{
+        compile::{
+            reach::{ACKNOWLEDGEMENTS, STORED_MESSAGES, may_be_captured},
+            roles::MQTT_SESSIONS,
+        },
+        settings::Inbox,
+    },
     record::{Denial, Reason},
     subject::{SubjectError, SubjectPattern, SubjectToken, SubscribePattern},
     template::{Pattern, encode},
@@ -70,7 +77,38 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
         if T::ENABLED && has_responses && permissions.publish_overlaps_subscribe() {
             self.trace.record(|| Step::Remark { text: RESPONSES_ARE_NO_BOUNDARY.to_owned() });
         }
+        if T::ENABLED {
+            self.remark_reach(&permissions);
+        }
         Ok(permissions)
+    }
+
+    /// Remarks what nats-server makes possible beyond the permissions, or what it needs besides them.
+    fn remark_reach(&mut self, permissions: &Permissions) {
+        let Permissions { publish, subscribe, responses: _ } = permissions;
+        let mut remark = |text: String| self.trace.record(|| Step::Remark { text });
+        if publish.allow.iter().any(|allow| may_be_captured(allow.as_str())) {
+            remark(format!("beyond this grant: {ACKNOWLEDGEMENTS}"));
+        }
+        let reads = |allow: &SubjectPattern| {
+            let api = ["$JS.API.DIRECT.GET.>", "$JS.API.STREAM.MSG.GET.>", "$JS.API.CONSUMER.>"];
+            api.iter().filter_map(|api| api.parse().ok()).any(|api| allow.overlaps(&api))
+        };
+        if publish.allow.iter().any(reads) {
+            remark(format!("beyond this grant: {STORED_MESSAGES}"));
+        }
+        let subscribes = |text: &str| {
+            let wanted = text.parse::<SubscribePattern>();
+            wanted.is_ok_and(|wanted| subscribe.allow.iter().any(|allow| allow.covers(&wanted)))
+        };
+        let is_mqtt = self.request.connection.client.connection == ConnectionKind::Mqtt;
+        if is_mqtt && !MQTT_SESSIONS.iter().all(|text| subscribes(text)) {
+            let text =
+                "MQTT with QoS 1 or 2 is refused on nats-server 2.10 and 2.11, which also need \
+                        subscribe `$MQTT.sub.>` and `$MQTT.deliver.>`: set `mqtt = true` in a role"
+                    .to_owned();
+            self.trace.record(|| Step::Remark { text });
+        }
     }
 
     fn add_allows(

@@ -149,6 +149,52 @@ fn expiry_moved_by_jitter_is_recorded() {
     assert!(explanation.steps.iter().any(recorded), "{explanation:?}");
 }
 
+/// The remarks about a grant with these permissions.
+fn remarks(kind: ConnectionKind, change: impl FnOnce(&mut RoleSettings)) -> Vec<String> {
+    let policy = policy(|p| {
+        let mut role = RoleSettings { inbox: Inbox::Private, ..RoleSettings::default() };
+        change(&mut role);
+        p.roles.insert("one".into(), role);
+        p.bindings.push(bind(&["one"]));
+    });
+    let (scene, identity) = (Scene::over(kind), user("u"));
+    let (_, explanation) = policy.explain(&scene.request("idp", &identity));
+    let text = |step: Step| match step {
+        Step::Remark { text } => Some(text),
+        _ => None,
+    };
+    explanation.steps.into_iter().filter_map(text).collect()
+}
+
+#[test]
+fn reach_beyond_the_grant_is_remarked() {
+    use crate::policy::settings::{BucketAccess, BucketSettings};
+    let nats = ConnectionKind::Nats;
+    let found = remarks(nats, |role| role.publish = allow(&["orders.>"]));
+    let [acknowledgements] = found.as_slice() else { panic!("{found:?}") };
+    for word in ["beyond this grant", "$KV.", "2.12", "purges a stream"] {
+        assert!(acknowledgements.contains(word), "{acknowledgements}");
+    }
+    let bucket =
+        BucketSettings { bucket: "config".to_owned(), access: BucketAccess::Read, domain: None };
+    let found = remarks(nats, |role| role.kv.push(bucket));
+    let [stored] = found.as_slice() else { panic!("{found:?}") };
+    assert!(stored.contains("$JS.API.STREAM.DELETE"), "{stored}");
+    assert_eq!(remarks(nats, |role| role.publish = allow(&["_INBOX.>"])), [""; 0]);
+    assert_eq!(remarks(nats, |role| role.subscribe = allow(&["orders.>"])), [""; 0]);
+}
+
+#[test]
+fn missing_mqtt_subscriptions_are_remarked() {
+    let needs = |found: Vec<String>| found.iter().any(|text| text.contains("`mqtt = true`"));
+    let topics = |role: &mut RoleSettings| role.subscribe = allow(&["sensors.>"]);
+    assert!(needs(remarks(ConnectionKind::Mqtt, topics)));
+    assert!(!needs(remarks(ConnectionKind::Nats, topics)));
+    assert!(!needs(remarks(ConnectionKind::Mqtt, |role| role.mqtt = true)));
+    let everything = |role: &mut RoleSettings| role.subscribe = allow(&[">"]);
+    assert!(!needs(remarks(ConnectionKind::Mqtt, everything)));
+}
+
 #[test]
 fn responses_without_a_boundary_are_remarked() {
     let policy = policy(|p| {

@@ -119,6 +119,32 @@ fn wildcard_hidden_by_a_longer_subject_causes_a_warning() {
     }
 }
 
+#[test]
+fn mqtt_topic_filters_are_reported() {
+    let deny = |text: &str| SideSettings { allow: texts(&["ok"]), deny: texts(&["x", text]) };
+    for text in ["secret/#", "secret.#", "+.x", "a/b", "a/{{ user }}"] {
+        let built = Policy::build(settings(|p| {
+            let role = RoleSettings { publish: deny(text), ..RoleSettings::default() };
+            p.roles.insert("one".into(), role);
+            let role = RoleSettings { subscribe: deny(text), ..RoleSettings::default() };
+            p.roles.insert("two".into(), role);
+        }));
+        let faults = built.unwrap_err();
+        let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
+        let expected = ["roles.one.publish.deny[1]", "roles.two.subscribe.deny[1]"];
+        assert_eq!(paths, expected, "{text}: {faults:?}");
+        assert!(faults[0].message.contains("is an MQTT topic filter"), "{faults:?}");
+        let policy = policy(|p| {
+            p.roles.insert("one".into(), publisher(&["ok", text]));
+            p.authenticators[0].ceiling.subscribe = texts(&[text]);
+        });
+        let warned = policy.warnings().iter().filter(|w| w.message.contains("MQTT topic filter"));
+        let paths: Vec<_> = warned.map(|warning| warning.path.as_str()).collect();
+        let expected = ["authenticators[0].ceiling.subscribe[0]", "roles.one.publish.allow[1]"];
+        assert_eq!(paths, expected, "{text}");
+    }
+}
+
 fn answering(publish: &[&str], subscribe: &[&str], inbox: Inbox) -> RoleSettings {
     let (publish, subscribe) = (allow(publish), allow(subscribe));
     let responses = Some(Responses::default());

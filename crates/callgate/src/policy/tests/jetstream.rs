@@ -274,3 +274,54 @@ fn configure_access_causes_a_warning() {
         .collect();
     assert_eq!(paths, ["roles.one.kv[0]", "roles.one.streams[0]"]);
 }
+
+#[test]
+fn reach_of_publish_and_bucket_permissions_causes_warnings() {
+    let warned = |change: fn(&mut RoleSettings)| -> Vec<String> {
+        let policy = policy(|p| {
+            let mut role = RoleSettings { inbox: Inbox::Private, ..RoleSettings::default() };
+            change(&mut role);
+            p.roles.insert("one".into(), role);
+        });
+        let reach = |message: &str| message.contains("account of their own");
+        let warnings = policy.warnings().iter().filter(|warning| reach(&warning.message));
+        warnings.map(|warning| warning.path.clone()).collect()
+    };
+    let config =
+        || BucketSettings { bucket: "config".to_owned(), access: BucketAccess::Read, domain: None };
+    assert_eq!(warned(|role| role.publish = allow(&["orders.>"])), [""; 0]);
+    // Other roles of the account may be captured by its streams.
+    let policy = policy(|p| {
+        p.roles.insert("plain".into(), publisher(&["orders.>"]));
+        p.roles.insert("api".into(), publisher(&["$JS.API.INFO"]));
+        p.roles.insert("reader".into(), {
+            RoleSettings { inbox: Inbox::Private, kv: vec![config()], ..RoleSettings::default() }
+        });
+    });
+    let found: Vec<_> = policy.warnings().iter().map(|warning| warning.path.as_str()).collect();
+    assert_eq!(found, ["roles.plain.publish", "roles.reader.kv[0]"]);
+    let publishes = warned(|role| {
+        role.streams.push(StreamSettings {
+            name: "ORDERS".to_owned(),
+            access: StreamAccess::Publish,
+            consumer: None,
+            subjects: texts(&["orders.new"]),
+            domain: None,
+        });
+    });
+    assert_eq!(publishes, ["roles.one.streams[0]"]);
+}
+
+#[test]
+fn mqtt_grants_the_subscriptions_of_old_servers() {
+    let policy = policy(|p| {
+        let role = RoleSettings { mqtt: true, subscribe: allow(&["a"]), ..RoleSettings::default() };
+        p.roles.insert("one".into(), role);
+        p.bindings.push(bind(&["one"]));
+    });
+    let grant = Scene::over(ConnectionKind::Mqtt).resolve(&policy, &user("u")).unwrap();
+    assert_eq!(subscribes(&grant), ["$MQTT.deliver.>", "$MQTT.sub.>", "a"]);
+    let [warning] = policy.warnings() else { panic!("{:?}", policy.warnings()) };
+    assert_eq!(warning.path, "roles.one.mqtt");
+    assert!(warning.message.contains("other MQTT clients"), "{warning}");
+}

@@ -7,13 +7,13 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use async_nats::{Client, Message as NatsMessage, Subject, Subscriber};
+use async_nats::{Client, Message as NatsMessage, Subject, Subscriber, connection::State};
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinHandle,
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
@@ -164,7 +164,21 @@ impl Responder {
 
     /// Leaves the queue group and finishes what has arrived, within `patience`. Returns whether
     /// everything was finished.
+    ///
+    /// While no server is connected there is nothing to wait for: the servers that sent the requests have
+    /// given up, and no reply can be sent.
     pub async fn leave(self, patience: Duration) -> bool {
+        let client = self.client.clone();
+        let work = self.work.abort_handle();
+        let finished = tokio::select! {
+            finished = self.drain(patience) => finished,
+            () = disconnected(&client) => true,
+        };
+        work.abort();
+        finished
+    }
+
+    async fn drain(self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         let _ = self.stop.send(true);
         self.micro.stop();
@@ -178,6 +192,13 @@ impl Responder {
         // Replies may still be on their way to the socket.
         let flushed = timeout(FLUSH_TIMEOUT, self.client.flush()).await.is_ok();
         drained && finished && flushed
+    }
+}
+
+/// Returns when the client is not connected. It offers the state of the connection only for polling.
+async fn disconnected(client: &Client) {
+    while client.connection_state() == State::Connected {
+        sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -78,9 +78,9 @@ impl UsersFile {
             return false;
         };
         log_unrestricted(name, &users);
-        let count = users.entries().count();
+        let count = users_in_words(users.entries().count(), "", "");
         let old = self.users.swap(Arc::new(users));
-        tracing::info!(authenticator = name, file, "the changed file is in force: {count} users");
+        tracing::info!(authenticator = name, file, "the changed file is in force: {count}");
         warn_changed(name, &old, &self.users());
         true
     }
@@ -106,8 +106,9 @@ fn log_unrestricted(name: &str, users: &UserTable) {
         tracing::info!(
             authenticator = name,
             users = names,
-            "{count} users have neither permissions nor roles: unless a binding contributes, they \
-             are unrestricted inside their account"
+            "{} neither permissions nor roles: unless a binding contributes, access inside the \
+             account is unrestricted",
+            users_in_words(count, " has", " have")
         );
     }
 }
@@ -123,8 +124,8 @@ fn warn_changed(name: &str, old: &UserTable, new: &UserTable) {
         tracing::warn!(
             authenticator = name,
             users = revoked,
-            "{count} users were removed or disabled: their live sessions last until they expire \
-             (`session.max_lifetime`)"
+            "{} removed or disabled: live sessions last until they expire (`session.max_lifetime`)",
+            users_in_words(count, " was", " were")
         );
     }
     let differs =
@@ -134,9 +135,18 @@ fn warn_changed(name: &str, old: &UserTable, new: &UserTable) {
         tracing::warn!(
             authenticator = name,
             users = changed,
-            "{count} users were changed: their live sessions keep what they were granted until they \
-             expire (`session.max_lifetime`)"
+            "{} changed: live sessions keep what they were granted until they expire \
+             (`session.max_lifetime`)",
+            users_in_words(count, " was", " were")
         );
+    }
+}
+
+/// `1 user was`, `2 users were`: the number with the matching verb.
+fn users_in_words(count: usize, one: &str, many: &str) -> String {
+    match count {
+        1 => format!("1 user{one}"),
+        _ => format!("{count} users{many}"),
     }
 }
 

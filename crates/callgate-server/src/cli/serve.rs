@@ -3,10 +3,11 @@
 use std::{error::Error, sync::Arc};
 
 use callgate_authenticators::kind::Registry;
-use tracing::{info, warn};
+use callgate_config::Report;
+use tracing::{error, info, warn};
 
 use super::{
-    GOOD, Outcome,
+    GOOD, Outcome, UNUSABLE,
     output::complain,
     source::{Source, build_env},
 };
@@ -14,7 +15,7 @@ use crate::{
     assemble::Observers,
     config::{self, BuildEnv, Loaded},
     service,
-    telemetry::{flush_log, start_logging},
+    telemetry::{LogFormat, flush_log, start_logging},
 };
 
 /// Run the service
@@ -44,6 +45,8 @@ pub(super) fn run(args: Args, registry: Registry) -> Outcome {
     let overrides = args.source.overrides()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start the async runtime: {error}"))?;
+    let log = config::log_settings(&overrides);
+    start_logging(log.format, log.level);
     let outcome: Result<(), Box<dyn Error>> = runtime.block_on(async move {
         let observers = Arc::new(Observers::default());
         let env = BuildEnv {
@@ -51,19 +54,15 @@ pub(super) fn run(args: Args, registry: Registry) -> Outcome {
             bus: Some(Arc::default()),
             ..build_env(registry, true)
         };
-        let log = config::log_settings(&overrides);
-        start_logging(log.format, log.level);
         let Loaded { config, report, files, watched_elsewhere, overridden } =
             config::load(&overrides, &env);
         let Some(config) = config else {
-            flush_log();
-            for fault in report.faults() {
-                complain(format_args!("error: {fault}"));
-            }
+            log_errors(&report, log.format);
             return Err("invalid configuration; `callgate check` prints the same errors".into());
         };
         for warning in report.warnings() {
-            warn!(key = warning.path, "{}", warning.message);
+            let key = Some(&*warning.path).filter(|key| !key.is_empty());
+            warn!(key, "{}", warning.message);
         }
         for key in overridden {
             info!(key, "a flag or environment variable overrides a key in the file");
@@ -72,5 +71,27 @@ pub(super) fn run(args: Args, registry: Registry) -> Outcome {
     });
     // Requests in flight were finished above; background tasks never end on their own.
     runtime.shutdown_background();
-    outcome.map(|()| GOOD)
+    match outcome {
+        Ok(()) => {
+            info!("stopped");
+            Ok(GOOD)
+        }
+        // Everything on standard error is JSON then.
+        Err(error) if log.format == LogFormat::Json => {
+            error!(%error, "cannot start");
+            Ok(UNUSABLE)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Reports each error of the configuration: as a record, or as `check` prints it.
+fn log_errors(report: &Report, format: LogFormat) {
+    flush_log();
+    for fault in report.faults() {
+        match format {
+            LogFormat::Json => error!(%fault, "error in the configuration"),
+            LogFormat::Text => complain(format_args!("error: {fault}")),
+        }
+    }
 }

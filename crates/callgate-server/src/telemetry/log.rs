@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -38,8 +38,12 @@ pub(crate) enum LogFormat {
 const SILENT: [&str; 9] =
     ["h2", "hyper", "kube", "ldap3", "reqwest", "rustls", "sqlx", "tokio_rustls", "tower"];
 
+/// The format of the log, once it has started.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
 /// Starts logging to standard error. A second call changes nothing.
 pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) {
+    let format = *FORMAT.get_or_init(|| format);
     // Other crates, such as those with authenticators of their own, log warnings and errors only. The NATS
     // client repeats its errors at each attempt, and `nats` logs its events anyway.
     let client = if level > LevelFilter::INFO { LevelFilter::WARN } else { LevelFilter::OFF };
@@ -95,9 +99,9 @@ impl DecisionLog {
         };
         let empty = RequestIds::default();
         let ids = decision.ids.as_ref().unwrap_or(&empty);
-        let detail = sanitize_detail(&decision.detail);
-        let server = sanitize(&ids.server_name);
-        let server_id = sanitize(&ids.server_id);
+        let detail = present(sanitize_detail(&decision.detail));
+        let server = present(sanitize(&ids.server_name));
+        let server_id = present(sanitize(&ids.server_id));
         let skewed = decision.clock_skew.is_some_and(|skew| skew.unsigned_abs() > MAX_CLOCK_SKEW);
         if decision.reason == Reason::StaleRequest && skewed {
             error!(
@@ -113,6 +117,13 @@ impl DecisionLog {
             "dropped a request"
         );
     }
+}
+
+/// The value of a field. In the text format, which people read, fields without a value are left out; JSON
+/// records always have the same fields.
+fn present<T: AsRef<str>>(value: T) -> Option<T> {
+    let keeps_empty = FORMAT.get() != Some(&LogFormat::Text);
+    (keeps_empty || !value.as_ref().is_empty()).then_some(value)
 }
 
 /// Number and first few of the items that the ceiling dropped; empty if none.
@@ -141,7 +152,8 @@ fn write_decision(decision: &Decision) {
         connection,
         client_name,
     } = decision.ids.as_ref().unwrap_or(&empty);
-    let optional = |text: &Option<String>| text.as_deref().map(sanitize).unwrap_or_default();
+    let optional =
+        |text: &Option<String>| present(text.as_deref().map(sanitize).unwrap_or_default());
     // Fields without a value are left out.
     let token = |proven: bool, part: fn(&TokenClaims) -> &Option<String>| {
         let token = decision.token.as_ref().filter(|token| token.proven == proven)?;
@@ -150,27 +162,27 @@ fn write_decision(decision: &Decision) {
     info!(
         outcome = decision.outcome().as_str(),
         reason = %decision.reason,
-        cause = decision.cause.map(Cause::as_str).unwrap_or_default(),
+        cause = present(decision.cause.map(Cause::as_str).unwrap_or_default()),
         user = optional(&decision.user),
-        authenticator = decision.authenticator.as_deref().unwrap_or_default(),
+        authenticator = present(decision.authenticator.as_deref().unwrap_or_default()),
         account = optional(&decision.account),
-        detail = sanitize_detail(&decision.detail),
+        detail = present(sanitize_detail(&decision.detail)),
         claimed_issuer = token(false, |token| &token.issuer),
         claimed_user = token(false, |token| &token.user),
         proven_issuer = token(true, |token| &token.issuer),
         proven_user = token(true, |token| &token.user),
-        ceiling_dropped = ceiling_dropped(decision),
-        expires = decision.expires_at.map(|end| end.to_string()).unwrap_or_default(),
-        client_host = sanitize(client_host),
-        connection = connection.map(|kind| kind.as_str()).unwrap_or_default(),
-        client_name = sanitize(client_name),
+        ceiling_dropped = present(ceiling_dropped(decision)),
+        expires = present(decision.expires_at.map(|end| end.to_string()).unwrap_or_default()),
+        client_host = present(sanitize(client_host)),
+        connection = present(connection.map(|kind| kind.as_str()).unwrap_or_default()),
+        client_name = present(sanitize(client_name)),
         client_id,
-        server = sanitize(server_name),
-        server_id = sanitize(server_id),
-        user_nkey = sanitize(user_nkey),
-        request = sanitize(request),
+        server = present(sanitize(server_name)),
+        server_id = present(sanitize(server_id)),
+        user_nkey = present(sanitize(user_nkey)),
+        request = present(sanitize(request)),
         milliseconds = milliseconds(decision.duration),
-        "{}",
+        "login {}",
         decision.outcome().as_str()
     );
 }

@@ -373,3 +373,51 @@ async fn login_in_flight_finishes_before_exit() {
     // The client was refused by an answer, not by the server's timeout.
     pair.server.wait_for_log("Auth callout service returned an error").await;
 }
+
+#[tokio::test]
+async fn stop_without_a_server_is_quick_and_clean() {
+    let mut pair = Pair::of(users()).await;
+    pair.server.stop().await;
+    pair.gate.not_ready().await;
+    let mark = pair.gate.mark();
+    let began = std::time::Instant::now();
+    pair.gate.terminate().await;
+    let took = began.elapsed().as_secs_f64();
+    // Before, it waited for two timeouts of two seconds.
+    assert!(took < 1.9, "{took} s");
+    let log = pair.gate.log()[mark..].to_owned();
+    has(&log, &["\"message\":\"stopped\""]);
+    assert!(!log.contains("WARN") && !log.contains("in flight did not finish"), "{log}");
+}
+
+#[tokio::test]
+async fn failed_start_is_json_if_the_log_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let config =
+        "[log]\nformat = \"json\"\n[nats]\nservers = \"nats://127.0.0.1:1\"\nnonsense = 1\n";
+    std::fs::write(folder.path().join("callgate.toml"), config).unwrap();
+    let ran = crate::support::callgate_in(folder.path(), &["serve", "--config", "callgate.toml"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    let records: Vec<serde_json::Value> = ran
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
+        .collect();
+    let faults = records.iter().filter_map(|record| record["fault"].as_str());
+    assert!(faults.clone().any(|fault| fault.contains("nonsense")), "{records:?}");
+    let last = records.last().unwrap();
+    assert_eq!((&last["level"], &last["message"]), (&"ERROR".into(), &"cannot start".into()));
+}
+
+#[tokio::test]
+async fn text_records_have_no_empty_fields() {
+    let pair = Pair::builder(users()).gate_config("[log]\nformat = \"text\"\n").start().await;
+    let mark = pair.gate.mark();
+    let url = pair.server.url();
+    drop(crate::support::connect(&url, "alice", "alice").await);
+    drop(crate::support::connect(&url, "alice", "wrong").await);
+    pair.gate.says(mark, "login admitted").await;
+    let refused = pair.gate.says(mark, "login refused").await;
+    has(&refused, &["outcome=\"refused\"", "reason=bad_password"]);
+    assert!(!pair.gate.log().contains("=\"\""), "{}", pair.gate.log());
+}

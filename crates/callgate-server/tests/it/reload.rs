@@ -53,9 +53,9 @@ async fn a_changed_users_file_is_in_force_for_the_next_connection() {
     assert_eq!(pair.refuses(&alice()).await, "unknown_user");
     // What was granted lasts, and the log says for how long.
     live.talks_to_itself_on("still.here").await;
-    has(&pair.gate.log(), &["1 users were removed or disabled", "session.max_lifetime"]);
-    has(&pair.gate.log(), &["the changed file is in force: 3 users", "1 users were changed"]);
-    assert_eq!(pair.gate.record(0, &["1 users were changed"]).await["users"], "dave");
+    has(&pair.gate.log(), &["1 user was removed or disabled", "session.max_lifetime"]);
+    has(&pair.gate.log(), &["the changed file is in force: 3 users", "1 user was changed"]);
+    assert_eq!(pair.gate.record(0, &["1 user was changed"]).await["users"], "dave");
 }
 
 #[tokio::test]

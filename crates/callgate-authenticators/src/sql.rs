@@ -21,6 +21,7 @@ mod mysql;
 mod pool;
 mod postgres;
 mod probe;
+mod relay;
 mod row;
 mod sqlite;
 mod url;

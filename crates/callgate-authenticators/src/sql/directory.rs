@@ -25,7 +25,7 @@ use super::{
     row::UserRow,
 };
 use crate::{
-    backend::{Backend, FirstContact, Nul, QueryError, precheck},
+    backend::{Backend, FirstContact, Nul, QueryError, notes, precheck},
     directory::{Directory, Entry, Lookup},
     kind::BuildContext,
     network::BackgroundTasks,
@@ -101,8 +101,10 @@ impl SqlDirectory {
         let database = Arc::clone(&self.database);
         let key = [by.as_str().as_bytes(), parameter.as_bytes()].map(<[u8]>::to_vec);
         let generation = self.context.services.generation;
+        let authenticator = Arc::clone(&self.context.name);
         let query = move |_deadline| async move {
             let rows = database.fetch(statement, parameter.clone()).await?;
+            notes::add(&authenticator, || found(&rows));
             entry(rows, by, &parameter, generation)
         };
         let [kind, value] = &key;
@@ -158,6 +160,19 @@ impl By {
             Self::Token => "token",
             Self::Nkey => "nkey",
         }
+    }
+}
+
+/// What was found, without values.
+fn found(rows: &Rows) -> String {
+    match rows.as_slice() {
+        [] => "no row".to_owned(),
+        [row] => {
+            let names: Vec<_> =
+                row.iter().map(|column| column.name.escape_debug().to_string()).collect();
+            format!("one row with the columns {}", names.join(", "))
+        }
+        _ => "more than one row".to_owned(),
     }
 }
 

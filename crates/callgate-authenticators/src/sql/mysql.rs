@@ -11,12 +11,14 @@ use sqlx::{
 
 use super::{
     dialect::{Cell, Description, Dialect, Rows, Statement, first_two},
+    relay::Relay,
     url::{Address, Place},
     verified_tls::VerifiedTls,
 };
 
 pub(super) struct MySqlDialect {
     options: MySqlConnectOptions,
+    relay: Option<Relay>,
 }
 
 impl MySqlDialect {
@@ -26,8 +28,13 @@ impl MySqlDialect {
             .password(address.password.as_ref().map_or("", |password| password.expose()))
             .database(&address.database)
             .disable_statement_logging();
+        let mut relay = None;
         options = match &address.place {
-            Place::Tcp { host, port } => options.host(host).port(*port),
+            Place::Tcp { host, port } => {
+                let name = tls.and_then(|tls| tls.server_name.as_ref()).unwrap_or(host);
+                relay = (name != host).then(|| Relay { host: host.clone(), port: *port });
+                options.host(name).port(*port)
+            }
             Place::Socket(path) | Place::File(path) => options.socket(path),
         };
         options = match tls {
@@ -44,7 +51,7 @@ impl MySqlDialect {
                 }
             }
         };
-        Self { options }
+        Self { options, relay }
     }
 }
 
@@ -52,7 +59,10 @@ impl Dialect for MySqlDialect {
     type Connection = MySqlConnection;
 
     async fn open(&self, timeout: Duration) -> Result<MySqlConnection, sqlx::Error> {
-        let mut connection = self.options.connect().await?;
+        let mut connection = match &self.relay {
+            None => self.options.connect().await?,
+            Some(relay) => self.options.clone().socket(relay.start("").await?).connect().await?,
+        };
         connection.execute("SET SESSION TRANSACTION READ ONLY").await?;
         // MariaDB runs `/*M! … */` and ignores `/*!50708 … */`; MySQL does the opposite.
         let limit = format!(

@@ -12,6 +12,7 @@ use sqlx::{
 
 use super::{
     dialect::{Cell, Description, Dialect, Rows, Statement, first_two},
+    relay::Relay,
     url::{Address, Place},
     verified_tls::VerifiedTls,
 };
@@ -21,6 +22,7 @@ const EPOCH: i64 = 946_684_800;
 
 pub(super) struct PostgresDialect {
     options: PgConnectOptions,
+    relay: Option<Relay>,
     transaction_pooling: bool,
 }
 
@@ -37,8 +39,13 @@ impl PostgresDialect {
             .database(&address.database)
             .application_name("callgate")
             .disable_statement_logging();
+        let mut relay = None;
         options = match &address.place {
-            Place::Tcp { host, port } => options.host(host).port(*port),
+            Place::Tcp { host, port } => {
+                let name = tls.and_then(|tls| tls.server_name.as_ref()).unwrap_or(host);
+                relay = (name != host).then(|| Relay { host: host.clone(), port: *port });
+                options.host(name).port(*port)
+            }
             Place::Socket(path) | Place::File(path) => options.socket(path),
         };
         options = match tls {
@@ -63,7 +70,7 @@ impl PostgresDialect {
                 ("statement_timeout", timeout.as_millis().max(1).to_string()),
             ]),
         };
-        Self { options, transaction_pooling }
+        Self { options, relay, transaction_pooling }
     }
 }
 
@@ -71,7 +78,9 @@ impl Dialect for PostgresDialect {
     type Connection = PgConnection;
 
     async fn open(&self, _timeout: Duration) -> Result<PgConnection, sqlx::Error> {
-        self.options.connect().await
+        let Some(relay) = &self.relay else { return self.options.connect().await };
+        let socket = relay.start(&format!("/.s.PGSQL.{}", relay.port)).await?;
+        self.options.clone().socket(socket).connect().await
     }
 
     async fn fetch(

@@ -12,12 +12,15 @@ use crate::backend::TlsSettings;
 pub(super) struct VerifiedTls {
     pub(super) authorities: Vec<u8>,
     pub(super) identity: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
+    /// The name in the server's certificate, if it is not the host in the URL.
+    pub(super) server_name: Option<String>,
 }
 
 impl VerifiedTls {
     pub(super) fn new(settings: &TlsSettings) -> Self {
         let authorities = settings.ca.clone().unwrap_or_else(system_authorities);
-        Self { authorities, identity: settings.identity.clone() }
+        let server_name = settings.server_name.as_ref().map(|name| name.to_str().into_owned());
+        Self { authorities, identity: settings.identity.clone(), server_name }
     }
 }
 

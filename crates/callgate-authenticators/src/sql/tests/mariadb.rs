@@ -76,6 +76,10 @@ async fn mariadb_is_reached_with_verified_tls_only() {
     let (certificate, key) = authority.server_pem();
     let server = MariaDb::start_with(&tables(), Some(&ServerTls { certificate, key })).await;
     gate(&server, &tls).admits("alice").await;
+    let url = server.url("callgate", "secret").replace("127.0.0.1", "localhost");
+    let renamed = tls.replace(" }", ", server_name = \"127.0.0.1\" }");
+    let renamed = format!("url = \"{url}\"\nconnect_timeout = \"10s\"\n{renamed}");
+    Gate::new(&renamed).admits("alice").await;
     unavailable(gate(&server, &format!("tls = {{}}\n{QUERY}")).login("alice", "right").await);
 }
 

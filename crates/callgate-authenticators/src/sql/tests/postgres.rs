@@ -127,6 +127,13 @@ async fn only_the_configured_authority_and_name_count() {
     let url = server.url("callgate", "secret").replace("127.0.0.1", "localhost");
     let misnamed = Gate::new(&format!("url = \"{url}\"\ntls = {{ ca = \"{right}\" }}\n{QUERY}"));
     unavailable(misnamed.login("alice", "right").await);
+    let renamed = format!(
+        "url = \"{url}\"\nconnect_timeout = \"10s\"\n\
+         tls = {{ ca = \"{right}\", server_name = \"127.0.0.1\" }}\n{QUERY}"
+    );
+    Gate::new(&renamed).admits("alice").await;
+    let renamed = renamed.replace("\"127.0.0.1\" }", "\"db.example\" }");
+    unavailable(Gate::new(&renamed).login("alice", "right").await);
 }
 
 #[tokio::test]

@@ -31,6 +31,12 @@ async fn users_of_a_file_log_in_with_password_token_and_nkey() {
          token_query = \"SELECT name AS user FROM tokens WHERE digest = ?\"\n\
          nkey_query = \"SELECT 'machine' AS user WHERE ? LIKE 'U%'\""
     ));
+    let report = gate.probe().await.unwrap();
+    assert_eq!(report.notes.len(), 3, "{report:?}");
+    assert!(
+        report.notes[0].contains("1 parameter; columns user TEXT, password TEXT"),
+        "{report:?}"
+    );
     let alice = gate.admits("alice").await;
     assert_eq!(alice.user, "alice");
     assert_eq!(alice.proposal.roles.unwrap(), ["reader", "writer"]);
@@ -80,6 +86,7 @@ async fn file_is_never_written_or_created() {
     let missing = folder.path().join("missing.db");
     let gate = Gate::new(&format!("url = \"sqlite:{}\"\nquery = \"{QUERY}\"", missing.display()));
     unavailable(gate.login("alice", "right").await);
+    assert!(gate.probe().await.unwrap_err().contains("unable to open"));
     assert!(!missing.exists());
 }
 

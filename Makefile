@@ -11,7 +11,7 @@ KUBERNETES = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/kubernetes/kube-apis
 # Tests of Go snippets run only where Go is installed,
 GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go)
 # tests against OpenLDAP only where `tools.py debian` has installed slapd,
-SLAPD_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/slapd/.stamp),--features callgate-authenticators/slapd)
+SLAPD_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/slapd/.stamp),--features callgate-authenticators/slapd --features callgate-server/slapd)
 # tests with databases only where they are installed,
 HAS = $(wildcard $(or $(CALLGATE_TOOLS),.tools)/$(1)/.stamp)
 DATABASES = $(if $(call HAS,postgresql),postgres) $(if $(call HAS,mariadb),mariadb) \

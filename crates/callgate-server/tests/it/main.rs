@@ -15,6 +15,8 @@ mod commands;
 mod demo;
 mod docs;
 mod frozen;
+#[cfg(feature = "slapd")]
+mod ldap;
 mod lifecycle;
 mod overload;
 mod peers;

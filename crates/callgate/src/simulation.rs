@@ -30,6 +30,9 @@ pub struct ClientCredentials {
     pub token: Option<Secret>,
     /// An nkey that signs the nonce.
     pub nkey: Option<KeyPair>,
+    /// The chain of a client certificate as the server verified it: PEM certificates, leaf first.
+    /// Empty without one.
+    pub certificate: Vec<String>,
 }
 
 /// A request to be simulated.
@@ -169,7 +172,7 @@ impl RequestDraft {
             ConnectionKind::Unknown => ("Unknown", None),
             other => ("Client", Some(other.as_str())),
         };
-        Ok(json!({
+        let mut claims = json!({
             // As long as a server's, and unique per connection.
             "jti": user_nkey.get(..52), "iat": now.seconds(), "exp": now.plus(self.patience).seconds(),
             "iss": id, "sub": subject.as_str(), "aud": AUDIENCE,
@@ -183,11 +186,18 @@ impl RequestDraft {
                 "connect_opts": self.connect_options()?,
                 "type": "authorization_request", "version": 2,
             },
-        }))
+        });
+        let chain = &self.presented.certificate;
+        if let (false, Some(nats)) = (chain.is_empty(), claims.pointer_mut("/nats")) {
+            nats["client_tls"] = json!({
+                "version": "1.3", "cipher": "TLS_AES_128_GCM_SHA256", "verified_chains": [chain],
+            });
+        }
+        Ok(claims)
     }
 
     fn connect_options(&self) -> Result<Value, SimulationError> {
-        let ClientCredentials { user, password, token, nkey } = &self.presented;
+        let ClientCredentials { user, password, token, nkey, certificate: _ } = &self.presented;
         // Every client sends it, and some responders require it.
         let mut options = Map::from_iter([("protocol".to_owned(), 1.into())]);
         let mut put = |name: &str, value: Option<&str>| {

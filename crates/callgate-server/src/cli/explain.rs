@@ -56,6 +56,9 @@ pub(super) struct Args {
     /// The seed of its nkey, which signs a generated nonce
     #[arg(long, value_name = "@FILE|env:NAME")]
     nkey_seed: Option<String>,
+    /// Its certificate and the certificates above it (PEM), as if the server had verified them
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
     /// How it connects: nats, websocket, mqtt or leafnode
     #[arg(long, value_name = "KIND", default_value = "nats")]
     client_type: ConnectionKind,
@@ -64,19 +67,19 @@ pub(super) struct Args {
     address: std::net::IpAddr,
     /// A request from a server, instead of these options; evaluated as of when it was made. `-` reads
     /// standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "password", "token", "nkey_seed", "client_type", "address"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "password", "token", "nkey_seed", "cert", "client_type", "address"])]
     request: Option<PathBuf>,
     /// The server's curve key (header Nats-Server-Xkey), if that request is encrypted
     #[arg(long, value_name = "KEY", requires = "request")]
     server_xkey: Option<String>,
     /// A user of an authenticator, without a credential
-    #[arg(long = "as", value_name = "AUTHENTICATOR/USER", conflicts_with_all = ["user", "password", "token", "nkey_seed", "request"])]
+    #[arg(long = "as", value_name = "AUTHENTICATOR/USER", conflicts_with_all = ["user", "password", "token", "nkey_seed", "cert", "request"])]
     named: Option<String>,
     /// The claims of a token (JSON), without its signature; with --as, those of that user
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "password", "token", "nkey_seed", "request"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "password", "token", "nkey_seed", "cert", "request"])]
     claims: Option<PathBuf>,
     /// List the identities that may publish (pub:SUBJECT) or subscribe (sub:SUBJECT)
-    #[arg(long, value_name = "pub:SUBJECT|sub:SUBJECT", conflicts_with_all = ["user", "password", "token", "nkey_seed", "request", "named", "claims", "can"])]
+    #[arg(long, value_name = "pub:SUBJECT|sub:SUBJECT", conflicts_with_all = ["user", "password", "token", "nkey_seed", "cert", "request", "named", "claims", "can"])]
     who: Option<AccessQuery>,
     /// Check whether the client may publish (pub:SUBJECT) or subscribe (sub:SUBJECT); repeatable
     #[arg(long, value_name = "pub:SUBJECT|sub:SUBJECT")]

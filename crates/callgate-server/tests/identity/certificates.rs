@@ -26,7 +26,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::support::CALLGATE;
+use crate::support::{CALLGATE, callgate};
 
 /// A server whose listeners verify client certificates, and Callgate.
 struct Bench {
@@ -244,6 +244,31 @@ async fn revoked_certificate_is_refused_without_a_restart() {
     })
     .await;
     assert!(bench.service.metric(expires).await > 1e6);
+}
+
+#[tokio::test]
+async fn explain_treats_the_certificate_as_verified_by_the_server() {
+    let bench = Bench::start("2.15.1").await;
+    let explain = |file: &str| {
+        let arguments = ["explain", "--config", "callgate.toml", "--cert", file, "--json"];
+        callgate(bench.folder.path(), &arguments)
+    };
+    let write = |name: &str, text: &str| fs::write(bench.folder.path().join(name), text).unwrap();
+    let device = bench.devices.sign(&sensor("thermo-1", 7));
+    write("chain.pem", &format!("{}{}", device.pem, bench.devices.pem()));
+    let ran = explain("chain.pem");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let report = ran.json();
+    assert_eq!(report["user"], "thermo-1", "{report}");
+    let foreign = bench.other.sign(&sensor("thermo-1", 7));
+    write("foreign.pem", &format!("{}{}", foreign.pem, bench.other.pem()));
+    let ran = explain("foreign.pem");
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!(ran.json()["reason"], "bad_certificate", "{ran:?}");
+    write("none.pem", &device.key_pem);
+    let ran = explain("none.pem");
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("`none.pem` contains no certificate"), "{ran:?}");
 }
 
 /// Logs in with this TLS configuration; returns the server's answer to the first ping, and whether the TLS

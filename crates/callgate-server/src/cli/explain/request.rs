@@ -45,6 +45,7 @@ pub(super) fn of_flags(args: &Args, keys: &PublicKeys) -> Result<SimulatedReques
         password: secret(&args.password, "--password")?,
         token: secret(&args.token, "--token")?,
         nkey,
+        certificate: args.cert.as_deref().map(chain).transpose()?.unwrap_or_default(),
     };
     sign(args, presented, keys)
 }
@@ -72,6 +73,22 @@ fn sign(
     };
     let signed = draft.sign(&keys.subject, keys.xkeys.first(), UnixTime::now());
     signed.map_err(|error| error.to_string())
+}
+
+/// The PEM certificates in a file, in order.
+fn chain(path: &Path) -> Result<Vec<String>, String> {
+    const END: &str = "-----END CERTIFICATE-----";
+    let content = Sources::new(".").read_text(path).map_err(|error| format!("--cert: {error}"))?;
+    let starts = content.match_indices("-----BEGIN CERTIFICATE-----");
+    let certificates = starts.map(|(start, _)| {
+        let rest = content.get(start..).unwrap_or_default();
+        let end = rest.find(END).map(|end| end + END.len());
+        end.and_then(|end| rest.get(..end)).map(|pem| format!("{pem}\n"))
+    });
+    let certificates: Option<Vec<String>> = certificates.collect();
+    certificates
+        .filter(|list| !list.is_empty())
+        .ok_or_else(|| format!("--cert: `{}` contains no certificate in PEM", path.display()))
 }
 
 fn nkey(sources: &Sources, text: &str) -> Result<KeyPair, String> {

@@ -259,6 +259,7 @@ fn identity(
         ]),
         expires_at,
         proposal: account.proposal(),
+        notes: Vec::new(),
     }
 }
 

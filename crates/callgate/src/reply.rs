@@ -116,7 +116,8 @@ pub(crate) fn record_grant(decision: &mut Decision, grant: &Grant, minter: &Mint
     decision.account = Some(grant.account().to_owned());
     decision.user = Some(grant.user().to_owned());
     decision.expires_at = grant.expires_at();
-    decision.detail = minter.signers_of(grant).unwrap_or_default();
+    let signers = minter.signers_of(grant);
+    decision.detail = signers.into_iter().chain(grant.notes.clone()).collect::<Vec<_>>().join("; ");
 }
 
 /// Seals replies with the key that opened the request. Requests in clear get replies in clear.

@@ -1,5 +1,7 @@
 //! From verified claims to an identity.
 
+use std::collections::BTreeSet;
+
 use callgate::{
     authn::{Identity, Rejection},
     clock::UnixTime,
@@ -37,9 +39,17 @@ impl ClaimRules {
             claims.insert("scopes".to_owned(), scopes.into());
         }
         self.check_required(&claims)?;
+        let groups = self.groups(&claims)?;
+        let notes = match (&groups, &self.groups) {
+            (None, Some(path)) => {
+                vec![format!("the token has no claim `{path}` (`groups_claim`): no groups")]
+            }
+            (Some(_), _) | (None, None) => Vec::new(),
+        };
         Ok(Identity {
             user: self.user(&claims)?,
-            groups: self.groups(&claims)?,
+            groups: groups.unwrap_or_default(),
+            notes,
             claims,
             expires_at: Some(expires),
             ..Identity::default()
@@ -55,9 +65,24 @@ impl ClaimRules {
                 Value::Array(list) => list.iter().any(|one| wanted.contains(one)),
                 one => wanted.contains(one),
             };
-            if !is_met {
-                return Err(bad(format!("the required claim `{path}` has a different value")));
+            if is_met {
+                continue;
             }
+            let elements = found.as_array().map_or(std::slice::from_ref(found), Vec::as_slice);
+            let has_type = |one: &Value| wanted.iter().any(|value| kind(value) == kind(one));
+            let problem = match elements.iter().any(has_type) || elements.is_empty() {
+                true => "has a different value".to_owned(),
+                false => {
+                    let types: BTreeSet<&str> = wanted.iter().map(kind).collect();
+                    let types: Vec<&str> = types.into_iter().collect();
+                    format!(
+                        "has another type than required: {}, not {}",
+                        elements.first().map(kind).unwrap_or_default(),
+                        types.join(" or ")
+                    )
+                }
+            };
+            return Err(bad(format!("the required claim `{path}` {problem}")));
         }
         Ok(())
     }
@@ -81,8 +106,9 @@ impl ClaimRules {
         }
     }
 
-    fn groups(&self, claims: &Map<String, Value>) -> Result<Vec<String>, Rejection> {
-        let Some(path) = &self.groups else { return Ok(Vec::new()) };
+    /// The groups; `None` if the token has no such claim, or if none is configured.
+    fn groups(&self, claims: &Map<String, Value>) -> Result<Option<Vec<String>>, Rejection> {
+        let Some(path) = &self.groups else { return Ok(None) };
         if is_left_out(path, claims) {
             return Err(bad(format!(
                 "the provider left the groups in `{path}` out of the token, usually because there \
@@ -90,21 +116,24 @@ impl ClaimRules {
             )));
         }
         match (path.find(claims), &self.groups_split) {
-            (None, _) => Ok(Vec::new()),
-            (Some(Value::String(text)), Some(separator)) => Ok(split(text, separator)),
-            (Some(Value::String(one)), None) => Ok(vec![one.clone()]),
+            (None, _) => Ok(None),
+            (Some(Value::String(text)), Some(separator)) => Ok(Some(split(text, separator))),
+            (Some(Value::String(one)), None) => Ok(Some(vec![one.clone()])),
             // Zitadel and others map each role to details about it.
             (Some(Value::Object(details)), _) if details.values().all(is_granted) => {
-                Ok(details.keys().cloned().collect())
+                Ok(Some(details.keys().cloned().collect()))
             }
             (Some(Value::Object(_)), _) => {
                 Err(bad(format!("a group in `{path}` is `false` or `null`: remove it")))
             }
-            (Some(other), _) => strings(other).ok_or_else(|| {
-                bad(format!(
-                    "the groups in `{path}` are neither a string nor a list of strings, nor an object"
-                ))
-            }),
+            (Some(other), _) => match strings(other) {
+                Some(groups) => Ok(Some(groups)),
+                None => Err(bad(format!(
+                    "the groups in `{path}` are {}: neither a string nor a list of strings, nor an \
+                     object",
+                    kind(other)
+                ))),
+            },
         }
     }
 }
@@ -139,6 +168,18 @@ fn scopes(claims: &Map<String, Value>) -> Result<Option<Vec<String>>, Rejection>
     Ok(all)
 }
 
+/// The JSON type, for messages.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
 fn split(text: &str, separator: &str) -> Vec<String> {
     text.split(separator).filter(|piece| !piece.is_empty()).map(str::to_owned).collect()
 }
@@ -152,7 +193,13 @@ fn is_granted(details: &Value) -> bool {
 /// Connect Core 1.0 section 5.6.2), or in Entra's `hasgroups`. That is not the same as no groups.
 fn is_left_out(path: &ClaimPath, claims: &Map<String, Value>) -> bool {
     let name = path.top_level();
-    let is_elsewhere = claims.get("_claim_names").is_some_and(|names| names.get(name).is_some());
+    // Some providers and proxies pass it on as text that contains JSON, or as a list of names.
+    let is_elsewhere = match claims.get("_claim_names") {
+        Some(Value::String(text)) => text.contains(&format!("\"{name}\"")),
+        Some(Value::Array(names)) => names.iter().any(|one| one == name),
+        Some(names) => names.get(name).is_some(),
+        None => false,
+    };
     let has_groups = match claims.get("hasgroups") {
         None | Some(Value::Null | Value::Bool(false)) => false,
         Some(Value::String(text)) => !text.eq_ignore_ascii_case("false"),

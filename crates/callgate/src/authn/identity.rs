@@ -28,6 +28,9 @@ pub struct Identity {
     pub expires_at: Option<UnixTime>,
     /// The account and permissions that the source proposes.
     pub proposal: Proposal,
+    /// What the operator should know about it, such as a claim that the token does not have. For the log and
+    /// `explain`; never contains a value from outside.
+    pub notes: Vec<String>,
 }
 
 impl Identity {

@@ -242,6 +242,7 @@ impl User {
             tags: self.tags,
             roles: Vec::new(),
             dropped: Default::default(),
+            notes: Vec::new(),
         })
     }
 }

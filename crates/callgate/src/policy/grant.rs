@@ -15,6 +15,8 @@ pub struct Grant {
     pub(crate) tags: Vec<String>,
     pub(crate) roles: Vec<String>,
     pub(crate) dropped: CeilingDrops,
+    /// The notes of the identity, for the log.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Grant {

@@ -82,6 +82,9 @@ fn grant<T: Trace>(
     let mut expiry = Expiry::new(request.now);
     let mut limits = LimitTrace::default();
 
+    for note in &request.identity.notes {
+        trace.record(|| Step::Remark { text: note.clone() });
+    }
     check_identity(request, &mut expiry, &mut limits, trace)?;
     let mut resolver = Resolver { policy, rules, request, inputs: &inputs, trace, expiry, limits };
     let bindings = resolver.matching_bindings()?;
@@ -111,6 +114,7 @@ fn grant<T: Trace>(
         tags,
         roles,
         dropped: CeilingDrops::default(),
+        notes: request.identity.notes.clone(),
     })
 }
 

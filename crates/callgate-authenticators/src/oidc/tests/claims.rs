@@ -108,6 +108,8 @@ async fn groups_that_the_provider_left_out_are_not_an_empty_list() {
         json!({"_claim_names": {"groups": "src1"}, "_claim_sources": {"src1": {}}}),
         json!({"hasgroups": true}),
         json!({"hasgroups": "true"}),
+        json!({"_claim_names": "{\"groups\":\"src1\"}"}),
+        json!({"_claim_names": ["address", "groups"]}),
     ] {
         let error = identity(&oidc, left_out.clone()).await.unwrap_err();
         assert!(error.starts_with("bad_token: the provider left the groups"), "{error}");
@@ -116,6 +118,7 @@ async fn groups_that_the_provider_left_out_are_not_an_empty_list() {
     for others in [
         json!({}),
         json!({"_claim_names": {"address": "src1"}}),
+        json!({"_claim_names": "{\"address\":\"groups of users\"}"}),
         json!({"hasgroups": false}),
         json!({"hasgroups": true, "groups": []}),
     ] {
@@ -128,6 +131,45 @@ async fn groups_that_the_provider_left_out_are_not_an_empty_list() {
     let nested = bench.build("c", "audience = \"third\"\ngroups_claim = \"realm_access.roles\"");
     let changes = json!({"aud": "third", "_claim_names": {"realm_access": "src1"}});
     assert!(identity(&nested, changes).await.is_err());
+}
+
+#[tokio::test]
+async fn absent_mistyped_and_different_claims_are_told_apart() {
+    let bench = Bench::new();
+    let oidc = bench.build(
+        "a",
+        "audience = \"nats\"\ngroups_claim = \"realm.roles\"\nrequired_claims = { level = [3, true] }",
+    );
+    for (changes, expected) in [
+        (json!({"realm": {"roles": []}}), "the required claim `level` is missing"),
+        (json!({"level": 4}), "the required claim `level` has a different value"),
+        (
+            json!({"level": "3"}),
+            "the required claim `level` has another type than required: a string, not a boolean or a \
+             number",
+        ),
+        (json!({"level": ["3"]}), "has another type than required: a string"),
+        (json!({"level": [4]}), "the required claim `level` has a different value"),
+        (json!({"level": []}), "the required claim `level` has a different value"),
+        (json!({"level": {}}), "has another type than required: an object"),
+        (json!({"level": 3, "realm": {"roles": 7}}), "the groups in `realm.roles` are a number"),
+        (json!({"level": 3, "realm": {"roles": null}}), "the groups in `realm.roles` are null"),
+        (json!({"level": 3, "realm": {"roles": [7]}}), "the groups in `realm.roles` are a list"),
+    ] {
+        let error = identity(&oidc, changes.clone()).await.unwrap_err();
+        assert!(error.contains(expected), "{changes}: {error}");
+    }
+    for (changes, notes) in [
+        (
+            json!({"level": 3}),
+            &["the token has no claim `realm.roles` (`groups_claim`): no groups"][..],
+        ),
+        (json!({"level": 3, "realm": {"roles": []}}), &[]),
+        (json!({"level": 3, "realm": {"roles": "x"}}), &[]),
+    ] {
+        let found = identity(&oidc, changes.clone()).await.unwrap();
+        assert_eq!(found.notes, notes, "{changes}");
+    }
 }
 
 #[tokio::test]

@@ -67,7 +67,9 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
             count => format!("; the ceiling dropped {count}"),
         };
         let user = excerpt(self.inputs.user);
-        Denial::new(Reason::NoBinding, format!("`{user}`: {why}{beyond_ceiling}"))
+        let notes = &self.request.identity.notes;
+        let notes: String = notes.iter().map(|note| format!("; {note}")).collect();
+        Denial::new(Reason::NoBinding, format!("`{user}`: {why}{beyond_ceiling}{notes}"))
     }
 
     /// The connection types that an entry allows without a role. Leaf nodes need the operator's

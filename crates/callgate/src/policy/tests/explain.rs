@@ -185,6 +185,25 @@ fn reach_beyond_the_grant_is_remarked() {
 }
 
 #[test]
+fn notes_of_the_identity_are_shown_and_recorded() {
+    let note = "the token has no claim `roles` (`groups_claim`): no groups";
+    let identity = Identity { notes: vec![note.to_owned()], ..user("u") };
+    let policy = policy(|p| {
+        p.roles.insert("one".into(), publisher(&["a"]));
+        p.bindings.push(when("user == 'u'", &["one"]));
+    });
+    let scene = Scene::new();
+    let (grant, explanation) = policy.explain(&scene.request("idp", &identity));
+    assert_eq!(grant.unwrap().notes, [note]);
+    let is_note = |step: &Step| matches!(step, Step::Remark { text } if text == note);
+    assert!(explanation.steps.iter().any(is_note), "{explanation:?}");
+    let other = Identity { user: "other".to_owned(), ..identity };
+    let denial = scene.resolve(&policy, &other).unwrap_err();
+    assert_eq!(denial.reason, Reason::NoBinding);
+    assert!(denial.detail.ends_with(note), "{denial}");
+}
+
+#[test]
 fn missing_mqtt_subscriptions_are_remarked() {
     let needs = |found: Vec<String>| found.iter().any(|text| text.contains("`mqtt = true`"));
     let topics = |role: &mut RoleSettings| role.subscribe = allow(&["sensors.>"]);

@@ -123,18 +123,15 @@ impl Client {
         template: &BindTemplate,
         login: &Login,
     ) -> Result<Identity, QueryError> {
-        let Some(name) = template.fill(&login.user) else {
-            return Err(QueryError::rejected(
-                Reason::UnknownUser,
-                format!("`{}` cannot be part of a principal name", excerpt(&login.user)),
-            ));
-        };
+        // A name that cannot be part of a principal name belongs to no user.
+        let name = template.fill(&login.user).ok_or_else(|| self.not_found(login))?;
         let mut lease = self.lease(Purpose::Single).await?;
         self.bind(&mut lease, &name, login).await?;
         let mut searcher = Searcher::new(lease.connection(), login.deadline);
         let user = match self.find(&login.user, &mut searcher).await? {
             Found::One(user) => user,
-            Found::None => return Err(self.not_found(login)),
+            // The password was correct, so no other authenticator may see it.
+            Found::None => return Err(no_entry(&login.user)),
             Found::Several => return self.several(login).await,
         };
         let is_other =
@@ -219,10 +216,7 @@ impl Client {
     fn not_found(&self, login: &Login) -> QueryError {
         match self.settings.fall_through {
             true => QueryError::NotMine,
-            false => QueryError::rejected(
-                Reason::UnknownUser,
-                format!("the directory has no entry for `{}`", excerpt(&login.user)),
-            ),
+            false => no_entry(&login.user),
         }
     }
 
@@ -265,4 +259,9 @@ impl Client {
         times.sort_unstable();
         times.get(times.len() / 2).copied().unwrap_or_default()
     }
+}
+
+fn no_entry(user: &str) -> QueryError {
+    let detail = format!("the directory has no entry for `{}`", excerpt(user));
+    QueryError::rejected(Reason::UnknownUser, detail)
 }

@@ -1,5 +1,7 @@
 //! What the entry of a user says.
 
+use std::collections::HashSet;
+
 use callgate::{clock::UnixTime, sanitize::excerpt};
 use serde_json::{Map, Value, json};
 
@@ -129,6 +131,8 @@ pub(super) fn attributes(settings: &Settings) -> Vec<&str> {
     if settings.groups.primary {
         names.extend([OBJECT_SID, PRIMARY_GROUP_ID]);
     }
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.to_ascii_lowercase()));
     names
 }
 

@@ -29,7 +29,9 @@ pub enum Reply {
     Messages(Vec<Vec<u8>>),
     /// Sends these bytes, and nothing more.
     Raw(Vec<u8>),
-    /// Sends these bytes, and then the same ones again, without an end.
+    /// Sends these bytes, and closes the connection.
+    Cut(Vec<u8>),
+    /// Sends the first bytes, and then the second ones again and again.
     Endless(Vec<u8>, Vec<u8>),
     /// Never answers.
     Silence,
@@ -141,6 +143,10 @@ impl Shared {
                     if stream.write_all(&bytes).await.is_err() {
                         return;
                     }
+                }
+                Reply::Cut(bytes) => {
+                    let _ = stream.write_all(&bytes).await;
+                    return;
                 }
                 Reply::Endless(first, again) => {
                     let mut next = &first;

@@ -29,6 +29,9 @@ use crate::kind::BuildContext;
 const ALICE: &str = "uid=alice,ou=people,dc=x";
 const SERVICE: &str = "cn=svc,dc=x";
 
+/// Attributes and their values.
+type Attributes<'a> = &'a [(&'a str, &'a [&'a [u8]])];
+
 fn one(operation: Vec<u8>) -> Reply {
     Reply::Messages(vec![operation])
 }
@@ -171,6 +174,28 @@ async fn direct_bind_must_find_the_entry_that_it_bound_as() {
 }
 
 #[tokio::test]
+async fn verified_password_never_falls_through() {
+    let responder = LdapResponder::start(finds(one(search_done(0)))).await;
+    let mut context = context();
+    context.chain.is_followed = true;
+    let with = |name: &str| {
+        let toml = format!(
+            "url = \"{}\"\nbase = \"dc=x\"\nbind_as = \"{name}\"\ngroups.from = \"none\"\n\
+             fall_through = true",
+            responder.url()
+        );
+        try_build(&toml, &context).unwrap()
+    };
+    // The bind succeeds, and then there is no entry.
+    let ldap = with("uid={user},ou=people,dc=x");
+    assert_eq!(rejected(&ldap, "alice", "canary").await, Reason::UnknownUser);
+    // A name that is not sent may belong to another authenticator.
+    let ldap = with("{user}@corp.example");
+    assert!(matches!(login(&ldap, "a@other", "canary").await, Err(Decline::NotMine)));
+    assert_eq!(user_binds(&responder).len(), 1);
+}
+
+#[tokio::test]
 async fn ldap_sends_no_password_byte_without_starttls() {
     let ca = tempfile::NamedTempFile::new().unwrap();
     let authority = callgate_testkit::oidc_provider::Authority::new("responder");
@@ -265,6 +290,8 @@ async fn ldap_outage_never_asks_the_next_authenticator() {
         Reply::Close,
         Reply::Silence,
         Reply::Raw(b"garbage".to_vec()),
+        // The beginning of success.
+        Reply::Cut(callgate_testkit::ldap::message(1, &bind_result(0, "", &[]))[..9].to_vec()),
         one(bind_result(51, "busy", &[])),
         one(bind_result(52, "unavailable", &[])),
         one(bind_result(1, "operations error", &[])),
@@ -323,6 +350,7 @@ async fn ldap_garbage_ends_at_the_timeout_and_frees_memory() {
         many(200_000),
         Reply::Raw(b"\x30\x80".to_vec()),
         Reply::Raw(b"\x30\x84\x00".to_vec()),
+        Reply::Cut(b"\x30\x84\x00\x00\x01\x00half".to_vec()),
     ] {
         let shown: String = format!("{reply:?}").chars().take(60).collect();
         let responder = LdapResponder::start(finds(reply)).await;
@@ -592,7 +620,7 @@ async fn too_many_groups_are_an_error_and_not_a_shorter_list() {
 
 #[tokio::test]
 async fn mapped_attributes_become_bounded_proposals() {
-    let with = |attributes: &[(&str, &[&[u8]])]| {
+    let with = |attributes: Attributes<'_>| {
         let user: &[&[u8]] = &[b"alice"];
         let own = [&[("uid", user)], attributes].concat();
         Reply::Messages(vec![entry(ALICE, &own), search_done(0)])
@@ -620,11 +648,11 @@ async fn mapped_attributes_become_bounded_proposals() {
     assert_eq!(proposal.roles, Some(vec!["reader".to_owned(), "writer".to_owned()]));
     assert!(!proposal.unrestricted_if_alone && proposal.permissions.is_some());
     assert!(identity.expires_at.is_some());
-    let past: &[(&str, &[&[u8]])] = &[("e", &[b"20200101000000Z"])];
+    let past: Attributes<'_> = &[("e", &[b"20200101000000Z"])];
     let responder = LdapResponder::start(finds(with(past))).await;
     let ldap = ldap_at(&format!("\"{}\"", responder.url()), more);
     assert_eq!(rejected(&ldap, "alice", "canary").await, Reason::UserExpired);
-    let malformed: [&[(&str, &[&[u8]])]; 5] = [
+    let malformed: [Attributes<'_>; 5] = [
         &[("a", &[b"APP", b"OTHER"])],
         &[("e", &[b"soon"])],
         &[("p", &[b"app..x"])],

@@ -25,7 +25,7 @@ pub use self::{
     request::{ConnectionInfo, ResolveRequest},
     resolve::trace::{BindingVerdict, Enforcer, RoleVerdict, Step},
 };
-pub use crate::template::encode;
+pub use crate::template::{decode, encode};
 
 use self::{
     compile::{AuthenticatorRules, binding::Bindings, role::Role},

@@ -31,7 +31,9 @@ mod batch;
 mod drain;
 mod micro;
 
-pub use account::{OwnAccount, other_responders, own_account};
+pub use account::{
+    MissingPermissions, OwnAccount, missing_permissions, other_responders, own_account,
+};
 use batch::PendingDecision;
 use micro::{Micro, Stats};
 

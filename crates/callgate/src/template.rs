@@ -33,6 +33,29 @@ pub fn encode(text: &str) -> String {
     token
 }
 
+/// Decodes a token made by [`encode`]; `None` if `encode` makes that token of no text.
+///
+/// ```
+/// assert_eq!(callgate::policy::decode("a=2Eb=40c").as_deref(), Some("a.b@c"));
+/// assert_eq!(callgate::policy::decode("a=2eb"), None);
+/// ```
+pub fn decode(token: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(token.len());
+    let mut rest = token.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'=' => hex_digit(rest.next()?)? << 4 | hex_digit(rest.next()?)?,
+            other => other,
+        });
+    }
+    let text = String::from_utf8(bytes).ok()?;
+    (encode(&text) == token).then_some(text)
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
 /// A parsed text with placeholders.
 #[derive(Debug)]
 pub(crate) struct Template {

@@ -67,6 +67,47 @@ struct Side {
 /// # Errors
 /// If no server answers in time.
 pub async fn own_account(client: &Client) -> Result<OwnAccount, ServeError> {
+    let Data { account, account_name, permissions } = user_info(client).await?;
+    let Permissions { publish, subscribe } = permissions.unwrap_or_default();
+    Ok(OwnAccount {
+        account,
+        account_name,
+        may_forge_requests: permits(&publish, AUTH_SUBJECT),
+        may_answer_requests: permits(&subscribe, AUTH_SUBJECT),
+    })
+}
+
+/// Those of these subjects that our own connection is not permitted to publish and to subscribe to.
+///
+/// A server drops what is not permitted, and the publisher only sees a request without an answer.
+///
+/// # Errors
+/// If no server answers in time.
+pub async fn missing_permissions<'s>(
+    client: &Client,
+    publish: &'s [String],
+    subscribe: &'s [String],
+) -> Result<MissingPermissions<'s>, ServeError> {
+    let granted = user_info(client).await?.permissions.unwrap_or_default();
+    let missing = |wanted: &'s [String], side: &Option<Side>| -> Vec<&'s str> {
+        wanted.iter().map(String::as_str).filter(|subject| !permits(side, subject)).collect()
+    };
+    Ok(MissingPermissions {
+        publish: missing(publish, &granted.publish),
+        subscribe: missing(subscribe, &granted.subscribe),
+    })
+}
+
+/// Subjects that our own connection is not permitted to use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MissingPermissions<'s> {
+    /// Subjects that it cannot publish.
+    pub publish: Vec<&'s str>,
+    /// Subjects that it cannot subscribe to.
+    pub subscribe: Vec<&'s str>,
+}
+
+async fn user_info(client: &Client) -> Result<Data, ServeError> {
     let not_confirmed = |error: String| ServeError::NotConfirmed(error);
     let answer = timeout(INFO_TIMEOUT, client.request("$SYS.REQ.USER.INFO", "".into()))
         .await
@@ -74,24 +115,18 @@ pub async fn own_account(client: &Client) -> Result<OwnAccount, ServeError> {
         .map_err(|error| not_confirmed(error.to_string()))?;
     let info: Info = serde_json::from_slice(&answer.payload)
         .map_err(|_| not_confirmed("the answer is not the expected JSON".to_owned()))?;
-    let Data { account, account_name, permissions } = info.data;
-    let Permissions { publish, subscribe } = permissions.unwrap_or_default();
-    Ok(OwnAccount {
-        account,
-        account_name,
-        may_forge_requests: reaches_requests(&publish),
-        may_answer_requests: reaches_requests(&subscribe),
-    })
+    Ok(info.data)
 }
 
-fn reaches_requests(side: &Option<Side>) -> bool {
+/// Whether a side permits everything that `subject` matches.
+fn permits(side: &Option<Side>, subject: &str) -> bool {
     let Some(Side { allow, deny }) = side else { return true };
-    let auth: Option<SubjectPattern> = AUTH_SUBJECT.parse().ok();
+    let Ok(subject) = subject.parse::<SubjectPattern>() else { return false };
     let reaches = |list: &Option<Vec<String>>| {
         list.iter()
             .flatten()
             .filter_map(|text| text.parse::<SubjectPattern>().ok())
-            .any(|pattern| auth.as_ref().is_some_and(|auth| pattern.covers(auth)))
+            .any(|pattern| pattern.covers(&subject))
     };
     let allows = allow.as_ref().is_none_or(Vec::is_empty) || reaches(allow);
     allows && !reaches(deny)

@@ -18,10 +18,12 @@ use crate::passwords::StoredPassword;
 
 mod authenticator;
 mod entry;
+mod table;
 
 pub(crate) use authenticator::DirectoryAuthenticator;
 pub use entry::FILE;
-pub(crate) use entry::{Entry, ParsedEntry, first_names, parse_time};
+pub(crate) use entry::{ENTRY, Entry, ParsedEntry, first_names, parse_time};
+pub(crate) use table::{EntryTable, LookupKeys, Shared, next_version};
 
 /// An entry, `None` if the directory has none, or why there is no answer. A rejected name costs a hash
 /// like an unknown one.

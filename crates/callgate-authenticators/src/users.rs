@@ -132,15 +132,15 @@ struct UsersDirectory {
 
 impl Directory for UsersDirectory {
     fn by_name(&self, name: &str, _: Instant) -> impl Future<Output = Lookup> + Send {
-        future::ready(Ok(self.file.users().by_name(name).cloned()))
+        future::ready(Ok(self.file.users().users().by_name(name).cloned()))
     }
 
     fn by_token(&self, token: &Secret, _: Instant) -> impl Future<Output = Lookup> + Send {
-        future::ready(Ok(self.file.users().by_token(token).cloned()))
+        future::ready(Ok(self.file.users().users().by_token(token).cloned()))
     }
 
     fn by_nkey(&self, key: &UserKey, _: Instant) -> impl Future<Output = Lookup> + Send {
-        future::ready(Ok(self.file.users().by_nkey(key).cloned()))
+        future::ready(Ok(self.file.users().users().by_nkey(key).cloned()))
     }
 
     fn dummy_password(&self, name: &str) -> Arc<StoredPassword> {

@@ -83,7 +83,8 @@ impl<D: Directory> DirectoryAuthenticator<D> {
             return Err(rejection.into());
         }
         match entry {
-            Some(entry) if correct => Ok(entry),
+            // An entry with errors is refused whatever the password.
+            Some(entry) if correct || entry.faulty => Ok(entry),
             Some(_) => Err(Decline::rejected(
                 Reason::BadPassword,
                 format!("wrong password for `{}`", user.escape_debug()),

@@ -20,7 +20,10 @@ use zeroize::Zeroizing;
 use crate::{kind::BuildContext, passwords::StoredPassword};
 
 /// The type of a users file: a table of entries by user name.
-pub const FILE: Type = Type::Map(&Type::Table(KEYS));
+pub const FILE: Type = Type::Map(&ENTRY);
+
+/// The type of one entry.
+pub(crate) const ENTRY: Type = Type::Table(KEYS);
 
 const KEYS: &[Key] = &[
     Key::optional("pass", Type::Text, "plain text, or a hash: argon2id, scrypt, bcrypt (`$2a$`, `$2b$`, `$2y$`), pbkdf2-sha256, pbkdf2-sha512").also(&["password"]),
@@ -45,6 +48,8 @@ pub(crate) struct Entry {
     pub(crate) claims: serde_json::Map<String, serde_json::Value>,
     pub(crate) password: Option<Arc<StoredPassword>>,
     pub(crate) disabled: bool,
+    /// The entry has errors, and its user is refused.
+    pub(crate) faulty: bool,
     pub(crate) expires: Option<UnixTime>,
     pub(crate) proposal: Proposal,
     /// Changes when anything in the entry changes.
@@ -54,6 +59,22 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// The entry of a user that cannot be read: the user is refused.
+    pub(crate) fn unreadable(user: &str, version: u64) -> Self {
+        Self {
+            user: user.to_owned(),
+            groups: Vec::new(),
+            claims: serde_json::Map::new(),
+            password: None,
+            disabled: true,
+            faulty: true,
+            expires: None,
+            proposal: Proposal::default(),
+            fingerprint: 0,
+            version,
+        }
+    }
+
     /// The identity, unless the entry is disabled or expired at `now`. Call it after the credential
     /// proved correct, for every login: remembered verifications do not cover it.
     pub(super) fn identity(&self, now: UnixTime) -> Result<Identity, Rejection> {
@@ -61,6 +82,9 @@ impl Entry {
             let detail = format!("the entry of `{}` {what}", self.user.escape_debug());
             Err(Rejection::new(reason, detail))
         };
+        if self.faulty {
+            return rejected(Reason::UserDisabled, "has errors: see the log");
+        }
         if self.disabled {
             return rejected(Reason::UserDisabled, "is disabled");
         }
@@ -85,13 +109,16 @@ pub(crate) struct ParsedEntry {
 }
 
 impl ParsedEntry {
-    /// Reads the entry of `user`. Errors go into the table's report.
+    /// Reads the entry of `user`, which `origin` wrote. Errors go into the table's report.
     pub(crate) fn read(
         user: &str,
         mut table: Table<'_>,
+        origin: Origin,
         context: &BuildContext,
         version: u64,
     ) -> Self {
+        let faults_before = table.report().fault_count();
+        let report = table.report();
         check_name(user, &table);
         let password = password(&mut table);
         if password.is_some() && user.len() > MAX_USER {
@@ -107,9 +134,11 @@ impl ParsedEntry {
             table.fault_here("has no credential: give it a `password`, a `token` or an `nkey`");
         }
         permissions::refuse_limits(&mut table);
-        let proposal = proposal(&mut table, context);
-        for error in (context.policy.scope_errors)(user, &proposal) {
-            table.warn_here(error);
+        let proposal = proposal(&mut table, origin, context);
+        if origin == Origin::Operator {
+            for error in (context.policy.scope_errors)(user, &proposal) {
+                table.warn_here(error);
+            }
         }
         let disabled = table.boolean("disabled").unwrap_or(false);
         let expires = expires(&mut table);
@@ -117,12 +146,14 @@ impl ParsedEntry {
         table.finish();
         let user = user.to_owned();
         let password = password.map(Arc::new);
+        let faulty = report.fault_count() > faults_before;
         let entry = Entry {
             user,
             groups: Vec::new(),
             claims: serde_json::Map::new(),
             password,
             disabled,
+            faulty,
             expires,
             proposal,
             fingerprint,
@@ -229,13 +260,22 @@ fn nkey(table: &mut Table<'_>, context: &BuildContext) -> Option<UserKey> {
     Some(key)
 }
 
-fn proposal(table: &mut Table<'_>, context: &BuildContext) -> Proposal {
-    let unrestricted_if_alone = !table.has("permissions") && !table.has("roles");
+fn proposal(table: &mut Table<'_>, origin: Origin, context: &BuildContext) -> Proposal {
+    let is_operators = origin == Origin::Operator;
+    let unrestricted_if_alone = is_operators && !table.has("permissions") && !table.has("roles");
     let permissions = permissions::of_entry(table);
+    let has_templates = permissions.as_ref().is_some_and(|own| own.templates.is_some());
+    if !is_operators && has_templates {
+        table.fault("permissions", "templates need `operator_owned = true`");
+    }
     Proposal {
-        origin: Origin::Operator,
+        origin,
         account: account(table, context),
-        roles: context.policy.read_roles(table),
+        roles: match origin {
+            Origin::Operator => context.policy.read_roles(table),
+            // Policy drops and counts roles beyond the ceiling.
+            Origin::Outside => table.strings("roles"),
+        },
         templates: permissions.as_ref().and_then(|own| own.templates.clone()),
         permissions: permissions.map(|own| own.plain),
         source: table.networks("source"),

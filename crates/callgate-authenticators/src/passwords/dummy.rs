@@ -54,6 +54,11 @@ impl DummyPasswords {
         for cost in costs {
             *counts.entry(cost).or_insert(0) += 1;
         }
+        Self::of_counts(counts, key)
+    }
+
+    /// The same, for as many entries with each of these parameters.
+    pub fn of_counts(mut counts: BTreeMap<Option<Cost>, u64>, key: DummyKey) -> Self {
         let (last, count) = counts.pop_last().unwrap_or((Some(DEFAULT_COST), 1));
         let mut entries = 0;
         let mut dummies = |(cost, count)| {

@@ -201,6 +201,7 @@ fn entry(
         claims,
         password: stored.map(Arc::new),
         disabled,
+        faulty: false,
         expires,
         proposal,
         fingerprint: 0,

@@ -117,7 +117,7 @@ fn log_unrestricted(name: &str, users: &UserTable) {
 /// for policy to say, so every changed entry counts.
 fn warn_changed(name: &str, old: &UserTable, new: &UserTable) {
     let is_open = |entry: &&Entry| !entry.disabled;
-    let now = |entry: &Entry| new.by_name(&entry.user).map(AsRef::as_ref).filter(is_open);
+    let now = |entry: &Entry| new.users().by_name(&entry.user).map(AsRef::as_ref).filter(is_open);
     let revoked = old.entries().filter(is_open).filter(|entry| now(entry).is_none());
     let (count, revoked) = names(revoked);
     if count > 0 {

@@ -1,33 +1,21 @@
 //! The users of a file, found by name, token or nkey.
 
-use std::{
-    collections::HashMap,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::path::Path;
 
-use callgate::{keys::UserKey, secret::Secret};
+use callgate::authn::Origin;
 use callgate_config::{Document, DocumentError, Format, Report, Sources, Table};
 
 use super::warnings::Warnings;
 use crate::{
-    directory::{Entry, FILE, ParsedEntry},
+    directory::{Entry, EntryTable, FILE, ParsedEntry, Shared, next_version},
     kind::BuildContext,
-    passwords::{DummyPasswords, digest},
+    passwords::DummyPasswords,
 };
-
-/// The next version: each table has its own, so that what was verified with one never serves another.
-static NEXT_VERSION: AtomicU64 = AtomicU64::new(1);
 
 /// All users of a file that was read once.
 #[derive(Debug)]
 pub(super) struct UserTable {
-    users: HashMap<Box<str>, Arc<Entry>>,
-    tokens: HashMap<[u8; 32], Arc<Entry>>,
-    nkeys: HashMap<UserKey, Arc<Entry>>,
+    users: EntryTable,
     dummies: DummyPasswords,
 }
 
@@ -65,42 +53,22 @@ impl UserTable {
     }
 
     fn read(mut root: Table<'_>, context: &BuildContext) -> Self {
-        let version = NEXT_VERSION.fetch_add(1, Ordering::Relaxed);
-        let dummy_key = || context.services.dummy_key.clone();
-        let mut table = Self {
-            users: HashMap::new(),
-            tokens: HashMap::new(),
-            nkeys: HashMap::new(),
-            dummies: DummyPasswords::new([], dummy_key()),
-        };
+        let version = next_version();
+        let mut users = EntryTable::default();
         for (user, entry) in root.entries() {
             let path = entry.path().to_owned();
             let report = entry.report();
-            let parsed = ParsedEntry::read(user, entry, context, version);
-            table.add(parsed, |key, message| report.fault(format!("{path}.{key}"), message));
-        }
-        root.finish();
-        let passwords = table.entries().filter_map(|entry| entry.password.as_ref());
-        table.dummies = DummyPasswords::new(passwords.map(|password| password.cost()), dummy_key());
-        table
-    }
-
-    fn add(&mut self, parsed: ParsedEntry, fault: impl Fn(&str, String)) {
-        let ParsedEntry { entry, token, nkey } = parsed;
-        let entry = Arc::new(entry);
-        let also = |other: &Entry| format!("`{}` has the same one", other.user.escape_debug());
-        if let Some(token) = token {
-            let digest = digest(&[token.as_bytes()]);
-            if let Some(other) = self.tokens.insert(digest, Arc::clone(&entry)) {
-                fault("token", also(&other));
+            let parsed = ParsedEntry::read(user, entry, Origin::Operator, context, version);
+            for Shared { key, user } in users.insert(parsed).1 {
+                let other = user.escape_debug();
+                report.fault(format!("{path}.{key}"), format!("`{other}` has the same one"));
             }
         }
-        if let Some(nkey) = nkey
-            && let Some(other) = self.nkeys.insert(nkey, Arc::clone(&entry))
-        {
-            fault("nkey", also(&other));
-        }
-        self.users.insert(entry.user.as_str().into(), entry);
+        root.finish();
+        let passwords = users.entries().filter_map(|entry| entry.password.as_ref());
+        let costs = passwords.map(|password| password.cost());
+        let dummies = DummyPasswords::new(costs, context.services.dummy_key.clone());
+        Self { users, dummies }
     }
 
     /// The passwords for names without one.
@@ -108,33 +76,19 @@ impl UserTable {
         &self.dummies
     }
 
+    /// The entries, to look them up.
+    pub(super) fn users(&self) -> &EntryTable {
+        &self.users
+    }
+
     /// Whether an entry has a token.
     pub(super) fn has_tokens(&self) -> bool {
-        !self.tokens.is_empty()
-    }
-
-    /// The entry of exactly this name.
-    pub(super) fn by_name(&self, user: &str) -> Option<&Arc<Entry>> {
-        self.users.get(user)
-    }
-
-    /// The entry with this token, found by its digest.
-    pub(super) fn by_token(&self, token: &Secret) -> Option<&Arc<Entry>> {
-        // Saves the digest of long bearer tokens, and only reveals whether there are any tokens.
-        if self.tokens.is_empty() {
-            return None;
-        }
-        self.tokens.get(&digest(&[token.expose().as_bytes()]))
-    }
-
-    /// The entry with this key.
-    pub(super) fn by_nkey(&self, key: &UserKey) -> Option<&Arc<Entry>> {
-        self.nkeys.get(key)
+        self.users.has_tokens()
     }
 
     /// All entries, in arbitrary order.
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.users.values().map(AsRef::as_ref)
+        self.users.entries()
     }
 }
 

@@ -69,7 +69,7 @@ fn unknown_users_cost_what_known_users_cost() {
             (stored.cost(), scratch.derived() - before)
         };
         let own: BTreeSet<_> = (0..known.len())
-            .map(|number| table.by_name(&format!("known-{number}")).unwrap())
+            .map(|number| table.users().by_name(&format!("known-{number}")).unwrap())
             .map(|entry| count(entry.password.as_ref().unwrap()))
             .collect();
         let dummies: BTreeSet<_> = (0..500)
@@ -78,7 +78,7 @@ fn unknown_users_cost_what_known_users_cost() {
             .collect();
         assert_eq!(dummies, own);
         assert!(own.iter().all(|(cost, hashes)| *hashes == u64::from(cost.is_some())));
-        assert!(table.by_name("sensor").unwrap().password.is_none());
+        assert!(table.users().by_name("sensor").unwrap().password.is_none());
     }
 }
 
@@ -277,7 +277,7 @@ async fn one_file_may_have_hashes_of_different_kinds() {
 async fn remembers(context: &BuildContext, word: &str) -> bool {
     let users = build(context);
     let _answer = answer(&users, password("alice", word)).await;
-    let version = users.directory.file.users().by_name("alice").unwrap().version;
+    let version = users.directory.file.users().users().by_name("alice").unwrap().version;
     let key = VerifiedKey::new("staff", version, "alice", word);
     context.services.shared.verified_passwords().holds(&key, Instant::now())
 }

@@ -6,11 +6,13 @@ use callgate::{authn::Authenticator, policy::settings::RoleSettings};
 
 use callgate_config::{Key, Table};
 
+mod buckets;
 mod bus;
 mod context;
 mod registry;
 mod resources;
 
+pub use buckets::{Bucket, BucketEvent, BucketFacts};
 pub use bus::{Bus, BusError};
 pub use context::{BuildContext, CacheSettings, ChainPosition, PolicyView, ScopeErrors, Services};
 pub use registry::{OPTIONAL_KINDS, Registry};
@@ -83,6 +85,9 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// The number of known service accounts; `lost_for` is the age of that knowledge while the
     /// watch is lost.
     fn service_accounts(&self, _authenticator: &str, _known: usize, _lost_for: Option<Duration>) {}
+
+    /// How many entries of a watched directory are in force, and how many are invalid.
+    fn directory_entries(&self, _authenticator: &str, _loaded: usize, _faulty: usize) {}
 
     /// Malformed subjects in the annotations of a service account were dropped.
     fn annotations_malformed(&self, _authenticator: &str, _subjects: usize) {}

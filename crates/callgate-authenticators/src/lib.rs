@@ -21,6 +21,8 @@ pub mod jws;
 pub mod kind;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+#[cfg(feature = "kv")]
+pub mod kv;
 #[cfg(feature = "ldap")]
 pub mod ldap;
 #[cfg(feature = "nats")]
@@ -60,6 +62,8 @@ impl kind::Registry {
         let kinds = kinds.with(http::HttpKind);
         #[cfg(feature = "nats")]
         let kinds = kinds.with(nats::NatsKind);
+        #[cfg(feature = "kv")]
+        let kinds = kinds.with(kv::Kv);
         kinds
     }
 }

@@ -23,13 +23,16 @@ use serde_json::{Value, json};
 
 /// Builds the authenticator of an entry of `[[authenticators]]`.
 fn build(toml: &str, sources: Sources) -> Arc<dyn Authenticator> {
+    let shared = Arc::new(SharedResources::default());
+    build_in(toml, &BuildContext::new("candidate", sources, shared))
+}
+
+fn build_in(toml: &str, context: &BuildContext) -> Arc<dyn Authenticator> {
     let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
-    let report = Report::new();
-    let context =
-        BuildContext::new("candidate", sources.clone(), Arc::new(SharedResources::default()));
+    let (report, sources) = (Report::new(), context.services.sources.clone());
     let mut entry = Table::root(&document, "authenticators[0]", &report, &sources);
     let registry = Registry::builtin();
-    let built = registry.kind_of(&mut entry).and_then(|(kind, table)| kind.build(&context, table));
+    let built = registry.kind_of(&mut entry).and_then(|(kind, table)| kind.build(context, table));
     entry.finish();
     built.unwrap_or_else(|| panic!("{:?}", report.faults()))
 }
@@ -108,6 +111,107 @@ async fn users_passes_the_authenticator_suite() {
 async fn sql_passes_the_authenticator_suite() {
     let (_folder, candidate) = sql().await;
     candidate.check_all().await;
+}
+
+#[cfg(feature = "kv")]
+mod kv {
+    use callgate_authenticators::kind::{Bucket, BucketEvent, BucketFacts, Bus, BusError};
+    use futures_util::future::BoxFuture;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// A bucket with these entries that never changes.
+    #[derive(Debug)]
+    struct FixedBucket(Value);
+
+    impl Bus for FixedBucket {
+        fn ask<'a>(
+            &'a self,
+            _: &'a str,
+            _: Vec<u8>,
+            _: tokio::time::Instant,
+        ) -> BoxFuture<'a, Result<Vec<u8>, BusError>> {
+            Box::pin(async { Err(BusError::NotConnected) })
+        }
+
+        fn collect<'a>(
+            &'a self,
+            _: &'a str,
+            _: tokio::time::Instant,
+        ) -> BoxFuture<'a, Result<Vec<Vec<u8>>, BusError>> {
+            Box::pin(async { Err(BusError::NotConnected) })
+        }
+
+        fn watch(&self, _: &Bucket) -> mpsc::Receiver<BucketEvent> {
+            let entries = self.0.as_object().unwrap();
+            let (events, receiver) = mpsc::channel(entries.len() + 2);
+            let facts = BucketFacts { replicas: 1, is_clustered: false, max_age: None };
+            events.try_send(BucketEvent::Listing(facts)).unwrap();
+            for (key, entry) in entries {
+                let (key, value) = (key.clone(), entry.to_string().into_bytes());
+                events.try_send(BucketEvent::Value { key, value }).unwrap();
+            }
+            events.try_send(BucketEvent::Listed).unwrap();
+            receiver
+        }
+    }
+
+    #[tokio::test]
+    async fn kv_passes_the_authenticator_suite() {
+        let key = nkey();
+        let entries = json!({
+            "alice": { "pass": "canary-clear" },
+            "bob": { "pass": HASH },
+            "carol": { "token": "canary-token" },
+            "dave": { "nkey": key.to_string() },
+            "erin": { "pass": "canary-erin", "disabled": true },
+            "fred": { "pass": "canary-fred", "expires": "2020-01-01T00:00:00Z" },
+            "gina": { "pass": "canary-gina", "rolls": [] },
+        });
+        let with = |bus: Option<Arc<dyn Bus>>| {
+            let shared = Arc::new(SharedResources::default());
+            let mut context = BuildContext::new("candidate", Sources::new("."), shared);
+            context.services.background = true;
+            context.services.bus = bus;
+            build_in("[kv]\nbucket = \"users\"", &context)
+        };
+        let authenticator = with(Some(Arc::new(FixedBucket(entries))));
+        while authenticator.readiness() != callgate::authn::Readiness::Ready {
+            tokio::task::yield_now().await;
+        }
+        let never_read = |credential| (with(None), AuthRequest::for_tests(credential));
+        let candidate = Candidate {
+            authenticator,
+            good: vec![
+                (password("bob", "canary-hashed"), "bob"),
+                (password("alice", "canary-clear"), "alice"),
+                (Credential::Token("canary-token".into()), "carol"),
+                (Credential::Nkey(key), "dave"),
+            ],
+            bad: vec![
+                (password("alice", "canary-wrong"), Reason::BadPassword),
+                (password("Alice", "canary-clear"), Reason::UnknownUser),
+                (password("carol", "canary-token"), Reason::BadPassword),
+                (password("unknown", "canary-clear"), Reason::UnknownUser),
+                (password("erin", "canary-erin"), Reason::UserDisabled),
+                (password("erin", "canary-wrong"), Reason::BadPassword),
+                (password("fred", "canary-fred"), Reason::UserExpired),
+                (password("gina", "canary-gina"), Reason::UserDisabled),
+            ],
+            foreign: vec![
+                Credential::Token("canary-other".into()),
+                Credential::Nkey(nkey()),
+                Credential::Certificate,
+            ],
+            cut_off: vec![
+                never_read(password("bob", "canary-hashed")),
+                never_read(Credential::Token("canary-token".into())),
+            ],
+            secrets: vec!["canary".to_owned(), HASH.to_owned()],
+        };
+        candidate.check_all().await;
+    }
 }
 
 #[tokio::test]

@@ -131,6 +131,10 @@ impl Observer for Metrics {
         self.service_accounts_known(authenticator, known, lost_for);
     }
 
+    fn directory_entries(&self, authenticator: &str, loaded: usize, faulty: usize) {
+        self.set_directory_entries(authenticator, loaded, faulty);
+    }
+
     fn annotations_malformed(&self, authenticator: &str, subjects: usize) {
         self.ceiling_dropped(authenticator, subjects);
     }

@@ -1,26 +1,33 @@
 //! The connection that authenticators share with the service.
 
-use std::sync::OnceLock;
-
 use async_nats::{Client, RequestErrorKind, connection::State};
-use callgate_authenticators::kind::{Bus, BusError};
+use callgate_authenticators::kind::{Bucket, BucketEvent, Bus, BusError};
 use futures_util::{StreamExt, future::BoxFuture};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use crate::buckets;
 
 /// The service's connection to NATS, which exists only after the authenticators were built.
 #[derive(Debug, Default)]
 pub(crate) struct ServiceBus {
-    client: OnceLock<Client>,
+    client: watch::Sender<Option<Client>>,
 }
 
 impl ServiceBus {
     /// Provides the connection. Only the first one counts: a process has one.
     pub(crate) fn bind(&self, client: &Client) {
-        let _ = self.client.set(client.clone());
+        self.client.send_if_modified(|bound| {
+            let is_first = bound.is_none();
+            bound.get_or_insert_with(|| client.clone());
+            is_first
+        });
     }
 
-    fn connected(&self) -> Result<&Client, BusError> {
-        let client = self.client.get().ok_or(BusError::NotConnected)?;
+    fn connected(&self) -> Result<Client, BusError> {
+        let client = self.client.borrow().clone().ok_or(BusError::NotConnected)?;
         match client.connection_state() {
             State::Connected => Ok(client),
             State::Pending | State::Disconnected => Err(BusError::NotConnected),
@@ -67,6 +74,14 @@ impl Bus for ServiceBus {
             sent.map_err(|error| failed(&error))?;
             let replies = replies.map(|message| message.payload.to_vec());
             Ok(replies.take_until(sleep_until(deadline)).collect().await)
+        })
+    }
+
+    fn watch(&self, bucket: &Bucket) -> mpsc::Receiver<BucketEvent> {
+        let mut client = self.client.subscribe();
+        buckets::watch(bucket.clone(), async move {
+            let bound = client.wait_for(Option::is_some).await.ok()?;
+            bound.clone()
         })
     }
 }

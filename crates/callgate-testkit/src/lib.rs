@@ -31,6 +31,7 @@ pub mod kube_apiserver;
 pub mod kube_stand_in;
 #[cfg(feature = "ldap")]
 pub mod ldap;
+pub mod nats_cluster;
 pub mod nats_server;
 #[cfg(feature = "oidc")]
 pub mod oidc_provider;
@@ -45,6 +46,7 @@ pub mod wait;
 
 pub use clock::ManualClock;
 pub use keys::{CurveKey, Nkey};
+pub use nats_cluster::NatsCluster;
 pub use nats_server::NatsServer;
 #[cfg(feature = "oidc")]
 pub use oidc_provider::OidcProvider;

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{Bucket, BucketEvent};
 
 /// Sends messages on the service's own connection, and therefore in the callout account.
 ///
@@ -24,6 +26,12 @@ pub trait Bus: fmt::Debug + Send + Sync {
         subject: &'a str,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Vec<Vec<u8>>, BusError>>;
+
+    /// Watches all keys of a bucket until the receiver is dropped.
+    ///
+    /// A watch that is lost (the connection, the bucket or its quorum) is established again, and then
+    /// lists everything.
+    fn watch(&self, bucket: &Bucket) -> mpsc::Receiver<BucketEvent>;
 }
 
 /// Why there is no reply.

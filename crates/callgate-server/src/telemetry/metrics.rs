@@ -76,7 +76,7 @@ struct StageLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConnectionLabels {
+struct StateLabels {
     authenticator: String,
     state: &'static str,
 }
@@ -112,7 +112,8 @@ pub(crate) struct Metrics {
     token_signatures: Family<ResultLabels, Counter>,
     backend_up: Family<AuthenticatorLabel, Gauge>,
     backend_answers: Family<ResultLabels, Counter>,
-    backend_connections: Family<ConnectionLabels, Gauge>,
+    backend_connections: Family<StateLabels, Gauge>,
+    directory_entries: Family<StateLabels, Gauge>,
     ceiling_dropped: Family<AuthenticatorLabel, Counter>,
     reloads: Family<ResultLabel, Counter>,
     in_sync: Family<FileLabel, Gauge>,
@@ -153,6 +154,7 @@ impl Default for Metrics {
             backend_up: Family::default(),
             backend_answers: Family::default(),
             backend_connections: Family::default(),
+            directory_entries: Family::default(),
             ceiling_dropped: Family::default(),
             reloads: Family::default(),
             in_sync: Family::default(),
@@ -204,6 +206,7 @@ impl Metrics {
         r.register("backend_up", BACKEND_UP, self.backend_up.clone());
         r.register("backend_answers", BACKEND_ANSWERS, self.backend_answers.clone());
         r.register("backend_connections", BACKEND_CONNECTIONS, self.backend_connections.clone());
+        r.register("directory_entries", DIRECTORY_ENTRIES, self.directory_entries.clone());
         r.register(
             "ceiling_dropped",
             "Subjects and roles dropped by a ceiling",
@@ -323,9 +326,18 @@ impl Metrics {
         count: usize,
     ) {
         let authenticator = authenticator.to_owned();
-        let labels = ConnectionLabels { authenticator, state: state.as_str() };
+        let labels = StateLabels { authenticator, state: state.as_str() };
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.backend_connections.get_or_create(&labels).set(count);
+    }
+
+    /// Sets the numbers of valid and invalid entries of a watched directory.
+    pub(crate) fn set_directory_entries(&self, authenticator: &str, loaded: usize, faulty: usize) {
+        for (state, count) in [("loaded", loaded), ("faulty", faulty)] {
+            let labels = StateLabels { authenticator: authenticator.to_owned(), state };
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.directory_entries.get_or_create(&labels).set(count);
+        }
     }
 
     /// Counts a decision.
@@ -469,6 +481,7 @@ impl Metrics {
 
 const BACKEND_UP: &str = "1 if the last query of the backend had a good answer, otherwise 0";
 const BACKEND_ANSWERS: &str = "Logins answered by the backend, or from memory";
+const DIRECTORY_ENTRIES: &str = "Entries of a watched directory: in force, or invalid";
 const BACKEND_CONNECTIONS: &str = "Connections to the backend";
 const JWKS_REFRESH: &str = "Fetches of key sets";
 const TOKEN_SIGNATURES: &str =
@@ -477,11 +490,12 @@ const IN_SYNC: &str = "1 if the file is in force as it is on disk, 0 while they 
 const WATCH_LOST: &str = "Age of the known service accounts while their watch is lost, otherwise 0";
 
 /// Families that the encoder omits while they have no samples, but that must be declared.
-const MAYBE_EMPTY: [(&str, &str, &str); 7] = [
+const MAYBE_EMPTY: [(&str, &str, &str); 8] = [
     ("callgate_backend_up", "gauge", BACKEND_UP),
     ("callgate_backend_answers", "counter", BACKEND_ANSWERS),
     ("callgate_backend_connections", "gauge", BACKEND_CONNECTIONS),
     ("callgate_config_in_sync", "gauge", IN_SYNC),
+    ("callgate_directory_entries", "gauge", DIRECTORY_ENTRIES),
     ("callgate_jwks_refresh", "counter", JWKS_REFRESH),
     ("callgate_token_signatures", "counter", TOKEN_SIGNATURES),
     ("callgate_kubernetes_watch_lost_seconds", "gauge", WATCH_LOST),
@@ -522,6 +536,7 @@ mod tests {
         metrics.register_authenticator("a");
         metrics.register_key_source("a");
         metrics.register_backend("a");
+        metrics.set_directory_entries("a", 1, 0);
         metrics.service_accounts_known("a", 1, None);
         metrics.file_in_sync(Path::new("a"), true);
         let mut families: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

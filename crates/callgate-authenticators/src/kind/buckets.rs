@@ -1,0 +1,75 @@
+//! The key-value buckets of JetStream, without a NATS client.
+
+use std::{fmt, time::Duration};
+
+/// The name of a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Bucket {
+    /// Its name, without `KV_`.
+    pub name: String,
+    /// Its JetStream domain.
+    pub domain: Option<String>,
+}
+
+/// An event of a watched bucket, in the order of revisions.
+pub enum BucketEvent {
+    /// A complete list begins: the current values follow, then [`BucketEvent::Listed`].
+    Listing(BucketFacts),
+    /// A value, listed or changed.
+    Value {
+        /// Its key.
+        key: String,
+        /// The new value.
+        value: Vec<u8>,
+    },
+    /// A key was deleted or purged.
+    Removed {
+        /// The key.
+        key: String,
+    },
+    /// The list is complete: a key that it did not contain is gone.
+    Listed,
+    /// The watch is lost, for this reason. Until the next [`BucketEvent::Listed`], changes are unknown.
+    Lost(String),
+}
+
+/// Settings of a bucket that an operator may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketFacts {
+    /// The number of replicas.
+    pub replicas: usize,
+    /// Whether its servers form a cluster.
+    pub is_clustered: bool,
+    /// When values disappear without a marker, if they do.
+    pub max_age: Option<Duration>,
+}
+
+impl fmt::Debug for BucketEvent {
+    /// Without the value, which may contain secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listing(_) => f.write_str("Listing"),
+            Self::Value { key, value } => write!(f, "Value({key:?}, {} bytes)", value.len()),
+            Self::Removed { key } => write!(f, "Removed({key:?})"),
+            Self::Listed => f.write_str("Listed"),
+            Self::Lost(why) => write!(f, "Lost({why})"),
+        }
+    }
+}
+
+impl Bucket {
+    /// Whether JetStream accepts the name of a bucket.
+    pub fn is_valid_name(name: &str) -> bool {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        !name.is_empty() && name.chars().all(is_allowed)
+    }
+}
+
+impl fmt::Display for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.domain {
+            None => write!(f, "`{}`", self.name),
+            Some(domain) => write!(f, "`{}` in the domain `{domain}`", self.name),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! One value of the bucket: the entry of a user.
+
+use callgate::authn::Origin;
+use callgate_config::{Document, DocumentError, Format, Report, Sources, Table};
+
+use crate::{
+    directory::{ENTRY, Entry, ParsedEntry, next_version},
+    kind::BuildContext,
+};
+
+/// Largest value, in bytes.
+pub const MAX_VALUE: usize = 64 * 1024;
+
+/// What is wrong with an entry, and what is unusual about it.
+#[derive(Debug, Default)]
+pub struct CheckedEntry {
+    /// Errors; such an entry refuses its user.
+    pub errors: Vec<String>,
+    /// Warnings.
+    pub warnings: Vec<String>,
+}
+
+/// Checks the value of a user as the authenticator of `context` does.
+pub fn check_entry(
+    user: &str,
+    value: &[u8],
+    operator_owned: bool,
+    context: &BuildContext,
+) -> CheckedEntry {
+    let origin = if operator_owned { Origin::Operator } else { Origin::Outside };
+    read(user, value, origin, context, |_| false).1
+}
+
+/// A value that was read.
+pub(super) enum Read {
+    /// An entry, which may have errors ([`Entry::faulty`]).
+    Entry(Box<ParsedEntry>),
+    /// The content is the one that `is_known` recognized.
+    Same,
+}
+
+/// Reads the value of a user, unless `is_known` recognizes the fingerprint of its content.
+pub(super) fn read(
+    user: &str,
+    value: &[u8],
+    origin: Origin,
+    context: &BuildContext,
+    is_known: impl FnOnce(u64) -> bool,
+) -> (Read, CheckedEntry) {
+    let report = Report::new();
+    let document = parse(value);
+    let version = next_version();
+    let document = match document {
+        Ok(document) => document,
+        Err(error) => {
+            let entry = Entry::unreadable(user, version);
+            let parsed = ParsedEntry { entry, token: None, nkey: None };
+            let checked = CheckedEntry { errors: vec![error], warnings: Vec::new() };
+            return (Read::Entry(Box::new(parsed)), checked);
+        }
+    };
+    let sources = Sources::new(".");
+    let shown = user.escape_debug().to_string();
+    let table = Table::root(&document, &shown, &report, &sources).with_keys(ENTRY);
+    if report.is_faultless() && is_known(table.fingerprint()) {
+        return (Read::Same, CheckedEntry::default());
+    }
+    let mut parsed = ParsedEntry::read(user, table, origin, context, version);
+    parsed.entry.faulty |= !report.is_faultless();
+    let texts = |list: Vec<callgate_config::Fault>| list.iter().map(ToString::to_string).collect();
+    let checked =
+        CheckedEntry { errors: texts(report.faults()), warnings: texts(report.warnings()) };
+    (Read::Entry(Box::new(parsed)), checked)
+}
+
+fn parse(value: &[u8]) -> Result<Document, String> {
+    if value.len() > MAX_VALUE {
+        return Err(format!(
+            "the value has {} bytes, at most {MAX_VALUE} are allowed",
+            value.len()
+        ));
+    }
+    Document::parse(value, Format::Json).map_err(|error| match error {
+        DocumentError::Syntax { position: Some(at), message } => {
+            format!("line {}, column {}: {message}", at.line, at.column)
+        }
+        other => other.to_string(),
+    })
+}

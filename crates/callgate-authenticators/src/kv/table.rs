@@ -1,0 +1,120 @@
+//! The users of a bucket in memory, changed one key at a time.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use crate::{
+    directory::{Entry, EntryTable, LookupKeys, ParsedEntry, Shared},
+    passwords::{Cost, DummyKey, DummyPasswords},
+};
+
+/// The users of a bucket, and its invalid keys.
+#[derive(Debug)]
+pub(super) struct BucketTable {
+    users: EntryTable,
+    /// Of users that have a token or an nkey.
+    lookup_keys: HashMap<Box<str>, LookupKeys>,
+    /// Users whose entries have errors.
+    faulty_users: HashSet<Box<str>>,
+    /// Keys that are not the encoding of a user name.
+    faulty_keys: HashSet<Box<str>>,
+    costs: BTreeMap<Option<Cost>, u64>,
+    dummy_key: DummyKey,
+    dummies: DummyPasswords,
+}
+
+impl BucketTable {
+    pub(super) fn new(dummy_key: DummyKey) -> Self {
+        Self {
+            users: EntryTable::default(),
+            lookup_keys: HashMap::new(),
+            faulty_users: HashSet::new(),
+            faulty_keys: HashSet::new(),
+            costs: BTreeMap::new(),
+            dummies: DummyPasswords::new([], dummy_key.clone()),
+            dummy_key,
+        }
+    }
+
+    pub(super) fn users(&self) -> &EntryTable {
+        &self.users
+    }
+
+    pub(super) fn dummies(&self) -> &DummyPasswords {
+        &self.dummies
+    }
+
+    /// The numbers of valid and invalid entries.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let faulty = self.faulty_users.len();
+        let loaded = self.users.len().saturating_sub(faulty);
+        (loaded, faulty + self.faulty_keys.len())
+    }
+
+    /// Adds or replaces the entry of a user; returns the credentials that another entry has, too.
+    pub(super) fn set(&mut self, parsed: ParsedEntry) -> Vec<Shared> {
+        let user: Box<str> = parsed.entry.user.as_str().into();
+        self.remove(&user);
+        if parsed.entry.faulty {
+            self.faulty_users.insert(user.clone());
+        }
+        if let Some(cost) = cost(&parsed.entry) {
+            *self.costs.entry(cost).or_insert(0) += 1;
+        }
+        let (keys, shared) = self.users.insert(parsed);
+        if !keys.is_empty() {
+            self.lookup_keys.insert(user, keys);
+        }
+        shared
+    }
+
+    /// Removes a user; returns the entry.
+    pub(super) fn remove(&mut self, user: &str) -> Option<Arc<Entry>> {
+        let entry = self.users.by_name(user).cloned()?;
+        self.faulty_users.remove(user);
+        if let Some(cost) = cost(&entry)
+            && let Some(count) = self.costs.get_mut(&cost)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.costs.remove(&cost);
+            }
+        }
+        let keys = self.lookup_keys.remove(user).unwrap_or_default();
+        self.users.remove(user, &keys);
+        Some(entry)
+    }
+
+    /// Notes a key that is not the encoding of a user name.
+    pub(super) fn set_faulty_key(&mut self, key: &str) {
+        self.faulty_keys.insert(key.into());
+    }
+
+    /// Forgets such a key.
+    pub(super) fn remove_faulty_key(&mut self, key: &str) -> bool {
+        self.faulty_keys.remove(key)
+    }
+
+    /// The users and the faulty keys for which `keep` is false.
+    pub(super) fn beyond(&self, keep: &HashSet<Box<str>>) -> (Vec<String>, Vec<Box<str>>) {
+        let users = self
+            .users
+            .entries()
+            .filter(|entry| !keep.contains(&*callgate::policy::encode(&entry.user)));
+        let users = users.map(|entry| entry.user.clone()).collect();
+        let keys = self.faulty_keys.iter().filter(|key| !keep.contains(*key)).cloned().collect();
+        (users, keys)
+    }
+
+    /// Chooses the passwords for unknown names according to the current entries.
+    pub(super) fn refresh_dummies(&mut self) {
+        self.dummies = DummyPasswords::of_counts(self.costs.clone(), self.dummy_key.clone());
+    }
+}
+
+/// The cost of the entry's password, if it has one.
+fn cost(entry: &Entry) -> Option<Option<Cost>> {
+    entry.password.as_ref().map(|password| password.cost())
+}

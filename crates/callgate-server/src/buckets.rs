@@ -1,0 +1,10 @@
+//! Key-value buckets of JetStream: a watch that survives every outage, and compare-and-set writes.
+
+mod access;
+mod error;
+mod follow;
+mod watch;
+
+pub(crate) use access::{BucketAccess, Stored, Written, create};
+pub(crate) use error::BucketError;
+pub(crate) use watch::watch;

@@ -11,6 +11,8 @@ mod schema;
 mod serve;
 mod source;
 mod token;
+#[cfg(feature = "kv")]
+mod users;
 
 use std::{borrow::Cow, process::ExitCode};
 
@@ -54,6 +56,9 @@ enum Command {
     Token(token::Args),
     /// Print the JSON Schema of a file, for editors and scripts
     Schema(schema::Args),
+    /// Manage the users in a JetStream bucket
+    #[cfg(feature = "kv")]
+    Users(Box<users::Args>),
     /// Decode a request, response, user JWT or bearer token
     Decode(decode::Args),
 }
@@ -75,6 +80,8 @@ pub fn run(registry: Registry) -> ExitCode {
         Command::HashPassword(args) => hash_password::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Schema(args) => Ok(schema::run(args, &registry)),
+        #[cfg(feature = "kv")]
+        Command::Users(args) => users::run(*args, registry),
         Command::Decode(args) => decode::run(&args),
     };
     ExitCode::from(outcome.unwrap_or_else(output::unusable))
@@ -108,25 +115,35 @@ mod tests {
     fn command_and_flag_names_are_frozen() {
         let mut cli = Cli::command();
         cli.build();
-        let rows = cli.get_subcommands().flat_map(|command| {
-            let name = command.get_name();
-            command.get_arguments().map(move |argument| {
-                let flag = argument.get_long().map(|long| format!("--{long}"));
-                let flag = flag.unwrap_or_else(|| argument.get_id().to_string());
-                let short = argument.get_short().map(|short| format!(" -{short}"));
-                let default = argument.get_default_values().first();
-                let default = default.map(|value| format!(" default={}", value.display()));
-                let takes = argument.get_action().takes_values();
-                format!(
-                    "{name} {flag}{}{}{}\n",
-                    short.unwrap_or_default(),
-                    if takes { " value" } else { "" },
-                    default.filter(|_| takes).unwrap_or_default(),
-                )
-            })
-        });
-        let current: String = rows.collect();
+        let mut current = String::new();
+        for command in cli.get_subcommands() {
+            current.push_str(&rows(command.get_name(), command));
+            for verb in command.get_subcommands() {
+                let name = format!("{} {}", command.get_name(), verb.get_name());
+                current.push_str(&rows(&name, verb));
+            }
+        }
         let frozen = include_str!("../tests/it/frozen/commands.txt");
         assert!(current == frozen, "frozen:\n{frozen}\ncurrent:\n{current}");
+    }
+
+    fn rows(name: &str, command: &clap::Command) -> String {
+        // Those of a command with verbs are repeated in each verb.
+        let is_own = |argument: &&clap::Arg| !name.contains(' ') || !argument.is_global_set();
+        let rows = command.get_arguments().filter(is_own).map(|argument| {
+            let flag = argument.get_long().map(|long| format!("--{long}"));
+            let flag = flag.unwrap_or_else(|| argument.get_id().to_string());
+            let short = argument.get_short().map(|short| format!(" -{short}"));
+            let default = argument.get_default_values().first();
+            let default = default.map(|value| format!(" default={}", value.display()));
+            let takes = argument.get_action().takes_values();
+            format!(
+                "{name} {flag}{}{}{}\n",
+                short.unwrap_or_default(),
+                if takes { " value" } else { "" },
+                default.filter(|_| takes).unwrap_or_default(),
+            )
+        });
+        rows.collect()
     }
 }

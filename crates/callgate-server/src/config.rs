@@ -117,6 +117,16 @@ pub(crate) struct Config {
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) log: LogSettings,
     pub(crate) shared: Arc<SharedResources>,
+    pub(crate) authenticators: Vec<BuiltAuthenticator>,
+}
+
+/// How an authenticator of the chain was built.
+#[derive(Debug)]
+pub(crate) struct BuiltAuthenticator {
+    pub(crate) context: BuildContext,
+    pub(crate) kind: &'static str,
+    /// The kind's own table.
+    pub(crate) raw: Value,
 }
 
 /// A configuration that was read, valid or not, with all findings.
@@ -283,7 +293,8 @@ fn read(
         trusted_proxies: admission.trusted_proxies.as_slice().into(),
         dummy_key: dummy_key(issuer.as_ref()),
     };
-    let chain = builder.build(entries);
+    let mut authenticators = Vec::new();
+    let chain = builder.build(entries, &mut authenticators);
     Some(Config {
         nats: nats?,
         nats_files,
@@ -295,7 +306,25 @@ fn read(
         admin,
         log,
         shared,
+        authenticators,
     })
+}
+
+/// Only the connection to NATS, from flags alone.
+///
+/// # Errors
+/// Every error in the flags.
+pub(crate) fn connection(overrides: &Overrides) -> Result<NatsSettings, Vec<String>> {
+    let (report, sources) = (Report::new(), Sources::new("."));
+    let document = Document::from_value(json!({}));
+    let mut root = Table::root(&document, "", &report, &sources).with_keys(Type::Table(KEYS));
+    let settings = nats::read(&mut root, overrides, &mut Vec::new());
+    root.finish();
+    let faults = report.faults();
+    match settings {
+        Some(settings) if faults.is_empty() => Ok(settings),
+        Some(_) | None => Err(faults.iter().map(ToString::to_string).collect()),
+    }
 }
 
 /// The part of the policy that authenticators see. The roles are known even if the policy has errors; then
@@ -344,7 +373,11 @@ fn dummy_key(issuer: Option<&IssuerSettings>) -> DummyKey {
 
 impl ChainBuilder<'_> {
     /// Builds the chain, or reports the errors of every authenticator that cannot be built.
-    fn build(&self, entries: Vec<AuthenticatorEntry<'_>>) -> Option<Chain> {
+    fn build(
+        &self,
+        entries: Vec<AuthenticatorEntry<'_>>,
+        built: &mut Vec<BuiltAuthenticator>,
+    ) -> Option<Chain> {
         let makes = || entries.iter().filter_map(|entry| entry.make.as_ref());
         // An unknown kind counts as accepting passwords, to avoid follow-up errors.
         let takes_passwords = |entry: &AuthenticatorEntry<'_>| {
@@ -393,6 +426,7 @@ impl ChainBuilder<'_> {
                     if let Some(issuer) = authenticator.issuer() {
                         shadowing.issuer(issuer, &position, report);
                     }
+                    built.push(BuiltAuthenticator { context, kind: kind.name(), raw });
                     links.push(Link { name: policy.name.into(), authenticator, timeout, required });
                 }
                 None => complete = false,

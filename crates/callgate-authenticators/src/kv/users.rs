@@ -59,12 +59,10 @@ impl BucketUsers {
         }
         let lost_for = state.lost_since.map(|since| now.saturating_duration_since(since));
         match (lost_for, max_stale) {
-            (Some(lost), Some(most)) if lost >= most => {
-                unavailable(format!(
-                    "the watch of the bucket {} has been lost for {lost:.0?}",
-                    self.bucket
-                ))
-            }
+            (Some(lost), Some(most)) if lost >= most => unavailable(format!(
+                "the watch of the bucket {} has been lost for {lost:.0?}",
+                self.bucket
+            )),
             (Some(_), _) | (None, _) => Ok(find(state.table.users()).cloned()),
         }
     }

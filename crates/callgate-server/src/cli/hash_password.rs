@@ -21,15 +21,23 @@ Prints an argon2id hash for `password` in a users file.")]
 pub(super) struct Args {}
 
 pub(super) fn run(_: &Args) -> Outcome {
-    let password = password()?;
-    if password.is_empty() {
-        return Err("the password is empty: pipe one to standard input".into());
-    }
-    say(hash_password(&password)?);
+    say(hash_password(&read_password()?)?);
     Ok(GOOD)
 }
 
-fn password() -> Result<Secret, String> {
+/// Reads a password from standard input or a prompt.
+///
+/// # Errors
+/// If it is empty or too long.
+pub(super) fn read_password() -> Result<Secret, String> {
+    let password = prompted_or_piped()?;
+    if password.is_empty() {
+        return Err("the password is empty: pipe one to standard input".to_owned());
+    }
+    Ok(password)
+}
+
+fn prompted_or_piped() -> Result<Secret, String> {
     if std::io::stdin().is_terminal() {
         complain("Password:");
         let password = rpassword::read_password().map_err(|error| error.to_string())?;

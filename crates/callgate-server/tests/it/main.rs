@@ -15,6 +15,7 @@ mod commands;
 mod demo;
 mod docs;
 mod frozen;
+mod kv;
 #[cfg(feature = "slapd")]
 mod ldap;
 mod lifecycle;

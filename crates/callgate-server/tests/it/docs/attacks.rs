@@ -2,7 +2,7 @@
 //!
 //! - Every attack has a test, except for those that are listed as not built.
 //! - Every test that the ledger or the threat model names exists in the file that its prefix stands for.
-//! - Every attack is listed once, and the numbers of each letter have no gap.
+//! - Every attack is listed once, and the numbers of each letter have no gap, except for `B`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -76,7 +76,8 @@ fn gaps(attacks: &BTreeMap<(char, u32), usize>) -> Vec<String> {
         .map(|((letter, number), _)| format!("{letter}{number} is listed more than once"))
         .collect();
     for &(letter, number) in attacks.keys() {
-        if number > 1 && !attacks.contains_key(&(letter, number - 1)) {
+        // The attacks on backends (`B`) were numbered before the backends were built.
+        if letter != 'B' && number > 1 && !attacks.contains_key(&(letter, number - 1)) {
             errors.push(format!("{letter}{} is missing", number - 1));
         }
     }

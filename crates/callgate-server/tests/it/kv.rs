@@ -1,0 +1,7 @@
+//! Users in a JetStream bucket, on real servers.
+
+mod changes;
+mod commands;
+mod outages;
+mod permissions;
+mod world;

@@ -276,6 +276,13 @@ impl Authenticator for Kubernetes {
         })
     }
 
+    fn remark(&self) -> Option<String> {
+        match &self.proof {
+            Proof::Keys { verifier, .. } => verifier.remark(),
+            Proof::Review { .. } => None,
+        }
+    }
+
     fn readiness(&self) -> Readiness {
         let keys = match &self.proof {
             Proof::Keys { verifier, .. } => verifier.readiness(),

@@ -39,6 +39,7 @@ pub mod question;
 pub mod service_tokens;
 #[cfg(feature = "sql")]
 pub mod sql;
+pub mod state_dir;
 mod token_verifier;
 pub mod users;
 mod verified_token_cache;

@@ -25,7 +25,8 @@ use crate::{
         unverified,
     },
     kind::{BuildContext, Kind},
-    token_verifier::{self, TokenVerifier, http_client},
+    state_dir::StateDir,
+    token_verifier::{self, TokenVerifier, http_client, state_file},
 };
 use config::{KeysFrom, Settings};
 
@@ -152,6 +153,10 @@ impl Authenticator for Oidc {
         self.verifier.readiness()
     }
 
+    fn remark(&self) -> Option<String> {
+        self.verifier.remark()
+    }
+
     fn issuer(&self) -> Option<String> {
         Some(self.issuer.to_string())
     }
@@ -209,7 +214,7 @@ fn key_store(
     settings: &Settings,
     table: &Table<'_>,
 ) -> Option<Arc<KeyStore>> {
-    let Settings { issuer, keys, ca, insecure_http, algorithms, .. } = settings;
+    let Settings { issuer, keys, ca, insecure_http, algorithms, max_stale, .. } = settings;
     let http =
         HttpSettings { ca: ca.clone(), insecure_http: *insecure_http, ..HttpSettings::default() };
     let (location, source): (_, Arc<dyn KeySource>) = match keys {
@@ -222,10 +227,13 @@ fn key_store(
     // Entries never share keys, so the entry's name is part of the id.
     let background = context.services.background;
     let ca = ca.as_ref().map(Sha256::digest);
-    let id =
-        format!("{:?}", (&context.name, issuer, keys, ca, insecure_http, algorithms, background));
+    let state_dir = context.services.state_dir.as_ref().map(StateDir::path);
+    let saved = state_file(context, "oidc", location, &(issuer, keys, ca, insecure_http));
+    let same = (&context.name, issuer, keys, ca, insecure_http, algorithms, background);
+    let id = format!("{same:?} {max_stale:?} {state_dir:?}");
+    let timing = Timing { keep: *max_stale, ..Timing::default() };
     token_verifier::key_store(context, table, &id, location, |observer| {
-        KeyStore::new(source, algorithms, Timing::default(), observer, background)
+        KeyStore::kept_in(saved, source, algorithms, timing, observer, background)
     })
 }
 

@@ -19,6 +19,7 @@ use crate::{
 
 pub(crate) use config::{
     JwksLocation, http_client, key_store, read_audience, read_ca, read_insecure_http,
+    read_max_stale, state_file,
 };
 
 /// Verifies the signatures of one authenticator's tokens.
@@ -100,6 +101,11 @@ impl TokenVerifier {
         successor
             .filter(signed)
             .ok_or_else(|| bad_signature("the token's signature is not valid").into())
+    }
+
+    /// Says how old the keys are, if an earlier process fetched them.
+    pub(crate) fn remark(&self) -> Option<String> {
+        self.keys.age_remark()
     }
 
     /// Ready once there are keys.

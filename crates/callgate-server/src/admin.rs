@@ -129,7 +129,10 @@ fn respond(admin: &Admin, request: &Request<Incoming>) -> Response<Full<Bytes>> 
 
 fn readyz(admin: &Admin) -> Response<Full<Bytes>> {
     match admin.health.state() {
-        Ok(()) => text(StatusCode::OK, "ready\n"),
+        Ok(remarks) => {
+            let remarks = remarks.into_iter().map(|remark| format!("{remark}\n"));
+            text(StatusCode::OK, format!("ready\n{}", remarks.collect::<String>()))
+        }
         Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
     }
 }

@@ -34,7 +34,10 @@ use callgate_authenticators::kind::{
     BuildContext, Bus, CacheSettings, ChainPosition, Observer, PolicyView, Registry, Services,
     SharedResources,
 };
-use callgate_authenticators::passwords::DummyKey;
+use callgate_authenticators::{
+    passwords::DummyKey,
+    state_dir::{StateDir, StateError},
+};
 use callgate_config::{
     Document, DocumentError, Key, Report, Sources, Table, Type, file_watch::Fingerprints,
     permissions::refuse_bare_limits, roles, schema::set,
@@ -58,6 +61,13 @@ pub(crate) const KEYS: &[Key] = &[
         Type::Text,
         "account for identities to which nothing else assigns an account",
     ),
+    Key::optional(
+        "state_dir",
+        Type::Path,
+        "a folder of Callgate's own (mode 0700, created at the start) in which verified key sets are kept, so that \
+         a provider that is down at a start refuses only its own users",
+    )
+    .or_else("nothing is kept"),
     Key::optional("nats", Type::Table(nats::KEYS), "the connection to NATS").or_else("required"),
     Key::optional("issuer", Type::Table(issuer::KEYS), "keys that sign answers and open requests")
         .or_else("required"),
@@ -154,6 +164,8 @@ pub(crate) struct BuildEnv {
     pub(crate) generation: u64,
     /// Whether authenticators may run background tasks.
     pub(crate) background: bool,
+    /// Whether this is the service, which writes to `state_dir`.
+    pub(crate) keeps_state: bool,
     pub(crate) observer: Arc<dyn Observer>,
     /// The connection to NATS, once there is one; `None` for commands that do not connect.
     pub(crate) bus: Option<Arc<ServiceBus>>,
@@ -168,6 +180,7 @@ impl BuildEnv {
             shared: None,
             generation: 0,
             background: false,
+            keeps_state: false,
             observer: Arc::new(callgate_authenticators::kind::NoObserver),
             bus: None,
         }
@@ -256,6 +269,7 @@ fn read(
     let mut nats_files: BTreeSet<PathBuf> = sources.files_read().into_keys().collect();
     nats_files.retain(|path| !before.contains_key(path));
     let (issuer, accounts) = issuer::read(&mut root, overrides, overridden);
+    let state_dir = state_dir(&mut root, issuer.as_ref(), env.keeps_state);
     let refusal = refusal::read(&mut root);
     let admission = admission::read(&mut root);
     let cache = cache::read(&mut root);
@@ -292,6 +306,7 @@ fn read(
         cache,
         trusted_proxies: admission.trusted_proxies.as_slice().into(),
         dummy_key: dummy_key(issuer.as_ref()),
+        state_dir,
     };
     let mut authenticators = Vec::new();
     let chain = builder.build(entries, &mut authenticators);
@@ -362,6 +377,34 @@ struct ChainBuilder<'a> {
     cache: CacheSettings,
     trusted_proxies: Arc<[IpNet]>,
     dummy_key: DummyKey,
+    state_dir: Option<StateDir>,
+}
+
+/// Reads `state_dir`. Only the service creates it and writes there. Its files are authenticated with a key derived from the
+/// issuer's seed, as [`dummy_key`] is.
+fn state_dir(
+    root: &mut Table<'_>,
+    issuer: Option<&IssuerSettings>,
+    keeps_state: bool,
+) -> Option<StateDir> {
+    let path = root.file_name("state_dir")?;
+    let signature = issuer?.signer.sign(b"callgate state directory").ok()?;
+    let state_dir = StateDir::new(path, &signature);
+    let usable = match keeps_state {
+        true => state_dir.create(),
+        false if state_dir.path().exists() => state_dir.check(),
+        false => Ok(()),
+    };
+    match usable {
+        Ok(()) if keeps_state => Some(state_dir),
+        Ok(()) => Some(state_dir.read_only()),
+        // Root may check the folder of the service's user.
+        Err(StateError::Owner(..)) if !keeps_state => None,
+        Err(error) => {
+            root.fault("state_dir", error);
+            None
+        }
+    }
 }
 
 /// Derived from the issuer's seed, which all replicas have: an Ed25519 signature is deterministic, and
@@ -442,6 +485,7 @@ impl ChainBuilder<'_> {
             cache: self.cache,
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             dummy_key: self.dummy_key.clone(),
+            state_dir: self.state_dir.clone(),
             generation: self.env.generation,
             background: self.background,
             observer: Arc::clone(&self.env.observer),

@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Shared between the service and the admin endpoint.
 #[derive(Debug, Clone)]
-pub(crate) struct Health(Arc<Mutex<Result<(), String>>>);
+pub(crate) struct Health(Arc<Mutex<State>>);
+
+/// `Ok` with remarks, or the reason why the service is not ready.
+type State = Result<Vec<String>, String>;
 
 impl Default for Health {
     fn default() -> Self {
@@ -13,20 +16,20 @@ impl Default for Health {
 }
 
 impl Health {
-    pub(crate) fn ready(&self) {
-        self.set(Ok(()));
+    /// Ready; `remarks` say what the operator should know anyway.
+    pub(crate) fn ready(&self, remarks: Vec<String>) {
+        self.set(Ok(remarks));
     }
 
     pub(crate) fn not_ready(&self, why: impl Into<String>) {
         self.set(Err(why.into()));
     }
 
-    fn set(&self, state: Result<(), String>) {
+    fn set(&self, state: State) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    /// `Err` holds the reason why the service is not ready.
-    pub(crate) fn state(&self) -> Result<(), String> {
+    pub(crate) fn state(&self) -> State {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -192,6 +192,7 @@ impl Service {
                 return;
             }
             if *confirmed_on == Some(connection) {
+                self.health.ready(self.chain.remarks());
                 self.watch_account().await;
                 return;
             }
@@ -265,7 +266,7 @@ impl Service {
         if let Membership::Inside { confirmed_on, .. } = &mut self.membership {
             *confirmed_on = Some(connection);
         }
-        self.health.ready();
+        self.health.ready(self.chain.remarks());
         info!(
             account = own.account,
             queue = self.settings.queue,

@@ -51,6 +51,12 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
         Readiness::Ready
     }
 
+    /// What the operator should know although it works, for `/readyz` and `callgate explain`: that its
+    /// data is old, for example. Without secrets.
+    fn remark(&self) -> Option<String> {
+        None
+    }
+
     /// The issuer whose tokens it accepts, if tokens name one. It decides nothing: it only explains to
     /// the operator why no authenticator accepted a token.
     fn issuer(&self) -> Option<String> {

@@ -9,20 +9,34 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use callgate::clock::UnixTime;
 use sha2::{Digest, Sha256};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::{
     KeySet, KeySetError, KeysUnavailable, RefreshObserver, Timing,
     source::{KeySource, KeySourceError},
 };
-use crate::jws::Algorithm;
+use crate::{
+    jws::Algorithm,
+    state_dir::{SavedKeys, StateFile},
+};
+
+/// How long the next refresh waits for the disk.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) struct Refresher {
     pub(super) source: Arc<dyn KeySource>,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) timing: Timing,
     observer: RefreshObserver,
+    /// Where the set is kept for the next start.
+    saved: Option<StateFile>,
+    /// Whether sets are saved; otherwise they are only restored.
+    pub(super) saves: bool,
     loaded: ArcSwapOption<Loaded>,
     /// Held while a set is loaded, so that of two who load the same new set only one sees a change.
     loading: Mutex<()>,
@@ -37,6 +51,15 @@ pub(super) struct Loaded {
     pub(super) keys: Arc<KeySet>,
     digest: [u8; 32],
     at: Instant,
+    /// The age that the set had then, if an earlier process fetched it.
+    restored: Option<Duration>,
+}
+
+impl Loaded {
+    /// The time since the set was fetched.
+    fn age(&self) -> Duration {
+        self.at.elapsed() + self.restored.unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -68,6 +91,8 @@ impl Refresher {
             algorithms: algorithms.to_vec(),
             timing,
             observer,
+            saved: None,
+            saves: false,
             loaded: ArcSwapOption::empty(),
             loading: Mutex::default(),
             unreported: AtomicBool::new(false),
@@ -76,12 +101,17 @@ impl Refresher {
         }
     }
 
+    /// Keeps sets in this file; only for the next start, unless it `saves`.
+    pub(super) fn kept_in(self, saved: Option<StateFile>, saves: bool) -> Self {
+        Self { saved, saves, ..self }
+    }
+
     /// The set in force, unless it is too old.
     pub(super) fn in_force(&self) -> Result<Arc<Loaded>, KeysUnavailable> {
         let Some(loaded) = self.loaded.load_full() else {
             return Err(self.unavailable("waiting for"));
         };
-        match loaded.at.elapsed() > self.timing.keep {
+        match loaded.age() > self.timing.keep {
             true => Err(self.unavailable("too long without a refresh of")),
             false => Ok(loaded),
         }
@@ -107,6 +137,80 @@ impl Refresher {
         Ok(())
     }
 
+    /// Puts the set in force that an earlier process saved, unless there is one already.
+    pub(super) fn restore(&self) {
+        let Some(saved) = &self.saved else { return };
+        let source = self.source.describe();
+        let now = UnixTime::now();
+        match saved.read(now) {
+            Ok(None) => {}
+            Ok(Some(found)) => {
+                let age = now.seconds_since(found.fetched);
+                let age = Duration::from_secs(age.try_into().unwrap_or_default());
+                match self.restore_keys(&found, age) {
+                    Ok(true) => tracing::warn!(
+                        source,
+                        age_seconds = age.as_secs(),
+                        "keys that an earlier process fetched are in force until the first fetch succeeds"
+                    ),
+                    Ok(false) => {}
+                    Err(error) => tracing::error!(source, %error, "saved keys are not used"),
+                }
+            }
+            Err(error) => tracing::error!(source, %error, "saved keys are not used"),
+        }
+    }
+
+    fn restore_keys(&self, found: &SavedKeys, age: Duration) -> Result<bool, KeySourceError> {
+        if age > self.timing.keep {
+            let limit = self.timing.keep.as_secs();
+            let age = age.as_secs();
+            return Err(
+                format!("they are {age} s old, more than `jwks_max_stale` ({limit} s)").into()
+            );
+        }
+        let json = found.keys.as_bytes();
+        let keys = Arc::new(KeySet::parse(json, &self.algorithms)?);
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.loaded.load().is_some() {
+            return Ok(false);
+        }
+        self.source.restore_issuer(found.issuer.as_deref())?;
+        let digest = Sha256::digest(json).into();
+        let loaded = Loaded { keys, digest, at: Instant::now(), restored: Some(age) };
+        self.loaded.store(Some(Arc::new(loaded)));
+        // The first fetch reports the keys, also if they are the same.
+        self.unreported.store(true, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.loaded.load().is_none()
+    }
+
+    /// The age of the set in force, if an earlier process fetched it.
+    pub(super) fn restored_age(&self) -> Option<Duration> {
+        let loaded = self.loaded.load_full()?;
+        loaded.restored.map(|_| loaded.age())
+    }
+
+    /// Saves a set before it is in force, so that a set that was replaced never comes back.
+    async fn save(&self, body: &[u8]) {
+        let Some(file) = self.saved.clone().filter(|_| self.saves) else { return };
+        let keys = String::from_utf8_lossy(body).into_owned();
+        let issuer = self.source.learned_issuer();
+        let saved = SavedKeys { fetched: UnixTime::now(), issuer, keys };
+        let write = tokio::task::spawn_blocking(move || file.write(&saved));
+        let why = match timeout(SAVE_TIMEOUT, write).await {
+            Ok(Ok(Ok(()))) => return,
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(_)) => "writing the file panicked".to_owned(),
+            Err(_) => "writing the file takes too long".to_owned(),
+        };
+        let source = self.source.describe();
+        tracing::error!(source, error = why, "keys cannot be saved for the next start");
+    }
+
     /// Puts a set in force. True if it differs from the previous one.
     fn load(&self, json: &[u8]) -> Result<bool, KeySetError> {
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +222,7 @@ impl Refresher {
             Some(before) => Arc::clone(&before.keys),
             None => Arc::new(KeySet::parse(json, &self.algorithms)?),
         };
-        self.loaded.store(Some(Arc::new(Loaded { keys, digest, at })));
+        self.loaded.store(Some(Arc::new(Loaded { keys, digest, at, restored: None })));
         Ok(changed)
     }
 
@@ -152,6 +256,9 @@ impl Refresher {
 
     async fn fetch(&self) -> Result<Refreshed, KeySourceError> {
         let fetched = self.source.fetch().await?;
+        if self.saves && KeySet::parse(&fetched.body, &self.algorithms).is_ok() {
+            self.save(&fetched.body).await;
+        }
         let changed = self
             .load(&fetched.body)
             .map_err(|error| format!("{} is not usable: {error}", self.source.describe()))?;

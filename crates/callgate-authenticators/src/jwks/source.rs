@@ -26,6 +26,19 @@ pub trait KeySource: fmt::Debug + Send + Sync + 'static {
     /// What it reads, for messages: `the key set https://…`.
     fn describe(&self) -> String;
 
+    /// The issuer, if it is learned together with the keys.
+    fn learned_issuer(&self) -> Option<String> {
+        None
+    }
+
+    /// Learns the issuer from keys that an earlier process saved.
+    ///
+    /// # Errors
+    /// If it is missing, or not the configured one.
+    fn restore_issuer(&self, _issuer: Option<&str>) -> Result<(), KeySourceError> {
+        Ok(())
+    }
+
     /// How often to fetch, for sources that are cheap enough for a fixed period, such as files.
     fn fixed_period(&self) -> Option<Duration> {
         None

@@ -20,6 +20,7 @@ use callgate::sanitize::excerpt_up_to;
 use crate::{
     jws::{Algorithm, claims::bad_signature},
     network::{AnswerCache, BackgroundTasks},
+    state_dir::StateFile,
 };
 
 /// Maximum number of unknown key ids to remember.
@@ -86,7 +87,22 @@ impl KeyStore {
         observer: RefreshObserver,
         background: bool,
     ) -> Self {
-        let refresher = Arc::new(Refresher::new(source, algorithms, timing, observer));
+        Self::kept_in(None, source, algorithms, timing, observer, background)
+    }
+
+    /// The same; [`KeyStore::restore`] puts the keys in force that are in this file. With `background`,
+    /// fetched keys are saved there.
+    pub(crate) fn kept_in(
+        saved: Option<StateFile>,
+        source: Arc<dyn KeySource>,
+        algorithms: &[Algorithm],
+        timing: Timing,
+        observer: RefreshObserver,
+        background: bool,
+    ) -> Self {
+        let refresher = Refresher::new(source, algorithms, timing, observer);
+        let saves = background && saved.as_ref().is_some_and(StateFile::is_writable);
+        let refresher = Arc::new(refresher.kept_in(saved, saves));
         let background = BackgroundTasks::spawn(background, [keep_fresh(Arc::clone(&refresher))]);
         Self {
             refresher,
@@ -94,6 +110,26 @@ impl KeyStore {
             unknown_ids: AnswerCache::new(MAX_UNKNOWN_IDS),
             _background: background,
         }
+    }
+
+    /// Puts keys in force that an earlier process saved, unless there are keys already.
+    pub(crate) fn restore(&self) {
+        if self.refresher.is_empty() {
+            self.refresher.restore();
+        }
+    }
+
+    /// Says how old the keys are, if an earlier process fetched them.
+    pub(crate) fn age_remark(&self) -> Option<String> {
+        let age = self.refresher.restored_age()?.as_secs();
+        let source = self.refresher.source.describe();
+        let error = self.refresher.last_error();
+        let error = error.map(|error| format!(" ({error})")).unwrap_or_default();
+        Some(format!(
+            "{source} were fetched {} h {} min ago by an earlier process and not since then{error}",
+            age / 3600,
+            age / 60 % 60
+        ))
     }
 
     /// Puts keys in force that were read elsewhere, so that they are there from the start.
@@ -124,6 +160,11 @@ impl KeyStore {
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Arc<JsonWebKey>, LookupError> {
+        if !self.refresher.saves && self.refresher.restored_age().is_some() {
+            // Beside the service, saved keys are used only if there are no newer ones.
+            self.request_fetch();
+            self.refresher.attempts_in_flight().await;
+        }
         let first = self.look_up(id, algorithm);
         if first.is_ok() || id.is_some_and(|id| self.unknown_ids.get(id).is_some()) {
             return first;

@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod file;
+mod saved;
 
 const ED: Algorithm = Algorithm::EdDsa;
 

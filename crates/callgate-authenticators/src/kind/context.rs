@@ -6,7 +6,7 @@ use callgate::authn::Proposal;
 use ipnet::IpNet;
 
 use super::{Bus, NoObserver, Observer, SharedResources};
-use crate::passwords::DummyKey;
+use crate::{passwords::DummyKey, state_dir::StateDir};
 use callgate_config::{Item, Sources, Table, suggestion};
 
 /// What building an authenticator may depend on, besides its own table.
@@ -45,6 +45,7 @@ impl BuildContext {
                 dummy_key: DummyKey::random(),
                 generation: 0,
                 background: false,
+                state_dir: None,
                 observer: Arc::new(NoObserver),
                 bus: None,
             },
@@ -171,6 +172,8 @@ pub struct Services {
     pub generation: u64,
     /// Whether to watch files and fetch keys in the background; `check` and `explain` do not.
     pub background: bool,
+    /// Where key sets are kept for the next start.
+    pub state_dir: Option<StateDir>,
     /// Receives background events.
     pub observer: Arc<dyn Observer>,
     /// The service's connection to NATS; `None` where nothing connects, such as in `check`.

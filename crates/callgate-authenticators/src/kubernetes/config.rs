@@ -1,5 +1,7 @@
 //! The table `kubernetes` of an authenticator.
 
+use std::time::Duration;
+
 use callgate::{
     permissions::Responses,
     policy::settings::{Inbox, RoleSettings, SideSettings},
@@ -7,7 +9,9 @@ use callgate::{
 use callgate_config::{Key, Table, Type, roles, schema::TEXTS};
 
 use super::{access::Access, token::is_label};
-use crate::token_verifier::{JwksLocation, read_audience, read_ca, read_insecure_http};
+use crate::token_verifier::{
+    JwksLocation, read_audience, read_ca, read_insecure_http, read_max_stale,
+};
 
 /// The keys of the table.
 pub(super) const KEYS: &[Key] = &[
@@ -18,6 +22,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::optional("issuer", Type::Text, "must equal the token's `iss` exactly").or_else("from the API server"),
     Key::optional("jwks_url", Type::Named("URL", &Type::Text), "where to find the keys; needs `issuer`, and does not go with `\"token-review\"`").or_else("the API server's keys"),
     Key::optional("jwks_file", Type::Path, "the keys in a file, instead of `jwks_url`"),
+    Key::optional("jwks_max_stale", Type::Duration, "how long keys are used without a successful fetch, also after a restart (`state_dir`)").or("\"24h\""),
     Key::optional("ca", Type::Path, "PEM file with the only certificate authorities to trust for `jwks_url`").or_else("the system's"),
     Key::optional("insecure_http", Type::Boolean, "allow plain HTTP for `jwks_url`").or("false"),
     Key::optional("namespaces", TEXTS, "accept only service accounts in these namespaces (names, not patterns). A Role in each is then sufficient").or_else("all"),
@@ -36,6 +41,8 @@ pub(super) struct Settings {
     pub(super) issuer: Option<String>,
     /// Where the keys are, if not at the API server.
     pub(super) keys: Option<JwksLocation>,
+    /// How long keys are used without a successful fetch.
+    pub(super) max_stale: Duration,
     /// The only certificate authorities to trust for `jwks_url`, as PEM.
     pub(super) ca: Option<Vec<u8>>,
     pub(super) insecure_http: bool,
@@ -73,6 +80,7 @@ impl Settings {
                 .warn("ca", "is used only with `jwks_url`: the kubeconfig has the API server's CA");
         }
         let ca = read_ca(table);
+        let max_stale = read_max_stale(table);
         let kubeconfig = table.file("kubeconfig");
         let context = table.string("context");
         let cluster = format!("{kubeconfig:?} {context:?}");
@@ -82,6 +90,7 @@ impl Settings {
             audience: audience.unwrap_or_default(),
             issuer,
             keys,
+            max_stale,
             ca,
             insecure_http,
             verify,

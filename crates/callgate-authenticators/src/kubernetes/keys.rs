@@ -75,6 +75,20 @@ impl KeySource for ApiServerKeys {
         })
     }
 
+    fn learned_issuer(&self) -> Option<String> {
+        self.issuer.known().map(|issuer| (*issuer).clone())
+    }
+
+    fn restore_issuer(&self, issuer: Option<&str>) -> Result<(), KeySourceError> {
+        let found = issuer.ok_or("the saved keys have no issuer")?;
+        if let Some(wanted) = self.expected.as_ref().filter(|wanted| *wanted != found) {
+            let found = excerpt_up_to(found, 200);
+            return Err(DocumentError::OtherIssuer { found, wanted: wanted.clone() }.into());
+        }
+        self.issuer.learn(found);
+        Ok(())
+    }
+
     fn describe(&self) -> String {
         "issuer and keys of the API server".to_owned()
     }

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use callgate_config::Table;
+use sha2::{Digest, Sha256};
 
 use super::{Proof, api::ApiServer, config::Settings, keys::ApiServerKeys};
 use crate::{
@@ -12,7 +13,8 @@ use crate::{
     jwks::{KeySource, KeyStore, Timing},
     jws::Algorithm,
     kind::BuildContext,
-    token_verifier::{TokenVerifier, key_store},
+    state_dir::StateDir,
+    token_verifier::{TokenVerifier, key_store, state_file},
 };
 
 /// Proves tokens with the issuer's keys.
@@ -23,8 +25,12 @@ pub(super) fn keys_proof(
     cluster: &str,
     table: &Table<'_>,
 ) -> Option<Proof> {
-    let id = format!("{cluster} {:?} {:?} {:?}", settings.issuer, settings.keys, settings.ca);
-    let location = settings.keys.as_ref();
+    let Settings { issuer: expected, keys: location, ca, max_stale, .. } = settings;
+    let state_dir = context.services.state_dir.as_ref().map(StateDir::path);
+    let id = format!("{cluster} {expected:?} {location:?} {ca:?} {max_stale:?} {state_dir:?}");
+    let location = location.as_ref();
+    let from = (&settings.cluster, expected, location, ca.as_ref().map(Sha256::digest));
+    let saved = state_file(context, "kubernetes", location, &from);
     let (issuer, source): (_, Arc<dyn KeySource>) = match (location, &settings.issuer) {
         (Some(location), Some(issuer)) => {
             let http = HttpSettings {
@@ -46,8 +52,10 @@ pub(super) fn keys_proof(
         }
     };
     let timing = if location.is_some() { Timing::default() } else { api_server_timing() };
+    let timing = Timing { keep: *max_stale, ..timing };
     let keys = key_store(context, table, &id, location, |observer| {
-        KeyStore::new(source, &Algorithm::ALL, timing, observer, context.services.background)
+        let background = context.services.background;
+        KeyStore::kept_in(saved, source, &Algorithm::ALL, timing, observer, background)
     })?;
     // API servers write no `typ`, which counts as `JWT`.
     let verifier = TokenVerifier::new(context, keys, vec!["JWT".to_owned()]);

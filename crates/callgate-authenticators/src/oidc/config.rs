@@ -10,7 +10,7 @@ use crate::{
     http_client::sanitize_url,
     jwks::{Discovery, KeyHost},
     jws::{Algorithm, TimeRules},
-    token_verifier::{JwksLocation, read_audience, read_ca, read_insecure_http},
+    token_verifier::{JwksLocation, read_audience, read_ca, read_insecure_http, read_max_stale},
 };
 
 /// The keys of the table.
@@ -21,6 +21,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::optional("jwks_url", URL, "where to find the keys. Discovery reads `<issuer>/.well-known/openid-configuration`, whose `issuer` must be identical").or_else("discovery"),
     Key::optional("jwks_file", Type::Path, "the keys in a file, instead of `jwks_url`. It is read again when it changes"),
     Key::optional("jwks_hosts", TEXTS, "hosts that discovery may point to if the keys are not at the issuer's own scheme, host and port: `host` for any port, or `host:port`"),
+    Key::optional("jwks_max_stale", Type::Duration, "how long keys are used without a successful fetch, also after a restart (`state_dir`)").or("\"24h\""),
     Key::optional("ca", Type::Path, "PEM file with the only certificate authorities to trust").or_else("the system's"),
     Key::optional("algorithms", TEXTS, "signature algorithms to accept; `none` and HMAC are not available").or_else("RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"),
     Key::optional("user_claim", CLAIM, "claim that holds the user. `email` counts only if `email_verified` is true and the address is one name, one `@` and one host").or("\"sub\""),
@@ -47,6 +48,8 @@ pub(super) struct Settings {
     pub(super) audience: Vec<String>,
     pub(super) audience_claim: ClaimPath,
     pub(super) keys: KeysFrom,
+    /// How long keys are used without a successful fetch.
+    pub(super) max_stale: Duration,
     /// The only certificate authorities to trust, as PEM.
     pub(super) ca: Option<Vec<u8>>,
     pub(super) insecure_http: bool,
@@ -88,12 +91,14 @@ impl Settings {
         let types = types(table);
         let rules = ClaimRules::read(table);
         let ca = read_ca(table);
+        let max_stale = read_max_stale(table);
         let times = times(table);
         let settings = Self {
             issuer: issuer?,
             audience: audience?,
             audience_claim: audience_claim?,
             keys: keys?,
+            max_stale,
             ca,
             insecure_http,
             algorithms: algorithms?,

@@ -1,13 +1,14 @@
 //! The configuration keys and the key store that all authenticators of signed tokens share.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use callgate_config::Table;
 
 use crate::{
     http_client::{HttpClient, HttpSettings, HttpUrl},
-    jwks::{FileSource, KeySource, KeyStore, RefreshObserver, UrlSource},
+    jwks::{FileSource, KeySource, KeyStore, RefreshObserver, Timing, UrlSource},
     kind::BuildContext,
+    state_dir::StateFile,
 };
 
 /// Where the configuration says that the issuer's keys are.
@@ -69,6 +70,29 @@ pub(crate) fn read_insecure_http(table: &mut Table<'_>) -> bool {
     insecure
 }
 
+/// `jwks_max_stale`: how long keys are used without a successful fetch.
+pub(crate) fn read_max_stale(table: &mut Table<'_>) -> Duration {
+    let max_stale = table.duration("jwks_max_stale").unwrap_or(Timing::default().keep);
+    if max_stale.is_zero() {
+        table.fault("jwks_max_stale", "must be greater than zero");
+    }
+    max_stale
+}
+
+/// Where the keys are kept for the next start. Keys of a file need no copy.
+pub(crate) fn state_file(
+    context: &BuildContext,
+    kind: &str,
+    location: Option<&JwksLocation>,
+    settings: &dyn std::fmt::Debug,
+) -> Option<StateFile> {
+    if matches!(location, Some(JwksLocation::File(_))) {
+        return None;
+    }
+    let id = format!("{kind} {:?} {settings:?}", context.name);
+    Some(context.services.state_dir.as_ref()?.file(&id))
+}
+
 /// The PEM file `ca`.
 pub(crate) fn read_ca(table: &mut Table<'_>) -> Option<Vec<u8>> {
     let path = table.file("ca")?;
@@ -106,6 +130,7 @@ pub(crate) fn key_store(
     }
     let observer = refresh_observer(context, path);
     let store = context.services.shared.obtain(id, || create(observer));
+    store.restore();
     let Some(json) = json else { return Some(store) };
     if let Err(error) = store.preload(&json) {
         table.fault("jwks_file", format!("the file is not usable: {error}"));

@@ -120,7 +120,11 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
             Err(error) => return unusable(error),
         };
         wait_until_loaded(&chain).await;
-        answer(&args, &gate, &chain, &keys).await.unwrap_or_else(unusable)
+        let code = answer(&args, &gate, &chain, &keys).await.unwrap_or_else(unusable);
+        for remark in chain.remarks() {
+            complain(format_args!("note: {remark}"));
+        }
+        code
     });
     runtime.shutdown_background();
     code

@@ -52,6 +52,7 @@ pub(super) fn run(args: Args, registry: Registry) -> Outcome {
         let env = BuildEnv {
             observer: Arc::clone(&observers.metrics) as _,
             bus: Some(Arc::default()),
+            keeps_state: true,
             ..build_env(registry, true)
         };
         let Loaded { config, report, files, watched_elsewhere, overridden } =

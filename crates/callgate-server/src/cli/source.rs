@@ -110,5 +110,13 @@ fn secret(flag: &Option<String>, name: &str) -> Result<Option<Flag>, String> {
 /// For commands that run once, without earlier state or an observer.
 pub(super) fn build_env(registry: Registry, background: bool) -> BuildEnv {
     let observer = Arc::new(NoObserver);
-    BuildEnv { registry, shared: None, generation: 0, background, observer, bus: None }
+    BuildEnv {
+        registry,
+        shared: None,
+        generation: 0,
+        background,
+        keeps_state: false,
+        observer,
+        bus: None,
+    }
 }

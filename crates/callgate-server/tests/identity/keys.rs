@@ -5,18 +5,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use callgate_testkit::{
     OidcProvider, eventually,
     oidc_provider::{DISCOVERY, KEYS, Misbehavior, SigningKey},
+    service::Launch,
     wait::{LONG, PATIENCE},
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{World, has, now};
+use crate::support::{CALLGATE, World, has, now};
 
 with_each_provider![
     a_rotation_while_clients_connect_refuses_no_good_client,
     a_retired_key_ends_its_tokens_also_remembered_ones,
     a_provider_that_is_down_at_start_is_waited_for_by_its_address,
     keys_that_were_fetched_serve_while_the_provider_is_down,
+    saved_keys_serve_after_a_restart_while_the_provider_is_down,
     a_slow_provider_is_bounded_by_the_deadline_and_slows_nobody_else,
 ];
 
@@ -140,6 +142,47 @@ async fn keys_that_were_fetched_serve_while_the_provider_is_down(mut provider: O
     assert_eq!(world.gate.get("/readyz").await.0, 200);
     let failed = "callgate_jwks_refresh_total{authenticator=\"sso\",result=\"failed\"}";
     assert_eq!(world.gate.metric(failed).await, 1.0);
+}
+
+async fn saved_keys_serve_after_a_restart_while_the_provider_is_down(mut provider: OidcProvider) {
+    let mut world = world(&provider).await;
+    let token = provider.mint("RS256", json!({})).await;
+    world.admits(&token).await;
+    provider.front_mut().go_down().await;
+    world.restart().await;
+    world.gate.ready().await;
+    world.admits("bobs-own-token").await;
+    world.admits(&token).await;
+    let log = ["keys that an earlier process fetched are in force", "\"age_seconds\":"];
+    world.gate.line(0, &log).await;
+    let remark = "sso: the keys of";
+    let (status, text) = world.gate.get("/readyz").await;
+    assert_eq!(status, 200);
+    has(&text, &["ready\n", remark, "were fetched 0 h 0 min ago by an earlier process"]);
+    world.write("token", &token);
+    let explain = ["explain", "--config", "callgate.toml", "--token", "@token"];
+    let explained = callgate_testkit::service::run(
+        &mut callgate_testkit::service::command(CALLGATE, world.folder(), &explain),
+        b"",
+    );
+    assert_eq!(explained.code, 0, "{explained:?}");
+    has(&explained.stderr, &["note: ", remark, "by an earlier process"]);
+
+    // A file that was changed is not used: only this provider's users are refused.
+    world.gate.terminate().await;
+    for file in std::fs::read_dir(world.folder().join("state")).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("\"fetched\":1", "\"fetched\":2")).unwrap();
+    }
+    world.gate = callgate_testkit::Service::start(world.folder(), &Launch::of(CALLGATE)).await;
+    let refused = ["saved keys are not used", "was changed", "\"level\":\"ERROR\""];
+    world.gate.line(0, &refused).await;
+    has(&world.gate.not_ready().await, &["sso"]);
+    provider.front_mut().come_up().await;
+    world.gate.ready().await;
+    world.admits(&token).await;
+    assert_eq!(world.gate.get("/readyz").await.1, "ready\n");
 }
 
 async fn a_slow_provider_is_bounded_by_the_deadline_and_slows_nobody_else(provider: OidcProvider) {

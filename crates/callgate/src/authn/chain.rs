@@ -74,6 +74,13 @@ impl Chain {
             .collect()
     }
 
+    /// The authenticators' remarks ([`Authenticator::remark`](super::Authenticator::remark)), one line for
+    /// each, after its name.
+    pub fn remarks(&self) -> Vec<String> {
+        let remark = |link: &Link| Some(format!("{}: {}", link.name, link.authenticator.remark()?));
+        self.links.iter().filter_map(remark).collect()
+    }
+
     /// Identifies the client of `request`.
     pub async fn identify(&self, request: &AuthRequest) -> ChainAnswer {
         self.identify_with(request, AdmissionPolicy::default()).await

@@ -85,6 +85,12 @@ impl World {
         self.gate.metric_reaches(NOT_RELOADED, before + 1.0).await;
     }
 
+    /// Stops Callgate and starts it again.
+    pub(crate) async fn restart(&mut self) {
+        self.gate.terminate().await;
+        self.gate = Service::start(self.folder.path(), &Launch::of(CALLGATE)).await;
+    }
+
     /// Runs `callgate check` on the current configuration.
     pub(crate) fn check(&self) -> (i32, String) {
         let ran = callgate(self.folder.path(), &["check", "--config", "callgate.toml"]);
@@ -169,6 +175,7 @@ fn unique_name() -> String {
 fn head(url: &str) -> String {
     format!(
         "default_account = \"APP\"
+state_dir = \"state\"
 [nats]
 servers = [\"{url}\"]
 nkey = {{ file = \"auth.nk\" }}

@@ -16,7 +16,8 @@ SLAPD_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/slapd/.stamp),--fea
 HAS = $(wildcard $(or $(CALLGATE_TOOLS),.tools)/$(1)/.stamp)
 DATABASES = $(if $(call HAS,postgresql),postgres) $(if $(call HAS,mariadb),mariadb) \
 	$(if $(and $(call HAS,postgresql),$(call HAS,pgbouncer)),pgbouncer)
-DATABASE_TESTS = $(foreach database,$(DATABASES),--features callgate-authenticators/$(database))
+DATABASE_TESTS = $(foreach database,$(DATABASES),--features callgate-authenticators/$(database)) \
+	$(if $(filter postgres,$(DATABASES)),--features callgate-server/postgres)
 # external test vectors only with CALLGATE_VECTORS=FOLDER,
 VECTOR_TESTS = $(if $(CALLGATE_VECTORS),--features callgate-authenticators/vectors)
 # and cells with nsc and the nats command line only where `tools.py go-tools` has compiled them.

@@ -195,18 +195,17 @@ impl Settings {
 }
 
 fn address(table: &mut Table<'_>) -> Option<Address> {
-    let is_written_here = table.map().get("url").is_some_and(serde_json::Value::is_string);
-    let password: Option<Secret> = table.secret("password");
-    let url = match table.has("url") {
-        true => table.secret("url")?,
-        false => {
-            table.fault_here("needs a `url`");
-            return None;
-        }
+    let password = table.secret("password");
+    let Some(item) = table.raw("url") else {
+        table.fault_here("needs a `url`");
+        return None;
     };
+    // A URL without a password may be written into the file.
+    let written = item.value().as_str();
+    let url = written.map_or_else(|| item.secret(), |text| Some(Secret::from(text)))?;
     let parsed = Address::parse(url.expose());
     let mut address = parsed.map_err(|error| table.fault("url", error)).ok()?;
-    if is_written_here && address.password.is_some() {
+    if written.is_some() && address.password.is_some() {
         table.warn(
             "url",
             "contains a password: move the URL or the `password` to a file or an environment variable",

@@ -12,6 +12,8 @@ mod admin;
 mod architecture;
 mod bad_input;
 mod commands;
+#[cfg(feature = "postgres")]
+mod databases;
 mod demo;
 mod docs;
 mod frozen;

@@ -8,7 +8,10 @@ use std::{
 
 use callgate::{authn::BackendError, secret::Secret};
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
 
 use super::{
     connection::{Connection, ConnectionError},
@@ -50,10 +53,13 @@ pub(super) enum Purpose {
     Single,
 }
 
-/// The connections of one authenticator. The number of logins that use one at a time is bounded by
-/// [`Backend`](crate::backend::Backend); here, idle connections make room for new ones.
+/// The connections of one authenticator: half of them for searches, half for binds. Sharing all of
+/// them would let a burst of logins, which first search and then bind, close and open connections all
+/// the time.
 pub(super) struct Pool {
     settings: PoolSettings,
+    searches: Arc<Semaphore>,
+    binds: Arc<Semaphore>,
     state: Mutex<State>,
 }
 
@@ -91,17 +97,32 @@ struct Place {
     pool: Arc<Pool>,
     /// The server, until it has answered completely: if it does not, another one is tried first.
     suspect: Option<usize>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Pool {
     pub(super) fn new(settings: PoolSettings) -> Self {
-        Self { settings, state: Mutex::default() }
+        let binds = settings.connections / 2;
+        let searches = settings.connections - binds;
+        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.max(1)));
+        Self {
+            settings,
+            searches: semaphore(searches),
+            binds: semaphore(binds),
+            state: Mutex::default(),
+        }
     }
 
-    /// An idle connection, or a new one.
+    /// An idle connection, or a new one. Waits while as many are busy as there may be.
     pub(super) async fn lease(self: &Arc<Self>, purpose: Purpose) -> Result<Lease, BackendError> {
+        let permit = match purpose {
+            Purpose::Search => Some(Arc::clone(&self.searches).acquire_owned().await?),
+            Purpose::Bind => Some(Arc::clone(&self.binds).acquire_owned().await?),
+            // One for each login, and their number is bounded.
+            Purpose::Single => None,
+        };
         self.state().busy += 1;
-        let mut place = Place { pool: Arc::clone(self), suspect: None };
+        let mut place = Place { pool: Arc::clone(self), suspect: None, _permit: permit };
         let member = match self.take_idle(purpose) {
             Some(member) => member,
             None => {
@@ -142,7 +163,7 @@ impl Pool {
         None
     }
 
-    /// Closes the oldest idle connections so that another one can be opened.
+    /// Closes the oldest idle connections so that another one can be opened, if there may be only one.
     fn make_room(&self) {
         let mut state = self.state();
         let excess = (state.idle.len() + state.busy).saturating_sub(self.settings.connections);

@@ -445,6 +445,34 @@ async fn number_of_connections_is_bounded() {
 }
 
 #[tokio::test]
+async fn bursts_of_logins_reuse_connections() {
+    let responder = LdapResponder::start(usual).await;
+    let ldap = ldap(&responder);
+    for burst in 0..5 {
+        let logins = (0..100).map(|number| {
+            let ldap = &ldap;
+            async move { login(ldap, "alice", &format!("canary-{burst}-{number}")).await.unwrap() }
+        });
+        join_all(logins).await;
+    }
+    // The default is 16 connections.
+    assert!(responder.connections() <= 16, "{}", responder.connections());
+}
+
+#[tokio::test]
+async fn one_connection_is_enough() {
+    let responder = LdapResponder::start(usual).await;
+    let url = format!("\"{}\"", responder.url());
+    let ldap = ldap_at(&url, "connections = 1\ngroups.from = \"none\"");
+    join_all((0..10).map(|number| {
+        let ldap = &ldap;
+        async move { login(ldap, "alice", &format!("canary-{number}")).await.unwrap() }
+    }))
+    .await;
+    eventually("one connection", PATIENCE, async || (responder.open() <= 1).then_some(())).await;
+}
+
+#[tokio::test]
 async fn identical_logins_share_one_query_and_its_answer() {
     let responder = LdapResponder::start(usual).await;
     let ldap = ldap(&responder);

@@ -12,15 +12,18 @@ use crate::{claim_path::ClaimPath, jws::claims::string_or_strings, kind::BuildCo
 
 /// The issuer of an entry's tokens: configured, or learned from its backend.
 #[derive(Debug, Default)]
-pub(crate) struct Issuer(ArcSwapOption<String>);
+pub(crate) struct Issuer {
+    known: ArcSwapOption<String>,
+    is_configured: bool,
+}
 
 impl Issuer {
     pub(crate) fn configured(issuer: &str) -> Self {
-        Self(ArcSwapOption::from_pointee(issuer.to_owned()))
+        Self { known: ArcSwapOption::from_pointee(issuer.to_owned()), is_configured: true }
     }
 
     pub(crate) fn known(&self) -> Option<Arc<String>> {
-        self.0.load_full()
+        self.known.load_full()
     }
 
     /// True if this issuer is news.
@@ -28,7 +31,7 @@ impl Issuer {
     pub(crate) fn learn(&self, issuer: &str) -> bool {
         let is_news = self.known().is_none_or(|known| *known != issuer);
         if is_news {
-            self.0.store(Some(Arc::new(issuer.to_owned())));
+            self.known.store(Some(Arc::new(issuer.to_owned())));
         }
         is_news
     }
@@ -52,11 +55,18 @@ impl Entry {
         self.issuer.as_ref()?.known()
     }
 
+    fn is_configured(&self) -> bool {
+        self.issuer.as_ref().is_some_and(|issuer| issuer.is_configured)
+    }
+
     /// True if both entries certainly accept tokens of the same issuer.
     fn shares_issuer(&self, other: &Self) -> bool {
         match (self.known_issuer(), other.known_issuer()) {
             (Some(ours), Some(theirs)) => ours == theirs,
-            (Some(_), None) | (None, Some(_)) | (None, None) => self.backend == other.backend,
+            // A configured issuer may be another one than the backend's, as while that is changed.
+            (Some(_), None) | (None, Some(_)) | (None, None) => {
+                self.backend == other.backend && !self.is_configured() && !other.is_configured()
+            }
         }
     }
 

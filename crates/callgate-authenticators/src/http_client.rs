@@ -102,6 +102,14 @@ pub enum HttpError {
         /// The status.
         status: StatusCode,
     },
+    /// The answer is something else than a JSON object, such as a login page.
+    #[error("the answer of {url} is not valid JSON: {content}")]
+    NotJson {
+        /// The requested URL.
+        url: HttpUrl,
+        /// What it is: content type and first bytes, escaped.
+        content: String,
+    },
     /// The answer is too long.
     #[error("the answer of {url} is longer than {MAX_BODY} bytes")]
     TooLong {
@@ -117,6 +125,35 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// `max-age` of `Cache-Control`; zero if that forbids storing.
     pub max_age: Option<Duration>,
+    /// Content type and encoding.
+    pub content_type: String,
+}
+
+/// How much of an answer a message shows, in bytes.
+const MAX_SHOWN: usize = 40;
+
+impl Answer {
+    /// The body, if it begins like a JSON object. For public documents only: the error shows the first
+    /// bytes of others.
+    ///
+    /// # Errors
+    /// [`HttpError::NotJson`].
+    pub fn json_object(self, url: &HttpUrl) -> Result<Self, HttpError> {
+        let begin = self.body.trim_ascii_start();
+        if begin.starts_with(b"{") {
+            return Ok(self);
+        }
+        let shown = begin.get(..MAX_SHOWN).unwrap_or(begin);
+        let more = if shown.len() < begin.len() { "…" } else { "" };
+        let content = match shown.is_empty() {
+            true => "it is empty".to_owned(),
+            false => {
+                let content_type = &self.content_type;
+                format!("{content_type}, it begins with `{}{more}`", shown.escape_ascii())
+            }
+        };
+        Err(HttpError::NotJson { url: url.clone(), content })
+    }
 }
 
 /// An HTTP client. Clones share its connections.
@@ -254,8 +291,9 @@ impl HttpClient {
         let response = request.send().await.map_err(|error| failure(url, &error))?;
         check_status(url, response.status())?;
         let max_age = max_age(response.headers());
+        let content_type = content_type(response.headers());
         let body = read_body(url, response).await?;
-        Ok(Answer { body, max_age })
+        Ok(Answer { body, max_age, content_type })
     }
 }
 
@@ -322,6 +360,20 @@ fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, ClientError> {
 /// True if the system has certificate authorities; minimal containers have none.
 fn system_has_authorities() -> bool {
     reqwest::Client::builder().no_proxy().build().is_ok()
+}
+
+/// Such as "content type `text/html`, content encoding `gzip`".
+fn content_type(headers: &header::HeaderMap) -> String {
+    let shown = |name: &str, key: &header::HeaderName| {
+        let value = headers.get(key)?;
+        Some(format!("{name} `{}`", excerpt_up_to(&String::from_utf8_lossy(value.as_bytes()), 100)))
+    };
+    let content_type = shown("content type", &header::CONTENT_TYPE);
+    let content_type = content_type.unwrap_or_else(|| "no content type".to_owned());
+    match shown("content encoding", &header::CONTENT_ENCODING) {
+        Some(encoding) => format!("{content_type}, {encoding}"),
+        None => content_type,
+    }
 }
 
 fn max_age(headers: &header::HeaderMap) -> Option<Duration> {

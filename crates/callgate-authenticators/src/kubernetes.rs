@@ -130,8 +130,9 @@ impl Kubernetes {
             },
             Verify::Jwks => keys_proof(context, &settings, &api, &id, table)?,
         };
-        let Settings { audience, namespaces, cluster: backend, .. } = settings;
-        let issuer = proof.issuer().cloned();
+        let Settings { audience, namespaces, cluster: backend, issuer, .. } = settings;
+        let configured = issuer.as_deref().map(Issuer::configured).map(Arc::new);
+        let issuer = configured.or_else(|| proof.issuer().cloned());
         let entry = Entry {
             name: Arc::clone(&context.name),
             audience,

@@ -24,6 +24,7 @@ pub use cost::{Cost, Digest, Scratch};
 pub use dummy::{DummyKey, DummyPasswords};
 pub use hash::{HashError, hash};
 pub use pool::{PasswordPool, PoolError};
+pub(crate) use stored::form;
 pub use stored::{StoredError, StoredPassword};
 pub use verified::{Verified, VerifiedKey};
 

@@ -36,7 +36,7 @@ pub(crate) const RESPONSES_KEY: Key = Key::optional(
     "responses",
     RESPONSES_TYPE,
     "`true`, or a table with `max` (default 1; `-1` is unlimited) and `ttl` (default `\"2m\"`; `-1` is \
-     unlimited)",
+     unlimited; a number is in nanoseconds)",
 )
 .also(&["resp", "allow_responses"]);
 
@@ -57,7 +57,7 @@ pub const RESPONSES_TYPE: Type = Type::OneOf(&[
         Key::optional("max", Type::Integer(-1, u32::MAX as i64), "replies to one message").or("1"),
         Key::optional(
             "ttl",
-            Type::OneOf(&[Type::Duration, Type::Integer(-1, -1)]),
+            Type::OneOf(&[Type::Duration, Type::Integer(-1, i64::MAX)]),
             "time to reply",
         )
         .or("\"2m\""),
@@ -288,10 +288,18 @@ fn max(item: &Item<'_>) -> Option<Option<u32>> {
 }
 
 fn ttl(item: &Item<'_>) -> Option<Option<Duration>> {
-    if matches!(item.value().as_i64(), Some(-1)) {
-        return Some(None);
-    }
-    let ttl = item.duration()?;
+    // As in the JSON of NATS JWTs and of nats-by-example.
+    let ttl = match item.value().as_i64() {
+        Some(-1) => return Some(None),
+        Some(nanoseconds) => match u64::try_from(nanoseconds) {
+            Ok(nanoseconds) => Duration::from_nanos(nanoseconds),
+            Err(_) => {
+                item.fault("a number is in nanoseconds: write 1 or more, or -1 for no limit");
+                return None;
+            }
+        },
+        None => item.duration()?,
+    };
     if ttl.is_zero() {
         item.fault("must be greater than zero, or -1 for no limit");
         return None;

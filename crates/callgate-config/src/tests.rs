@@ -417,10 +417,20 @@ fn minus_one_means_unlimited_responses() {
     assert_eq!(faults, Vec::<String>::new());
     assert_eq!(permissions.responses, Some(Responses { max: None, ttl: None }));
     let (permissions, _) = permissions_of("resp = { max = 5, ttl = \"5s\" }");
+    let (as_number, _) = permissions_of("resp = { max = 5, ttl = 5_000_000_000 }");
+    assert_eq!(permissions.responses, as_number.responses, "a number is in nanoseconds");
     let expected = Responses { max: Some(5), ttl: Some(Duration::from_secs(5)) };
     assert_eq!(permissions.responses, Some(expected));
     assert_eq!(permissions_of("resp = false").0.responses, None);
-    for text in ["{ max = 0 }", "{ max = -2 }", "{ ttl = 5 }", "{ ttl = \"0s\" }", "1"] {
+    for text in [
+        "{ max = 0 }",
+        "{ max = -2 }",
+        "{ ttl = -5 }",
+        "{ ttl = 0 }",
+        "{ ttl = 5.5 }",
+        "{ ttl = \"0s\" }",
+        "1",
+    ] {
         assert_eq!(permissions_of(&format!("resp = {text}")).1.len(), 1, "{text}");
     }
 }

@@ -17,7 +17,10 @@ use callgate_config::{
 };
 use zeroize::Zeroizing;
 
-use crate::{kind::BuildContext, passwords::StoredPassword};
+use crate::{
+    kind::BuildContext,
+    passwords::{StoredPassword, form},
+};
 
 /// The type of a users file: a table of entries by user name.
 pub const FILE: Type = Type::Map(&ENTRY);
@@ -26,8 +29,8 @@ pub const FILE: Type = Type::Map(&ENTRY);
 pub(crate) const ENTRY: Type = Type::Table(KEYS);
 
 const KEYS: &[Key] = &[
-    Key::optional("pass", Type::Text, "plain text, or a hash: argon2id, scrypt, bcrypt (`$2a$`, `$2b$`, `$2y$`), pbkdf2-sha256, pbkdf2-sha512").also(&["password"]),
-    Key::optional("password_plain", Type::Text, "plain text that looks like a hash (`$word$…`, `{WORD}…`)"),
+    Key::optional("pass", Type::Text, "plain text, or a hash: argon2id, scrypt, bcrypt (`$2a$`, `$2b$`, `$2y$`), pbkdf2-sha256, pbkdf2-sha512, Django's `pbkdf2_sha256$…`").also(&["password"]),
+    Key::optional("password_plain", Type::Text, "plain text that looks like a hash (`$word$…`, `{WORD}…`, `word$…$…`) or a variable (`$NAME`)"),
     Key::optional("token", Type::Text, "a token; must be unique in the file"),
     Key::optional("nkey", Type::Text, "a public user nkey (`U…`); the client proves it by signing the server's nonce"),
     Key::optional("account", Type::Text, "the account in which to place the user"),
@@ -236,6 +239,12 @@ fn warn_clear_text(item: &Item<'_>, text: &str) {
 fn token(table: &mut Table<'_>) -> Option<Zeroizing<String>> {
     let item = table.raw("token")?;
     let token = filled(item.clone())?;
+    if form(&token).is_some() {
+        item.fault(
+            "has the form of a hash or of a variable that was not expanded: write the token itself",
+        );
+        return None;
+    }
     warn_length(&item, &token, MAX_TOKEN);
     if is_nats_user(&token) {
         item.warn("is a NATS user JWT, which Callgate does not accept as a token");

@@ -20,7 +20,8 @@ async fn get(server: &TestServer, path: &str) -> Result<Answer, HttpError> {
 async fn successful_answers_are_read_whatever_their_type() {
     let server = TestServer::start().await;
     server.on("/keys", Reply::json("{}"));
-    assert_eq!(get(&server, "/keys").await.unwrap(), Answer { body: b"{}".into(), max_age: None });
+    let answer = get(&server, "/keys").await.unwrap();
+    assert_eq!((answer.body, answer.max_age), (b"{}".to_vec(), None));
     for (headers, max_age) in [
         ("Cache-Control: public, max-age=600\r\n", Some(600)),
         ("cache-control: MAX-AGE=\"7\", no-transform\r\n", Some(7)),
@@ -66,6 +67,35 @@ async fn other_answers_are_errors_in_one_line() {
         assert!(!error.contains('\n') && !error.contains("secret"), "{error}");
         assert!(started.elapsed() < Duration::from_secs(5), "{path}");
     }
+}
+
+#[tokio::test]
+async fn answer_that_is_not_json_is_described() {
+    let server = TestServer::start().await;
+    let html = "<!doctype html>\n<title>Sign in</title><p>Welcome back";
+    for (headers, body, expected) in [
+        (
+            "content-type: text/html; charset=utf-8\r\n",
+            html,
+            "content type `text/html; charset=utf-8`, it begins with `<!doctype html>\\n<title>Sign in</title><p…`",
+        ),
+        (
+            "content-type: application/json\r\ncontent-encoding: gzip\r\n",
+            "\u{1f}\u{8b}\u{8}",
+            "content type `application/json`, content encoding `gzip`, it begins with `\\x1f\\xc2\\x8b\\x08`",
+        ),
+        ("", "[]", "no content type, it begins with `[]`"),
+        ("content-type: text/plain\r\n", " \r\n", "it is empty"),
+    ] {
+        server.on("/keys", Reply::with_head("200 OK", headers, body));
+        let url = url(&server.url("/keys"));
+        let answer = client(Duration::from_secs(5)).get(&url).await.unwrap();
+        let error = answer.json_object(&url).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("/keys` is not valid JSON: {expected}")), "{error}");
+    }
+    server.on("/keys", Reply::json(" {\"keys\": []}"));
+    let url = url(&server.url("/keys"));
+    assert!(client(Duration::from_secs(5)).get(&url).await.unwrap().json_object(&url).is_ok());
 }
 
 #[tokio::test]

@@ -130,7 +130,7 @@ impl DiscoverySource {
             return Ok(known);
         }
         let since = Instant::now();
-        let document = self.client.get(&self.document).await?;
+        let document = self.client.get(&self.document).await?.json_object(&self.document)?;
         Ok((self.discovery.keys_url(&self.document, &document.body)?, since))
     }
 }
@@ -139,7 +139,7 @@ impl KeySource for DiscoverySource {
     fn fetch(&self) -> BoxFuture<'_, Result<Fetched, KeySourceError>> {
         Box::pin(async {
             let (url, since) = self.keys_url().await?;
-            let answer = self.client.get(&url).await?;
+            let answer = self.client.get(&url).await?.json_object(&url)?;
             // Kept only after a success, so that the fetch after a failure reads the document again.
             *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some((url, since));
             Ok(Fetched { body: answer.body, max_age: answer.max_age })

@@ -62,7 +62,7 @@ impl UrlSource {
 impl KeySource for UrlSource {
     fn fetch(&self) -> BoxFuture<'_, Result<Fetched, KeySourceError>> {
         Box::pin(async {
-            let answer = self.client.get(&self.url).await?;
+            let answer = self.client.get(&self.url).await?.json_object(&self.url)?;
             Ok(Fetched { body: answer.body, max_age: answer.max_age })
         })
     }

@@ -1,6 +1,9 @@
 //! The issuer of service account tokens and its keys, as published by the API server.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use callgate::json::parse_strict;
 use futures_util::future::BoxFuture;
@@ -25,24 +28,35 @@ const MAX_DEPTH: usize = 16;
 enum DocumentError {
     #[error("the API server's discovery document is not strict JSON with a text `issuer`")]
     Malformed,
-    #[error(
-        "the API server's discovery document is for the issuer `{found}`, not for `{wanted}`: \
-         correct `issuer`, or remove it"
-    )]
-    OtherIssuer { found: String, wanted: String },
 }
 
 /// The issuer and the keys of the API server.
 #[derive(Debug)]
 pub(super) struct ApiServerKeys {
     pub(super) api: Arc<ApiServer>,
-    /// Set to the issuer once it is known.
+    /// Set to the issuer once it is known, unless it is configured.
     pub(super) issuer: Arc<Issuer>,
     /// The configured issuer.
-    pub(super) expected: Option<String>,
+    pub(super) configured: Option<String>,
+    /// The difference to the published issuer was reported.
+    pub(super) compared: AtomicBool,
 }
 
 impl ApiServerKeys {
+    /// An API server may accept tokens of several issuers (`--service-account-issuer`), all of them signed
+    /// with its keys, while its document names only the first.
+    fn compare(&self, configured: &str, found: &str) {
+        if configured != found && !self.compared.swap(true, Ordering::Relaxed) {
+            let published = excerpt_up_to(found, 200);
+            tracing::warn!(
+                issuer = configured,
+                published,
+                "the API server publishes another issuer than the configured one: right only while the issuer \
+                 is being changed"
+            );
+        }
+    }
+
     fn read_issuer(&self, document: &str) -> Result<String, DocumentError> {
         let document =
             parse_strict(document.as_bytes(), MAX_DEPTH).map_err(|_| DocumentError::Malformed)?;
@@ -50,13 +64,7 @@ impl ApiServerKeys {
         if found.is_empty() {
             return Err(DocumentError::Malformed);
         }
-        match &self.expected {
-            Some(wanted) if wanted != found => {
-                let found = excerpt_up_to(found, 200);
-                Err(DocumentError::OtherIssuer { found, wanted: wanted.clone() })
-            }
-            Some(_) | None => Ok(found.to_owned()),
-        }
+        Ok(found.to_owned())
     }
 }
 
@@ -66,7 +74,9 @@ impl KeySource for ApiServerKeys {
             let document = self.api.get(ApiOperation::Discovery, DOCUMENT).await?;
             let issuer = self.read_issuer(&document)?;
             let body = self.api.get(ApiOperation::Discovery, KEYS).await?.into_bytes();
-            if self.issuer.learn(&issuer) {
+            if let Some(configured) = &self.configured {
+                self.compare(configured, &issuer);
+            } else if self.issuer.learn(&issuer) {
                 tracing::info!(issuer = %issuer.escape_debug(), "the issuer of service account tokens is known");
             }
             // `max_age` is ignored: the server is near, and a withdrawn key must not stay valid for
@@ -81,11 +91,13 @@ impl KeySource for ApiServerKeys {
 
     fn restore_issuer(&self, issuer: Option<&str>) -> Result<(), KeySourceError> {
         let found = issuer.ok_or("the saved keys have no issuer")?;
-        if let Some(wanted) = self.expected.as_ref().filter(|wanted| *wanted != found) {
-            let found = excerpt_up_to(found, 200);
-            return Err(DocumentError::OtherIssuer { found, wanted: wanted.clone() }.into());
+        match &self.configured {
+            Some(configured) if configured != found => Err("the saved keys are of another issuer")?,
+            Some(_) => {}
+            None => {
+                self.issuer.learn(found);
+            }
         }
-        self.issuer.learn(found);
         Ok(())
     }
 

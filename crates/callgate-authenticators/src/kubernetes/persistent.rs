@@ -1,7 +1,10 @@
 //! The resources that survive a reload which does not change their settings: the issuer's keys and the
 //! connection to the cluster.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use callgate_config::Table;
 use sha2::{Digest, Sha256};
@@ -42,11 +45,15 @@ pub(super) fn keys_proof(
         }
         (None, _) | (Some(_), None) => {
             // An issuer that is learned together with its keys lives as long as they do.
-            let issuer = context.services.shared.obtain(&id, Issuer::default);
+            let issuer = match &settings.issuer {
+                Some(issuer) => Arc::new(Issuer::configured(issuer)),
+                None => context.services.shared.obtain(&id, Issuer::default),
+            };
             let source = ApiServerKeys {
                 api: Arc::clone(api),
                 issuer: Arc::clone(&issuer),
-                expected: settings.issuer.clone(),
+                configured: settings.issuer.clone(),
+                compared: AtomicBool::new(false),
             };
             (issuer, Arc::new(source))
         }

@@ -15,13 +15,19 @@ use super::{
 /// Why a text cannot be a stored password. Never contains the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoredError {
-    /// Begins like a hash but is not of a supported kind.
+    /// Has the form of a hash but is not of a supported kind.
     #[error(
-        "begins like a hash (`$word$` or `{{WORD}}`) but is not a complete hash of argon2id, scrypt, \
-         bcrypt ($2a$, $2b$, $2y$), pbkdf2-sha256 or pbkdf2-sha512; if it is clear text, write it \
+        "has the form of a hash but is not a complete hash of argon2id, scrypt, bcrypt ($2a$, $2b$, \
+         $2y$), pbkdf2-sha256, pbkdf2-sha512 or Django's pbkdf2_sha256; if it is clear text, write it \
          as `password_plain`"
     )]
     UnknownForm,
+    /// A variable that was not replaced by its value.
+    #[error(
+        "has the form of a variable that was not expanded; if it is clear text, write it as \
+         `password_plain`"
+    )]
+    Variable,
     /// A supported kind, truncated or mistyped.
     #[error("is not a complete {0} hash; if it is clear text, write it as `password_plain`")]
     Incomplete(&'static str),
@@ -52,14 +58,20 @@ pub enum StoredPassword {
 }
 
 impl StoredPassword {
-    /// Parses a hash or clear text. A text that begins like a hash must be one.
+    /// Parses a hash or clear text. A text in the form of a hash must be one.
     ///
     /// # Errors
-    /// If it begins like a hash but is not a complete one of a supported kind within bounds.
+    /// If it has the form of a hash but is not a complete one of a supported kind within bounds, or if it
+    /// has the form of a variable.
     pub fn parse(text: &str) -> Result<Self, StoredError> {
-        if !begins_like_a_hash(text) {
-            return Ok(Self::clear(text));
+        match form(text) {
+            None => Ok(Self::clear(text)),
+            Some(Form::Variable) => Err(StoredError::Variable),
+            Some(Form::Hash) => Self::parse_hash(text),
         }
+    }
+
+    fn parse_phc(text: &str) -> Result<Self, StoredError> {
         let fields: Vec<&str> = text.strip_prefix('$').unwrap_or_default().split('$').collect();
         match fields.as_slice() {
             ["argon2id", rest @ ..] => argon2id(rest).ok_or(StoredError::Incomplete("argon2id"))?,
@@ -87,7 +99,7 @@ impl StoredPassword {
     pub fn parse_hash(text: &str) -> Result<Self, StoredError> {
         let fields: Vec<&str> = text.split('$').collect();
         let stored = match fields.as_slice() {
-            ["", ..] => Self::parse(text)?,
+            ["", ..] => Self::parse_phc(text)?,
             ["argon2", "argon2id", rest @ ..] => {
                 argon2id(rest).ok_or(StoredError::Incomplete("argon2id"))?.within_bounds()?
             }
@@ -175,7 +187,55 @@ fn is_ambiguous(cost: Cost, password: &[u8]) -> bool {
     matches!(cost, Cost::Bcrypt { .. }) && (password.len() > 72 || password.contains(&0))
 }
 
-/// True for `$word$…` and `{WORD}…`.
+/// What a text is if it is not clear text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A hash, possibly of an unsupported kind.
+    Hash,
+    /// `$NAME` or `${NAME}`, or the `$$` by which files for Compose escape a dollar sign.
+    Variable,
+}
+
+/// The form of a text; `None` for clear text.
+pub(crate) fn form(text: &str) -> Option<Form> {
+    if has_the_form_of_a_hash(text) {
+        return Some(Form::Hash);
+    }
+    let name = text.strip_prefix('$')?;
+    let braced = name.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
+    let is_name = |name: &str| {
+        let mut bytes = name.bytes();
+        bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+            && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    let is_variable = name.starts_with('$') || is_name(name) || braced.is_some_and(is_name);
+    is_variable.then_some(Form::Variable)
+}
+
+/// True for `$word$…`, `{WORD}…`, `word$…$…` (Django, Werkzeug), `word:digits:…` (Werkzeug, nginx) and
+/// `name:$…` (a line of htpasswd).
+fn has_the_form_of_a_hash(text: &str) -> bool {
+    begins_like_a_hash(text) || contains_a_hash(text)
+}
+
+fn contains_a_hash(text: &str) -> bool {
+    let is_word = |word: &str| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
+        !word.is_empty() && word.bytes().all(plain)
+    };
+    let mut by_dollar = text.splitn(3, '$');
+    let begins = by_dollar.next().is_some_and(is_word);
+    let continues = by_dollar.next().is_some_and(|part| !part.is_empty());
+    if begins && continues && by_dollar.next().is_some() {
+        return true;
+    }
+    let Some((name, rest)) = text.split_once(':') else { return false };
+    let digits = rest.split_once(':').is_some_and(|(digits, _)| {
+        !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+    });
+    is_word(name) && (digits || rest.starts_with('$'))
+}
+
 fn begins_like_a_hash(text: &str) -> bool {
     let word = |text: &str, end: char| {
         let word = text.split_once(end).map(|(word, _)| word);

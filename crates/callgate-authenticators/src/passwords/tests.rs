@@ -46,7 +46,9 @@ fn hashes_of_other_tools_are_verified() {
 
 #[test]
 fn clear_text_is_compared_exactly() {
-    for clear in ["hunter2", "$5.00 for lunch", "{curly", "$", "$$", "a$argon2id$"] {
+    for clear in
+        ["hunter2", "$5.00 for lunch", "{curly", "$", "Pa$$w0rd", "a$b", "10:30", "a:b", "x$$y$z"]
+    {
         assert!(verifies(clear, clear), "{clear}");
         assert!(!verifies(clear, "") && !verifies(clear, &clear.to_uppercase().repeat(2)));
     }
@@ -62,6 +64,16 @@ fn a_text_that_begins_like_a_hash_must_be_one() {
         "$ecret$",
         "{SSHA}abc",
         "{x}",
+        "a$argon2id$",
+        "pbkdf2:sha256:260000$c2Fsd$c2Fsd",
+        "scrypt:32768:8:1$c2Fsd$c2Fsd",
+        "sha1$c2Fsd$c2Fsd",
+        "pbkdf2_sha256$870000$c2Fsd",
+        "alice:$apr1$c2Fsd$c2Fsd",
+        "alice:$2y$05$c2Fsd",
+        "$ecret",
+        "${ECRET_ecret}",
+        "$$ecret",
         "$2x$04$FUfzNFuEZb2C0aSH06Nrye5Wx/Q9UR7q6WW4HGAXW4eO7tM2P1Sr2",
         "$argon2i$v=19$m=64,t=2,p=2$c2FsdHNhbHRzYWx0c2FsdA$Sh1LF6dsajp2YjljvL/T0Tk68lSWQP232iGGbb+Qa5Y",
         "$argon2id$v=19$m=64,t=2,p=2$c2FsdHNhbHRzYWx0c2FsdA",
@@ -78,6 +90,19 @@ fn a_text_that_begins_like_a_hash_must_be_one() {
         assert!(error.contains("password_plain"), "{error}");
         assert!(!error.contains("ecret") && !error.contains("c2Fsd"), "{error}");
     }
+}
+
+/// `django.contrib.auth.hashers.PBKDF2PasswordHasher`: the salt is not encoded, the hash is padded base64.
+#[test]
+fn hash_of_django_is_verified() {
+    let salt = "saltsaltsalt";
+    let mut derived = [0; 32];
+    let rounds = std::num::NonZeroU32::new(100).unwrap();
+    let algorithm = aws_lc_rs::pbkdf2::PBKDF2_HMAC_SHA256;
+    aws_lc_rs::pbkdf2::derive(algorithm, rounds, salt.as_bytes(), RIGHT.as_bytes(), &mut derived);
+    let hash = data_encoding::BASE64.encode(&derived);
+    let hash = format!("pbkdf2_sha256$100${salt}${hash}");
+    assert!(verifies(&hash, RIGHT) && !verifies(&hash, &hash) && !verifies(&hash, "wrong"));
 }
 
 #[test]

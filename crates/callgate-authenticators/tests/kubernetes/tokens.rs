@@ -1,6 +1,6 @@
 //! Which tokens are accepted, with which identity, and by which entry.
 
-use callgate_testkit::conformance;
+use callgate_testkit::{conformance, oidc_provider::SigningKey};
 
 use super::*;
 
@@ -117,6 +117,47 @@ async fn entries_of_one_cluster_route_by_audience() {
     }
     let fault = build("third", "[\"nats-c\"]").unwrap_err();
     assert!(fault.contains("`nats-c` is also an audience of `second`"), "{fault}");
+}
+
+/// While the issuer of a cluster is changed: the same audience, and the same keys unless a file has others.
+#[tokio::test]
+async fn entries_with_different_issuers_route_by_issuer() {
+    let bench = Bench::start().await;
+    let uid = bench.cluster.create_account("shop", "web", json!({})).await;
+    let kubeconfig = bench.cluster.kubeconfig("callgate");
+    let build = |name: &str, more: &str| {
+        let settings = format!("audience = [\"nats\"]\nkubeconfig = {kubeconfig:?}\n{more}");
+        bench.try_build(name, true, &settings).unwrap()
+    };
+    let key = SigningKey::generate("old", "ES256");
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keys.path(), json!({"keys": [key.jwk()]}).to_string()).unwrap();
+    let new = build("new", "");
+    let old = build("old", &format!("issuer = \"https://old\"\njwks_file = {:?}", keys.path()));
+    let older = build("older", "issuer = \"https://older\"");
+    for entry in [&new, &old, &older] {
+        ready(&**entry).await;
+    }
+    let now = UnixTime::now().seconds();
+    // API servers write no `typ`.
+    let header = json!({"alg": "ES256", "kid": "old"});
+    let of_old = key.token_with(
+        &header,
+        &json!({
+            "iss": "https://old", "aud": ["nats"], "iat": now, "exp": now + 600,
+            "sub": "system:serviceaccount:shop:web",
+            "kubernetes.io": {"namespace": "shop", "serviceaccount": {"name": "web", "uid": uid}},
+        }),
+    );
+    let of_new = bench.cluster.token("shop", "web", "nats").await;
+    for (token, answers) in
+        [(&of_new, ["ok", "not_mine", "not_mine"]), (&of_old, ["not_mine", "ok", "not_mine"])]
+    {
+        for (entry, expected) in [&new, &old, &older].into_iter().zip(answers) {
+            let answer = ask(&**entry, token).await;
+            assert_eq!(word(&answer), expected, "{entry:?}: {answer:?}");
+        }
+    }
 }
 
 #[tokio::test]

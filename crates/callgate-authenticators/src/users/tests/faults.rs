@@ -48,7 +48,10 @@ fn all_errors_of_all_entries_are_reported_together() {
              "": {{ "pass": "x" }},
              "li\u200bsa": {{ "pass": "x" }},
              "t": {{ "token": "", "pass": "x" }},
-             "u": {{ "pass": "x", "account": "" }} }}"#
+             "u": {{ "pass": "x", "account": "" }},
+             "v": {{ "pass": "$DB_PASSWORD" }},
+             "w": {{ "pass": "scrypt:32768:8:1$c2FsdA$c2FsdA" }},
+             "x": {{ "token": "$2b$05$secrethash" }} }}"#
     );
     let folder = Folder::with(&users);
     let mut context = folder.context();
@@ -76,6 +79,9 @@ fn all_errors_of_all_entries_are_reported_together() {
         ("s", "must be a table, not text"),
         ("t.token", "must not be empty"),
         ("u.account", "must not be empty"),
+        ("v.pass", "variable that was not expanded"),
+        ("w.pass", "has the form of a hash"),
+        ("x.token", "has the form of a hash"),
     ];
     for (place, message) in expected {
         let start = format!("users.json: {place}: ");

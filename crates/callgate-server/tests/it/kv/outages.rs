@@ -1,5 +1,7 @@
 //! Lost watches: the connection, the bucket, the quorum.
 
+use std::fs;
+
 use callgate_testkit::{
     eventually,
     wait::{LONG, PATIENCE},
@@ -7,7 +9,7 @@ use callgate_testkit::{
 use serde_json::json;
 
 use super::world::{NEEDED, OWNED, World, put};
-use crate::support::Credential;
+use crate::support::{Credential, connect_to};
 
 #[tokio::test]
 async fn missing_bucket_keeps_a_replica_unready() {
@@ -63,25 +65,43 @@ async fn kv_entries_deleted_during_an_outage_are_gone() {
     let bucket = world.create().await;
     put(&bucket, "alice").await;
     put(&bucket, "bob").await;
+    // Callgate knows one server, and the administrator another one.
+    let (all, last) = (world.servers.urls(), world.servers.servers[2].url());
+    let config = world.folder.path().join("callgate.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace(&all, &last)).unwrap();
     let gate = world.gate().await;
     world.reaches(&gate, "alice", "admitted").await;
-    let mark = gate.mark();
+    world.servers.servers[2].freeze().await;
+    eventually("a deletion by the other servers", LONG, async || bucket.delete("alice").await.ok())
+        .await;
+    world.servers.servers[2].thaw();
+    world.reaches(&gate, "alice", "unknown_user").await;
+    world.reaches(&gate, "bob", "admitted").await;
+}
+
+#[tokio::test]
+async fn lost_quorum_keeps_the_entries() {
+    let mut world = World::with(3, OWNED, "", &NEEDED).await;
+    let bucket = world.create().await;
+    put(&bucket, "alice").await;
+    put(&bucket, "bob").await;
+    let gate = world.gate().await;
+    world.reaches(&gate, "alice", "admitted").await;
     for server in &mut world.servers.servers[1..] {
         server.freeze().await;
     }
-    gate.record(mark, &["cannot watch the bucket"]).await;
-    // The entries stay in force. Callgate may be connected to a server that does not answer.
+    // Callgate may be connected to a server that does not answer.
     let credential = Credential::password("bob", "bob");
     let url = world.servers.servers[0].url();
     eventually("an admission during the outage", LONG, async || {
-        crate::support::connect_to(&url, &credential).await.ok()
+        connect_to(&url, &credential).await.ok()
     })
     .await;
     for server in &mut world.servers.servers[1..] {
         server.thaw();
     }
     eventually("a deletion with a quorum", LONG, async || bucket.delete("alice").await.ok()).await;
-    gate.record(mark, &["the watch of the bucket is established again"]).await;
     world.reaches(&gate, "alice", "unknown_user").await;
     world.reaches(&gate, "bob", "admitted").await;
 }

@@ -25,8 +25,9 @@ pub(super) const NEEDED: [&str; 5] = [
     "$JS.FC.KV_users.>",
 ];
 
-/// Of `secret`, by argon2-cffi, with cheap parameters.
+/// Entries are outside data.
 pub(super) const KV: &str = "bucket = \"users\"";
+/// Entries are the operator's own.
 pub(super) const OWNED: &str = "bucket = \"users\"\noperator_owned = true";
 
 /// Servers, a folder with Callgate's configuration, and an administrator's connection.
@@ -59,7 +60,7 @@ impl World {
         fs::write(folder.path().join("callgate.toml"), config).unwrap();
         let options =
             async_nats::ConnectOptions::with_user_and_password("admin".into(), "admin".into());
-        let admin = options.connect(servers.urls().split(',').collect::<Vec<_>>()).await.unwrap();
+        let admin = options.connect(servers.servers[0].url()).await.unwrap();
         Self { servers, folder, admin: jetstream::new(admin) }
     }
 

@@ -149,7 +149,7 @@ impl BucketUsers {
         state.table.remove_faulty_key(key);
         drop(state);
         if let Some(entry) = removed {
-            self.log_removed(&[entry.user.clone()]);
+            self.log_removed(std::slice::from_ref(&entry.user));
         }
     }
 

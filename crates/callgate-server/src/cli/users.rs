@@ -41,7 +41,7 @@ enum Verb {
     /// Show the entry of a user
     Show(show::ShowArgs),
     /// Change the entry of a user
-    Set(edit::SetArgs),
+    Set(Box<edit::SetArgs>),
     /// Set the password of a user, read from standard input or a prompt
     Password(UserArg),
     /// Generate a new token for a user, and print it once

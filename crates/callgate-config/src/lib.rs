@@ -31,7 +31,7 @@ mod sources;
 mod suggest;
 mod table;
 
-pub use document::{Document, DocumentError, Format};
+pub use document::{Document, DocumentError, Format, UnknownFormat};
 pub use duration::{DurationError, parse_duration};
 pub use item::Item;
 pub use position::Position;

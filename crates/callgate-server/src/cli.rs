@@ -1,11 +1,13 @@
 //! The command line.
 
 mod check;
+mod completions;
 mod decode;
 mod explain;
 mod hash_password;
 mod init;
 mod key;
+mod man;
 mod output;
 mod schema;
 mod serve;
@@ -29,7 +31,7 @@ const UNUSABLE: u8 = 2;
 
 /// Auth callout service for NATS
 #[derive(Debug, Parser)]
-#[command(name = "callgate", version, about, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "callgate", version, about, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -61,6 +63,10 @@ enum Command {
     Users(Box<users::Args>),
     /// Decode a request, response, user JWT or bearer token
     Decode(decode::Args),
+    /// Print a script that completes commands and flags in a shell
+    Completions(completions::Args),
+    /// Print a manual page
+    Man(man::Args),
 }
 
 /// Runs the command line of this process with the registered kinds of authenticators.
@@ -83,6 +89,8 @@ pub fn run(registry: Registry) -> ExitCode {
         #[cfg(feature = "kv")]
         Command::Users(args) => users::run(*args, registry),
         Command::Decode(args) => decode::run(&args),
+        Command::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),
+        Command::Man(args) => man::run(&args, Cli::command()),
     };
     ExitCode::from(outcome.unwrap_or_else(output::unusable))
 }
@@ -116,9 +124,10 @@ mod tests {
         let mut cli = Cli::command();
         cli.build();
         let mut current = String::new();
-        for command in cli.get_subcommands() {
+        let is_own = |command: &&clap::Command| command.get_name() != "help";
+        for command in cli.get_subcommands().filter(is_own) {
             current.push_str(&rows(command.get_name(), command));
-            for verb in command.get_subcommands() {
+            for verb in command.get_subcommands().filter(is_own) {
                 let name = format!("{} {}", command.get_name(), verb.get_name());
                 current.push_str(&rows(&name, verb));
             }

@@ -46,7 +46,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 pub(crate) use admission::Admission;
-pub(crate) use flags::{Flag, Overrides};
+pub(crate) use flags::{Flag, Input, Overrides};
 pub(crate) use issuer::IssuerSettings;
 pub(crate) use log::LogSettings;
 use policy::{AuthenticatorEntry, Make};
@@ -211,8 +211,8 @@ pub(crate) fn load(overrides: &Overrides, env: &BuildEnv) -> Loaded {
         let root = Table::root(document, "", &report, &sources).with_keys(Type::Table(KEYS));
         read(root, overrides, env, &sources, &mut overridden)
     });
-    if let (Some(document), Some(path)) = (&document, &overrides.config) {
-        report.locate(document, "", &path.display().to_string());
+    if let (Some(document), Some(name)) = (&document, overrides.document_name()) {
+        report.locate(document, "", &name);
     }
     let config = config.filter(|_| report.is_faultless());
     let watched_elsewhere = sources.files_watched_elsewhere();
@@ -220,11 +220,15 @@ pub(crate) fn load(overrides: &Overrides, env: &BuildEnv) -> Loaded {
 }
 
 fn document(overrides: &Overrides, sources: &Sources, report: &Report) -> Option<Document> {
-    let Some(path) = &overrides.config else {
+    let Some(name) = overrides.document_name() else {
         return overrides.document().map_err(|error| report.fault("", error)).ok();
     };
-    let name = path.display().to_string();
-    match Document::read(path, sources) {
+    let read = match (&overrides.config, &overrides.input) {
+        (Some(path), _) => Document::read(path, sources),
+        (None, Some(Input { text, format })) => Document::parse(text, *format),
+        (None, None) => overrides.document(),
+    };
+    match read {
         Ok(document) if document.value().is_object() => return Some(document),
         Ok(_) => report.fault_in(
             &name,

@@ -2,14 +2,14 @@
 
 mod connect;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use callgate::authn::Probe;
 use callgate_authenticators::kind::Registry;
 
 use self::connect::{Reached, reach};
 use super::{
-    GOOD, Outcome, UNUSABLE,
+    GOOD, Outcome, REFUSED, UNUSABLE,
     output::{findings, say},
     source::{Source, build_env},
 };
@@ -17,13 +17,20 @@ use crate::config::{self, BuildEnv};
 
 /// Check a configuration without connecting, and print all errors and warnings
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  callgate check --config callgate.toml
+#[command(after_help = "Examples:
+  callgate check callgate.toml
+  helm template gate | yq .data.config | callgate check - --format yaml --strict
 
-Exits with 2 if there is an error; warnings alone are not a failure.")]
+Exits with 2 if there is an error; warnings alone are not a failure, except with --strict.")]
 pub(super) struct Args {
+    /// Configuration file, as with --config
+    #[arg(conflicts_with = "config")]
+    file: Option<PathBuf>,
     #[command(flatten)]
     source: Source,
+    /// Exit with 1 if there is a warning
+    #[arg(long)]
+    strict: bool,
     /// Also connect to NATS and reach every backend as the service would
     #[arg(long)]
     connect: bool,
@@ -36,7 +43,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, registry: Registry) -> Outcome {
-    let overrides = args.source.overrides()?;
+    let overrides = match &args.file {
+        Some(file) => args.source.overrides_of(Some(file))?,
+        None => args.source.overrides()?,
+    };
     let bus = args.connect.then(Arc::default);
     let env = BuildEnv { bus: bus.clone(), ..build_env(registry, false) };
     let loaded = config::load(&overrides, &env);
@@ -48,7 +58,12 @@ pub(super) fn run(args: &Args, registry: Registry) -> Outcome {
         (Some(_), None) | (None, _) => Vec::new(),
     };
     let is_good = is_valid && reached.iter().all(|reached| reached.result.is_ok());
-    let code = if is_good { GOOD } else { UNUSABLE };
+    let has_warnings = !warnings.is_empty() || reached.iter().any(Reached::has_warnings);
+    let code = match is_good {
+        false => UNUSABLE,
+        true if args.strict && has_warnings => REFUSED,
+        true => GOOD,
+    };
     if args.json {
         let mut findings = findings(&loaded.report);
         if args.connect {

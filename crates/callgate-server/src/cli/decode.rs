@@ -2,6 +2,8 @@
 
 mod checks;
 
+use std::path::Path;
+
 use callgate::{
     keys::{CurveKey, CurvePublicKey},
     sanitize::misplaced_secret,
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 use self::checks::{Check, checks};
 use super::{
     GOOD, Outcome, REFUSED,
-    output::{complain, read_stdin, say},
+    output::{complain, literal_secret_warning, read_stdin, say},
 };
 
 /// JSON members that hold secrets, at any depth.
@@ -22,12 +24,14 @@ const SECRETS: [&str; 4] = ["pass", "auth_token", "sig", "jwt"];
 /// Decode a request, response, user JWT or bearer token
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  callgate decode < token.jwt
+  callgate decode @token.jwt
+  pbpaste | callgate decode
   callgate decode --xkey-seed @xkey.xk --server-xkey XA… < request.bin
 
 Prints which checks pass (ok), fail (FAILED) or cannot be run here (-); exits with 1 if one fails.")]
 pub(super) struct Args {
     /// The token to decode; read from standard input if absent or `-`
+    #[arg(value_name = "@FILE|env:NAME|TOKEN")]
     token: Option<String>,
     /// Seed of Callgate's curve key, for decryption
     #[arg(long, value_name = "@FILE|env:NAME", requires = "server_xkey")]
@@ -56,9 +60,27 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 fn input(args: &Args) -> Result<Vec<u8>, String> {
-    if let Some(token) = args.token.as_ref().filter(|token| *token != "-") {
-        return Ok(token.clone().into_bytes());
+    match args.token.as_deref() {
+        None | Some("-") => read_input(),
+        Some(text) => match text.strip_prefix('@') {
+            // Unlike a secret, a message may be encrypted, and so no text.
+            Some(path) => Sources::read_any(Path::new(path))
+                .map(|bytes| bytes.to_vec())
+                .map_err(|error| error.to_string()),
+            None => secret_argument(text),
+        },
     }
+}
+
+fn secret_argument(text: &str) -> Result<Vec<u8>, String> {
+    let found = Sources::new(".").flag_secret(text).map_err(|error| error.to_string())?;
+    if found.literal {
+        complain(literal_secret_warning("the token"));
+    }
+    Ok(found.secret.expose().as_bytes().to_vec())
+}
+
+fn read_input() -> Result<Vec<u8>, String> {
     let bytes = read_stdin().map_err(|error| format!("standard input: {error}"))?;
     match bytes.trim_ascii().is_empty() {
         true => Err("nothing to decode: pass a token, or pipe one to standard input".to_owned()),

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read};
 
 use callgate::{request::MAX_PASSWORD, secret::Secret};
 use callgate_authenticators::passwords::{HashError, hash as hash_password};
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
@@ -11,18 +12,58 @@ use super::{
     output::{complain, say},
 };
 
+/// In bytes.
+const MAX_BCRYPT: usize = 72;
+/// As `nats server passwd` chooses it.
+const BCRYPT_COST: u32 = 11;
+
 /// Hash a password for a users file
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   callgate hash-password                       prompts for the password
   pass show nats/alice | callgate hash-password
+  pass show nats/sys | callgate hash-password --bcrypt
 
-Prints an argon2id hash for `password` in a users file.")]
-pub(super) struct Args {}
+Prints an argon2id hash for `password` in a users file. nats-server itself only knows bcrypt.")]
+pub(super) struct Args {
+    /// Print a bcrypt hash, for a password in nats-server's own configuration
+    #[arg(long)]
+    bcrypt: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
 
-pub(super) fn run(_: &Args) -> Outcome {
-    say(hash_password(&read_password()?)?);
+pub(super) fn run(args: &Args) -> Outcome {
+    let password = read_password()?;
+    let hash = match args.bcrypt {
+        true => bcrypt_hash(&password)?,
+        false => hash_password(&password)?.to_string(),
+    };
+    match args.json {
+        true => say(json!({ "hash": hash })),
+        false => say(hash),
+    }
     Ok(GOOD)
+}
+
+/// A bcrypt hash that nats-server accepts.
+///
+/// # Errors
+/// If the password is too long for bcrypt, or has a NUL byte, at which some implementations stop.
+pub(super) fn bcrypt_hash(password: &Secret) -> Result<String, String> {
+    let password = password.expose();
+    if password.len() > MAX_BCRYPT {
+        return Err(format!(
+            "the password has {} bytes, but bcrypt ignores all after the first {MAX_BCRYPT}: choose a \
+             shorter one",
+            password.len()
+        ));
+    }
+    if password.contains('\0') {
+        return Err("the password contains a NUL byte, which bcrypt does not support".to_owned());
+    }
+    bcrypt::hash(password, BCRYPT_COST).map_err(|error| format!("bcrypt: {error}"))
 }
 
 /// Reads a password from standard input or a prompt.

@@ -22,6 +22,11 @@ pub(super) fn print(text: impl fmt::Display, style: Style) {
     let _ = write!(io::stdout(), "{}", visible(&text.to_string(), keep));
 }
 
+/// Prints a file that contains no outside data, such as a script; a closed pipe is ignored.
+pub(super) fn print_own(file: &[u8]) {
+    let _ = io::stdout().write_all(file);
+}
+
 /// Whether output is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {

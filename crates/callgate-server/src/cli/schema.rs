@@ -6,9 +6,14 @@ use super::{GOOD, output::say};
 use crate::config;
 
 /// Print the JSON Schema of a file, for editors and scripts
+///
+/// Without a name, this help lists what it can print.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  callgate schema config > callgate.schema.json")]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Example:
+  callgate schema config > callgate.schema.json"
+)]
 pub(super) struct Args {
     /// The file to describe
     #[arg(value_enum)]

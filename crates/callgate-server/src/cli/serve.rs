@@ -42,6 +42,13 @@ impl Drop for FlushLog {
 
 pub(super) fn run(args: Args, registry: Registry) -> Outcome {
     let _flush_log = FlushLog;
+    if args.source.is_input()? {
+        return Err(
+            "serve does not read a configuration from standard input, which a reload could not \
+                    read again: pass a file"
+                .into(),
+        );
+    }
     let overrides = args.source.overrides()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start the async runtime: {error}"))?;

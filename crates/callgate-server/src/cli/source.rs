@@ -4,18 +4,23 @@ use std::{path::PathBuf, sync::Arc};
 
 use callgate::secret::Secret;
 use callgate_authenticators::kind::{NoObserver, Registry};
-use callgate_config::Sources;
+use callgate_config::{Format, Sources};
 use clap::Args;
+use zeroize::Zeroizing;
 
-use crate::config::{BuildEnv, Flag, Overrides};
+use super::output::read_stdin;
+use crate::config::{BuildEnv, Flag, Input, Overrides};
 
 /// Flags shared by `serve`, `check` and `explain`. Secrets are given as `@FILE` or `env:NAME`; a
 /// literal value works too, but other users of the machine can read it.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Source {
-    /// Configuration file (.toml, .yaml or .json)
-    #[arg(long, value_name = "FILE")]
+    /// Configuration file (.toml, .yaml or .json), or `-` for standard input [env: CALLGATE_CONFIG]
+    #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Format of a configuration from standard input: toml, yaml or json
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
     /// NATS servers, separated by commas [env: CALLGATE_NATS_URL]
     #[arg(long, value_name = "URL")]
     nats_url: Option<String>,
@@ -46,15 +51,31 @@ impl Source {
     /// Merges flags and environment variables; a flag takes precedence over its variable.
     ///
     /// # Errors
-    /// If a users file is combined with a configuration file, if no source is given, or if a variable
-    /// is not UTF-8 or is in quotes.
+    /// If a users file is combined with a configuration file, if no source is given, if standard input
+    /// has no format or cannot be read, or if a variable is not UTF-8 or is in quotes.
     pub(super) fn overrides(&self) -> Result<Overrides, String> {
+        self.overrides_of(self.config.as_ref())
+    }
+
+    /// The same with a configuration file from an argument, which replaces `--config`.
+    pub(super) fn overrides_of(&self, config: Option<&PathBuf>) -> Result<Overrides, String> {
         let path = |flag: &Option<PathBuf>, name| match flag {
             Some(path) => Ok::<_, String>(Some(path.clone())),
             None => Ok(variable(name)?.map(PathBuf::from)),
         };
+        let (config, input) = match self.config_path(config)? {
+            Some(path) if path.as_os_str() == "-" => (None, Some(self.read_input()?)),
+            Some(_) | None if self.format.is_some() => {
+                return Err(
+                    "--format is only for a configuration from standard input: add --config -"
+                        .to_owned(),
+                );
+            }
+            config => (config, None),
+        };
         let mut overrides = Overrides {
-            config: self.config.clone(),
+            config,
+            input,
             nats_url: text(&self.nats_url, "CALLGATE_NATS_URL")?,
             nats_user: text(&self.nats_user, "CALLGATE_NATS_USER")?,
             nats_password: secret(&self.nats_password, "CALLGATE_NATS_PASSWORD")?,
@@ -70,7 +91,8 @@ impl Source {
             (false, Some(_)) => (overrides.nats_user, overrides.nats_password) = (None, None),
             (true, Some(_)) | (false, None) => {}
         }
-        if overrides.config.is_some() && overrides.users.is_some() {
+        let has_file = overrides.config.is_some() || overrides.input.is_some();
+        if has_file && overrides.users.is_some() {
             return Err(
                 "--users (or CALLGATE_USERS) cannot be combined with --config: set the users \
                         file in the configuration, as [authenticators.users] file"
@@ -83,6 +105,34 @@ impl Source {
                 .to_owned());
         }
         Ok(overrides)
+    }
+}
+
+impl Source {
+    /// True if the configuration would be read from standard input.
+    ///
+    /// # Errors
+    /// If the variable is not UTF-8 or is in quotes.
+    pub(super) fn is_input(&self) -> Result<bool, String> {
+        let path = self.config_path(self.config.as_ref())?;
+        Ok(path.is_some_and(|path| path.as_os_str() == "-"))
+    }
+
+    fn config_path(&self, flag: Option<&PathBuf>) -> Result<Option<PathBuf>, String> {
+        match flag {
+            Some(path) => Ok(Some(path.clone())),
+            // A users file given as a flag replaces a configuration that is a variable.
+            None if self.users.is_some() => Ok(None),
+            None => Ok(variable("CALLGATE_CONFIG")?.map(PathBuf::from)),
+        }
+    }
+
+    fn read_input(&self) -> Result<Input, String> {
+        let format = self.format.ok_or(
+            "a configuration from standard input needs its format: add --format toml, yaml or json",
+        )?;
+        let text = read_stdin().map_err(|error| format!("standard input: {error}"))?;
+        Ok(Input { text: Zeroizing::new(text), format })
     }
 }
 

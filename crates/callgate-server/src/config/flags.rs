@@ -1,16 +1,19 @@
 //! Settings from flags and environment variables. A flag overrides its variable, and both override the file.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use callgate::secret::Secret;
 use callgate_config::{Document, DocumentError, Format, Table};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 /// The flags of `serve`, most of which have a `CALLGATE_…` variable. Secrets are unresolved: `@FILE`,
 /// `env:NAME`, or the value itself.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Overrides {
     pub(crate) config: Option<PathBuf>,
+    /// A configuration that is not in a file; never together with `config`.
+    pub(crate) input: Option<Input>,
     pub(crate) nats_url: Option<String>,
     pub(crate) nats_user: Option<String>,
     pub(crate) nats_password: Option<Flag>,
@@ -19,6 +22,24 @@ pub(crate) struct Overrides {
     pub(crate) xkey_seed: Option<Flag>,
     pub(crate) users: Option<PathBuf>,
     pub(crate) admin_listen: Option<String>,
+}
+
+/// A configuration from standard input.
+#[derive(Clone)]
+pub(crate) struct Input {
+    pub(crate) text: Zeroizing<Vec<u8>>,
+    pub(crate) format: Format,
+}
+
+impl Input {
+    /// Stands for the file name in errors.
+    pub(super) const NAME: &str = "<stdin>";
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Input({:?}, [redacted])", self.format)
+    }
 }
 
 /// An unresolved secret, and where it came from.
@@ -40,10 +61,20 @@ impl Overrides {
         Document::parse(tree.to_string().as_bytes(), Format::Json)
     }
 
+    /// The name of the configuration in errors; `None` if there are only flags.
+    pub(super) fn document_name(&self) -> Option<String> {
+        match (&self.config, &self.input) {
+            (Some(path), _) => Some(path.display().to_string()),
+            (None, Some(_)) => Some(Input::NAME.to_owned()),
+            (None, None) => None,
+        }
+    }
+
     /// True if no file, flag or variable is set.
     pub(crate) fn is_empty(&self) -> bool {
         let Self {
             config,
+            input,
             nats_url,
             nats_user,
             nats_password,
@@ -54,6 +85,7 @@ impl Overrides {
             admin_listen,
         } = self;
         config.is_none()
+            && input.is_none()
             && nats_url.is_none()
             && nats_user.is_none()
             && nats_password.is_none()

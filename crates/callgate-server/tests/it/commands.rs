@@ -2,6 +2,7 @@
 
 mod check;
 mod decode;
+mod documents;
 mod explain;
 mod keys;
 mod serve;
@@ -9,8 +10,19 @@ mod shadowed;
 
 use crate::support::{callgate, has};
 
-const COMMANDS: [&str; 8] =
-    ["serve", "check", "explain", "init", "key", "hash-password", "token", "decode"];
+const COMMANDS: [&str; 11] = [
+    "serve",
+    "check",
+    "explain",
+    "init",
+    "key",
+    "hash-password",
+    "token",
+    "schema",
+    "decode",
+    "completions",
+    "man",
+];
 
 #[test]
 fn help_of_every_command_has_an_example() {

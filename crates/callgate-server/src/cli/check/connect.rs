@@ -47,6 +47,10 @@ async fn reach_backend(link: &Link, probe: Probe) -> Option<Reached> {
 }
 
 impl Reached {
+    pub(super) fn has_warnings(&self) -> bool {
+        self.result.as_ref().is_ok_and(|report| !report.warnings.is_empty())
+    }
+
     pub(super) fn to_json(&self) -> Value {
         match &self.result {
             Ok(ProbeReport { notes, warnings }) => {

@@ -7,17 +7,14 @@ use callgate::{
 use serde_json::json;
 
 use super::{InitError, Passwords, Setup, restricted, seed_file};
-
-/// Work factor of the break-glass password in nats-server's configuration.
-const BCRYPT_COST: u32 = 11;
+use crate::cli::hash_password::bcrypt_hash;
 
 pub(super) fn setup(demo: bool) -> Result<Setup, InitError> {
     let issuer = KeyPair::generate(KeyKind::Account)?;
     let xkey = CurveKey::generate()?;
     let auth = KeyPair::generate(KeyKind::User)?;
     let break_glass = Secret::random().map_err(callgate::keys::KeyError::from)?;
-    let hashed = bcrypt::hash(break_glass.expose(), BCRYPT_COST)
-        .map_err(|error| InitError::Hash(error.to_string()))?;
+    let hashed = bcrypt_hash(&break_glass).map_err(InitError::Hash)?;
     let mut passwords = Passwords(vec![("break-glass", break_glass)]);
     let users = if demo { demo_users() } else { users(&mut passwords)? };
 

@@ -1,6 +1,9 @@
 //! `callgate decode`
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    fs,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use callgate_testkit::{
     CurveKey, Nkey, RequestBuilder,
@@ -244,4 +247,28 @@ fn dash_reads_standard_input() {
     let token = request().build().token;
     let ran = run(&mut command(".".as_ref(), &["decode", "-"]), token.as_bytes());
     assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn token_is_read_from_a_file_or_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = request().build().token;
+    fs::write(folder.path().join("token"), format!("{token}\n")).unwrap();
+    let run = |token: &str, value: &str| {
+        run(command(folder.path(), &["decode", token]).env("TOKEN", value), b"")
+    };
+    let literal = run(&token, "");
+    has(&literal.stderr, &["warning: the token is visible to other users", "@FILE or env:NAME"]);
+    for source in ["@token", "env:TOKEN"] {
+        let ran = run(source, &token);
+        assert_eq!((ran.code, ran.stderr.as_str()), (literal.code, ""), "{ran:?}");
+        assert_eq!(ran.stdout, literal.stdout);
+    }
+    for (source, error) in
+        [("@absent", "cannot read `absent`"), ("env:CALLGATE_NOT_SET", "is not set")]
+    {
+        let ran = run(source, "");
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
+        has(&ran.stderr, &[error]);
+    }
 }

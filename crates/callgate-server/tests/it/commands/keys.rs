@@ -2,10 +2,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use callgate_testkit::{CurveKey, Nkey};
+use callgate_testkit::{CurveKey, NatsServer, Nkey};
 use serde_json::json;
 
-use crate::support::{Credential, Pair, callgate, callgate_in, command, has, run};
+use crate::support::{Credential, Pair, callgate, callgate_in, command, connect, has, run};
 
 const TYPES: [(&str, char, &str); 5] = [
     ("account", 'A', "SA"),
@@ -65,6 +65,35 @@ async fn hashed_password_logs_in() {
     let pair = Pair::of(json!({ "u": { "password": hash, "account": "APP" } })).await;
     pair.admits(&Credential::password("u", " pass wörd ")).await;
     assert_eq!(pair.refuses(&Credential::password("u", "pass wörd")).await, "bad_password");
+}
+
+/// On the oldest and the newest supported server.
+#[tokio::test]
+async fn bcrypt_hash_logs_in_to_nats_server() {
+    let hash = |input: &[u8]| {
+        run(&mut command(".".as_ref(), &["hash-password", "--bcrypt", "--json"]), input)
+    };
+    // The longest password that bcrypt supports.
+    let password = format!(" {}ö", "x".repeat(69));
+    let ran = hash(format!("{password}\n").as_bytes());
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    let hashed = ran.json()["hash"].as_str().unwrap().to_owned();
+    for version in ["2.10", "2.15"] {
+        let config =
+            format!("authorization {{ users: [{{ user: sys, password: \"{hashed}\" }}] }}");
+        let server = NatsServer::builder().version(version).config(&config).start().await;
+        let login = |password: String| {
+            let url = server.url();
+            async move { connect(&url, "sys", &password).await }
+        };
+        assert!(login(password.clone()).await.is_ok(), "{version}");
+        assert!(login(format!("{}x", &password[..70])).await.is_err(), "{version}");
+    }
+    for (input, error) in [(format!("{password}x"), "73 bytes"), ("a\0b".to_owned(), "NUL byte")] {
+        let ran = hash(input.as_bytes());
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
+        has(&ran.stderr, &[error]);
+    }
 }
 
 #[test]

@@ -22,6 +22,8 @@ mod table;
 
 pub(crate) use authenticator::DirectoryAuthenticator;
 pub use entry::FILE;
+#[cfg(feature = "anonymous")]
+pub(crate) use entry::proposal;
 pub(crate) use entry::{ENTRY, Entry, ParsedEntry, first_names, parse_time};
 pub(crate) use table::{EntryTable, LookupKeys, Shared, next_version};
 

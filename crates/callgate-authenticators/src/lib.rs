@@ -4,6 +4,8 @@
 //! reads its own table of the configuration with [`callgate_config`], which reports all errors
 //! together.
 
+#[cfg(feature = "anonymous")]
+pub mod anonymous;
 mod audience_routing;
 #[allow(dead_code, unused_imports, reason = "a build without some kinds does not use all of it")]
 pub mod backend;
@@ -65,6 +67,8 @@ impl kind::Registry {
         let kinds = kinds.with(nats::NatsKind);
         #[cfg(feature = "kv")]
         let kinds = kinds.with(kv::Kv);
+        #[cfg(feature = "anonymous")]
+        let kinds = kinds.with(anonymous::AnonymousKind);
         kinds
     }
 }

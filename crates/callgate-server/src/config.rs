@@ -28,7 +28,10 @@ use callgate::{
     RefusalStyle,
     authn::{Chain, Link},
     keys::Signer as _,
-    policy::{Policy, settings::PolicySettings},
+    policy::{
+        Policy,
+        settings::{PolicySettings, SideSettings},
+    },
 };
 use callgate_authenticators::kind::{
     BuildContext, Bus, CacheSettings, ChainPosition, Observer, PolicyView, Registry, Services,
@@ -295,6 +298,12 @@ fn read(
         session,
     };
     let roles = Arc::new(settings.roles.keys().cloned().collect());
+    let is_wide = |side: &SideSettings| side.allow.iter().any(|subject| subject == ">");
+    let wide_roles = settings
+        .roles
+        .iter()
+        .filter(|(_, role)| is_wide(&role.publish) || is_wide(&role.subscribe));
+    let wide_roles = Arc::new(wide_roles.map(|(name, _)| name.clone()).collect());
     let policy = policy::build(settings, report);
     let shared = env
         .shared
@@ -305,7 +314,7 @@ fn read(
         background: env.background && report.is_faultless(),
         env,
         sources,
-        known: Known { roles, policy: policy.clone() },
+        known: Known { roles, wide_roles, policy: policy.clone() },
         shared: &shared,
         cache,
         trusted_proxies: admission.trusted_proxies.as_slice().into(),
@@ -350,13 +359,17 @@ pub(crate) fn connection(overrides: &Overrides) -> Result<NatsSettings, Vec<Stri
 /// there are no warnings about accounts and scopes.
 struct Known {
     roles: Arc<BTreeSet<String>>,
+    wide_roles: Arc<BTreeSet<String>>,
     policy: Option<Arc<Policy>>,
 }
 
 impl Known {
     fn view(&self, authenticator: &str) -> PolicyView {
         let roles = Arc::clone(&self.roles);
-        let Some(policy) = &self.policy else { return PolicyView { roles, ..Default::default() } };
+        let wide_roles = Arc::clone(&self.wide_roles);
+        let Some(policy) = &self.policy else {
+            return PolicyView { roles, wide_roles, ..Default::default() };
+        };
         let accounts = Arc::clone(policy);
         let closed = Arc::clone(policy);
         let scopes = Arc::clone(policy);
@@ -366,6 +379,7 @@ impl Known {
             knows_account: Arc::new(move |account| accounts.knows_account(account)),
             is_callout_account: Arc::new(move |account| closed.accounts().is_closed(account)),
             may_name_account: policy.may_name_account(authenticator),
+            wide_roles,
             has_ceiling: true,
             scope_errors: Arc::new(move |user, entry| scopes.scope_mistakes(&name, user, entry)),
         }

@@ -57,6 +57,12 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Whether it decides about clients without any credential. All others never see them, and without
+    /// such an authenticator they are refused with `no_credential`.
+    fn takes_anonymous(&self) -> bool {
+        false
+    }
+
     /// The issuer whose tokens it accepts, if tokens name one. It decides nothing: it only explains to
     /// the operator why no authenticator accepted a token.
     fn issuer(&self) -> Option<String> {

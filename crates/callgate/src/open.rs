@@ -20,7 +20,7 @@ use crate::{
     },
     record::{Decision, Denial, Outcome, Reason, RequestIds},
     reply::{ReplyContext, Sealer, reply_deadline},
-    request::{AuthRequest, Certificate, Client, Server},
+    request::{AuthRequest, Certificate, Client, Credential, Server},
     sanitize,
     secret::Wiped,
     seen_requests::{RequestKey, Validity},
@@ -108,6 +108,8 @@ pub(crate) struct Opener {
     shared: Cache<(usize, [u8; 32]), SharedKey>,
     servers: VerifyingKeys,
     clients: VerifyingKeys,
+    /// Whether clients without a credential are decided about.
+    takes_anonymous: bool,
     state: Arc<SharedState>,
 }
 
@@ -117,12 +119,23 @@ impl Opener {
         mode: Mode,
         xkeys: Vec<CurveKey>,
         allow_plaintext: bool,
+        takes_anonymous: bool,
         state: Arc<SharedState>,
     ) -> Self {
         let shared = Cache::new(MAX_CACHED_SERVERS * xkeys.len().max(1));
         let servers = VerifyingKeys::new(MAX_CACHED_SERVERS);
         let clients = VerifyingKeys::new(MAX_CACHED_CLIENTS);
-        Self { xkeys, allow_plaintext, subject, mode, shared, servers, clients, state }
+        Self {
+            xkeys,
+            allow_plaintext,
+            subject,
+            mode,
+            shared,
+            servers,
+            clients,
+            takes_anonymous,
+            state,
+        }
     }
 
     /// Decrypts, verifies and checks a request, and remembers it: it is opened once.
@@ -354,6 +367,9 @@ impl Opener {
         let (client, nonce) = client(nats.client_info, &options);
         let credential =
             credential::choose(options, &nonce, certificate.as_ref(), self.mode, &self.clients)?;
+        if matches!(credential, Credential::Anonymous) && !self.takes_anonymous {
+            return Err(credential::no_credential());
+        }
         Ok(Arc::new(AuthRequest {
             id: jti.into_owned(),
             server: server_of(nats.server_id, server.clone()),

@@ -139,6 +139,8 @@ pub enum Credential {
     Nkey(UserKey),
     /// The verified client certificate alone.
     Certificate,
+    /// No credential at all. Only authenticators that take anonymous clients see it.
+    Anonymous,
 }
 
 impl Credential {
@@ -149,6 +151,7 @@ impl Credential {
             Self::Token(_) => "token",
             Self::Nkey(_) => "nkey",
             Self::Certificate => "certificate",
+            Self::Anonymous => "none",
         }
     }
 }
@@ -160,6 +163,7 @@ impl fmt::Debug for Credential {
             Self::Token(_) => f.write_str("Token([redacted])"),
             Self::Nkey(key) => write!(f, "Nkey({key})"),
             Self::Certificate => f.write_str("Certificate"),
+            Self::Anonymous => f.write_str("Anonymous"),
         }
     }
 }

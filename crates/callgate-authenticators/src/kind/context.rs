@@ -64,6 +64,8 @@ pub struct PolicyView {
     pub is_callout_account: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Whether the configuration names an account for identities without one.
     pub may_name_account: bool,
+    /// The roles that allow every subject.
+    pub wide_roles: Arc<BTreeSet<String>>,
     /// Whether the authenticator has a `ceiling`. Without one, outside data grants nothing.
     pub has_ceiling: bool,
     /// Why policy would refuse an entry because of a role's scope.
@@ -109,6 +111,7 @@ impl Default for PolicyView {
             knows_account: Arc::new(|_| true),
             is_callout_account: Arc::new(|_| false),
             may_name_account: true,
+            wide_roles: Arc::default(),
             has_ceiling: true,
             scope_errors: Arc::new(|_, _| Vec::new()),
         }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use async_nats::Client;
 use callgate_testkit::{
-    Process, eventually, pages::checkout, ports::free_port, tools, wait::PATIENCE,
+    Nkey, Process, eventually, pages::checkout, ports::free_port, tools, wait::PATIENCE,
 };
 use futures_util::{StreamExt, future::join_all};
 use serde_json::{Value, json};
@@ -412,4 +412,45 @@ async fn javascript_web_service_decides() {
         Process::builder("responder", tools::node()).arg(&program).arg(port).start()
     })
     .await;
+}
+
+#[tokio::test]
+async fn anonymous_is_never_the_answer_to_a_bad_credential() {
+    let authenticators = "[[authenticators]]
+name = \"staff\"
+timeout = \"10s\"
+[authenticators.users]
+file = \"users.json\"
+fall_through = true
+[[authenticators]]
+name = \"team\"
+[authenticators.http]
+url = \"http://127.0.0.1:1/\"
+[[authenticators]]
+name = \"guests\"
+[authenticators.anonymous]
+user = \"guest\"
+account = \"APP\"
+roles = [\"public\"]
+[roles.public]
+subscribe = [\"news.>\"]
+";
+    let users = json!({ "alice": { "pass": "alice", "account": "APP" } });
+    let pair = Pair::builder(users).authenticators(authenticators).start().await;
+    let (session, record) = pair.attempt(&Credential::Nothing).await;
+    let mut session = session.unwrap();
+    assert_eq!((&record["user"], &record["authenticator"]), (&json!("guest"), &json!("guests")));
+    session.is_refused_to_publish("news.x").await;
+    for (credential, reason) in [
+        (Credential::password("alice", "wrong"), "bad_password"),
+        (Credential::password("alice", ""), "bad_password"),
+        (Credential::password("guest", ""), "bad_password"),
+        (Credential::password("", "x"), "no_credential"),
+        // Unknown to `staff`; the service that decides is down.
+        (Credential::password("bob", "x"), "backend_unavailable"),
+        (Credential::token("unknown"), "bad_token"),
+        (Credential::nkey(&Nkey::user()), "bad_signature"),
+    ] {
+        assert_eq!(pair.refuses(&credential).await, reason, "{credential:?}");
+    }
 }

@@ -268,7 +268,7 @@ async fn malformed_credential_is_refused_with_logged_reason() {
         (good().nonce("a-nonce-of-some-length").nkey(&robot).connect("sig", ""), "bad_signature"),
         (good().nkey(&robot).mutate(no_nonce), "bad_signature"),
         (good(), "no_credential"),
-        (good().password("u", ""), "no_credential"),
+        (good().password("u", ""), "bad_password"),
     ];
     for (request, reason) in cases {
         let request = request.build();

@@ -45,7 +45,7 @@ impl SourceKey {
         let user = match request.credential() {
             Credential::Password { user, .. } => user.as_str(),
             Credential::Nkey(key) => key.as_str(),
-            Credential::Token(_) | Credential::Certificate => "",
+            Credential::Token(_) | Credential::Certificate | Credential::Anonymous => "",
         };
         Self::of(request, user, trusted_proxies)
     }

@@ -12,7 +12,7 @@ use super::{Authenticator, Decline, Identity, Readiness, unclaimed::unclaimed};
 use crate::{
     admission::{AdmissionPolicy, AuthenticatorQueues, QueueFull},
     record::{Denial, Reason},
-    request::AuthRequest,
+    request::{AuthRequest, Credential},
 };
 
 /// One authenticator of a chain.
@@ -81,6 +81,11 @@ impl Chain {
         self.links.iter().filter_map(remark).collect()
     }
 
+    /// Whether an authenticator decides about clients without a credential.
+    pub(crate) fn takes_anonymous(&self) -> bool {
+        self.links.iter().any(|link| link.authenticator.takes_anonymous())
+    }
+
     /// Identifies the client of `request`.
     pub async fn identify(&self, request: &AuthRequest) -> ChainAnswer {
         self.identify_with(request, AdmissionPolicy::default()).await
@@ -91,7 +96,11 @@ impl Chain {
         request: &AuthRequest,
         admission: AdmissionPolicy<'_>,
     ) -> ChainAnswer {
+        let is_anonymous = matches!(request.credential(), Credential::Anonymous);
         for (index, link) in self.links.iter().enumerate() {
+            if is_anonymous && !link.authenticator.takes_anonymous() {
+                continue;
+            }
             let started = Instant::now();
             let queue = || self.queues.enter(index, request, admission);
             let result = match authenticate(link, request, queue).await {

@@ -25,6 +25,9 @@ pub(super) fn unclaimed(credential: &Credential, links: &[Link]) -> Denial {
         Credential::Password { .. } => {
             Denial::new(Reason::UnknownUser, "no authenticator accepts passwords")
         }
+        Credential::Anonymous => {
+            Denial::new(Reason::NoCredential, "no authenticator accepts anonymous clients")
+        }
         Credential::Certificate => {
             Denial::new(Reason::UnknownUser, "no authenticator accepts client certificates")
         }

@@ -182,6 +182,10 @@ impl CallgateBuilder {
             }
             None => return Err(BuildError::AccountsWithoutOperatorMode),
         };
+        let takes_anonymous = match &self.deciding {
+            Some(Deciding::Chain(chain, _)) => chain.takes_anonymous(),
+            Some(Deciding::Function(_)) | None => false,
+        };
         let decider: Box<dyn Decider> = match self.deciding.ok_or(BuildError::NoDecider)? {
             Deciding::Function(function) => function,
             Deciding::Chain(chain, policy) => Box::new(ChainDecider {
@@ -198,6 +202,7 @@ impl CallgateBuilder {
                 mode,
                 self.xkeys,
                 self.allow_plaintext,
+                takes_anonymous,
                 Arc::clone(&state),
             ),
             decider,

@@ -56,5 +56,6 @@ fn reason_for(credential: &Credential) -> Reason {
         Credential::Token(_) => Reason::BadToken,
         Credential::Nkey(_) => Reason::BadSignature,
         Credential::Certificate => Reason::NoBinding,
+        Credential::Anonymous => Reason::NoCredential,
     }
 }

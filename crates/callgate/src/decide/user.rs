@@ -263,7 +263,9 @@ fn default_name(request: &AuthRequest) -> String {
     match request.credential() {
         Credential::Password { user, .. } => user.clone(),
         Credential::Nkey(key) => key.to_string(),
-        Credential::Token(_) | Credential::Certificate => request.user_nkey().to_string(),
+        Credential::Token(_) | Credential::Certificate | Credential::Anonymous => {
+            request.user_nkey().to_string()
+        }
     }
 }
 

@@ -34,6 +34,8 @@ struct Present<'a> {
     pass: Option<Secret>,
     jwt: Option<Secret>,
     user: Cow<'a, str>,
+    /// The password was a NATS user JWT, which is not a credential.
+    has_discarded_password: bool,
 }
 
 /// Chooses the one credential that counts.
@@ -52,6 +54,7 @@ pub(crate) fn choose(
     check_prefixes(&present)?;
     check_user_is_no_secret(&present, certificate)?;
     check_lengths(&present)?;
+    let no_credential = without_credential(&present);
     let mut found = Vec::with_capacity(2);
     if let Some((nkey, sig)) = &present.nkey {
         found.push(Credential::Nkey(proven_nkey(nkey, sig, nonce, known)?));
@@ -76,11 +79,29 @@ pub(crate) fn choose(
             format!("the client sent several credentials ({}): send one", kinds.join(", ")),
         )),
         (None, _, Some(_)) => Ok(Credential::Certificate),
-        (None, _, None) => Err(Denial::new(
-            Reason::NoCredential,
-            "the client sent no user and password, token, nkey or verified certificate",
-        )),
+        (None, _, None) => no_credential,
     }
+}
+
+/// What a client without any of the credentials is: anonymous if it sent nothing, not even a user name.
+fn without_credential(present: &Present<'_>) -> Result<Credential, Denial> {
+    match (present.user.is_empty(), present.has_discarded_password || present.pass.is_some()) {
+        (true, false) => Ok(Credential::Anonymous),
+        // nats-server does not tell an empty password from none.
+        (false, false) => Err(Denial::new(
+            Reason::BadPassword,
+            "the client sent a user name with an empty password or none",
+        )),
+        (_, true) => Err(no_credential()),
+    }
+}
+
+/// The refusal of a client without a credential.
+pub(super) fn no_credential() -> Denial {
+    Denial::new(
+        Reason::NoCredential,
+        "the client sent no user and password, token, nkey or verified certificate",
+    )
 }
 
 fn present(options: ConnectOptions<'_>, mode: Mode) -> Present<'_> {
@@ -97,6 +118,7 @@ fn present(options: ConnectOptions<'_>, mode: Mode) -> Present<'_> {
         nkey: (!nkey.is_empty() && !sentinel_proof).then_some((nkey, sig)),
         token: token.filter(|token| !is_nats_user(token.expose())),
         jwt: jwt.filter(|_| !sentinel),
+        has_discarded_password: pass.as_ref().is_some_and(|pass| is_nats_user(pass.expose())),
         pass: pass.filter(|pass| !is_nats_user(pass.expose())),
         user,
     }

@@ -33,6 +33,7 @@ fn chosen(fields: &[(&str, &str)]) -> Result<String, Reason> {
             Credential::Token(token) => token.expose().to_owned(),
             Credential::Nkey(key) => key.to_string(),
             Credential::Certificate => "certificate".to_owned(),
+            Credential::Anonymous => String::new(),
         })
         .map_err(|denial| denial.reason)
 }
@@ -83,14 +84,15 @@ fn exactly_one_credential_counts() {
         (&[("user", "a"), ("pass", JWT), ("auth_token", JWT), ("jwt", JWT)], Ok(JWT)),
         // A sentinel is no credential.
         (&[("user", "a"), ("pass", "b"), ("jwt", &sentinel)], Ok("a/b")),
-        (&[("jwt", &sentinel)], Err(Reason::NoCredential)),
-        (&[("auth_token", &sentinel)], Err(Reason::NoCredential)),
+        (&[("jwt", &sentinel)], Ok("")),
+        (&[("auth_token", &sentinel)], Ok("")),
         (&[("user", "a"), ("pass", &sentinel)], Err(Reason::NoCredential)),
-        (&[], Err(Reason::NoCredential)),
-        (&[("user", ""), ("pass", ""), ("auth_token", "")], Err(Reason::NoCredential)),
-        (&[("user", "a")], Err(Reason::NoCredential)),
+        (&[], Ok("")),
+        (&[("user", ""), ("pass", ""), ("auth_token", "")], Ok("")),
+        (&[("user", "a")], Err(Reason::BadPassword)),
+        (&[("user", "a"), ("pass", "")], Err(Reason::BadPassword)),
         (&[("pass", "b")], Err(Reason::NoCredential)),
-        (&[("sig", "b")], Err(Reason::NoCredential)),
+        (&[("sig", "b")], Ok("")),
         (&[("user", "a"), ("pass", "b"), ("auth_token", "c")], Err(Reason::AmbiguousCredential)),
         (&[("auth_token", "c"), ("jwt", "d")], Err(Reason::AmbiguousCredential)),
         (&[("pass", JWT), ("auth_token", "d")], Err(Reason::AmbiguousCredential)),
@@ -160,7 +162,7 @@ fn the_sentinels_proof_is_no_credential_in_operator_mode_only() {
     let key = user.public_key();
     let fields = [("jwt", sentinel.as_str()), ("nkey", &key), ("sig", &sig)];
     let with = |mode| choose(options(&fields), NONCE, None, mode).map(|c| c.kind());
-    assert_eq!(with(Mode::Operator).unwrap_err().reason, Reason::NoCredential);
+    assert_eq!(with(Mode::Operator).unwrap(), "none");
     assert_eq!(with(Mode::Configuration).unwrap(), "nkey");
     let token = [("jwt", sentinel.as_str()), ("sig", &sig), ("auth_token", "t")];
     assert_eq!(choose(options(&token), NONCE, None, Mode::Operator).unwrap().kind(), "token");

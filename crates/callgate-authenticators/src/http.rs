@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::{
     backend::{FirstContact, QueryError, connect},
-    http_client::{HttpClient, HttpError, HttpUrl},
+    http_client::{ContentType, HttpClient, HttpError, HttpUrl},
     kind::{BuildContext, Kind},
     question::{Decider, Delivery, judge_probe, takes_passwords},
 };
@@ -119,7 +119,10 @@ impl Post {
         for offset in 0..urls.len() {
             let index = (first + offset) % urls.len();
             let Some(url) = urls.get(index) else { continue };
-            let answer = self.client.post(url, self.headers.clone(), question.clone()).await;
+            let answer = self
+                .client
+                .post(url, self.headers.clone(), ContentType::Json, question.clone())
+                .await;
             match answer {
                 Err(HttpError::Unreachable { .. }) => error = answer.err(),
                 Err(failed @ HttpError::Failed { .. }) => {

@@ -118,6 +118,22 @@ pub enum HttpError {
     },
 }
 
+/// What a body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ContentType {
+    Json,
+    Form,
+}
+
+impl ContentType {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Form => "application/x-www-form-urlencoded",
+        }
+    }
+}
+
 /// A successful answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -218,7 +234,7 @@ impl HttpClient {
         Ok(Self { client: client.map_err(|error| ClientError::Tls(reason(&error)))? })
     }
 
-    /// Posts JSON to a backend, once. Returns the status, and the body if the status is 200.
+    /// Posts JSON or a form to a backend, once. Returns the status, and the body if the status is 200.
     ///
     /// # Errors
     /// If there is no connection or no answer, or it is too long.
@@ -226,13 +242,14 @@ impl HttpClient {
         &self,
         url: &HttpUrl,
         headers: header::HeaderMap,
-        json: Vec<u8>,
+        content: ContentType,
+        body: Vec<u8>,
     ) -> Result<(StatusCode, Vec<u8>), HttpError> {
         let request = self.client.post(url.as_str()).headers(headers);
         let request = request
             .header(header::ACCEPT, "application/json")
-            .header(header::CONTENT_TYPE, "application/json");
-        let response = request.body(json).send().await.map_err(|error| failure(url, &error))?;
+            .header(header::CONTENT_TYPE, content.as_str());
+        let response = request.body(body).send().await.map_err(|error| failure(url, &error))?;
         let status = response.status();
         match status {
             StatusCode::OK => Ok((status, read_body(url, response).await?)),

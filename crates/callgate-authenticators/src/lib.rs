@@ -18,6 +18,8 @@ pub mod fuzzing;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod http_client;
+#[cfg(feature = "introspection")]
+pub mod introspection;
 pub mod jwks;
 pub mod jws;
 pub mod kind;
@@ -67,6 +69,8 @@ impl kind::Registry {
         let kinds = kinds.with(nats::NatsKind);
         #[cfg(feature = "kv")]
         let kinds = kinds.with(kv::Kv);
+        #[cfg(feature = "introspection")]
+        let kinds = kinds.with(introspection::IntrospectionKind);
         #[cfg(feature = "anonymous")]
         let kinds = kinds.with(anonymous::AnonymousKind);
         kinds

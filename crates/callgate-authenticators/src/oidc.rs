@@ -28,6 +28,8 @@ use crate::{
     state_dir::StateDir,
     token_verifier::{self, TokenVerifier, http_client, state_file},
 };
+#[cfg(feature = "introspection")]
+pub(crate) use config::ClaimRules;
 use config::{KeysFrom, Settings};
 
 /// Accepts the bearer tokens of one issuer.

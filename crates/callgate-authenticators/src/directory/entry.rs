@@ -270,11 +270,7 @@ fn nkey(table: &mut Table<'_>, context: &BuildContext) -> Option<UserKey> {
 }
 
 /// What an entry proposes for its user: the keys from `account` to `expires_after`.
-pub(crate) fn proposal(
-    table: &mut Table<'_>,
-    origin: Origin,
-    context: &BuildContext,
-) -> Proposal {
+pub(crate) fn proposal(table: &mut Table<'_>, origin: Origin, context: &BuildContext) -> Proposal {
     let is_operators = origin == Origin::Operator;
     let unrestricted_if_alone = is_operators && !table.has("permissions") && !table.has("roles");
     let permissions = permissions::of_entry(table);

@@ -59,10 +59,10 @@ impl RegisteredClaims {
         Ok(Self {
             subject: subject(claims, max_subject)?,
             audience: read_audience(claims.get("aud"), "aud")?,
-            expires: time(claims, "exp", f64::floor)?
+            expires: numeric_date(claims, "exp", f64::floor)?
                 .ok_or_else(|| bad("`exp` is missing".to_owned()))?,
-            not_before: time(claims, "nbf", f64::ceil)?,
-            issued: time(claims, "iat", f64::ceil)?,
+            not_before: numeric_date(claims, "nbf", f64::ceil)?,
+            issued: numeric_date(claims, "iat", f64::ceil)?,
         })
     }
 
@@ -180,7 +180,7 @@ pub(crate) fn strings(value: &Value) -> Option<Vec<String>> {
 
 /// A NumericDate (RFC 7519 section 2), which may have a fraction. `round` must never make the token
 /// valid for longer than it says.
-fn time(
+pub(crate) fn numeric_date(
     claims: &Map<String, Value>,
     name: &str,
     round: fn(f64) -> f64,

@@ -69,8 +69,8 @@ pub(super) enum KeysFrom {
 
 /// Which claims make up the identity, and which values are required.
 #[derive(Debug, Clone)]
-pub(super) struct ClaimRules {
-    pub(super) user: ClaimPath,
+pub(crate) struct ClaimRules {
+    pub(crate) user: ClaimPath,
     pub(super) groups: Option<ClaimPath>,
     /// The separator of groups in a text.
     pub(super) groups_split: Option<String>,
@@ -151,7 +151,7 @@ impl KeysFrom {
 }
 
 impl ClaimRules {
-    fn read(table: &mut Table<'_>) -> Option<Self> {
+    pub(crate) fn read(table: &mut Table<'_>) -> Option<Self> {
         let user = path_or(table, "user_claim", "sub");
         let groups = path(table, "groups_claim");
         let groups_split = table.filled_string("groups_split");

@@ -27,7 +27,7 @@ impl ClaimRules {
     /// # Errors
     /// `bad_token` if a required claim is missing or has a different value, or if the user or the
     /// groups are malformed.
-    pub(super) fn identity(
+    pub(crate) fn identity(
         &self,
         mut claims: Map<String, Value>,
         expires: UnixTime,

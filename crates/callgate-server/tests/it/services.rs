@@ -424,6 +424,7 @@ file = \"users.json\"
 fall_through = true
 [[authenticators]]
 name = \"team\"
+required = false
 [authenticators.http]
 url = \"http://127.0.0.1:1/\"
 [[authenticators]]

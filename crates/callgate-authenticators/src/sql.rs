@@ -127,6 +127,16 @@ impl Settings {
         let transaction_pooling = table.boolean("transaction_pooling").unwrap_or(false);
         let unknown_user_cost = table.raw("hash").and_then(|item| hash_prefix(&item));
         let fall_through = context.chain.read_fall_through(&mut table);
+        if fall_through && by_name.is_none() {
+            table.fault("fall_through", "has no effect without a `query`");
+        }
+        let proposes = [&by_name, &by_token, &by_nkey].into_iter().flatten().any(proposes);
+        if proposes && !context.policy.has_ceiling {
+            table.warn_here(
+                "there is no `ceiling`, so accounts, roles and permissions in rows are dropped or \
+                 refused: add `[authenticators.ceiling]`, or assign roles by `[[bindings]]`",
+            );
+        }
         let address = address?;
         let transport = transport?;
         if transaction_pooling && address.product != Product::Postgres {
@@ -192,6 +202,13 @@ impl Settings {
         let Transport { connections, connect_timeout, .. } = self.transport;
         Arc::new(Pool::new(dialect, connections, connect_timeout, context.timeout))
     }
+}
+
+/// Whether a statement seems to return what only a ceiling permits.
+fn proposes(statement: &Statement) -> bool {
+    let sql = statement.sql.to_ascii_lowercase();
+    let mut words = sql.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.any(|word| ["account", "roles", "permissions"].contains(&word))
 }
 
 fn address(table: &mut Table<'_>) -> Option<Address> {

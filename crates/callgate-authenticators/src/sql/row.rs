@@ -29,6 +29,9 @@ pub(super) const COLUMNS: [&str; 12] = [
     "totp",
 ];
 
+/// In bytes.
+const MAX_ROW: usize = 1 << 20;
+
 /// What a row says about a user.
 #[derive(Debug)]
 pub(super) struct UserRow {
@@ -47,6 +50,9 @@ impl UserRow {
         typed_name: Option<&str>,
         needs_password: bool,
     ) -> Result<Self, String> {
+        if columns.iter().map(size).sum::<usize>() > MAX_ROW {
+            return Err(format!("the row has more than {MAX_ROW} bytes"));
+        }
         let mut row = Row::new(columns)?;
         if needs_password && !row.has("password") {
             return Err("the result has no column `password`".to_owned());
@@ -139,6 +145,14 @@ impl Row {
             claims.extend(claim.map(|claim| (name, claim)));
         }
         Ok(claims)
+    }
+}
+
+fn size(column: &Column) -> usize {
+    match &column.cell {
+        Some(Cell::Value(Value::String(text))) => text.len(),
+        Some(Cell::Value(value)) => value.to_string().len(),
+        Some(Cell::Null | Cell::Time(_)) | None => 0,
     }
 }
 

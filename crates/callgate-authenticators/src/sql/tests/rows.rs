@@ -96,4 +96,6 @@ fn contradictory_and_incomplete_rows_are_unusable() {
     assert!(read(vec![text("x", "a"), text("x", "b")]).is_err());
     assert!(UserRow::read(vec![text("user", "a")], Some("a"), true).is_err());
     assert!(UserRow::read(vec![text("x", "a")], None, false).is_err());
+    let list = vec!["a".repeat(1000); 1100];
+    assert!(read(vec![column("roles", Cell::Value(list.into()))]).is_err());
 }

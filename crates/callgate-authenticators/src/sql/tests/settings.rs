@@ -29,6 +29,10 @@ async fn settings_that_cannot_work_are_errors() {
             format!("url = \"sqlite:a.db\"\nhash = \"$argon2id$v=19\"\n{QUERY}"),
             "beginning of a hash",
         ),
+        (
+            "url = \"sqlite:a.db\"\nfall_through = true\ntoken_query = \"SELECT 1\"".to_owned(),
+            "has no effect without a `query`",
+        ),
         (format!("url = \"sqlite:a.db\"\nconnections = 0\n{QUERY}"), "connections"),
     ] {
         let found = errors(&toml);
@@ -60,6 +64,17 @@ fn costs_of_unknown_users_are_prefixes_of_hashes() {
     }
     for prefix in ["", "$", "argon2id", "$argon2id$v=19$m=64,t=2,p=1$c2FsdA$aGFzaA", "$2b$99"] {
         assert!(StoredPassword::cost_of_prefix(prefix).is_none(), "{prefix}");
+    }
+}
+
+#[test]
+fn queries_that_propose_roles_need_a_ceiling() {
+    for (sql, expected) in [
+        ("SELECT name AS user, role AS roles FROM users WHERE name = ?", true),
+        ("SELECT Account FROM users WHERE name = ?", true),
+        ("SELECT name AS user FROM account_roles WHERE name = ?", false),
+    ] {
+        assert_eq!(proposes(&Statement { sql: sql.into() }), expected, "{sql}");
     }
 }
 

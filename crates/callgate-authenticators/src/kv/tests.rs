@@ -80,7 +80,7 @@ fn reason(reason: Reason) -> Result<(), String> {
 #[test]
 fn settings_are_checked() {
     for (toml, expected) in [
-        ("", "kv.bucket: is missing"),
+        ("", "kv: `bucket` is missing"),
         ("bucket = \"a.b\"", "kv.bucket: the name of a bucket consists of"),
         ("bucket = \"\"", "kv.bucket"),
         ("bucket = \"a\"\ndomain = \"x y\"", "kv.domain: a domain consists of"),

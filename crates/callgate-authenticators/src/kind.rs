@@ -11,12 +11,14 @@ mod bus;
 mod context;
 mod registry;
 mod resources;
+mod second_factor;
 
 pub use buckets::{Bucket, BucketEvent, BucketFacts};
 pub use bus::{Bus, BusError};
 pub use context::{BuildContext, CacheSettings, ChainPosition, PolicyView, ScopeErrors, Services};
 pub use registry::{OPTIONAL_KINDS, Registry};
 pub use resources::SharedResources;
+pub use second_factor::{SECOND_FACTOR_KEYS, SecondFactorSettings};
 
 /// A kind of authenticator: `users`, `oidc`, …
 ///
@@ -33,6 +35,11 @@ pub trait Kind: fmt::Debug + Send + Sync {
 
     /// Whether, with this table, it authenticates user names with passwords.
     fn takes_passwords(&self, _table: &serde_json::Value) -> bool {
+        false
+    }
+
+    /// Whether it has entries, which may contain the secret of one-time codes.
+    fn has_entries(&self) -> bool {
         false
     }
 
@@ -108,8 +115,56 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// The last query had a good answer (also a rejection), or none.
     fn backend_up(&self, _authenticator: &str, _up: bool) {}
 
+    /// A second factor was asked for.
+    fn second_factor(&self, _authenticator: &str, _result: SecondFactorResult) {}
+
     /// The number of connections to a backend that are `Idle` or `Busy`.
     fn backend_connections(&self, _authenticator: &str, _state: BackendConnections, _count: usize) {
+    }
+}
+
+/// How a second factor was judged, after the password proved correct.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecondFactorResult {
+    /// The code counts.
+    Accepted,
+    /// The same password and code were accepted from this source recently.
+    Remembered,
+    /// No code was sent, or the entry has no secret and needs one.
+    Missing,
+    /// The code is wrong.
+    Wrong,
+    /// The code was used already.
+    Replayed,
+    /// Too many wrong codes.
+    Blocked,
+    /// The replicas could not be asked.
+    Unavailable,
+}
+
+impl SecondFactorResult {
+    /// Every result.
+    pub const ALL: [Self; 7] = [
+        Self::Accepted,
+        Self::Remembered,
+        Self::Missing,
+        Self::Wrong,
+        Self::Replayed,
+        Self::Blocked,
+        Self::Unavailable,
+    ];
+
+    /// The value of the label `result`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Remembered => "remembered",
+            Self::Missing => "missing",
+            Self::Wrong => "wrong",
+            Self::Replayed => "replayed",
+            Self::Blocked => "blocked",
+            Self::Unavailable => "unavailable",
+        }
     }
 }
 

@@ -71,6 +71,10 @@ impl Kind for Kv {
         KEYS
     }
 
+    fn has_entries(&self) -> bool {
+        true
+    }
+
     fn takes_passwords(&self, _table: &serde_json::Value) -> bool {
         true
     }

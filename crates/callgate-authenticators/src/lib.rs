@@ -40,6 +40,7 @@ pub mod passwords;
     reason = "a build without `http` and `nats` only prints the schemas"
 )]
 pub mod question;
+pub mod second_factor;
 pub mod service_tokens;
 #[cfg(feature = "sql")]
 pub mod sql;

@@ -86,6 +86,10 @@ impl Kind for SqlKind {
         KEYS
     }
 
+    fn has_entries(&self) -> bool {
+        true
+    }
+
     fn takes_passwords(&self, table: &serde_json::Value) -> bool {
         table.get("query").is_some()
     }

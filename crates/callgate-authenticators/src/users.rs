@@ -56,6 +56,10 @@ impl Kind for Users {
         KEYS
     }
 
+    fn has_entries(&self) -> bool {
+        true
+    }
+
     fn takes_passwords(&self, _table: &serde_json::Value) -> bool {
         true
     }

@@ -143,6 +143,16 @@ mod kv {
             Box::pin(async { Err(BusError::NotConnected) })
         }
 
+        fn raise<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a str,
+            _: u64,
+            _: tokio::time::Instant,
+        ) -> BoxFuture<'a, Result<bool, BusError>> {
+            Box::pin(async { Err(BusError::NotConnected) })
+        }
+
         fn watch(&self, _: &Bucket) -> mpsc::Receiver<BucketEvent> {
             let entries = self.0.as_object().unwrap();
             let (events, receiver) = mpsc::channel(entries.len() + 2);

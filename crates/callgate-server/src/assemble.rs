@@ -7,7 +7,9 @@ use callgate::{
     authn::Chain,
     keys::{CurvePublicKey, Signer},
 };
-use callgate_authenticators::kind::{BackendConnections, BackendResult, Observer};
+use callgate_authenticators::kind::{
+    BackendConnections, BackendResult, Observer, SecondFactorResult,
+};
 
 use crate::{
     config::{Config, IssuerSettings},
@@ -153,6 +155,10 @@ impl Observer for Metrics {
 
     fn backend_answered(&self, authenticator: &str, result: BackendResult) {
         self.count_backend_answer(authenticator, result);
+    }
+
+    fn second_factor(&self, authenticator: &str, result: SecondFactorResult) {
+        self.count_second_factor(authenticator, result);
     }
 
     fn backend_up(&self, authenticator: &str, up: bool) {

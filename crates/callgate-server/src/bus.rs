@@ -1,5 +1,7 @@
 //! The connection that authenticators share with the service.
 
+use std::time::Duration;
+
 use async_nats::{Client, RequestErrorKind, connection::State};
 use callgate_authenticators::kind::{Bucket, BucketEvent, Bus, BusError};
 use futures_util::{StreamExt, future::BoxFuture};
@@ -8,7 +10,10 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use crate::buckets;
+use crate::buckets::{self, Retention};
+
+/// A bucket of used codes forgets a code long after it has expired.
+const USED_CODES: Retention = Retention { history: 1, max_age: Duration::from_secs(10 * 60) };
 
 /// The service's connection to NATS, which exists only after the authenticators were built.
 #[derive(Debug, Default)]
@@ -74,6 +79,23 @@ impl Bus for ServiceBus {
             sent.map_err(|error| failed(&error))?;
             let replies = replies.map(|message| message.payload.to_vec());
             Ok(replies.take_until(sleep_until(deadline)).collect().await)
+        })
+    }
+
+    fn raise<'a>(
+        &'a self,
+        bucket: &'a str,
+        key: &'a str,
+        number: u64,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<bool, BusError>> {
+        Box::pin(async move {
+            let client = self.connected()?;
+            let bucket = Bucket { name: bucket.to_owned(), domain: None };
+            let raised = buckets::raise(&client, &bucket, key, number, USED_CODES);
+            let raised =
+                timeout_at(deadline, raised).await.map_err(|_elapsed| BusError::NoReply)?;
+            raised.map_err(|error| BusError::Failed(error.to_string()))
         })
     }
 

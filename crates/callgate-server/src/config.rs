@@ -18,7 +18,7 @@ mod shadowing;
 mod tls;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -39,6 +39,7 @@ use callgate_authenticators::kind::{
 };
 use callgate_authenticators::{
     passwords::DummyKey,
+    second_factor::RequireCertificate,
     state_dir::{StateDir, StateError},
 };
 use callgate_config::{
@@ -386,6 +387,9 @@ impl Known {
     }
 }
 
+/// The kind that a second factor may name.
+const CERTIFICATE: &str = "certificate";
+
 struct ChainBuilder<'a> {
     background: bool,
     env: &'a BuildEnv,
@@ -454,8 +458,20 @@ impl ChainBuilder<'_> {
         let mut shadowing = Shadowing::default();
         let mut complete = true;
         let mut passwords_stop_at = None;
+        let mut certificates = BTreeMap::new();
+        let mut second_factors = Vec::new();
         for (index, AuthenticatorEntry { policy, make }) in entries.into_iter().enumerate() {
-            let Some(Make { timeout, required, kind, table, raw, has_ceiling }) = make else {
+            let Some(Make {
+                timeout,
+                required,
+                kind,
+                table,
+                raw,
+                has_ceiling,
+                second_factor,
+                second_factor_path,
+            }) = make
+            else {
                 complete = false;
                 continue;
             };
@@ -465,6 +481,7 @@ impl ChainBuilder<'_> {
                 name: policy.name.as_str().into(),
                 timeout,
                 required,
+                second_factor: second_factor.clone(),
                 policy: PolicyView { has_ceiling, ..self.known.view(&policy.name) },
                 chain: ChainPosition {
                     is_followed: !later.is_empty(),
@@ -487,10 +504,32 @@ impl ChainBuilder<'_> {
                     if let Some(issuer) = authenticator.issuer() {
                         shadowing.issuer(issuer, &position, report);
                     }
+                    if kind.name() == CERTIFICATE {
+                        certificates.insert(policy.name.clone(), Arc::clone(&authenticator));
+                    }
+                    second_factors.push((links.len(), second_factor, second_factor_path, report));
                     built.push(BuiltAuthenticator { context, kind: kind.name(), raw });
                     links.push(Link { name: policy.name.into(), authenticator, timeout, required });
                 }
                 None => complete = false,
+            }
+        }
+        for (index, settings, path, report) in second_factors {
+            let Some(name) = &settings.certificate else { continue };
+            match (certificates.get(name), links.get_mut(index)) {
+                (Some(certificates), Some(link)) => {
+                    let inner = Arc::clone(&link.authenticator);
+                    let certificates = Arc::clone(certificates);
+                    let both = RequireCertificate::new(inner, certificates, settings.same_user);
+                    link.authenticator = Arc::new(both);
+                }
+                _ if complete => {
+                    let shown = name.escape_debug();
+                    let message = format!("there is no `certificate` authenticator `{shown}`");
+                    report.fault(format!("{path}.certificate"), message);
+                    complete = false;
+                }
+                _ => {}
             }
         }
         complete.then(|| Chain::new(links))

@@ -42,6 +42,8 @@ pub mod requests;
 pub mod service;
 pub mod session;
 pub mod tools;
+#[cfg(feature = "oidc")]
+pub mod totp;
 pub mod wait;
 
 pub use clock::ManualClock;

@@ -65,6 +65,22 @@ impl AuthRequest {
         self.certificate.as_ref()
     }
 
+    /// The same request with its certificate as the only credential, to ask an authenticator of
+    /// certificates about a client that sent another credential, too.
+    #[must_use]
+    pub fn with_certificate_alone(&self) -> Self {
+        Self {
+            id: self.id.clone(),
+            server: self.server.clone(),
+            user_nkey: self.user_nkey.clone(),
+            client: self.client.clone(),
+            credential: Credential::Certificate,
+            certificate: self.certificate.clone(),
+            received: self.received,
+            deadline: self.deadline,
+        }
+    }
+
     /// When the request arrived, by the wall clock: the time to check expiries against.
     pub fn received(&self) -> UnixTime {
         self.received

@@ -18,19 +18,22 @@ use super::{Directory, Entry};
 use crate::{
     kind::BuildContext,
     passwords::{Scratch, StoredPassword, VerifiedKey},
+    second_factor::SecondFactor,
 };
 
 /// The authenticator for the users of a directory.
 pub(crate) struct DirectoryAuthenticator<D> {
     pub(crate) directory: D,
     context: BuildContext,
+    second_factor: SecondFactor,
     fall_through: bool,
 }
 
 impl<D: Directory> DirectoryAuthenticator<D> {
     /// With `fall_through`, unknown user names are left to the next authenticator.
     pub(crate) fn new(directory: D, context: BuildContext, fall_through: bool) -> Self {
-        Self { directory, context, fall_through }
+        let second_factor = SecondFactor::new(&context);
+        Self { directory, context, second_factor, fall_through }
     }
 
     async fn identify(&self, request: &AuthRequest) -> Result<Identity, Decline> {
@@ -48,12 +51,12 @@ impl<D: Directory> DirectoryAuthenticator<D> {
         Ok(entry.identity(request.received())?)
     }
 
-    /// The entry of the user, whose password proved correct.
+    /// The entry of the user, whose password and second factor proved correct. `sent` contains both.
     async fn verify(
         &self,
         request: &AuthRequest,
         user: &str,
-        password: &Secret,
+        sent: &Secret,
     ) -> Result<Arc<Entry>, Decline> {
         let (entry, rejection) = match self.directory.by_name(user, request.deadline()).await {
             Ok(entry) => (entry, None),
@@ -69,12 +72,15 @@ impl<D: Directory> DirectoryAuthenticator<D> {
         // Known users select a dummy, too: otherwise the selection would tell them apart.
         let dummy = self.directory.dummy_password(user);
         let own = entry.as_ref().and_then(|entry| entry.password.clone());
+        let totp = entry.as_ref().and_then(|entry| entry.totp.as_ref());
+        let divided = totp.and_then(|totp| self.second_factor.split(totp, sent.expose()));
+        let password = divided.map_or_else(|| sent.clone(), |(password, _)| password.into());
         let version = entry.as_ref().map_or(0, |entry| entry.version);
         let check = Check {
             is_dummy: own.is_none(),
             stored: own.unwrap_or(dummy),
-            password: password.clone(),
             key: VerifiedKey::new(&self.context.name, version, user, password.expose()),
+            password,
         };
         let verified = self.context.services.shared.verified_passwords();
         let correct = verified.holds(&check.key, Instant::now())
@@ -84,7 +90,12 @@ impl<D: Directory> DirectoryAuthenticator<D> {
         }
         match entry {
             // An entry with errors is refused whatever the password.
-            Some(entry) if correct || entry.faulty => Ok(entry),
+            Some(entry) if entry.faulty => Ok(entry),
+            Some(entry) if correct => {
+                let totp = entry.totp.as_ref();
+                self.second_factor.verify(request, &entry.user, totp, sent).await?;
+                Ok(entry)
+            }
             Some(_) => Err(Decline::rejected(
                 Reason::BadPassword,
                 format!("wrong password for `{}`", user.escape_debug()),

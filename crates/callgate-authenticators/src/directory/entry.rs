@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::{
     kind::BuildContext,
     passwords::{StoredPassword, form},
+    second_factor::{TOTP, Totp, read_totp},
 };
 
 /// The type of a users file: a table of entries by user name.
@@ -33,6 +34,7 @@ const KEYS: &[Key] = &[
     Key::optional("password_plain", Type::Text, "plain text that looks like a hash (`$word$…`, `{WORD}…`, `word$…$…`) or a variable (`$NAME`)"),
     Key::optional("token", Type::Text, "a token; must be unique in the file"),
     Key::optional("nkey", Type::Text, "a public user nkey (`U…`); the client proves it by signing the server's nonce"),
+    Key::optional("totp", TOTP, "the secret of one-time codes: an `otpauth://totp/…` URI, or a table with `secret`, `digits`, `period` and `algorithm`. Password logins then need a [code](second-factors.md)"),
     Key::optional("account", Type::Text, "the account in which to place the user"),
     Key::optional("roles", TEXTS, "names of [roles](policy.md); `[]` means none"),
     Key::optional("permissions", Type::Named("table", &Type::Table(permissions::KEYS)), "`publish`, `subscribe`, `responses`; `{}` permits nothing. [Templates](configuration.md#templates) work, such as `\"u.{{ user }}.>\"`"),
@@ -50,6 +52,7 @@ pub(crate) struct Entry {
     pub(crate) groups: Vec<String>,
     pub(crate) claims: serde_json::Map<String, serde_json::Value>,
     pub(crate) password: Option<Arc<StoredPassword>>,
+    pub(crate) totp: Option<Totp>,
     pub(crate) disabled: bool,
     /// The entry has errors, and its user is refused.
     pub(crate) faulty: bool,
@@ -69,6 +72,7 @@ impl Entry {
             groups: Vec::new(),
             claims: serde_json::Map::new(),
             password: None,
+            totp: None,
             disabled: true,
             faulty: true,
             expires: None,
@@ -130,11 +134,19 @@ impl ParsedEntry {
                 format!("the name has more than {MAX_USER} bytes: logins with it and a password are always refused"),
             );
         }
+        let totp = read_totp(&mut table);
         let token = token(&mut table);
         let nkey = nkey(&mut table, context);
         let credentials = ["pass", "password", "password_plain", "token", "nkey"];
         if !credentials.iter().any(|key| table.has(key)) {
             table.fault_here("has no credential: give it a `password`, a `token` or an `nkey`");
+        }
+        if table.has("totp") {
+            if password.is_none() {
+                table.fault("totp", "needs a `password`: codes are sent together with it");
+            } else if table.has("token") || table.has("nkey") {
+                table.warn("totp", "logins with the token or nkey of this entry need no code");
+            }
         }
         permissions::refuse_limits(&mut table);
         let proposal = proposal(&mut table, origin, context);
@@ -155,6 +167,7 @@ impl ParsedEntry {
             groups: Vec::new(),
             claims: serde_json::Map::new(),
             password,
+            totp,
             disabled,
             faulty,
             expires,

@@ -32,6 +32,16 @@ pub trait Bus: fmt::Debug + Send + Sync {
     /// A watch that is lost (the connection, the bucket or its quorum) is established again, and then
     /// lists everything.
     fn watch(&self, bucket: &Bucket) -> mpsc::Receiver<BucketEvent>;
+
+    /// Raises the number stored under `key` in a bucket to `number`; false if the stored one is not
+    /// lower. Of several callers, on any replica, one succeeds. Creates the bucket if it is missing.
+    fn raise<'a>(
+        &'a self,
+        bucket: &'a str,
+        key: &'a str,
+        number: u64,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<bool, BusError>>;
 }
 
 /// Why there is no reply.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use callgate::authn::Proposal;
 use ipnet::IpNet;
 
-use super::{Bus, NoObserver, Observer, SharedResources};
+use super::{Bus, NoObserver, Observer, SecondFactorSettings, SharedResources};
 use crate::{passwords::DummyKey, state_dir::StateDir};
 use callgate_config::{Item, Sources, Table, suggestion};
 
@@ -20,6 +20,8 @@ pub struct BuildContext {
     pub timeout: Duration,
     /// Whether the service is not ready before the authenticator has loaded its source.
     pub required: bool,
+    /// `second_factor`.
+    pub second_factor: SecondFactorSettings,
     /// Roles and accounts.
     pub policy: PolicyView,
     /// The authenticators before and after this one.
@@ -35,6 +37,7 @@ impl BuildContext {
             name: name.into(),
             timeout: Duration::from_secs(1),
             required: true,
+            second_factor: SecondFactorSettings::default(),
             policy: PolicyView::default(),
             chain: ChainPosition::default(),
             services: Services {

@@ -189,7 +189,7 @@ fn entry(
     let Some(columns) = rows.into_iter().next() else { return Ok(None) };
     let is_name = by == By::Name;
     let row = UserRow::read(columns, is_name.then_some(parameter), is_name);
-    let UserRow { mut outside, password } = row.map_err(QueryError::unusable)?;
+    let UserRow { mut outside, password, totp } = row.map_err(QueryError::unusable)?;
     let stored = password.as_deref().and_then(|text| StoredPassword::parse_hash(text).ok());
     let expires = outside.expires.take();
     let disabled = std::mem::take(&mut outside.disabled);
@@ -200,6 +200,7 @@ fn entry(
         groups,
         claims,
         password: stored.map(Arc::new),
+        totp,
         disabled,
         faulty: false,
         expires,

@@ -1,5 +1,7 @@
 //! Reads and compare-and-set writes of a bucket, and its creation.
 
+use std::time::Duration;
+
 use async_nats::{
     Client,
     jetstream::{
@@ -43,6 +45,59 @@ pub(crate) enum Written {
 /// JetStream refuses a number of replicas: not clustered, no suitable servers, insufficient resources.
 const TOO_MANY_REPLICAS: [u64; 3] = [10_074, 10_005, 10_023];
 
+/// What a new bucket keeps of each key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Retention {
+    /// The number of revisions.
+    pub(crate) history: i64,
+    /// For how long; zero for ever.
+    pub(crate) max_age: Duration,
+}
+
+/// Raises the number stored under `key` in a bucket, which is created if it is missing; false if the stored
+/// one is not lower.
+///
+/// # Errors
+/// If the servers refuse or do not answer, or the stored value is no number.
+pub(crate) async fn raise(
+    client: &Client,
+    bucket: &Bucket,
+    key: &str,
+    number: u64,
+    retention: Retention,
+) -> Result<bool, BucketError> {
+    let access = match BucketAccess::open(client, bucket).await {
+        Err(BucketError::Missing(_)) => match create(client, bucket, retention, &[3, 1]).await? {
+            Some(access) => access,
+            // Another replica was faster.
+            None => BucketAccess::open(client, bucket).await?,
+        },
+        opened => opened?,
+    };
+    loop {
+        let Stored { revision, value, .. } = access.read(key).await?;
+        let used = match value {
+            Some(value) => Some(parse_number(&value).ok_or_else(|| {
+                let error = format!("the value of `{key}` is not a number");
+                BucketError::JetStream { bucket: bucket.to_string(), error }
+            })?),
+            None => None,
+        };
+        if used.is_some_and(|used| used >= number) {
+            return Ok(false);
+        }
+        let value = number.to_string().into_bytes();
+        match access.write(key, value, revision).await? {
+            Written::Done { .. } => return Ok(true),
+            Written::Conflict => {}
+        }
+    }
+}
+
+fn parse_number(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
 /// Creates a bucket with file storage and the first of these numbers of replicas for which there are
 /// enough servers. `None` if there is one of that name already.
 ///
@@ -51,7 +106,7 @@ const TOO_MANY_REPLICAS: [u64; 3] = [10_074, 10_005, 10_023];
 pub(crate) async fn create(
     client: &Client,
     bucket: &Bucket,
-    history: i64,
+    retention: Retention,
     replicas: &[usize],
 ) -> Result<Option<BucketAccess>, BucketError> {
     match BucketAccess::open(client, bucket).await {
@@ -64,7 +119,8 @@ pub(crate) async fn create(
     for replicas in replicas {
         let config = Config {
             bucket: bucket.name.clone(),
-            history,
+            history: retention.history,
+            max_age: retention.max_age,
             storage: StorageType::File,
             num_replicas: *replicas,
             ..Config::default()

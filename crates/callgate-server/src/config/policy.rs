@@ -9,7 +9,7 @@ use callgate::policy::{
         PolicySettings, RoleSettings,
     },
 };
-use callgate_authenticators::kind::{Kind, Registry};
+use callgate_authenticators::kind::{Kind, Registry, SECOND_FACTOR_KEYS, SecondFactorSettings};
 use callgate_config::{
     Key, Report, Table, Type,
     permissions::{self, RawPermissions, RawRules, refuse_limits},
@@ -43,6 +43,12 @@ pub(super) const AUTHENTICATOR_KEYS: &[Key] = &[
     Key::optional("user_prefix", Type::Text, "prefix for every user name it returns").or("\"\""),
     Key::optional("ceiling", Type::Table(CEILING_KEYS), "upper bound for outside data")
         .or_else("permits nothing"),
+    Key::optional(
+        "second_factor",
+        Type::Table(SECOND_FACTOR_KEYS),
+        "what password logins need besides the password, see [second factors](second-factors.md)",
+    )
+    .or_else("one-time codes for entries with `totp`"),
 ];
 
 const CEILING_KEYS: &[Key] = &[
@@ -104,6 +110,9 @@ pub(super) struct Make<'a> {
     pub(super) table: Table<'a>,
     pub(super) raw: serde_json::Value,
     pub(super) has_ceiling: bool,
+    pub(super) second_factor: SecondFactorSettings,
+    /// The key path of its table.
+    pub(super) second_factor_path: String,
 }
 
 pub(super) fn authenticators<'a>(
@@ -137,15 +146,23 @@ fn authenticator<'a>(mut table: Table<'a>, registry: &Registry) -> Authenticator
     let user_prefix = table.string("user_prefix").unwrap_or_default();
     let has_ceiling = table.has("ceiling");
     let ceiling = table.table("ceiling").map(ceiling).unwrap_or_default();
+    let second_factor = table.table("second_factor");
     refuse_limits(&mut table);
     let path = table.path().to_owned();
-    let make = registry.kind_of(&mut table).map(|(kind, own)| Make {
+    let second_factor_path = table.path_of("second_factor");
+    let kind = registry.kind_of(&mut table);
+    let has_entries = kind.as_ref().is_none_or(|(kind, _)| kind.has_entries());
+    let second_factor = second_factor.map(|table| SecondFactorSettings::read(table, has_entries));
+    let second_factor = second_factor.unwrap_or_default();
+    let make = kind.map(|(kind, own)| Make {
         timeout,
         required,
         kind: Arc::clone(kind),
         raw: serde_json::Value::Object(own.map().clone()),
         table: own,
         has_ceiling,
+        second_factor,
+        second_factor_path,
     });
     table.finish();
     let mut policy = AuthenticatorPolicy {

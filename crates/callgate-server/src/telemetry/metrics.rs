@@ -12,7 +12,7 @@ use callgate::{
     record::{Cause, Decision, Outcome, Reason},
     responder::Load,
 };
-use callgate_authenticators::kind::{BackendConnections, BackendResult};
+use callgate_authenticators::kind::{BackendConnections, BackendResult, SecondFactorResult};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -114,6 +114,7 @@ pub(crate) struct Metrics {
     backend_answers: Family<ResultLabels, Counter>,
     backend_connections: Family<StateLabels, Gauge>,
     directory_entries: Family<StateLabels, Gauge>,
+    second_factors: Family<ResultLabels, Counter>,
     ceiling_dropped: Family<AuthenticatorLabel, Counter>,
     reloads: Family<ResultLabel, Counter>,
     in_sync: Family<FileLabel, Gauge>,
@@ -153,6 +154,7 @@ impl Default for Metrics {
             token_signatures: Family::default(),
             backend_up: Family::default(),
             backend_answers: Family::default(),
+            second_factors: Family::default(),
             backend_connections: Family::default(),
             directory_entries: Family::default(),
             ceiling_dropped: Family::default(),
@@ -205,6 +207,7 @@ impl Metrics {
         r.register("token_signatures", TOKEN_SIGNATURES, self.token_signatures.clone());
         r.register("backend_up", BACKEND_UP, self.backend_up.clone());
         r.register("backend_answers", BACKEND_ANSWERS, self.backend_answers.clone());
+        r.register("second_factor", "Second factors by result", self.second_factors.clone());
         r.register("backend_connections", BACKEND_CONNECTIONS, self.backend_connections.clone());
         r.register("directory_entries", DIRECTORY_ENTRIES, self.directory_entries.clone());
         r.register(
@@ -311,6 +314,16 @@ impl Metrics {
     pub(crate) fn count_backend_answer(&self, authenticator: &str, result: BackendResult) {
         let labels = ResultLabels::of(authenticator, result.as_str());
         self.backend_answers.get_or_create(&labels).inc();
+    }
+
+    /// Counts a second factor. The first one of an authenticator creates all its counters.
+    pub(crate) fn count_second_factor(&self, authenticator: &str, result: SecondFactorResult) {
+        for result in SecondFactorResult::ALL {
+            let labels = ResultLabels::of(authenticator, result.as_str());
+            self.second_factors.get_or_create(&labels).inc_by(0);
+        }
+        let labels = ResultLabels::of(authenticator, result.as_str());
+        self.second_factors.get_or_create(&labels).inc();
     }
 
     /// Sets whether the last query of a backend had a good answer.

@@ -4,4 +4,5 @@ mod changes;
 mod commands;
 mod outages;
 mod permissions;
+mod second_factors;
 mod world;

@@ -1,6 +1,6 @@
 //! The bucket that a command works on, and how entries are checked before they are written.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use callgate::secret::Secret;
 use callgate_authenticators::{
@@ -16,13 +16,14 @@ use super::super::{
     source::build_env,
 };
 use crate::{
-    buckets::{self, BucketAccess},
+    buckets::{self, BucketAccess, Retention},
     config::{self, BuiltAuthenticator, Flag, Overrides},
     nats::{self, NatsSettings},
 };
 
 /// The history of a new bucket.
 const HISTORY: i64 = 5;
+const RETENTION: Retention = Retention { history: HISTORY, max_age: Duration::ZERO };
 
 /// The configuration and the login. Secrets are given as `@FILE` or `env:NAME`.
 #[derive(Debug, Clone, clap::Args)]
@@ -151,7 +152,7 @@ impl Target {
         let Place { nats, bucket, operator_owned, .. } = self.place(registry)?;
         let client = nats::connect_once(&nats).await?;
         let replicas = replicas.map_or(vec![3, 1], |replicas| vec![replicas]);
-        let created = buckets::create(&client, &bucket, HISTORY, &replicas).await?;
+        let created = buckets::create(&client, &bucket, RETENTION, &replicas).await?;
         let replicas = created.as_ref().map(BucketAccess::replicas);
         if self.json {
             say(

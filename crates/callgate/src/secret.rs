@@ -2,7 +2,6 @@
 
 use std::{fmt, mem, ops::Deref};
 
-use data_encoding::BASE32_NOPAD;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -21,14 +20,19 @@ impl Secret {
         Self(text.into())
     }
 
-    /// A new random password of 160 bits, as 32 lower-case letters and digits.
+    /// A new random password of 160 bits, as 40 letters from `a` to `p`.
+    ///
+    /// Without digits, it can be used unquoted in a nats-server.conf, in YAML or as a variable.
+    /// nats-server before 2.15 misreads an unquoted `$PASSWORD` whose value is `3k4…` or `12e5…`: it
+    /// parses a number with a suffix, and fails.
     ///
     /// # Errors
     /// If the system has no random numbers.
     pub fn random() -> Result<Self, NoRandomness> {
         let mut bytes = Zeroizing::new([0u8; 20]);
         aws_lc_rs::rand::fill(bytes.as_mut()).map_err(|_| NoRandomness)?;
-        Ok(Self(BASE32_NOPAD.encode(bytes.as_ref()).to_ascii_lowercase()))
+        let letter = |half: u8| char::from(b'a' + half);
+        Ok(Self(bytes.iter().flat_map(|byte| [letter(byte >> 4), letter(byte & 0xF)]).collect()))
     }
 
     /// The text. The name stands out in a review.
@@ -126,11 +130,25 @@ impl fmt::Debug for Secret {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn debug_never_shows_the_secret() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "[redacted]");
+    }
+
+    #[test]
+    fn random_passwords_are_letters_only() {
+        let mut seen = HashSet::new();
+        for _ in 0..10_000 {
+            let password = Secret::random().unwrap();
+            assert_eq!(password.expose().len(), 40);
+            assert!(password.expose().chars().all(|c| ('a'..='p').contains(&c)));
+            seen.extend(password.expose().char_indices());
+        }
+        assert_eq!(seen.len(), 40 * 16, "every letter occurs at every position");
     }
 
     #[test]

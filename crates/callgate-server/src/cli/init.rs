@@ -116,6 +116,13 @@ impl Passwords {
 /// Permissions in a users file for the user's own subjects.
 fn restricted(user: &str) -> Value {
     let own = format!("{user}.>");
+    json!({ "pub": { "allow": [own] }, "sub": { "allow": [own] } })
+}
+
+/// The same for a demo user, with `resp` as in nats-by-example. `check` warns about it: the user may
+/// publish to its own subscriptions, and so choose the subjects that `resp` opens.
+fn restricted_demo(user: &str) -> Value {
+    let own = format!("{user}.>");
     json!({ "pub": { "allow": [own] }, "sub": { "allow": [own] }, "resp": { "max": 1 } })
 }
 

@@ -230,6 +230,27 @@ fn init_writes_nothing_if_one_file_exists() {
     assert_eq!(contents(folder.path()).len(), 1);
 }
 
+/// The demo users are those of nats-by-example. Their one warning is about `resp` of bob.
+#[test]
+fn init_output_passes_strict_check() {
+    for (arguments, code, verdict) in [
+        (&[][..], 0, "0 errors, 0 warnings"),
+        (&["--operator"], 0, "0 errors, 0 warnings"),
+        (&["--demo"], 1, "0 errors, 1 warning"),
+        (&["--operator", "--demo"], 1, "0 errors, 1 warning"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let init = callgate_in(folder.path(), &[&["init", "pair"], arguments].concat());
+        assert_eq!(init.code, 0, "{init:?}");
+        let check = callgate_in(folder.path(), &["check", "pair/callgate.toml", "--strict"]);
+        assert_eq!(check.code, code, "{arguments:?} {check:?}");
+        has(&check.stdout, &[verdict]);
+        if code != 0 {
+            has(&check.stdout, &["permissions of `bob`", "`responses` is not a boundary"]);
+        }
+    }
+}
+
 #[test]
 fn demo_warns_that_it_is_not_for_production() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use callgate::{
 };
 use serde_json::json;
 
-use super::{InitError, Passwords, Setup, restricted, seed_file};
+use super::{InitError, Passwords, Setup, restricted, restricted_demo, seed_file};
 use crate::cli::hash_password::bcrypt_hash;
 
 pub(super) fn setup(demo: bool) -> Result<Setup, InitError> {
@@ -55,7 +55,7 @@ fn demo_users() -> String {
     let users = json!({
         "sys": { "pass": "sys", "account": "SYS" },
         "alice": { "pass": "alice", "account": "APP" },
-        "bob": { "pass": "bob", "account": "APP", "permissions": restricted("bob") },
+        "bob": { "pass": "bob", "account": "APP", "permissions": restricted_demo("bob") },
     });
     format!("{users:#}\n")
 }

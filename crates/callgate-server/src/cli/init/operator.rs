@@ -11,7 +11,7 @@ use callgate::{
 };
 use serde_json::{Value, json};
 
-use super::{InitError, Passwords, Setup, restricted, seed_file};
+use super::{InitError, Passwords, Setup, restricted, restricted_demo, seed_file};
 
 /// Permissions of Callgate's own user.
 const CALLGATE_PUBLISHES: [&str; 4] =
@@ -206,9 +206,10 @@ fn users(demo: bool, passwords: &mut Passwords) -> Result<String, InitError> {
     let (_, bob) = login("bob")?;
     let (_, rita) = login("rita")?;
     let (_, oscar) = login("oscar")?;
+    let bobs = if demo { restricted_demo("bob") } else { restricted("bob") };
     let users = json!({
         "alice": { field: alice, "account": "APP" },
-        "bob": { field: bob, "account": "APP", "permissions": restricted("bob") },
+        "bob": { field: bob, "account": "APP", "permissions": bobs },
         "rita": { field: rita, "account": "APP", "roles": ["reader"] },
         "oscar": { field: oscar, "account": "OPS" },
     });

@@ -74,7 +74,7 @@ fn every_quoted_output_is_current() {
 }
 
 /// The fenced blocks of a language: the number of the first line, and the text.
-fn blocks<'a>(text: &'a str, language: &str) -> Vec<(usize, &'a str)> {
+pub(super) fn blocks<'a>(text: &'a str, language: &str) -> Vec<(usize, &'a str)> {
     let opening = format!("```{language}\n");
     let mut blocks = Vec::new();
     for (start, _) in text.match_indices(&opening) {
@@ -85,7 +85,7 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<(usize, &'a str)> {
     blocks
 }
 
-fn configurations(text: &str) -> Vec<(usize, &str)> {
+pub(super) fn configurations(text: &str) -> Vec<(usize, &str)> {
     let whole = blocks(text, "toml").into_iter();
     whole.filter(|(_, body)| body.starts_with("# callgate.toml\n")).collect()
 }

@@ -28,6 +28,7 @@ mod scenario;
 mod secrets;
 mod services;
 mod support;
+mod systemd;
 mod tls;
 mod users;
 mod wire;

@@ -24,7 +24,7 @@ pub(crate) use authenticator::DirectoryAuthenticator;
 pub use entry::FILE;
 #[cfg(feature = "anonymous")]
 pub(crate) use entry::proposal;
-pub(crate) use entry::{ENTRY, Entry, ParsedEntry, first_names, parse_time};
+pub(crate) use entry::{ENTRY, Entry, ParsedEntry, first_names, parse_time, token_hash};
 pub(crate) use table::{EntryTable, LookupKeys, Shared, next_version};
 
 /// An entry, `None` if the directory has none, or why there is no answer. A rejected name costs a hash

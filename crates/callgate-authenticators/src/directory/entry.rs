@@ -15,6 +15,8 @@ use callgate_config::{
     Item, Key, Table, Type, permissions,
     schema::{CONNECTION_TYPES, NETWORKS, TEXTS},
 };
+use data_encoding::HEXLOWER_PERMISSIVE;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -33,6 +35,7 @@ const KEYS: &[Key] = &[
     Key::optional("pass", Type::Text, "plain text, or a hash: argon2id, scrypt, bcrypt (`$2a$`, `$2b$`, `$2y$`), pbkdf2-sha256, pbkdf2-sha512, Django's `pbkdf2_sha256$…`").also(&["password"]),
     Key::optional("password_plain", Type::Text, "plain text that looks like a hash (`$word$…`, `{WORD}…`, `word$…$…`) or a variable (`$NAME`)"),
     Key::optional("token", Type::Text, "a token; must be unique in the file"),
+    Key::optional("token_sha256", Type::Text, "the SHA-256 hash of a token, as 64 hex digits, instead of `token`"),
     Key::optional("nkey", Type::Text, "a public user nkey (`U…`); the client proves it by signing the server's nonce"),
     Key::optional("totp", TOTP, "the secret of one-time codes: an `otpauth://totp/…` URI, or a table with `secret`, `digits`, `period` and `algorithm`. Password logins then need a [code](second-factors.md)"),
     Key::optional("account", Type::Text, "the account in which to place the user"),
@@ -108,10 +111,18 @@ impl Entry {
     }
 }
 
+/// The SHA-256 hash of a token.
+pub(crate) type TokenHash = [u8; 32];
+
+/// The hash by which the entry of a token is found.
+pub(crate) fn token_hash(token: &str) -> TokenHash {
+    Sha256::digest(token.as_bytes()).into()
+}
+
 /// An entry with all its credentials.
 pub(crate) struct ParsedEntry {
     pub(crate) entry: Entry,
-    pub(crate) token: Option<Zeroizing<String>>,
+    pub(crate) token: Option<TokenHash>,
     pub(crate) nkey: Option<UserKey>,
 }
 
@@ -137,7 +148,7 @@ impl ParsedEntry {
         let totp = read_totp(&mut table);
         let token = token(&mut table);
         let nkey = nkey(&mut table, context);
-        let credentials = ["pass", "password", "password_plain", "token", "nkey"];
+        let credentials = ["pass", "password", "password_plain", "token", "token_sha256", "nkey"];
         if !credentials.iter().any(|key| table.has(key)) {
             table.fault_here("has no credential: give it a `password`, a `token` or an `nkey`");
         }
@@ -249,20 +260,51 @@ fn warn_clear_text(item: &Item<'_>, text: &str) {
     }
 }
 
-fn token(table: &mut Table<'_>) -> Option<Zeroizing<String>> {
-    let item = table.raw("token")?;
+fn token(table: &mut Table<'_>) -> Option<TokenHash> {
+    let plain = table.raw("token");
+    let hashed = table.raw("token_sha256");
+    match (plain, hashed) {
+        (Some(_), Some(hashed)) => {
+            hashed.fault("cannot be combined with `token`: keep one of them");
+            None
+        }
+        (Some(item), None) => plain_token(&item),
+        (None, Some(item)) => hashed_token(&item),
+        (None, None) => None,
+    }
+}
+
+fn plain_token(item: &Item<'_>) -> Option<TokenHash> {
     let token = filled(item.clone())?;
     if form(&token).is_some() {
         item.fault(
-            "has the form of a hash or of a variable that was not expanded: write the token itself",
+            "has the form of a hash or of a variable that was not expanded: write the token itself, or \
+             its SHA-256 hash as `token_sha256`",
         );
         return None;
     }
-    warn_length(&item, &token, MAX_TOKEN);
+    if token.len() == 64 && token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        item.warn(
+            "has the form of a SHA-256 hash, but is the token itself: if it is a hash, write it as \
+             `token_sha256`",
+        );
+    }
+    warn_length(item, &token, MAX_TOKEN);
     if is_nats_user(&token) {
         item.warn("is a NATS user JWT, which Callgate does not accept as a token");
     }
-    Some(token)
+    Some(token_hash(&token))
+}
+
+fn hashed_token(item: &Item<'_>) -> Option<TokenHash> {
+    let hash = HEXLOWER_PERMISSIVE.decode(item.string()?.as_bytes()).ok();
+    let hash = hash.and_then(|hash| TokenHash::try_from(hash).ok());
+    if hash.is_none() {
+        item.fault(
+            "is not a SHA-256 hash: write 64 hex digits, as `printf %s TOKEN | sha256sum` prints them",
+        );
+    }
+    hash
 }
 
 fn nkey(table: &mut Table<'_>, context: &BuildContext) -> Option<UserKey> {

@@ -11,7 +11,7 @@ use std::{
 
 use callgate::{keys::UserKey, secret::Secret};
 
-use super::{Entry, ParsedEntry};
+use super::{Entry, ParsedEntry, token_hash};
 use crate::passwords::digest;
 
 /// Each content of a directory has its own, so that what was verified with one never serves another.
@@ -63,7 +63,7 @@ impl EntryTable {
     /// entry has, too.
     pub(crate) fn insert(&mut self, parsed: ParsedEntry) -> (LookupKeys, Vec<Shared>) {
         let ParsedEntry { entry, token, nkey } = parsed;
-        let keys = LookupKeys { token: token.map(|token| digest(&[token.as_bytes()])), nkey };
+        let keys = LookupKeys { token: token.map(|token| digest(&[&token])), nkey };
         let entry = Arc::new(entry);
         let token = keys.token.and_then(|token| add(&mut self.tokens, token, &entry));
         let nkey = keys.nkey.clone().and_then(|nkey| add(&mut self.nkeys, nkey, &entry));
@@ -105,7 +105,7 @@ impl EntryTable {
         if self.tokens.is_empty() {
             return None;
         }
-        only(self.tokens.get(&digest(&[token.expose().as_bytes()])))
+        only(self.tokens.get(&digest(&[&token_hash(token.expose())])))
     }
 
     /// The only entry with this key.

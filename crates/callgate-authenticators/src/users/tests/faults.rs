@@ -311,3 +311,30 @@ fn templates_count_for_permission_warnings() {
     let warnings = build_from(TABLE, &Folder::with(&users).context()).2;
     assert!(warnings.len() == 1 && warnings[0].contains("a deny can be bypassed"), "{warnings:?}");
 }
+
+#[test]
+fn token_that_looks_like_a_hash_is_an_error() {
+    let hex = "0123456789abcdef".repeat(4);
+    for (entry, message) in [
+        (format!(r#""token": "{HASH}""#), "its SHA-256 hash as `token_sha256`"),
+        (r#""token": "$5$salt$hash""#.to_owned(), "has the form of a hash"),
+        (r#""token": "{SHA256}hash""#.to_owned(), "has the form of a hash"),
+        (r#""token_sha256": "secret-token""#.to_owned(), "write 64 hex digits"),
+        (format!(r#""token_sha256": "{hex}0""#), "write 64 hex digits"),
+        (format!(r#""token_sha256": "{}g""#, &hex[1..]), "write 64 hex digits"),
+        (format!(r#""token": "t", "token_sha256": "{hex}""#), "cannot be combined with `token`"),
+    ] {
+        let faults = faults_of(&format!(r#"{{ "a": {{ {entry} }} }}"#));
+        assert_eq!(faults.len(), 1, "{entry}: {faults:?}");
+        assert!(faults[0].contains(message), "{entry}: {faults:?}");
+        assert!(!faults[0].contains("secret-token"), "{faults:?}");
+    }
+    // The same token, once in clear and once as a hash.
+    let hash = data_encoding::HEXLOWER.encode(&crate::directory::token_hash("t"));
+    let twice = format!(r#"{{ "a": {{ "token": "t" }}, "b": {{ "token_sha256": "{hash}" }} }}"#);
+    assert!(faults_of(&twice)[0].contains("`a` has the same one"));
+    let folder = Folder::with(&format!(r#"{{ "a": {{ "token": "{hex}" }} }}"#));
+    let (_, faults, warnings) = build_from(TABLE, &folder.context());
+    assert!(faults.is_empty(), "{faults:?}");
+    assert!(warnings[0].contains("if it is a hash, write it as `token_sha256`"), "{warnings:?}");
+}

@@ -316,3 +316,19 @@ async fn tokens_and_remembered_passwords_do_not_queue() {
     drop(release);
     assert_eq!(busy.await.unwrap(), Ok(true));
 }
+
+#[tokio::test]
+async fn token_logs_in_by_its_hash() {
+    // printf %s secret-token | sha256sum
+    const SHA256: &str = "930bbdc51b6aed5c2a5678fd6e28dee7a05e8a4b643cfc0b4427c3efb86c0d94";
+    for hash in [SHA256.to_owned(), SHA256.to_uppercase()] {
+        let folder = Folder::with(&format!(r#"{{ "sensor": {{ "token_sha256": "{hash}" }} }}"#));
+        let users = build(&folder.context());
+        let login = |token: &str| AuthRequest::for_tests(Credential::Token(token.into()));
+        let identity = answer(&users, login("secret-token")).await.unwrap();
+        assert_eq!(identity.user, "sensor");
+        // The hash is not a token.
+        assert_eq!(answer(&users, login(&hash)).await, Err(None));
+        assert_eq!(answer(&users, login("secret-tokem")).await, Err(None));
+    }
+}

@@ -8,8 +8,8 @@ HAS_NODE   = $(wildcard $(or $(CALLGATE_TOOLS),.tools)/node/.stamp)
 NODE_TESTS = $(if $(HAS_NODE),--features callgate-testkit/node --features callgate-authenticators/node --features callgate-server/node --features callgate-matrix/node --features callgate-faults/node)
 # The real API server once `make test-kubernetes` has built it; until then a stand-in.
 KUBERNETES = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/kubernetes/kube-apiserver),CALLGATE_TEST_KUBERNETES=real)
-# Tests of Go snippets run only where Go is installed,
-GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go)
+# Tests of Go snippets and examples run only where Go is installed,
+GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go --features callgate-server/go)
 # tests against OpenLDAP only where `tools.py debian` has installed slapd,
 SLAPD_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/slapd/.stamp),--features callgate-authenticators/slapd --features callgate-server/slapd)
 # tests with databases only where they are installed,
@@ -60,7 +60,7 @@ test-only:
 	@echo "NOT RUN: measurements that need an idle machine: duration of refusals (make test-timing), overload (make test-overload)"
 	@$(if $(VECTOR_TESTS),,echo "NOT RUN: Wycheproof vectors of web signatures and keys (CALLGATE_VECTORS is not set)")
 	@$(if $(NODE_TESTS),,echo "NOT RUN: tests with Node.js clients (Node.js is not installed)")
-	@$(if $(GO_TESTS),,echo "NOT RUN: tests of Go snippets (Go is not installed)")
+	@$(if $(GO_TESTS),,echo "NOT RUN: tests of Go snippets and examples (Go is not installed)")
 	@$(if $(SLAPD_TESTS),,echo "NOT RUN: tests against OpenLDAP (slapd is not installed)")
 	@$(if $(filter postgres,$(DATABASES)),,echo "NOT RUN: tests with PostgreSQL (it is not installed)")
 	@$(if $(filter mariadb,$(DATABASES)),,echo "NOT RUN: tests with MariaDB (it is not installed)")

@@ -1,7 +1,9 @@
 //! Finds the tools that `make tools` installed.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The folder of installed tools: `CALLGATE_TOOLS`, or `.tools` of the checkout.
 ///
@@ -41,6 +43,23 @@ pub fn node() -> PathBuf {
 /// If they are not installed.
 pub fn node_modules() -> PathBuf {
     installed("node/node_modules")
+}
+
+/// The `go` command in `module`, a folder that becomes a Go module with the dependencies of
+/// `scripts/go`. It downloads neither dependencies nor another Go version.
+///
+/// # Panics
+/// If the dependencies are not installed. Tests that need it require the cargo feature `go`.
+pub fn go(module: &Path) -> Command {
+    let installed = installed("go").canonicalize().expect("the folder of installed Go modules");
+    for name in ["go.mod", "go.sum"] {
+        fs::copy(installed.join(name), module.join(name)).expect("a copy of the module file");
+    }
+    let mut command = Command::new("go");
+    command.current_dir(module);
+    command.env("GOMODCACHE", installed.join("modules"));
+    command.envs([("GOPROXY", "off"), ("GOTOOLCHAIN", "local"), ("GOFLAGS", "-mod=readonly")]);
+    command
 }
 
 /// A path below [`folder`].

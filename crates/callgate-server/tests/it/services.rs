@@ -379,6 +379,21 @@ async fn javascript_responder_decides_with_and_without_import() {
     responder_decides(start, ServiceIn::OtherAccount).await;
 }
 
+#[cfg(feature = "go")]
+#[tokio::test]
+async fn go_responder_decides_with_and_without_import() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(example("go/main.go"), folder.path().join("main.go")).unwrap();
+    let build = tools::go(folder.path()).args(["build", "-o", "responder", "."]).output().unwrap();
+    assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
+    let program = folder.path().join("responder");
+    let start = |url: &str, subject: &str| {
+        Process::builder("responder", &program).args([url, subject]).start()
+    };
+    responder_decides(start, ServiceIn::CalloutAccount).await;
+    responder_decides(start, ServiceIn::OtherAccount).await;
+}
+
 /// Starts a web service on a port, and expects that it decides rightly.
 async fn web_responder_decides(start: impl Fn(&str) -> Process) {
     let port = free_port();

@@ -18,7 +18,7 @@ pub(crate) enum FolderFinding {
 }
 
 /// Checks the folders above a file as OpenSSH does (`safe_path` in misc.c): each must belong to root or to
-/// `reader`, and nobody else may write it. The owners of `document`, the configuration, and of the file
+/// `reader`, and no other user may write it. The owners of `document`, the configuration, and of the file
 /// itself are accepted too: the checks of these files judge them.
 ///
 /// A symbolic link is checked on both sides: the folder of the link and that of its target.
@@ -50,7 +50,7 @@ pub(crate) fn check(
                 "`{path}` can be replaced by others, who can write the folder `{name}`: run \
                  `chmod go-w {name}` or move the file"
             ))),
-            // Nobody can replace what belongs to others in a sticky folder, only add to it.
+            // In a sticky folder, users can add files but not replace those of others.
             (true, true, true) if nearest.contains(folder) => {
                 Some(FolderFinding::Shared(format!(
                     "`{path}` is in `{name}`, where every user can create files: move it to a folder \
@@ -63,7 +63,7 @@ pub(crate) fn check(
     findings.collect()
 }
 
-/// True for a mounted Secret, for example: its folder may be writable for everybody, but nobody can write.
+/// True for a mounted Secret, for example: its mode may let every user write, but the mount is read-only.
 fn is_read_only(folder: &Path) -> bool {
     let found = rustix::fs::statvfs(folder);
     found.is_ok_and(|found| found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))

@@ -1,6 +1,6 @@
 //! The admin endpoint: `/livez`, `/readyz` and `/metrics`.
 //!
-//! It has no authentication, so whoever reaches the port must not be able to disturb logins: every
+//! It has no authentication, so clients of the port must not be able to disturb logins: every
 //! connection is limited in time and size, and their number is limited too.
 
 mod connections;

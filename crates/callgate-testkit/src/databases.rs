@@ -18,7 +18,7 @@ pub use postgres::Postgres;
 
 use crate::process::{Process, ProcessBuilder};
 
-/// Whom root becomes to start a database.
+/// How root changes to another user to start a database.
 const BECOME_NOBODY: [&str; 4] = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"];
 
 /// TLS of a database server: its certificate and key, as PEM.

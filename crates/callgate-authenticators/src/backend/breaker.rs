@@ -4,7 +4,7 @@ use std::{mem, time::Duration};
 
 use tokio::time::Instant;
 
-/// So many consecutive failures to reach a backend count as an outage.
+/// This many consecutive failures to reach a backend count as an outage.
 const MAX_FAILURES: u32 = 5;
 
 /// How long logins are refused before one of them tries the backend again.

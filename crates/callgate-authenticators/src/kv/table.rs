@@ -92,7 +92,7 @@ impl BucketTable {
         self.faulty_keys.insert(key.into());
     }
 
-    /// Forgets such a key.
+    /// Forgets a key of that kind; false if it was not noted.
     pub(super) fn remove_faulty_key(&mut self, key: &str) -> bool {
         self.faulty_keys.remove(key)
     }

@@ -153,7 +153,7 @@ async fn totp_attempts_are_counted_by_canonical_name() {
         assert_eq!(answer(&staff, &request).await, Err(Reason::BadPassword));
     }
     for octet in 1..=3 {
-        // Neither another source nor another connection starts anew.
+        // Neither another source nor another connection resets the count.
         let request = login("alice", "hunter2000000").from_ip([10, 0, 0, octet].into());
         assert_eq!(answer(&staff, &request).await, Err(Reason::BadSecondFactor));
     }

@@ -94,8 +94,7 @@ async fn reader_of_a_bucket_writes_to_it_and_to_others(world: &World) {
     }
 }
 
-/// A request without content deletes a stream. An empty value is such a request, and so is the marker that
-/// remains of a deleted key.
+/// A request without content deletes a stream. Empty values and the markers of deleted keys have no content.
 async fn reader_of_a_bucket_deletes_streams(world: &World) {
     let store = world.bucket("config").await;
     store.put("empty", "".into()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The open connections of the admin endpoint, of which there are only so many.
+//! The open connections of the admin endpoint, whose number is limited.
 
 use std::{collections::VecDeque, future::Future, net::IpAddr};
 

@@ -120,7 +120,7 @@ async fn ldap_users_get_what_their_groups_grant() {
     let bad = callgate_in(folder, &check);
     assert_eq!(bad.code, 2, "{}", bad.text());
     has(&bad.text(), &["error: staff: ", "cannot connect"]);
-    // Her login is remembered. His was, too, but with another spelling of the name.
+    // The login of alice is remembered with this spelling of the name, and that of bob with another.
     pair.admits(&Credential::password("ALICE", "canary-alice")).await;
     let bob = Credential::password("BOB", "canary-bob");
     assert_eq!(pair.refuses(&bob).await, "backend_unavailable");

@@ -18,7 +18,7 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// In front of `server`, as this user, with so many connections to the server.
+    /// In front of `server`, as this user, with this many connections to the server.
     ///
     /// # Panics
     /// If it is not installed or does not start.

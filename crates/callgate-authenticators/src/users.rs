@@ -33,6 +33,11 @@ pub struct Users;
 
 pub use crate::directory::FILE;
 
+/// The value of `token_sha256` for a token: its SHA-256 in lowercase hex.
+pub fn token_sha256(token: &str) -> String {
+    data_encoding::HEXLOWER.encode(&crate::directory::token_hash(token))
+}
+
 const KEYS: &[Key] = &[
     Key::required(
         "file",

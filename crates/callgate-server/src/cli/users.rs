@@ -46,6 +46,8 @@ enum Verb {
     Password(UserArg),
     /// Generate a new token for a user, and print it once
     Token(UserArg),
+    /// Generate the secret of one-time codes for a user, and print it once
+    Totp(UserArg),
     /// Refuse a user from now on
     Disable(UserArg),
     /// Admit a disabled user again
@@ -90,6 +92,7 @@ pub(super) fn run(args: Args, registry: Registry) -> Outcome {
             Verb::Set(args) => edit::set(&users, &args).await,
             Verb::Password(UserArg { user }) => edit::password(&users, &user).await,
             Verb::Token(UserArg { user }) => edit::token(&users, &user).await,
+            Verb::Totp(UserArg { user }) => edit::totp(&users, &user).await,
             Verb::Disable(UserArg { user }) => edit::set_disabled(&users, &user, true).await,
             Verb::Enable(UserArg { user }) => edit::set_disabled(&users, &user, false).await,
             Verb::Delete(UserArg { user }) => edit::delete(&users, &user).await,

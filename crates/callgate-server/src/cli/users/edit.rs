@@ -1,7 +1,9 @@
 //! Verbs that change the entry of one user.
 
-use callgate_authenticators::passwords::hash;
-use data_encoding::BASE64URL_NOPAD;
+use callgate_authenticators::{passwords::hash, users::token_sha256};
+use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use qrcode::{QrCode, render::unicode::Dense1x2};
 use serde_json::{Value, json};
 
 use super::{
@@ -14,6 +16,8 @@ use super::{
 const PASSWORDS: [&str; 3] = ["pass", "password", "password_plain"];
 /// Random bytes of a token.
 const TOKEN_BYTES: usize = 32;
+/// Random bytes of the secret of one-time codes: as long as the hash (RFC 4226 section 4).
+const TOTP_BYTES: usize = 20;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -112,15 +116,33 @@ pub(super) async fn password(users: &Users, user: &str) -> Outcome {
 }
 
 pub(super) async fn token(users: &Users, user: &str) -> Outcome {
-    let mut bytes = [0; TOKEN_BYTES];
-    rustls::crypto::aws_lc_rs::default_provider()
-        .secure_random
-        .fill(&mut bytes)
-        .map_err(|_| "no random numbers are available")?;
-    let token = BASE64URL_NOPAD.encode(&bytes);
+    let token = BASE64URL_NOPAD.encode(&random::<TOKEN_BYTES>()?);
     let mut draft = Draft::read(users, user).await?;
-    draft.entry.insert("token".to_owned(), json!(token));
+    draft.entry.remove("token");
+    draft.entry.insert("token_sha256".to_owned(), json!(token_sha256(&token)));
     draft.write(users, &token, json!({ "token": token })).await
+}
+
+/// The secret is only in the bucket and in the output, so that it must be copied now.
+pub(super) async fn totp(users: &Users, user: &str) -> Outcome {
+    let secret = BASE32_NOPAD.encode(&random::<TOTP_BYTES>()?);
+    let name = utf8_percent_encode(user, NON_ALPHANUMERIC);
+    let uri = format!("otpauth://totp/{name}?secret={secret}");
+    let mut draft = Draft::read(users, user).await?;
+    if !draft.exists {
+        return users.refuse(REFUSED, unknown(user));
+    }
+    draft.entry.insert("totp".to_owned(), json!(uri));
+    let code = QrCode::new(&uri).map_err(|_| "the user name is too long for a QR code")?;
+    let code = code.render::<Dense1x2>().build();
+    draft.write(users, format_args!("{code}\n{uri}"), json!({ "totp": uri })).await
+}
+
+fn random<const BYTES: usize>() -> Result<[u8; BYTES], &'static str> {
+    let mut bytes = [0; BYTES];
+    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    random.fill(&mut bytes).map_err(|_| "no random numbers are available")?;
+    Ok(bytes)
 }
 
 pub(super) async fn set_disabled(users: &Users, user: &str, disabled: bool) -> Outcome {

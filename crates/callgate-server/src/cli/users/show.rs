@@ -11,13 +11,15 @@ use super::{
 use crate::buckets::Stored;
 
 /// Members of an entry that are secret.
-const SECRETS: [&str; 4] = ["pass", "password", "password_plain", "token"];
-const CREDENTIALS: [(&str, &str); 5] = [
+const SECRETS: [&str; 6] = ["pass", "password", "password_plain", "token", "token_sha256", "totp"];
+const CREDENTIALS: [(&str, &str); 7] = [
     ("pass", "password"),
     ("password", "password"),
     ("password_plain", "password"),
     ("token", "token"),
+    ("token_sha256", "token"),
     ("nkey", "nkey"),
+    ("totp", "totp"),
 ];
 
 #[derive(Debug, clap::Args)]

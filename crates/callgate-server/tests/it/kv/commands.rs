@@ -64,9 +64,23 @@ async fn user_is_created_changed_and_deleted() {
     let token = world.users(&["token", "robot", "--json"]);
     assert_eq!(token.code, 0, "{token:?}");
     let token = token.json()["token"].as_str().unwrap().to_owned();
+    let stored = world.users(&["show", "robot", "--json", "--show-secrets"]);
+    assert!(!stored.stdout.contains(&token), "{stored:?}");
     assert_eq!(world.users(&["set", "robot", "--account", "APP"]).code, 0);
     world.reaches(&gate, "alice", "admitted").await;
     assert_eq!(world.decision(&gate, &Credential::token(&token)).await["user"], "robot");
+
+    let totp = world.users(&["totp", "alice"]);
+    assert_eq!(totp.code, 0, "{totp:?}");
+    assert!(totp.stdout.contains('█'), "{totp:?}");
+    let uri = totp.stdout.lines().find(|line| line.starts_with("otpauth://totp/alice?")).unwrap();
+    let (_, secret) = uri.split_once("secret=").unwrap();
+    assert_eq!(secret.len(), 32, "20 bytes in base32");
+    for verb in ["show", "history"] {
+        let shown = world.users(&[verb, "alice"]);
+        assert!(!shown.stdout.contains(secret), "{shown:?}");
+    }
+    world.reaches(&gate, "alice", "bad_second_factor").await;
 
     assert_eq!(world.users(&["delete", "alice"]).code, 0);
     world.reaches(&gate, "alice", "unknown_user").await;

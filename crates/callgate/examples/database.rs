@@ -5,6 +5,8 @@
 //! CREATE TABLE tokens (sha256 BLOB PRIMARY KEY, name TEXT NOT NULL);
 //! ```
 
+#![allow(clippy::print_stdout, reason = "the program prints its decisions")]
+
 use std::{env, error::Error, fs, io, sync::Arc};
 
 use callgate::{

@@ -1,5 +1,7 @@
 //! The first program of docs/library.md. Run it in the folder that `callgate init` wrote.
 
+#![allow(clippy::print_stdout, reason = "the program prints its decisions")]
+
 use std::{env, error::Error, fs, io, time::Duration};
 
 use callgate::{

@@ -154,7 +154,7 @@ async fn database_example_looks_tokens_up() {
     prints("unavailable the database failed").await;
 }
 
-/// The page shows the examples without their first comment.
+/// From their imports on.
 #[test]
 fn library_page_shows_the_examples() {
     let page = fs::read_to_string(checkout("docs/library.md")).unwrap();

@@ -43,6 +43,11 @@ pub trait Kind: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether it uses the service's connection to NATS ([`Services::bus`]).
+    fn uses_bus(&self) -> bool {
+        false
+    }
+
     /// Whether, with this table, it refuses unknown user names. Later authenticators then never see
     /// a password.
     fn refuses_unknown_users(&self, _table: &serde_json::Value) -> bool {

@@ -75,6 +75,10 @@ impl Kind for Kv {
         true
     }
 
+    fn uses_bus(&self) -> bool {
+        true
+    }
+
     fn takes_passwords(&self, _table: &serde_json::Value) -> bool {
         true
     }

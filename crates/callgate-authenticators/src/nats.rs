@@ -50,6 +50,10 @@ impl Kind for NatsKind {
         KEYS
     }
 
+    fn uses_bus(&self) -> bool {
+        true
+    }
+
     fn takes_passwords(&self, table: &serde_json::Value) -> bool {
         takes_passwords(table)
     }

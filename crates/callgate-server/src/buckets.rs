@@ -5,6 +5,6 @@ mod error;
 mod follow;
 mod watch;
 
-pub(crate) use access::{BucketAccess, Retention, Stored, Written, create, raise};
+pub(crate) use access::{BucketAccess, Retention, Stored, Written, create, is_below, raise};
 pub(crate) use error::BucketError;
 pub(crate) use watch::watch;

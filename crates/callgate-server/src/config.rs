@@ -139,6 +139,8 @@ pub(crate) struct Config {
 pub(crate) struct BuiltAuthenticator {
     pub(crate) context: BuildContext,
     pub(crate) kind: &'static str,
+    /// Whether it needs the service's connection to NATS, itself or for used one-time codes.
+    pub(crate) uses_bus: bool,
     /// The kind's own table.
     pub(crate) raw: Value,
 }
@@ -508,7 +510,8 @@ impl ChainBuilder<'_> {
                         certificates.insert(policy.name.clone(), Arc::clone(&authenticator));
                     }
                     second_factors.push((links.len(), second_factor, second_factor_path, report));
-                    built.push(BuiltAuthenticator { context, kind: kind.name(), raw });
+                    let uses_bus = kind.uses_bus() || context.second_factor.replay_bucket.is_some();
+                    built.push(BuiltAuthenticator { context, kind: kind.name(), uses_bus, raw });
                     links.push(Link { name: policy.name.into(), authenticator, timeout, required });
                 }
                 None => complete = false,

@@ -35,6 +35,7 @@ pub trait Bus: fmt::Debug + Send + Sync {
 
     /// Raises the number stored under `key` in a bucket to `number`; false if the stored one is not
     /// lower. Of several callers, on any replica, one succeeds. Creates the bucket if it is missing.
+    /// A read-only connection, such as that of `explain`, only compares.
     fn raise<'a>(
         &'a self,
         bucket: &'a str,

@@ -75,22 +75,43 @@ pub(crate) async fn raise(
         opened => opened?,
     };
     loop {
-        let Stored { revision, value, .. } = access.read(key).await?;
-        let used = match value {
-            Some(value) => Some(parse_number(&value).ok_or_else(|| {
-                let error = format!("the value of `{key}` is not a number");
-                BucketError::JetStream { bucket: bucket.to_string(), error }
-            })?),
-            None => None,
-        };
-        if used.is_some_and(|used| used >= number) {
+        let stored = access.read(key).await?;
+        if !stored.is_below(number, bucket, key)? {
             return Ok(false);
         }
         let value = number.to_string().into_bytes();
-        match access.write(key, value, revision).await? {
+        match access.write(key, value, stored.revision).await? {
             Written::Done { .. } => return Ok(true),
             Written::Conflict => {}
         }
+    }
+}
+
+/// Whether [`raise`] would succeed. Writes nothing, and does not create the bucket.
+///
+/// # Errors
+/// As for [`raise`].
+pub(crate) async fn is_below(
+    client: &Client,
+    bucket: &Bucket,
+    key: &str,
+    number: u64,
+) -> Result<bool, BucketError> {
+    match BucketAccess::open(client, bucket).await {
+        Err(BucketError::Missing(_)) => Ok(true),
+        opened => opened?.read(key).await?.is_below(number, bucket, key),
+    }
+}
+
+impl Stored {
+    /// Whether the stored number is lower than `number`, or there is none.
+    fn is_below(&self, number: u64, bucket: &Bucket, key: &str) -> Result<bool, BucketError> {
+        let Some(value) = &self.value else { return Ok(true) };
+        let stored = parse_number(value).ok_or_else(|| {
+            let error = format!("the value of `{key}` is not a number");
+            BucketError::JetStream { bucket: bucket.to_string(), error }
+        })?;
+        Ok(stored < number)
     }
 }
 

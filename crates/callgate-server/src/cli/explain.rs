@@ -6,7 +6,7 @@ mod report;
 mod request;
 mod who;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use callgate::{
     Callgate, Explained, authn::Chain, clock::UnixTime, connection::ConnectionKind, record::Denial,
@@ -26,7 +26,9 @@ use super::{
 };
 use crate::{
     assemble::{Assembled, PublicKeys, assemble},
-    config,
+    bus::ServiceBus,
+    config::{self, BuildEnv, Config},
+    nats,
 };
 
 /// How long authenticators may take to load their sources.
@@ -109,11 +111,16 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
     };
     let code = runtime.block_on(async {
         // With background tasks, so that keys are fetched as by the service.
-        let loaded = config::load(&overrides, &build_env(registry, true));
+        let bus = Arc::new(ServiceBus::read_only());
+        let env = BuildEnv { bus: Some(Arc::clone(&bus)), ..build_env(registry, true) };
+        let loaded = config::load(&overrides, &env);
         let Some(config) = loaded.config else {
             print_faults(&args, &loaded.report);
             return UNUSABLE;
         };
+        if !args.offline {
+            connect(&config, &bus).await;
+        }
         let Assembled { builder, chain, keys, .. } = assemble(config, None);
         let gate = match builder.build() {
             Ok(gate) => gate,
@@ -128,6 +135,20 @@ pub(super) fn run(args: Args, registry: Registry) -> u8 {
     });
     runtime.shutdown_background();
     code
+}
+
+/// Connects to NATS if an authenticator needs it. Without a connection, only those are unavailable.
+async fn connect(config: &Config, bus: &ServiceBus) {
+    let mut authenticators = config.authenticators.iter();
+    if !authenticators.any(|authenticator| authenticator.uses_bus) {
+        return;
+    }
+    match nats::connect_once(&config.nats).await {
+        Ok(client) => bus.bind(&client),
+        Err(error) => complain(format_args!(
+            "warning: {error}; authenticators that need this connection are unavailable"
+        )),
+    }
 }
 
 async fn wait_until_loaded(chain: &Chain) {

@@ -2,6 +2,7 @@
 
 mod changes;
 mod commands;
+mod explain;
 mod outages;
 mod permissions;
 mod second_factors;

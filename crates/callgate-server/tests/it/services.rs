@@ -328,6 +328,30 @@ async fn check_connect_reaches_services_as_logins_would() {
     has(&answered.stdout, &["team: ok; the service answers questions\n"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_asks_the_service_on_a_subject() {
+    let pair = Pair::builder(json!({}))
+        .authenticators(&nats("2s"))
+        .service(ServiceIn::CalloutAccount)
+        .start()
+        .await;
+    write_private(&pair.path("password"), "secret");
+    let explain = || {
+        let login = ["--user", "alice", "--password", "@password", "--json"];
+        let arguments = [&["explain", "--config", "callgate.toml"][..], &login].concat();
+        callgate_in(pair.folder.path(), &arguments).json()
+    };
+    let silent = explain();
+    assert_eq!(silent["reason"], "backend_unavailable", "{silent}");
+    has(silent["detail"].as_str().unwrap(), &["no responders"]);
+    let client = connect(&pair.server.url(), "team", "team").await.unwrap().client;
+    let allow = json!({ "result": "allow", "account": "APP", "permissions": { "sub": ["app.>"] } });
+    respond(client, SERVICE_SUBJECT, Duration::ZERO, allow).await;
+    let admitted = explain();
+    assert_eq!(admitted["outcome"], "admitted", "{admitted}");
+    assert_eq!((&admitted["user"], &admitted["account"]), (&json!("alice"), &json!("APP")));
+}
+
 /// A responder of `examples/responders`.
 fn example(name: &str) -> PathBuf {
     checkout("examples/responders").join(name)

@@ -4,7 +4,7 @@ use callgate_testkit::{Service, totp::fresh_code};
 use serde_json::{Value, json};
 
 use super::world::{NEEDED, OWNED, World, put_entry};
-use crate::support::{Credential, connect_to};
+use crate::support::{Credential, callgate_in, connect_to, write_private};
 
 /// 20 bytes, and the same in base32.
 const SECRET: &[u8] = b"12345678901234567890";
@@ -62,4 +62,26 @@ async fn unreachable_bucket_of_used_codes_refuses() {
     let sent = format!("pw{}", fresh_code(SECRET).await);
     let decision = log_in(&world, &replica, &sent).await;
     assert_eq!(decision["reason"], "backend_unavailable", "{decision}");
+}
+
+#[tokio::test]
+async fn explained_code_is_not_used_up() {
+    let world = world(&CODES).await;
+    let replica = world.gate().await;
+    let sent = format!("pw{}", fresh_code(SECRET).await);
+    write_private(&world.path("sent"), &sent);
+    let explain = || {
+        let login = ["--user", "alice", "--password", "@sent", "--json"];
+        let arguments = [&["explain", "--config", "callgate.toml"][..], &login].concat();
+        callgate_in(world.folder.path(), &arguments)
+    };
+    for _ in 0..2 {
+        let explained = explain();
+        assert_eq!(explained.json()["outcome"], "admitted", "{explained:?}");
+    }
+    assert!(world.admin.get_key_value("codes").await.is_err(), "explain created the bucket");
+    assert_eq!(log_in(&world, &replica, &sent).await["outcome"], "admitted");
+    let used = explain();
+    assert_eq!(used.json()["reason"], "bad_second_factor", "{used:?}");
+    assert!(used.json()["detail"].as_str().unwrap().contains("used already"), "{used:?}");
 }

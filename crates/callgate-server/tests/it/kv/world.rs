@@ -1,6 +1,6 @@
 //! Servers with JetStream, Callgate with an authenticator of the kind `kv`, and an administrator.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use async_nats::jetstream::{self, kv::Store};
 use callgate::policy::encode;
@@ -62,6 +62,11 @@ impl World {
             async_nats::ConnectOptions::with_user_and_password("admin".into(), "admin".into());
         let admin = options.connect(servers.servers[0].url()).await.unwrap();
         Self { servers, folder, admin: jetstream::new(admin) }
+    }
+
+    /// A file in Callgate's folder.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// Creates the bucket.

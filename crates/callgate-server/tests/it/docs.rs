@@ -58,6 +58,23 @@ fn every_link_leads_to_a_file_and_heading() {
     assert_none(errors);
 }
 
+/// nats-server before 2.15 misreads some passwords that begin with a digit (see `Secret::random`).
+#[test]
+fn every_generated_password_is_letters_only() {
+    let mut recipes = 0;
+    let mut errors = Vec::new();
+    for page in pages() {
+        for line in page.text.lines().filter(|line| line.contains("openssl rand")) {
+            recipes += 1;
+            if !line.contains("openssl rand -hex 24 | tr 0-9 g-p") {
+                errors.push(format!("{:?}: `{line}` may print digits", page.path));
+            }
+        }
+    }
+    assert!(recipes > 0, "no page generates a password");
+    assert_none(errors);
+}
+
 /// The text without fenced blocks.
 fn prose(text: &str) -> String {
     let mut fenced = false;

@@ -21,6 +21,10 @@ use callgate_testkit::conformance::{self, Candidate};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 
+#[cfg(any(feature = "http", feature = "introspection", feature = "nats"))]
+#[path = "conformance/services.rs"]
+mod services;
+
 /// Builds the authenticator of an entry of `[[authenticators]]`.
 fn build(toml: &str, sources: Sources) -> Arc<dyn Authenticator> {
     let shared = Arc::new(SharedResources::default());
@@ -246,6 +250,31 @@ async fn service_tokens_passes_the_authenticator_suite() {
     conformance::never_shows_a_secret(&candidate).await;
     conformance::survives_being_dropped_and_asked_again(&candidate).await;
     // It has no source that could be unavailable.
+}
+
+#[cfg(feature = "anonymous")]
+#[tokio::test]
+async fn anonymous_passes_the_authenticator_suite() {
+    let toml = "[anonymous]\nuser = \"guest\"\npermissions = {}";
+    let candidate = Candidate {
+        authenticator: build(toml, Sources::new(".")),
+        good: vec![(Credential::Anonymous, "guest")],
+        bad: Vec::new(),
+        foreign: vec![
+            password("guest", "canary"),
+            password("guest", ""),
+            Credential::Token("canary".into()),
+            Credential::Nkey(nkey()),
+            Credential::Certificate,
+        ],
+        cut_off: Vec::new(),
+        secrets: vec!["canary".to_owned()],
+    };
+    conformance::admits_a_proven_credential(&candidate).await;
+    conformance::answers_not_mine_to_credentials_of_other_kinds(&candidate).await;
+    conformance::never_shows_a_secret(&candidate).await;
+    conformance::survives_being_dropped_and_asked_again(&candidate).await;
+    // No credential of its kind is wrong, and it has no source that could be unavailable.
 }
 
 #[cfg(feature = "sql")]

@@ -2,7 +2,6 @@
 
 mod chain;
 mod config;
-mod names;
 mod spiffe;
 mod trust;
 mod watch;
@@ -19,10 +18,12 @@ use callgate_config::{Key, Table};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, json};
 
-use crate::kind::{BuildContext, Kind};
-use chain::{ChainError, Presented, Revocation};
+use crate::{
+    client_certificate::{self, Names, Presented},
+    kind::{BuildContext, Kind},
+};
+use chain::{ChainError, Revocation};
 use config::{NameKind, Settings};
-use names::Names;
 use spiffe::SpiffeId;
 use trust::Bundle;
 use watch::TrustStore;
@@ -54,7 +55,7 @@ impl Certificates {
     /// The identity of the certificate's holder.
     fn identify(&self, certificate: &Certificate, now: UnixTime) -> Result<Identity, Decline> {
         let presented = Presented::read(&certificate.verified_chains).map_err(bad)?;
-        let leaf = names::parse(&presented.leaf).map_err(bad)?;
+        let leaf = client_certificate::parse(&presented.leaf).map_err(bad)?;
         let names = Names::of(&leaf, &presented.leaf);
         let bundles = self.trust.bundles();
         // The trust domain selects the roots before anything is verified, so that one domain cannot

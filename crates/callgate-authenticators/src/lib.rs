@@ -12,6 +12,8 @@ pub mod backend;
 #[cfg(feature = "certificate")]
 pub mod certificate;
 mod claim_path;
+#[cfg(feature = "certificate")]
+mod client_certificate;
 mod directory;
 #[cfg(all(feature = "fuzzing", feature = "kubernetes", feature = "ldap"))]
 pub mod fuzzing;

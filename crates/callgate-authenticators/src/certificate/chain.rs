@@ -1,24 +1,15 @@
 //! Verifies a chain of certificates again, with roots of our own.
 
 use callgate::clock::UnixTime;
-use rustls::pki_types::{self, CertificateDer, pem::PemObject};
+use rustls::pki_types;
 use webpki::{
     ALL_VERIFICATION_ALGS, EndEntityCert, Error, ExpirationPolicy, KeyUsage, RevocationCheckDepth,
     RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy,
 };
 use x509_parser::certificate::X509Certificate;
 
-use super::{
-    names,
-    trust::{Bundle, RevocationLists},
-};
-
-/// The certificates that nats-server sent: the leaf, and whatever may lead to a root.
-#[derive(Debug)]
-pub(super) struct Presented {
-    pub(super) leaf: CertificateDer<'static>,
-    others: Vec<CertificateDer<'static>>,
-}
+use super::trust::{Bundle, RevocationLists};
+use crate::client_certificate::{self, Presented};
 
 /// Why a chain does not count.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,31 +25,6 @@ pub(super) enum ChainError {
 }
 
 impl Presented {
-    /// Reads the verified chains, leaf first. Several chains must have the same leaf.
-    pub(super) fn read(chains: &[Vec<String>]) -> Result<Self, String> {
-        let mut leaf = None;
-        let mut others = Vec::new();
-        for chain in chains {
-            let mut chain = chain.iter().map(|pem| {
-                CertificateDer::from_pem_slice(pem.as_bytes())
-                    .map_err(|_| "nats-server sent a certificate that is not PEM".to_owned())
-            });
-            let first = chain.next().ok_or("nats-server sent an empty chain")??;
-            if leaf.as_ref().is_some_and(|leaf| *leaf != first) {
-                return Err("nats-server sent chains of different certificates".to_owned());
-            }
-            leaf = Some(first);
-            for certificate in chain {
-                let certificate = certificate?;
-                if !others.contains(&certificate) {
-                    others.push(certificate);
-                }
-            }
-        }
-        let leaf = leaf.ok_or("nats-server sent no verified chain")?;
-        Ok(Self { leaf, others })
-    }
-
     /// Verifies that the chain ends in a root of the bundle, with dates, constraints, key usage and
     /// revocation. Returns when its first certificate expires, the root included.
     pub(super) fn verify(
@@ -88,7 +54,7 @@ impl Presented {
             return Err(ChainError::Bad("its root has expired or is not valid yet".to_owned()));
         }
         let mut earliest = root.not_after;
-        let parsed = names::parse(&self.leaf).map_err(ChainError::Bad)?;
+        let parsed = client_certificate::parse(&self.leaf).map_err(ChainError::Bad)?;
         let usage = key_usage(&parsed)?;
         if usage.is_some_and(|usage| !usage.digital_signature() && !usage.key_agreement()) {
             return Err(ChainError::Bad(
@@ -98,7 +64,7 @@ impl Presented {
         earliest = earliest.min(parsed.validity().not_after.timestamp());
         for certificate in path.intermediate_certificates() {
             let der = certificate.der();
-            let parsed = names::parse(&der).map_err(ChainError::Bad)?;
+            let parsed = client_certificate::parse(&der).map_err(ChainError::Bad)?;
             if key_usage(&parsed)?.is_some_and(|usage| !usage.key_cert_sign()) {
                 return Err(ChainError::Bad(
                     "the key usage of an intermediate does not allow signing certificates"

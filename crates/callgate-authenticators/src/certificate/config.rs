@@ -4,10 +4,10 @@ use callgate_config::{Item, Key, Sources, Table, Type, schema::TEXTS};
 use data_encoding::HEXLOWER_PERMISSIVE;
 
 use super::{
-    names::Names,
     spiffe::TrustDomain,
     trust::{File, Files, RootFiles},
 };
+use crate::client_certificate::Names;
 
 /// The keys of the table.
 pub(super) const KEYS: &[Key] = &[

@@ -262,7 +262,10 @@ fn name_constraints_of_an_intermediate_count() {
 fn certificate_same_serial_and_issuer_other_key() {
     let bench = Bench::new();
     let pinned = bench.root.sign(&alice());
-    let key = names::parse(&pinned.der).map(|leaf| Names::of(&leaf, &pinned.der)).unwrap().unwrap();
+    let key = client_certificate::parse(&pinned.der)
+        .map(|leaf| Names::of(&leaf, &pinned.der))
+        .unwrap()
+        .unwrap();
     let devices = bench.build(&format!(
         "ca = \"ca.pem\"\nuser = \"cn\"\npinned_keys = [\"{}\"]",
         key.key_sha256.to_ascii_uppercase()

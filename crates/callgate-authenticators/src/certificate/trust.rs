@@ -14,10 +14,8 @@ use rustls::pki_types::{
 use webpki::{ALL_VERIFICATION_ALGS, CertRevocationList, EndEntityCert, OwnedCertRevocationList};
 use x509_parser::{prelude::FromDer, revocation_list::CertificateRevocationList};
 
-use super::{
-    names,
-    spiffe::{SpiffeId, TrustDomain},
-};
+use super::spiffe::{SpiffeId, TrustDomain};
+use crate::client_certificate;
 
 /// In bytes. Revocation lists of large authorities have some megabytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -177,7 +175,7 @@ impl File {
 
 impl Root {
     fn read(der: CertificateDer<'_>) -> Result<Self, String> {
-        let certificate = names::parse(&der).map_err(|_| "is malformed")?;
+        let certificate = client_certificate::parse(&der).map_err(|_| "is malformed")?;
         if !certificate.is_ca() {
             return Err("is not a certificate authority: list the issuers of client certificates, not the certificates themselves".to_owned());
         }
@@ -220,7 +218,7 @@ fn read_crl(
 }
 
 fn issued_by(root: &CertificateDer<'_>, issuer: &[u8]) -> bool {
-    names::parse(root).is_ok_and(|root| root.subject().as_raw() == issuer)
+    client_certificate::parse(root).is_ok_and(|root| root.subject().as_raw() == issuer)
 }
 
 fn verifies(root: &CertificateDer<'_>, signed: &[u8], signature: &[u8]) -> bool {

@@ -31,28 +31,28 @@ const SHORT_NAMES: [(Oid<'static>, &str); 9] = [
 
 /// What identifies and describes the holder of a certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Names {
+pub(crate) struct Names {
     /// RFC 4514 text.
-    pub(super) subject: String,
+    pub(crate) subject: String,
     /// RFC 4514 text.
-    pub(super) issuer: String,
-    pub(super) common_names: Vec<String>,
-    pub(super) organizations: Vec<String>,
-    pub(super) units: Vec<String>,
-    pub(super) dns: Vec<String>,
-    pub(super) emails: Vec<String>,
-    pub(super) uris: Vec<String>,
+    pub(crate) issuer: String,
+    pub(crate) common_names: Vec<String>,
+    pub(crate) organizations: Vec<String>,
+    pub(crate) units: Vec<String>,
+    pub(crate) dns: Vec<String>,
+    pub(crate) emails: Vec<String>,
+    pub(crate) uris: Vec<String>,
     /// Lowercase hex of the serial number's bytes.
-    pub(super) serial: String,
+    pub(crate) serial: String,
     /// SHA-256 of the certificate, in lowercase hex.
-    pub(super) sha256: String,
+    pub(crate) sha256: String,
     /// SHA-256 of its SubjectPublicKeyInfo, in lowercase hex.
-    pub(super) key_sha256: String,
+    pub(crate) key_sha256: String,
 }
 
 impl Names {
     /// Reads the names of a certificate.
-    pub(super) fn of(certificate: &X509Certificate<'_>, der: &[u8]) -> Result<Self, String> {
+    pub(crate) fn of(certificate: &X509Certificate<'_>, der: &[u8]) -> Result<Self, String> {
         let mut names = Self {
             subject: distinguished_name(certificate.subject())?,
             issuer: distinguished_name(certificate.issuer())?,
@@ -84,7 +84,7 @@ impl Names {
     }
 
     /// The members of `claims.certificate`. A common name is there if it is the only one.
-    pub(super) fn claims(&self, not_after: String) -> Map<String, Value> {
+    pub(crate) fn claims(&self, not_after: String) -> Map<String, Value> {
         let mut claims = Map::new();
         let mut put = |name: &str, value: Value| drop(claims.insert(name.to_owned(), value));
         put("subject", json!(self.subject));
@@ -106,7 +106,7 @@ impl Names {
 }
 
 /// Parses a certificate that ends where its text ends.
-pub(super) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
+pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
         Ok(_) | Err(_) => Err("it is not an X.509 certificate".to_owned()),

@@ -12,7 +12,11 @@ pub mod backend;
 #[cfg(feature = "certificate")]
 pub mod certificate;
 mod claim_path;
-#[cfg(feature = "certificate")]
+#[cfg(any(feature = "certificate", feature = "http", feature = "nats"))]
+#[cfg_attr(
+    not(feature = "certificate"),
+    allow(dead_code, reason = "a question contains only some of the names")
+)]
 mod client_certificate;
 mod directory;
 #[cfg(all(feature = "fuzzing", feature = "kubernetes", feature = "ldap"))]

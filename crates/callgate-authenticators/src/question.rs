@@ -4,6 +4,8 @@
 //! asked about, what an answer may say, and what is remembered is the same and is here.
 
 mod answer;
+#[cfg(any(feature = "http", feature = "nats"))]
+mod certificate;
 mod message;
 mod schema;
 mod settings;

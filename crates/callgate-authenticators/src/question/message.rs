@@ -23,10 +23,18 @@ pub(super) struct Facts {
 
 impl Facts {
     /// The facts of a request. Facts that are not known are left out.
+    ///
+    /// # Errors
+    /// If the connection's certificate cannot be described: without it, a service could take the client
+    /// for one that has none.
     pub(super) fn of(request: &AuthRequest) -> Result<Self, Rejection> {
         let mut facts = Map::new();
         facts.insert("credential".to_owned(), credential(request.credential()));
         facts.insert("client".to_owned(), client(request.client()));
+        #[cfg(any(feature = "http", feature = "nats"))]
+        if let Some(certificate) = request.certificate() {
+            facts.insert("certificate".to_owned(), super::certificate::describe(certificate)?);
+        }
         facts.insert("server".to_owned(), server(request.server()));
         Ok(Self::from_members(&facts))
     }

@@ -7,9 +7,15 @@ use callgate::{
     authn::Rejection,
     connection::ConnectionKind,
     keys::{KeyKind, KeyPair},
+    request::Certificate,
 };
 use callgate_config::Sources;
+use callgate_testkit::client_certificates::{
+    CertificateParams, ClientAuthority, DnType, client_params, dns, email, uri,
+};
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::kind::SharedResources;
@@ -259,6 +265,83 @@ async fn question_contains_what_is_known() {
         "server": { "name": "test", "version": "2.12.0" },
     });
     assert_eq!(question, expected);
+}
+
+/// The chain of a certificate with an intermediate, and the fingerprint of the certificate.
+fn chain(params: &CertificateParams) -> (Certificate, String) {
+    let root = ClientAuthority::root("root");
+    let intermediate = root.intermediate("intermediate", 2099);
+    let leaf = intermediate.sign(params);
+    let chain = [leaf.pem.as_str(), intermediate.pem(), root.pem()].map(str::to_owned).to_vec();
+    let certificate = Certificate {
+        verified_chains: vec![chain],
+        tls_version: "1.3".to_owned(),
+        cipher: "TLS_AES_128_GCM_SHA256".to_owned(),
+    };
+    (certificate, HEXLOWER.encode(&Sha256::digest(&leaf.der)))
+}
+
+#[tokio::test]
+async fn question_describes_the_verified_certificate() {
+    let names = vec![dns("a.example"), email("alice@example.com"), uri("urn:a"), dns("b.example")];
+    let mut params = client_params("", names, 1);
+    params.distinguished_name.push(DnType::OrganizationName, "Acme");
+    params.distinguished_name.push(DnType::CommonName, "alice");
+    let (full, full_sha256) = chain(&params);
+    let (plain, plain_sha256) = chain(&client_params("bob", vec![], 2));
+    let scripted =
+        Scripted { answer: Mutex::new(r#"{"result":"deny"}"#.to_owned()), ..Scripted::default() };
+    let (decider, delivery) = decider(settings(&ALL), scripted);
+    for request in [
+        AuthRequest::for_tests(Credential::Certificate).with_certificate(full),
+        password("alice", "secret").with_certificate(plain),
+    ] {
+        let _ = decider.authenticate(&request).await;
+    }
+    let questions = delivery.questions();
+    assert_eq!(questions[0]["credential"], json!({ "kind": "certificate" }));
+    let expected = json!({
+        "subject": "CN=alice,O=Acme", "dns": ["a.example", "b.example"],
+        "email": ["alice@example.com"], "uri": ["urn:a"], "sha256": full_sha256,
+        "not_after": "2099-01-01T00:00:00Z",
+    });
+    assert_eq!(questions[0]["certificate"], expected);
+    // It accompanies any credential, and names that it does not have are left out.
+    assert_eq!(questions[1]["credential"]["kind"], "password");
+    let expected = json!({
+        "subject": "CN=bob", "sha256": plain_sha256, "not_after": "2099-01-01T00:00:00Z",
+    });
+    assert_eq!(questions[1]["certificate"], expected);
+}
+
+#[tokio::test]
+async fn certificate_that_cannot_be_described_is_refused() {
+    let (hidden, _) = chain(&client_params("ali\u{200b}ce", vec![], 1));
+    let malformed = Certificate { verified_chains: vec![vec!["x".to_owned()]], ..hidden.clone() };
+    for certificate in [hidden, malformed] {
+        for login in [password("alice", "secret"), AuthRequest::for_tests(Credential::Certificate)]
+        {
+            let (decider, delivery) = decider(settings(&ALL), Scripted::default());
+            let answer = decider.authenticate(&login.with_certificate(certificate.clone())).await;
+            assert_eq!(rejection(answer).reason, Reason::BadCertificate);
+            assert_eq!(delivery.questions(), Vec::<Value>::new());
+        }
+    }
+}
+
+#[tokio::test]
+async fn answer_for_one_certificate_is_not_remembered_for_another() {
+    let answer = Mutex::new(r#"{"result":"allow","user":"alice","cache":"1h"}"#.to_owned());
+    let settings = Settings { remember: Duration::from_secs(3600), ..settings(&ALL) };
+    let (decider, delivery) = decider(settings, Scripted { answer, ..Scripted::default() });
+    let certificates = ["alice", "bob"].map(|name| chain(&client_params(name, vec![], 1)).0);
+    let login = |certificate: &Certificate| {
+        AuthRequest::for_tests(Credential::Certificate).with_certificate(certificate.clone())
+    };
+    for (certificate, asked) in [(0, 1), (0, 1), (1, 2)] {
+        decider.authenticate(&login(&certificates[certificate])).await.unwrap();
+        assert_eq!(delivery.questions().len(), asked);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,8 @@
 // address ISSUER. What a test may ask for is below `/control/` (POST, JSON in and out):
 //
 //   mint    {alg, claims} -> {token}   by a token request of a client, like any other; a claim that is null is left out
+//   opaque  {}            -> {token}   the same with an opaque token, which the client `callgate` may introspect
+//   revoke  {token}       -> {}        by a revocation request of the client that owns the opaque token
 //   rotate  {}            -> {}        new keys for signing; the old ones stay published
 //   retire  {}            -> {}        only the newest keys stay published
 
@@ -14,6 +16,7 @@ import { CompactSign, exportJWK, generateKeyPair, importJWK } from "jose";
 const issuer = process.argv.at(-1);
 const ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "EdDSA"];
 const CLIENT = { id: "service", secret: "a-secret-of-this-test-only" };
+const CALLGATE = { id: "callgate", secret: "another-secret-of-this-test-only" };
 
 let generation = 0;
 let keys = [];
@@ -33,13 +36,13 @@ function makeProvider() {
   const made = new Provider(issuer, {
     jwks: { keys },
     cookies: { keys: ["cookies-are-not-used"] },
-    clients: [{
-      client_id: CLIENT.id,
-      client_secret: CLIENT.secret,
+    clients: [CLIENT, CALLGATE].map(({ id, secret }) => ({
+      client_id: id,
+      client_secret: secret,
       grant_types: ["client_credentials"],
       redirect_uris: [],
       response_types: [],
-    }],
+    })),
     enabledJWA: { idTokenSigningAlgValues: ALGORITHMS },
     formats: {
       customizers: {
@@ -54,12 +57,19 @@ function makeProvider() {
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
+      introspection: {
+        enabled: true,
+        allowedPolicy: (ctx, client, token) => client.clientId === CALLGATE.id || client.clientId === token.clientId,
+      },
+      revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,
         getResourceServerInfo: (ctx) => {
           const { alg } = wish(ctx);
+          const common = { scope: "", audience: "nats", accessTokenTTL: 600 };
+          if (alg === undefined) return { ...common, accessTokenFormat: "opaque" };
           return {
-            scope: "", audience: "nats", accessTokenFormat: "jwt", accessTokenTTL: 600,
+            ...common, accessTokenFormat: "jwt",
             jwt: { sign: { alg, kid: keys.find((key) => key.alg === alg).kid } },
           };
         },
@@ -83,7 +93,15 @@ const SIGNABLE = {
 
 async function mint({ alg, claims }) {
   const signable = ([name, value]) => SIGNABLE[name]?.(value) ?? true;
-  return Object.entries(claims).every(signable) ? request(alg, claims) : forge(alg, claims);
+  return Object.entries(claims).every(signable) ? request({ alg, claims }) : forge(alg, claims);
+}
+
+const opaque = () => request({});
+
+async function revoke({ token }) {
+  const answer = await post("/token/revocation", { token, token_type_hint: "access_token" });
+  if (!answer.ok) throw new Error(await answer.text());
+  return {};
 }
 
 async function forge(alg, claims) {
@@ -95,15 +113,19 @@ async function forge(alg, claims) {
   return { token: await signer.setProtectedHeader({ alg, typ: "at+jwt", kid }).sign(await importJWK(key, alg)) };
 }
 
-async function request(alg, claims) {
+function post(path, fields) {
+  return fetch(`http://127.0.0.1:${server.address().port}${path}`, {
+    method: "POST",
+    headers: { authorization: `Basic ${btoa(`${CLIENT.id}:${CLIENT.secret}`)}` },
+    body: new URLSearchParams(fields),
+  });
+}
+
+async function request(wanted) {
   const resource = `urn:wish:${crypto.randomUUID()}`;
-  wishes.set(resource, { alg, claims });
+  wishes.set(resource, wanted);
   try {
-    const answer = await fetch(`http://127.0.0.1:${server.address().port}/token`, {
-      method: "POST",
-      headers: { authorization: `Basic ${btoa(`${CLIENT.id}:${CLIENT.secret}`)}` },
-      body: new URLSearchParams({ grant_type: "client_credentials", resource }),
-    });
+    const answer = await post("/token", { grant_type: "client_credentials", resource });
     const body = await answer.json();
     if (!answer.ok) throw new Error(JSON.stringify(body));
     return { token: body.access_token };
@@ -124,7 +146,13 @@ async function retire() {
   return {};
 }
 
-const controls = { "/control/mint": mint, "/control/rotate": rotate, "/control/retire": retire };
+const controls = {
+  "/control/mint": mint,
+  "/control/opaque": opaque,
+  "/control/revoke": revoke,
+  "/control/rotate": rotate,
+  "/control/retire": retire,
+};
 
 async function control(action, request, response) {
   let text = "";

@@ -36,6 +36,8 @@ pub const ALGORITHMS: [&str; 5] = ["RS256", "PS256", "ES256", "ES384", "EdDSA"];
 pub const AUDIENCE: &str = "nats";
 /// Where its discovery document is.
 pub const DISCOVERY: &str = "/.well-known/openid-configuration";
+/// The ID and the secret of the client that may introspect opaque tokens of other clients.
+pub const INTROSPECTING_CLIENT: (&str, &str) = ("callgate", "another-secret-of-this-test-only");
 /// Where its keys are.
 pub const KEYS: &str = "/jwks";
 
@@ -117,6 +119,30 @@ impl OidcProvider {
                 npm.control("mint", &wish).await["token"].as_str().expect("a token").to_owned()
             }
             Backend::StandIn(stand_in) => stand_in.mint(algorithm, &claims),
+        }
+    }
+
+    /// An opaque token of the client `service` for [`AUDIENCE`], valid for ten minutes.
+    ///
+    /// # Panics
+    /// With the stand-in, which issues only JWTs.
+    pub async fn mint_opaque(&self) -> String {
+        let answer = self.npm_backend().control("opaque", &json!({})).await;
+        answer["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Revokes an opaque token (RFC 7009).
+    ///
+    /// # Panics
+    /// As [`OidcProvider::mint_opaque`].
+    pub async fn revoke(&self, token: &str) {
+        self.npm_backend().control("revoke", &json!({ "token": token })).await;
+    }
+
+    fn npm_backend(&self) -> &Npm {
+        match &self.backend {
+            Backend::Npm(npm) => npm,
+            Backend::StandIn(_) => panic!("the stand-in issues no opaque tokens"),
         }
     }
 

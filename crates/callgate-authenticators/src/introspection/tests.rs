@@ -4,6 +4,9 @@ use callgate::{record::Reason, request::Certificate};
 use callgate_config::{Document, Format, Report, Sources, Type};
 use serde_json::json;
 
+#[cfg(feature = "node")]
+mod provider;
+
 use super::*;
 use crate::{
     kind::SharedResources,
@@ -13,11 +16,15 @@ use crate::{
 const AUDIENCE: &str = "audience = \"nats\"";
 
 fn build(toml: &str) -> Result<Arc<dyn Authenticator>, Vec<String>> {
+    build_within(Duration::from_millis(600), toml)
+}
+
+fn build_within(timeout: Duration, toml: &str) -> Result<Arc<dyn Authenticator>, Vec<String>> {
     let document = Document::parse(toml.as_bytes(), Format::Toml).unwrap();
     let (report, sources) = (Report::new(), Sources::new("."));
     let mut context =
         BuildContext::new("opaque", sources.clone(), Arc::new(SharedResources::new(1)));
-    context.timeout = Duration::from_millis(600);
+    context.timeout = timeout;
     let table = Table::root(&document, "introspection", &report, &sources)
         .with_keys(Type::Table(config::KEYS));
     let built = IntrospectionKind.build(&context, table);

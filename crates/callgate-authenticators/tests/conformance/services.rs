@@ -4,6 +4,13 @@ use super::*;
 
 const FAR_OFF: Duration = Duration::from_secs(60);
 
+fn context() -> BuildContext {
+    let shared = Arc::new(SharedResources::default());
+    let mut context = BuildContext::new("candidate", Sources::new("."), shared);
+    context.timeout = FAR_OFF;
+    context
+}
+
 fn due_at(credential: Credential, deadline: tokio::time::Instant) -> AuthRequest {
     AuthRequest::for_tests(credential).due_at(deadline)
 }
@@ -127,7 +134,7 @@ async fn http_passes_the_authenticator_suite() {
             "[http]\nurl = \"{url}\"\nbearer = \"{bearer}\"\ntakes = [\"password\", \"token\"]\n\
              connect_timeout = \"20s\""
         );
-        build(&toml, Sources::new("."))
+        build_in(&toml, &context())
     };
     let mut candidate = decided(|| with(&url, "canary-bearer"));
     let alice = || in_time(password("alice", "canary-clear"));
@@ -190,8 +197,7 @@ mod nats {
     #[tokio::test]
     async fn nats_passes_the_authenticator_suite() {
         let with = |bus: Option<Service>| {
-            let shared = Arc::new(SharedResources::default());
-            let mut context = BuildContext::new("candidate", Sources::new("."), shared);
+            let mut context = context();
             context.services.bus = bus.map(|bus| Arc::new(bus) as Arc<dyn Bus>);
             let toml = "[nats]\nsubject = \"decide.login\"\ntakes = [\"password\", \"token\"]";
             build_in(toml, &context)
@@ -242,7 +248,7 @@ async fn introspection_passes_the_authenticator_suite() {
              client_secret = \"{secret}\"\naudience = \"nats\"\nprefix = \"opq_\"\n\
              password_user = \"token\"\nconnect_timeout = \"20s\""
         );
-        build(&toml, Sources::new("."))
+        build_in(&toml, &context())
     };
     let good = || token("opq_canary");
     let candidate = Candidate {

@@ -162,18 +162,18 @@ impl Shared {
         upstream: Upstream,
         scheme: &str,
     ) -> io::Result<()> {
-        let head = read_head(&mut stream).await?;
-        let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let request = read_request(&mut stream).await?;
+        let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
         *self.asked.lock().expect("no holder panics").entry(path.clone()).or_default() += 1;
         match self.misbehavior_of(&path, &mut stream).await? {
-            None => forward(&mut stream, upstream, &path, &head, scheme).await?,
+            None => forward(&mut stream, upstream, &path, &request, scheme).await?,
             Some(Misbehavior::Held) => return Ok(()),
             Some(Misbehavior::Answer(status, headers, body)) => {
                 stream.write_all(page(status, &headers, &body).as_bytes()).await?;
             }
             Some(Misbehavior::Dripping) => {
                 let mut answer = Vec::new();
-                forward(&mut answer, upstream, &path, &head, scheme).await?;
+                forward(&mut answer, upstream, &path, &request, scheme).await?;
                 for byte in answer {
                     stream.write_u8(byte).await?;
                     stream.flush().await?;
@@ -182,7 +182,7 @@ impl Shared {
             }
             Some(Misbehavior::HalfClosed) => {
                 let mut answer = Vec::new();
-                forward(&mut answer, upstream, &path, &head, scheme).await?;
+                forward(&mut answer, upstream, &path, &request, scheme).await?;
                 stream.write_all(&answer[..answer.len() / 2]).await?;
                 stream.shutdown().await?;
                 let mut rest = [0; 512];
@@ -216,19 +216,29 @@ impl Shared {
     }
 }
 
-async fn read_head(stream: &mut impl Stream) -> io::Result<String> {
+/// Reads the head, and the body if there is one. Bodies are forms, which are ASCII.
+async fn read_request(stream: &mut impl Stream) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);
     }
-    Ok(String::from_utf8_lossy(&head).into_owned())
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let mut body = vec![0; body_length(&head)];
+    stream.read_exact(&mut body).await?;
+    Ok(head + &String::from_utf8_lossy(&body))
+}
+
+fn body_length(head: &str) -> usize {
+    let headers = head.lines().filter_map(|line| line.split_once(':'));
+    let mut lengths = headers.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    lengths.next().map_or(0, |(_, length)| length.trim().parse().expect("a length"))
 }
 
 async fn forward(
     stream: &mut (impl AsyncWrite + Unpin),
     upstream: Upstream,
     path: &str,
-    head: &str,
+    request: &str,
     scheme: &str,
 ) -> io::Result<()> {
     match upstream {
@@ -238,7 +248,7 @@ async fn forward(
             stream.write_all(page(status, "", &body.unwrap_or_default()).as_bytes()).await
         }
         Upstream::Port(port) => {
-            let (first, rest) = head.split_once("\r\n").unwrap_or((head, ""));
+            let (first, rest) = request.split_once("\r\n").unwrap_or((request, ""));
             let ours = format!("Connection: close\r\nX-Forwarded-Proto: {scheme}\r\n");
             let mut provider = TcpStream::connect(("127.0.0.1", port)).await?;
             provider.write_all(format!("{first}\r\n{ours}{rest}").as_bytes()).await?;

@@ -103,7 +103,7 @@ pub enum HttpError {
         status: StatusCode,
     },
     /// The answer is something else than a JSON object, such as a login page.
-    #[error("the answer of {url} is not valid JSON: {content}")]
+    #[error("the answer of {url} is not a JSON object: {content}")]
     NotJson {
         /// The requested URL.
         url: HttpUrl,

@@ -91,7 +91,7 @@ async fn answer_that_is_not_json_is_described() {
         let url = url(&server.url("/keys"));
         let answer = client(Duration::from_secs(5)).get(&url).await.unwrap();
         let error = answer.json_object(&url).unwrap_err().to_string();
-        assert!(error.ends_with(&format!("/keys` is not valid JSON: {expected}")), "{error}");
+        assert!(error.ends_with(&format!("/keys` is not a JSON object: {expected}")), "{error}");
     }
     server.on("/keys", Reply::json(" {\"keys\": []}"));
     let url = url(&server.url("/keys"));

@@ -550,6 +550,7 @@ mod tests {
         metrics.register_key_source("a");
         metrics.register_backend("a");
         metrics.crl_expires("a", 1);
+        metrics.count_second_factor("a", SecondFactorResult::Accepted);
         metrics.set_directory_entries("a", 1, 0);
         metrics.service_accounts_known("a", 1, None);
         metrics.file_in_sync(Path::new("a"), true);

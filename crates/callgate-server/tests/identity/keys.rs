@@ -178,7 +178,10 @@ async fn saved_keys_serve_after_a_restart_while_the_provider_is_down(mut provide
     world.gate = callgate_testkit::Service::start(world.folder(), &Launch::of(CALLGATE)).await;
     let refused = ["saved keys are not used", "was changed", "\"level\":\"ERROR\""];
     world.gate.line(0, &refused).await;
-    has(&world.gate.not_ready().await, &["sso"]);
+    eventually("the provider to be named", PATIENCE, async || {
+        world.gate.not_ready().await.contains("sso").then_some(())
+    })
+    .await;
     provider.front_mut().come_up().await;
     world.gate.ready().await;
     world.admits(&token).await;

@@ -31,10 +31,10 @@ fn attacks(elsewhere: &str) -> Vec<(&'static str, Misbehavior, &'static str)> {
     let small =
         json!({ "kty": "RSA", "kid": "s", "use": "sig", "e": "AQAB", "n": "u1SU1LfVLPHCozMxH2Mo" });
     vec![
-        ("garbage", answer("<!doctype html><h1>Login</h1>"), "not valid JSON"),
-        ("empty", answer(""), "not valid JSON"),
+        ("garbage", answer("<!doctype html><h1>Login</h1>"), "not a JSON object"),
+        ("empty", answer(""), "not a JSON object"),
         ("cut", answer("{\"keys\":[{\"kty\":"), "not valid JSON"),
-        ("other-json", answer("[1,2]"), "not a JSON Web Key Set"),
+        ("other-json", answer("[1,2]"), "not a JSON object"),
         ("no-keys", set(&[]), "no usable signature key"),
         (
             "redirect",
@@ -61,7 +61,7 @@ fn discovery_lies(issuer: &str) -> [(&'static str, Misbehavior, &'static str); 5
     let document = |issuer: &str, keys: &str| answer(json!({ "issuer": issuer, "jwks_uri": keys }));
     let host = "http://localhost:1/jwks";
     [
-        ("d-garbage", answer("<html>"), "not valid JSON"),
+        ("d-garbage", answer("<html>"), "not a JSON object"),
         (
             "d-redirect",
             Misbehavior::Answer("301 Moved", found, String::new()),

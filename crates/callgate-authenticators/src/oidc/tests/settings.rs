@@ -167,7 +167,7 @@ async fn keys_are_discovered_only_on_allowed_hosts() {
         (metadata(&issuer, &server.url("/missing")), "", "answered 404"),
         (metadata(&issuer, &server.url(document)), "", "not a JSON Web Key Set"),
         (Reply::json("{}"), "", "not for"),
-        (Reply::json("<html>"), "", "not valid JSON"),
+        (Reply::json("<html>"), "", "not a JSON object"),
         (Reply::json(&format!(r#"{{"issuer":"{issuer}"}}"#)), "", "no text `jwks_uri`"),
         (Reply::with_head("302 Found", "location: /keys\r\n", ""), "", "redirects"),
         (Reply::Endless, "", "longer than"),

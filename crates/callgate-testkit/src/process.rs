@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -131,16 +131,35 @@ impl Process {
     }
 
     /// Lowers the limit of open files so far that the program cannot open another one, as long as it
-    /// closes none. It may have just closed one: check that, and call this again.
+    /// closes none. It may have just closed one: [`Process::keep_descriptors_exhausted`] takes care of that.
+    /// Returns the limit.
     ///
     /// # Errors
     /// If `prlimit` cannot be run or fails.
-    pub fn exhaust_descriptors(&self) -> Result<(), String> {
+    pub fn exhaust_descriptors(&self) -> Result<u64, String> {
         let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).map_err(|e| e.to_string())?;
         let open: BTreeSet<u64> =
             open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
         let first_free = (0..).find(|number| !open.contains(number)).unwrap_or_default();
-        self.limit("nofile", first_free)
+        self.limit("nofile", first_free).map(|()| first_free)
+    }
+
+    /// The same, repeated until the program has closed no descriptor for a second.
+    ///
+    /// # Errors
+    /// As for [`Process::exhaust_descriptors`].
+    pub async fn keep_descriptors_exhausted(&self) -> Result<(), String> {
+        let mut limit = self.exhaust_descriptors()?;
+        let mut unchanged_since = Instant::now();
+        while unchanged_since.elapsed() < Duration::from_secs(1) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let next = self.exhaust_descriptors()?;
+            if next != limit {
+                limit = next;
+                unchanged_since = Instant::now();
+            }
+        }
+        Ok(())
     }
 
     /// Sets a soft resource limit of the running program, such as `nofile`.

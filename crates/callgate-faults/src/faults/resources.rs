@@ -162,13 +162,7 @@ async fn descriptors() -> Result<Observations, NotRun> {
     let url = scene.servers[0].url();
     assert!(admits_bob(&url).await, "bob is a user");
     let mut trial = Trial::begins(view.clone(), scene.clients()).await;
-    // The service may have just closed a descriptor: then the limit must be lower.
-    loop {
-        scene.service().process.exhaust_descriptors().map_err(NotRun)?;
-        if view.try_get("/livez").await.is_none() {
-            break;
-        }
-    }
+    scene.service().process.keep_descriptors_exhausted().await.map_err(NotRun)?;
     let config = fs::read_to_string(scene.path("callgate.toml")).expect("it was written");
     write_private(&scene.path("users.json"), &format!("{{ \"alice\": {alice} }}"));
     write_private(&scene.path("callgate.toml"), &format!("{config}\n# changed\n"));

@@ -123,12 +123,7 @@ async fn only_small_http_1_requests_without_a_body_are_served() {
 #[tokio::test]
 async fn endpoint_waits_for_descriptors_without_spinning() {
     let pair = Pair::of(users()).await;
-    loop {
-        pair.gate.process.exhaust_descriptors().unwrap();
-        if pair.gate.try_get("/livez").await.is_none() {
-            break;
-        }
-    }
+    pair.gate.process.keep_descriptors_exhausted().await.unwrap();
     let pid = pair.gate.process.pid();
     let _waits = open(&pair).await;
     let before = cpu_ticks(pid);

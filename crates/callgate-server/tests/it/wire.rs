@@ -300,10 +300,10 @@ async fn unread_log_delays_no_answer_and_losses_are_logged() {
     let mut gate = Service::start(requester.pair.folder.path(), &launch).await;
     gate.ready().await;
 
-    let refused = requester.request().token("unknown").client("name", "x".repeat(200)).build();
+    let refused = || requester.request().token("unknown").client("name", "x".repeat(200)).build();
     let lost = eventually("records to be lost", LONG, async || {
-        let together = (0..100).map(|_| requester.answer_to(&refused));
-        join_all(together).await;
+        let together: Vec<_> = (0..100).map(|_| refused()).collect();
+        join_all(together.iter().map(|request| requester.answer_to(request))).await;
         Some(gate.metric("callgate_log_lost_total").await).filter(|lost| *lost > 0.0)
     });
     lost.await;

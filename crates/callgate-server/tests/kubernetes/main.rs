@@ -326,6 +326,7 @@ async fn annotations_are_limited_by_the_ceiling() {
         &token,
         "--can",
         "pub:shop.orders",
+        "--why",
     ]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("shop/web") && text.contains("reader"), "{text}");

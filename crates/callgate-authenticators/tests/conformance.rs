@@ -1,6 +1,11 @@
 //! Every authenticator of this crate passes the authenticator suite of callgate-testkit.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code: a panic is how a test fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code: a panic is how a test fails"
+)]
 
 use std::{fs, sync::Arc, time::Duration};
 

@@ -183,7 +183,15 @@ def component(package, checksums):
     checksum = checksums.get((package["name"], package["version"]))
     if checksum:
         entry["hashes"] = [{"alg": "SHA-256", "content": checksum}]
+    if is_replacement(package):
+        folder = Path(package["manifest_path"]).parent.relative_to(ROOT)
+        entry["pedigree"] = {"notes": f"not the crate of this name in the registry, but {folder} in this repository"}
     return entry
+
+
+def is_replacement(package):
+    """True for a crate of this repository that replaces one of the registry (`[patch]` in Cargo.toml)."""
+    return package["source"] is None and not package["name"].startswith("callgate")
 
 
 def purl(package):
@@ -201,7 +209,7 @@ def faults_of(document):
             yield f"{one['bom-ref']} lacks name, version or purl"
         if not one.get("licenses"):
             yield f"{one['bom-ref']} has no licence"
-        own = one["name"] == BINARY or one["name"].startswith("callgate")
+        own = one["name"] == BINARY or one["name"].startswith("callgate") or "pedigree" in one
         if not own and not one.get("hashes"):
             yield f"{one['bom-ref']} has no digest in Cargo.lock"
     listed = {entry["ref"] for entry in document["dependencies"]}

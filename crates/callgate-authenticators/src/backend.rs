@@ -3,13 +3,13 @@
 //! A *backend* is a system that is queried during a login: a directory, a database, a web service. The
 //! rules here are those of every backend, so that the folder of a kind contains only its protocol:
 //!
-//! - [`precheck`] names the credentials that are never sent to a backend;
-//! - [`Backend`] bounds queries: a deadline, a number of connections, one query for identical logins,
+//! - `precheck` names the credentials that are never sent to a backend;
+//! - `Backend` bounds queries: a deadline, a number of connections, one query for identical logins,
 //!   and no waiting for a backend that cannot be reached;
-//! - [`Transport`] reads the keys for connections and TLS;
-//! - [`Outside`] turns what a backend returned into an identity with a bounded proposal;
-//! - [`FirstContact`] reports readiness once the backend has been reached;
-//! - [`notes`] collects for `explain` what was queried and found.
+//! - `Transport` reads the keys for connections and TLS;
+//! - `Outside` turns what a backend returned into an identity with a bounded proposal;
+//! - `FirstContact` reports readiness once the backend has been reached;
+//! - `notes` collects for `explain` what was queried and found.
 
 mod breaker;
 #[cfg(any(feature = "http", feature = "introspection"))]

@@ -1,6 +1,6 @@
 //! A service decides: the question that it is asked, and the answer that it gives.
 //!
-//! `http` and `nats` differ only in how they deliver a question ([`Delivery`]). Which credentials are
+//! `http` and `nats` differ only in how they deliver a question (`Delivery`). Which credentials are
 //! asked about, what an answer may say, and what is remembered is the same and is here.
 
 mod answer;

@@ -45,7 +45,7 @@ const KEYS: &[Key] = &[
         "operator_owned",
         Type::Boolean,
         "entries count as the operator's own file: no ceiling, templates in permissions, unrestricted when nothing \
-         else grants. Only for buckets that nobody but operators can write to",
+         else grants. For buckets that only operators can write to",
     )
     .or("false"),
     Key::optional(

@@ -460,6 +460,11 @@ impl ChainBuilder<'_> {
         let mut shadowing = Shadowing::default();
         let mut complete = true;
         let mut passwords_stop_at = None;
+        let certificate_names: BTreeSet<String> = entries
+            .iter()
+            .filter(|entry| kind_name(entry) == Some(CERTIFICATE))
+            .map(|entry| entry.policy.name.clone())
+            .collect();
         let mut certificates = BTreeMap::new();
         let mut second_factors = Vec::new();
         for (index, AuthenticatorEntry { policy, make }) in entries.into_iter().enumerate() {
@@ -477,6 +482,14 @@ impl ChainBuilder<'_> {
                 complete = false;
                 continue;
             };
+            if let Some(name) = &second_factor.certificate
+                && !certificate_names.contains(name)
+            {
+                let shown = name.escape_debug();
+                let message = format!("there is no `certificate` authenticator `{shown}`");
+                table.report().fault(format!("{second_factor_path}.certificate"), message);
+                complete = false;
+            }
             let later = passwords.get(index + 1..).unwrap_or_default();
             let later_kinds = kinds.get(index + 1..).unwrap_or_default();
             let context = BuildContext {
@@ -509,7 +522,7 @@ impl ChainBuilder<'_> {
                     if kind.name() == CERTIFICATE {
                         certificates.insert(policy.name.clone(), Arc::clone(&authenticator));
                     }
-                    second_factors.push((links.len(), second_factor, second_factor_path, report));
+                    second_factors.push(second_factor);
                     let uses_bus = kind.uses_bus() || context.second_factor.replay_bucket.is_some();
                     built.push(BuiltAuthenticator { context, kind: kind.name(), uses_bus, raw });
                     links.push(Link { name: policy.name.into(), authenticator, timeout, required });
@@ -517,22 +530,13 @@ impl ChainBuilder<'_> {
                 None => complete = false,
             }
         }
-        for (index, settings, path, report) in second_factors {
-            let Some(name) = &settings.certificate else { continue };
-            match (certificates.get(name), links.get_mut(index)) {
-                (Some(certificates), Some(link)) => {
-                    let inner = Arc::clone(&link.authenticator);
-                    let certificates = Arc::clone(certificates);
-                    let both = RequireCertificate::new(inner, certificates, settings.same_user);
-                    link.authenticator = Arc::new(both);
-                }
-                _ if complete => {
-                    let shown = name.escape_debug();
-                    let message = format!("there is no `certificate` authenticator `{shown}`");
-                    report.fault(format!("{path}.certificate"), message);
-                    complete = false;
-                }
-                _ => {}
+        for (link, settings) in links.iter_mut().zip(second_factors) {
+            let certificates = settings.certificate.and_then(|name| certificates.get(&name));
+            if let Some(certificates) = certificates {
+                let inner = Arc::clone(&link.authenticator);
+                let both =
+                    RequireCertificate::new(inner, Arc::clone(certificates), settings.same_user);
+                link.authenticator = Arc::new(both);
             }
         }
         complete.then(|| Chain::new(links))

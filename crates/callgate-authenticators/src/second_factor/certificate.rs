@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use callgate::{
-    authn::{Authenticator, BackendError, Decline, Identity, Probe, ProbeReport, Readiness},
+    authn::{
+        Authenticator, BackendError, Decline, Identity, IdentityLookup, Probe, ProbeReport,
+        Readiness,
+    },
     record::Reason,
     request::AuthRequest,
 };
@@ -71,12 +74,24 @@ impl Authenticator for RequireCertificate {
         self.inner.readiness()
     }
 
+    fn remark(&self) -> Option<String> {
+        self.inner.remark()
+    }
+
+    fn takes_anonymous(&self) -> bool {
+        self.inner.takes_anonymous()
+    }
+
     fn issuer(&self) -> Option<String> {
         self.inner.issuer()
     }
 
     fn probe(&self, probe: Probe) -> Option<BoxFuture<'_, Result<ProbeReport, BackendError>>> {
         self.inner.probe(probe)
+    }
+
+    fn lookup(&self) -> Option<&dyn IdentityLookup> {
+        self.inner.lookup()
     }
 
     fn retire(&self) {

@@ -39,13 +39,18 @@ impl Bench {
         Self { folder, shared: Arc::new(SharedResources::new(1)) }
     }
 
+    /// The users of the file.
     fn build(&self, second_factor: &str) -> Arc<dyn Authenticator> {
+        self.build_kind("[users]\nfile = \"users.json\"", second_factor)
+    }
+
+    fn build_kind(&self, kind: &str, second_factor: &str) -> Arc<dyn Authenticator> {
         let (settings, report) = read(second_factor, true);
         assert!(report.is_faultless(), "{:?}", report.faults());
         let sources = Sources::new(self.folder.path());
         let mut context = BuildContext::new("staff", sources.clone(), Arc::clone(&self.shared));
         context.second_factor = settings;
-        let document = Document::parse(b"[users]\nfile = \"users.json\"", Format::Toml).unwrap();
+        let document = Document::parse(kind.as_bytes(), Format::Toml).unwrap();
         let report = Report::new();
         let mut entry = Table::root(&document, "", &report, &sources);
         let registry = Registry::builtin();
@@ -213,6 +218,42 @@ async fn replicas_that_cannot_be_asked_refuse() {
     let request = login("alice", &format!("hunter2{CODE}"));
     let answer = staff.authenticate(&request).await;
     assert!(matches!(answer, Err(Decline::Unavailable(_))), "{answer:?}");
+}
+
+#[cfg(feature = "certificate")]
+#[tokio::test]
+async fn certificate_is_required_besides_the_password() {
+    use callgate::request::Certificate;
+    use callgate_testkit::client_certificates::{ClientAuthority, client_params};
+
+    let bench = Bench::new();
+    let root = ClientAuthority::root("devices");
+    fs::write(bench.folder.path().join("devices.pem"), root.pem()).unwrap();
+    let devices = bench.build_kind("[certificate]\nca = \"devices.pem\"\nuser = \"cn\"", "");
+    let both = |same_user| -> Arc<dyn Authenticator> {
+        Arc::new(RequireCertificate::new(bench.build(""), Arc::clone(&devices), same_user))
+    };
+    let with = |authority: &ClientAuthority, name: &str, password: &str| {
+        let leaf = authority.sign(&client_params(name, vec![], 1)).pem;
+        let certificate = Certificate {
+            verified_chains: vec![vec![leaf, authority.pem().to_owned()]],
+            tls_version: "1.3".to_owned(),
+            cipher: "TLS_AES_128_GCM_SHA256".to_owned(),
+        };
+        login("bob", password).received_at(UnixTime::now()).with_certificate(certificate)
+    };
+    let identity = answer(&both(true), &with(&root, "bob", "builder")).await.unwrap();
+    assert_eq!(identity.user, "bob");
+    assert_eq!(identity.expires_at.unwrap().to_string(), "2099-01-01T00:00:00Z");
+    let refused = Err(Reason::BadSecondFactor);
+    assert_eq!(answer(&both(true), &login("bob", "builder")).await, refused);
+    assert_eq!(answer(&both(true), &with(&root, "alice", "builder")).await, refused);
+    assert!(answer(&both(false), &with(&root, "alice", "builder")).await.is_ok());
+    let other = ClientAuthority::root("devices");
+    assert_eq!(answer(&both(false), &with(&other, "bob", "builder")).await, refused);
+    // The password is judged first.
+    let wrong = answer(&both(true), &with(&root, "bob", "wrong")).await;
+    assert_eq!(wrong, Err(Reason::BadPassword));
 }
 
 #[test]

@@ -482,3 +482,20 @@ fn accounts_in_which_nobody_can_be_placed_are_told() {
         ],
     );
 }
+
+#[test]
+fn second_factor_names_a_certificate_authenticator() {
+    let second_factor = "[authenticators.second_factor]\ncertificate = \"staff\"\n";
+    let folder = configuration(|text| {
+        text.replace("[authenticators.users]", &format!("{second_factor}[authenticators.users]"))
+    });
+    let ran = callgate_in(folder.path(), &CHECK);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    has(
+        &ran.stdout,
+        &[
+            "authenticators[0].second_factor.certificate: there is no `certificate` authenticator `staff`",
+            "1 error,",
+        ],
+    );
+}

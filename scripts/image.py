@@ -63,6 +63,12 @@ def check():
             faults.append(f"{RECIPE.name}: {why}")
     if cargo_command() is None:
         faults.append(f"{RECIPE.name}: it has no `RUN cargo build …`")
+    with tempfile.TemporaryDirectory() as folder:
+        copy_context(Path(folder))
+        read = subprocess.run([os.environ.get("CARGO", "cargo"), "metadata", "--format-version=1", "--locked"],
+                              cwd=folder, capture_output=True, text=True)
+        if read.returncode != 0:
+            faults.append(f".dockerignore: cargo cannot read what it leaves: {read.stderr.strip()}")
     for fault in faults:
         print(f"image: {fault}", file=sys.stderr)
     print(f"image: {linted}; what an image must be; {len(faults)} faults")
@@ -101,15 +107,19 @@ def build():
     target = Path(os.environ.get("CARGO_TARGET_DIR") or tools.ROOT / "target").resolve()
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
-        for name in included():
-            copy = shutil.copytree if (tools.ROOT / name).is_dir() else shutil.copy
-            copy(tools.ROOT / name, context / name)
+        copy_context(context)
         environment = {**os.environ, "CARGO_TARGET_DIR": str(target),
                        f"CC_{TARGET.replace('-', '_')}": str(musl_gcc())}
         done = subprocess.run(["nice", *command, "--target", TARGET], cwd=context, env=environment)
         if done.returncode != 0:
             raise tools.Failed("the recipe's command does not build")
     return tried(target / TARGET / "release" / "callgate")
+
+
+def copy_context(folder):
+    for name in included():
+        copy = shutil.copytree if (tools.ROOT / name).is_dir() else shutil.copy
+        copy(tools.ROOT / name, folder / name)
 
 
 def included():

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::{
     backend::{FirstContact, QueryError, connect},
     http_client::{ContentType, HttpClient, HttpError, HttpUrl},
-    kind::{BuildContext, Kind},
+    kind::{BuildContext, Kind, never_falls_through},
     question::{Decider, Delivery, judge_probe, takes_passwords},
 };
 use config::HttpSettings;
@@ -42,7 +42,7 @@ impl Kind for HttpKind {
     }
 
     fn refuses_unknown_users(&self, table: &serde_json::Value) -> bool {
-        takes_passwords(table) && table.get("fall_through") != Some(&true.into())
+        takes_passwords(table) && never_falls_through(table)
     }
 
     fn build(

@@ -80,6 +80,11 @@ pub trait Kind: fmt::Debug + Send + Sync {
     fn build(&self, context: &BuildContext, table: Table<'_>) -> Option<Arc<dyn Authenticator>>;
 }
 
+/// Whether a table leaves no unknown user name to the next authenticator: `fall_through` is not `true`.
+pub(crate) fn never_falls_through(table: &serde_json::Value) -> bool {
+    table.get("fall_through") != Some(&true.into())
+}
+
 /// Receives background events, for metrics. `authenticator` is the name of the authenticator.
 pub trait Observer: fmt::Debug + Send + Sync {
     /// A changed file was read again; `loaded` if it took effect.

@@ -17,7 +17,7 @@ use tokio::time::Instant as Deadline;
 
 use crate::{
     directory::{Directory, DirectoryAuthenticator, Entry, Lookup},
-    kind::{Bucket, BuildContext, Kind},
+    kind::{Bucket, BuildContext, Kind, never_falls_through},
     passwords::StoredPassword,
 };
 
@@ -84,7 +84,7 @@ impl Kind for Kv {
     }
 
     fn refuses_unknown_users(&self, table: &serde_json::Value) -> bool {
-        table.get("fall_through") != Some(&true.into())
+        never_falls_through(table)
     }
 
     fn build(&self, context: &BuildContext, table: Table<'_>) -> Option<Arc<dyn Authenticator>> {

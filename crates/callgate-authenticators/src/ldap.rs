@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::{
     backend::{Backend, FirstContact, Nul, precheck},
-    kind::{BuildContext, Kind},
+    kind::{BuildContext, Kind, never_falls_through},
     network::{AnswerCache, BackgroundTasks},
     passwords::digest,
 };
@@ -230,7 +230,7 @@ impl Kind for LdapKind {
     }
 
     fn refuses_unknown_users(&self, table: &serde_json::Value) -> bool {
-        table.get("fall_through") != Some(&true.into())
+        never_falls_through(table)
     }
 
     fn build(&self, context: &BuildContext, table: Table<'_>) -> Option<Arc<dyn Authenticator>> {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::{
     backend::{FALL_THROUGH_KEY, QueryError},
-    kind::{BuildContext, Bus, BusError, Kind},
+    kind::{BuildContext, Bus, BusError, Kind, never_falls_through},
     question::{
         Decider, Delivery, REMEMBER_KEY, Settings, TAKES_KEY, judge_probe, takes_passwords,
     },
@@ -59,7 +59,7 @@ impl Kind for NatsKind {
     }
 
     fn refuses_unknown_users(&self, table: &serde_json::Value) -> bool {
-        takes_passwords(table) && table.get("fall_through") != Some(&true.into())
+        takes_passwords(table) && never_falls_through(table)
     }
 
     fn build(

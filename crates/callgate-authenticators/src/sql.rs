@@ -11,7 +11,7 @@ use crate::{
         CONNECT_TIMEOUT_KEY, FALL_THROUGH_KEY, TLS_KEY, Transport, connections_key, insecure_key,
     },
     directory::DirectoryAuthenticator,
-    kind::{BuildContext, Kind},
+    kind::{BuildContext, Kind, never_falls_through},
     passwords::{Cost, StoredPassword},
 };
 
@@ -95,7 +95,7 @@ impl Kind for SqlKind {
     }
 
     fn refuses_unknown_users(&self, table: &serde_json::Value) -> bool {
-        table.get("query").is_some() && table.get("fall_through") != Some(&true.into())
+        table.get("query").is_some() && never_falls_through(table)
     }
 
     fn build(&self, context: &BuildContext, table: Table<'_>) -> Option<Arc<dyn Authenticator>> {

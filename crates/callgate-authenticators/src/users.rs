@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     directory::{Directory, DirectoryAuthenticator, Entry, Lookup},
-    kind::{BuildContext, Kind},
+    kind::{BuildContext, Kind, never_falls_through},
     passwords::StoredPassword,
 };
 
@@ -70,7 +70,7 @@ impl Kind for Users {
     }
 
     fn refuses_unknown_users(&self, table: &serde_json::Value) -> bool {
-        table.get("fall_through") != Some(&true.into())
+        never_falls_through(table)
     }
 
     fn build(&self, context: &BuildContext, table: Table<'_>) -> Option<Arc<dyn Authenticator>> {

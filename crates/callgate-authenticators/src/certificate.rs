@@ -80,10 +80,12 @@ impl Certificates {
                     Some(Err(error)) => error,
                     _ => "its chain ends in none of the roots that may vouch for it".to_owned(),
                 };
-                let known = bundles
-                    .iter()
-                    .any(|one| presented.verify(one, None, now) != Err(ChainError::UnknownRoot));
-                return Err(match self.is_followed && !known {
+                let ends_in_no_root = || {
+                    bundles
+                        .iter()
+                        .all(|one| presented.verify(one, None, now) == Err(ChainError::UnknownRoot))
+                };
+                return Err(match self.is_followed && ends_in_no_root() {
                     true => Decline::NotMine,
                     false => bad(text),
                 });

@@ -36,20 +36,20 @@ impl Presented {
         let lists: Vec<_> = revocation.iter().flat_map(|one| &one.lists.lists).collect();
         let options = revocation.and_then(|one| one.options(&lists));
         let leaf = EndEntityCert::try_from(&self.leaf)?;
-        let anchors: Vec<_> = bundle.roots.iter().map(|root| root.anchor.clone()).collect();
         let seconds = u64::try_from(now.seconds()).unwrap_or_default();
         let time = pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
         let path = leaf.verify_for_usage(
             ALL_VERIFICATION_ALGS,
-            &anchors,
+            &bundle.anchors,
             &self.others,
             time,
             KeyUsage::client_auth(),
             options,
             None,
         )?;
-        let root = bundle.roots.iter().find(|root| root.anchor == *path.anchor());
-        let root = root.ok_or(ChainError::UnknownRoot)?;
+        let mut roots = bundle.anchors.iter().zip(&bundle.roots);
+        let root = roots.find(|(anchor, _)| *anchor == path.anchor());
+        let (_, root) = root.ok_or(ChainError::UnknownRoot)?;
         if !root.is_valid_at(now) {
             return Err(ChainError::Bad("its root has expired or is not valid yet".to_owned()));
         }

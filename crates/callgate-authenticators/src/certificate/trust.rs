@@ -56,12 +56,13 @@ pub(super) struct Bundle {
     /// `None` for all certificates.
     pub(super) domain: Option<TrustDomain>,
     pub(super) roots: Vec<Root>,
+    /// Of the roots, in the same order.
+    pub(super) anchors: Vec<TrustAnchor<'static>>,
 }
 
 /// A certificate authority.
 #[derive(Debug)]
 pub(super) struct Root {
-    pub(super) anchor: TrustAnchor<'static>,
     pub(super) not_before: i64,
     pub(super) not_after: i64,
     der: CertificateDer<'static>,
@@ -84,7 +85,10 @@ impl Files {
                 domains.iter().map(|(domain, file)| (Some(domain.clone()), file)).collect()
             }
         };
-        let read = |(domain, file): (_, &File)| Ok(Bundle { domain, roots: file.roots()? });
+        let read = |(domain, file): (_, &File)| {
+            let (roots, anchors) = file.roots()?.into_iter().unzip();
+            Ok(Bundle { domain, roots, anchors })
+        };
         collect(files.into_iter().map(read))
     }
 
@@ -133,7 +137,7 @@ impl File {
         Ok(content.map_err(|error| self.error(error))?.to_vec())
     }
 
-    fn roots(&self) -> Result<Vec<Root>, FileError> {
+    fn roots(&self) -> Result<Vec<(Root, TrustAnchor<'static>)>, FileError> {
         let content = self.read()?;
         let shown = &self.shown;
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
@@ -174,7 +178,7 @@ impl File {
 }
 
 impl Root {
-    fn read(der: CertificateDer<'_>) -> Result<Self, String> {
+    fn read(der: CertificateDer<'_>) -> Result<(Self, TrustAnchor<'static>), String> {
         let certificate = client_certificate::parse(&der).map_err(|_| "is malformed")?;
         if !certificate.is_ca() {
             return Err("is not a certificate authority: list the issuers of client certificates, not the certificates themselves".to_owned());
@@ -183,12 +187,12 @@ impl Root {
             .map_err(|_| "cannot be used as a root")?
             .to_owned();
         let validity = certificate.validity();
-        Ok(Self {
-            anchor,
+        let root = Self {
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
             der: der.clone().into_owned(),
-        })
+        };
+        Ok((root, anchor))
     }
 
     pub(super) fn is_valid_at(&self, now: UnixTime) -> bool {

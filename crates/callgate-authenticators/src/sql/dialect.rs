@@ -5,7 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use callgate::clock::UnixTime;
 use futures_util::TryStreamExt;
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Column as _, Connection, Database, Executor, Row as _, TypeInfo as _};
+use sqlx::{
+    AssertSqlSafe, Column as _, Connection, Database, Either, Executor, Row as _, TypeInfo as _,
+};
 
 /// A statement of the configuration, with one parameter.
 #[derive(Debug, Clone)]
@@ -17,6 +19,15 @@ impl Statement {
     /// The statement, for sqlx. Values are bound to it and never become part of its text.
     pub(super) fn sql(&self) -> AssertSqlSafe<Arc<str>> {
         AssertSqlSafe(Arc::clone(&self.sql))
+    }
+}
+
+/// The number of parameters of a prepared statement.
+pub(super) fn parameter_count<T>(parameters: Option<Either<&[T], usize>>) -> usize {
+    match parameters {
+        Some(Either::Left(types)) => types.len(),
+        Some(Either::Right(count)) => count,
+        None => 0,
     }
 }
 

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use callgate::clock::UnixTime;
 use sqlx::{
-    AssertSqlSafe, Column as _, ConnectOptions, Decode, Either, Executor, MySql, MySqlConnection,
-    Row as _, SqlSafeStr, Statement as _, Type, TypeInfo as _, ValueRef as _,
+    AssertSqlSafe, Column as _, ConnectOptions, Decode, Executor, MySql, MySqlConnection, Row as _,
+    SqlSafeStr, Statement as _, Type, TypeInfo as _, ValueRef as _,
     mysql::{MySqlConnectOptions, MySqlRow, MySqlSslMode, MySqlTypeInfo, MySqlValueRef},
 };
 
 use super::{
-    dialect::{Cell, Description, Dialect, Rows, Statement, first_two},
+    dialect::{Cell, Description, Dialect, Rows, Statement, first_two, parameter_count},
     relay::Relay,
     url::{Address, Place},
     verified_tls::VerifiedTls,
@@ -31,8 +31,8 @@ impl MySqlDialect {
         let mut relay = None;
         options = match &address.place {
             Place::Tcp { host, port } => {
-                let name = tls.and_then(|tls| tls.server_name.as_ref()).unwrap_or(host);
-                relay = (name != host).then(|| Relay { host: host.clone(), port: *port });
+                let (name, needed) = Relay::for_name(host, *port, tls);
+                relay = needed;
                 options.host(name).port(*port)
             }
             Place::Socket(path) | Place::File(path) => options.socket(path),
@@ -91,11 +91,7 @@ impl Dialect for MySqlDialect {
         statement: &Statement,
     ) -> Result<Description, sqlx::Error> {
         let prepared = connection.prepare(statement.sql().into_sql_str()).await?;
-        let parameters = match prepared.parameters() {
-            Some(Either::Left(types)) => types.len(),
-            Some(Either::Right(count)) => count,
-            None => 0,
-        };
+        let parameters = parameter_count(prepared.parameters());
         let columns = prepared.columns().iter().map(|column| {
             let kind = column.type_info();
             (column.name().to_owned(), kind.name().to_owned(), reader(kind).is_some())

@@ -42,8 +42,8 @@ impl PostgresDialect {
         let mut relay = None;
         options = match &address.place {
             Place::Tcp { host, port } => {
-                let name = tls.and_then(|tls| tls.server_name.as_ref()).unwrap_or(host);
-                relay = (name != host).then(|| Relay { host: host.clone(), port: *port });
+                let (name, needed) = Relay::for_name(host, *port, tls);
+                relay = needed;
                 options.host(name).port(*port)
             }
             Place::Socket(path) | Place::File(path) => options.socket(path),

@@ -14,6 +14,8 @@ use aws_lc_rs::rand;
 use data_encoding::HEXLOWER;
 use tokio::net::{TcpStream, UnixListener};
 
+use super::verified_tls::VerifiedTls;
+
 /// For sqlx to connect to the socket.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -25,6 +27,17 @@ pub(super) struct Relay {
 }
 
 impl Relay {
+    /// The host name for sqlx, which is the name in the certificate, and a relay if the server has
+    /// another one.
+    pub(super) fn for_name<'a>(
+        host: &'a str,
+        port: u16,
+        tls: Option<&'a VerifiedTls>,
+    ) -> (&'a str, Option<Self>) {
+        let name = tls.and_then(|tls| tls.server_name.as_deref()).unwrap_or(host);
+        (name, (name != host).then(|| Self { host: host.to_owned(), port }))
+    }
+
     /// Connects to the database. Returns the path of an abstract socket for one connection, to which the
     /// client appends `suffix`.
     ///

@@ -3,13 +3,13 @@
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    Column as _, ConnectOptions, Decode, Either, Executor, Row as _, SqlSafeStr, Sqlite,
-    SqliteConnection, Statement as _, TypeInfo as _, ValueRef as _,
+    Column as _, ConnectOptions, Decode, Executor, Row as _, SqlSafeStr, Sqlite, SqliteConnection,
+    Statement as _, TypeInfo as _, ValueRef as _,
     sqlite::{SqliteConnectOptions, SqliteRow},
 };
 use tokio::time::Instant;
 
-use super::dialect::{Cell, Description, Dialect, Rows, Statement, first_two};
+use super::dialect::{Cell, Description, Dialect, Rows, Statement, first_two, parameter_count};
 
 /// Steps of SQLite's virtual machine between two looks at the clock.
 const STEPS: i32 = 1000;
@@ -58,11 +58,7 @@ impl Dialect for SqliteDialect {
         statement: &Statement,
     ) -> Result<Description, sqlx::Error> {
         let prepared = connection.prepare(statement.sql().into_sql_str()).await?;
-        let parameters = match prepared.parameters() {
-            Some(Either::Left(types)) => types.len(),
-            Some(Either::Right(count)) => count,
-            None => 0,
-        };
+        let parameters = parameter_count(prepared.parameters());
         // Values have types of their own: whether they can be read shows at the login.
         let columns = prepared
             .columns()

@@ -66,8 +66,8 @@ impl SecondFactor {
         (is_code && !password.is_empty()).then_some((password, code))
     }
 
-    /// Decides about a user whose password proved correct. `sent` is password and code as the client
-    /// sent them.
+    /// Decides about a user whose password proved correct. `code` is what [`SecondFactor::split`] found in
+    /// `sent`, which is password and code as the client sent them.
     ///
     /// # Errors
     /// Rejected without a code that counts; unavailable if the replicas cannot be asked whether it was
@@ -77,6 +77,7 @@ impl SecondFactor {
         request: &AuthRequest,
         user: &str,
         totp: Option<&Totp>,
+        code: Option<&str>,
         sent: &Secret,
     ) -> Result<(), Decline> {
         let Some(totp) = totp else {
@@ -88,7 +89,7 @@ impl SecondFactor {
                 false => Ok(()),
             };
         };
-        let Some((_, code)) = self.split(totp, sent.expose()) else {
+        let Some(code) = code else {
             let text = "the password is correct, but no code was sent with it";
             return Err(self.bad(SecondFactorResult::Missing, text));
         };

@@ -93,7 +93,8 @@ impl<D: Directory> DirectoryAuthenticator<D> {
             Some(entry) if entry.faulty => Ok(entry),
             Some(entry) if correct => {
                 let totp = entry.totp.as_ref();
-                self.second_factor.verify(request, &entry.user, totp, sent).await?;
+                let code = divided.map(|(_, code)| code);
+                self.second_factor.verify(request, &entry.user, totp, code, sent).await?;
                 Ok(entry)
             }
             Some(_) => Err(Decline::rejected(

@@ -110,7 +110,14 @@ impl World {
         let mark = gate.mark();
         let url = self.servers.servers[0].url();
         let outcome = connect_to(&url, credential).await;
-        let decision = gate.decision(mark).await;
+        // The record of an earlier login may be late: a client takes the `PING` of a server that waits for
+        // success.
+        let decision = match credential {
+            Credential::Password(user, _) => {
+                gate.record(mark, &["\"outcome\":", &format!("\"user\":\"{user}\"")]).await
+            }
+            _ => gate.decision(mark).await,
+        };
         assert_eq!(outcome.is_ok(), decision["outcome"] == "admitted", "{decision}");
         decision
     }

@@ -5,6 +5,7 @@
 mod admin;
 mod admission;
 mod cache;
+mod chain;
 mod flags;
 mod issuer;
 mod key_hints;
@@ -18,7 +19,7 @@ mod shadowing;
 mod tls;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -26,37 +27,28 @@ use std::{
 
 use callgate::{
     RefusalStyle,
-    authn::{Chain, Link},
+    authn::Chain,
     keys::Signer as _,
-    policy::{
-        Policy,
-        settings::{PolicySettings, SideSettings},
-    },
-};
-use callgate_authenticators::kind::{
-    BuildContext, Bus, CacheSettings, ChainPosition, Observer, PolicyView, Registry, Services,
-    SharedResources,
+    policy::{Policy, settings::PolicySettings},
 };
 use callgate_authenticators::{
+    kind::{Observer, Registry, SharedResources},
     passwords::DummyKey,
-    second_factor::RequireCertificate,
     state_dir::{StateDir, StateError},
 };
 use callgate_config::{
     Document, DocumentError, Key, Report, Sources, Table, Type, file_watch::Fingerprints,
     permissions::refuse_bare_limits, roles, schema::set,
 };
-use ipnet::IpNet;
 use serde_json::{Value, json};
 
+use crate::{bus::ServiceBus, nats::NatsSettings};
 pub(crate) use admission::Admission;
+pub(crate) use chain::BuiltAuthenticator;
+use chain::{ChainBuilder, Known, KnownRoles};
 pub(crate) use flags::{Flag, Input, Overrides};
 pub(crate) use issuer::IssuerSettings;
 pub(crate) use log::LogSettings;
-use policy::{AuthenticatorEntry, Make};
-use shadowing::{Position, Shadowing};
-
-use crate::{bus::ServiceBus, nats::NatsSettings};
 
 /// The keys of the top level.
 pub(crate) const KEYS: &[Key] = &[
@@ -132,17 +124,6 @@ pub(crate) struct Config {
     pub(crate) log: LogSettings,
     pub(crate) shared: Arc<SharedResources>,
     pub(crate) authenticators: Vec<BuiltAuthenticator>,
-}
-
-/// How an authenticator of the chain was built.
-#[derive(Debug)]
-pub(crate) struct BuiltAuthenticator {
-    pub(crate) context: BuildContext,
-    pub(crate) kind: &'static str,
-    /// Whether it needs the service's connection to NATS, itself or for used one-time codes.
-    pub(crate) uses_bus: bool,
-    /// The kind's own table.
-    pub(crate) raw: Value,
 }
 
 /// A configuration that was read, valid or not, with all findings.
@@ -300,13 +281,7 @@ fn read(
         accounts,
         session,
     };
-    let roles = Arc::new(settings.roles.keys().cloned().collect());
-    let is_wide = |side: &SideSettings| side.allow.iter().any(|subject| subject == ">");
-    let wide_roles = settings
-        .roles
-        .iter()
-        .filter(|(_, role)| is_wide(&role.publish) || is_wide(&role.subscribe));
-    let wide_roles = Arc::new(wide_roles.map(|(name, _)| name.clone()).collect());
+    let roles = KnownRoles::of(&settings);
     let policy = policy::build(settings, report);
     let shared = env
         .shared
@@ -317,27 +292,26 @@ fn read(
         background: env.background && report.is_faultless(),
         env,
         sources,
-        known: Known { roles, wide_roles, policy: policy.clone() },
+        known: Known { roles, policy: policy.clone() },
         shared: &shared,
         cache,
         trusted_proxies: admission.trusted_proxies.as_slice().into(),
         dummy_key: dummy_key(issuer.as_ref()),
         state_dir,
     };
-    let mut authenticators = Vec::new();
-    let chain = builder.build(entries, &mut authenticators);
+    let built = builder.build(entries);
     Some(Config {
         nats: nats?,
         nats_files,
         issuer: issuer?,
         policy: policy?,
-        chain: chain?,
+        chain: built.chain?,
         refusal,
         admission,
         admin,
         log,
         shared,
-        authenticators,
+        authenticators: built.authenticators,
     })
 }
 
@@ -356,52 +330,6 @@ pub(crate) fn connection(overrides: &Overrides) -> Result<NatsSettings, Vec<Stri
         Some(settings) if faults.is_empty() => Ok(settings),
         Some(_) | None => Err(faults.iter().map(ToString::to_string).collect()),
     }
-}
-
-/// The part of the policy that authenticators see. The roles are known even if the policy has errors; then
-/// there are no warnings about accounts and scopes.
-struct Known {
-    roles: Arc<BTreeSet<String>>,
-    wide_roles: Arc<BTreeSet<String>>,
-    policy: Option<Arc<Policy>>,
-}
-
-impl Known {
-    fn view(&self, authenticator: &str) -> PolicyView {
-        let roles = Arc::clone(&self.roles);
-        let wide_roles = Arc::clone(&self.wide_roles);
-        let Some(policy) = &self.policy else {
-            return PolicyView { roles, wide_roles, ..Default::default() };
-        };
-        let accounts = Arc::clone(policy);
-        let closed = Arc::clone(policy);
-        let scopes = Arc::clone(policy);
-        let name = authenticator.to_owned();
-        PolicyView {
-            roles,
-            knows_account: Arc::new(move |account| accounts.knows_account(account)),
-            is_callout_account: Arc::new(move |account| closed.accounts().is_closed(account)),
-            may_name_account: policy.may_name_account(authenticator),
-            wide_roles,
-            has_ceiling: true,
-            scope_errors: Arc::new(move |user, entry| scopes.scope_mistakes(&name, user, entry)),
-        }
-    }
-}
-
-/// The kind that a second factor may name.
-const CERTIFICATE: &str = "certificate";
-
-struct ChainBuilder<'a> {
-    background: bool,
-    env: &'a BuildEnv,
-    sources: &'a Sources,
-    known: Known,
-    shared: &'a Arc<SharedResources>,
-    cache: CacheSettings,
-    trusted_proxies: Arc<[IpNet]>,
-    dummy_key: DummyKey,
-    state_dir: Option<StateDir>,
 }
 
 /// Reads `state_dir`. Only the service creates it and writes there. Its files are authenticated with a key derived from the
@@ -436,126 +364,6 @@ fn state_dir(
 fn dummy_key(issuer: Option<&IssuerSettings>) -> DummyKey {
     let signature = issuer.and_then(|issuer| issuer.signer.sign(b"callgate dummy passwords").ok());
     signature.map_or_else(DummyKey::random, |signature| DummyKey::from_secret(&signature))
-}
-
-impl ChainBuilder<'_> {
-    /// Builds the chain, or reports the errors of every authenticator that cannot be built.
-    fn build(
-        &self,
-        entries: Vec<AuthenticatorEntry<'_>>,
-        built: &mut Vec<BuiltAuthenticator>,
-    ) -> Option<Chain> {
-        let makes = || entries.iter().filter_map(|entry| entry.make.as_ref());
-        // An unknown kind counts as accepting passwords, to avoid follow-up errors.
-        let takes_passwords = |entry: &AuthenticatorEntry<'_>| {
-            entry.make.as_ref().is_none_or(|make| make.kind.takes_passwords(&make.raw))
-        };
-        let passwords: Vec<bool> = entries.iter().map(takes_passwords).collect();
-        let kind_name =
-            |entry: &AuthenticatorEntry<'_>| entry.make.as_ref().map(|make| make.kind.name());
-        let kinds: Vec<Option<&str>> = entries.iter().map(kind_name).collect();
-        let token_keys = makes().flat_map(|make| make.kind.token_keys(&make.raw)).collect();
-        let token_keys: Arc<BTreeSet<String>> = Arc::new(token_keys);
-        let mut links = Vec::new();
-        let mut shadowing = Shadowing::default();
-        let mut complete = true;
-        let mut passwords_stop_at = None;
-        let certificate_names: BTreeSet<String> = entries
-            .iter()
-            .filter(|entry| kind_name(entry) == Some(CERTIFICATE))
-            .map(|entry| entry.policy.name.clone())
-            .collect();
-        let mut certificates = BTreeMap::new();
-        let mut second_factors = Vec::new();
-        for (index, AuthenticatorEntry { policy, make }) in entries.into_iter().enumerate() {
-            let Some(Make {
-                timeout,
-                required,
-                kind,
-                table,
-                raw,
-                has_ceiling,
-                second_factor,
-                second_factor_path,
-            }) = make
-            else {
-                complete = false;
-                continue;
-            };
-            if let Some(name) = &second_factor.certificate
-                && !certificate_names.contains(name)
-            {
-                let shown = name.escape_debug();
-                let message = format!("there is no `certificate` authenticator `{shown}`");
-                table.report().fault(format!("{second_factor_path}.certificate"), message);
-                complete = false;
-            }
-            let later = passwords.get(index + 1..).unwrap_or_default();
-            let later_kinds = kinds.get(index + 1..).unwrap_or_default();
-            let context = BuildContext {
-                name: policy.name.as_str().into(),
-                timeout,
-                required,
-                second_factor: second_factor.clone(),
-                policy: PolicyView { has_ceiling, ..self.known.view(&policy.name) },
-                chain: ChainPosition {
-                    is_followed: !later.is_empty(),
-                    same_kind_follows: later_kinds.contains(&Some(kind.name())),
-                    passwords_taken_later: later.contains(&true),
-                    passwords_stop_at: passwords_stop_at.clone(),
-                    token_keys: Arc::clone(&token_keys),
-                },
-                services: self.services(),
-            };
-            if kind.refuses_unknown_users(&raw) {
-                passwords_stop_at.get_or_insert_with(|| Arc::clone(&context.name));
-            }
-            let report = table.report();
-            let path = table.path().to_owned();
-            let position = Position { path, name: policy.name.clone(), kind: kind.name() };
-            shadowing.keys(kind.token_keys(&raw), &position, report);
-            match kind.build(&context, table) {
-                Some(authenticator) => {
-                    if let Some(issuer) = authenticator.issuer() {
-                        shadowing.issuer(issuer, &position, report);
-                    }
-                    if kind.name() == CERTIFICATE {
-                        certificates.insert(policy.name.clone(), Arc::clone(&authenticator));
-                    }
-                    second_factors.push(second_factor);
-                    let uses_bus = kind.uses_bus() || context.second_factor.replay_bucket.is_some();
-                    built.push(BuiltAuthenticator { context, kind: kind.name(), uses_bus, raw });
-                    links.push(Link { name: policy.name.into(), authenticator, timeout, required });
-                }
-                None => complete = false,
-            }
-        }
-        for (link, settings) in links.iter_mut().zip(second_factors) {
-            let certificates = settings.certificate.and_then(|name| certificates.get(&name));
-            if let Some(certificates) = certificates {
-                let inner = Arc::clone(&link.authenticator);
-                let both =
-                    RequireCertificate::new(inner, Arc::clone(certificates), settings.same_user);
-                link.authenticator = Arc::new(both);
-            }
-        }
-        complete.then(|| Chain::new(links))
-    }
-
-    fn services(&self) -> Services {
-        Services {
-            sources: self.sources.clone(),
-            shared: Arc::clone(self.shared),
-            cache: self.cache,
-            trusted_proxies: Arc::clone(&self.trusted_proxies),
-            dummy_key: self.dummy_key.clone(),
-            state_dir: self.state_dir.clone(),
-            generation: self.env.generation,
-            background: self.background,
-            observer: Arc::clone(&self.env.observer),
-            bus: self.env.bus.clone().map(|bus| bus as Arc<dyn Bus>),
-        }
-    }
 }
 
 #[cfg(test)]

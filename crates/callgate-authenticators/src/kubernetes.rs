@@ -29,7 +29,7 @@ use serde_json::{Map, Value};
 use crate::{
     audience_routing::{AudienceRouting, Entry, Issuer},
     jwks::KeyStore,
-    jws::{Algorithm, RegisteredClaims, TimeRules, unverified},
+    jws::{Algorithm, RegisteredClaims, TimeRules, claims::issued_at, unverified},
     kind::{BuildContext, Kind},
     token_verifier::TokenVerifier,
 };
@@ -164,13 +164,14 @@ impl Kubernetes {
                 let account = account.map_err(Rejection::after_signature)?;
                 let identity = self.admit(&account, registered.expires).await?;
                 verified.remember();
-                Ok(identity)
+                Ok(Identity { issued_at: issued_at(&claims), ..identity })
             }
             Proof::Review { reviews, .. } => {
                 // All checks that need no request come first.
                 let account = self.check_claims(&registered, &claims, now)?;
                 reviews.check(token, &account).await?;
-                self.admit(&account, registered.expires).await
+                let identity = self.admit(&account, registered.expires).await?;
+                Ok(Identity { issued_at: issued_at(&claims), ..identity })
             }
         }
     }
@@ -260,7 +261,7 @@ fn identity(
         ]),
         expires_at,
         proposal: account.proposal(),
-        notes: Vec::new(),
+        ..Identity::default()
     }
 }
 

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use crate::{
     jws::{
         Compact, RegisteredClaims, TimeRules,
-        claims::{bad, bad_signature, malformed},
+        claims::{bad, bad_signature, issued_at, malformed},
     },
     kind::{BuildContext, Kind},
 };
@@ -68,6 +68,7 @@ impl ServiceTokens {
         Ok(Identity {
             user: service.user.clone(),
             expires_at: Some(expires),
+            issued_at: issued_at(&claims),
             proposal: service.proposal.clone(),
             claims,
             ..Identity::default()

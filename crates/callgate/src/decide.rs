@@ -55,6 +55,7 @@ pub(crate) trait Decider: fmt::Debug + Send + Sync + 'static {
 pub(crate) struct Ruling {
     pub(crate) authenticator: Option<Arc<str>>,
     pub(crate) user: Option<String>,
+    pub(crate) identity: Option<Arc<Identity>>,
     /// What a refused token names.
     pub(crate) token: Option<TokenClaims>,
     /// How long the authenticator with the final answer took.
@@ -69,6 +70,7 @@ impl Ruling {
         Self {
             authenticator: None,
             user: None,
+            identity: None,
             token: None,
             took: Duration::ZERO,
             grant: Err(denial),

@@ -132,6 +132,7 @@
 //! | see what a client sent | [`request`] |
 //! | decide with authenticators and a policy | [`authn`], [`policy`], [`CallgateBuilder::chain`] |
 //! | log and count | [`record`], [`CallgateBuilder::on_decision`] |
+//! | lock clients out, or keep an audit that admissions wait for | [`AdmissionHook`] |
 //! | sign with something other than a seed in memory | [`keys::Signer`] |
 //! | use operator mode | [`CallgateBuilder::operator_mode`], [`AccountKeys`] |
 //! | run it as a NATS micro service, and stop without losing a request | `responder` (feature `nats`) |
@@ -146,6 +147,7 @@
 mod admission;
 mod callgate;
 mod decide;
+mod hooks;
 mod observers;
 mod open;
 mod panics;
@@ -182,6 +184,7 @@ pub mod subject;
 pub use async_nats;
 pub use callgate::{BuildError, Callgate, CallgateBuilder, Reply};
 pub use decide::{ChainExplanation, Refusal, User};
+pub use hooks::AdmissionHook;
 pub use open::XKEY_HEADER;
 pub use pipeline::explain::{Explained, IdentityExplainer};
 pub use refusal::RefusalStyle;

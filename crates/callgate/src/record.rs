@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{clock::UnixTime, connection::ConnectionKind};
+use crate::{authn::Identity, clock::UnixTime, connection::ConnectionKind, policy::Grant};
 
 mod token;
 
@@ -73,6 +73,14 @@ pub enum Reason {
     BackendUnavailable,
     /// There is more work than can be done in time.
     Overloaded,
+    /// A lock matches the client.
+    Locked,
+    /// Too many logins with this name or from this source have failed.
+    TooManyFailures,
+    /// The locks may have changed without this replica knowing.
+    StateUnavailable,
+    /// No audit record of the admission could be stored.
+    AuditUnavailable,
     /// Not a request: garbage, too large, badly signed, or with impossible times.
     BadRequest,
     /// A request for another callout.
@@ -89,7 +97,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics and documentation.
-    pub const ALL: [Reason; 35] = [
+    pub const ALL: [Reason; 39] = [
         Self::Admitted,
         Self::NoCredential,
         Self::AmbiguousCredential,
@@ -119,6 +127,10 @@ impl Reason {
         Self::PolicyError,
         Self::BackendUnavailable,
         Self::Overloaded,
+        Self::Locked,
+        Self::TooManyFailures,
+        Self::StateUnavailable,
+        Self::AuditUnavailable,
         Self::BadRequest,
         Self::WrongAudienceRequest,
         Self::NotEncrypted,
@@ -159,6 +171,10 @@ impl Reason {
             Self::PolicyError => "policy_error",
             Self::BackendUnavailable => "backend_unavailable",
             Self::Overloaded => "overloaded",
+            Self::Locked => "locked",
+            Self::TooManyFailures => "too_many_failures",
+            Self::StateUnavailable => "state_unavailable",
+            Self::AuditUnavailable => "audit_unavailable",
             Self::BadRequest => "bad_request",
             Self::WrongAudienceRequest => "wrong_audience_request",
             Self::NotEncrypted => "not_encrypted",
@@ -185,7 +201,10 @@ impl Reason {
     /// The error text sent to the server, which logs it. It never says why.
     pub const fn public_text(self) -> &'static str {
         match self {
-            Self::BackendUnavailable | Self::Overloaded => "temporarily unavailable",
+            Self::BackendUnavailable
+            | Self::Overloaded
+            | Self::StateUnavailable
+            | Self::AuditUnavailable => "temporarily unavailable",
             _ => "authorization failed",
         }
     }
@@ -229,6 +248,8 @@ pub struct Denial {
     pub detail: String,
     /// What outside data requested and a ceiling dropped.
     pub ceiling_dropped: CeilingDropped,
+    /// The ID of the lock that refused the client.
+    pub lock: Option<Arc<str>>,
     pub(crate) cause: Option<Cause>,
     /// True if the token's signature was verified before the refusal.
     pub(crate) signature_verified: bool,
@@ -241,9 +262,15 @@ impl Denial {
             reason,
             detail: detail.into(),
             ceiling_dropped: CeilingDropped::default(),
+            lock: None,
             cause: None,
             signature_verified: false,
         }
+    }
+
+    /// A refusal by the lock with this ID.
+    pub fn by_lock(id: &Arc<str>, detail: impl Into<String>) -> Self {
+        Self { lock: Some(Arc::clone(id)), ..Self::new(Reason::Locked, detail) }
     }
 
     /// Adds the check that a bad token failed.
@@ -320,6 +347,12 @@ pub struct Decision {
     pub authenticator: Option<Arc<str>>,
     /// The identity's user, or the user name that the client claimed.
     pub user: Option<String>,
+    /// The identity, if an authenticator found one.
+    pub identity: Option<Arc<Identity>>,
+    /// What policy granted, also if the client was refused afterwards.
+    pub grant: Option<Arc<Grant>>,
+    /// The ID of the lock that refused the client.
+    pub lock: Option<Arc<str>>,
     /// The account the client was placed in.
     pub account: Option<String>,
     /// When the session ends.
@@ -353,6 +386,9 @@ impl Decision {
             ids: None,
             authenticator: None,
             user: None,
+            identity: None,
+            grant: None,
+            lock: None,
             account: None,
             expires_at: None,
             ceiling_dropped: CeilingDropped::default(),
@@ -369,6 +405,7 @@ impl Decision {
         self.cause = denial.cause();
         self.detail = denial.detail;
         self.ceiling_dropped = denial.ceiling_dropped;
+        self.lock = denial.lock;
     }
 
     /// Records that nothing could be sent, so that nothing was granted.

@@ -1,6 +1,6 @@
 //! From a grant to the sealed reply: user JWT, authorization response, encryption.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -61,6 +61,9 @@ impl ReplyContext {
             ids: None,
             authenticator: None,
             user: None,
+            identity: None,
+            grant: None,
+            lock: None,
             account: None,
             expires_at: None,
             ceiling_dropped: CeilingDropped::default(),
@@ -108,7 +111,7 @@ pub(crate) fn reply_deadline(server_deadline: Instant) -> Instant {
 }
 
 /// Records what was granted.
-pub(crate) fn record_grant(decision: &mut Decision, grant: &Grant, minter: &Minter) {
+pub(crate) fn record_grant(decision: &mut Decision, grant: Grant, minter: &Minter) {
     decision.ceiling_dropped = CeilingDropped {
         count: grant.ceiling_dropped(),
         texts: grant.ceiling_dropped_texts().to_vec(),
@@ -116,8 +119,9 @@ pub(crate) fn record_grant(decision: &mut Decision, grant: &Grant, minter: &Mint
     decision.account = Some(grant.account().to_owned());
     decision.user = Some(grant.user().to_owned());
     decision.expires_at = grant.expires_at();
-    let signers = minter.signers_of(grant);
+    let signers = minter.signers_of(&grant);
     decision.detail = signers.into_iter().chain(grant.notes.clone()).collect::<Vec<_>>().join("; ");
+    decision.grant = Some(Arc::new(grant));
 }
 
 /// Seals replies with the key that opened the request. Requests in clear get replies in clear.

@@ -198,6 +198,11 @@ pub(crate) fn numeric_date(
     }
 }
 
+/// When a token was issued, if its claims say so.
+pub(crate) fn issued_at(claims: &Map<String, Value>) -> Option<UnixTime> {
+    numeric_date(claims, "iat", f64::floor).ok().flatten()
+}
+
 /// Rejects a token with claims that are missing, malformed or not accepted.
 pub(crate) fn bad(detail: impl Into<String>) -> Rejection {
     Rejection::new(Reason::BadToken, detail).because(Cause::Claims)

@@ -14,7 +14,7 @@ use crate::{
     claim_path::ClaimPath,
     jws::{
         MAX_SUBJECT,
-        claims::{bad, strings},
+        claims::{bad, issued_at, strings},
     },
 };
 
@@ -50,6 +50,7 @@ impl ClaimRules {
             user: self.user(&claims)?,
             groups: groups.unwrap_or_default(),
             notes,
+            issued_at: issued_at(&claims),
             claims,
             expires_at: Some(expires),
             ..Identity::default()

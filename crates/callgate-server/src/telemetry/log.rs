@@ -172,6 +172,7 @@ fn write_decision(decision: &Decision) {
         proven_issuer = token(true, |token| &token.issuer),
         proven_user = token(true, |token| &token.user),
         ceiling_dropped = present(ceiling_dropped(decision)),
+        lock = decision.lock.as_deref(),
         expires = present(decision.expires_at.map(|end| end.to_string()).unwrap_or_default()),
         client_host = present(sanitize(client_host)),
         connection = present(connection.map(|kind| kind.as_str()).unwrap_or_default()),

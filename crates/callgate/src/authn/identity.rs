@@ -26,6 +26,11 @@ pub struct Identity {
     pub variables: BTreeMap<&'static str, String>,
     /// When the credential expires; the session never outlives it.
     pub expires_at: Option<UnixTime>,
+    /// When the credential was issued (`iat` of a token whose signature was verified).
+    pub issued_at: Option<UnixTime>,
+    /// Identifies the credential, or the key that signed it, without revealing it. A different value means
+    /// that the credential was replaced.
+    pub credential_id: Option<Arc<str>>,
     /// The account and permissions that the source proposes.
     pub proposal: Proposal,
     /// What the operator should know about it, such as a claim that the token does not have. For the log and

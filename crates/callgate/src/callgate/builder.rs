@@ -9,6 +9,7 @@ use super::Callgate;
 use crate::{
     authn::Chain,
     decide::{ChainDecider, Decider, FunctionDecider, Refusal, User},
+    hooks::{AdmissionHook, Hooks},
     keys::{AccountKey, CurveKey, Signer},
     observers::Observers,
     open::{Mode, Opener},
@@ -50,6 +51,7 @@ pub struct CallgateBuilder {
     callout_account: Option<String>,
     share_callout_account: bool,
     trusted_proxies: Arc<[IpNet]>,
+    hooks: Hooks,
     observers: Observers,
 }
 
@@ -66,6 +68,7 @@ impl CallgateBuilder {
             callout_account: None,
             share_callout_account: false,
             trusted_proxies: Arc::default(),
+            hooks: Hooks::default(),
             observers: Observers::default(),
         }
     }
@@ -156,6 +159,13 @@ impl CallgateBuilder {
         self
     }
 
+    /// Calls this hook for each admission, after the hooks that were added before.
+    #[must_use]
+    pub fn admission_hook(mut self, hook: Arc<dyn AdmissionHook>) -> Self {
+        self.hooks.0.push(hook);
+        self
+    }
+
     /// Builds the callout.
     ///
     /// # Errors
@@ -214,6 +224,7 @@ impl CallgateBuilder {
             minter,
             refusals: Refusals { style: self.refusals, state },
             trusted_proxies: self.trusted_proxies,
+            hooks: self.hooks,
             observers: self.observers,
         })
     }

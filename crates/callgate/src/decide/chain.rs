@@ -75,7 +75,8 @@ impl ChainDecider {
             });
         let user = Some(identity.user.clone());
         let took = Duration::ZERO;
-        let ruling = Ruling { authenticator, user, token: None, took, grant, silent: false };
+        let ruling =
+            Ruling { authenticator, user, identity: None, token: None, took, grant, silent: false };
         let policy = Some(explanation);
         (ruling, ChainExplanation { tried, identity: Some(identity), policy })
     }
@@ -130,7 +131,15 @@ impl Decider for ChainDecider {
                 self.policy.resolve(question)
             });
             let token = grant.as_ref().err().and_then(|_| proven_claims(&request, &identity));
-            Ruling { authenticator, user: Some(identity.user), token, took, grant, silent: false }
+            Ruling {
+                authenticator,
+                user: Some(identity.user.clone()),
+                identity: Some(Arc::new(identity)),
+                token,
+                took,
+                grant,
+                silent: false,
+            }
         })
     }
 

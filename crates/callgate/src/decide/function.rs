@@ -37,6 +37,7 @@ fn ruling(answer: Result<User, Refusal>, request: &AuthRequest) -> Ruling {
         Ok(user) => Ruling {
             authenticator: None,
             user: None,
+            identity: None,
             token: None,
             took: Duration::ZERO,
             grant: user.into_grant(request),

@@ -241,6 +241,7 @@ impl User {
             expires_at,
             tags: self.tags,
             roles: Vec::new(),
+            bindings: Vec::new(),
             dropped: Default::default(),
             notes: Vec::new(),
         })

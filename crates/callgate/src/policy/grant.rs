@@ -14,6 +14,7 @@ pub struct Grant {
     pub(crate) expires_at: Option<UnixTime>,
     pub(crate) tags: Vec<String>,
     pub(crate) roles: Vec<String>,
+    pub(crate) bindings: Vec<usize>,
     pub(crate) dropped: CeilingDrops,
     /// The notes of the identity, for the log.
     pub(crate) notes: Vec<String>,
@@ -53,6 +54,11 @@ impl Grant {
     /// The roles that apply, for the log.
     pub fn roles(&self) -> &[String] {
         &self.roles
+    }
+
+    /// The bindings that apply, by their position in the configuration.
+    pub fn bindings(&self) -> &[usize] {
+        &self.bindings
     }
 
     /// How many subjects and roles the ceiling dropped.

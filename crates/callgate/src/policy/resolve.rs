@@ -113,6 +113,7 @@ fn grant<T: Trace>(
         expires_at,
         tags,
         roles,
+        bindings: bindings.iter().map(|binding| binding.index).collect(),
         dropped: CeilingDrops::default(),
         notes: request.identity.notes.clone(),
     })

@@ -20,6 +20,7 @@ mod credentials;
 mod encryption;
 mod examples;
 mod fairness;
+mod hooks;
 mod micro;
 mod operator_mode;
 mod ordinary_requests;

@@ -178,6 +178,7 @@ pub mod sanitize;
 pub mod secret;
 pub mod simulation;
 pub mod subject;
+pub mod subject_set;
 
 /// The NATS client, in the version that `serve` takes.
 #[cfg(feature = "nats")]

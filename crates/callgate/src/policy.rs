@@ -7,6 +7,7 @@
 pub mod settings;
 
 mod accounts;
+mod compare;
 mod compile;
 mod explain;
 mod grant;
@@ -19,6 +20,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 pub use self::{
     accounts::{AccountPattern, Accounts},
+    compare::{GrantDifference, Replaced, ResponsesDifference, SideDifference, SubjectReach},
     compile::{PolicyFault, PolicyWarning},
     explain::{AccessVerdict, Explanation},
     grant::Grant,

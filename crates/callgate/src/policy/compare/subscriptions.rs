@@ -1,0 +1,114 @@
+//! Compares permissions to subscribe, for every queue group.
+
+use std::collections::BTreeSet;
+
+use super::{Reached, SideDifference, SubjectReach};
+use crate::{
+    permissions::{Permissions, Rules},
+    subject::{SubjectPattern, SubscribePattern},
+    subject_set::{SubjectRange, SubjectSet},
+};
+
+/// More queue groups than any ordinary policy names.
+const MAX_GROUPS: usize = 256;
+
+pub(super) fn difference(
+    old: &Rules<SubscribePattern>,
+    new: &Rules<SubscribePattern>,
+) -> SideDifference {
+    let between = |queue: Option<&SubjectPattern>| {
+        let old = old.subscribe_set(queue);
+        let new = new.subscribe_set(queue);
+        (new.minus(&old), old.minus(&new))
+    };
+    let (gained, lost) = between(None);
+    let mut difference =
+        SideDifference { gained: gained.clone().reached(), lost: lost.clone().reached() };
+    for group in groups(old, new) {
+        let (more, less) = between(Some(&group.sample));
+        let add =
+            |into: &mut Vec<SubjectReach>, ranges: Vec<SubjectRange>, known: &[SubjectRange]| {
+                // What differs without a group, too, is already said.
+                let ranges = ranges.into_iter().filter(|range| !known.contains(range));
+                into.extend(
+                    ranges.map(|range| SubjectReach { range, queue: Some(group.name.clone()) }),
+                );
+            };
+        add(&mut difference.gained, more, &gained);
+        add(&mut difference.lost, less, &lost);
+    }
+    difference
+}
+
+/// A queue group that rules treat in its own way.
+struct Group {
+    /// For people; `*` for a group that no rule names.
+    name: SubjectPattern,
+    /// A group of this kind.
+    sample: SubjectPattern,
+}
+
+/// A group for each way in which the rules can treat one, if they name any.
+fn groups(old: &Rules<SubscribePattern>, new: &Rules<SubscribePattern>) -> Vec<Group> {
+    let lists = [&old.allow, &old.deny, &new.allow, &new.deny];
+    let named: BTreeSet<&SubjectPattern> =
+        lists.into_iter().flatten().filter_map(SubscribePattern::queue).collect();
+    if named.is_empty() {
+        return Vec::new();
+    }
+    let named: Vec<SubjectPattern> = named.into_iter().take(MAX_GROUPS).cloned().collect();
+    let mut groups: Vec<Group> = Vec::new();
+    for name in &named {
+        // A member that no other rule names, if there is one.
+        let others: Vec<_> = named.iter().filter(|other| !other.covers(name)).cloned().collect();
+        let own = SubjectSet::from(name.clone());
+        let alone = own.find_outside(&SubjectSet::allowing(&others, &[])).ok().flatten();
+        let member = alone.or_else(|| own.find_common(&own).ok().flatten());
+        groups.extend(
+            member.map(|member| Group { name: name.clone(), sample: member.as_pattern().clone() }),
+        );
+    }
+    let unnamed = SubjectSet::everything().find_outside(&SubjectSet::allowing(&named, &[]));
+    let has_star = named.iter().any(|name| name.as_str() == "*");
+    if let (Ok(Some(sample)), Ok(name)) = (unnamed, if has_star { ">" } else { "*" }.parse()) {
+        groups.push(Group { name, sample: sample.as_pattern().clone() });
+    }
+    groups
+}
+
+impl Rules<SubscribePattern> {
+    /// The subjects whose messages a subscription in `queue`, or without a group, can receive.
+    ///
+    /// Allows with a group take precedence for the subjects that they match (nats-server `client.go`,
+    /// `canSubscribe`).
+    pub fn subscribe_set(&self, queue: Option<&SubjectPattern>) -> SubjectSet {
+        let subjects = |list: &[SubscribePattern], wanted: &dyn Fn(&SubscribePattern) -> bool| {
+            list.iter().filter(|rule| wanted(rule)).map(|rule| rule.subject().clone()).collect()
+        };
+        let applies = |rule: &SubscribePattern| match (rule.queue(), queue) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(group), Some(queue)) => group.covers(queue),
+        };
+        let deny: Vec<SubjectPattern> = subjects(&self.deny, &applies);
+        let grouped: Vec<SubjectPattern> = subjects(&self.allow, &|rule| rule.queue().is_some());
+        let open: Vec<SubjectPattern> = subjects(&self.allow, &|rule| rule.queue().is_none());
+        if queue.is_none() {
+            return SubjectSet::allowing(&open, &deny);
+        }
+        let own = subjects(&self.allow, &|rule| rule.queue().is_some() && applies(rule));
+        let beside = [&*deny, &*grouped].concat();
+        SubjectSet::allowing(&own, &deny).or(SubjectSet::allowing(&open, &beside))
+    }
+}
+
+impl Permissions {
+    /// Every permission inside an account.
+    pub(super) fn everything() -> Self {
+        Self {
+            publish: Rules { allow: vec![SubjectPattern::everything()], deny: Vec::new() },
+            subscribe: Rules { allow: vec![SubscribePattern::everything()], deny: Vec::new() },
+            responses: None,
+        }
+    }
+}

@@ -14,6 +14,7 @@ use callgate_authenticators::kind::{
 use crate::{
     config::{Config, IssuerSettings},
     nats::NatsSettings,
+    operations::Operations,
     telemetry::{DecisionLog, Metrics},
 };
 
@@ -43,8 +44,8 @@ pub(crate) struct Observers {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// Assembles a gate whose decisions are logged and counted.
-pub(crate) fn assemble(config: Config, observers: Option<&Arc<Observers>>) -> Assembled {
+/// Assembles a gate; that of a running service logs, counts and confirms its decisions.
+pub(crate) fn assemble(config: Config, operations: Option<&Operations>) -> Assembled {
     let Config { nats, issuer, policy, chain, refusal, admission, .. } = config;
     let keys = PublicKeys {
         subject: issuer.account.clone().unwrap_or_else(|| issuer.signer.public_key().clone()),
@@ -53,11 +54,12 @@ pub(crate) fn assemble(config: Config, observers: Option<&Arc<Observers>>) -> As
     };
     let mut builder = with_issuer(issuer).refusals(refusal).chain(chain.clone(), policy);
     builder = builder.trusted_proxies(admission.trusted_proxies);
-    if let Some(observers) = observers {
+    if let Some(operations) = operations {
+        let observers = Arc::clone(&operations.observers);
         for link in chain.links() {
             observers.metrics.register_authenticator(&link.name);
         }
-        let observers = Arc::clone(observers);
+        builder = operations.hooks().into_iter().fold(builder, CallgateBuilder::admission_hook);
         builder = builder.on_decision(move |decision| {
             observers.log.write(decision);
             observers.metrics.record(decision);

@@ -21,6 +21,7 @@ mod files;
 pub mod fuzzing;
 mod health;
 mod nats;
+mod operations;
 mod own_account;
 mod panics;
 mod peers;

@@ -12,9 +12,10 @@ use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    assemble::{Assembled, Observers, assemble},
+    assemble::{Assembled, assemble},
     config::{self, Admission, BuildEnv, Config, Loaded, LogSettings, Overrides},
     nats::NatsSettings,
+    operations::Operations,
     telemetry::CONFIGURATION,
 };
 
@@ -33,7 +34,7 @@ pub(crate) struct Reloader {
     /// The errors of the last attempt. The same errors again are neither logged nor counted.
     errors: Vec<String>,
     at_start: AtStart,
-    observers: Arc<Observers>,
+    operations: Arc<Operations>,
 }
 
 /// Settings that need a restart to change.
@@ -102,7 +103,7 @@ impl Reloader {
         env: BuildEnv,
         files: Fingerprints,
         watched_elsewhere: BTreeSet<PathBuf>,
-        observers: &Arc<Observers>,
+        operations: &Arc<Operations>,
     ) -> Self {
         let env = BuildEnv { shared: Some(Arc::clone(&config.shared)), ..env };
         let at_start = AtStart::of(config, &overrides, &files);
@@ -117,7 +118,7 @@ impl Reloader {
             wanted: false,
             errors: Vec::new(),
             at_start,
-            observers: Arc::clone(observers),
+            operations: Arc::clone(operations),
         };
         reloader.applied();
         reloader
@@ -172,7 +173,7 @@ impl Reloader {
         else {
             return;
         };
-        let metrics = &self.observers.metrics;
+        let metrics = &self.operations.observers.metrics;
         metrics.retain_files(|path| read.contains_key(path) || watched_elsewhere.contains(path));
         watched_elsewhere.iter().for_each(|path| metrics.register_file(path));
         let attempted = read.clone();
@@ -194,7 +195,7 @@ impl Reloader {
 
     fn report_files(&self) {
         for (path, in_sync) in self.files.in_sync(Fingerprint::of) {
-            self.observers.metrics.file_in_sync(path, in_sync);
+            self.operations.observers.metrics.file_in_sync(path, in_sync);
         }
     }
 
@@ -216,7 +217,7 @@ impl Reloader {
         for section in &sections {
             warn!(section, "changed section takes effect after a restart");
         }
-        let assembled = assemble(config, Some(&self.observers));
+        let assembled = assemble(config, Some(&self.operations));
         self.files.loaded(read.clone());
         let files = Files { read, watched_elsewhere, needs_restart: !sections.is_empty() };
         if let Some(superseded) = self.waiting.replace(Waiting { assembled, files, logged: false })
@@ -235,7 +236,7 @@ impl Reloader {
             error!(fault = error, "error in the new configuration");
         }
         error!("configuration reload failed; keeping the previous configuration");
-        self.observers.metrics.reloaded(CONFIGURATION, false);
+        self.operations.observers.metrics.reloaded(CONFIGURATION, false);
         self.errors = errors;
     }
 }

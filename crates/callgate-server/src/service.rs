@@ -25,6 +25,7 @@ use crate::{
     config::{BuildEnv, Config, Overrides},
     health::Health,
     nats::{self, Link, NatsSettings},
+    operations::Operations,
     own_account::{self, Checked},
     peers::Peers,
     reload::Reloader,
@@ -84,13 +85,17 @@ pub(crate) async fn run(
         info!(address, "serving /livez, /readyz and /metrics");
     }
     let bus = env.bus.clone();
-    let mut reloader = Reloader::new(&config, overrides, env, files, watched_elsewhere, &observers);
+    let operations = Arc::new(Operations::new(&config, Arc::clone(&observers)));
+    let mut reloader =
+        Reloader::new(&config, overrides, env, files, watched_elsewhere, &operations);
     let max_in_flight = config.admission.max_in_flight;
-    let Assembled { builder, chain, nats: settings, keys } = assemble(config, Some(&observers));
+    let Assembled { builder, chain, nats: settings, keys } = assemble(config, Some(&operations));
     announce(&keys);
     let gate = builder.build()?;
     let (client, link) = nats::connect(&settings, Arc::clone(&observers.metrics)).await?;
     bus.iter().for_each(|bus| bus.bind(&client));
+    operations.configured(&chain);
+    operations.start(&client);
     let mut service = Service {
         gate,
         chain,
@@ -100,6 +105,7 @@ pub(crate) async fn run(
         link,
         health,
         observers,
+        operations,
         max_in_flight,
         membership: Membership::Outside,
         peers: Peers::default(),
@@ -169,6 +175,7 @@ struct Service {
     link: watch::Receiver<Link>,
     health: Health,
     observers: Arc<Observers>,
+    operations: Arc<Operations>,
     max_in_flight: u32,
     membership: Membership,
     peers: Peers,
@@ -185,6 +192,11 @@ impl Service {
             self.health.not_ready("no connection to NATS");
             return;
         };
+        if let Some(waiting) = self.operations.waiting_for() {
+            self.leave_queue_group();
+            self.log_waiting(&waiting, "a part of the service forbids it");
+            return;
+        }
         if let Membership::Inside { responder, confirmed_on, refused_before } = &self.membership {
             if refused != *refused_before || !responder.is_running() {
                 self.leave_queue_group();
@@ -199,7 +211,9 @@ impl Service {
         }
         let waiting = self.chain.waiting_for();
         if matches!(self.membership, Membership::Outside) && !waiting.is_empty() {
-            self.log_waiting(&waiting);
+            let names: Vec<_> =
+                waiting.iter().map(|(name, what)| format!("{name}: {what}")).collect();
+            self.log_waiting(&names.join("; "), "an authenticator's source has not loaded");
             return;
         }
         if Instant::now() < self.retry_at {
@@ -236,12 +250,11 @@ impl Service {
         }
     }
 
-    fn log_waiting(&mut self, waiting: &[(Arc<str>, String)]) {
-        let names: Vec<_> = waiting.iter().map(|(name, what)| format!("{name}: {what}")).collect();
-        let why = format!("waiting for {}", names.join("; "));
+    fn log_waiting(&mut self, what: &str, cause: &str) {
+        let why = format!("waiting for {what}");
         self.health.not_ready(why.clone());
         if self.logged_waiting.as_ref() != Some(&why) {
-            warn!(why, "not ready: an authenticator's source has not loaded");
+            warn!(why, "not ready: {cause}");
             self.logged_waiting = Some(why);
         }
     }
@@ -328,6 +341,7 @@ impl Service {
         let old = std::mem::replace(&mut self.chain, chain);
         old.links().iter().for_each(|link| link.authenticator.retire());
         self.keys = keys;
+        self.operations.configured(&self.chain);
         // The callout account may have changed, so it is checked again.
         if let Membership::Inside { confirmed_on, .. } = &mut self.membership {
             *confirmed_on = None;
@@ -352,5 +366,6 @@ impl Service {
         for link in self.chain.links() {
             link.authenticator.retire();
         }
+        self.operations.shut_down().await;
     }
 }

@@ -1,0 +1,42 @@
+//! What acts on clients beyond one decision, such as locks, sessions and the audit. A part does not exist
+//! until its table is written.
+
+use std::sync::Arc;
+
+use async_nats::Client;
+use callgate::{AdmissionHook, authn::Chain};
+
+use crate::{assemble::Observers, config::Config};
+
+/// The parts that the configuration at the start asks for. They outlive reloads.
+#[derive(Debug)]
+pub(crate) struct Operations {
+    pub(crate) observers: Arc<Observers>,
+}
+
+impl Operations {
+    /// Prepares the parts. Nothing connects yet.
+    pub(crate) fn new(_config: &Config, observers: Arc<Observers>) -> Self {
+        Self { observers }
+    }
+
+    /// The hooks of each admission, in order: first locks and sessions, then the audit.
+    pub(crate) fn hooks(&self) -> Vec<Arc<dyn AdmissionHook>> {
+        Vec::new()
+    }
+
+    /// Starts the work on the service's connection, which may not be established yet.
+    pub(crate) fn start(&self, _client: &Client) {}
+
+    /// Why this replica must not answer requests now, if a part forbids it. The service stays outside the
+    /// queue group as long as this is the case.
+    pub(crate) fn waiting_for(&self) -> Option<String> {
+        None
+    }
+
+    /// A configuration is in force: the first one, or that of a reload.
+    pub(crate) fn configured(&self, _chain: &Chain) {}
+
+    /// Ends the parts, after the last answer.
+    pub(crate) async fn shut_down(&self) {}
+}

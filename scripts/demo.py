@@ -20,7 +20,7 @@ import tools
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "demo"
-COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def paint(code, text):

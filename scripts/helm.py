@@ -18,14 +18,18 @@ import tools
 
 HELM = "helm.sh/helm/v3/cmd/helm@v3.19.0"
 CHART = tools.ROOT / "deploy" / "helm" / "callgate"
+# Has no default, because no image is published.
+IMAGE = ["--set", "image.repository=registry.example.com/callgate"]
 # What is rendered, from which values, into which file.
 RENDERS = [
-    ([], tools.ROOT / "deploy" / "kubernetes" / "callgate.yaml"),
+    (IMAGE, tools.ROOT / "deploy" / "kubernetes" / "callgate.yaml"),
     (["--values", CHART / "ci" / "everything-values.yaml"], CHART / "ci" / "everything-golden.yaml"),
+    ([*IMAGE, "--values", CHART / "ci" / "operator-values.yaml"], CHART / "ci" / "operator-golden.yaml"),
 ]
 HEADER = "# Rendered from deploy/helm/callgate by scripts/helm.py; change it there.\n"
 # Values that the schema must refuse, each with what helm then names.
-REFUSED = [("replicas=0", "replicas"), ("replicass=2", "replicass"), ("secretName=", "secretName")]
+REFUSED = [("replicas=0", "replicas"), ("replicass=2", "replicass"), ("secretName=", "secretName"),
+           ("image.repository=", "image.repository is empty")]
 
 
 def main(arguments):
@@ -59,7 +63,7 @@ def helm():
 
 def check(binary):
     faults = []
-    lint = run(binary, "lint", "--strict", "--kube-version", "1.30.0", CHART)
+    lint = run(binary, "lint", "--strict", "--kube-version", "1.30.0", *IMAGE, CHART)
     if lint.returncode != 0:
         faults.append(f"helm lint:\n{lint.stdout}{lint.stderr}")
     for values, file in RENDERS:
@@ -67,7 +71,7 @@ def check(binary):
         if not file.exists() or file.read_text() != text:
             faults.append(f"{file.relative_to(tools.ROOT)} is not what the chart renders: run scripts/helm.py render")
     for setting, named in REFUSED:
-        refused = run(binary, "template", "callgate", CHART, "--kube-version", "1.30.0", "--set", setting)
+        refused = run(binary, "template", "callgate", CHART, "--kube-version", "1.30.0", *IMAGE, "--set", setting)
         if refused.returncode == 0 or named not in refused.stderr:
             faults.append(f"the schema does not refuse `{setting}`")
     for fault in faults:

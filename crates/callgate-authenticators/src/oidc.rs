@@ -30,6 +30,7 @@ use crate::{
 };
 #[cfg(feature = "introspection")]
 pub(crate) use config::ClaimRules;
+pub use config::check_issuer;
 use config::{KeysFrom, Settings};
 
 /// Accepts the bearer tokens of one issuer.

@@ -81,7 +81,7 @@ pub fn run(registry: Registry) -> ExitCode {
         Command::Serve(args) => serve::run(args, registry),
         Command::Check(args) => check::run(&args, registry),
         Command::Explain(args) => Ok(explain::run(*args, registry)),
-        Command::Init(args) => init::run(&args),
+        Command::Init(args) => init::run(&args, &registry),
         Command::Key(args) => key::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),
         Command::Token(args) => token::run(&args),

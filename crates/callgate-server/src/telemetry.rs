@@ -8,6 +8,6 @@ mod writer;
 
 pub(crate) use callgate::sanitize::{log_detail as sanitize_detail, log_field as sanitize};
 pub(crate) use exposition::Exposition;
-pub(crate) use log::{DecisionLog, LogFormat, start_logging};
+pub(crate) use log::{DecisionLog, LogFormat, is_coloured, start_logging};
 pub(crate) use metrics::{CONFIGURATION, Metrics};
 pub(crate) use writer::flush_log;

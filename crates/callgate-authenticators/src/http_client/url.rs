@@ -6,6 +6,8 @@ use reqwest::Url;
 
 use callgate::sanitize::excerpt_up_to;
 
+use crate::backend::is_loopback;
+
 /// An `https` URL (or `http`, if explicitly allowed) with a host and without a user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpUrl(Arc<Url>);
@@ -58,6 +60,11 @@ impl HttpUrl {
     /// Whether the connection is encrypted.
     pub fn is_https(&self) -> bool {
         self.0.scheme() == "https"
+    }
+
+    /// Whether the host is this machine.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(self.host())
     }
 
     /// The host, lower case, without the port.

@@ -82,7 +82,7 @@ impl Settings {
     /// Reads the table and reports its errors.
     pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
         let faults = table.report().fault_count();
-        let issuer = table.required_string("issuer").and_then(|issuer| check_issuer(table, issuer));
+        let issuer = read_issuer(table);
         let insecure_http = read_insecure_http(table);
         let keys = KeysFrom::read(table, issuer.as_deref(), insecure_http);
         let audience = read_audience(table);
@@ -111,23 +111,27 @@ impl Settings {
 }
 
 /// Refuses texts that no token has as its `iss`: they come from providers' documents.
-fn check_issuer(table: &Table<'_>, issuer: String) -> Option<String> {
+///
+/// # Errors
+/// If it is one; the message says what to write.
+pub fn check_issuer(issuer: &str) -> Result<(), String> {
     if issuer.contains(['{', '}', '<', '>']) {
-        table.fault(
-            "issuer",
-            "contains a placeholder: write the `iss` of a token, such as \
-             `https://login.microsoftonline.com/8eaef023-2b34-4da1-9baa-8bc8c9d6a490/v2.0`",
-        );
-        return None;
+        return Err("contains a placeholder: write the `iss` of a token, such as \
+             `https://login.microsoftonline.com/8eaef023-2b34-4da1-9baa-8bc8c9d6a490/v2.0`"
+            .to_owned());
     }
     if let Some((base, _)) = issuer.split_once("/.well-known") {
         let base = sanitize_url(base);
-        table.fault(
-            "issuer",
-            format!("is the address of a discovery document, not an issuer: write `{base}`"),
-        );
-        return None;
+        return Err(format!(
+            "is the address of a discovery document, not an issuer: write `{base}`"
+        ));
     }
+    Ok(())
+}
+
+fn read_issuer(table: &mut Table<'_>) -> Option<String> {
+    let issuer = table.required_string("issuer")?;
+    check_issuer(&issuer).map_err(|error| table.fault("issuer", error)).ok()?;
     Some(issuer)
 }
 

@@ -1,7 +1,9 @@
 //! `callgate init`
 
 mod configuration_mode;
+mod kubernetes;
 mod operator;
+mod source;
 
 use std::{
     fs, io,
@@ -9,14 +11,18 @@ use std::{
 };
 
 use callgate::{keys::KeyError, operator::JwtError, secret::Secret};
-use callgate_authenticators::passwords::hash as hash_password;
+use callgate_authenticators::{kind::Registry, passwords::hash as hash_password};
 use serde_json::{Value, json};
 
 use super::{
     GOOD, Outcome,
     output::{complain, say},
 };
-use crate::files::write_private;
+use crate::{config, files::write_private};
+use source::Source;
+
+/// The JSON Schema of `callgate.toml`, which its first line names for editors.
+const SCHEMA_FILE: &str = "callgate.schema.json";
 
 /// Write matching configurations for Callgate and nats-server
 #[derive(Debug, clap::Args)]
@@ -25,14 +31,24 @@ use crate::files::write_private;
   nats-server -c gate/nats-server.conf
   callgate serve --config gate/callgate.toml
 
-With --operator, writes an operator mode setup with its operator, accounts and credentials.
-Only the owner can read the files. Existing files are never overwritten.")]
+Without --oidc, --kubernetes or --http, users and their passwords are in a file. With --operator,
+writes an operator mode setup with its operator, accounts and credentials. Only the owner can read
+the files. Existing files are never overwritten.")]
 pub(super) struct Args {
     /// Directory to write to; created if missing
     dir: PathBuf,
     /// Use the demo users of nats-by-example (sys/sys, alice/alice, bob/bob); not for production
-    #[arg(long)]
+    #[arg(long, group = "source")]
     demo: bool,
+    /// Admit clients with tokens of this OpenID issuer, such as https://id.example.com/realms/main
+    #[arg(long, value_name = "ISSUER", group = "source")]
+    oidc: Option<String>,
+    /// Admit pods with their service account tokens; also writes a Secret and Helm values
+    #[arg(long, group = "source")]
+    kubernetes: bool,
+    /// Let a web service at this URL decide who may log in
+    #[arg(long, value_name = "URL", group = "source")]
+    http: Option<String>,
     /// Write an operator mode setup: operator, accounts, credentials and resolver
     #[arg(long)]
     operator: bool,
@@ -56,6 +72,8 @@ enum InitError {
     Jwt(#[from] JwtError),
     #[error("cannot hash a password: {0}")]
     Hash(String),
+    #[error("{flag}: {error}")]
+    Flag { flag: &'static str, error: String },
 }
 
 /// The files to write and the text to print afterwards.
@@ -130,15 +148,19 @@ fn seed_file(seed: &Secret) -> String {
     format!("{}\n", seed.expose())
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
-    let setup = match args.operator {
-        true => operator::setup(args.demo)?,
-        false => configuration_mode::setup(args.demo)?,
+pub(super) fn run(args: &Args, registry: &Registry) -> Outcome {
+    let source = Source::of(args)?;
+    let mut setup = match args.operator {
+        true => operator::setup(&source)?,
+        false => configuration_mode::setup(&source)?,
     };
+    setup.files.extend(source.files()?);
+    setup.files.push((SCHEMA_FILE, format!("{:#}\n", config::schema(registry))));
+    setup.notes.extend(source.notes());
     write(args, &setup)?;
     match args.json {
         true => say(setup.to_json(&args.dir)),
-        false => print(&setup, &args.dir),
+        false => print(&setup, &args.dir, &source),
     }
     if args.demo {
         complain(
@@ -148,7 +170,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(GOOD)
 }
 
-fn print(setup: &Setup, folder: &Path) {
+fn print(setup: &Setup, folder: &Path, source: &Source) {
     let folder = folder.display();
     for (name, _) in &setup.files {
         say(format_args!("wrote {folder}/{name}"));
@@ -156,9 +178,31 @@ fn print(setup: &Setup, folder: &Path) {
     for note in setup.passwords.notes().iter().chain(&setup.notes) {
         say(note);
     }
+    if *source == Source::Kubernetes {
+        say(kubernetes::next_steps(&folder.to_string()));
+        return;
+    }
     say(format_args!("next:  nats-server -c {folder}/nats-server.conf"));
     say(format_args!("       callgate serve --config {folder}/callgate.toml"));
 }
+
+/// The beginning of `callgate.toml`.
+fn heading(mode: &str, source: &Source) -> String {
+    let login = source.example_login();
+    format!(
+        "#:schema ./{SCHEMA_FILE}
+# Callgate for nats-server in {mode}.
+# `callgate check --config callgate.toml` reports errors in this file.
+# `callgate explain --config callgate.toml {login}` shows what a client may do.
+"
+    )
+}
+
+/// The end of `callgate.toml`.
+const SESSION: &str = r#"
+[session]
+max_lifetime = "1h"                  # a removed user stays connected for up to this time
+"#;
 
 /// Writes all files, or none if one of them exists.
 fn write(args: &Args, setup: &Setup) -> Result<(), InitError> {

@@ -2,12 +2,14 @@
 
 use std::{
     fmt,
-    io::{self, IsTerminal, Read, Write},
+    io::{self, Read, Write},
 };
 
 use callgate::sanitize::{terminal, visible};
 use callgate_config::{Fault, Report};
 use serde_json::{Value, json};
+
+use crate::telemetry::is_coloured;
 
 /// Prints lines to standard output; a closed pipe is ignored. Hidden characters are escaped, because
 /// the text may contain outside data.
@@ -43,11 +45,8 @@ pub(super) enum Colour {
 }
 
 impl Style {
-    /// Coloured if standard output is a terminal, unless `NO_COLOR` is set and not empty
-    /// (https://no-color.org).
     pub(super) fn of_stdout() -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { coloured: io::stdout().is_terminal() && !refused }
+        Self { coloured: is_coloured(&io::stdout()) }
     }
 
     pub(super) fn paint(self, colour: Colour, text: impl fmt::Display) -> String {

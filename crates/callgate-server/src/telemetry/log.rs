@@ -41,6 +41,13 @@ const SILENT: [&str; 9] =
 /// The format of the log, once it has started.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
+/// Whether output to this stream is coloured: if it is a terminal, unless `NO_COLOR` is set and not
+/// empty (https://no-color.org).
+pub(crate) fn is_coloured(stream: &impl IsTerminal) -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !refused
+}
+
 /// Starts logging to standard error. A second call changes nothing.
 pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) {
     let format = *FORMAT.get_or_init(|| format);
@@ -54,9 +61,7 @@ pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) {
         .with_target("callgate_authenticators", level)
         .with_target("callgate_server", level)
         .with_targets(SILENT.map(|library| (library, LevelFilter::OFF)));
-    let colour = format == LogFormat::Text
-        && io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none();
+    let colour = format == LogFormat::Text && is_coloured(&io::stderr());
     let records = Records::to_standard_error(colour);
     let layer =
         tracing_subscriber::fmt::layer().with_target(false).with_writer(move || records.clone());

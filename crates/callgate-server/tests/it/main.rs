@@ -17,6 +17,7 @@ mod databases;
 mod demo;
 mod docs;
 mod frozen;
+mod init;
 mod kv;
 #[cfg(feature = "slapd")]
 mod ldap;

@@ -17,15 +17,19 @@ use crate::support::{
 const LINES: [&str; 5] = ["2.10", "2.11", "2.12", "2.14", "2.15"];
 
 /// The running output of `init`: nats-server on a free port, and Callgate.
-struct Written {
+pub(crate) struct Written {
     folder: tempfile::TempDir,
-    server: NatsServer,
-    gate: Service,
+    pub(crate) server: NatsServer,
+    pub(crate) gate: Service,
 }
 
 impl Written {
     /// Runs `init` with these arguments, changes the files, and starts both programs.
-    async fn start(version: &str, arguments: &[&str], change: impl Fn(&str) -> String) -> Self {
+    pub(crate) async fn start(
+        version: &str,
+        arguments: &[&str],
+        change: impl Fn(&str) -> String,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let init = callgate_in(folder.path(), &[&["init", "pair"], arguments].concat());
         assert_eq!(init.code, 0, "{init:?}");
@@ -238,6 +242,10 @@ fn init_output_passes_strict_check() {
         (&["--operator"], 0, "0 errors, 0 warnings"),
         (&["--demo"], 1, "0 errors, 1 warning"),
         (&["--operator", "--demo"], 1, "0 errors, 1 warning"),
+        (&["--oidc", "https://id.example.com/realms/main"], 0, "0 errors, 0 warnings"),
+        (&["--operator", "--oidc", "https://id.example.com/"], 0, "0 errors, 0 warnings"),
+        (&["--http", "https://decide.example.com/login"], 0, "0 errors, 0 warnings"),
+        (&["--operator", "--http", "http://localhost:8080/"], 0, "0 errors, 0 warnings"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let init = callgate_in(folder.path(), &[&["init", "pair"], arguments].concat());

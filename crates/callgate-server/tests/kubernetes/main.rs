@@ -11,6 +11,7 @@
 
 #[cfg(feature = "real-kubernetes")]
 mod deployed;
+mod init;
 mod limits;
 
 use std::{fs, path::Path, time::Duration};
@@ -163,7 +164,7 @@ async fn chart_configuration_is_valid() {
     let folder = tempfile::tempdir().unwrap();
     write_private(&folder.path().join("issuer.nk"), &Nkey::account().seed());
     write_private(&folder.path().join("xkey.xk"), &CurveKey::generate().seed());
-    write_private(&folder.path().join("password"), "secret");
+    write_private(&folder.path().join("auth.nk"), &Nkey::user().seed());
     let text = manifests();
     let (_, config) = text.split_once("  callgate.yaml: |\n").unwrap();
     let (config, _) = config.split_once("\n---\n").unwrap();

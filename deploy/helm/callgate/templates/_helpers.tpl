@@ -21,7 +21,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
 {{- define "callgate.image" -}}
-{{ .Values.image.repository }}
+{{ required "image.repository is empty: build an image, push it to a registry that the cluster can reach, and name it here (docs/kubernetes.md, The image)" .Values.image.repository }}
 {{- if .Values.image.digest }}@{{ .Values.image.digest }}
 {{- else }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}

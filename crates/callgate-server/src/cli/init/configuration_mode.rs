@@ -6,37 +6,45 @@ use callgate::{
 };
 use serde_json::json;
 
-use super::{InitError, Passwords, Setup, restricted, restricted_demo, seed_file};
+use super::{
+    InitError, Passwords, SESSION, Setup, heading, kubernetes, restricted, restricted_demo,
+    seed_file, source::Source,
+};
 use crate::cli::hash_password::bcrypt_hash;
 
-pub(super) fn setup(demo: bool) -> Result<Setup, InitError> {
+pub(super) fn setup(source: &Source) -> Result<Setup, InitError> {
     let issuer = KeyPair::generate(KeyKind::Account)?;
     let xkey = CurveKey::generate()?;
     let auth = KeyPair::generate(KeyKind::User)?;
     let break_glass = Secret::random().map_err(callgate::keys::KeyError::from)?;
     let hashed = bcrypt_hash(&break_glass).map_err(InitError::Hash)?;
     let mut passwords = Passwords(vec![("break-glass", break_glass)]);
-    let users = if demo { demo_users() } else { users(&mut passwords)? };
-
-    let server = SERVER
-        .replace("{auth}", &auth.public_key())
-        .replace("{issuer}", &issuer.public_key())
-        .replace("{xkey}", xkey.public_key().as_str())
-        .replace("{break_glass}", &hashed);
-    let files = vec![
-        ("callgate.toml", CALLGATE.to_owned()),
-        ("users.json", users),
-        ("nats-server.conf", server),
+    let filled = |template: &str| {
+        template
+            .replace("{auth}", &auth.public_key())
+            .replace("{issuer}", &issuer.public_key())
+            .replace("{xkey}", xkey.public_key().as_str())
+            .replace("{break_glass}", &hashed)
+    };
+    let callgate = heading("configuration mode", source) + CALLGATE + &source.tables() + SESSION;
+    let mut files = vec![("callgate.toml", callgate)];
+    match source {
+        Source::Users => files.push(("users.json", users(&mut passwords)?)),
+        Source::Demo => files.push(("users.json", demo_users())),
+        Source::Oidc(_) | Source::Kubernetes | Source::Http(_) => {}
+    }
+    let seeds = [
         ("issuer.nk", seed_file(&issuer.seed())),
         ("xkey.xk", seed_file(&xkey.seed())),
         ("auth.nk", seed_file(&auth.seed())),
-        ("passwords.txt", passwords.table()),
     ];
-    let mut notes = Vec::new();
-    if demo {
-        notes.push("demo users: sys/sys, alice/alice, bob/bob (not for production)".to_owned());
+    files.push(("nats-server.conf", filled(SERVER)));
+    if *source == Source::Kubernetes {
+        files.extend(kubernetes::configuration_mode(&seeds, filled));
     }
-    Ok(Setup { files, passwords, notes })
+    files.extend(seeds);
+    files.push(("passwords.txt", passwords.table()));
+    Ok(Setup { files, passwords, notes: Vec::new() })
 }
 
 fn users(passwords: &mut Passwords) -> Result<String, InitError> {
@@ -60,10 +68,7 @@ fn demo_users() -> String {
     format!("{users:#}\n")
 }
 
-const CALLGATE: &str = r#"# Callgate for nats-server in configuration mode.
-# `callgate check --config callgate.toml` reports errors in this file.
-# `callgate explain --config callgate.toml --user alice --password @FILE` shows what alice may do.
-
+const CALLGATE: &str = r#"
 [nats]
 servers = ["nats://127.0.0.1:4222"]
 nkey = { file = "auth.nk" }
@@ -73,13 +78,6 @@ seed = { file = "issuer.nk" }        # its public key is auth_callout.issuer in 
 xkeys = [{ file = "xkey.xk" }]       # its public key is auth_callout.xkey in nats-server.conf
 callout_account = "AUTH"
 
-[[authenticators]]
-name = "users"
-[authenticators.users]
-file = "users.json"
-
-[session]
-max_lifetime = "1h"                  # a removed user stays connected for up to this time
 "#;
 
 const SERVER: &str = r#"# nats-server with Callgate as its auth callout.

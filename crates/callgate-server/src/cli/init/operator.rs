@@ -11,39 +11,53 @@ use callgate::{
 };
 use serde_json::{Value, json};
 
-use super::{InitError, Passwords, Setup, restricted, restricted_demo, seed_file};
+use super::{
+    InitError, Passwords, SESSION, Setup, heading, kubernetes, restricted, restricted_demo,
+    seed_file, source::Source,
+};
 
 /// Permissions of Callgate's own user.
 const CALLGATE_PUBLISHES: [&str; 4] =
     ["_INBOX.>", "$SYS._INBOX.>", "$SYS.REQ.USER.INFO", "$SRV.INFO"];
 const CALLGATE_SUBSCRIBES: [&str; 3] = ["$SYS.REQ.USER.AUTH", "$SRV.>", "_INBOX.>"];
 
-pub(super) fn setup(demo: bool) -> Result<Setup, InitError> {
+pub(super) fn setup(source: &Source) -> Result<Setup, InitError> {
     let keys = Keys::generate()?;
     let now = UnixTime::now();
     let sentinel = Login::sentinel(&keys.callout, now)?;
     let callgate = Login::callgate(&keys.callout, now)?;
     let break_glass = Login::break_glass(&keys.system, now)?;
+    let accounts = keys.accounts(&callgate, now)?;
     let mut passwords = Passwords::default();
-    let users = users(demo, &mut passwords)?;
-    let mut files = vec![
-        ("callgate.toml", keys.callgate_toml()),
-        ("users.json", users),
-        ("nats-server.conf", keys.server_conf(&callgate, &sentinel, now)?),
+    let mut files = vec![("callgate.toml", keys.callgate_toml(source))];
+    match source {
+        Source::Users => files.push(("users.json", users(false, &mut passwords)?)),
+        Source::Demo => files.push(("users.json", users(true, &mut passwords)?)),
+        Source::Oidc(_) | Source::Kubernetes | Source::Http(_) => {}
+    }
+    let needed = [
         ("nats.creds", callgate.credentials()),
-        ("sentinel.creds", sentinel.credentials()),
-        ("break-glass.creds", break_glass.credentials()),
         ("issuer.nk", seed_file(&keys.issuer.seed())),
         ("APP-signing.nk", seed_file(&keys.app_signing.seed())),
         ("APP-reader.nk", seed_file(&keys.app_reader.seed())),
         ("OPS-signing.nk", seed_file(&keys.ops_signing.seed())),
         ("xkey.xk", seed_file(&keys.xkey.seed())),
+    ];
+    let filled = |template: &str| accounts.fill(template).replace("{sentinel_jwt}", &sentinel.jwt);
+    files.push(("nats-server.conf", filled(SERVER)));
+    if *source == Source::Kubernetes {
+        files.extend(kubernetes::operator_mode(&needed, filled));
+    }
+    files.extend(needed);
+    files.extend([
+        ("sentinel.creds", sentinel.credentials()),
+        ("break-glass.creds", break_glass.credentials()),
         ("operator.nk", seed_file(&keys.operator.seed())),
         ("SYS.nk", seed_file(&keys.system.seed())),
         ("AUTH.nk", seed_file(&keys.callout.seed())),
         ("APP.nk", seed_file(&keys.app.seed())),
         ("OPS.nk", seed_file(&keys.ops.seed())),
-    ];
+    ]);
     if !passwords.is_empty() {
         files.push(("passwords.txt", passwords.table()));
     }
@@ -83,37 +97,31 @@ impl Keys {
         })
     }
 
-    fn callgate_toml(&self) -> String {
-        CALLGATE
+    fn callgate_toml(&self, source: &Source) -> String {
+        let own = CALLGATE
             .replace("{callout}", &self.callout.public_key())
             .replace("{app}", &self.app.public_key())
-            .replace("{ops}", &self.ops.public_key())
+            .replace("{ops}", &self.ops.public_key());
+        heading("operator mode", source) + &own + &source.tables() + SESSION
     }
 
-    fn server_conf(
-        &self,
-        callgate: &Login,
-        sentinel: &Login,
-        now: UnixTime,
-    ) -> Result<String, InitError> {
+    fn accounts(&self, callgate: &Login, now: UnixTime) -> Result<Accounts, InitError> {
         let operator = Operator {
             name: "callgate-init".to_owned(),
             system_account: self.system.public_key().parse()?,
         };
+        let signed = |key: &KeyPair, account: Account| -> Result<SignedAccount, InitError> {
+            let jwt = account.sign(&self.operator, now)?;
+            Ok(SignedAccount { id: key.public_key(), jwt })
+        };
         let system = Account::new("SYS", self.system.public_key().parse()?);
-        let (callout, app) = (self.callout_account(callgate)?, self.app_account()?);
-        let ops = self.ops_account()?;
-        Ok(SERVER
-            .replace("{operator_jwt}", &operator.sign(&self.operator, now)?)
-            .replace("{system}", &self.system.public_key())
-            .replace("{system_jwt}", &system.sign(&self.operator, now)?)
-            .replace("{callout}", &self.callout.public_key())
-            .replace("{callout_jwt}", &callout.sign(&self.operator, now)?)
-            .replace("{app}", &self.app.public_key())
-            .replace("{app_jwt}", &app.sign(&self.operator, now)?)
-            .replace("{ops}", &self.ops.public_key())
-            .replace("{ops_jwt}", &ops.sign(&self.operator, now)?)
-            .replace("{sentinel_jwt}", &sentinel.jwt))
+        Ok(Accounts {
+            operator_jwt: operator.sign(&self.operator, now)?,
+            system: signed(&self.system, system)?,
+            callout: signed(&self.callout, self.callout_account(callgate)?)?,
+            app: signed(&self.app, self.app_account()?)?,
+            ops: signed(&self.ops, self.ops_account()?)?,
+        })
     }
 
     fn callout_account(&self, callgate: &Login) -> Result<Account, InitError> {
@@ -152,6 +160,36 @@ impl Keys {
             jetstream: true,
             ..Account::new("OPS", self.ops.public_key().parse()?)
         })
+    }
+}
+
+/// What a server needs to know the accounts.
+struct Accounts {
+    operator_jwt: String,
+    system: SignedAccount,
+    callout: SignedAccount,
+    app: SignedAccount,
+    ops: SignedAccount,
+}
+
+struct SignedAccount {
+    id: String,
+    jwt: String,
+}
+
+impl Accounts {
+    fn fill(&self, template: &str) -> String {
+        let Self { operator_jwt, system, callout, app, ops } = self;
+        template
+            .replace("{operator_jwt}", operator_jwt)
+            .replace("{system}", &system.id)
+            .replace("{system_jwt}", &system.jwt)
+            .replace("{callout}", &callout.id)
+            .replace("{callout_jwt}", &callout.jwt)
+            .replace("{app}", &app.id)
+            .replace("{app_jwt}", &app.jwt)
+            .replace("{ops}", &ops.id)
+            .replace("{ops_jwt}", &ops.jwt)
     }
 }
 
@@ -224,10 +262,7 @@ nats-server.conf is enabled (nats-server 2.11.11 or newer). break-glass.creds gi
 Callgate is down. operator.nk, SYS.nk, AUTH.nk, APP.nk and OPS.nk are needed only to change accounts:
 keep them offline.";
 
-const CALLGATE: &str = r#"# Callgate for nats-server in operator mode.
-# `callgate check --config callgate.toml` reports errors in this file.
-# `callgate explain --config callgate.toml --user alice --password @FILE` shows what alice may do.
-
+const CALLGATE: &str = r#"
 [nats]
 servers = ["nats://127.0.0.1:4222"]
 creds = "nats.creds"
@@ -253,13 +288,6 @@ seed = { file = "OPS-signing.nk" }
 [roles.reader]
 scope = "reader"
 
-[[authenticators]]
-name = "users"
-[authenticators.users]
-file = "users.json"
-
-[session]
-max_lifetime = "1h"                  # a removed user stays connected for up to this time
 "#;
 
 const SERVER: &str = r#"# nats-server in operator mode, with Callgate as the callout of the account AUTH.

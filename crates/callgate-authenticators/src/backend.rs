@@ -32,8 +32,7 @@ pub(crate) use precheck::{Nul, precheck};
 pub(crate) use query_error::QueryError;
 pub(crate) use tls::TlsSettings;
 pub(crate) use transport::{
-    CONNECT_TIMEOUT_KEY, FALL_THROUGH_KEY, TLS_KEY, Transport, connections_key, insecure_key,
-    is_loopback,
+    CONNECT_TIMEOUT_KEY, TLS_KEY, Transport, connections_key, insecure_key, is_loopback,
 };
 
 #[cfg(test)]

@@ -43,11 +43,10 @@ pub struct Certificates {
 impl Certificates {
     /// Builds the authenticator; errors go into the table's report.
     fn build(context: &BuildContext, mut table: Table<'_>) -> Option<Self> {
-        let settings = Settings::read(&mut table);
-        let report = table.report();
+        let read = Settings::read(&mut table);
         let good = table.finish();
-        let settings = settings.filter(|_| good)?;
-        let trust = TrustStore::start(context, &settings.files, report)?;
+        let (settings, files) = read.filter(|_| good)?;
+        let trust = TrustStore::start(context, files);
         let is_followed = context.chain.same_kind_follows;
         Some(Self { name: Arc::clone(&context.name), settings, trust, is_followed })
     }
@@ -127,7 +126,7 @@ impl Certificates {
         bundle: &Bundle,
         now: UnixTime,
     ) -> Result<UnixTime, ChainError> {
-        if self.settings.files.crls.is_empty() {
+        if !self.settings.has_crls {
             return presented.verify(bundle, None, now);
         }
         match &**self.trust.crls() {

@@ -13,6 +13,8 @@ mod registry;
 mod resources;
 mod second_factor;
 
+pub(crate) use context::FALL_THROUGH_KEY;
+
 pub use buckets::{Bucket, BucketEvent, BucketFacts};
 pub use bus::{Bus, BusError};
 pub use context::{BuildContext, CacheSettings, ChainPosition, PolicyView, ScopeErrors, Services};

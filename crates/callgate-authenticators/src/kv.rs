@@ -17,7 +17,7 @@ use tokio::time::Instant as Deadline;
 
 use crate::{
     directory::{Directory, DirectoryAuthenticator, Entry, Lookup},
-    kind::{Bucket, BuildContext, Kind, never_falls_through},
+    kind::{Bucket, BuildContext, FALL_THROUGH_KEY, Kind, never_falls_through},
     passwords::StoredPassword,
 };
 
@@ -54,12 +54,7 @@ const KEYS: &[Key] = &[
         "refuse logins with `backend_unavailable` when the watch has been lost for this long",
     )
     .or("\"none\""),
-    Key::optional(
-        "fall_through",
-        Type::Boolean,
-        "pass unknown user names to the next authenticator. Needs a later authenticator",
-    )
-    .or("false"),
+    FALL_THROUGH_KEY,
 ];
 
 impl Kind for Kv {
@@ -118,7 +113,7 @@ impl Settings {
         }
         let operator_owned = table.boolean("operator_owned").unwrap_or(false);
         let max_stale = max_stale(&mut table);
-        let fall_through = context.chain.read_fall_through(&mut table);
+        let fall_through = context.chain.read_password_fall_through(&mut table);
         let origin = if operator_owned { Origin::Operator } else { Origin::Outside };
         let good = table.finish();
         let bucket = Bucket { name: name?, domain };

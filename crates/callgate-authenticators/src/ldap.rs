@@ -63,17 +63,13 @@ pub struct Ldap {
 impl Ldap {
     /// Builds the authenticator; errors go into the table's report.
     fn build(context: &BuildContext, mut table: Table<'_>) -> Option<Self> {
-        let fall_through = context.chain.read_fall_through(&mut table);
+        let fall_through = context.chain.read_password_fall_through(&mut table);
         let settings = Settings::read(&mut table, fall_through);
         if let Some(settings) = &settings
-            && !context.policy.has_ceiling
             && settings.map.proposes_access()
+            && let Some(warning) = context.policy.ceiling_warning("entries")
         {
-            table.warn(
-                "map",
-                "there is no `ceiling`, so what the directory proposes is dropped or refused: add \
-                 `[authenticators.ceiling]`",
-            );
+            table.warn("map", warning);
         }
         let settings = settings.and_then(|mut settings| {
             let all_plain = settings.servers.iter().all(Server::is_plain);

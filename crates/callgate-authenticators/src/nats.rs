@@ -13,8 +13,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    backend::{FALL_THROUGH_KEY, QueryError},
-    kind::{BuildContext, Bus, BusError, Kind, never_falls_through},
+    backend::QueryError,
+    kind::{BuildContext, Bus, BusError, FALL_THROUGH_KEY, Kind, never_falls_through},
     question::{
         Decider, Delivery, REMEMBER_KEY, Settings, TAKES_KEY, judge_probe, takes_passwords,
     },

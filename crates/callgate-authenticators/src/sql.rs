@@ -7,11 +7,9 @@ use callgate::{authn::Authenticator, secret::Secret};
 use callgate_config::{Item, Key, Table, Type};
 
 use crate::{
-    backend::{
-        CONNECT_TIMEOUT_KEY, FALL_THROUGH_KEY, TLS_KEY, Transport, connections_key, insecure_key,
-    },
+    backend::{CONNECT_TIMEOUT_KEY, TLS_KEY, Transport, connections_key, insecure_key},
     directory::DirectoryAuthenticator,
-    kind::{BuildContext, Kind, never_falls_through},
+    kind::{BuildContext, FALL_THROUGH_KEY, Kind, never_falls_through},
     passwords::{Cost, StoredPassword},
 };
 
@@ -130,32 +128,30 @@ impl Settings {
         }
         let transaction_pooling = table.boolean("transaction_pooling").unwrap_or(false);
         let unknown_user_cost = table.raw("hash").and_then(|item| hash_prefix(&item));
-        let fall_through = context.chain.read_fall_through(&mut table);
+        let fall_through = context.chain.read_password_fall_through(&mut table);
         if fall_through && by_name.is_none() {
             table.fault("fall_through", "has no effect without a `query`");
         }
         let proposes = [&by_name, &by_token, &by_nkey].into_iter().flatten().any(proposes);
-        if proposes && !context.policy.has_ceiling {
-            table.warn_here(
-                "there is no `ceiling`, so accounts, roles and permissions in rows are dropped or \
-                 refused: add `[authenticators.ceiling]`, or assign roles by `[[bindings]]`",
-            );
+        let ceiling_warning = context.policy.ceiling_warning("rows");
+        if let Some(warning) = ceiling_warning.as_ref().filter(|_| proposes) {
+            table.warn_here(warning);
         }
-        let address = address?;
-        let transport = transport?;
-        if transaction_pooling && address.product != Product::Postgres {
-            table.fault("transaction_pooling", "only PostgreSQL needs this");
+        if let Some(address) = &address {
+            if transaction_pooling && address.product != Product::Postgres {
+                table.fault("transaction_pooling", "only PostgreSQL needs this");
+            }
+            refuse_environment(&table, address.product);
         }
-        warn_environment(&table, address.product);
-        let with_tls = uses_tls(&table, &address, &transport, wants_tls);
-        let statements = Statements {
-            product: address.product,
-            by_name,
-            by_token,
-            by_nkey,
-            has_ceiling: context.policy.has_ceiling,
-        };
-        table.finish().then_some(Self {
+        let places = address.zip(transport).map(|(address, transport)| {
+            let with_tls = uses_tls(&table, &address, &transport, wants_tls);
+            (address, transport, with_tls)
+        });
+        let good = table.finish();
+        let (address, transport, with_tls) = places.filter(|_| good)?;
+        let statements =
+            Statements { product: address.product, by_name, by_token, by_nkey, ceiling_warning };
+        Some(Self {
             address,
             transport,
             with_tls,
@@ -250,7 +246,7 @@ fn uses_tls(table: &Table<'_>, address: &Address, transport: &Transport, wants_t
 }
 
 /// sqlx reads these variables and offers no way to ignore them. All others are overridden.
-fn warn_environment(table: &Table<'_>, product: Product) {
+fn refuse_environment(table: &Table<'_>, product: Product) {
     if product != Product::Postgres {
         return;
     }

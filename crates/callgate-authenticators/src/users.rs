@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     directory::{Directory, DirectoryAuthenticator, Entry, Lookup},
-    kind::{BuildContext, Kind, never_falls_through},
+    kind::{BuildContext, FALL_THROUGH_KEY, Kind, never_falls_through},
     passwords::StoredPassword,
 };
 
@@ -44,12 +44,7 @@ const KEYS: &[Key] = &[
         Type::Path,
         "`.json`, `.yaml` or `.toml`; relative to the configuration file. It is read again when it changes",
     ),
-    Key::optional(
-        "fall_through",
-        Type::Boolean,
-        "pass unknown user names to the next authenticator. Needs a later authenticator",
-    )
-    .or("false"),
+    FALL_THROUGH_KEY,
 ];
 
 impl Kind for Users {
@@ -96,7 +91,7 @@ struct Settings {
 impl Settings {
     fn read(context: &BuildContext, mut table: Table<'_>) -> Option<Self> {
         let shown_path = table.required_string("file");
-        let fall_through = context.chain.read_fall_through(&mut table);
+        let fall_through = context.chain.read_password_fall_through(&mut table);
         let report = table.report();
         let key = table.path_of("file");
         let good = table.finish();

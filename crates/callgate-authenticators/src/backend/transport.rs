@@ -12,12 +12,6 @@ pub(crate) const CONNECT_TIMEOUT_KEY: Key =
         .or("\"500ms\"");
 pub(crate) const TLS_KEY: Key =
     Key::optional("tls", Type::Table(tls::KEYS), "TLS of the connections").or("{}");
-pub(crate) const FALL_THROUGH_KEY: Key = Key::optional(
-    "fall_through",
-    Type::Boolean,
-    "leave unknown user names to the next authenticator",
-)
-.or("false");
 
 /// `connections`, with the default of the kind, in JSON.
 pub(crate) const fn connections_key(default: &'static str) -> Key {

@@ -5,7 +5,8 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 
 use super::{
     spiffe::TrustDomain,
-    trust::{File, Files, RootFiles},
+    trust::{File, Files},
+    watch::LoadedFiles,
 };
 use crate::client_certificate::Names;
 
@@ -35,7 +36,8 @@ const REQUIRED: &[Key] = &[
 /// The settings of a `certificate` authenticator.
 #[derive(Debug)]
 pub(super) struct Settings {
-    pub(super) files: Files,
+    /// Whether revocation is checked.
+    pub(super) has_crls: bool,
     pub(super) user: NameKind,
     pub(super) required: Vec<(NameKind, Vec<Pattern>)>,
     pub(super) groups: Option<NameKind>,
@@ -68,26 +70,21 @@ pub(super) enum Pattern {
 }
 
 impl Settings {
-    /// Reads the table and reports its errors.
-    pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
-        let faults = table.report().fault_count();
-        let roots = roots(table);
-        let has_domains = matches!(roots, Some(RootFiles::Domains(_)));
-        let user = user(table, has_domains);
-        let required = required(table);
-        let groups = groups(table);
-        let pinned_keys = pinned_keys(table);
-        let crls = crl_files(table);
-        let crl_end_entity_only = table.boolean("crl_end_entity_only").unwrap_or(false);
+    /// Reads the table and its files, and reports the errors of both.
+    pub(super) fn read(table: &mut Table<'_>) -> Option<(Self, LoadedFiles)> {
+        let files = Files { roots: roots(table), crls: crl_files(table) };
+        let has_crls = !files.crls.is_empty();
+        let loaded = LoadedFiles::read(files, table.report());
+        let user = user(table);
         let settings = Self {
-            files: Files { roots: roots?, crls },
+            has_crls,
+            required: required(table),
+            groups: groups(table),
+            pinned_keys: pinned_keys(table),
+            crl_end_entity_only: table.boolean("crl_end_entity_only").unwrap_or(false),
             user: user?,
-            required,
-            groups,
-            pinned_keys,
-            crl_end_entity_only,
         };
-        (table.report().fault_count() == faults).then_some(settings)
+        Some((settings, loaded?))
     }
 }
 
@@ -149,46 +146,41 @@ fn filled(text: &str) -> Vec<&str> {
     if text.is_empty() { Vec::new() } else { vec![text] }
 }
 
-fn roots(table: &mut Table<'_>) -> Option<RootFiles> {
-    let ca = table.raw("ca").map(|item| file(&item, table.sources()));
-    let domains = table.raw("trust_domains").map(|item| trust_domains(&item));
-    match (ca, domains) {
-        (Some(_), Some(_)) => {
-            let message = "cannot be combined with `ca`: use two authenticators";
-            table.fault("trust_domains", message);
-            None
-        }
-        (Some(ca), None) => ca.map(RootFiles::Ca),
-        (None, Some(domains)) => domains.map(RootFiles::Domains),
-        (None, None) => {
-            table.fault_here(
-                "`ca` is missing: name the certificate authorities of your clients, because \
-                 nats-server may accept those of the system (or set `trust_domains` for SPIFFE)",
-            );
-            None
-        }
+fn roots(table: &mut Table<'_>) -> Vec<(Option<TrustDomain>, File)> {
+    let ca = table.raw("ca");
+    let domains = table.raw("trust_domains");
+    if ca.is_some() && domains.is_some() {
+        table.fault("trust_domains", "cannot be combined with `ca`: use two authenticators");
     }
+    if ca.is_none() && domains.is_none() {
+        table.fault_here(
+            "`ca` is missing: name the certificate authorities of your clients, because \
+             nats-server may accept those of the system (or set `trust_domains` for SPIFFE)",
+        );
+    }
+    let ca = ca.and_then(|item| file(&item, table.sources()));
+    let domains = domains.map(|item| trust_domains(&item)).unwrap_or_default();
+    ca.map(|file| (None, file)).into_iter().chain(domains).collect()
 }
 
-fn trust_domains(item: &Item<'_>) -> Option<Vec<(TrustDomain, File)>> {
-    let mut table = item.table()?;
+fn trust_domains(item: &Item<'_>) -> Vec<(Option<TrustDomain>, File)> {
+    let Some(mut table) = item.table() else { return Vec::new() };
     let names: Vec<String> = table.map().keys().cloned().collect();
     if names.is_empty() {
         item.fault("must name at least one trust domain");
-        return None;
     }
-    let domains = names.iter().map(|name| {
+    let domains = names.iter().filter_map(|name| {
         let domain = name.parse::<TrustDomain>().map_err(|error| {
             table.fault_here(format!("`{}` is not a trust domain: {error}", name.escape_debug()));
         });
         let file = table.raw(name).and_then(|item| file(&item, table.sources()));
-        Some((domain.ok()?, file?))
+        Some((domain.ok(), file?))
     });
-    let domains: Vec<_> = domains.collect();
-    domains.into_iter().collect()
+    domains.collect()
 }
 
-fn user(table: &mut Table<'_>, has_domains: bool) -> Option<NameKind> {
+fn user(table: &mut Table<'_>) -> Option<NameKind> {
+    let has_domains = table.has("trust_domains");
     if !table.has("user") {
         if !has_domains {
             let kinds = USERS.join("`, `");

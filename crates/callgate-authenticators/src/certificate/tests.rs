@@ -19,6 +19,8 @@ use callgate_testkit::client_certificates::{
 use super::*;
 use crate::kind::SharedResources;
 
+mod settings;
+
 /// Authorities and a folder with their files.
 struct Bench {
     folder: tempfile::TempDir,
@@ -486,59 +488,4 @@ fn changed_files_are_reconciled() {
     bench.write("ca.pem", ClientAuthority::root("new root").pem());
     assert!(reload());
     assert_rejected(identify(&devices, chain(1)), Reason::BadCertificate, "none of the roots");
-}
-
-#[test]
-fn errors_name_the_key_and_the_remedy() {
-    let bench = Bench::new();
-    let leaf = bench.root.sign(&alice());
-    bench.write("leaf.pem", &leaf.pem);
-    bench.write("key.pem", &leaf.key_pem);
-    bench.write("empty.pem", "");
-    let other = ClientAuthority::root("devices root");
-    bench.write("other.crl", other.revocation_list(&[], 2099).pem);
-    for (toml, path, text) in [
-        ("user = \"cn\"", "", "`ca` is missing"),
-        ("ca = \"ca.pem\"", "", "`user` is missing"),
-        ("ca = \"ca.pem\"\nuser = \"name\"", "user", "not one of"),
-        ("ca = \"ca.pem\"\nuser = \"o\"", "user", "not one of"),
-        ("ca = \"ca.pem\"\nuser = \"spiffe\"", "user", "needs `trust_domains`"),
-        ("ca = \"missing.pem\"\nuser = \"cn\"", "ca", "missing.pem"),
-        ("ca = \"leaf.pem\"\nuser = \"cn\"", "ca", "not a certificate authority"),
-        ("ca = \"key.pem\"\nuser = \"cn\"", "ca", "no certificate"),
-        ("ca = \"empty.pem\"\nuser = \"cn\"", "ca", "no certificate"),
-        ("trust_domains = { }", "trust_domains", "at least one"),
-        ("trust_domains = { \"Example.org\" = \"ca.pem\" }", "trust_domains", "lowercase"),
-        (
-            "trust_domains = { \"example.org\" = \"ca.pem\" }\nuser = \"cn\"",
-            "user",
-            "always the SPIFFE ID",
-        ),
-        (
-            "ca = \"ca.pem\"\ntrust_domains = { \"example.org\" = \"ca.pem\" }",
-            "trust_domains",
-            "two authenticators",
-        ),
-        ("ca = \"ca.pem\"\nuser = \"cn\"\ncrl = []", "crl", "at least one file"),
-        ("ca = \"ca.pem\"\nuser = \"cn\"\ncrl = \"ca.pem\"", "crl", "no revocation list"),
-        ("ca = \"ca.pem\"\nuser = \"cn\"\ncrl = \"empty.pem\"", "crl", "malformed"),
-        ("ca = \"ca.pem\"\nuser = \"cn\"\ncrl = \"other.crl\"", "crl", "did not sign it"),
-        ("ca = \"ca.pem\"\nuser = \"cn\"\npinned_keys = \"ab\"", "pinned_keys", "64 hex digits"),
-        ("ca = \"ca.pem\"\nuser = \"cn\"\nrequired = { cn = \"a\" }", "required.cn", "unknown key"),
-        (
-            "ca = \"ca.pem\"\nuser = \"cn\"\nrequired = { o = [] }",
-            "required.o",
-            "must not be empty",
-        ),
-        ("ca = \"ca.pem\"\nuser = \"cn\"\ngroups = \"cn\"", "groups", ""),
-        ("ca = \"ca.pem\"\nuser = \"cn\"\nusers = \"cn\"", "users", "unknown key"),
-    ] {
-        let (built, report) = bench.report(toml);
-        assert!(built.is_none(), "{toml}");
-        let found = report
-            .faults()
-            .iter()
-            .any(|fault| fault.path == path && fault.to_string().contains(text));
-        assert!(found, "{toml}: {:?}", report.faults());
-    }
 }

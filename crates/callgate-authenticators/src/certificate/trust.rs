@@ -23,15 +23,9 @@ const MAX_FILE: u64 = 64 * 1024 * 1024;
 /// Where roots and revocation lists are read from.
 #[derive(Debug, Clone)]
 pub(super) struct Files {
-    pub(super) roots: RootFiles,
+    /// One file for all certificates, without a trust domain, or one for each trust domain.
+    pub(super) roots: Vec<(Option<TrustDomain>, File)>,
     pub(super) crls: Vec<File>,
-}
-
-/// Roots for all certificates, or for each trust domain its own.
-#[derive(Debug, Clone)]
-pub(super) enum RootFiles {
-    Ca(File),
-    Domains(Vec<(TrustDomain, File)>),
 }
 
 /// A file and its name in messages.
@@ -79,17 +73,11 @@ pub(super) struct RevocationLists {
 impl Files {
     /// Reads the roots.
     pub(super) fn read_roots(&self) -> Result<Vec<Bundle>, Vec<FileError>> {
-        let files: Vec<_> = match &self.roots {
-            RootFiles::Ca(file) => vec![(None, file)],
-            RootFiles::Domains(domains) => {
-                domains.iter().map(|(domain, file)| (Some(domain.clone()), file)).collect()
-            }
-        };
-        let read = |(domain, file): (_, &File)| {
+        let read = |(domain, file): &(Option<TrustDomain>, File)| {
             let (roots, anchors) = file.roots()?.into_iter().unzip();
-            Ok(Bundle { domain, roots, anchors })
+            Ok(Bundle { domain: domain.clone(), roots, anchors })
         };
-        collect(files.into_iter().map(read))
+        collect(self.roots.iter().map(read))
     }
 
     /// Reads the revocation lists; `None` if there are no files.
@@ -105,11 +93,8 @@ impl Files {
 
     /// Every file.
     pub(super) fn all(&self) -> Vec<&Path> {
-        let roots: Vec<_> = match &self.roots {
-            RootFiles::Ca(file) => vec![file],
-            RootFiles::Domains(domains) => domains.iter().map(|(_, file)| file).collect(),
-        };
-        roots.into_iter().chain(&self.crls).map(|file| file.path.as_path()).collect()
+        let roots = self.roots.iter().map(|(_, file)| file);
+        roots.chain(&self.crls).map(|file| file.path.as_path()).collect()
     }
 }
 

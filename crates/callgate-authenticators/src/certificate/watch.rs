@@ -16,6 +16,8 @@ use crate::{kind::BuildContext, network::BackgroundTasks};
 /// The lists, or why there are none.
 type Crls = Result<RevocationLists, String>;
 
+const NO_LISTS: &str = "there are no revocation lists";
+
 /// The roots and revocation lists in force.
 pub(super) struct TrustStore {
     shared: Arc<Shared>,
@@ -29,38 +31,55 @@ struct Shared {
     crls: ArcSwap<Crls>,
 }
 
-impl TrustStore {
-    /// Reads the files and watches them. Errors go into the report; a stale list is a warning, because
-    /// a newer one can arrive at any time.
-    pub(super) fn start(context: &BuildContext, files: &Files, report: &Report) -> Option<Self> {
-        let fingerprints = fingerprints(files);
+/// Files that were read without errors.
+pub(super) struct LoadedFiles {
+    files: Files,
+    /// From before they were read.
+    fingerprints: Vec<Fingerprint>,
+    bundles: Vec<Bundle>,
+    crls: Crls,
+}
+
+impl LoadedFiles {
+    /// Reads the files. Errors go into the report; a stale list is a warning, because a newer one can
+    /// arrive at any time.
+    pub(super) fn read(files: Files, report: &Report) -> Option<Self> {
+        let fingerprints = fingerprints(&files);
         let add = |errors: Vec<FileError>| {
             errors.into_iter().for_each(|error| report.fault(error.key, error.text));
         };
-        let bundles = files.read_roots().map_err(add).ok()?;
+        let bundles = files.read_roots().map_err(add).ok();
         let now = UnixTime::now();
-        for root in bundles.iter().flat_map(|bundle| &bundle.roots) {
+        for root in bundles.iter().flatten().flat_map(|bundle| &bundle.roots) {
             if !root.is_valid_at(now) {
                 let text = "a root has expired or is not valid yet: its certificates are refused";
-                report.warn(root_key(files), text);
+                report.warn(root_key(&files), text);
             }
         }
-        let crls = files.read_crls(&bundles).map_err(add).ok()?;
+        let crls = files.read_crls(bundles.as_deref().unwrap_or_default()).map_err(add).ok()?;
         if crls.as_ref().is_some_and(|lists| lists.remaining_seconds(now) < 0) {
             let text = "a revocation list is stale: logins with certificates are refused until it is replaced";
-            report.warn(crl_key(files), text);
+            report.warn(crl_key(&files), text);
         }
-        let crls = crls.ok_or_else(|| "there are no revocation lists".to_owned());
+        let crls = crls.ok_or_else(|| NO_LISTS.to_owned());
+        Some(Self { files, fingerprints, bundles: bundles?, crls })
+    }
+}
+
+impl TrustStore {
+    /// Puts the files into force and watches them.
+    pub(super) fn start(context: &BuildContext, loaded: LoadedFiles) -> Self {
+        let LoadedFiles { files, fingerprints, bundles, crls } = loaded;
         let shared = Arc::new(Shared {
             context: context.clone(),
-            files: files.clone(),
+            files,
             bundles: ArcSwap::from_pointee(bundles),
             crls: ArcSwap::from_pointee(crls),
         });
         shared.observe();
         let enabled = context.services.background;
         let tasks = BackgroundTasks::spawn(enabled, [Arc::clone(&shared).watch(fingerprints)]);
-        Some(Self { shared, tasks: Mutex::new(Some(tasks)) })
+        Self { shared, tasks: Mutex::new(Some(tasks)) }
     }
 
     pub(super) fn bundles(&self) -> Guard<Arc<Vec<Bundle>>> {
@@ -124,7 +143,7 @@ impl Shared {
         let crls = self.files.read_crls(&self.bundles.load());
         let crls_loaded = crls.is_ok();
         let crls = match crls {
-            Ok(lists) => lists.ok_or_else(|| "there are no revocation lists".to_owned()),
+            Ok(lists) => lists.ok_or_else(|| NO_LISTS.to_owned()),
             Err(errors) => {
                 let text = errors.first().map(|error| error.text.clone()).unwrap_or_default();
                 warn(errors);
@@ -163,11 +182,7 @@ fn fingerprints(files: &Files) -> Vec<Fingerprint> {
 }
 
 fn root_key(files: &Files) -> String {
-    use super::trust::RootFiles::{Ca, Domains};
-    match &files.roots {
-        Ca(file) => file.key.clone(),
-        Domains(domains) => domains.first().map(|(_, file)| file.key.clone()).unwrap_or_default(),
-    }
+    files.roots.first().map(|(_, file)| file.key.clone()).unwrap_or_default()
 }
 
 fn crl_key(files: &Files) -> String {

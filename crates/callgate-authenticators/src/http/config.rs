@@ -5,11 +5,9 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::Addresses;
 use crate::{
-    backend::{
-        CONNECT_TIMEOUT_KEY, FALL_THROUGH_KEY, TLS_KEY, Transport, connections_key, insecure_key,
-    },
+    backend::{CONNECT_TIMEOUT_KEY, TLS_KEY, Transport, connections_key, insecure_key},
     http_client::{HttpClient, HttpUrl, sanitize_url},
-    kind::BuildContext,
+    kind::{BuildContext, FALL_THROUGH_KEY},
     question::{self, REMEMBER_KEY, TAKES_KEY},
 };
 
@@ -109,10 +107,9 @@ fn urls(table: &mut Table<'_>, transport: Option<&Transport>) -> Option<Vec<Http
 
 fn headers(table: &mut Table<'_>) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
-    if table.has("bearer") {
-        let bearer = table.secret("bearer")?;
-        let value = format!("Bearer {}", bearer.expose());
-        headers.insert(AUTHORIZATION, header_value(table, "bearer", &value)?);
+    if let Some(bearer) = table.secret("bearer") {
+        let value = header_value(table, "bearer", &format!("Bearer {}", bearer.expose()));
+        value.map(|value| headers.insert(AUTHORIZATION, value));
     }
     let Some(mut own) = table.table("headers") else {
         return (!table.has("headers")).then_some(headers);

@@ -84,13 +84,7 @@ impl Settings {
         let remember = table.duration("remember").unwrap_or(DEFAULT_REMEMBER);
         let remember_rejected = table.duration("remember_rejected");
         let remember_rejected = remember_rejected.unwrap_or(DEFAULT_REMEMBER_REJECTED);
-        let fall_through = table.boolean("fall_through").unwrap_or(false);
-        if fall_through && !context.chain.is_followed {
-            table.fault(
-                "fall_through",
-                "no authenticator follows, so there is nothing to fall through to",
-            );
-        }
+        let fall_through = context.chain.read_fall_through(table);
         let settings = Self {
             issuer,
             audience: audience?,

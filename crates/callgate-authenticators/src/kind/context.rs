@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::{Bus, NoObserver, Observer, SecondFactorSettings, SharedResources};
 use crate::{passwords::DummyKey, state_dir::StateDir};
-use callgate_config::{Item, Sources, Table, suggestion};
+use callgate_config::{Item, Key, Sources, Table, Type, suggestion};
 
 /// What building an authenticator may depend on, besides its own table.
 ///
@@ -93,6 +93,16 @@ impl PolicyView {
         Some(item.items().iter().filter_map(known).collect())
     }
 
+    /// A warning if outside data can propose access, but nothing permits it. `what` holds the data.
+    pub(crate) fn ceiling_warning(&self, what: &str) -> Option<String> {
+        (!self.has_ceiling).then(|| {
+            format!(
+                "there is no `ceiling`, so accounts, roles and permissions in {what} are dropped or refused: \
+                 add `[authenticators.ceiling]`, or assign roles by `[[bindings]]`"
+            )
+        })
+    }
+
     /// A warning if users in this account will be refused.
     pub(crate) fn account_warning(&self, account: &str) -> Option<String> {
         let shown = account.escape_debug();
@@ -127,6 +137,14 @@ impl fmt::Debug for PolicyView {
     }
 }
 
+/// `fall_through` of a kind that takes passwords.
+pub(crate) const FALL_THROUGH_KEY: Key = Key::optional(
+    "fall_through",
+    Type::Boolean,
+    "pass unknown user names to the next authenticator. Needs a later authenticator",
+)
+.or("false");
+
 /// What comes before and after an authenticator in the chain. The default is to be the only one.
 #[derive(Debug, Clone, Default)]
 pub struct ChainPosition {
@@ -145,13 +163,20 @@ pub struct ChainPosition {
 }
 
 impl ChainPosition {
-    /// Reads the key `fall_through` of a kind that takes passwords.
+    /// Reads the key `fall_through`.
     pub(crate) fn read_fall_through(&self, table: &mut Table<'_>) -> bool {
         let fall_through = table.boolean("fall_through").unwrap_or(false);
         if fall_through && !self.is_followed {
             let message = "no authenticator follows, so there is nothing to fall through to";
             table.fault("fall_through", message);
-        } else if fall_through && !self.passwords_taken_later {
+        }
+        fall_through
+    }
+
+    /// Reads the key `fall_through` of a kind that takes passwords.
+    pub(crate) fn read_password_fall_through(&self, table: &mut Table<'_>) -> bool {
+        let fall_through = self.read_fall_through(table);
+        if fall_through && self.is_followed && !self.passwords_taken_later {
             table.warn(
                 "fall_through",
                 "no later authenticator takes passwords: unknown user names are refused anyway",

@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::*;
 use callgate_config::{Document, Format, Report, Sources};
 
@@ -54,4 +56,29 @@ fn an_unknown_kind_lists_the_known_kinds() {
 fn a_kind_replaces_one_of_the_same_name() {
     let registry = Registry::empty().with(Named("users")).with(Named("users"));
     assert_eq!(registry.names().collect::<Vec<_>>(), ["users"]);
+}
+
+#[tokio::test]
+async fn all_errors_of_a_table_are_reported_at_once() {
+    let registry = Registry::builtin();
+    for kind in registry.names().filter_map(|name| registry.find(name)) {
+        let mut own: serde_json::Map<_, _> =
+            kind.keys().iter().map(|key| (key.name.to_owned(), json!([[7]]))).collect();
+        own.insert("unknown_key".to_owned(), json!(1));
+        let document = Document::from_value(own.into());
+        let (report, sources) = (Report::new(), Sources::new("."));
+        let table = Table::root(&document, "kind", &report, &sources)
+            .with_keys(callgate_config::Type::Table(kind.keys()));
+        let context = BuildContext::new("a", sources.clone(), Arc::default());
+        assert!(kind.build(&context, table).is_none(), "{}", kind.name());
+        let faults = report.faults();
+        let is_reported = |key: &str| {
+            let path = format!("kind.{key}");
+            faults.iter().any(|fault| fault.path.starts_with(&path))
+        };
+        // The policy reads `defaults`.
+        let keys = kind.keys().iter().map(|key| key.name).filter(|key| *key != "defaults");
+        let silent: Vec<_> = keys.chain(["unknown_key"]).filter(|key| !is_reported(key)).collect();
+        assert!(silent.is_empty(), "{}: {silent:?} are not in {faults:#?}", kind.name());
+    }
 }

@@ -11,8 +11,9 @@ use super::{
     server::Server,
     template::{BindTemplate, FilterTemplate},
 };
-use crate::backend::{
-    CONNECT_TIMEOUT_KEY, FALL_THROUGH_KEY, TLS_KEY, Transport, connections_key, insecure_key,
+use crate::{
+    backend::{CONNECT_TIMEOUT_KEY, TLS_KEY, Transport, connections_key, insecure_key},
+    kind::FALL_THROUGH_KEY,
 };
 
 const INSECURE: &str = "insecure_plaintext";
@@ -158,7 +159,7 @@ impl Settings {
     pub(super) fn read(table: &mut Table<'_>, fall_through: bool) -> Option<Self> {
         let transport = Transport::read(table, DEFAULT_CONNECTIONS, INSECURE);
         let schema = word(table, "schema", SCHEMAS).unwrap_or(Schema::Rfc2307Bis);
-        let servers = transport.as_ref().and_then(|transport| servers(table, transport));
+        let servers = servers(table, transport.as_ref());
         let base = base(table, "base");
         if base.is_none() && !table.has("base") {
             table.fault_here("`base` is missing: set it to the DN that the users are below");
@@ -308,15 +309,19 @@ impl Mapping {
     }
 }
 
-fn servers(table: &mut Table<'_>, transport: &Transport) -> Option<Vec<Server>> {
+fn servers(table: &mut Table<'_>, transport: Option<&Transport>) -> Option<Vec<Server>> {
     if !table.has("url") {
         table
             .fault_here("`url` is missing: set it to the directory server, such as `ldaps://host`");
         return None;
     }
     let urls = table.filled_strings("url")?;
-    let wants_tls = transport.tls.ca.is_some() || transport.tls.server_name.is_some();
-    let is_plain = |host: &str| transport.allows_plaintext(host) && !wants_tls;
+    let is_plain = |host: &str| {
+        transport.is_some_and(|transport| {
+            let wants_tls = transport.tls.ca.is_some() || transport.tls.server_name.is_some();
+            transport.allows_plaintext(host) && !wants_tls
+        })
+    };
     let parse = |url: &String| {
         let server = Server::parse(url, is_plain);
         server.map_err(|error| table.fault("url", error)).ok()

@@ -43,21 +43,19 @@ impl Settings {
     /// Reads the keys; errors are reported.
     pub(crate) fn read(context: &BuildContext, table: &mut Table<'_>) -> Option<Self> {
         let takes = match table.has("takes") {
-            true => read_takes(table)?,
-            false => vec![Taken::Password],
+            true => read_takes(table),
+            false => Some(vec![Taken::Password]),
         };
         let remember = table.duration("remember").unwrap_or_default();
-        let fall_through = context.chain.read_fall_through(table);
-        if fall_through && !takes.contains(&Taken::Password) {
+        let fall_through = context.chain.read_password_fall_through(table);
+        let takes_passwords = |takes: &Vec<Taken>| takes.contains(&Taken::Password);
+        if fall_through && !takes.as_ref().is_none_or(takes_passwords) {
             table.fault("fall_through", "has no effect unless `takes` contains `password`");
         }
-        if !context.policy.has_ceiling {
-            table.warn_here(
-                "there is no `ceiling`, so accounts, roles and permissions in answers are dropped or \
-                 refused: add `[authenticators.ceiling]`, or assign roles by `[[bindings]]`",
-            );
+        if let Some(warning) = context.policy.ceiling_warning("answers") {
+            table.warn_here(warning);
         }
-        Some(Self { takes, remember, fall_through })
+        Some(Self { takes: takes?, remember, fall_through })
     }
 
     /// Whether the service is asked about this credential.

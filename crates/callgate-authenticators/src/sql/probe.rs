@@ -18,8 +18,8 @@ pub(super) struct Statements {
     pub(super) by_name: Option<Statement>,
     pub(super) by_token: Option<Statement>,
     pub(super) by_nkey: Option<Statement>,
-    /// Without one, the policy grants nothing that rows propose.
-    pub(super) has_ceiling: bool,
+    /// For statements that propose access.
+    pub(super) ceiling_warning: Option<String>,
 }
 
 impl Statements {
@@ -82,11 +82,8 @@ impl Statements {
                  the collation accepts"
             ));
         }
-        if !self.has_ceiling && ["account", "roles", "permissions"].into_iter().any(has) {
-            warnings.push(format!(
-                "`{key}` returns an account, roles or permissions, but there is no `ceiling`: they \
-                 grant nothing"
-            ));
+        if ["account", "roles", "permissions"].into_iter().any(has) {
+            warnings.extend(self.ceiling_warning.as_ref().map(|text| format!("`{key}`: {text}")));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::{error::Error, fmt};
 
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use crate::{
     record::{Cause, Denial, Reason},
@@ -12,12 +13,14 @@ use crate::{
 mod chain;
 mod identity;
 mod lookup;
+mod standing;
 mod unclaimed;
 
 pub use crate::admission::SourceKey;
 pub use chain::{Chain, ChainAnswer, Link, Overloaded};
 pub use identity::{Identity, Origin, Proposal};
 pub use lookup::IdentityLookup;
+pub use standing::{GoneCause, Reassessment, Standing};
 
 /// Any error of a backend, for the log.
 pub type BackendError = Box<dyn Error + Send + Sync>;
@@ -77,6 +80,23 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
 
     /// Finds identities without a credential, for `explain`; `None` if the source cannot.
     fn lookup(&self) -> Option<&dyn IdentityLookup> {
+        None
+    }
+
+    /// What the source says now about an identity that it vouched for before. Answers from memory: no
+    /// backend is queried, and no credential is needed.
+    ///
+    /// `identity` is as [`Authenticator::authenticate`] returned it, perhaps from an earlier configuration
+    /// or another replica, but contains only those claims that policy names, and no templates. By default
+    /// it is what was proved, and stays so.
+    fn reassess(&self, identity: &Identity, how: &Reassessment) -> Standing {
+        let _ = how;
+        Standing::Current(identity.clone())
+    }
+
+    /// Changes whenever [`Authenticator::reassess`] may answer differently because the source changed.
+    /// `None` if that never happens under one configuration.
+    fn changes(&self) -> Option<watch::Receiver<u64>> {
         None
     }
 

@@ -27,6 +27,8 @@ mod panics;
 mod peers;
 mod reload;
 mod service;
+#[expect(dead_code, unused_imports, reason = "the commands and the hook of sessions use it")]
+mod state;
 mod telemetry;
 mod watchdog;
 

@@ -1,0 +1,5 @@
+//! What replicas share through a JetStream bucket: locks, and proof that the replica is fresh.
+
+mod target;
+
+pub(crate) use target::{Candidate, IssuedAt, Target, Verdict, parse_network, parse_time};

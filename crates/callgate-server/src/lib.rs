@@ -29,6 +29,8 @@ mod reload;
 mod service;
 #[expect(dead_code, unused_imports, reason = "the commands and the hook of sessions use it")]
 mod state;
+#[allow(dead_code, unused_imports, reason = "sessions and revocation will use it")]
+mod system;
 mod telemetry;
 mod watchdog;
 

@@ -18,9 +18,9 @@ pub enum ConnectionKind {
 }
 
 impl ConnectionKind {
-    /// From `client_info.kind` and `.type`. The kind comes first: a leaf node is one regardless of its
-    /// type.
-    pub(crate) fn from_wire(kind: &str, kind_of_client: &str) -> Self {
+    /// From `client_info.kind` and `.type`, as in requests, events and lists of connections. The kind comes
+    /// first: a leaf node is one regardless of its type.
+    pub fn from_wire(kind: &str, kind_of_client: &str) -> Self {
         match (kind, kind_of_client) {
             ("Leafnode", _) => Self::LeafNode,
             ("Client", "nats") => Self::Nats,

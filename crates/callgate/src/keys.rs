@@ -322,7 +322,8 @@ pub type OperatorKey = PublicKey<role::Operator>;
 pub type CurvePublicKey = PublicKey<role::Curve>;
 
 impl<R: Role> PublicKey<R> {
-    fn from_bytes(bytes: [u8; 32]) -> Self {
+    /// The key with these bytes, which are not checked, as in the text form.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self { text: encode_public(R::KIND, &bytes).into(), bytes, role: PhantomData }
     }
 

@@ -27,6 +27,7 @@ mod panics;
 mod peers;
 mod reload;
 mod service;
+mod sessions;
 #[expect(dead_code, unused_imports, reason = "the commands and the hook of sessions use it")]
 mod state;
 #[allow(dead_code, unused_imports, reason = "sessions and revocation will use it")]

@@ -1,0 +1,8 @@
+//! The live connections that decisions admitted: the table of sessions, its copies on other replicas, and
+//! what acts on sessions.
+
+mod session;
+mod table;
+
+pub(crate) use session::{Common, Session};
+pub(crate) use table::Table;

@@ -1,0 +1,204 @@
+//! The table of sessions: found by server and connection, bounded, searched without holding up decisions.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use callgate::clock::UnixTime;
+
+use super::session::{Common, Session};
+
+/// How many entries a search visits at a time; decisions wait for the table no longer than that takes.
+const CHUNK: usize = 1024;
+/// A server ends a session at its expiry. After this many seconds the entry is surely obsolete.
+const OBSOLETE_AFTER: i64 = 60;
+/// The end of the list of slots.
+const NONE: u32 = u32::MAX;
+
+/// All known sessions. The oldest entry makes room for a new one.
+#[derive(Debug)]
+pub(crate) struct Table(Mutex<Entries>);
+
+#[derive(Debug)]
+struct Entries {
+    capacity: usize,
+    /// Slots by server and connection.
+    servers: HashMap<Arc<str>, HashMap<u64, u32>>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    oldest: u32,
+    newest: u32,
+    count: usize,
+    common: HashSet<Arc<Common>>,
+    /// The number of values in `common` at which those without a session are removed.
+    clean_common_at: usize,
+}
+
+/// An entry in the list from the oldest to the newest.
+#[derive(Debug)]
+struct Slot {
+    session: Option<Arc<Session>>,
+    older: u32,
+    newer: u32,
+}
+
+impl Table {
+    /// An empty table for so many sessions, at least one.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self(Mutex::new(Entries {
+            capacity: capacity.clamp(1, usize::try_from(NONE - 1).unwrap_or(usize::MAX)),
+            servers: HashMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            oldest: NONE,
+            newest: NONE,
+            count: 0,
+            common: HashSet::new(),
+            clean_common_at: CHUNK,
+        }))
+    }
+
+    /// Enters a session, in place of an earlier one of the same connection. Returns it as it is stored.
+    pub(crate) fn enter(&self, session: Session) -> Arc<Session> {
+        self.entries().enter(session)
+    }
+
+    /// Removes the session of a connection.
+    pub(crate) fn remove(&self, server_id: &str, client_id: u64) -> Option<Arc<Session>> {
+        self.entries().remove(server_id, client_id)
+    }
+
+    /// The session of a connection.
+    pub(crate) fn find(&self, server_id: &str, client_id: u64) -> Option<Arc<Session>> {
+        let entries = self.entries();
+        let index = *entries.servers.get(server_id)?.get(&client_id)?;
+        entries.slots.get(usize::try_from(index).ok()?)?.session.clone()
+    }
+
+    /// The sessions that match. Those that are entered meanwhile may be missing.
+    pub(crate) fn search(&self, mut matches: impl FnMut(&Session) -> bool) -> Vec<Arc<Session>> {
+        let mut found = Vec::new();
+        let mut start = 0;
+        loop {
+            let entries = self.entries();
+            let chunk = entries.slots.iter().skip(start).take(CHUNK);
+            let sessions = chunk.filter_map(|slot| slot.session.as_ref());
+            found.extend(sessions.filter(|session| matches(session)).cloned());
+            start += CHUNK;
+            if start >= entries.slots.len() {
+                return found;
+            }
+        }
+    }
+
+    /// The IDs of the servers that have sessions.
+    pub(crate) fn servers(&self) -> Vec<Arc<str>> {
+        self.entries().servers.keys().cloned().collect()
+    }
+
+    /// Removes sessions that must have ended.
+    pub(crate) fn remove_ended(&self, now: UnixTime) -> usize {
+        let is_obsolete = |session: &Session| {
+            session.ends().is_some_and(|end| now.seconds_since(end) > OBSOLETE_AFTER)
+        };
+        let ended = self.search(is_obsolete);
+        ended.iter().filter_map(|it| self.remove(it.server_id(), it.client_id())).count()
+    }
+
+    /// The number of sessions.
+    pub(crate) fn len(&self) -> usize {
+        self.entries().count
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn enter(&mut self, mut session: Session) -> Arc<Session> {
+        let client_id = session.client_id();
+        self.remove(&Arc::clone(session.server_id()), client_id);
+        if self.count >= self.capacity {
+            self.remove_oldest();
+        }
+        session.common = self.intern(&session.common);
+        if let Some((server_id, _)) = self.servers.get_key_value(&session.server_id) {
+            session.server_id = Arc::clone(server_id);
+        }
+        let session = Arc::new(session);
+        let index = self.append(&session);
+        let server = self.servers.entry(Arc::clone(session.server_id())).or_default();
+        server.insert(client_id, index);
+        self.count += 1;
+        session
+    }
+
+    /// Adds a slot at the end of the list.
+    fn append(&mut self, session: &Arc<Session>) -> u32 {
+        let slot = Slot { session: Some(Arc::clone(session)), older: self.newest, newer: NONE };
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => u32::try_from(self.slots.len()).unwrap_or(NONE),
+        };
+        match self.slot(index) {
+            Some(free) => *free = slot,
+            None => self.slots.push(slot),
+        }
+        let before = self.newest;
+        match self.slot(before) {
+            Some(before) => before.newer = index,
+            None => self.oldest = index,
+        }
+        self.newest = index;
+        index
+    }
+
+    fn remove(&mut self, server_id: &str, client_id: u64) -> Option<Arc<Session>> {
+        let server = self.servers.get_mut(server_id)?;
+        let index = server.remove(&client_id)?;
+        if server.is_empty() {
+            self.servers.remove(server_id);
+        }
+        let slot = self.slot(index)?;
+        let session = slot.session.take();
+        let (older, newer) = (slot.older, slot.newer);
+        match self.slot(older) {
+            Some(slot) => slot.newer = newer,
+            None => self.oldest = newer,
+        }
+        match self.slot(newer) {
+            Some(slot) => slot.older = older,
+            None => self.newest = older,
+        }
+        self.free.push(index);
+        self.count -= 1;
+        session
+    }
+
+    fn remove_oldest(&mut self) {
+        let oldest = self.oldest;
+        let Some(session) = self.slot(oldest).and_then(|slot| slot.session.clone()) else { return };
+        self.remove(session.server_id(), session.client_id());
+    }
+
+    fn slot(&mut self, index: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::try_from(index).ok()?)
+    }
+
+    fn intern(&mut self, common: &Arc<Common>) -> Arc<Common> {
+        if let Some(known) = self.common.get(common) {
+            return Arc::clone(known);
+        }
+        if self.common.len() >= self.clean_common_at {
+            self.common.retain(|common| Arc::strong_count(common) > 1);
+            self.clean_common_at = CHUNK.max(self.common.len() * 2);
+        }
+        self.common.insert(Arc::clone(common));
+        Arc::clone(common)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The live connections that decisions admitted: the table of sessions, its copies on other replicas, and
 //! what acts on sessions.
 
+mod codec;
 mod session;
 mod table;
 

@@ -6,6 +6,11 @@ use callgate::{
     clock::UnixTime, connection::ConnectionKind, record::Decision, request::AuthRequest,
 };
 
+use crate::{
+    state::{Candidate, IssuedAt},
+    system::SessionKey,
+};
+
 /// What many sessions have in common, stored once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Common {
@@ -19,10 +24,11 @@ pub(crate) struct Common {
 
 /// An admitted connection. Compact, because a service may have very many.
 pub(crate) struct Session {
-    pub(super) server_id: Arc<str>,
-    client_id: u64,
+    key: SessionKey,
     pub(super) common: Arc<Common>,
     texts: Texts,
+    /// The length of the authenticator's `user_prefix`, in bytes.
+    prefix: u32,
     kind: ConnectionKind,
     source: Option<IpAddr>,
     since: UnixTime,
@@ -36,10 +42,11 @@ pub(crate) struct Session {
 /// The values of a [`Session`], to create one.
 #[derive(Debug, Clone)]
 pub(crate) struct Values<'a> {
-    pub(crate) server_id: &'a str,
-    pub(crate) client_id: u64,
-    pub(crate) common: Common,
+    pub(crate) key: SessionKey,
+    pub(crate) common: Arc<Common>,
+    /// With the authenticator's prefix, of which this is the length in bytes.
     pub(crate) user: &'a str,
+    pub(crate) prefix: u32,
     pub(crate) client_name: &'a str,
     pub(crate) mqtt_id: &'a str,
     pub(crate) decision: &'a str,
@@ -64,17 +71,18 @@ impl Session {
         let grant = decision.grant.as_ref()?;
         let client = request.client();
         let list = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
+        let prefix = grant.user().strip_suffix(&identity.user).map_or(0, str::len);
         Some(Self::new(Values {
-            server_id: request.server().id.as_str(),
-            client_id: client.id,
-            common: Common {
+            key: SessionKey::new(&request.server().id, client.id),
+            common: Arc::new(Common {
                 authenticator: decision.authenticator.as_deref().unwrap_or_default().into(),
                 account: grant.account().into(),
                 groups: list(&identity.groups),
                 roles: list(grant.roles()),
                 replica: replica.into(),
-            },
+            }),
             user: grant.user(),
+            prefix: u32::try_from(prefix).unwrap_or(0),
             client_name: &client.name,
             mqtt_id: &client.mqtt_id,
             decision: request.id(),
@@ -89,10 +97,10 @@ impl Session {
 
     pub(crate) fn new(values: Values<'_>) -> Self {
         let Values {
-            server_id,
-            client_id,
+            key,
             common,
             user,
+            prefix,
             client_name,
             mqtt_id,
             decision,
@@ -104,9 +112,9 @@ impl Session {
             judged,
         } = values;
         Self {
-            server_id: server_id.into(),
-            client_id,
-            common: Arc::new(common),
+            key,
+            common,
+            prefix,
             texts: Texts::join([user, client_name, mqtt_id, decision]),
             kind,
             source: source.map(|ip| ip.to_canonical()),
@@ -117,13 +125,8 @@ impl Session {
         }
     }
 
-    /// The server's public key. With [`Session::client_id`] it identifies the connection.
-    pub(crate) fn server_id(&self) -> &Arc<str> {
-        &self.server_id
-    }
-
-    pub(crate) fn client_id(&self) -> u64 {
-        self.client_id
+    pub(crate) fn key(&self) -> SessionKey {
+        self.key
     }
 
     /// Authenticator, account, groups, roles and replica.
@@ -134,6 +137,12 @@ impl Session {
     /// The user, with the authenticator's prefix, as nats-server shows it.
     pub(crate) fn user(&self) -> &str {
         self.texts.part(0)
+    }
+
+    /// The user name in its source.
+    pub(crate) fn source_user(&self) -> &str {
+        let prefix = usize::try_from(self.prefix).unwrap_or(0);
+        self.user().get(prefix..).unwrap_or_default()
     }
 
     /// The name that the client claims.
@@ -178,14 +187,28 @@ impl Session {
     pub(crate) fn judged(&self) -> Option<&[u8]> {
         self.judged.as_deref()
     }
+
+    /// What locks and filters compare.
+    pub(crate) fn candidate(&self) -> Candidate<'_, Box<str>> {
+        Candidate {
+            user: Some(self.user()),
+            source_user: Some(self.source_user()),
+            authenticator: Some(&self.common.authenticator),
+            account: Some(&self.common.account),
+            ip: self.source,
+            groups: Some(&self.common.groups),
+            roles: Some(&self.common.roles),
+            kind: Some(self.kind),
+            issued_at: IssuedAt::Known(self.issued_at()),
+        }
+    }
 }
 
 impl fmt::Debug for Session {
     /// Without `judged`, which contains claims.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
-            .field("server_id", &self.server_id)
-            .field("client_id", &self.client_id)
+            .field("key", &self.key)
             .field("user", &self.user())
             .field("common", &self.common)
             .finish_non_exhaustive()

@@ -8,6 +8,7 @@ use std::{
 use callgate::clock::UnixTime;
 
 use super::session::{Common, Session};
+use crate::system::{ServerId, SessionKey};
 
 /// How many entries a search visits at a time; decisions wait for the table no longer than that takes.
 const CHUNK: usize = 1024;
@@ -24,7 +25,7 @@ pub(crate) struct Table(Mutex<Entries>);
 struct Entries {
     capacity: usize,
     /// Slots by server and connection.
-    servers: HashMap<Arc<str>, HashMap<u64, u32>>,
+    servers: HashMap<ServerId, HashMap<u64, u32>>,
     slots: Vec<Slot>,
     free: Vec<u32>,
     oldest: u32,
@@ -65,14 +66,14 @@ impl Table {
     }
 
     /// Removes the session of a connection.
-    pub(crate) fn remove(&self, server_id: &str, client_id: u64) -> Option<Arc<Session>> {
-        self.entries().remove(server_id, client_id)
+    pub(crate) fn remove(&self, key: SessionKey) -> Option<Arc<Session>> {
+        self.entries().remove(key)
     }
 
     /// The session of a connection.
-    pub(crate) fn find(&self, server_id: &str, client_id: u64) -> Option<Arc<Session>> {
+    pub(crate) fn find(&self, key: SessionKey) -> Option<Arc<Session>> {
         let entries = self.entries();
-        let index = *entries.servers.get(server_id)?.get(&client_id)?;
+        let index = *entries.servers.get(&key.server)?.get(&key.client_id)?;
         entries.slots.get(usize::try_from(index).ok()?)?.session.clone()
     }
 
@@ -93,8 +94,8 @@ impl Table {
     }
 
     /// The IDs of the servers that have sessions.
-    pub(crate) fn servers(&self) -> Vec<Arc<str>> {
-        self.entries().servers.keys().cloned().collect()
+    pub(crate) fn servers(&self) -> Vec<ServerId> {
+        self.entries().servers.keys().copied().collect()
     }
 
     /// Removes sessions that must have ended.
@@ -103,7 +104,7 @@ impl Table {
             session.ends().is_some_and(|end| now.seconds_since(end) > OBSOLETE_AFTER)
         };
         let ended = self.search(is_obsolete);
-        ended.iter().filter_map(|it| self.remove(it.server_id(), it.client_id())).count()
+        ended.iter().filter_map(|session| self.remove(session.key())).count()
     }
 
     /// The number of sessions.
@@ -118,19 +119,15 @@ impl Table {
 
 impl Entries {
     fn enter(&mut self, mut session: Session) -> Arc<Session> {
-        let client_id = session.client_id();
-        self.remove(&Arc::clone(session.server_id()), client_id);
+        let key = session.key();
+        self.remove(key);
         if self.count >= self.capacity {
             self.remove_oldest();
         }
         session.common = self.intern(&session.common);
-        if let Some((server_id, _)) = self.servers.get_key_value(&session.server_id) {
-            session.server_id = Arc::clone(server_id);
-        }
         let session = Arc::new(session);
         let index = self.append(&session);
-        let server = self.servers.entry(Arc::clone(session.server_id())).or_default();
-        server.insert(client_id, index);
+        self.servers.entry(key.server).or_default().insert(key.client_id, index);
         self.count += 1;
         session
     }
@@ -155,11 +152,11 @@ impl Entries {
         index
     }
 
-    fn remove(&mut self, server_id: &str, client_id: u64) -> Option<Arc<Session>> {
-        let server = self.servers.get_mut(server_id)?;
-        let index = server.remove(&client_id)?;
+    fn remove(&mut self, key: SessionKey) -> Option<Arc<Session>> {
+        let server = self.servers.get_mut(&key.server)?;
+        let index = server.remove(&key.client_id)?;
         if server.is_empty() {
-            self.servers.remove(server_id);
+            self.servers.remove(&key.server);
         }
         let slot = self.slot(index)?;
         let session = slot.session.take();
@@ -180,7 +177,7 @@ impl Entries {
     fn remove_oldest(&mut self) {
         let oldest = self.oldest;
         let Some(session) = self.slot(oldest).and_then(|slot| slot.session.clone()) else { return };
-        self.remove(session.server_id(), session.client_id());
+        self.remove(session.key());
     }
 
     fn slot(&mut self, index: u32) -> Option<&mut Slot> {

@@ -62,6 +62,18 @@ impl fmt::Debug for SessionKey {
     }
 }
 
+impl ServerId {
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for ServerId {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl From<&ServerKey> for ServerId {
     fn from(key: &ServerKey) -> Self {
         Self(*key.bytes())

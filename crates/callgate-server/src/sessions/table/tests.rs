@@ -1,21 +1,25 @@
 use std::{env, fs, process::Command};
 
-use callgate::connection::ConnectionKind;
+use callgate::{connection::ConnectionKind, keys::ServerKey};
 
 use super::{super::session::Values, *};
 
-fn session(server: &str, client_id: u64, user: &str) -> Session {
+fn key(server: u8, client_id: u64) -> SessionKey {
+    SessionKey::new(&ServerKey::from_bytes([server; 32]), client_id)
+}
+
+fn session(server: u8, client_id: u64, user: &str) -> Session {
     let ends = UnixTime::from_seconds(i64::try_from(client_id).unwrap());
     Session::new(Values {
-        server_id: server,
-        client_id,
-        common: Common {
+        key: key(server, client_id),
+        prefix: 0,
+        common: Arc::new(Common {
             authenticator: "staff".into(),
             account: "APP".into(),
             groups: ["operators".into(), "developers".into()].into(),
             roles: ["reader".into()].into(),
             replica: "AAAAAAAAAA".into(),
-        },
+        }),
         user,
         client_name: "orders-service-7",
         mqtt_id: "",
@@ -40,16 +44,16 @@ fn users(table: &Table) -> Vec<String> {
 fn oldest_session_makes_room_for_a_new_one() {
     let table = Table::new(3);
     for (client_id, user) in [(1, "a"), (2, "b"), (3, "c")] {
-        table.enter(session("S", client_id, user));
+        table.enter(session(1, client_id, user));
     }
     // A new login on the same connection is the newest.
-    table.enter(session("S", 1, "a2"));
-    table.enter(session("T", 1, "d"));
+    table.enter(session(1, 1, "a2"));
+    table.enter(session(2, 1, "d"));
     assert_eq!(users(&table), ["a2", "c", "d"]);
-    table.remove("S", 3);
-    table.enter(session("T", 2, "e"));
+    table.remove(key(1, 3));
+    table.enter(session(2, 2, "e"));
     assert_eq!(users(&table), ["a2", "d", "e"]);
-    table.enter(session("T", 3, "f"));
+    table.enter(session(2, 3, "f"));
     assert_eq!(users(&table), ["d", "e", "f"]);
     assert_eq!((table.len(), table.servers().len()), (3, 1));
 }
@@ -57,19 +61,19 @@ fn oldest_session_makes_room_for_a_new_one() {
 #[test]
 fn removed_session_is_not_found() {
     let table = Table::new(10);
-    table.enter(session("S", 7, "a"));
-    assert!(table.find("S", 7).is_some_and(|session| session.user() == "a"));
-    assert!(table.remove("S", 8).is_none() && table.remove("T", 7).is_none());
-    assert!(table.remove("S", 7).is_some());
-    assert!(table.find("S", 7).is_none() && table.remove("S", 7).is_none());
+    table.enter(session(1, 7, "a"));
+    assert!(table.find(key(1, 7)).is_some_and(|session| session.user() == "a"));
+    assert!(table.remove(key(1, 8)).is_none() && table.remove(key(2, 7)).is_none());
+    assert!(table.remove(key(1, 7)).is_some());
+    assert!(table.find(key(1, 7)).is_none() && table.remove(key(1, 7)).is_none());
     assert_eq!((table.len(), users(&table).len()), (0, 0));
 }
 
 #[test]
 fn ended_session_is_removed_a_minute_later() {
     let table = Table::new(10);
-    table.enter(session("S", 100, "a"));
-    table.enter(session("S", 200, "b"));
+    table.enter(session(1, 100, "a"));
+    table.enter(session(1, 200, "b"));
     assert_eq!(table.remove_ended(UnixTime::from_seconds(160)), 0);
     assert_eq!(table.remove_ended(UnixTime::from_seconds(161)), 1);
     assert_eq!(users(&table), ["b"]);
@@ -78,26 +82,27 @@ fn ended_session_is_removed_a_minute_later() {
 #[test]
 fn table_agrees_with_a_simple_model() {
     let table = Table::new(50);
-    let mut model: Vec<(String, u64)> = Vec::new();
+    let mut model: Vec<(u8, u64)> = Vec::new();
     // A linear congruential generator: the same sequence in every run.
     let mut state = 1_u64;
     for _ in 0..20_000 {
         state =
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let key = (format!("S{}", (state >> 40) % 3), (state >> 50) % 40);
-        model.retain(|other| *other != key);
+        let server = u8::try_from((state >> 40) % 3).unwrap();
+        let client_id = (state >> 50) % 40;
+        model.retain(|other| *other != (server, client_id));
         if (state >> 60).is_multiple_of(3) {
-            table.remove(&key.0, key.1);
+            table.remove(key(server, client_id));
             continue;
         }
-        table.enter(session(&key.0, key.1, "x"));
-        model.push(key);
+        table.enter(session(server, client_id, "x"));
+        model.push((server, client_id));
         if model.len() > 50 {
             model.remove(0);
         }
         assert_eq!(table.len(), model.len());
     }
-    assert!(model.iter().all(|(server, client_id)| table.find(server, *client_id).is_some()));
+    assert!(model.iter().all(|(server, client_id)| table.find(key(*server, *client_id)).is_some()));
 }
 
 /// Set in the process that measures memory.
@@ -119,7 +124,7 @@ fn session_takes_at_most_400_bytes() {
     let table = Table::new(1_000_000);
     let before = resident();
     for client_id in 0..SESSIONS {
-        let server = ["NAAA", "NBBB", "NCCC"][usize::try_from(client_id % 3).unwrap()];
+        let server = u8::try_from(client_id % 3).unwrap();
         table.enter(session(server, client_id, &format!("user-{client_id}")));
     }
     let bytes = (resident() - before) / SESSIONS;

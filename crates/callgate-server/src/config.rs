@@ -16,6 +16,7 @@ mod policy;
 mod refusal;
 mod session;
 mod shadowing;
+mod state;
 mod tls;
 
 use std::{
@@ -42,7 +43,7 @@ use callgate_config::{
 };
 use serde_json::{Value, json};
 
-use crate::{bus::ServiceBus, nats::NatsSettings};
+use crate::{bus::ServiceBus, nats::NatsSettings, state::StateSettings};
 pub(crate) use admission::Admission;
 pub(crate) use chain::BuiltAuthenticator;
 use chain::{ChainBuilder, Known, KnownRoles};
@@ -93,6 +94,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key::optional("cache", Type::Table(cache::KEYS), "what is remembered").or("{}"),
     Key::optional("admin", Type::Table(admin::KEYS), "health and metrics over HTTP").or("{}"),
     Key::optional("log", Type::Table(log::KEYS), "the log").or("{}"),
+    Key::optional("state", Type::Table(state::KEYS), "what replicas share, such as locks")
+        .or_else("nothing is shared"),
 ];
 
 /// The JSON Schema of a configuration with these kinds of authenticators.
@@ -122,6 +125,7 @@ pub(crate) struct Config {
     pub(crate) admission: Admission,
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) log: LogSettings,
+    pub(crate) state: Option<StateSettings>,
     pub(crate) shared: Arc<SharedResources>,
     pub(crate) authenticators: Vec<BuiltAuthenticator>,
 }
@@ -266,6 +270,7 @@ fn read(
     let cache = cache::read(&mut root);
     let admin = admin::read(&mut root, overrides, overridden);
     let log = log::read(&mut root);
+    let state = state::read(&mut root);
     let session = session::read(&mut root);
     let roles = roles::read(&mut root);
     let entries = policy::authenticators(&mut root, &env.registry);
@@ -310,6 +315,7 @@ fn read(
         admission,
         admin,
         log,
+        state,
         shared,
         authenticators: built.authenticators,
     })

@@ -26,6 +26,8 @@ mod own_account;
 mod panics;
 mod peers;
 mod reload;
+#[expect(dead_code, reason = "sessions and locks use it")]
+mod replicas;
 mod service;
 mod sessions;
 #[expect(dead_code, unused_imports, reason = "the commands and the hook of sessions use it")]

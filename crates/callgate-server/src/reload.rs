@@ -16,6 +16,7 @@ use crate::{
     config::{self, Admission, BuildEnv, Config, Loaded, LogSettings, Overrides},
     nats::NatsSettings,
     operations::Operations,
+    state::StateSettings,
     telemetry::CONFIGURATION,
 };
 
@@ -44,6 +45,7 @@ struct AtStart {
     admin: Option<std::net::SocketAddr>,
     admission: Admission,
     log: LogSettings,
+    state: Option<StateSettings>,
     /// The configuration file and the files of `[nats]`.
     files: Fingerprints,
 }
@@ -60,6 +62,7 @@ impl AtStart {
             admin: config.admin,
             admission: config.admission.clone(),
             log: config.log,
+            state: config.state.clone(),
         }
     }
 
@@ -73,6 +76,7 @@ impl AtStart {
             ("[admin]", config.admin != self.admin),
             ("max_in_flight and password_workers of [admission]", admission),
             ("[log]", config.log != self.log),
+            ("[state]", config.state != self.state),
         ];
         changed.into_iter().filter(|(_, changed)| *changed).map(|(section, _)| section).collect()
     }

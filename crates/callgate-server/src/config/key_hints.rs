@@ -14,6 +14,7 @@ pub(super) const KEY_HINTS: &[(&str, &str)] = &[
     ("cache", TOP),
     ("admin", TOP),
     ("log", TOP),
+    ("state", TOP),
     ("servers", "[nats]"),
     ("queue", "[nats]"),
     ("creds", "[nats]"),

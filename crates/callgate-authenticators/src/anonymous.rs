@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use callgate::{
-    authn::{Authenticator, Decline, Identity, Origin, Proposal},
+    authn::{
+        Authenticator, Decline, GoneCause, Identity, Origin, Proposal, Reassessment, Standing,
+    },
     connection::ConnectionKind,
     request::{AuthRequest, Credential, MAX_USER},
     subject::is_invisible,
@@ -139,6 +141,13 @@ impl Authenticator for Anonymous {
 
     fn takes_anonymous(&self) -> bool {
         true
+    }
+
+    fn reassess(&self, identity: &Identity, _how: &Reassessment) -> Standing {
+        match identity.user == self.identity.user {
+            true => Standing::Current(Box::new(self.identity.clone())),
+            false => Standing::Gone(GoneCause::UserRemoved),
+        }
     }
 }
 

@@ -12,15 +12,17 @@ use callgate::{
     secret::Secret,
 };
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::passwords::StoredPassword;
 
 mod authenticator;
+mod credentials;
 mod entry;
 mod table;
 
 pub(crate) use authenticator::DirectoryAuthenticator;
+pub(crate) use credentials::Credentials;
 pub use entry::FILE;
 #[cfg(feature = "anonymous")]
 pub(crate) use entry::proposal;
@@ -30,6 +32,16 @@ pub(crate) use table::{EntryTable, LookupKeys, Shared, next_version};
 /// An entry, `None` if the directory has none, or why there is no answer. A rejected name costs a hash
 /// like an unknown one.
 pub(crate) type Lookup = Result<Option<Arc<Entry>>, Decline>;
+
+/// The entry of a user, as far as memory can tell.
+#[derive(Debug, Clone)]
+pub(crate) enum Remembered {
+    Entry(Arc<Entry>),
+    /// The directory has no entry of this name.
+    Missing,
+    /// Only the source could answer.
+    Unknown,
+}
 
 /// A source of entries.
 pub(crate) trait Directory: Send + Sync + 'static {
@@ -56,6 +68,16 @@ pub(crate) trait Directory: Send + Sync + 'static {
 
     /// Calls `visit` with every entry; `None` if the directory cannot list them.
     fn for_each(&self, _visit: &mut dyn FnMut(&Entry)) -> Option<()> {
+        None
+    }
+
+    /// The entry of this name, without asking the source.
+    fn remembered(&self, _name: &str) -> Remembered {
+        Remembered::Unknown
+    }
+
+    /// Changes whenever [`Directory::remembered`] may answer differently; `None` if it never does.
+    fn changes(&self) -> Option<watch::Receiver<u64>> {
         None
     }
 

@@ -16,7 +16,10 @@ mod watch;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use callgate::{
-    authn::{Authenticator, Decline, Identity, IdentityLookup, Readiness, Rejection},
+    authn::{
+        Authenticator, Decline, GoneCause, Identity, IdentityLookup, Readiness, Reassessment,
+        Rejection, Standing,
+    },
     clock::UnixTime,
     policy::settings::RoleSettings,
     record::Reason,
@@ -25,6 +28,7 @@ use callgate::{
 use callgate_config::{Key, Table};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
+use tokio::sync::watch::Receiver;
 
 use crate::{
     audience_routing::{AudienceRouting, Entry, Issuer},
@@ -163,15 +167,17 @@ impl Kubernetes {
                 let account = self.check_claims(&registered, &claims, now);
                 let account = account.map_err(Rejection::after_signature)?;
                 let identity = self.admit(&account, registered.expires).await?;
+                let credential_id = Some(credential_id(account.uid, &verified.key_name()));
                 verified.remember();
-                Ok(Identity { issued_at: issued_at(&claims), ..identity })
+                Ok(Identity { issued_at: issued_at(&claims), credential_id, ..identity })
             }
             Proof::Review { reviews, .. } => {
                 // All checks that need no request come first.
                 let account = self.check_claims(&registered, &claims, now)?;
                 reviews.check(token, &account).await?;
                 let identity = self.admit(&account, registered.expires).await?;
-                Ok(Identity { issued_at: issued_at(&claims), ..identity })
+                let credential_id = Some(credential_id(account.uid, ""));
+                Ok(Identity { issued_at: issued_at(&claims), credential_id, ..identity })
             }
         }
     }
@@ -239,6 +245,11 @@ async fn learn(issuer: &Issuer, keys: &KeyStore) -> Result<Arc<String>, Decline>
     })
 }
 
+/// The account's uid, and the key that signed the token.
+fn credential_id(uid: &str, key: &str) -> Arc<str> {
+    format!("{uid} {key}").into()
+}
+
 fn identity(
     user: String,
     named: &ServiceAccountClaims<'_>,
@@ -263,6 +274,17 @@ fn identity(
         proposal: account.proposal(),
         ..Identity::default()
     }
+}
+
+/// The same bearer, with what its account says now.
+fn with_account(identity: &Identity, account: &Account) -> Identity {
+    let mut current = identity.clone();
+    let labels = Value::Object(account.labels.as_json());
+    let annotations = Value::Object(account.annotations.as_json());
+    current.claims.insert("labels".to_owned(), labels);
+    current.claims.insert("annotations".to_owned(), annotations);
+    current.proposal = account.proposal();
+    current
 }
 
 impl Authenticator for Kubernetes {
@@ -302,6 +324,36 @@ impl Authenticator for Kubernetes {
 
     fn lookup(&self) -> Option<&dyn IdentityLookup> {
         Some(self)
+    }
+
+    fn reassess(&self, identity: &Identity, how: &Reassessment) -> Standing {
+        let proved = identity.credential_id.as_deref().and_then(|id| id.split_once(' '));
+        let (Some((uid, key)), Ok(())) = (proved, self.cluster.check()) else {
+            return Standing::Unknown;
+        };
+        let withdrawn = match &self.proof {
+            Proof::Keys { verifier, .. } => how.withdrawn_keys && verifier.is_withdrawn(key),
+            Proof::Review { .. } => false,
+        };
+        if withdrawn && !key.is_empty() {
+            return Standing::Gone(GoneCause::KeyRemoved);
+        }
+        let namespace = identity.user.split_once('/').map(|(namespace, _)| namespace);
+        let is_served = self.namespaces.is_empty()
+            || self.namespaces.iter().any(|known| Some(known.as_str()) == namespace);
+        let account = self.cluster.accounts().find(&identity.user).filter(|_| is_served);
+        match account.filter(|account| *account.uid == *uid) {
+            Some(account) => Standing::Current(Box::new(with_account(identity, &account))),
+            None => Standing::Gone(GoneCause::ServiceAccountGone),
+        }
+    }
+
+    fn changes(&self) -> Vec<Receiver<u64>> {
+        let keys = match &self.proof {
+            Proof::Keys { verifier, .. } => Some(verifier.keys.changes()),
+            Proof::Review { .. } => None,
+        };
+        keys.into_iter().chain([self.cluster.accounts().changes()]).collect()
     }
 }
 

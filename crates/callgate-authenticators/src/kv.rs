@@ -13,10 +13,10 @@ use callgate::{
 };
 use callgate_config::{Key, Table, Type};
 use futures_util::future::BoxFuture;
-use tokio::time::Instant as Deadline;
+use tokio::{sync::watch, time::Instant as Deadline};
 
 use crate::{
-    directory::{Directory, DirectoryAuthenticator, Entry, Lookup},
+    directory::{Directory, DirectoryAuthenticator, Entry, Lookup, Remembered},
     kind::{Bucket, BuildContext, FALL_THROUGH_KEY, Kind, never_falls_through},
     passwords::StoredPassword,
 };
@@ -191,6 +191,14 @@ impl Directory for BucketDirectory {
     fn for_each(&self, visit: &mut dyn FnMut(&Entry)) -> Option<()> {
         self.users.for_each(visit);
         Some(())
+    }
+
+    fn remembered(&self, name: &str) -> Remembered {
+        self.users.remembered(name)
+    }
+
+    fn changes(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.users.changes())
     }
 
     fn description(&self) -> &str {

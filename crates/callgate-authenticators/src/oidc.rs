@@ -6,7 +6,10 @@ mod identity;
 use std::{fmt, sync::Arc, time::Duration};
 
 use callgate::{
-    authn::{Authenticator, Decline, Identity, IdentityLookup, Readiness, Rejection},
+    authn::{
+        Authenticator, Decline, GoneCause, Identity, IdentityLookup, Readiness, Reassessment,
+        Rejection, Standing,
+    },
     clock::UnixTime,
     request::{AuthRequest, Credential},
 };
@@ -14,6 +17,7 @@ use callgate_config::{Key, Table};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 use crate::{
     audience_routing::{AudienceRouting, Entry, Issuer},
@@ -91,8 +95,9 @@ impl Oidc {
         };
         let identity = self.judge(claims, &registered, &audience, now);
         let identity = identity.map_err(Rejection::after_signature)?;
+        let credential_id = Some(verified.key_name().into());
         verified.remember();
-        Ok(identity)
+        Ok(Identity { credential_id, ..identity })
     }
 
     /// The identity of verified claims, for explanations only.
@@ -166,6 +171,18 @@ impl Authenticator for Oidc {
 
     fn lookup(&self) -> Option<&dyn IdentityLookup> {
         Some(self)
+    }
+
+    fn reassess(&self, identity: &Identity, how: &Reassessment) -> Standing {
+        let key = identity.credential_id.as_deref().filter(|_| how.withdrawn_keys);
+        match key.is_some_and(|key| self.verifier.is_withdrawn(key)) {
+            true => Standing::Gone(GoneCause::KeyRemoved),
+            false => Standing::Current(Box::new(identity.clone())),
+        }
+    }
+
+    fn changes(&self) -> Vec<watch::Receiver<u64>> {
+        vec![self.verifier.keys.changes()]
     }
 }
 

@@ -9,7 +9,10 @@ pub use mint::{MintError, mint_service_token};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use callgate::{
-    authn::{Authenticator, Decline, Identity, IdentityLookup, Rejection},
+    authn::{
+        Authenticator, Decline, GoneCause, Identity, IdentityLookup, Reassessment, Rejection,
+        Standing,
+    },
     clock::UnixTime,
     record::Reason,
     request::{AuthRequest, Credential},
@@ -69,6 +72,7 @@ impl ServiceTokens {
             user: service.user.clone(),
             expires_at: Some(expires),
             issued_at: issued_at(&claims),
+            credential_id: Some(issuer.into()),
             proposal: service.proposal.clone(),
             claims,
             ..Identity::default()
@@ -129,6 +133,18 @@ impl Authenticator for ServiceTokens {
 
     fn lookup(&self) -> Option<&dyn IdentityLookup> {
         Some(self)
+    }
+
+    fn reassess(&self, identity: &Identity, _how: &Reassessment) -> Standing {
+        let Some(key) = identity.credential_id.as_deref() else { return Standing::Unknown };
+        let service = self.settings.services.get(key).map(|(_, service)| service);
+        match service.filter(|service| service.user == identity.user) {
+            Some(service) => Standing::Current(Box::new(Identity {
+                proposal: service.proposal.clone(),
+                ..identity.clone()
+            })),
+            None => Standing::Gone(GoneCause::KeyRemoved),
+        }
     }
 }
 

@@ -35,8 +35,9 @@ pub(crate) struct TokenVerifier {
 #[must_use = "remember it once all of the token has been accepted"]
 pub(crate) struct VerifiedToken<'v> {
     cache: &'v VerifiedTokenCache,
+    key: Arc<JsonWebKey>,
     /// `None` if the cache has it already.
-    new: Option<(TokenDigest, Arc<JsonWebKey>)>,
+    new: Option<TokenDigest>,
 }
 
 impl TokenVerifier {
@@ -58,23 +59,29 @@ impl TokenVerifier {
     /// Rejected if the signature or the media type is wrong; unavailable without keys.
     pub(crate) async fn verify(&self, token: &Compact<'_>) -> Result<VerifiedToken<'_>, Decline> {
         let digest = TokenDigest::of(&self.authenticator, token.as_str());
-        let is_cached = self.is_cached(&digest);
-        if is_cached.map_err(|error| Decline::Unavailable(error.into()))? {
+        let cached =
+            self.cached_key(&digest).map_err(|error| Decline::Unavailable(error.into()))?;
+        if let Some(key) = cached {
             self.observer.signature_counted(&self.authenticator, true);
-            return Ok(VerifiedToken { cache: &self.cache, new: None });
+            return Ok(VerifiedToken { cache: &self.cache, key, new: None });
         }
         let key = self.verify_signature(token).await?;
-        Ok(VerifiedToken { cache: &self.cache, new: Some((digest, key)) })
+        Ok(VerifiedToken { cache: &self.cache, key, new: Some(digest) })
     }
 
-    /// True if the token was verified before, and the issuer still has the key that signed it.
-    fn is_cached(&self, token: &TokenDigest) -> Result<bool, KeysUnavailable> {
-        let Some(key) = self.cache.get(token) else { return Ok(false) };
+    /// The key that signed the token, if that was verified before and the issuer still has the key.
+    fn cached_key(&self, token: &TokenDigest) -> Result<Option<Arc<JsonWebKey>>, KeysUnavailable> {
+        let Some(key) = self.cache.get(token) else { return Ok(None) };
         let is_valid = self.keys.still_has(&key)?;
         if !is_valid {
             self.cache.remove(token);
         }
-        Ok(is_valid)
+        Ok(is_valid.then_some(key))
+    }
+
+    /// Whether the key of this name was withdrawn. Without current keys, none counts as withdrawn.
+    pub(crate) fn is_withdrawn(&self, key: &str) -> bool {
+        matches!(self.keys.has_named(key), Ok(false))
     }
 
     async fn verify_signature(&self, token: &Compact<'_>) -> Result<Arc<JsonWebKey>, Decline> {
@@ -118,11 +125,16 @@ impl TokenVerifier {
 }
 
 impl VerifiedToken<'_> {
+    /// The name of the key that signed the token.
+    pub(crate) fn key_name(&self) -> String {
+        self.key.name()
+    }
+
     /// Spares later logins with this token the signature check. For tokens that were accepted: others
     /// would only take up space.
     pub(crate) fn remember(self) {
-        if let Some((token, key)) = self.new {
-            self.cache.insert(token, key);
+        if let Some(token) = self.new {
+            self.cache.insert(token, self.key);
         }
     }
 }

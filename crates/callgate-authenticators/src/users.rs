@@ -12,10 +12,10 @@ use callgate_config::{
     Key, Table, Type,
     file_watch::{FileWatcher, Fingerprint, POLL_INTERVAL, WatchedFile},
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    directory::{Directory, DirectoryAuthenticator, Entry, Lookup},
+    directory::{Directory, DirectoryAuthenticator, Entry, Lookup, Remembered},
     kind::{BuildContext, FALL_THROUGH_KEY, Kind, never_falls_through},
     passwords::StoredPassword,
 };
@@ -154,6 +154,15 @@ impl Directory for UsersDirectory {
     fn for_each(&self, visit: &mut dyn FnMut(&Entry)) -> Option<()> {
         self.file.users().entries().for_each(visit);
         Some(())
+    }
+
+    fn remembered(&self, name: &str) -> Remembered {
+        let users = self.file.users();
+        users.users().by_name(name).cloned().map_or(Remembered::Missing, Remembered::Entry)
+    }
+
+    fn changes(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.file.changes())
     }
 
     fn description(&self) -> &str {

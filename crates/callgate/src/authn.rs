@@ -91,13 +91,13 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     /// it is what was proved, and stays so.
     fn reassess(&self, identity: &Identity, how: &Reassessment) -> Standing {
         let _ = how;
-        Standing::Current(identity.clone())
+        Standing::Current(Box::new(identity.clone()))
     }
 
-    /// Changes whenever [`Authenticator::reassess`] may answer differently because the source changed.
-    /// `None` if that never happens under one configuration.
-    fn changes(&self) -> Option<watch::Receiver<u64>> {
-        None
+    /// Each changes whenever [`Authenticator::reassess`] may answer differently because a source changed.
+    /// Empty if that never happens under one configuration.
+    fn changes(&self) -> Vec<watch::Receiver<u64>> {
+        Vec::new()
     }
 
     /// Ends background work; called when a newer configuration has replaced it.

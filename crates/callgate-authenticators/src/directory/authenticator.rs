@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc, time::Instant};
 
 use callgate::{
     authn::{
-        Authenticator, BackendError, Decline, Identity, IdentityLookup, Probe, ProbeReport,
-        Readiness, SourceKey,
+        Authenticator, BackendError, Decline, GoneCause, Identity, IdentityLookup, Probe,
+        ProbeReport, Readiness, Reassessment, SourceKey, Standing,
     },
     clock::UnixTime,
     record::Reason,
@@ -13,8 +13,12 @@ use callgate::{
     secret::Secret,
 };
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
-use super::{Directory, Entry};
+use super::{
+    Directory, Entry, Remembered,
+    credentials::{CredentialKind, CredentialStanding},
+};
 use crate::{
     kind::BuildContext,
     passwords::{Scratch, StoredPassword, VerifiedKey},
@@ -37,18 +41,24 @@ impl<D: Directory> DirectoryAuthenticator<D> {
     }
 
     async fn identify(&self, request: &AuthRequest) -> Result<Identity, Decline> {
-        let entry = match request.credential() {
-            Credential::Password { user, password } => self.verify(request, user, password).await?,
+        let (entry, kind) = match request.credential() {
+            Credential::Password { user, password } => {
+                (self.verify(request, user, password).await?, CredentialKind::Password)
+            }
             Credential::Token(token) => {
-                self.directory.by_token(token, request.deadline()).await?.ok_or(Decline::NotMine)?
+                let entry = self.directory.by_token(token, request.deadline()).await?;
+                (entry.ok_or(Decline::NotMine)?, CredentialKind::Token)
             }
             // The library has verified the signature of the nonce.
             Credential::Nkey(key) => {
-                self.directory.by_nkey(key, request.deadline()).await?.ok_or(Decline::NotMine)?
+                let entry = self.directory.by_nkey(key, request.deadline()).await?;
+                (entry.ok_or(Decline::NotMine)?, CredentialKind::Nkey)
             }
             _ => return Err(Decline::NotMine),
         };
-        Ok(entry.identity(request.received())?)
+        let identity = entry.identity(request.received())?;
+        let credential_id = entry.credentials.id(kind, &self.context.services.dummy_key);
+        Ok(Identity { credential_id, ..identity })
     }
 
     /// The entry of the user, whose password and second factor proved correct. `sent` contains both.
@@ -103,6 +113,30 @@ impl<D: Directory> DirectoryAuthenticator<D> {
             )),
             None if passed_on => Err(Decline::NotMine),
             None => Err(self.unknown(user)),
+        }
+    }
+
+    /// What the entry says now about an identity that it had before.
+    fn stands(&self, entry: &Entry, identity: &Identity, now: UnixTime) -> Standing {
+        // An invalid entry refuses logins, but an error in a file or a bucket ends no session.
+        if entry.faulty {
+            return Standing::Unknown;
+        }
+        if entry.disabled {
+            return Standing::Gone(GoneCause::UserDisabled);
+        }
+        let key = &self.context.services.dummy_key;
+        match entry.credentials.compare(identity.credential_id.as_deref(), key) {
+            CredentialStanding::Changed => return Standing::Gone(GoneCause::CredentialChanged),
+            CredentialStanding::Same | CredentialStanding::Unknown => {}
+        }
+        match entry.identity(now) {
+            Ok(current) => Standing::Current(Box::new(Identity {
+                credential_id: identity.credential_id.clone(),
+                issued_at: identity.issued_at,
+                ..current
+            })),
+            Err(_) => Standing::Gone(GoneCause::UserExpired),
         }
     }
 
@@ -189,6 +223,19 @@ impl<D: Directory> Authenticator for DirectoryAuthenticator<D> {
 
     fn lookup(&self) -> Option<&dyn IdentityLookup> {
         Some(self)
+    }
+
+    fn reassess(&self, identity: &Identity, how: &Reassessment) -> Standing {
+        match self.directory.remembered(&identity.user) {
+            Remembered::Entry(entry) => self.stands(&entry, identity, how.now),
+            Remembered::Missing => Standing::Gone(GoneCause::UserRemoved),
+            // No backend is queried: what was proved stands.
+            Remembered::Unknown => Standing::Current(Box::new(identity.clone())),
+        }
+    }
+
+    fn changes(&self) -> Vec<watch::Receiver<u64>> {
+        self.directory.changes().into_iter().collect()
     }
 
     fn retire(&self) {

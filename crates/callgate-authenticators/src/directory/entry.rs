@@ -19,6 +19,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::credentials::{CredentialDigest, CredentialKind, Credentials};
 use crate::{
     kind::BuildContext,
     passwords::{StoredPassword, form},
@@ -61,6 +62,7 @@ pub(crate) struct Entry {
     pub(crate) faulty: bool,
     pub(crate) expires: Option<UnixTime>,
     pub(crate) proposal: Proposal,
+    pub(crate) credentials: Credentials,
     /// Changes when anything in the entry changes.
     pub(crate) fingerprint: u64,
     /// Verifications of the password are remembered for this version only; never zero.
@@ -80,6 +82,7 @@ impl Entry {
             faulty: true,
             expires: None,
             proposal: Proposal::default(),
+            credentials: Credentials::default(),
             fingerprint: 0,
             version,
         }
@@ -138,6 +141,9 @@ impl ParsedEntry {
         let faults_before = table.report().fault_count();
         let report = table.report();
         check_name(user, &table);
+        let digest = |kind, stored: &[u8]| {
+            CredentialDigest::of(&context.services.dummy_key, kind, user, stored)
+        };
         let password = password(&mut table);
         if password.is_some() && user.len() > MAX_USER {
             table.report().warn(
@@ -148,8 +154,15 @@ impl ParsedEntry {
         let totp = read_totp(&mut table);
         let token = token(&mut table);
         let nkey = nkey(&mut table, context);
-        let credentials = ["pass", "password", "password_plain", "token", "token_sha256", "nkey"];
-        if !credentials.iter().any(|key| table.has(key)) {
+        let credentials = Credentials {
+            password: password
+                .as_ref()
+                .map(|(_, text)| digest(CredentialKind::Password, text.as_bytes())),
+            token: token.map(|token| digest(CredentialKind::Token, &token)),
+            nkey: nkey.as_ref().map(|key| digest(CredentialKind::Nkey, key.as_str().as_bytes())),
+        };
+        let keys = ["pass", "password", "password_plain", "token", "token_sha256", "nkey"];
+        if !keys.iter().any(|key| table.has(key)) {
             table.fault_here("has no credential: give it a `password`, a `token` or an `nkey`");
         }
         if table.has("totp") {
@@ -171,7 +184,7 @@ impl ParsedEntry {
         let fingerprint = table.fingerprint();
         table.finish();
         let user = user.to_owned();
-        let password = password.map(Arc::new);
+        let password = password.map(|(password, _)| Arc::new(password));
         let faulty = report.fault_count() > faults_before;
         let entry = Entry {
             user,
@@ -183,6 +196,7 @@ impl ParsedEntry {
             faulty,
             expires,
             proposal,
+            credentials,
             fingerprint,
             version,
         };
@@ -228,7 +242,8 @@ fn filled(item: Item<'_>) -> Option<Zeroizing<String>> {
     Some(Zeroizing::new(text.to_owned()))
 }
 
-fn password(table: &mut Table<'_>) -> Option<StoredPassword> {
+/// The password, and its text.
+fn password(table: &mut Table<'_>) -> Option<(StoredPassword, Zeroizing<String>)> {
     let usual = table.raw_of(&["pass", "password"]);
     let plain = table.raw("password_plain");
     match (usual, plain) {
@@ -242,12 +257,12 @@ fn password(table: &mut Table<'_>) -> Option<StoredPassword> {
             if stored.cost().is_none() {
                 warn_clear_text(&item, &text);
             }
-            Some(stored)
+            Some((stored, text))
         }
         (None, Some(item)) => {
             let text = filled(item.clone())?;
             warn_clear_text(&item, &text);
-            Some(StoredPassword::clear(&text))
+            Some((StoredPassword::clear(&text), text))
         }
         (None, None) => None,
     }

@@ -60,6 +60,14 @@ impl JsonWebKey {
         verifier.is_some_and(|verifier| verifier.verifies(message, signature))
     }
 
+    /// Names the key with its id and algorithms: another key has another name.
+    pub(crate) fn name(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.fingerprint);
+        hash.update(self.id.as_deref().unwrap_or_default());
+        BASE64URL_NOPAD.encode(hash.finalize().first_chunk::<12>().map_or(&[], |start| start))
+    }
+
     /// True if both are the same key with the same id and algorithms.
     pub fn is_same(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint && self.id == other.id

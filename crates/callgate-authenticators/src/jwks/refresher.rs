@@ -44,6 +44,8 @@ pub(super) struct Refresher {
     unreported: AtomicBool,
     one_at_a_time: tokio::sync::Mutex<()>,
     progress: watch::Sender<Progress>,
+    /// Counts the changes of the set in force.
+    pub(super) changes: watch::Sender<u64>,
 }
 
 /// The set in force.
@@ -98,6 +100,7 @@ impl Refresher {
             unreported: AtomicBool::new(false),
             one_at_a_time: tokio::sync::Mutex::default(),
             progress: watch::Sender::new(Progress::default()),
+            changes: watch::Sender::new(0),
         }
     }
 
@@ -223,6 +226,9 @@ impl Refresher {
             None => Arc::new(KeySet::parse(json, &self.algorithms)?),
         };
         self.loaded.store(Some(Arc::new(Loaded { keys, digest, at, restored: None })));
+        if changed {
+            self.changes.send_modify(|count| *count += 1);
+        }
         Ok(changed)
     }
 

@@ -159,6 +159,11 @@ impl KeySet {
         }
     }
 
+    /// True if the set has a key of this name.
+    pub(super) fn has_named(&self, name: &str) -> bool {
+        self.keys.iter().any(|key| key.name() == name)
+    }
+
     /// The number of keys.
     pub fn len(&self) -> usize {
         self.keys.len()

@@ -7,7 +7,7 @@ use std::{
 };
 
 use callgate::authn::Decline;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     JsonWebKey, KeySetError, NoKey, Timing,
@@ -216,6 +216,19 @@ impl KeyStore {
     /// If there is no set, or it is too old.
     pub fn still_has(&self, key: &Arc<JsonWebKey>) -> Result<bool, KeysUnavailable> {
         Ok(self.refresher.in_force()?.keys.contains(key))
+    }
+
+    /// Whether the set in force has a key of this name ([`JsonWebKey::name`]).
+    ///
+    /// # Errors
+    /// If there is no set, or it is too old.
+    pub(crate) fn has_named(&self, name: &str) -> Result<bool, KeysUnavailable> {
+        Ok(self.refresher.in_force()?.keys.has_named(name))
+    }
+
+    /// Changes after each change of the keys.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.refresher.changes.subscribe()
     }
 
     /// Whether there are valid keys.

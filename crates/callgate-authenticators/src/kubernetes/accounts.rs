@@ -8,6 +8,7 @@ use std::{
 use callgate::authn::Proposal;
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use serde_json::{Map, Value};
+use tokio::sync::watch;
 
 use super::annotations::{self, Requested};
 
@@ -106,6 +107,7 @@ pub(super) fn key_of<K>(object: &PartialObjectMeta<K>) -> Option<String> {
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     known: RwLock<HashMap<Box<str>, Arc<Account>>>,
+    changes: watch::Sender<u64>,
 }
 
 impl Accounts {
@@ -124,13 +126,24 @@ impl Accounts {
         self.known.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Changes after each change of an account.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn count_change(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
     /// Adds or replaces an account.
     pub(super) fn put(&self, key: Box<str>, account: Account) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::new(account));
+        self.count_change();
     }
 
     pub(super) fn remove(&self, key: &str) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.count_change();
     }
 
     /// Replaces all known accounts of `namespace`, or of all namespaces.
@@ -146,6 +159,8 @@ impl Accounts {
                 known.extend(listed);
             }
         }
+        drop(known);
+        self.count_change();
     }
 }
 

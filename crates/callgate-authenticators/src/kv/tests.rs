@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use callgate::{
-    authn::{Decline, Identity},
+    authn::{Decline, GoneCause, Identity, Reassessment, Standing},
     policy::encode,
     record::Reason,
     request::{AuthRequest, Credential},
@@ -217,4 +217,23 @@ fn lost_watch_counts_only_with_max_stale() {
     assert!(!found(most, 31));
     people.list([("alice", json!({ "pass": "x" }))]);
     assert!(found(most, 1_000_000));
+}
+
+#[tokio::test]
+async fn bucket_ends_what_it_vouched_for_but_not_by_an_error() {
+    let people = owned();
+    people.list([("alice", json!({ "pass": "x" }))]);
+    let password = Credential::Password { user: "alice".to_owned(), password: "x".into() };
+    let identity = people.login(password).await.unwrap();
+    let how =
+        Reassessment { now: callgate::clock::UnixTime::from_seconds(0), withdrawn_keys: false };
+    assert_eq!(people.reassess(&identity, &how), Standing::Current(Box::new(identity.clone())));
+    let changes = people.changes();
+    people.apply([BucketEvent::Value { key: encode("alice"), value: b"{".to_vec() }]);
+    assert!(changes.iter().all(|changes| changes.has_changed().unwrap()));
+    assert_eq!(people.reassess(&identity, &how), Standing::Unknown);
+    people.apply([value("alice", json!({ "pass": "y" }))]);
+    assert_eq!(people.reassess(&identity, &how), Standing::Gone(GoneCause::CredentialChanged));
+    people.apply([BucketEvent::Removed { key: encode("alice") }]);
+    assert_eq!(people.reassess(&identity, &how), Standing::Gone(GoneCause::UserRemoved));
 }

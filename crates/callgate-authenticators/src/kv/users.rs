@@ -10,14 +10,14 @@ use callgate::{
     authn::{Decline, Origin},
     policy::decode,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     entry::{self, Read},
     table::BucketTable,
 };
 use crate::{
-    directory::{Entry, EntryTable, Lookup, Shared},
+    directory::{Entry, EntryTable, Lookup, Remembered, Shared},
     kind::{Bucket, BucketEvent, BuildContext},
     passwords::StoredPassword,
 };
@@ -28,6 +28,8 @@ pub(super) struct BucketUsers {
     bucket: String,
     origin: Origin,
     state: RwLock<State>,
+    /// Counts the changes of the users.
+    changes: watch::Sender<u64>,
 }
 
 struct State {
@@ -42,7 +44,8 @@ impl BucketUsers {
     pub(super) fn new(context: BuildContext, bucket: &Bucket, origin: Origin) -> Self {
         let table = BucketTable::new(context.services.dummy_key.clone());
         let state = State { table, loaded: false, lost_since: None, listed: None };
-        Self { context, bucket: bucket.to_string(), origin, state: RwLock::new(state) }
+        let changes = watch::Sender::new(0);
+        Self { context, bucket: bucket.to_string(), origin, state: RwLock::new(state), changes }
     }
 
     /// Looks an entry up, unless the bucket has never been read or the watch has been lost for longer
@@ -65,6 +68,21 @@ impl BucketUsers {
             )),
             (Some(_), _) | (None, _) => Ok(find(state.table.users()).cloned()),
         }
+    }
+
+    /// The entry of this name, also while the watch is lost.
+    pub(super) fn remembered(&self, name: &str) -> Remembered {
+        let state = self.read();
+        match state.table.users().by_name(name) {
+            Some(entry) => Remembered::Entry(Arc::clone(entry)),
+            None if state.loaded => Remembered::Missing,
+            None => Remembered::Unknown,
+        }
+    }
+
+    /// Changes after each change of the users.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     pub(super) fn dummy_password(&self, name: &str) -> Arc<StoredPassword> {
@@ -187,6 +205,7 @@ impl BucketUsers {
         let (loaded, faulty) = state.table.counts();
         drop(state);
         self.context.services.observer.directory_entries(&self.context.name, loaded, faulty);
+        self.changes.send_modify(|count| *count += 1);
     }
 
     fn log_findings(&self, user: &str, checked: entry::CheckedEntry) {

@@ -458,3 +458,21 @@ async fn issuers_share_neither_keys_nor_cached_tokens() {
         assert_eq!(judge(&theirs, &forged).await, "not_mine");
     }
 }
+
+#[tokio::test]
+async fn withdrawn_signing_key_counts_only_if_asked() {
+    let bench = Bench::new();
+    let oidc = bench.build("a", "audience = \"nats\"");
+    let token = EC.token(&claims(json!({})));
+    let identity = oidc.identify(&token, at(0)).await.unwrap();
+    assert_eq!(oidc.identify(&token, at(0)).await.unwrap(), identity, "remembered");
+    let standing =
+        |withdrawn_keys| oidc.reassess(&identity, &Reassessment { now: at(0), withdrawn_keys });
+    let unchanged = Standing::Current(Box::new(identity.clone()));
+    assert_eq!(standing(true), unchanged);
+    let changes = oidc.changes();
+    oidc.verifier.keys.preload(key_set(&[&RSA]).as_bytes()).unwrap();
+    assert!(changes.iter().all(|changes| changes.has_changed().unwrap()));
+    assert_eq!(standing(false), unchanged);
+    assert_eq!(standing(true), Standing::Gone(GoneCause::KeyRemoved));
+}

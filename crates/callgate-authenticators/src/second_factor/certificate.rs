@@ -5,12 +5,13 @@ use std::sync::Arc;
 use callgate::{
     authn::{
         Authenticator, BackendError, Decline, Identity, IdentityLookup, Probe, ProbeReport,
-        Readiness,
+        Readiness, Reassessment, Standing,
     },
     record::Reason,
     request::AuthRequest,
 };
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 /// Accepts what `inner` accepts, if a certificate authenticator accepts the connection's certificate, too.
 #[derive(Debug)]
@@ -92,6 +93,22 @@ impl Authenticator for RequireCertificate {
 
     fn lookup(&self) -> Option<&dyn IdentityLookup> {
         self.inner.lookup()
+    }
+
+    fn reassess(&self, identity: &Identity, how: &Reassessment) -> Standing {
+        match self.inner.reassess(identity, how) {
+            // The certificate is not at hand; its end limited the identity.
+            Standing::Current(mut current) => {
+                current.expires_at =
+                    current.expires_at.into_iter().chain(identity.expires_at).min();
+                Standing::Current(current)
+            }
+            other @ (Standing::Gone(_) | Standing::Unknown) => other,
+        }
+    }
+
+    fn changes(&self) -> Vec<watch::Receiver<u64>> {
+        self.inner.changes()
     }
 
     fn retire(&self) {

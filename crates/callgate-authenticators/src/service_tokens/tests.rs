@@ -288,3 +288,18 @@ fn unusable_tokens_are_not_minted() {
     let empty_audience = mint_service_token(seed(KeyKind::User), "a", minute, Some(""), at(0));
     assert!(matches!(empty_audience, Err(MintError::NoAudience)));
 }
+
+#[test]
+fn service_stands_as_long_as_its_key_is_listed() {
+    let (first, second) = (key(), key());
+    let header = json!({"typ": "JWT", "alg": "EdDSA"});
+    let token = token(&first, &header, &claims(&first, json!({})));
+    let before = build("audience = [\"nats\"]", &[&first, &second]);
+    let identity = before.identify(&token, at(0)).unwrap();
+    let how = Reassessment { now: at(0), withdrawn_keys: false };
+    let unchanged = Standing::Current(Box::new(identity.clone()));
+    assert_eq!(before.reassess(&identity, &how), unchanged);
+    assert_eq!(build("", &[&first]).reassess(&identity, &how), unchanged);
+    let rotated = build("", &[&second]);
+    assert_eq!(rotated.reassess(&identity, &how), Standing::Gone(GoneCause::KeyRemoved));
+}

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     backend::{Backend, FirstContact, Nul, QueryError, notes, precheck},
-    directory::{Directory, Entry, Lookup},
+    directory::{Credentials, Directory, Entry, Lookup},
     kind::BuildContext,
     network::BackgroundTasks,
     passwords::{self, Cost, DummyPasswords, StoredPassword},
@@ -205,6 +205,7 @@ fn entry(
         faulty: false,
         expires,
         proposal,
+        credentials: Credentials::default(),
         fingerprint: 0,
         version: version(generation, password.as_deref().unwrap_or_default()),
     })))

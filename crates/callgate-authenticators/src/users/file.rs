@@ -8,6 +8,7 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 
 use callgate_config::Report;
+use tokio::sync::watch;
 
 use super::table::UserTable;
 use crate::{
@@ -24,6 +25,8 @@ pub(super) struct UsersFile {
     path: PathBuf,
     shown_path: String,
     users: ArcSwap<UserTable>,
+    /// Counts the changes of `users`.
+    changes: watch::Sender<u64>,
     /// The errors of the last attempt to load it. The same errors again are neither logged nor counted.
     errors: Mutex<Vec<String>>,
 }
@@ -38,12 +41,18 @@ impl UsersFile {
     ) -> Self {
         log_unrestricted(&context.name, &users);
         let users = ArcSwap::from_pointee(users);
-        Self { context, path, shown_path, users, errors: Mutex::default() }
+        let changes = watch::Sender::new(0);
+        Self { context, path, shown_path, users, changes, errors: Mutex::default() }
     }
 
     /// The users in force.
     pub(super) fn users(&self) -> Guard<Arc<UserTable>> {
         self.users.load()
+    }
+
+    /// Changes after each change of the users.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// The path as the operator wrote it.
@@ -82,6 +91,7 @@ impl UsersFile {
         let old = self.users.swap(Arc::new(users));
         tracing::info!(authenticator = name, file, "the changed file is in force: {count}");
         warn_changed(name, &old, &self.users());
+        self.changes.send_modify(|count| *count += 1);
         true
     }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use callgate::{
-    authn::{Decline, Identity, SourceKey},
+    authn::{Decline, GoneCause, Identity, Reassessment, SourceKey, Standing},
     clock::UnixTime,
     keys::{KeyKind, KeyPair},
     permissions::{Permissions, Responses},

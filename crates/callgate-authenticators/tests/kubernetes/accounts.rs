@@ -20,6 +20,42 @@ async fn recreated_account_does_not_inherit_tokens() {
 }
 
 #[tokio::test]
+async fn recreated_account_ends_what_it_vouched_for() {
+    let bench = Bench::start().await;
+    bench.cluster.create_account("shop", "web", json!({})).await;
+    let authenticator = bench.build("").await;
+    let mut changes = authenticator.changes();
+    changes.iter_mut().for_each(|changes| drop(changes.borrow_and_update()));
+    let token = bench.cluster.token("shop", "web", "nats").await;
+    let identity = ask(&*authenticator, &token).await.unwrap();
+    let how = Reassessment { now: UnixTime::now(), withdrawn_keys: true };
+    assert_eq!(authenticator.reassess(&identity, &how), current(&identity));
+    let annotations = json!({"nats.io/allowed-pub-subjects": "a.b"});
+    bench.cluster.annotate("shop", "web", annotations).await;
+    eventually("the changed annotation", PATIENCE, async || {
+        let standing = authenticator.reassess(&identity, &how);
+        (standing != current(&identity)).then_some(())
+    })
+    .await;
+    assert!(changes.iter().any(|changes| changes.has_changed().unwrap()));
+    assert!(matches!(authenticator.reassess(&identity, &how), Standing::Current(_)));
+    bench.cluster.delete_account("shop", "web").await;
+    bench.cluster.create_account("shop", "web", json!({})).await;
+    let gone = Standing::Gone(GoneCause::ServiceAccountGone);
+    eventually("the account is gone", PATIENCE, async || {
+        (authenticator.reassess(&identity, &how) == gone).then_some(())
+    })
+    .await;
+    let again = bench.cluster.token("shop", "web", "nats").await;
+    becomes(&*authenticator, &again, "ok", PATIENCE).await;
+    assert_eq!(authenticator.reassess(&identity, &how), gone);
+}
+
+fn current(identity: &Identity) -> Standing {
+    Standing::Current(Box::new(identity.clone()))
+}
+
+#[tokio::test]
 async fn changed_annotation_applies_within_a_second() {
     let bench = Bench::start().await;
     bench.cluster.create_account("shop", "web", json!({})).await;

@@ -18,7 +18,7 @@ use std::{
 };
 
 use callgate::{
-    authn::{Authenticator, Decline, Identity, Readiness},
+    authn::{Authenticator, Decline, GoneCause, Identity, Readiness, Reassessment, Standing},
     clock::UnixTime,
     record::Reason,
     request::{AuthRequest, Credential},

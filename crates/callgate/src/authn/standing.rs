@@ -19,7 +19,7 @@ pub struct Reassessment {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Standing {
     /// The identity as a login with the same credential would find it now.
-    Current(Identity),
+    Current(Box<Identity>),
     /// What the client was admitted for no longer exists.
     Gone(GoneCause),
     /// The source cannot answer.

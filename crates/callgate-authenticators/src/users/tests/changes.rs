@@ -85,3 +85,50 @@ fn the_file_is_not_one_of_the_configuration() {
     let _users = build(&context);
     assert!(context.services.sources.files_read().is_empty());
 }
+
+#[tokio::test]
+async fn a_changed_entry_ends_what_it_vouched_for() {
+    let entries =
+        |alice: &str| format!(r#"{{ "alice": {{ {alice} }}, "bob": {{ "pass": "b" }} }}"#);
+    let folder = Folder::with(&entries(r#""pass": "x", "token": "t""#));
+    let users = build(&folder.context());
+    let mut changes = users.changes();
+    let by_password = users.authenticate(&password("alice", "x")).await.unwrap();
+    let by_token =
+        users.authenticate(&AuthRequest::for_tests(Credential::Token("t".into()))).await.unwrap();
+    let standing = |identity: &Identity, now: i64| {
+        let now = UnixTime::from_seconds(now);
+        match users.reassess(identity, &Reassessment { now, withdrawn_keys: false }) {
+            Standing::Current(identity) => Ok(*identity),
+            Standing::Gone(cause) => Err(Some(cause)),
+            Standing::Unknown => Err(None),
+        }
+    };
+    assert_eq!(standing(&by_password, 0), Ok(by_password.clone()));
+    assert_eq!(standing(&by_token, 0), Ok(by_token.clone()));
+
+    // Only the credential that was used counts, also if the same password is written as another hash.
+    folder.write(&entries(&format!(r#""pass": "{HASH}", "token": "t", "account": "APP""#)));
+    assert!(users.directory.file.reload());
+    assert!(changes.iter_mut().all(|changes| changes.has_changed().unwrap()));
+    assert_eq!(standing(&by_password, 0), Err(Some(GoneCause::CredentialChanged)));
+    assert_eq!(standing(&by_token, 0).unwrap().proposal.account.as_deref(), Some("APP"));
+    assert_eq!(standing(&by_token, 0).unwrap().credential_id, by_token.credential_id);
+
+    for (entry, cause) in [
+        (r#""pass": "x", "token": "t", "disabled": true"#, GoneCause::UserDisabled),
+        (r#""pass": "x", "token": "t", "expires": "1970-01-01T00:00:10Z""#, GoneCause::UserExpired),
+        (r#""pass": "x", "token": "u""#, GoneCause::CredentialChanged),
+    ] {
+        folder.write(&entries(entry));
+        assert!(users.directory.file.reload(), "{entry}");
+        assert_eq!(standing(&by_token, 10), Err(Some(cause)), "{entry}");
+    }
+    // An invalid file changes nothing.
+    folder.write("{");
+    assert!(!users.directory.file.reload());
+    assert_eq!(standing(&by_password, 0), Ok(by_password.clone()));
+    folder.write(r#"{ "bob": { "pass": "b" } }"#);
+    assert!(users.directory.file.reload());
+    assert_eq!(standing(&by_password, 0), Err(Some(GoneCause::UserRemoved)));
+}

@@ -46,6 +46,10 @@ impl Written {
         Self { folder, server, gate }
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     fn password(&self, user: &str) -> String {
         let table = fs::read_to_string(self.folder.path().join("pair/passwords.txt")).unwrap();
         let line = table.lines().find(|line| line.starts_with(&format!("{user} ")));

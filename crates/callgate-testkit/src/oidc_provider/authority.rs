@@ -45,12 +45,18 @@ impl Authority {
 
     /// A valid certificate for 127.0.0.1 and its key, as PEM, for servers that read files.
     pub fn server_pem(&self) -> (String, String) {
-        let (certificate, key) = self.certificate_until(2099);
+        self.server_pem_for(&["127.0.0.1"])
+    }
+
+    /// The same for these names.
+    pub fn server_pem_for(&self, names: &[&str]) -> (String, String) {
+        let (certificate, key) = self.certificate_until(2099, names);
         (certificate.pem(), key.serialize_pem())
     }
 
-    fn certificate_until(&self, year: i32) -> (Certificate, KeyPair) {
-        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address");
+    fn certificate_until(&self, year: i32, names: &[&str]) -> (Certificate, KeyPair) {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names");
         params.not_before = date_time_ymd(2019, 1, 1);
         params.not_after = date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().expect("a key");
@@ -58,7 +64,7 @@ impl Authority {
     }
 
     fn server_until(&self, year: i32) -> Arc<ServerConfig> {
-        let (certificate, key) = self.certificate_until(year);
+        let (certificate, key) = self.certificate_until(year, &["127.0.0.1"]);
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)

@@ -6,6 +6,7 @@ mod admin;
 mod admission;
 mod cache;
 mod chain;
+mod control;
 mod flags;
 mod issuer;
 mod key_hints;
@@ -96,6 +97,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::optional("log", Type::Table(log::KEYS), "the log").or("{}"),
     Key::optional("state", Type::Table(state::KEYS), "what replicas share, such as locks")
         .or_else("nothing is shared"),
+    Key::optional("control", Type::Table(control::KEYS), "commands to the running service").or("{}"),
 ];
 
 /// The JSON Schema of a configuration with these kinds of authenticators.
@@ -126,6 +128,8 @@ pub(crate) struct Config {
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) log: LogSettings,
     pub(crate) state: Option<StateSettings>,
+    /// The socket of `[control]`.
+    pub(crate) control: Option<PathBuf>,
     pub(crate) shared: Arc<SharedResources>,
     pub(crate) authenticators: Vec<BuiltAuthenticator>,
 }
@@ -243,6 +247,16 @@ fn document(overrides: &Overrides, sources: &Sources, report: &Report) -> Option
     None
 }
 
+/// Reads only the path in `[control]`, so that a command needs no access to secrets.
+pub(crate) fn control_socket(overrides: &Overrides) -> Option<PathBuf> {
+    let report = Report::new();
+    let base = overrides.config.as_deref().and_then(Path::parent);
+    let sources =
+        Sources::new(base.filter(|base| !base.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+    let document = document(overrides, &sources, &report)?;
+    control::read(&mut Table::root(&document, "", &report, &sources))
+}
+
 /// Reads only `[log]`, so that the rest can be logged. Its errors are reported by [`load`].
 pub(crate) fn log_settings(overrides: &Overrides) -> LogSettings {
     let (report, sources) = (Report::new(), Sources::new("."));
@@ -271,6 +285,7 @@ fn read(
     let admin = admin::read(&mut root, overrides, overridden);
     let log = log::read(&mut root);
     let state = state::read(&mut root);
+    let control = control::read(&mut root);
     let session = session::read(&mut root);
     let roles = roles::read(&mut root);
     let entries = policy::authenticators(&mut root, &env.registry);
@@ -316,6 +331,7 @@ fn read(
         admin,
         log,
         state,
+        control,
         shared,
         authenticators: built.authenticators,
     })

@@ -16,6 +16,7 @@ mod buckets;
 mod bus;
 mod cli;
 mod config;
+mod control;
 mod files;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

@@ -2,8 +2,10 @@
 //! what acts on sessions.
 
 mod codec;
+mod filter;
 mod session;
 mod table;
 
+pub(crate) use filter::Filter;
 pub(crate) use session::{Common, Session};
 pub(crate) use table::Table;

@@ -1,0 +1,185 @@
+//! The control socket of the service.
+
+use std::{
+    fs::{self, DirBuilder, Permissions},
+    io,
+    os::unix::{
+        fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
+        net::UnixStream as BlockingStream,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream, unix::OwnedReadHalf},
+    sync::Semaphore,
+    time::timeout,
+};
+use tracing::{debug, warn};
+
+use super::{
+    actor::Actor,
+    conversation::{Viewer, Worker, conversation},
+    protocol::{Answer, Failure, Message, Order, Reply},
+};
+
+/// The longest line of a client, in bytes.
+const MAX_LINE: u64 = 1024 * 1024;
+/// How long a client may take to send its order.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Orders at a time; more clients wait.
+const MAX_ORDERS: usize = 16;
+/// After an error of `accept`, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
+
+/// Carries out orders.
+pub(crate) trait CarryOut: Send + Sync + 'static {
+    /// Carries out one order; the last reply is [`Reply::Done`] or [`Reply::Failed`].
+    fn carry_out(&self, order: Order, actor: Actor, worker: Worker) -> BoxFuture<'_, ()>;
+}
+
+/// The socket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SocketError {
+    #[error("control.socket: another process answers on `{0}`: stop it, or choose another path")]
+    InUse(String),
+    #[error("control.socket: `{0}` exists and is not a socket: choose another path")]
+    NotASocket(String),
+    #[error("control.socket: cannot listen on `{path}`: {error}")]
+    Io { path: String, error: io::Error },
+}
+
+/// A listening socket, removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Listens. A socket that a dead process left is replaced, and a missing folder is created.
+    ///
+    /// # Errors
+    /// If the path is in use or cannot be used.
+    pub(crate) fn bind(path: &Path) -> Result<Self, SocketError> {
+        let shown = || path.display().to_string();
+        let failed = |error| SocketError::Io { path: shown(), error };
+        if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+            DirBuilder::new().mode(0o700).recursive(true).create(folder).map_err(failed)?;
+        }
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(SocketError::NotASocket(shown()));
+            }
+            Ok(_) if BlockingStream::connect(path).is_ok() => {
+                return Err(SocketError::InUse(shown()));
+            }
+            Ok(_) => fs::remove_file(path).map_err(failed)?,
+            Err(_) => {}
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        let socket = Self { listener, path: path.to_owned() };
+        // Until then, `may_order` refuses other users who connect.
+        fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
+        Ok(socket)
+    }
+
+    /// Serves clients; never returns.
+    pub(crate) async fn serve(self, orders: Arc<dyn CarryOut>) {
+        let slots = Arc::new(Semaphore::new(MAX_ORDERS));
+        loop {
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    warn!(%error, "cannot accept a connection to the control socket");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let orders = Arc::clone(&orders);
+            tokio::spawn(async move {
+                let _slot = slot;
+                if let Err(error) = serve_one(stream, orders).await {
+                    debug!(%error, "a client of the control socket has gone");
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Whether a user may give orders: the service's own and root.
+fn may_order(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
+async fn serve_one(stream: UnixStream, orders: Arc<dyn CarryOut>) -> io::Result<()> {
+    let uid = stream.peer_cred()?.uid();
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read);
+    let read = timeout(ORDER_TIMEOUT, read_line::<Message>(&mut lines)).await;
+    let message = match read.map_err(|_elapsed| io::ErrorKind::TimedOut)? {
+        Ok(message) if may_order(uid) => message,
+        Ok(_) => return send(&mut write, &not_permitted()).await,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return send(&mut write, &not_an_order(&error)).await;
+        }
+        Err(error) => return Err(error),
+    };
+    let actor = Actor::of_uid(uid, message.claimed_actor.as_deref());
+    let (worker, Viewer { mut replies, answers }) = conversation();
+    // An order is carried out to its end, also if its client goes away.
+    tokio::spawn(async move { orders.carry_out(message.order, actor, worker).await });
+    while let Some(reply) = replies.recv().await {
+        send(&mut write, &reply).await?;
+        if matches!(reply, Reply::Confirm { .. }) {
+            let answer = read_line::<Answer>(&mut lines).await?;
+            let _ = answers.send(answer).await;
+        }
+    }
+    write.shutdown().await
+}
+
+fn not_permitted() -> Reply {
+    let message = "only the service's own user and root may use the control socket".to_owned();
+    Reply::Failed { message, failure: Failure::Unusable }
+}
+
+fn not_an_order(error: &io::Error) -> Reply {
+    let message = format!(
+        "the service does not understand the order ({error}): it may be of another version than the command"
+    );
+    Reply::Failed { message, failure: Failure::Unusable }
+}
+
+/// Reads one line of JSON.
+pub(super) async fn read_line<T: serde::de::DeserializeOwned>(
+    lines: &mut BufReader<OwnedReadHalf>,
+) -> io::Result<T> {
+    let mut line = Vec::new();
+    lines.take(MAX_LINE).read_until(b'\n', &mut line).await?;
+    if line.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    serde_json::from_slice(&line).map_err(io::Error::from)
+}
+
+/// Sends one line of JSON.
+pub(super) async fn send(
+    write: &mut (impl AsyncWriteExt + Unpin),
+    message: &impl serde::Serialize,
+) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    write.write_all(&line).await
+}

@@ -15,7 +15,7 @@ mod second_factor;
 
 pub(crate) use context::FALL_THROUGH_KEY;
 
-pub use buckets::{Bucket, BucketEvent, BucketFacts};
+pub use buckets::{Bucket, BucketEvent, BucketFacts, REMOVED_BY};
 pub use bus::{Bus, BusError};
 pub use context::{BuildContext, CacheSettings, ChainPosition, PolicyView, ScopeErrors, Services};
 pub use registry::{OPTIONAL_KINDS, Registry};

@@ -169,7 +169,9 @@ mod kv {
             events.try_send(BucketEvent::Listing(facts)).unwrap();
             for (key, entry) in entries {
                 let (key, value) = (key.clone(), entry.to_string().into_bytes());
-                events.try_send(BucketEvent::Value { key, value }).unwrap();
+                let written = std::time::SystemTime::UNIX_EPOCH;
+                let event = BucketEvent::Value { key, value, revision: 0, written };
+                events.try_send(event).unwrap();
             }
             events.try_send(BucketEvent::Listed).unwrap();
             receiver

@@ -1,6 +1,12 @@
 //! The key-value buckets of JetStream, without a NATS client.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+/// The header of a deletion marker with the name of the actor.
+pub const REMOVED_BY: &str = "Callgate-Actor";
 
 /// The name of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,11 +27,19 @@ pub enum BucketEvent {
         key: String,
         /// The new value.
         value: Vec<u8>,
+        /// Its revision in the bucket.
+        revision: u64,
+        /// When it was written, by the server's clock.
+        written: SystemTime,
     },
     /// A key was deleted or purged.
     Removed {
         /// The key.
         key: String,
+        /// The revision of the marker.
+        revision: u64,
+        /// Who removed it, if the marker says so in the header [`REMOVED_BY`].
+        by: Option<String>,
     },
     /// The list is complete: a key that it did not contain is gone.
     Listed,
@@ -49,8 +63,8 @@ impl fmt::Debug for BucketEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listing(_) => f.write_str("Listing"),
-            Self::Value { key, value } => write!(f, "Value({key:?}, {} bytes)", value.len()),
-            Self::Removed { key } => write!(f, "Removed({key:?})"),
+            Self::Value { key, value, .. } => write!(f, "Value({key:?}, {} bytes)", value.len()),
+            Self::Removed { key, .. } => write!(f, "Removed({key:?})"),
             Self::Listed => f.write_str("Listed"),
             Self::Lost(why) => write!(f, "Lost({why})"),
         }

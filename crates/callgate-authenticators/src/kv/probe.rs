@@ -35,7 +35,7 @@ impl Probing {
         while let Some(event) = events.recv().await {
             match event {
                 BucketEvent::Listing(facts) => report.warnings.extend(warnings(&facts)),
-                BucketEvent::Value { key, value } => {
+                BucketEvent::Value { key, value, .. } => {
                     entries += 1;
                     self.check(&key, &value, &mut errors, &mut report);
                 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use callgate::{
     authn::{Decline, GoneCause, Identity, Reassessment, Standing},
@@ -34,7 +34,16 @@ fn owned() -> Built {
 }
 
 fn value(user: &str, entry: Value) -> BucketEvent {
-    BucketEvent::Value { key: encode(user), value: entry.to_string().into_bytes() }
+    written(&encode(user), entry.to_string().as_bytes())
+}
+
+fn written(key: &str, value: &[u8]) -> BucketEvent {
+    let (key, value) = (key.to_owned(), value.to_vec());
+    BucketEvent::Value { key, value, revision: 0, written: SystemTime::UNIX_EPOCH }
+}
+
+fn removed(key: &str) -> BucketEvent {
+    BucketEvent::Removed { key: key.to_owned(), revision: 0, by: None }
 }
 
 fn listing() -> BucketEvent {
@@ -135,10 +144,10 @@ async fn faulty_entry_refuses_by_every_credential() {
     assert_eq!(people.token("t").await, Err("user_disabled".to_owned()));
     people.apply([value("alice", json!({ "pass": "x", "token": "t" }))]);
     assert_eq!(people.token("t").await, Ok("alice".to_owned()));
-    people.apply([BucketEvent::Value { key: "alice".to_owned(), value: b"{".to_vec() }]);
+    people.apply([written("alice", b"{")]);
     assert_eq!(people.token("t").await, Err("not mine".to_owned()));
     assert_eq!(people.password("alice", "x").await, reason(Reason::UserDisabled));
-    people.apply([BucketEvent::Removed { key: "alice".to_owned() }]);
+    people.apply([removed("alice")]);
     assert_eq!(people.password("alice", "x").await, reason(Reason::UnknownUser));
 }
 
@@ -148,7 +157,7 @@ async fn shared_token_works_again_for_the_last_holder() {
     let entry = || json!({ "token": "t" });
     people.list([("one", entry()), ("two", entry()), ("three", entry())]);
     assert_eq!(people.token("t").await, Err("not mine".to_owned()));
-    people.apply([BucketEvent::Removed { key: "one".to_owned() }]);
+    people.apply([removed("one")]);
     assert_eq!(people.token("t").await, Err("not mine".to_owned()));
     people.apply([value("two", json!({ "token": "other" }))]);
     assert_eq!(people.token("t").await, Ok("three".to_owned()));
@@ -191,7 +200,7 @@ fn unknown_names_cost_what_the_entries_cost() {
     };
     people.list([("alice", json!({ "pass": HASH })), ("bob", json!({ "pass": "clear" }))]);
     assert_eq!(costs().len(), 2);
-    people.apply([BucketEvent::Removed { key: "bob".to_owned() }]);
+    people.apply([removed("bob")]);
     assert_eq!(costs().into_keys().collect::<Vec<_>>().len(), 1);
     assert!(costs().into_keys().all(|cost| cost.is_some()));
     people.apply([value("alice", json!({ "pass": "clear" }))]);
@@ -229,11 +238,11 @@ async fn bucket_ends_what_it_vouched_for_but_not_by_an_error() {
         Reassessment { now: callgate::clock::UnixTime::from_seconds(0), withdrawn_keys: false };
     assert_eq!(people.reassess(&identity, &how), Standing::Current(Box::new(identity.clone())));
     let changes = people.changes();
-    people.apply([BucketEvent::Value { key: encode("alice"), value: b"{".to_vec() }]);
+    people.apply([written(&encode("alice"), b"{")]);
     assert!(changes.iter().all(|changes| changes.has_changed().unwrap()));
     assert_eq!(people.reassess(&identity, &how), Standing::Unknown);
     people.apply([value("alice", json!({ "pass": "y" }))]);
     assert_eq!(people.reassess(&identity, &how), Standing::Gone(GoneCause::CredentialChanged));
-    people.apply([BucketEvent::Removed { key: encode("alice") }]);
+    people.apply([removed(&encode("alice"))]);
     assert_eq!(people.reassess(&identity, &how), Standing::Gone(GoneCause::UserRemoved));
 }

@@ -108,8 +108,8 @@ impl BucketUsers {
     pub(super) fn apply(&self, event: BucketEvent) {
         match event {
             BucketEvent::Listing(_) => self.write().listed = Some(HashSet::new()),
-            BucketEvent::Value { key, value } => self.put(&key, &value),
-            BucketEvent::Removed { key } => {
+            BucketEvent::Value { key, value, .. } => self.put(&key, &value),
+            BucketEvent::Removed { key, .. } => {
                 self.remove(&key);
                 self.changed();
             }

@@ -6,7 +6,7 @@
 use std::{
     collections::HashSet,
     hash::{BuildHasher, RandomState},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use async_nats::{
@@ -18,7 +18,7 @@ use async_nats::{
     },
 };
 use callgate::responder::missing_permissions;
-use callgate_authenticators::kind::{Bucket, BucketEvent, BucketFacts};
+use callgate_authenticators::kind::{Bucket, BucketEvent, BucketFacts, REMOVED_BY};
 use futures_util::StreamExt;
 use tokio::{
     sync::mpsc,
@@ -248,10 +248,15 @@ impl Watch {
         self.last_revision = info.stream_sequence;
         self.listed |= info.pending == 0;
         let key = message.subject.strip_prefix(&self.prefix).ok_or(BucketError::Gap)?.to_owned();
+        let revision = info.stream_sequence;
+        let written = written(info.published.unix_timestamp_nanos());
         self.subjects.insert(self.hasher.hash_one(&key));
-        Ok(match message.headers.as_ref().is_some_and(is_removal) {
-            true => BucketEvent::Removed { key },
-            false => BucketEvent::Value { key, value: message.payload.to_vec() },
+        Ok(match message.headers.as_ref().filter(|headers| is_removal(headers)) {
+            Some(headers) => {
+                let by = headers.get(REMOVED_BY).map(|by| by.as_str().to_owned());
+                BucketEvent::Removed { key, revision, by }
+            }
+            None => BucketEvent::Value { key, value: message.payload.to_vec(), revision, written },
         })
     }
 
@@ -284,6 +289,11 @@ fn facts(info: &Info) -> BucketFacts {
         is_clustered: cluster.is_some_and(|name| !name.is_empty()),
         max_age: Some(config.max_age).filter(|age| !age.is_zero() && !has_markers),
     }
+}
+
+fn written(nanoseconds: i128) -> SystemTime {
+    let since = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default());
+    SystemTime::UNIX_EPOCH + since
 }
 
 fn is_removal(headers: &HeaderMap) -> bool {

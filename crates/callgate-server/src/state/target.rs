@@ -1,12 +1,12 @@
 //! What a lock or a filter matches.
 
-mod stored;
-
 use std::{fmt, net::IpAddr};
 
 use callgate::{clock::UnixTime, connection::ConnectionKind, sanitize::excerpt};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+use super::stored;
 
 /// Conditions that must all hold. Each value is compared as a whole: `*` is not a wildcard.
 ///

@@ -1,4 +1,4 @@
-//! The JSON form of a target's values.
+//! The JSON form of values of a target and a lock.
 
 use std::net::IpAddr;
 
@@ -34,14 +34,14 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
 pub(super) mod network {
     use super::{Deserializer, Error, IpNet, Serializer, read_network, show_network, text};
 
-    pub(in super::super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         network: &Option<IpNet>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&network.map(show_network).unwrap_or_default())
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<IpNet>, D::Error> {
         let text = text(deserializer)?;
@@ -52,31 +52,31 @@ pub(super) mod network {
 pub(super) mod kind {
     use super::{ConnectionKind, Deserializer, Error, Serializer, text};
 
-    pub(in super::super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         kind: &Option<ConnectionKind>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(kind.map(ConnectionKind::as_str).unwrap_or_default())
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<ConnectionKind>, D::Error> {
         text(deserializer)?.parse().map(Some).map_err(D::Error::custom)
     }
 }
 
-pub(in super::super) mod time {
+pub(super) mod time {
     use super::{Deserializer, Error, Serializer, UnixTime, read_time, text};
 
-    pub(in super::super::super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         time: &Option<UnixTime>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&time.map(|time| time.to_string()).unwrap_or_default())
     }
 
-    pub(in super::super::super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<UnixTime>, D::Error> {
         let text = text(deserializer)?;

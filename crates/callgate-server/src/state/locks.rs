@@ -1,0 +1,265 @@
+//! The locks that this replica knows, and those in force.
+
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use callgate::{clock::UnixTime, request::AuthRequest};
+
+use super::{
+    Candidate, Lock, Verdict,
+    index::Index,
+    lock::{MAX_VALUE, Unreadable},
+};
+
+/// The largest number of locks; another one cannot be written.
+pub(crate) const MAX_LOCKS: usize = 10_000;
+/// IDs of removed locks that are remembered, so that a late message does not bring one back.
+const MAX_REMOVED: usize = 2 * MAX_LOCKS;
+
+/// The locks that this replica knows. Changes take effect with [`Locks::publish`].
+#[derive(Debug, Default)]
+pub(crate) struct Locks {
+    in_force: ArcSwap<Index>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    entries: BTreeMap<Arc<str>, Entry>,
+    removed: Removed,
+    is_dirty: bool,
+}
+
+/// A stored value. One that this version does not understand is kept, too.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// `None` if no value under this ID was ever understood.
+    pub(super) lock: Option<Arc<Lock>>,
+    /// Why the current value is not understood.
+    pub(super) unreadable: Option<Unreadable>,
+    /// Cut if it is too long for a lock.
+    pub(super) value: Arc<[u8]>,
+}
+
+impl Locks {
+    /// A lock that refuses the connection whatever its credential is.
+    pub(crate) fn check_early(&self, request: &AuthRequest, now: UnixTime) -> Option<Arc<Lock>> {
+        let client = request.client();
+        let index = self.in_force.load();
+        index.find_early(client.ip, client.connection, now).cloned()
+    }
+
+    /// A lock that matches a login for sure.
+    pub(crate) fn check<S: AsRef<str>>(
+        &self,
+        candidate: &Candidate<'_, S>,
+        now: UnixTime,
+    ) -> Option<Arc<Lock>> {
+        let found = self.find(candidate, now);
+        found.filter(|(verdict, _)| *verdict == Verdict::Yes).map(|(_, lock)| lock)
+    }
+
+    /// A lock that matches a connection, as far as can be said of it.
+    pub(crate) fn find<S: AsRef<str>>(
+        &self,
+        candidate: &Candidate<'_, S>,
+        now: UnixTime,
+    ) -> Option<(Verdict, Arc<Lock>)> {
+        let index = self.in_force.load();
+        index.find(candidate, now).map(|(verdict, lock)| (verdict, Arc::clone(lock)))
+    }
+
+    /// Stores a value as it is in the bucket; true if it changes something.
+    pub(super) fn put(&self, id: &str, value: &[u8]) -> bool {
+        let mut held = self.held();
+        let cut = value.get(..value.len().min(MAX_VALUE + 1)).unwrap_or_default();
+        let known = held.entries.get(id);
+        if known.is_some_and(|known| *known.value == *cut) {
+            return false;
+        }
+        let earlier = known.and_then(|known| known.lock.clone());
+        let (lock, unreadable) = match Lock::read(id, value) {
+            Ok(lock) => {
+                earlier.iter().for_each(|earlier| lock.continue_count(earlier));
+                (Some(Arc::new(lock)), None)
+            }
+            // A lock that was understood stays in force.
+            Err(error) => (earlier, Some(error)),
+        };
+        held.removed.forget(id);
+        held.entries.insert(id.into(), Entry { lock, unreadable, value: cut.into() });
+        held.is_dirty = true;
+        true
+    }
+
+    /// The same for a value from another source than the bucket, which may be outdated.
+    pub(super) fn put_unless_removed(&self, id: &str, value: &[u8]) -> bool {
+        !self.held().removed.contains(id) && self.put(id, value)
+    }
+
+    /// Removes a lock; false if it is unknown.
+    pub(super) fn remove(&self, id: &str) -> bool {
+        let mut held = self.held();
+        held.removed.insert(id);
+        let is_known = held.entries.remove(id).is_some();
+        held.is_dirty |= is_known;
+        is_known
+    }
+
+    /// Puts all changes in force.
+    pub(super) fn publish(&self) {
+        let mut held = self.held();
+        if std::mem::take(&mut held.is_dirty) {
+            let locks = held.entries.values().filter_map(|entry| entry.lock.as_ref());
+            self.in_force.store(Arc::new(Index::of(locks)));
+        }
+    }
+
+    /// The number of stored locks, and how many of them are unreadable.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        let held = self.held();
+        let unreadable = held.entries.values().filter(|entry| entry.unreadable.is_some());
+        (held.entries.len(), unreadable.count())
+    }
+
+    /// Whether this lock is known, and in force if it is readable.
+    pub(crate) fn contains(&self, id: &str) -> bool {
+        let held = self.held();
+        held.entries.contains_key(id) && !held.is_dirty
+    }
+
+    /// The value stored under this ID.
+    pub(super) fn value(&self, id: &str) -> Option<Arc<[u8]>> {
+        self.held().entries.get(id).map(|entry| Arc::clone(&entry.value))
+    }
+
+    /// Every stored lock with its ID, in the order of their creation.
+    pub(super) fn entries(&self) -> Vec<(Arc<str>, Entry)> {
+        let held = self.held();
+        held.entries.iter().map(|(id, entry)| (Arc::clone(id), entry.clone())).collect()
+    }
+
+    /// The locks that are readable and have not ended.
+    pub(crate) fn in_force(&self, now: UnixTime) -> Vec<Arc<Lock>> {
+        let held = self.held();
+        let locks = held.entries.values().filter_map(|entry| entry.lock.as_ref());
+        locks.filter(|lock| !lock.is_over(now)).cloned().collect()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// Whether it has ended. One that is not understood never does.
+    pub(super) fn is_over(&self, now: UnixTime) -> bool {
+        self.unreadable.is_none() && self.lock.as_ref().is_some_and(|lock| lock.is_over(now))
+    }
+}
+
+/// The IDs of removed locks.
+#[derive(Debug, Default)]
+struct Removed {
+    ids: HashSet<Arc<str>>,
+    order: VecDeque<Arc<str>>,
+}
+
+impl Removed {
+    fn contains(&self, id: &str) -> bool {
+        self.ids.contains(id)
+    }
+
+    fn insert(&mut self, id: &str) {
+        let id: Arc<str> = id.into();
+        if !self.ids.insert(Arc::clone(&id)) {
+            return;
+        }
+        self.order.push_back(id);
+        if self.order.len() > MAX_REMOVED {
+            self.order.pop_front().map(|oldest| self.ids.remove(&oldest));
+        }
+    }
+
+    fn forget(&mut self, id: &str) {
+        if self.ids.remove(id) {
+            self.order.retain(|removed| **removed != *id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::IssuedAt;
+
+    const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
+
+    fn refuses(locks: &Locks, user: &str) -> bool {
+        let candidate: Candidate<'_> = Candidate {
+            user: Some(user),
+            source_user: None,
+            authenticator: Some("staff"),
+            account: Some("APP"),
+            ip: None,
+            groups: Some(&[]),
+            roles: Some(&[]),
+            kind: None,
+            issued_at: IssuedAt::Known(None),
+        };
+        locks.check(&candidate, NOW).is_some()
+    }
+
+    #[test]
+    fn changes_take_effect_when_they_are_published() {
+        let locks = Locks::default();
+        assert!(locks.put("A", br#"{"v":1,"target":{"user":"alice"}}"#));
+        assert!(!refuses(&locks, "alice") && !locks.contains("A"));
+        locks.publish();
+        assert!(refuses(&locks, "alice") && locks.contains("A"));
+        assert!(!refuses(&locks, "bob"));
+        assert!(!locks.put("A", br#"{"v":1,"target":{"user":"alice"}}"#), "nothing changed");
+        assert!(locks.remove("A") && !locks.remove("B"));
+        locks.publish();
+        assert!(!refuses(&locks, "alice"));
+    }
+
+    #[test]
+    fn unreadable_value_replaces_no_lock() {
+        let locks = Locks::default();
+        locks.put("A", br#"{"v":1,"target":{"user":"alice"}}"#);
+        locks.put("A", br#"{"v":2,"target":{"user":"alice"}}"#);
+        locks.put("B", &[b'x'; 9 * 1024]);
+        locks.publish();
+        assert!(refuses(&locks, "alice"));
+        assert_eq!(locks.count(), (2, 2));
+        locks.put("A", br#"{"v":1,"target":{"user":"bob"}}"#);
+        locks.publish();
+        assert!(refuses(&locks, "bob") && !refuses(&locks, "alice"));
+        assert_eq!(locks.count(), (2, 1));
+    }
+
+    #[test]
+    fn late_message_does_not_bring_back_a_removed_lock() {
+        let locks = Locks::default();
+        let value = br#"{"v":1,"target":{"user":"alice"}}"#;
+        assert!(locks.put_unless_removed("A", value));
+        locks.remove("A");
+        assert!(!locks.put_unless_removed("A", value));
+        assert!(locks.put("A", value), "the bucket is always right");
+        assert!(locks.put_unless_removed("B", value));
+    }
+
+    #[test]
+    fn lock_read_again_continues_its_count() {
+        let locks = Locks::default();
+        locks.put("A", br#"{"v":1,"target":{"user":"alice"}}"#);
+        let refusal = locks.entries()[0].1.lock.as_ref().unwrap().refuse();
+        assert_eq!(refusal.lock.as_deref(), Some("A"));
+        locks.put("A", br#"{"v":1,"target":{"user":"alice"},"reason":"again"}"#);
+        assert_eq!(locks.entries()[0].1.lock.as_ref().unwrap().refused(), 1);
+    }
+}

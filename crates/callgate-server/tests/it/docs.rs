@@ -5,6 +5,7 @@
 mod attacks;
 mod clients;
 mod configuration_mode;
+mod migrate;
 mod quotes;
 
 use std::{collections::BTreeSet, fs, path::PathBuf};

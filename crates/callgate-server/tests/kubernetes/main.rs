@@ -13,6 +13,7 @@
 mod deployed;
 mod init;
 mod limits;
+mod migrate;
 
 use std::{fs, path::Path, time::Duration};
 

@@ -15,6 +15,7 @@ use crate::{
 
 mod dialect;
 mod directory;
+mod error;
 mod mysql;
 mod pool;
 mod postgres;
@@ -200,7 +201,8 @@ impl Settings {
 
     fn pool(&self, context: &BuildContext, dialect: impl Dialect) -> Arc<dyn Database> {
         let Transport { connections, connect_timeout, .. } = self.transport;
-        Arc::new(Pool::new(dialect, connections, connect_timeout, context.timeout))
+        let target = self.address.to_string();
+        Arc::new(Pool::new(dialect, target, connections, connect_timeout, context.timeout))
     }
 }
 

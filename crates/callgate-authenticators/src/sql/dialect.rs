@@ -1,6 +1,6 @@
 //! What the databases have in common.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use callgate::clock::UnixTime;
 use futures_util::TryStreamExt;
@@ -130,36 +130,4 @@ where
         found.push(columns.collect());
     }
     Ok(found)
-}
-
-/// True if the error may be due to a connection that the database has closed or forgotten, so that the
-/// statement is worth another connection. Statements only read: repeating one is harmless.
-pub(super) fn is_stale(error: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(error) = error else {
-        return !matches!(error, sqlx::Error::Configuration(_) | sqlx::Error::Decode(_));
-    };
-    let code = error.code().unwrap_or_default();
-    // Shutdowns, lost connections, statements that were dropped or whose columns changed.
-    code.starts_with("57P") || code.starts_with("08") || matches!(&*code, "0A000" | "26000")
-}
-
-/// An error of the database for the log. `parameter` may be part of the database's message.
-pub(super) fn shown(error: &sqlx::Error, parameter: &str) -> impl fmt::Display + use<> {
-    let text = match error {
-        sqlx::Error::Database(error) => {
-            let code = error.code().unwrap_or_default();
-            let message = error.message();
-            let hint = match message.contains("unsupported startup parameter") {
-                true => " (behind a pooler, set `transaction_pooling = true`)",
-                false => "",
-            };
-            format!("the database answered: {message} ({code}){hint}")
-        }
-        other => other.to_string(),
-    };
-    let text = match parameter.is_empty() {
-        true => text,
-        false => text.replace(parameter, "…"),
-    };
-    callgate::sanitize::one_line(&text)
 }

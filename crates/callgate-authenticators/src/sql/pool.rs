@@ -15,7 +15,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::dialect::{Description, Dialect, Rows, Statement, is_stale, shown};
+use super::{
+    dialect::{Description, Dialect, Rows, Statement},
+    error::{is_stale, no_connection, shown},
+};
 use crate::backend::QueryError;
 
 /// No connection gets older.
@@ -47,6 +50,8 @@ pub(super) trait Database: Send + Sync {
 /// The connections of one product.
 pub(super) struct Pool<D: Dialect> {
     dialect: D,
+    /// The database in messages.
+    target: String,
     /// For connecting and logging in.
     connect_timeout: Duration,
     /// For a statement.
@@ -64,12 +69,13 @@ struct Open<C> {
 impl<D: Dialect> Pool<D> {
     pub(super) fn new(
         dialect: D,
+        target: String,
         connections: usize,
         connect_timeout: Duration,
         timeout: Duration,
     ) -> Self {
         let permits = Arc::new(Semaphore::new(connections));
-        Self { dialect, connect_timeout, timeout, permits, idle: Mutex::default() }
+        Self { dialect, target, connect_timeout, timeout, permits, idle: Mutex::default() }
     }
 
     /// Runs `work` in a task of its own that owns a place among the connections: a login that goes away
@@ -136,8 +142,14 @@ impl<D: Dialect> Pool<D> {
     async fn open(&self) -> Result<Open<D::Connection>, QueryError> {
         let connection = timeout(self.connect_timeout, self.dialect.open(self.timeout)).await;
         let connection = connection
-            .map_err(|_elapsed| QueryError::unreachable("no connection within `connect_timeout`"))?
-            .map_err(|error| QueryError::unreachable(shown(&error, "")))?;
+            .map_err(|_elapsed| {
+                QueryError::unreachable(format!(
+                    "no connection to `{}` within `connect_timeout` ({:?}): is the database \
+                     reachable from here, and does `url` name its host and port?",
+                    self.target, self.connect_timeout
+                ))
+            })?
+            .map_err(|error| QueryError::unreachable(no_connection(&self.target, &error)))?;
         let now = Instant::now();
         Ok(Open { connection, opened: now, used: now })
     }

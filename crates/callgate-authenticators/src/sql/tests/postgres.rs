@@ -186,6 +186,34 @@ async fn sql_wrong_service_password_is_unavailable_without_spin() {
 }
 
 #[tokio::test]
+async fn failed_connections_name_the_database_and_the_remedy() {
+    let mut server = server().await;
+    let login = async |url: &str| {
+        let toml = format!("url = \"{url}\"\nconnect_timeout = \"10s\"\n{QUERY}");
+        unavailable(Gate::new(&toml).login("alice", "right").await)
+    };
+    let url = server.url("callgate", "canary");
+    let (address, name) = url.rsplit_once('/').unwrap();
+    let place = format!("`postgres://{}/{name}`", address.rsplit_once('@').unwrap().1);
+    let error = login(&url).await;
+    assert!(error.contains(&place) && error.contains("check the user"), "{error}");
+    let url = server.url("callgate", "secret");
+    let missing = format!("{}/missing", url.rsplit_once('/').unwrap().0);
+    let error = login(&missing).await;
+    assert!(error.contains("/missing`") && error.contains("check the database"), "{error}");
+    server.stop().await;
+    let error = login(&url).await;
+    for text in [place.as_str(), "Connection refused", "is the database running"] {
+        assert!(error.contains(text), "{error}");
+    }
+    for product in ["postgres", "mysql"] {
+        let error = login(&format!("{product}://app:canary@127.0.0.1:1/users")).await;
+        let place = format!("cannot connect to `{product}://127.0.0.1:1/users`");
+        assert!(error.contains(&place) && !error.contains("canary"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn frozen_and_stopped_databases_are_unavailable_and_come_back() {
     let mut server = server().await;
     let gate = Gate::with_timeout(&toml(&server, QUERY), Duration::from_secs(1));

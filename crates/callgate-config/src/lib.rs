@@ -38,7 +38,6 @@ pub use position::Position;
 pub use report::{Fault, Report};
 pub use schema::{Key, Type};
 pub use sources::{FlagSecret, SourceError, Sources};
-pub use suggest::{nearest, suggestion};
 pub use table::Table;
 
 #[cfg(test)]

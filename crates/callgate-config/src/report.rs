@@ -53,7 +53,7 @@ impl fmt::Display for Fault {
 #[derive(Debug, Default)]
 pub struct Report {
     inner: Mutex<Findings>,
-    key_hints: &'static [(&'static str, &'static str)],
+    key_hints: Vec<(&'static str, String)>,
 }
 
 #[derive(Debug, Default)]
@@ -84,14 +84,14 @@ impl Report {
     }
 
     /// An empty report with hints for misplaced keys: each key, and a description of its table.
-    pub fn with_key_hints(key_hints: &'static [(&'static str, &'static str)]) -> Self {
+    pub fn with_key_hints(key_hints: Vec<(&'static str, String)>) -> Self {
         Self { key_hints, ..Self::default() }
     }
 
     /// The hints for unknown keys at `path`. There are none for other files, where keys have other
     /// meanings.
-    pub(crate) fn key_hints(&self, path: &str) -> &'static [(&'static str, &'static str)] {
-        if path.contains(": ") { &[] } else { self.key_hints }
+    pub(crate) fn key_hints(&self, path: &str) -> &[(&'static str, String)] {
+        if path.contains(": ") { &[] } else { &self.key_hints }
     }
 
     /// Reports an error, which makes the configuration unusable.

@@ -184,7 +184,7 @@ impl BuildEnv {
 
 /// Reads the configuration file `overrides.config`, or only the flags if there is none.
 pub(crate) fn load(overrides: &Overrides, env: &BuildEnv) -> Loaded {
-    let report = Report::with_key_hints(key_hints::KEY_HINTS);
+    let report = Report::with_key_hints(key_hints::key_hints(&env.registry));
     let base = overrides.config.as_deref().and_then(Path::parent);
     let base = base.filter(|base| !base.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let sources = Sources::new(base);

@@ -157,7 +157,8 @@ mod refusal;
 mod reply;
 mod seen_requests;
 mod shared_state;
-mod suggest;
+#[doc(hidden)]
+pub mod suggest;
 mod template;
 
 pub mod authn;

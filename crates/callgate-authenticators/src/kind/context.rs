@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
-use callgate::authn::Proposal;
+use callgate::{authn::Proposal, suggest::did_you_mean};
 use ipnet::IpNet;
 
 use super::{Bus, NoObserver, Observer, SecondFactorSettings, SharedResources};
 use crate::{passwords::DummyKey, state_dir::StateDir};
-use callgate_config::{Item, Key, Sources, Table, Type, suggestion};
+use callgate_config::{Item, Key, Sources, Table, Type};
 
 /// What building an authenticator may depend on, besides its own table.
 ///
@@ -85,7 +85,7 @@ impl PolicyView {
         let known = |item: &Item<'_>| {
             let role = item.string()?;
             if !self.roles.contains(role) {
-                let near = suggestion(role, self.roles.iter().map(String::as_str), &[]);
+                let near = did_you_mean(role, self.roles.iter().map(String::as_str));
                 item.fault(format!("there is no role `{}`{near}", role.escape_debug()));
             }
             Some(role.to_owned())

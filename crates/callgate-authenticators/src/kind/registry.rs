@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use callgate::suggest::did_you_mean;
+use callgate_config::{Key, Table, Type};
+
 use super::Kind;
-use callgate_config::{Key, Table, Type, nearest};
 
 /// The kinds of Callgate that a build may leave out; each is a cargo feature of its name.
 pub const OPTIONAL_KINDS: [&str; 9] = [
@@ -98,8 +100,7 @@ impl Registry {
             );
             return;
         }
-        let near = nearest(unknown, self.names());
-        let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let near = did_you_mean(unknown, self.names());
         entry.refuse(unknown, format!("unknown kind{near} (this build has: {names})"));
     }
 }

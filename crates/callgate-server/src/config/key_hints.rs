@@ -1,44 +1,71 @@
-//! Hints for keys that are easily written in the wrong table.
+//! Hints for keys that are written in the wrong table.
 
-/// Keys that exist in one table only, and a description of that table.
-pub(super) const KEY_HINTS: &[(&str, &str)] = &[
-    ("nats", TOP),
-    ("issuer", TOP),
-    ("accounts", "the top level, as [[accounts]]"),
-    ("default_account", TOP),
-    ("authenticators", "the top level, as [[authenticators]]"),
-    ("bindings", "the top level, as [[bindings]]"),
-    ("session", TOP),
-    ("refusal", TOP),
-    ("admission", TOP),
-    ("cache", TOP),
-    ("admin", TOP),
-    ("log", TOP),
-    ("state", TOP),
-    ("servers", "[nats]"),
-    ("queue", "[nats]"),
-    ("creds", "[nats]"),
-    ("xkeys", "[issuer]"),
-    ("callout_account", "[issuer]"),
-    ("system_accounts", "[issuer]"),
-    ("insecure_allow_plaintext", "[issuer]"),
-    ("insecure_share_callout_account", "[issuer]"),
-    ("user_prefix", "[[authenticators]]"),
-    ("ceiling", "[[authenticators]]"),
-    ("when", "[[bindings]]"),
-    ("otherwise", "[[bindings]]"),
-    ("max_lifetime", "[session]"),
-    ("jitter", "[session]"),
-    ("silent_max", "[refusal]"),
-    ("delay", "[refusal]"),
-    ("max_in_flight", "[admission]"),
-    ("password_workers", "[admission]"),
-    ("trusted_proxies", "[admission]"),
-    ("listen", "[admin]"),
-    ("level", "[log]"),
-];
+use std::collections::BTreeMap;
 
-const TOP: &str = "the top level (in TOML: above the first [table])";
+use callgate_authenticators::kind::Registry;
+use callgate_config::{Key, Type};
+
+use super::KEYS;
+
+/// The keys of the top level and of its sections that exist in one table only, each with a description
+/// of that table.
+pub(super) fn key_hints(registry: &Registry) -> Vec<(&'static str, String)> {
+    let mut uses = BTreeMap::new();
+    let kinds: Vec<Key> = registry.keys().collect();
+    count(KEYS, &mut uses);
+    count(&kinds, &mut uses);
+    let sections = KEYS
+        .iter()
+        .flat_map(|section| keys_in(section.value).iter().map(|key| (key.name, place(section))));
+    let top = KEYS.iter().map(|key| (key.name, top_level(key)));
+    top.chain(sections).filter(|(name, _)| uses.get(name) == Some(&1)).collect()
+}
+
+/// Counts in how many tables each name is a key.
+fn count(keys: &[Key], uses: &mut BTreeMap<&'static str, usize>) {
+    for key in keys {
+        for name in [key.name].iter().chain(key.aliases) {
+            *uses.entry(*name).or_default() += 1;
+        }
+        count(keys_in(key.value), uses);
+    }
+}
+
+/// The keys of a table, of the tables of a list, or of those of a map.
+fn keys_in(value: Type) -> &'static [Key] {
+    match value {
+        Type::Table(keys) => keys,
+        Type::List(inner) | Type::Map(inner) | Type::Named(_, inner) => keys_in(*inner),
+        Type::OneOf(types) => {
+            types.iter().map(|one| keys_in(*one)).find(|keys| !keys.is_empty()).unwrap_or_default()
+        }
+        Type::Any
+        | Type::Text
+        | Type::Path
+        | Type::Boolean
+        | Type::Integer(..)
+        | Type::Number(..)
+        | Type::Duration
+        | Type::Word(_)
+        | Type::Secret
+        | Type::Seed(_) => &[],
+    }
+}
+
+fn top_level(key: &Key) -> String {
+    match key.value {
+        Type::List(_) => format!("the top level, as [[{}]]", key.name),
+        _ => "the top level (in TOML: above the first [table])".to_owned(),
+    }
+}
+
+fn place(section: &Key) -> String {
+    match section.value {
+        Type::List(_) => format!("[[{}]]", section.name),
+        Type::Map(_) => format!("[{}.NAME]", section.name),
+        _ => format!("[{}]", section.name),
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -51,7 +78,7 @@ mod tests {
         let path = folder.path().join("callgate.toml");
         let overrides = Overrides { config: Some(path.clone()), ..Overrides::default() };
         let env = BuildEnv::aside();
-        for (key, place) in KEY_HINTS {
+        for (key, place) in key_hints(&env.registry) {
             let unknown = |table: &str| {
                 std::fs::write(&path, format!("{table}\n{key} = 7\n")).unwrap();
                 let faults = load(&overrides, &env).report.faults();
@@ -61,7 +88,7 @@ mod tests {
                 faults.iter().find(ours).map(ToString::to_string)
             };
             let top = place.starts_with("the top level");
-            assert_eq!(unknown(if top { "" } else { place }), None, "{key}");
+            assert_eq!(unknown(if top { "" } else { &place }), None, "{key}");
             let fault = unknown("[roles.r]").expect("a fault");
             assert!(fault.contains(&format!("`{key}` belongs to {place}")), "{fault}");
         }

@@ -218,7 +218,7 @@ impl Checker<'_> {
         }
         let hint = match declared {
             true => format!("; did you mean `claims.{name}`?"),
-            false => did_you_mean(name, VARIABLES.into_iter()),
+            false => did_you_mean(name, VARIABLES),
         };
         self.error(format!(
             "unknown variable `{name}`{hint} (available: {}; write `claims.{name}` for a claim)",
@@ -265,7 +265,7 @@ impl Checker<'_> {
         }
         let is_operator = name.starts_with(['_', '@', '!', '-']);
         if !is_operator && !FUNCTIONS.contains(&name) {
-            let hint = did_you_mean(name, FUNCTIONS.into_iter());
+            let hint = did_you_mean(name, FUNCTIONS);
             self.error(format!("unknown function `{name}`{hint}"));
         }
     }

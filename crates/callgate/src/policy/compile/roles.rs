@@ -223,7 +223,7 @@ pub(super) fn check_scope(path: &str, role: &Role, accounts: &Accounts, findings
         .flat_map(|(_, account)| account.scoped.iter().map(String::as_str))
         .collect();
     if !known.contains(&scope.as_str()) {
-        let hint = did_you_mean(scope, known.into_iter());
+        let hint = did_you_mean(scope, known);
         findings.fault(path, format!("no account has a scoped signing key `{scope}`{hint}"));
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     config::{Config, IssuerSettings},
     nats::NatsSettings,
     operations::Operations,
+    system::AccountNames,
     telemetry::{DecisionLog, Metrics},
 };
 
@@ -25,6 +26,7 @@ pub(crate) struct Assembled {
     pub(crate) chain: Chain,
     pub(crate) nats: NatsSettings,
     pub(crate) keys: PublicKeys,
+    pub(crate) accounts: AccountNames,
 }
 
 /// The public keys that nats-server must be configured with.
@@ -52,6 +54,9 @@ pub(crate) fn assemble(config: Config, operations: Option<&Operations>) -> Assem
         xkeys: issuer.xkeys.iter().map(|key| key.public_key().clone()).collect(),
         operator_mode: issuer.account.is_some(),
     };
+    let accounts = issuer.accounts.iter();
+    let accounts = accounts.map(|account| (account.name.clone(), account.id.to_string()));
+    let accounts = AccountNames::new(accounts);
     let mut builder = with_issuer(issuer).refusals(refusal).chain(chain.clone(), policy);
     builder = builder.trusted_proxies(admission.trusted_proxies);
     if let Some(operations) = operations {
@@ -65,7 +70,7 @@ pub(crate) fn assemble(config: Config, operations: Option<&Operations>) -> Assem
             observers.metrics.record(decision);
         });
     }
-    Assembled { builder, chain, nats, keys }
+    Assembled { builder, chain, nats, keys, accounts }
 }
 
 fn with_issuer(issuer: IssuerSettings) -> CallgateBuilder {

@@ -18,6 +18,7 @@ mod refusal;
 mod session;
 mod shadowing;
 mod state;
+mod system;
 mod tls;
 
 use std::{
@@ -44,7 +45,7 @@ use callgate_config::{
 };
 use serde_json::{Value, json};
 
-use crate::{bus::ServiceBus, nats::NatsSettings, state::StateSettings};
+use crate::{bus::ServiceBus, nats::NatsSettings, state::StateSettings, system::SystemSettings};
 pub(crate) use admission::Admission;
 pub(crate) use chain::BuiltAuthenticator;
 use chain::{ChainBuilder, Known, KnownRoles};
@@ -98,6 +99,11 @@ pub(crate) const KEYS: &[Key] = &[
     Key::optional("state", Type::Table(state::KEYS), "what replicas share, such as locks")
         .or_else("nothing is shared"),
     Key::optional("control", Type::Table(control::KEYS), "commands to the running service").or("{}"),
+    Key::optional(
+        "system",
+        Type::Table(system::KEYS),
+        "the connection to the system account, which lists and ends sessions",
+    ),
 ];
 
 /// The JSON Schema of a configuration with these kinds of authenticators.
@@ -118,7 +124,8 @@ pub(crate) fn schema(registry: &Registry) -> Value {
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) nats: NatsSettings,
-    /// The files that `nats` was read from, such as that of a password.
+    pub(crate) system: Option<SystemSettings>,
+    /// The files that `nats` and `system` were read from, such as that of a password.
     pub(crate) nats_files: BTreeSet<PathBuf>,
     pub(crate) issuer: IssuerSettings,
     pub(crate) policy: Arc<Policy>,
@@ -275,6 +282,7 @@ fn read(
 ) -> Option<Config> {
     let before = sources.files_read();
     let nats = nats::read(&mut root, overrides, overridden);
+    let system = system::read(&mut root, nats.as_ref());
     let mut nats_files: BTreeSet<PathBuf> = sources.files_read().into_keys().collect();
     nats_files.retain(|path| !before.contains_key(path));
     let (issuer, accounts) = issuer::read(&mut root, overrides, overridden);
@@ -322,6 +330,7 @@ fn read(
     let built = builder.build(entries);
     Some(Config {
         nats: nats?,
+        system,
         nats_files,
         issuer: issuer?,
         policy: policy?,

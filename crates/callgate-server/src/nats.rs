@@ -27,10 +27,47 @@ use crate::telemetry::Metrics;
 /// How to connect and log in to NATS.
 #[derive(Debug, Clone)]
 pub(crate) struct NatsSettings {
+    pub(crate) purpose: Purpose,
     pub(crate) servers: Vec<async_nats::ServerAddr>,
     pub(crate) login: Login,
     pub(crate) tls: TlsSettings,
+    /// The queue group for requests; empty for [`Purpose::System`].
     pub(crate) queue: String,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// `[nats]`: requests, in the callout account.
+    Callout,
+    /// `[system]`: lists and closes connections, in the system account.
+    System,
+}
+
+impl Purpose {
+    /// The section of the configuration.
+    pub(crate) const fn section(self) -> &'static str {
+        match self {
+            Self::Callout => "nats",
+            Self::System => "system",
+        }
+    }
+
+    /// The name that a list of connections shows.
+    const fn client_name(self) -> &'static str {
+        match self {
+            Self::Callout => "callgate",
+            Self::System => "callgate-system",
+        }
+    }
+
+    /// What Callgate is connected to.
+    const fn target(self) -> &'static str {
+        match self {
+            Self::Callout => "NATS",
+            Self::System => "the system account",
+        }
+    }
 }
 
 /// The login to NATS.
@@ -62,7 +99,8 @@ pub(crate) struct TlsSettings {
 impl NatsSettings {
     /// True if all settings of a running connection are the same.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
-        self.servers == other.servers
+        self.purpose == other.purpose
+            && self.servers == other.servers
             && self.queue == other.queue
             && self.tls == other.tls
             && self.login.same_as(&other.login)
@@ -71,7 +109,7 @@ impl NatsSettings {
 
 impl Login {
     /// Describes the login without its secret.
-    fn describe(&self) -> String {
+    fn describe(&self, purpose: Purpose) -> String {
         let key = |text: &Secret| {
             let pair = Seed::find(text.expose()).and_then(KeyPair::from_seed);
             pair.map(|pair| pair.public_key()).unwrap_or_default()
@@ -79,7 +117,7 @@ impl Login {
         match self {
             Self::None => "a client without a login".to_owned(),
             Self::Password { user, .. } => format!("the user `{}`", user.escape_debug()),
-            Self::Token(_) => "the token in nats.token".to_owned(),
+            Self::Token(_) => format!("the token in {}.token", purpose.section()),
             Self::Nkey(seed) => format!("the nkey {}", key(seed)),
             Self::Creds(text) => format!("the credentials of {}", key(text)),
         }
@@ -121,8 +159,17 @@ pub(crate) enum Link {
 
 /// A connection that could not be attempted.
 #[derive(Debug, thiserror::Error)]
-#[error("nats: {0}")]
-pub(crate) struct ConnectError(String);
+#[error("{}: {error}", purpose.section())]
+pub(crate) struct ConnectError {
+    purpose: Purpose,
+    error: String,
+}
+
+impl ConnectError {
+    fn new(settings: &NatsSettings, error: &dyn std::error::Error) -> Self {
+        Self { purpose: settings.purpose, error: error.to_string() }
+    }
+}
 
 /// The client closes the connection when the third ping has no answer, so a frozen server, or one behind
 /// a broken link, is given up after six seconds.
@@ -138,15 +185,19 @@ pub(crate) async fn connect(
 ) -> Result<(Client, watch::Receiver<Link>), ConnectError> {
     let (sender, link) = watch::channel(Link::Down);
     let observer = Arc::new(Observer {
+        purpose: settings.purpose,
         link: sender,
         metrics,
         connections: AtomicU64::new(0),
         refused: AtomicU64::new(0),
-        connect_errors: ConnectErrors::new(settings.login.describe()),
+        connect_errors: ConnectErrors::new(
+            settings.purpose,
+            settings.login.describe(settings.purpose),
+        ),
     });
     let pool_observer = Arc::clone(&observer);
     let options = options(settings)?
-        .name("callgate")
+        .name(settings.purpose.client_name())
         .retry_on_initial_connect()
         .max_reconnects(None)
         .connection_timeout(CONNECT_TIMEOUT)
@@ -162,14 +213,15 @@ pub(crate) async fn connect(
             std::future::ready(())
         });
     let client = async_nats::connect_with_options(settings.servers.clone(), options).await;
-    Ok((client.map_err(|error| ConnectError(error.to_string()))?, link))
+    Ok((client.map_err(|error| ConnectError::new(settings, &error))?, link))
 }
 
 /// Connects once, for a command that does not wait for a server.
 pub(crate) async fn connect_once(settings: &NatsSettings) -> Result<Client, ConnectError> {
-    let options = options(settings)?.name("callgate").connection_timeout(CONNECT_TIMEOUT);
+    let name = settings.purpose.client_name();
+    let options = options(settings)?.name(name).connection_timeout(CONNECT_TIMEOUT);
     let client = async_nats::connect_with_options(settings.servers.clone(), options).await;
-    client.map_err(|error| ConnectError(error.to_string()))
+    client.map_err(|error| ConnectError::new(settings, &error))
 }
 
 fn options(settings: &NatsSettings) -> Result<ConnectOptions, ConnectError> {
@@ -182,7 +234,7 @@ fn options(settings: &NatsSettings) -> Result<ConnectOptions, ConnectError> {
         Login::Token(token) => options.token(token.expose().to_owned()),
         Login::Nkey(seed) => options.nkey(seed.expose().to_owned()),
         Login::Creds(text) => {
-            with_credentials(text).map_err(|error| ConnectError(error.to_string()))?
+            with_credentials(text).map_err(|error| ConnectError::new(settings, &error))?
         }
     };
     if let Some(ca) = &settings.tls.ca {
@@ -234,6 +286,7 @@ fn reconnect_delay(servers: usize) -> impl Fn(usize) -> Duration + Send + Sync +
 /// Passes connection events on to the service, the log and the metrics.
 #[derive(Debug)]
 struct Observer {
+    purpose: Purpose,
     link: watch::Sender<Link>,
     metrics: Arc<Metrics>,
     connections: AtomicU64,
@@ -245,24 +298,22 @@ impl Observer {
     fn note(&self, event: &Event) {
         match event {
             Event::Connected => {
-                self.metrics.connected(true);
+                self.count_connected(true);
                 let connection = self.connections.fetch_add(1, Ordering::Relaxed);
                 let refused = self.refused.load(Ordering::Relaxed);
                 self.link.send_replace(Link::Up { connection, refused });
                 self.connect_errors.clear();
-                info!("connected to NATS");
+                info!("connected to {}", self.purpose.target());
             }
             Event::Disconnected | Event::Closed => {
-                self.metrics.connected(false);
+                self.count_connected(false);
                 let was_up = self.link.send_replace(Link::Down) != Link::Down;
                 if was_up && self.is_wanted() {
-                    warn!("lost connection to NATS; reconnecting");
+                    warn!("lost connection to {}; reconnecting", self.purpose.target());
                 }
             }
             Event::LameDuckMode => info!("NATS server is shutting down; moving to another server"),
-            Event::SlowConsumer(_) => {
-                error!("requests arrived faster than they were read; some were lost");
-            }
+            Event::SlowConsumer(_) => self.warn_slow(),
             Event::ServerError(error) => {
                 error!(%error, "NATS server reported an error");
                 if refuses_requests(&error.to_string()) {
@@ -274,6 +325,25 @@ impl Observer {
                 self.connect_errors.note_event(&error.to_string());
             }
             Event::Draining => {}
+        }
+    }
+
+    fn count_connected(&self, connected: bool) {
+        match self.purpose {
+            Purpose::Callout => self.metrics.connected(connected),
+            Purpose::System => self.metrics.system_connected(connected),
+        }
+    }
+
+    fn warn_slow(&self) {
+        match self.purpose {
+            Purpose::Callout => {
+                error!("requests arrived faster than they were read; some were lost");
+            }
+            Purpose::System => warn!(
+                "events of servers arrived faster than they were read; some were lost, and the next \
+                 comparison of all connections corrects the sessions"
+            ),
         }
     }
 
@@ -320,6 +390,7 @@ mod tests {
             (&["wss://a", "nats://b"], false, true),
         ] {
             let settings = NatsSettings {
+                purpose: Purpose::Callout,
                 servers: servers.iter().map(|server| server.parse().unwrap()).collect(),
                 login: Login::None,
                 tls: TlsSettings { required: table, ..TlsSettings::default() },

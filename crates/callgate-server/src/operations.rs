@@ -6,18 +6,25 @@ use std::sync::Arc;
 use async_nats::Client;
 use callgate::{AdmissionHook, authn::Chain};
 
-use crate::{assemble::Observers, config::Config};
+use crate::{
+    assemble::Observers,
+    config::Config,
+    system::{AccountNames, System},
+};
 
 /// The parts that the configuration at the start asks for. They outlive reloads.
 #[derive(Debug)]
 pub(crate) struct Operations {
     pub(crate) observers: Arc<Observers>,
+    pub(crate) system: Option<Arc<System>>,
 }
 
 impl Operations {
     /// Prepares the parts. Nothing connects yet.
-    pub(crate) fn new(_config: &Config, observers: Arc<Observers>) -> Self {
-        Self { observers }
+    pub(crate) fn new(config: &Config, observers: Arc<Observers>) -> Self {
+        let system = config.system.clone();
+        let system = system.map(|settings| System::new(settings, Arc::clone(&observers.metrics)));
+        Self { observers, system }
     }
 
     /// The hooks of each admission, in order: first locks and sessions, then the audit.
@@ -26,7 +33,11 @@ impl Operations {
     }
 
     /// Starts the work on the service's connection, which may not be established yet.
-    pub(crate) fn start(&self, _client: &Client) {}
+    pub(crate) fn start(&self, client: &Client) {
+        if let Some(system) = &self.system {
+            system.start(client);
+        }
+    }
 
     /// Why this replica must not answer requests now, if a part forbids it. The service stays outside the
     /// queue group as long as this is the case.
@@ -35,8 +46,16 @@ impl Operations {
     }
 
     /// A configuration is in force: the first one, or that of a reload.
-    pub(crate) fn configured(&self, _chain: &Chain) {}
+    pub(crate) fn configured(&self, _chain: &Chain, accounts: &AccountNames) {
+        if let Some(system) = &self.system {
+            system.configured(accounts.clone());
+        }
+    }
 
     /// Ends the parts, after the last answer.
-    pub(crate) async fn shut_down(&self) {}
+    pub(crate) async fn shut_down(&self) {
+        if let Some(system) = &self.system {
+            system.shut_down();
+        }
+    }
 }

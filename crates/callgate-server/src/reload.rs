@@ -17,6 +17,7 @@ use crate::{
     nats::NatsSettings,
     operations::Operations,
     state::StateSettings,
+    system::SystemSettings,
     telemetry::CONFIGURATION,
 };
 
@@ -42,11 +43,12 @@ pub(crate) struct Reloader {
 #[derive(Debug)]
 struct AtStart {
     nats: NatsSettings,
+    system: Option<SystemSettings>,
     admin: Option<std::net::SocketAddr>,
     admission: Admission,
     log: LogSettings,
     state: Option<StateSettings>,
-    /// The configuration file and the files of `[nats]`.
+    /// The configuration file and the files of `[nats]` and `[system]`.
     files: Fingerprints,
 }
 
@@ -59,6 +61,7 @@ impl AtStart {
         Self {
             files: files.map(|(path, fingerprint)| (path.clone(), fingerprint.clone())).collect(),
             nats: config.nats.clone(),
+            system: config.system.clone(),
             admin: config.admin,
             admission: config.admission.clone(),
             log: config.log,
@@ -73,6 +76,7 @@ impl AtStart {
             || config.admission.password_workers != *password_workers;
         let changed = [
             ("[nats]", !config.nats.same_as(&self.nats)),
+            ("[system]", !SystemSettings::same(config.system.as_ref(), self.system.as_ref())),
             ("[admin]", config.admin != self.admin),
             ("max_in_flight and password_workers of [admission]", admission),
             ("[log]", config.log != self.log),

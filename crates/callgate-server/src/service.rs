@@ -89,12 +89,13 @@ pub(crate) async fn run(
     let mut reloader =
         Reloader::new(&config, overrides, env, files, watched_elsewhere, &operations);
     let max_in_flight = config.admission.max_in_flight;
-    let Assembled { builder, chain, nats: settings, keys } = assemble(config, Some(&operations));
+    let Assembled { builder, chain, nats: settings, keys, accounts } =
+        assemble(config, Some(&operations));
     announce(&keys);
     let gate = builder.build()?;
     let (client, link) = nats::connect(&settings, Arc::clone(&observers.metrics)).await?;
     bus.iter().for_each(|bus| bus.bind(&client));
-    operations.configured(&chain);
+    operations.configured(&chain, &accounts);
     operations.start(&client);
     let mut service = Service {
         gate,
@@ -336,12 +337,12 @@ impl Service {
 
     /// Applies a new configuration.
     fn apply(&mut self, fresh: Assembled) -> Result<(), callgate::BuildError> {
-        let Assembled { builder, chain, nats: _, keys } = fresh;
+        let Assembled { builder, chain, nats: _, keys, accounts } = fresh;
         self.gate.replace(builder)?;
         let old = std::mem::replace(&mut self.chain, chain);
         old.links().iter().for_each(|link| link.authenticator.retire());
         self.keys = keys;
-        self.operations.configured(&self.chain);
+        self.operations.configured(&self.chain, &accounts);
         // The callout account may have changed, so it is checked again.
         if let Membership::Inside { confirmed_on, .. } = &mut self.membership {
             *confirmed_on = None;

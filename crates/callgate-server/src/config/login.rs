@@ -22,7 +22,10 @@ enum Method {
     Creds,
 }
 
-/// The keys of `[nats]` for each method.
+/// The path of the table that flags replace.
+const NATS: &str = "nats";
+
+/// The keys for each method.
 const KEYS: [(&str, Method); 5] = [
     ("user", Method::Password),
     ("password", Method::Password),
@@ -129,7 +132,7 @@ fn with_password(table: &mut Table<'_>, overrides: &Overrides, in_file: &[&str])
         Some(user) => Some(user.clone()),
         None if in_file.contains(&"user") => table.string("user"),
         None => {
-            table.fault("user", "is missing: `password` requires it (or --nats-user)");
+            table.fault("user", missing(table, "password", "--nats-user"));
             None
         }
     };
@@ -140,11 +143,17 @@ fn with_password(table: &mut Table<'_>, overrides: &Overrides, in_file: &[&str])
         Some(flag) => flags::secret(flag, "password", table),
         None if in_file.contains(&"password") => table.secret("password"),
         None => {
-            table.fault("password", "is missing: `user` requires it (or --nats-password)");
+            table.fault("password", missing(table, "user", "--nats-password"));
             None
         }
     };
     Some(Login::Password { user: user?, password: password? })
+}
+
+/// Only `[nats]` has flags.
+fn missing(table: &Table<'_>, by: &str, flag: &str) -> String {
+    let flag = if table.path() == NATS { format!(" (or {flag})") } else { String::new() };
+    format!("is missing: `{by}` requires it{flag}")
 }
 
 /// A login in the URL, or a client certificate, if no key gives a login.
@@ -154,11 +163,18 @@ fn without_keys(table: &mut Table<'_>, servers: Option<&[ServerAddr]>) -> Option
         return Some(login);
     }
     if !table.has("tls") {
-        table.fault_here(
-            "has no login: set user and password, token, nkey or creds of a user in \
-             auth_callout.auth_users; in operator mode, creds of a user in auth_users of the \
-             callout account's JWT",
-        );
+        table.fault_here(match table.path() {
+            NATS => {
+                "has no login: set user and password, token, nkey or creds of a user in \
+                 auth_callout.auth_users; in operator mode, creds of a user in auth_users of the \
+                 callout account's JWT"
+            }
+            _ => {
+                "has no login: set user and password, nkey or creds of a user of the system account \
+                 (in configuration mode also listed in auth_callout.auth_users); `callgate init` \
+                 writes a suitable one"
+            }
+        });
         return None;
     }
     Some(Login::None)

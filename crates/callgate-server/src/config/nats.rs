@@ -4,7 +4,7 @@ use async_nats::ServerAddr;
 use callgate_config::{Key, Table, Type, schema::TEXTS};
 
 use super::{flags::Overrides, login, tls};
-use crate::nats::NatsSettings;
+use crate::nats::{NatsSettings, Purpose, TlsSettings};
 
 pub(super) const KEYS: &[Key] = &[
     Key::optional(
@@ -45,14 +45,22 @@ pub(super) fn read(
     let login = login::read(&mut table, overrides, overridden, servers.as_deref());
     let tls = tls::read(&mut table);
     let queue = queue(&mut table);
-    if tls.as_ref().is_some_and(|tls| tls.required)
-        && servers.iter().flatten().any(|server| server.scheme() == "ws")
-    {
+    refuse_plain_websocket(&table, servers.as_deref(), tls.as_ref());
+    table.finish();
+    let purpose = Purpose::Callout;
+    Some(NatsSettings { purpose, servers: servers?, login: login?, tls: tls?, queue: queue? })
+}
+
+pub(super) fn refuse_plain_websocket(
+    table: &Table<'_>,
+    servers: Option<&[ServerAddr]>,
+    tls: Option<&TlsSettings>,
+) {
+    let is_plain = |server: &ServerAddr| server.scheme() == "ws";
+    if tls.is_some_and(|tls| tls.required) && servers.is_some_and(|all| all.iter().any(is_plain)) {
         table
             .fault("servers", "a `ws://` server has no TLS, but `tls` requires it: write `wss://`");
     }
-    table.finish();
-    Some(NatsSettings { servers: servers?, login: login?, tls: tls?, queue: queue? })
 }
 
 fn servers(
@@ -77,6 +85,11 @@ fn servers(
             None
         }
     }?;
+    addresses(table, &texts)
+}
+
+/// The addresses of `servers`.
+pub(super) fn addresses(table: &Table<'_>, texts: &[String]) -> Option<Vec<ServerAddr>> {
     if texts.is_empty() {
         table.fault("servers", "names no server");
         return None;

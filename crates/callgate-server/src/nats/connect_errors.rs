@@ -10,6 +10,8 @@ use async_nats::{ConnectErrorKind, Server, ServerAddr};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::Purpose;
+
 /// The same cause is logged again after this time; attempts are made every two seconds.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
 /// Causes logged within that time, since a server controls the text of its errors.
@@ -18,6 +20,7 @@ const MAX_CAUSES: usize = 8;
 /// Errors while there is no connection.
 #[derive(Debug)]
 pub(super) struct ConnectErrors {
+    purpose: Purpose,
     /// Describes the login.
     login: String,
     state: Mutex<State>,
@@ -31,8 +34,8 @@ struct State {
 }
 
 impl ConnectErrors {
-    pub(super) fn new(login: String) -> Self {
-        Self { login, state: Mutex::default() }
+    pub(super) fn new(purpose: Purpose, login: String) -> Self {
+        Self { purpose, login, state: Mutex::default() }
     }
 
     /// Logs the errors of earlier attempts. The client's events contain only the kind of an error; the
@@ -72,13 +75,26 @@ impl ConnectErrors {
             }
             is_new
         });
-        if is_new {
-            warn!(
+        if !is_new {
+            return;
+        }
+        let error_text = crate::telemetry::sanitize_detail(error);
+        let advice = advice(self.purpose, error, &self.login);
+        match self.purpose {
+            Purpose::Callout => {
+                warn!(
+                    server,
+                    error = error_text,
+                    advice,
+                    "cannot connect to NATS; not ready, retrying"
+                );
+            }
+            Purpose::System => warn!(
                 server,
-                error = crate::telemetry::sanitize_detail(error),
-                advice = advice(error, &self.login),
-                "cannot connect to NATS; not ready, retrying"
-            );
+                error = error_text,
+                advice,
+                "cannot connect to the system account; sessions cannot be listed or ended, retrying"
+            ),
         }
     }
 
@@ -93,7 +109,7 @@ fn host_and_port(server: &ServerAddr) -> String {
 }
 
 /// Advice by the text of an error: of nats-server (`errors.go`), rustls (`Error`) or the system.
-fn advice(error: &str, login: &str) -> String {
+fn advice(purpose: Purpose, error: &str, login: &str) -> String {
     let error = error.to_lowercase();
     let advice = [
         ("unknownissuer", "the server's certificate is not signed by an authority in nats.tls.ca"),
@@ -117,13 +133,21 @@ fn advice(error: &str, login: &str) -> String {
         ("timed out", "the server does not answer: check for a frozen server or a firewall"),
     ];
     if error.contains("authorization violation") {
+        let account = match purpose {
+            Purpose::Callout => "callout",
+            Purpose::System => "system",
+        };
         return format!(
             "the server refuses {login}: it must be listed in auth_callout.auth_users and be a user of \
-             the callout account with this password or key"
+             the {account} account with this password or key"
         );
     }
     let known = advice.into_iter().find(|(word, _)| error.contains(word));
-    known.map_or("check nats.servers and the server's log", |(_, advice)| advice).to_owned()
+    let advice = known.map_or("check nats.servers and the server's log", |(_, advice)| advice);
+    match purpose {
+        Purpose::Callout => advice.to_owned(),
+        Purpose::System => advice.replace("nats.", "system."),
+    }
 }
 
 #[cfg(test)]
@@ -132,7 +156,7 @@ mod tests {
 
     #[test]
     fn each_cause_is_logged_once_and_few_are_logged() {
-        let errors = ConnectErrors::new("us".to_owned());
+        let errors = ConnectErrors::new(Purpose::Callout, "us".to_owned());
         let logged = || errors.with(|state| state.logged.len());
         for (error, count) in [("refused", 1), ("refused", 1), ("timed out", 2)] {
             errors.log("a:1", error);

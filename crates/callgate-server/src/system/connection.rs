@@ -56,13 +56,15 @@ impl Listing {
 pub(crate) struct ServersAnswered {
     pub(crate) expected: usize,
     pub(crate) answered: usize,
+    /// Whether a server said how many there are.
+    pub(crate) is_counted: bool,
     /// The names of those that did not answer, as far as they are known.
     pub(crate) missing: Vec<String>,
 }
 
 impl ServersAnswered {
     pub(crate) fn is_complete(&self) -> bool {
-        self.answered > 0 && self.answered >= self.expected && self.missing.is_empty()
+        self.is_counted && self.answered >= self.expected && self.missing.is_empty()
     }
 }
 

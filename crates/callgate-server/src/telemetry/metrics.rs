@@ -2,17 +2,21 @@
 
 mod families;
 mod labels;
+mod system;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError, atomic::AtomicI64},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use callgate::{
     clock::UnixTime,
-    record::{Cause, Decision, Outcome},
+    record::{Cause, Decision, Outcome, Reason},
     responder::Load,
 };
 use callgate_authenticators::kind::{BackendConnections, BackendResult, SecondFactorResult};
@@ -32,6 +36,7 @@ use labels::{
     AuthenticatorLabel, DecisionLabels, FileLabel, ReasonLabel, ResultLabel, ResultLabels,
     StageLabel, StateLabels, ok_or_failed,
 };
+use system::SystemMetrics;
 
 /// What [`Metrics::reloaded`] counts for the configuration itself; no authenticator has this name.
 pub(crate) const CONFIGURATION: &str = "";
@@ -65,6 +70,8 @@ pub(crate) struct Metrics {
     /// Source of `in_flight`, sampled at scrape time.
     load: Mutex<Option<Load>>,
     connected: Gauge,
+    system: SystemMetrics,
+    overloaded: AtomicU64,
     clock_skew: Gauge<i64, AtomicI64>,
     service_accounts: Gauge,
     watch_lost: Family<AuthenticatorLabel, Gauge>,
@@ -104,6 +111,8 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             load: Mutex::default(),
             connected: Gauge::default(),
+            system: SystemMetrics::default(),
+            overloaded: AtomicU64::default(),
             clock_skew: Gauge::default(),
             service_accounts: Gauge::default(),
             watch_lost: Family::default(),
@@ -167,6 +176,9 @@ impl Metrics {
             self.clock_skew.set(skew);
         }
         self.stage("open", decision.stages.open);
+        if decision.reason == Reason::Overloaded {
+            self.overloaded.fetch_add(1, Ordering::Relaxed);
+        }
         if decision.outcome() == Outcome::Dropped {
             self.dropped.get_or_create(&ReasonLabel { reason }).inc();
             return;
@@ -279,6 +291,11 @@ impl Metrics {
     /// Sets whether a server is connected.
     pub(crate) fn connected(&self, connected: bool) {
         self.connected.set(connected.into());
+    }
+
+    /// How many logins were refused because there was more work than could be done in time.
+    pub(crate) fn overloaded_count(&self) -> u64 {
+        self.overloaded.load(Ordering::Relaxed)
     }
 
     /// Sets the source of the number of requests in flight.

@@ -7,6 +7,7 @@ use callgate::{
 use callgate_authenticators::kind::{BackendConnections, BackendResult};
 use prometheus_client::{metrics::info::Info, registry::Unit};
 
+use super::system::{KICKS, SERVERS};
 use super::{
     Metrics,
     labels::{
@@ -85,6 +86,7 @@ impl Metrics {
             SECONDS,
             self.clock_skew.clone(),
         );
+        self.system.register(r);
         r.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     }
 
@@ -158,12 +160,14 @@ const IN_SYNC: &str = "1 if the file is in force as it is on disk, 0 while they 
 const WATCH_LOST: &str = "Age of the known service accounts while their watch is lost, otherwise 0";
 
 /// Families that the encoder omits while they have no samples, but that must be declared.
-const MAYBE_EMPTY: [(&str, &str, &str); 8] = [
+const MAYBE_EMPTY: [(&str, &str, &str); 10] = [
     ("callgate_backend_up", "gauge", BACKEND_UP),
     ("callgate_backend_answers", "counter", BACKEND_ANSWERS),
     ("callgate_backend_connections", "gauge", BACKEND_CONNECTIONS),
     ("callgate_config_in_sync", "gauge", IN_SYNC),
     ("callgate_directory_entries", "gauge", DIRECTORY_ENTRIES),
+    ("callgate_kicks", "counter", KICKS),
+    ("callgate_system_servers", "gauge", SERVERS),
     ("callgate_jwks_refresh", "counter", JWKS_REFRESH),
     ("callgate_token_signatures", "counter", TOKEN_SIGNATURES),
     ("callgate_kubernetes_watch_lost_seconds", "gauge", WATCH_LOST),

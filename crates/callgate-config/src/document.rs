@@ -136,6 +136,14 @@ impl Document {
         &self.value
     }
 
+    /// The position of each of the key paths that is in the text.
+    pub fn positions_of<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p str>,
+    ) -> HashMap<String, Position> {
+        self.positions(paths.into_iter().collect())
+    }
+
     /// The positions of the `wanted` key paths in the text.
     pub(crate) fn positions(&self, wanted: HashSet<&str>) -> HashMap<String, Position> {
         match wanted.is_empty() {

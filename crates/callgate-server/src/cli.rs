@@ -12,6 +12,7 @@ mod output;
 mod schema;
 mod serve;
 mod source;
+mod test;
 mod token;
 #[cfg(feature = "kv")]
 mod users;
@@ -48,6 +49,8 @@ enum Command {
     Check(check::Args),
     /// Explain what a client would be granted, and why, without a server
     Explain(Box<explain::Args>),
+    /// Run policy tests
+    Test(Box<test::Args>),
     /// Write matching configurations for Callgate and nats-server
     Init(init::Args),
     /// Generate an nkey
@@ -81,6 +84,7 @@ pub fn run(registry: Registry) -> ExitCode {
         Command::Serve(args) => serve::run(args, registry),
         Command::Check(args) => check::run(&args, registry),
         Command::Explain(args) => Ok(explain::run(*args, registry)),
+        Command::Test(args) => test::run(&args, registry),
         Command::Init(args) => init::run(&args, &registry),
         Command::Key(args) => key::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),

@@ -26,6 +26,7 @@ mod operations;
 mod own_account;
 mod panics;
 mod peers;
+mod rehearsal;
 mod reload;
 #[expect(dead_code, reason = "sessions and locks use it")]
 mod replicas;

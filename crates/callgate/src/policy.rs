@@ -13,6 +13,7 @@ mod explain;
 mod grant;
 mod request;
 mod resolve;
+mod role_view;
 pub(crate) mod scope;
 pub(crate) mod time_windows;
 
@@ -26,6 +27,7 @@ pub use self::{
     grant::Grant,
     request::{ConnectionInfo, ResolveRequest},
     resolve::trace::{BindingVerdict, Enforcer, RoleVerdict, Step},
+    role_view::{RoleView, SubjectTemplate, TemplatePiece},
 };
 pub use crate::template::{decode, encode};
 

@@ -1,9 +1,9 @@
 //! `callgate explain`
 
-mod can;
+pub(super) mod can;
 mod identity;
-mod report;
-mod request;
+pub(super) mod report;
+pub(super) mod request;
 mod who;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -151,7 +151,7 @@ async fn connect(config: &Config, bus: &ServiceBus) {
     }
 }
 
-async fn wait_until_loaded(chain: &Chain) {
+pub(super) async fn wait_until_loaded(chain: &Chain) {
     let until = tokio::time::Instant::now() + LOAD_TIMEOUT;
     while !chain.waiting_for().is_empty() && tokio::time::Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(20)).await;

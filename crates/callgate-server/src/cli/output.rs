@@ -49,6 +49,11 @@ impl Style {
         Self { coloured: is_coloured(&io::stdout()) }
     }
 
+    /// Without colours.
+    pub(super) fn plain() -> Self {
+        Self { coloured: false }
+    }
+
     pub(super) fn paint(self, colour: Colour, text: impl fmt::Display) -> String {
         let code = match colour {
             Colour::Dim => 2,

@@ -10,10 +10,11 @@ mod shadowed;
 
 use crate::support::{callgate, has};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "serve",
     "check",
     "explain",
+    "test",
     "init",
     "key",
     "hash-password",
@@ -39,13 +40,14 @@ fn help_of_every_command_has_an_example() {
 
 #[test]
 fn wrong_usage_is_exit_code_two() {
-    let cases: [&[&str]; 9] = [
+    let cases: [&[&str]; 10] = [
         &[],
         &["nonsense"],
         &["serve", "--nonsense"],
         &["serve"],
         &["check"],
         &["explain"],
+        &["test"],
         &["key", "nonsense"],
         &["init"],
         &["serve", "--config", "a.toml", "--users", "b.json"],
@@ -59,8 +61,8 @@ fn wrong_usage_is_exit_code_two() {
 
 #[test]
 fn missing_configuration_error_names_the_options() {
-    for command in ["serve", "check", "explain"] {
-        let ran = callgate(&[command]);
+    for arguments in [&["serve"][..], &["check"], &["explain"], &["test", "tests.toml"]] {
+        let ran = callgate(arguments);
         has(&ran.stderr, &["--config FILE", "--nats-url", "--users", "`callgate init DIR`"]);
     }
 }

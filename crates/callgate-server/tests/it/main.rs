@@ -24,6 +24,7 @@ mod ldap;
 mod lifecycle;
 mod overload;
 mod peers;
+mod policy_tools;
 mod reload;
 mod scenario;
 mod secrets;

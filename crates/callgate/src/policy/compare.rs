@@ -7,7 +7,7 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use super::grant::Grant;
 use crate::{
@@ -139,8 +139,8 @@ fn access_difference(old: &Access, new: &Access) -> GrantDifference {
         return GrantDifference::default();
     }
     let scope = replaced(&old.scope(), &new.scope());
-    let old = old.to_permissions();
-    let new = new.to_permissions();
+    let old = old.as_permissions().unwrap_or_default();
+    let new = new.as_permissions().unwrap_or_default();
     GrantDifference {
         scope,
         publish: publish_difference(&old, &new),
@@ -158,12 +158,12 @@ impl Access {
         }
     }
 
-    /// The permissions as lists. Those of a scoped signing key are unknown and count as none.
-    fn to_permissions(&self) -> Permissions {
+    /// The permissions as lists; `None` for a scoped signing key, whose template is not known here.
+    pub fn as_permissions(&self) -> Option<Cow<'_, Permissions>> {
         match self {
-            Self::Unrestricted => Permissions::everything(),
-            Self::Limited(permissions) => permissions.clone(),
-            Self::Scoped(_) => Permissions::default(),
+            Self::Unrestricted => Some(Cow::Owned(Permissions::everything())),
+            Self::Limited(permissions) => Some(Cow::Borrowed(permissions)),
+            Self::Scoped(_) => None,
         }
     }
 }

@@ -10,7 +10,7 @@ use callgate::{
 
 /// An operation to check: publish or subscribe.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum AccessQuery {
+pub(in crate::cli) enum AccessQuery {
     Publish(Subject),
     /// To every subject that a pattern matches.
     PublishAll(SubjectPattern),
@@ -19,7 +19,7 @@ pub(super) enum AccessQuery {
 
 /// Why a text is not a query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AccessQueryError {
+pub(in crate::cli) enum AccessQueryError {
     #[error("begin with `pub:` or `sub:`, such as pub:orders.new")]
     Kind,
     #[error(transparent)]
@@ -27,7 +27,7 @@ pub(super) enum AccessQueryError {
 }
 
 impl AccessQuery {
-    pub(super) fn check(&self, access: &Access) -> AccessVerdict {
+    pub(in crate::cli) fn check(&self, access: &Access) -> AccessVerdict {
         match self {
             Self::Publish(subject) => access.can_publish(subject),
             Self::PublishAll(pattern) => access.can_publish_all(pattern),

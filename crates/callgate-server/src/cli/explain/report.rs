@@ -224,6 +224,26 @@ impl Report<'_> {
     }
 }
 
+/// How a decision came about, one line for each step, without colours.
+pub(in crate::cli) fn trace_lines(explained: Explained) -> Vec<String> {
+    struct Trace<'a>(Report<'a>);
+    impl fmt::Display for Trace<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.write_trace(f)
+        }
+    }
+    let judged = Judged { explained, as_of: None, assumed: true, notes: Vec::new() };
+    let report = Report {
+        judged: &judged,
+        queries: &[],
+        callout_account: None,
+        why: true,
+        show_claims: false,
+        style: Style::plain(),
+    };
+    Trace(report).to_string().lines().map(|line| line.trim_end().to_owned()).collect()
+}
+
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_answer(f)?;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A request from a file, or from standard input for `-`.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(in crate::cli) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let payload = match path.as_os_str() == "-" {
         true => read_stdin().map_err(|error| format!("cannot read `-`: {error}"))?,
         false => Sources::read_any(path).map_err(|error| error.to_string())?.to_vec(),

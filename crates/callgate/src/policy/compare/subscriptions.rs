@@ -24,7 +24,7 @@ pub(super) fn difference(
     let (gained, lost) = between(None);
     let mut difference =
         SideDifference { gained: gained.clone().reached(), lost: lost.clone().reached() };
-    for group in groups(old, new) {
+    for group in groups(&[old, new]) {
         let (more, less) = between(Some(&group.sample));
         let add =
             |into: &mut Vec<SubjectReach>, ranges: Vec<SubjectRange>, known: &[SubjectRange]| {
@@ -49,10 +49,9 @@ struct Group {
 }
 
 /// A group for each way in which the rules can treat one, if they name any.
-fn groups(old: &Rules<SubscribePattern>, new: &Rules<SubscribePattern>) -> Vec<Group> {
-    let lists = [&old.allow, &old.deny, &new.allow, &new.deny];
-    let named: BTreeSet<&SubjectPattern> =
-        lists.into_iter().flatten().filter_map(SubscribePattern::queue).collect();
+fn groups(rules: &[&Rules<SubscribePattern>]) -> Vec<Group> {
+    let all = rules.iter().flat_map(|rules| rules.allow.iter().chain(&rules.deny));
+    let named: BTreeSet<&SubjectPattern> = all.filter_map(SubscribePattern::queue).collect();
     if named.is_empty() {
         return Vec::new();
     }
@@ -77,6 +76,26 @@ fn groups(old: &Rules<SubscribePattern>, new: &Rules<SubscribePattern>) -> Vec<G
 }
 
 impl Rules<SubscribePattern> {
+    /// The subjects whose messages some subscription can receive, in any queue group or without one.
+    pub fn reachable_set(&self) -> SubjectSet {
+        let with_group =
+            groups(&[self]).into_iter().map(|group| self.subscribe_set(Some(&group.sample)));
+        with_group.fold(self.subscribe_set(None), SubjectSet::or)
+    }
+
+    /// The rules with what nats-server allows beyond them: a final `*` of an allow also permits a
+    /// subscription that ends in `>` (nats-server `sublist.go`, `matchLevel`).
+    #[must_use]
+    pub fn widened(&self) -> Self {
+        let wider = self.allow.iter().filter_map(|allow| {
+            let start = allow.subject().as_str().strip_suffix('*')?;
+            let queue = allow.queue().map(|queue| format!(" {queue}")).unwrap_or_default();
+            format!("{start}>{queue}").parse().ok()
+        });
+        let allow = wider.chain(self.allow.iter().cloned()).collect();
+        Self { allow, deny: self.deny.clone() }
+    }
+
     /// The subjects whose messages a subscription in `queue`, or without a group, can receive.
     ///
     /// Allows with a group take precedence for the subjects that they match (nats-server `client.go`,
@@ -104,7 +123,7 @@ impl Rules<SubscribePattern> {
 
 impl Permissions {
     /// Every permission inside an account.
-    pub(super) fn everything() -> Self {
+    pub fn everything() -> Self {
         Self {
             publish: Rules { allow: vec![SubjectPattern::everything()], deny: Vec::new() },
             subscribe: Rules { allow: vec![SubscribePattern::everything()], deny: Vec::new() },

@@ -81,6 +81,11 @@ impl Bindings {
         self.all.push(binding);
     }
 
+    /// All bindings.
+    pub(in crate::policy) fn all(&self) -> impl Iterator<Item = &Binding> {
+        self.all.iter().map(|binding| &**binding)
+    }
+
     /// The bindings for `authenticator` with their index.
     pub(in crate::policy) fn indexed(&self, authenticator: &str) -> Option<&AuthenticatorBindings> {
         self.by_authenticator.get(authenticator)

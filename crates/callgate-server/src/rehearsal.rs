@@ -1,0 +1,110 @@
+//! A configuration in which identities are resolved without a login and without a server: for policy tests,
+//! for comparing configurations, and for a candidate beside the live one.
+
+mod connection;
+mod identity;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use callgate::{
+    authn::{Chain, Identity, Link},
+    clock::UnixTime,
+    policy::{Explanation, Grant, Policy, ResolveRequest},
+    record::Denial,
+};
+
+pub(crate) use self::{
+    connection::Connection,
+    identity::{IDENTITY_KEYS, IdentitySpec, SpecContext},
+};
+use crate::config::Config;
+
+/// The policy of a configuration, with the identities that its own files contain.
+#[derive(Debug, Clone)]
+pub(crate) struct Rehearsal {
+    policy: Arc<Policy>,
+    chain: Chain,
+    kinds: BTreeMap<Arc<str>, &'static str>,
+    callout_account: Option<String>,
+}
+
+impl Rehearsal {
+    pub(crate) fn of(config: &Config) -> Self {
+        let kinds = config.authenticators.iter();
+        Self {
+            policy: Arc::clone(&config.policy),
+            chain: config.chain.clone(),
+            kinds: kinds.map(|built| (Arc::clone(&built.context.name), built.kind)).collect(),
+            callout_account: config.issuer.callout_account.clone(),
+        }
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The names of the authenticators, in order.
+    pub(crate) fn authenticators(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.chain.links().iter().map(|link| &link.name)
+    }
+
+    fn link(&self, name: &str) -> Option<(&Link, &'static str)> {
+        let link = self.chain.links().iter().find(|link| *link.name == *name)?;
+        Some((link, self.kinds.get(name).copied()?))
+    }
+
+    /// Decides what an identity may do.
+    pub(crate) fn resolve(
+        &self,
+        authenticator: &str,
+        identity: &Identity,
+        connection: &Connection,
+        now: UnixTime,
+    ) -> Result<Grant, Denial> {
+        self.policy.resolve(&self.question(authenticator, identity, connection, now))
+    }
+
+    /// The same with the steps of the decision.
+    pub(crate) fn explain(
+        &self,
+        authenticator: &str,
+        identity: &Identity,
+        connection: &Connection,
+        now: UnixTime,
+    ) -> (Result<Grant, Denial>, Explanation) {
+        self.policy.explain(&self.question(authenticator, identity, connection, now))
+    }
+
+    fn question<'a>(
+        &'a self,
+        authenticator: &'a str,
+        identity: &'a Identity,
+        connection: &'a Connection,
+        now: UnixTime,
+    ) -> ResolveRequest<'a> {
+        ResolveRequest {
+            authenticator,
+            identity,
+            connection: connection.info(),
+            callout_account: self.callout_account.as_deref(),
+            now,
+        }
+    }
+
+    /// Every identity in the operator's own files: users entries and services, by authenticator.
+    pub(crate) fn entries(&self, now: UnixTime) -> Vec<(Arc<str>, Identity)> {
+        let mut entries = Vec::new();
+        for link in self.chain.links().iter().filter(|link| self.is_own_file(&link.name)) {
+            let mut visit = |identity| entries.push((Arc::clone(&link.name), identity));
+            link.authenticator.lookup().and_then(|lookup| lookup.for_each(now, &mut visit));
+        }
+        entries.sort_by(|one, other| (&one.0, &one.1.user).cmp(&(&other.0, &other.1.user)));
+        entries
+    }
+
+    /// Whether all identities of an authenticator are in files of the operator, so that an identity which is
+    /// not there does not exist.
+    pub(crate) fn is_own_file(&self, authenticator: &str) -> bool {
+        matches!(self.kinds.get(authenticator), Some(&"users" | &"service_tokens"))
+    }
+}

@@ -7,4 +7,5 @@ mod watch;
 
 pub(crate) use access::{BucketAccess, Retention, Stored, Written, create, is_below, raise};
 pub(crate) use error::BucketError;
+pub(crate) use follow::check_permissions;
 pub(crate) use watch::watch;

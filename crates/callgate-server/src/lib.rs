@@ -28,11 +28,11 @@ mod panics;
 mod peers;
 mod rehearsal;
 mod reload;
-#[expect(dead_code, reason = "sessions and locks use it")]
+#[allow(dead_code, reason = "the table of sessions uses it")]
 mod replicas;
 mod service;
 mod sessions;
-#[expect(dead_code, unused_imports, reason = "the commands and the hook of sessions use it")]
+#[allow(dead_code, unused_imports, reason = "the commands and the hook of sessions use it")]
 mod state;
 #[allow(dead_code, unused_imports, reason = "sessions and revocation will use it")]
 mod system;

@@ -9,6 +9,8 @@ use callgate::{AdmissionHook, authn::Chain};
 use crate::{
     assemble::Observers,
     config::Config,
+    replicas::Replicas,
+    state::State,
     system::{AccountNames, System},
 };
 
@@ -17,6 +19,7 @@ use crate::{
 pub(crate) struct Operations {
     pub(crate) observers: Arc<Observers>,
     pub(crate) system: Option<Arc<System>>,
+    pub(crate) state: Option<Arc<State>>,
 }
 
 impl Operations {
@@ -24,12 +27,16 @@ impl Operations {
     pub(crate) fn new(config: &Config, observers: Arc<Observers>) -> Self {
         let system = config.system.clone();
         let system = system.map(|settings| System::new(settings, Arc::clone(&observers.metrics)));
-        Self { observers, system }
+        let state = config.state.clone().map(|settings| {
+            let replicas = Replicas::member(&config.nats.queue, settings.pulse());
+            State::member(settings, replicas, Arc::clone(&observers.metrics))
+        });
+        Self { observers, system, state }
     }
 
     /// The hooks of each admission, in order: first locks and sessions, then the audit.
     pub(crate) fn hooks(&self) -> Vec<Arc<dyn AdmissionHook>> {
-        Vec::new()
+        self.state.iter().map(State::hook).collect()
     }
 
     /// Starts the work on the service's connection, which may not be established yet.
@@ -37,12 +44,16 @@ impl Operations {
         if let Some(system) = &self.system {
             system.start(client);
         }
+        if let Some(state) = &self.state {
+            state.replicas().start(client);
+            state.start(client);
+        }
     }
 
     /// Why this replica must not answer requests now, if a part forbids it. The service stays outside the
     /// queue group as long as this is the case.
     pub(crate) fn waiting_for(&self) -> Option<String> {
-        None
+        self.state.as_ref().and_then(|state| state.waiting_for())
     }
 
     /// A configuration is in force: the first one, or that of a reload.
@@ -56,6 +67,10 @@ impl Operations {
     pub(crate) async fn shut_down(&self) {
         if let Some(system) = &self.system {
             system.shut_down();
+        }
+        if let Some(state) = &self.state {
+            state.shut_down().await;
+            state.replicas().shut_down().await;
         }
     }
 }

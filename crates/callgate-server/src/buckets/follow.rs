@@ -88,7 +88,7 @@ pub(super) fn watch_permissions(bucket: &Bucket) -> Vec<String> {
 }
 
 /// Reports the first subject that the callout user is not permitted to publish.
-pub(super) async fn check_permissions(
+pub(crate) async fn check_permissions(
     client: &Client,
     publish: &[String],
 ) -> Result<(), BucketError> {

@@ -2,7 +2,11 @@
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -24,6 +28,7 @@ const MAX_REMOVED: usize = 2 * MAX_LOCKS;
 pub(crate) struct Locks {
     in_force: ArcSwap<Index>,
     held: Mutex<Held>,
+    has_unreadable: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -115,14 +120,17 @@ impl Locks {
         if std::mem::take(&mut held.is_dirty) {
             let locks = held.entries.values().filter_map(|entry| entry.lock.as_ref());
             self.in_force.store(Arc::new(Index::of(locks)));
+            let unreadable = held.entries.values().any(|entry| entry.unreadable.is_some());
+            self.has_unreadable.store(unreadable, Ordering::Relaxed);
         }
     }
 
-    /// The number of stored locks, and how many of them are unreadable.
-    pub(crate) fn count(&self) -> (usize, usize) {
+    /// The number of stored locks that have not ended, and how many of them are unreadable.
+    pub(crate) fn count(&self, now: UnixTime) -> (usize, usize) {
         let held = self.held();
-        let unreadable = held.entries.values().filter(|entry| entry.unreadable.is_some());
-        (held.entries.len(), unreadable.count())
+        let current = held.entries.values().filter(|entry| !entry.is_over(now));
+        let unreadable = current.clone().filter(|entry| entry.unreadable.is_some());
+        (current.count(), unreadable.count())
     }
 
     /// Whether this lock is known, and in force if it is readable.
@@ -134,6 +142,39 @@ impl Locks {
     /// The value stored under this ID.
     pub(super) fn value(&self, id: &str) -> Option<Arc<[u8]>> {
         self.held().entries.get(id).map(|entry| Arc::clone(&entry.value))
+    }
+
+    /// The lock with this ID, if it was ever understood.
+    pub(super) fn readable(&self, id: &str) -> Option<Arc<Lock>> {
+        self.held().entries.get(id)?.lock.clone()
+    }
+
+    /// Why the value of this lock is not understood.
+    pub(super) fn unreadable(&self, id: &str) -> Option<Unreadable> {
+        self.held().entries.get(id)?.unreadable.clone()
+    }
+
+    /// Whether any stored lock is not understood.
+    pub(super) fn has_unreadable(&self) -> bool {
+        self.has_unreadable.load(Ordering::Relaxed)
+    }
+
+    /// Whether a lock has ended; `None` if it is unknown.
+    pub(super) fn is_over(&self, id: &str, now: UnixTime) -> Option<bool> {
+        self.held().entries.get(id).map(|entry| entry.is_over(now))
+    }
+
+    pub(super) fn ids(&self) -> Vec<Arc<str>> {
+        self.held().entries.keys().cloned().collect()
+    }
+
+    /// The locks that ended at least this long ago.
+    pub(super) fn ended_since(&self, now: UnixTime, ago: Duration) -> Vec<Arc<str>> {
+        let seconds = i64::try_from(ago.as_secs()).unwrap_or(i64::MAX);
+        let then = UnixTime::from_seconds(now.seconds().saturating_sub(seconds));
+        let held = self.held();
+        let ended = held.entries.iter().filter(|(_, entry)| entry.is_over(then));
+        ended.map(|(id, _)| Arc::clone(id)).collect()
     }
 
     /// Every stored lock with its ID, in the order of their creation.
@@ -235,11 +276,11 @@ mod tests {
         locks.put("B", &[b'x'; 9 * 1024]);
         locks.publish();
         assert!(refuses(&locks, "alice"));
-        assert_eq!(locks.count(), (2, 2));
+        assert_eq!(locks.count(NOW), (2, 2));
         locks.put("A", br#"{"v":1,"target":{"user":"bob"}}"#);
         locks.publish();
         assert!(refuses(&locks, "bob") && !refuses(&locks, "alice"));
-        assert_eq!(locks.count(), (2, 1));
+        assert_eq!(locks.count(NOW), (2, 1));
     }
 
     #[test]

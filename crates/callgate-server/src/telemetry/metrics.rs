@@ -2,6 +2,7 @@
 
 mod families;
 mod labels;
+mod state;
 mod system;
 
 use std::{
@@ -37,6 +38,8 @@ use labels::{
     StageLabel, StateLabels, ok_or_failed,
 };
 use system::SystemMetrics;
+
+pub(crate) use state::StateMetrics;
 
 /// What [`Metrics::reloaded`] counts for the configuration itself; no authenticator has this name.
 pub(crate) const CONFIGURATION: &str = "";
@@ -76,6 +79,7 @@ pub(crate) struct Metrics {
     service_accounts: Gauge,
     watch_lost: Family<AuthenticatorLabel, Gauge>,
     crl_expires: Family<AuthenticatorLabel, Gauge<i64, AtomicI64>>,
+    pub(crate) state: StateMetrics,
     /// By authenticator; the gauge has no label and shows the sum.
     known_accounts: Mutex<BTreeMap<String, usize>>,
 }
@@ -117,6 +121,7 @@ impl Default for Metrics {
             service_accounts: Gauge::default(),
             watch_lost: Family::default(),
             crl_expires: Family::default(),
+            state: StateMetrics::default(),
             known_accounts: Mutex::default(),
         };
         metrics.register();

@@ -86,6 +86,7 @@ impl Metrics {
             SECONDS,
             self.clock_skew.clone(),
         );
+        self.state.register(r);
         self.system.register(r);
         r.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     }

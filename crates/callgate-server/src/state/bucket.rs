@@ -1,0 +1,59 @@
+//! The bucket exists, and may be used.
+
+use std::time::Duration;
+
+use async_nats::Client;
+use callgate_authenticators::kind::Bucket;
+use tracing::warn;
+
+use super::StateSettings;
+use crate::buckets::{self, BucketAccess, BucketError, Retention};
+
+/// Values stay until they are removed.
+const RETENTION: Retention = Retention { history: 1, max_age: Duration::ZERO };
+
+/// The subjects that the callout user must be permitted to publish.
+pub(crate) fn permissions(bucket: &str, create: bool) -> Vec<String> {
+    let stream = format!("KV_{bucket}");
+    let mut subjects = vec![
+        format!("$JS.API.STREAM.INFO.{stream}"),
+        format!("$JS.API.CONSUMER.CREATE.{stream}"),
+        format!("$JS.API.CONSUMER.CREATE.{stream}.>"),
+        format!("$JS.API.CONSUMER.DELETE.{stream}.>"),
+        format!("$JS.FC.{stream}.>"),
+        format!("$KV.{bucket}.>"),
+    ];
+    if create {
+        subjects.push("$JS.API.INFO".to_owned());
+        subjects.push(format!("$JS.API.STREAM.CREATE.{stream}"));
+    }
+    subjects
+}
+
+/// Checks the permissions, and creates the bucket if it is missing.
+pub(super) async fn open(client: &Client, settings: &StateSettings) -> Result<(), BucketError> {
+    let bucket = of(settings);
+    buckets::check_permissions(client, &permissions(&bucket.name, settings.create)).await?;
+    let access = match BucketAccess::open(client, &bucket).await {
+        Err(BucketError::Missing(_)) if settings.create => {
+            let created = buckets::create(client, &bucket, RETENTION, &[settings.replicas]).await?;
+            let Some(created) = created else { return Ok(()) };
+            tracing::info!(bucket = bucket.name, replicas = created.replicas(), "bucket created");
+            created
+        }
+        opened => opened?,
+    };
+    if access.replicas() < settings.replicas {
+        warn!(
+            bucket = bucket.name,
+            replicas = access.replicas(),
+            "the bucket has fewer replicas than `state.replicas`: locks cannot be written while one of its \
+             servers is down; raise the number with `nats stream edit`"
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn of(settings: &StateSettings) -> Bucket {
+    Bucket { name: settings.bucket.clone(), domain: None }
+}

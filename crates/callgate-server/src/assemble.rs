@@ -12,6 +12,7 @@ use callgate_authenticators::kind::{
 };
 
 use crate::{
+    audit::{Audit, Event, LoadResult, UsersLoad},
     config::{Config, IssuerSettings},
     nats::NatsSettings,
     operations::Operations,
@@ -39,11 +40,12 @@ pub(crate) struct PublicKeys {
     pub(crate) operator_mode: bool,
 }
 
-/// Log and metrics of decisions.
+/// Log, metrics and audit of decisions.
 #[derive(Debug, Default)]
 pub(crate) struct Observers {
     pub(crate) log: DecisionLog,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) audit: Audit,
 }
 
 /// Assembles a gate; that of a running service logs, counts and confirms its decisions.
@@ -68,6 +70,7 @@ pub(crate) fn assemble(config: Config, operations: Option<&Operations>) -> Assem
         builder = builder.on_decision(move |decision| {
             observers.log.write(decision);
             observers.metrics.record(decision);
+            observers.audit.decision(decision);
         });
     }
     Assembled { builder, chain, nats, keys, accounts }
@@ -113,22 +116,26 @@ fn with_issuer(issuer: IssuerSettings) -> CallgateBuilder {
     builder
 }
 
-/// Counts background events of authenticators.
-impl Observer for Metrics {
+/// Counts background events of authenticators, and records the loads of users files.
+impl Observer for Observers {
     fn file_reloaded(&self, authenticator: &str, loaded: bool) {
-        self.reloaded(authenticator, loaded);
+        self.metrics.reloaded(authenticator, loaded);
+        self.audit.event(|| {
+            let result = if loaded { LoadResult::Loaded } else { LoadResult::Rejected };
+            Event::Users(UsersLoad { authenticator: authenticator.to_owned(), result })
+        });
     }
 
     fn file_in_sync(&self, file: &Path, in_sync: bool) {
-        self.file_in_sync(file, in_sync);
+        self.metrics.file_in_sync(file, in_sync);
     }
 
     fn has_signing_keys(&self, authenticator: &str) {
-        self.register_key_source(authenticator);
+        self.metrics.register_key_source(authenticator);
     }
 
     fn keys_refreshed(&self, authenticator: &str, fetched: bool) {
-        self.jwks_refreshed(authenticator, fetched);
+        self.metrics.jwks_refreshed(authenticator, fetched);
     }
 
     fn service_accounts(
@@ -137,42 +144,42 @@ impl Observer for Metrics {
         known: usize,
         lost_for: Option<std::time::Duration>,
     ) {
-        self.service_accounts_known(authenticator, known, lost_for);
+        self.metrics.service_accounts_known(authenticator, known, lost_for);
     }
 
     fn directory_entries(&self, authenticator: &str, loaded: usize, faulty: usize) {
-        self.set_directory_entries(authenticator, loaded, faulty);
+        self.metrics.set_directory_entries(authenticator, loaded, faulty);
     }
 
     fn annotations_malformed(&self, authenticator: &str, subjects: usize) {
-        self.ceiling_dropped(authenticator, subjects);
+        self.metrics.ceiling_dropped(authenticator, subjects);
     }
 
     fn revocation_lists_expire(&self, authenticator: &str, seconds: i64) {
-        self.crl_expires(authenticator, seconds);
+        self.metrics.crl_expires(authenticator, seconds);
     }
 
     fn signature_counted(&self, authenticator: &str, remembered: bool) {
-        self.token_signature(authenticator, remembered);
+        self.metrics.token_signature(authenticator, remembered);
     }
 
     fn has_backend(&self, authenticator: &str) {
-        self.register_backend(authenticator);
+        self.metrics.register_backend(authenticator);
     }
 
     fn backend_answered(&self, authenticator: &str, result: BackendResult) {
-        self.count_backend_answer(authenticator, result);
+        self.metrics.count_backend_answer(authenticator, result);
     }
 
     fn second_factor(&self, authenticator: &str, result: SecondFactorResult) {
-        self.count_second_factor(authenticator, result);
+        self.metrics.count_second_factor(authenticator, result);
     }
 
     fn backend_up(&self, authenticator: &str, up: bool) {
-        self.set_backend_up(authenticator, up);
+        self.metrics.set_backend_up(authenticator, up);
     }
 
     fn backend_connections(&self, authenticator: &str, state: BackendConnections, count: usize) {
-        self.set_backend_connections(authenticator, state, count);
+        self.metrics.set_backend_connections(authenticator, state, count);
     }
 }

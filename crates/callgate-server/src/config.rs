@@ -4,6 +4,7 @@
 
 mod admin;
 mod admission;
+mod audit;
 mod cache;
 mod chain;
 mod control;
@@ -45,7 +46,10 @@ use callgate_config::{
 };
 use serde_json::{Value, json};
 
-use crate::{bus::ServiceBus, nats::NatsSettings, state::StateSettings, system::SystemSettings};
+use crate::{
+    audit::AuditSettings, bus::ServiceBus, nats::NatsSettings, state::StateSettings,
+    system::SystemSettings,
+};
 pub(crate) use admission::Admission;
 pub(crate) use chain::BuiltAuthenticator;
 use chain::{ChainBuilder, Known, KnownRoles};
@@ -104,6 +108,12 @@ pub(crate) const KEYS: &[Key] = &[
         Type::Table(system::KEYS),
         "the connection to the system account, which lists and ends sessions",
     ),
+    Key::optional(
+        "audit",
+        Type::Table(audit::KEYS),
+        "the [audit](audit.md): a chained record of every decision and order",
+    )
+    .or_else("off"),
 ];
 
 /// The JSON Schema of a configuration with these kinds of authenticators.
@@ -137,6 +147,7 @@ pub(crate) struct Config {
     pub(crate) state: Option<StateSettings>,
     /// The socket of `[control]`.
     pub(crate) control: Option<PathBuf>,
+    pub(crate) audit: Option<AuditSettings>,
     pub(crate) shared: Arc<SharedResources>,
     pub(crate) authenticators: Vec<BuiltAuthenticator>,
 }
@@ -294,6 +305,7 @@ fn read(
     let log = log::read(&mut root);
     let state = state::read(&mut root);
     let control = control::read(&mut root);
+    let audit = audit::read(&mut root);
     let session = session::read(&mut root);
     let roles = roles::read(&mut root);
     let entries = policy::authenticators(&mut root, &env.registry);
@@ -341,6 +353,7 @@ fn read(
         log,
         state,
         control,
+        audit,
         shared,
         authenticators: built.authenticators,
     })

@@ -12,6 +12,7 @@
 
 mod admin;
 mod assemble;
+mod audit;
 mod buckets;
 mod bus;
 mod cli;

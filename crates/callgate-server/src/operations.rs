@@ -8,6 +8,7 @@ use callgate::{AdmissionHook, authn::Chain};
 
 use crate::{
     assemble::Observers,
+    audit::AuditHook,
     config::Config,
     replicas::Replicas,
     state::State,
@@ -36,7 +37,8 @@ impl Operations {
 
     /// The hooks of each admission, in order: first locks and sessions, then the audit.
     pub(crate) fn hooks(&self) -> Vec<Arc<dyn AdmissionHook>> {
-        self.state.iter().map(State::hook).collect()
+        let audit = AuditHook::of(&self.observers.audit).map(|hook| Arc::new(hook) as _);
+        self.state.iter().map(State::hook).chain(audit).collect()
     }
 
     /// Starts the work on the service's connection, which may not be established yet.
@@ -53,7 +55,8 @@ impl Operations {
     /// Why this replica must not answer requests now, if a part forbids it. The service stays outside the
     /// queue group as long as this is the case.
     pub(crate) fn waiting_for(&self) -> Option<String> {
-        self.state.as_ref().and_then(|state| state.waiting_for())
+        let state = self.state.as_ref().and_then(|state| state.waiting_for());
+        state.or_else(|| self.observers.audit.not_storing())
     }
 
     /// A configuration is in force: the first one, or that of a reload.

@@ -13,6 +13,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     assemble::{Assembled, assemble},
+    audit::{AuditSettings, ConfigLoad, Event, LoadResult},
     config::{self, Admission, BuildEnv, Config, Loaded, LogSettings, Overrides},
     nats::NatsSettings,
     operations::Operations,
@@ -48,6 +49,7 @@ struct AtStart {
     admission: Admission,
     log: LogSettings,
     state: Option<StateSettings>,
+    audit: Option<AuditSettings>,
     /// The configuration file and the files of `[nats]` and `[system]`.
     files: Fingerprints,
 }
@@ -66,6 +68,7 @@ impl AtStart {
             admission: config.admission.clone(),
             log: config.log,
             state: config.state.clone(),
+            audit: config.audit.clone(),
         }
     }
 
@@ -81,8 +84,17 @@ impl AtStart {
             ("max_in_flight and password_workers of [admission]", admission),
             ("[log]", config.log != self.log),
             ("[state]", config.state != self.state),
+            ("[audit]", !same_audit(config.audit.as_ref(), self.audit.as_ref())),
         ];
         changed.into_iter().filter(|(_, changed)| *changed).map(|(section, _)| section).collect()
+    }
+}
+
+fn same_audit(one: Option<&AuditSettings>, other: Option<&AuditSettings>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => one.same_as(other),
+        (Some(_), None) | (None, Some(_)) => false,
     }
 }
 
@@ -181,6 +193,10 @@ impl Reloader {
         else {
             return;
         };
+        self.operations.observers.audit.event(|| {
+            let hash = self.overrides.config_hash();
+            Event::Config(ConfigLoad { result: LoadResult::Loaded, hash, detail: None })
+        });
         let metrics = &self.operations.observers.metrics;
         metrics.retain_files(|path| read.contains_key(path) || watched_elsewhere.contains(path));
         watched_elsewhere.iter().for_each(|path| metrics.register_file(path));
@@ -245,6 +261,11 @@ impl Reloader {
         }
         error!("configuration reload failed; keeping the previous configuration");
         self.operations.observers.metrics.reloaded(CONFIGURATION, false);
+        self.operations.observers.audit.event(|| {
+            let hash = self.overrides.config_hash();
+            let detail = errors.first().cloned();
+            Event::Config(ConfigLoad { result: LoadResult::Rejected, hash, detail })
+        });
         self.errors = errors;
     }
 }

@@ -3,7 +3,7 @@
 use callgate_authenticators::{kind::Registry, question, users};
 
 use super::{GOOD, output::say};
-use crate::config;
+use crate::{audit, config};
 
 /// Print the JSON Schema of a file, for editors and scripts
 ///
@@ -30,6 +30,8 @@ enum File {
     Question,
     /// The answer of that service
     Answer,
+    /// A record of the audit
+    Audit,
 }
 
 pub(super) fn run(args: Args, registry: &Registry) -> u8 {
@@ -38,6 +40,7 @@ pub(super) fn run(args: Args, registry: &Registry) -> u8 {
         File::Users => users::FILE.document_schema("Users file of Callgate"),
         File::Question => question::question_schema(),
         File::Answer => question::answer_schema(),
+        File::Audit => audit::schema(),
     };
     say(format_args!("{schema:#}"));
     GOOD

@@ -57,7 +57,7 @@ pub(super) fn run(args: Args, registry: Registry) -> Outcome {
     let outcome: Result<(), Box<dyn Error>> = runtime.block_on(async move {
         let observers = Arc::new(Observers::default());
         let env = BuildEnv {
-            observer: Arc::clone(&observers.metrics) as _,
+            observer: Arc::clone(&observers) as _,
             bus: Some(Arc::default()),
             keeps_state: true,
             ..build_env(registry, true)
@@ -75,7 +75,13 @@ pub(super) fn run(args: Args, registry: Registry) -> Outcome {
         for key in overridden {
             info!(key, "a flag or environment variable overrides a key in the file");
         }
-        Ok(service::run(config, overrides, env, observers, files, watched_elsewhere).await?)
+        if let Some(audit) = &config.audit {
+            observers.audit.start(audit.clone(), &observers.metrics)?;
+        }
+        let audit = observers.audit.clone();
+        let ran = service::run(config, overrides, env, observers, files, watched_elsewhere).await;
+        audit.stop();
+        Ok(ran?)
     });
     // Requests in flight were finished above; background tasks never end on their own.
     runtime.shutdown_background();

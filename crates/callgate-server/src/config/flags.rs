@@ -2,8 +2,10 @@
 
 use std::{fmt, path::PathBuf};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use callgate::secret::Secret;
-use callgate_config::{Document, DocumentError, Format, Table};
+use callgate_config::{Document, DocumentError, Format, Sources, Table};
+use data_encoding::HEXLOWER;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -68,6 +70,13 @@ impl Overrides {
             (None, Some(_)) => Some(Input::NAME.to_owned()),
             (None, None) => None,
         }
+    }
+
+    /// SHA-256 of the configuration file, in hex; `None` without a readable file.
+    pub(crate) fn config_hash(&self) -> Option<String> {
+        let bytes = Sources::read_unrecorded(self.config.as_ref()?).ok()?;
+        let hash = digest(&SHA256, &bytes);
+        Some(HEXLOWER.encode(hash.as_ref()))
     }
 
     /// True if no file, flag or variable is set.

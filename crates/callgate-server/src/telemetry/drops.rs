@@ -14,7 +14,7 @@ const CAUSE_WORDS: usize = 6;
 
 /// Recently logged causes.
 #[derive(Debug, Default)]
-pub(super) struct Drops {
+pub(crate) struct Drops {
     logged: HashMap<(Reason, String), Recent>,
 }
 
@@ -27,7 +27,7 @@ struct Recent {
 impl Drops {
     /// Returns how many drops of this cause were suppressed since it was last logged, or `None` if this one
     /// must be suppressed, too.
-    pub(super) fn admit(&mut self, reason: Reason, detail: &str, now: Instant) -> Option<u64> {
+    pub(crate) fn admit(&mut self, reason: Reason, detail: &str, now: Instant) -> Option<u64> {
         let is_recent = |recent: &Recent| now.saturating_duration_since(recent.logged) < INTERVAL;
         let mut key = (reason, cause(detail));
         if !self.logged.contains_key(&key) && self.causes(reason) >= MAX_CAUSES {

@@ -1,5 +1,6 @@
 //! Prometheus metrics. No label contains text that a user controls.
 
+mod audit;
 mod families;
 mod labels;
 mod state;
@@ -82,6 +83,7 @@ pub(crate) struct Metrics {
     pub(crate) state: StateMetrics,
     /// By authenticator; the gauge has no label and shows the sum.
     known_accounts: Mutex<BTreeMap<String, usize>>,
+    audit: audit::AuditMetrics,
 }
 
 /// Buckets from 50 µs (a cached token) to 3.3 s (longer than a server waits).
@@ -123,6 +125,7 @@ impl Default for Metrics {
             crl_expires: Family::default(),
             state: StateMetrics::default(),
             known_accounts: Mutex::default(),
+            audit: audit::AuditMetrics::default(),
         };
         metrics.register();
         metrics.begin_at_zero();
@@ -315,6 +318,7 @@ impl Metrics {
     pub(crate) fn render(&self) -> Result<String, std::fmt::Error> {
         let load = self.load.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.in_flight.set(load.map_or(0, |load| load.in_flight()).into());
+        self.audit.sample();
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(with_empty_families(text))

@@ -10,6 +10,7 @@
 
 mod admin;
 mod architecture;
+mod audit;
 mod bad_input;
 mod commands;
 #[cfg(feature = "postgres")]

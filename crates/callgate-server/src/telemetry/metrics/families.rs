@@ -9,7 +9,7 @@ use prometheus_client::{metrics::info::Info, registry::Unit};
 
 use super::system::{KICKS, SERVERS};
 use super::{
-    Metrics,
+    Metrics, audit,
     labels::{
         AuthenticatorLabel, DecisionLabels, ReasonLabel, ResultLabel, ResultLabels, StageLabel,
     },
@@ -88,6 +88,7 @@ impl Metrics {
         );
         self.state.register(r);
         self.system.register(r);
+        self.audit.register(r);
         r.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     }
 
@@ -161,7 +162,9 @@ const IN_SYNC: &str = "1 if the file is in force as it is on disk, 0 while they 
 const WATCH_LOST: &str = "Age of the known service accounts while their watch is lost, otherwise 0";
 
 /// Families that the encoder omits while they have no samples, but that must be declared.
-const MAYBE_EMPTY: [(&str, &str, &str); 10] = [
+const MAYBE_EMPTY: [(&str, &str, &str); 12] = [
+    ("callgate_audit_queue_bytes", "gauge", audit::QUEUE_BYTES),
+    ("callgate_audit_records", "counter", audit::RECORDS),
     ("callgate_backend_up", "gauge", BACKEND_UP),
     ("callgate_backend_answers", "counter", BACKEND_ANSWERS),
     ("callgate_backend_connections", "gauge", BACKEND_CONNECTIONS),

@@ -26,6 +26,7 @@ fn metric_names_types_and_labels_are_frozen() {
     metrics.set_directory_entries("a", 1, 0);
     metrics.service_accounts_known("a", 1, None);
     metrics.file_in_sync(Path::new("a"), true);
+    metrics.register_audit_sink("a", || 0);
     let mut families: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let text = Exposition::Text.convert(metrics.render().unwrap());
     for line in text.lines() {

@@ -1,0 +1,198 @@
+//! The thread of one sink: takes records from its queue, makes them lines of its chain, and writes them.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tracing::{error, info};
+
+use super::{
+    chain::{Chain, Line, body},
+    event::{Event, Gap, GapCause},
+    queue::{Batch, Queue},
+};
+use crate::telemetry::Metrics;
+
+/// The longest time between a record and its seal.
+const SEAL_INTERVAL: Duration = Duration::from_secs(60);
+/// Between attempts to write the same lines.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
+/// How long records are collected before they are written, if no admission waits for them. Waking a
+/// thread for each record would cost the decision more than the record itself.
+const COLLECT: Duration = Duration::from_millis(5);
+/// For how long writing is tried again after the process was asked to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Where lines are written.
+pub(super) trait Output: Send {
+    /// Checks, before lines are made, that what was written so far is still there. Returns the gap if it
+    /// is not.
+    fn check(&mut self) -> io::Result<Option<Gap>> {
+        Ok(None)
+    }
+
+    /// Writes all lines or, on an error, none. When it returns, they are stored as durably as the sink
+    /// promises.
+    fn write(&mut self, lines: &[Line]) -> io::Result<()>;
+
+    /// What is due after a successful write, or after a while without one.
+    fn maintain(&mut self) {}
+
+    /// How soon [`Output::maintain`] must be called.
+    fn maintenance_due(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The last line is written.
+    fn finish(&mut self) {}
+}
+
+/// See the top of the file.
+pub(super) struct Worker<O> {
+    pub(super) name: String,
+    pub(super) queue: Arc<Queue>,
+    pub(super) chain: Chain,
+    pub(super) output: O,
+    pub(super) metrics: Arc<Metrics>,
+    /// Whether admissions wait for this sink.
+    pub(super) is_awaited: bool,
+    /// To record before anything else.
+    pub(super) gaps: Vec<Gap>,
+}
+
+impl<O: Output> Worker<O> {
+    /// Runs until the queue is closed, and its last record is written.
+    pub(super) fn run(mut self) {
+        let mut sealed = Instant::now();
+        loop {
+            let until_seal = match self.chain.needs_seal() {
+                true => SEAL_INTERVAL.saturating_sub(sealed.elapsed()),
+                false => SEAL_INTERVAL,
+            };
+            let mut batch = self.queue.take(self.timeout(until_seal));
+            if !self.is_awaited && !batch.is_last && !batch.entries.is_empty() {
+                std::thread::sleep(COLLECT);
+                let more = self.queue.take(Duration::ZERO);
+                batch.entries.extend(more.entries);
+                batch.lost += more.lost;
+                batch.is_last = more.is_last;
+            }
+            if !self.chain.needs_seal() {
+                sealed = Instant::now();
+            }
+            let seal = batch.is_last || sealed.elapsed() >= SEAL_INTERVAL;
+            let is_last = batch.is_last;
+            let stored = self.store(batch, seal);
+            if seal {
+                sealed = Instant::now();
+            }
+            if is_last || !stored {
+                break;
+            }
+        }
+        self.output.finish();
+        self.queue.finish();
+    }
+
+    fn timeout(&self, until_seal: Duration) -> Duration {
+        let maintenance = self.output.maintenance_due().unwrap_or(until_seal);
+        match self.gaps.is_empty() {
+            true => until_seal.min(maintenance),
+            false => Duration::ZERO,
+        }
+    }
+
+    /// Writes a batch; false if the process stops before that succeeds.
+    fn store(&mut self, batch: Batch, seal: bool) -> bool {
+        let Batch { entries, lost, is_last: _ } = batch;
+        // On an error, writing fails, too, and reports it.
+        if let Ok(gap) = self.output.check() {
+            self.gaps.extend(gap);
+        }
+        let now = Timestamp::now();
+        let mut lines = Vec::with_capacity(entries.len() + self.gaps.len() + 2);
+        for gap in self.gaps.drain(..) {
+            self.chain.append(now, &body(&Event::Gap(gap)), &mut lines);
+        }
+        for entry in &entries {
+            self.chain.append(entry.time, &entry.body, &mut lines);
+        }
+        if lost > 0 {
+            let gap = Gap { records: lost, why: GapCause::QueueFull };
+            self.chain.append(now, &body(&Event::Gap(gap)), &mut lines);
+        }
+        if seal {
+            self.chain.seal(now, &mut lines);
+        }
+        if !lines.is_empty() && !self.write(&lines) {
+            entries.iter().filter_map(|entry| entry.receipt.as_ref()).for_each(|it| it.fail());
+            self.metrics.count_audit_records(&self.name, false, entries.len());
+            return false;
+        }
+        self.queue.stored(&entries, Instant::now());
+        entries.iter().filter_map(|entry| entry.receipt.as_ref()).for_each(|it| it.store());
+        self.metrics.count_audit_records(&self.name, true, entries.len());
+        self.output.maintain();
+        true
+    }
+
+    /// Writes lines, as often as it takes; false if the process stops before that succeeds.
+    fn write(&mut self, lines: &[Line]) -> bool {
+        let mut failed: Option<String> = None;
+        let mut stop_at: Option<Instant> = None;
+        loop {
+            let Err(error) = self.output.write(lines) else {
+                if failed.is_some() {
+                    info!(sink = self.name, "the audit is written again");
+                }
+                return true;
+            };
+            let error = error.to_string();
+            if failed.as_ref() != Some(&error) {
+                error!(sink = self.name, error, "cannot write the audit; trying again");
+                failed = Some(error);
+            }
+            if self.queue.is_closing() {
+                let stop_at = *stop_at.get_or_insert_with(|| Instant::now() + STOP_TIMEOUT);
+                if Instant::now() >= stop_at {
+                    error!(
+                        sink = self.name,
+                        lines = lines.len(),
+                        "audit records are lost at the stop"
+                    );
+                    return false;
+                }
+            }
+            std::thread::sleep(RETRY_DELAY);
+            // A file that was replaced meanwhile is opened again.
+            if let Ok(Some(gap)) = self.output.check() {
+                self.gaps.push(gap);
+            }
+        }
+    }
+}
+
+/// Lines with their newlines, ready to be written at once.
+pub(super) fn joined(lines: &[Line]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(lines.iter().map(|line| line.bytes.len() + 1).sum());
+    for line in lines {
+        text.extend_from_slice(&line.bytes);
+        text.push(b'\n');
+    }
+    text
+}
+
+/// Standard output. Its reader may hang, which blocks only this sink's thread.
+#[derive(Debug)]
+pub(super) struct Stdout;
+
+impl Output for Stdout {
+    fn write(&mut self, lines: &[Line]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        io::Write::write_all(&mut out, &joined(lines))?;
+        io::Write::flush(&mut out)
+    }
+}

@@ -1,0 +1,95 @@
+//! Metrics of the audit.
+
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+
+use super::Metrics;
+
+pub(super) const RECORDS: &str = "Audit records, written or lost";
+pub(super) const QUEUE_BYTES: &str = "Audit records that wait for a sink";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SinkLabel {
+    sink: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SinkResultLabels {
+    sink: String,
+    result: &'static str,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct AuditMetrics {
+    records: Family<SinkResultLabels, Counter>,
+    queue_bytes: Family<SinkLabel, Gauge>,
+    /// Sources of `queue_bytes`, sampled at scrape time.
+    queues: Mutex<Vec<Source>>,
+    rotate_failures: Counter,
+}
+
+struct Source {
+    sink: String,
+    bytes: Box<dyn Fn() -> usize + Send + Sync>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Source({:?})", self.sink)
+    }
+}
+
+impl AuditMetrics {
+    pub(super) fn register(&self, r: &mut Registry) {
+        r.register("audit_records", RECORDS, self.records.clone());
+        r.register_with_unit("audit_queue", QUEUE_BYTES, Unit::Bytes, self.queue_bytes.clone());
+        r.register(
+            "audit_rotate_failures",
+            "Audit files that could not be rotated, or whose command failed",
+            self.rotate_failures.clone(),
+        );
+    }
+
+    pub(super) fn sample(&self) {
+        for Source { sink, bytes } in &*self.queues.lock().unwrap_or_else(PoisonError::into_inner) {
+            let bytes = i64::try_from(bytes()).unwrap_or(i64::MAX);
+            self.queue_bytes.get_or_create(&SinkLabel { sink: sink.clone() }).set(bytes);
+        }
+    }
+}
+
+impl Metrics {
+    /// Creates the metrics of a sink. `bytes` is how much waits for it.
+    pub(crate) fn register_audit_sink(
+        &self,
+        sink: &str,
+        bytes: impl Fn() -> usize + Send + Sync + 'static,
+    ) {
+        for is_written in [true, false] {
+            self.count_audit_records(sink, is_written, 0);
+        }
+        let source = Source { sink: sink.to_owned(), bytes: Box::new(bytes) };
+        self.audit.queues.lock().unwrap_or_else(PoisonError::into_inner).push(source);
+    }
+
+    /// Counts records that a sink has written or lost.
+    pub(crate) fn count_audit_records(&self, sink: &str, is_written: bool, count: usize) {
+        let result = if is_written { "written" } else { "lost" };
+        let labels = SinkResultLabels { sink: sink.to_owned(), result };
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.audit.records.get_or_create(&labels).inc_by(count);
+    }
+
+    /// Counts a rotation that failed, or whose command failed.
+    pub(crate) fn count_audit_rotation_failure(&self) {
+        self.audit.rotate_failures.inc();
+    }
+}

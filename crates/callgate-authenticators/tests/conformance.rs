@@ -22,10 +22,13 @@ use callgate_authenticators::{
     service_tokens::mint_service_token,
 };
 use callgate_config::{Document, Format, Report, Sources, Table};
-use callgate_testkit::conformance::{self, Candidate};
+use callgate_testkit::conformance::{self, Candidate, foreign, logins};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 
+#[cfg(feature = "certificate")]
+#[path = "conformance/certificate.rs"]
+mod certificate;
 #[cfg(any(feature = "http", feature = "introspection", feature = "nats"))]
 #[path = "conformance/services.rs"]
 mod services;
@@ -78,13 +81,13 @@ fn users() -> (tempfile::TempDir, Candidate) {
     };
     let candidate = Candidate {
         authenticator: with("users.json"),
-        good: vec![
+        good: logins([
             (password("bob", "canary-hashed"), "bob"),
             (password("alice", "canary-clear"), "alice"),
             (Credential::Token("canary-token".into()), "carol"),
             (Credential::Nkey(key), "dave"),
-        ],
-        bad: vec![
+        ]),
+        bad: logins([
             (password("alice", "canary-wrong"), Reason::BadPassword),
             (password("bob", "canary-wrong"), Reason::BadPassword),
             (password("Alice", "canary-clear"), Reason::UnknownUser),
@@ -95,12 +98,12 @@ fn users() -> (tempfile::TempDir, Candidate) {
             (password("erin", "canary-erin"), Reason::UserDisabled),
             (password("erin", "canary-wrong"), Reason::BadPassword),
             (password("fred", "canary-fred"), Reason::UserExpired),
-        ],
-        foreign: vec![
+        ]),
+        foreign: foreign([
             Credential::Token("canary-other".into()),
             Credential::Nkey(nkey()),
             Credential::Certificate,
-        ],
+        ]),
         cut_off: vec![without_time("bob"), without_time("unknown")],
         secrets: vec!["canary".to_owned(), HASH.to_owned()],
     };
@@ -204,13 +207,13 @@ mod kv {
         let never_read = |credential| (with(None), AuthRequest::for_tests(credential));
         let candidate = Candidate {
             authenticator,
-            good: vec![
+            good: logins([
                 (password("bob", "canary-hashed"), "bob"),
                 (password("alice", "canary-clear"), "alice"),
                 (Credential::Token("canary-token".into()), "carol"),
                 (Credential::Nkey(key), "dave"),
-            ],
-            bad: vec![
+            ]),
+            bad: logins([
                 (password("alice", "canary-wrong"), Reason::BadPassword),
                 (password("Alice", "canary-clear"), Reason::UnknownUser),
                 (password("carol", "canary-token"), Reason::BadPassword),
@@ -219,12 +222,12 @@ mod kv {
                 (password("erin", "canary-wrong"), Reason::BadPassword),
                 (password("fred", "canary-fred"), Reason::UserExpired),
                 (password("gina", "canary-gina"), Reason::UserDisabled),
-            ],
-            foreign: vec![
+            ]),
+            foreign: foreign([
                 Credential::Token("canary-other".into()),
                 Credential::Nkey(nkey()),
                 Credential::Certificate,
-            ],
+            ]),
             cut_off: vec![
                 never_read(password("bob", "canary-hashed")),
                 never_read(Credential::Token("canary-token".into())),
@@ -265,15 +268,15 @@ async fn anonymous_passes_the_authenticator_suite() {
     let toml = "[anonymous]\nuser = \"guest\"\npermissions = {}";
     let candidate = Candidate {
         authenticator: build(toml, Sources::new(".")),
-        good: vec![(Credential::Anonymous, "guest")],
+        good: logins([(Credential::Anonymous, "guest")]),
         bad: Vec::new(),
-        foreign: vec![
+        foreign: foreign([
             password("guest", "canary"),
             password("guest", ""),
             Credential::Token("canary".into()),
             Credential::Nkey(nkey()),
             Credential::Certificate,
-        ],
+        ]),
         cut_off: Vec::new(),
         secrets: vec!["canary".to_owned()],
     };
@@ -314,24 +317,24 @@ async fn sql() -> (tempfile::TempDir, Candidate) {
     let ask = || AuthRequest::for_tests(password("bob", "canary-hashed")).due_at(far_off);
     let candidate = Candidate {
         authenticator: with("sqlite:users.db"),
-        good: vec![
+        good: logins([
             (password("bob", "canary-hashed"), "bob"),
             (Credential::Token("canary-token".into()), "carol"),
             (Credential::Nkey(key), "dave"),
-        ],
-        bad: vec![
+        ]),
+        bad: logins([
             (password("bob", "canary-wrong"), Reason::BadPassword),
             (password("bob", ""), Reason::BadPassword),
             (password("fred", "canary-clear"), Reason::BadPassword),
             (password("unknown", "canary-hashed"), Reason::UnknownUser),
             (password("erin", "canary-hashed"), Reason::UserDisabled),
             (password("erin", "canary-wrong"), Reason::BadPassword),
-        ],
-        foreign: vec![
+        ]),
+        foreign: foreign([
             Credential::Token("canary-other".into()),
             Credential::Nkey(nkey()),
             Credential::Certificate,
-        ],
+        ]),
         cut_off: vec![
             (with("sqlite:missing.db"), ask()),
             // Nothing listens on port 1.
@@ -373,20 +376,20 @@ fn oidc() -> (tempfile::TempDir, Candidate) {
     let bearer = |token: &str| Credential::Token(token.into());
     let candidate = Candidate {
         authenticator: with("jwks_file = \"keys.json\""),
-        good: vec![(bearer(&good), "alice"), (bearer(&token(json!({"sub": "bob"}))), "bob")],
-        bad: vec![
+        good: logins([(bearer(&good), "alice"), (bearer(&token(json!({"sub": "bob"}))), "bob")]),
+        bad: logins([
             (bearer(&forged), Reason::BadToken),
             (bearer(&token(json!({"sub": ""}))), Reason::BadToken),
             (bearer(&token(json!({"exp": now - 1}))), Reason::TokenExpired),
             (bearer(&token(json!({"aud": "other"}))), Reason::WrongAudience),
-        ],
-        foreign: vec![
+        ]),
+        foreign: foreign([
             bearer("not a JWT"),
             bearer(&token(json!({"iss": "https://other.example"}))),
             password("alice", &good),
             Credential::Nkey(nkey()),
             Credential::Certificate,
-        ],
+        ]),
         cut_off: vec![(without_keys, AuthRequest::for_tests(bearer(&good)))],
         secrets: vec![good.clone(), good[good.len() - 40..].to_owned()],
     };
@@ -415,22 +418,22 @@ async fn ldap() -> (callgate_testkit::ldap::Slapd, Candidate) {
     let late = tokio::time::Instant::now() - Duration::from_millis(1);
     let candidate = Candidate {
         authenticator: with(&slapd.url(), base),
-        good: vec![
+        good: logins([
             (password("alice", "canary-alice"), "alice"),
             (password("ALICE", "canary-alice"), "alice"),
-        ],
-        bad: vec![
+        ]),
+        bad: logins([
             (password("alice", "canary-wrong"), Reason::BadPassword),
             (password("alice", ""), Reason::BadPassword),
             (password("", "canary-alice"), Reason::BadPassword),
             (password("al*", "canary-alice"), Reason::UnknownUser),
             (password("unknown", "canary-alice"), Reason::UnknownUser),
-        ],
-        foreign: vec![
+        ]),
+        foreign: foreign([
             Credential::Token("canary-token".into()),
             Credential::Nkey(nkey()),
             Credential::Certificate,
-        ],
+        ]),
         cut_off: vec![
             // Nothing listens on port 1.
             (with("ldap://127.0.0.1:1", base), alice()),
@@ -458,24 +461,24 @@ fn service_tokens() -> Candidate {
     };
     let good = mint(&key, "svc", 600, "nats");
     let forged = conformance::forged(&good);
-    let foreign = mint(&KeyPair::generate(KeyKind::User).unwrap(), "svc", 600, "nats");
+    let by_other_key = mint(&KeyPair::generate(KeyKind::User).unwrap(), "svc", 600, "nats");
     let bearer = |token: &str| Credential::Token(token.into());
     Candidate {
         authenticator: build(&toml, Sources::new(".")),
-        good: vec![(bearer(&good), "svc")],
-        bad: vec![
+        good: logins([(bearer(&good), "svc")]),
+        bad: logins([
             (bearer(&forged), Reason::BadToken),
             (bearer(&mint(&key, "other", 600, "nats")), Reason::BadToken),
             (bearer(&mint(&key, "svc", 3601, "nats")), Reason::TokenLifetime),
             (bearer(&mint(&key, "svc", 600, "other")), Reason::WrongAudience),
-        ],
-        foreign: vec![
+        ]),
+        foreign: foreign([
             bearer("not a JWT"),
-            bearer(&foreign),
+            bearer(&by_other_key),
             password("svc", &good),
             Credential::Nkey(nkey()),
             Credential::Certificate,
-        ],
+        ]),
         cut_off: Vec::new(),
         secrets: vec![good.clone(), key.seed().expose().to_owned()],
     }

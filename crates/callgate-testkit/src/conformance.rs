@@ -8,7 +8,7 @@ use std::{future::poll_fn, sync::Arc, task::Poll};
 use callgate::{
     authn::{Authenticator, Decline, Identity},
     record::Reason,
-    request::{AuthRequest, Credential},
+    request::{AuthRequest, Certificate, Credential},
 };
 use futures_util::future::join_all;
 
@@ -23,16 +23,60 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 pub struct Candidate {
     /// The authenticator, with its source available.
     pub authenticator: Arc<dyn Authenticator>,
-    /// Valid credentials, and the identity that each proves.
-    pub good: Vec<(Credential, &'static str)>,
-    /// Invalid credentials of its own kind and issuer, and the expected reason.
-    pub bad: Vec<(Credential, Reason)>,
-    /// Credentials of other kinds, and of its kind by other issuers.
-    pub foreign: Vec<Credential>,
+    /// Valid logins, and the identity that each proves.
+    pub good: Vec<(Login, &'static str)>,
+    /// Invalid logins of its own kind and issuer, and the expected reason.
+    pub bad: Vec<(Login, Reason)>,
+    /// Logins of other kinds, and of its kind by other issuers.
+    pub foreign: Vec<Login>,
     /// The same authenticator without its source or past its deadline, and a credential for it.
     pub cut_off: Vec<(Arc<dyn Authenticator>, AuthRequest)>,
     /// Texts that must never appear in output.
     pub secrets: Vec<String>,
+}
+
+/// A credential, and the certificate that the server verified for the connection.
+#[derive(Debug, Clone)]
+pub struct Login {
+    credential: Credential,
+    certificate: Option<Certificate>,
+}
+
+impl Login {
+    /// Without another credential.
+    pub fn with_certificate(verified_chain: Vec<String>) -> Self {
+        let certificate = Certificate {
+            verified_chains: vec![verified_chain],
+            tls_version: "1.3".to_owned(),
+            cipher: "TLS_AES_128_GCM_SHA256".to_owned(),
+        };
+        Self { credential: Credential::Certificate, certificate: Some(certificate) }
+    }
+
+    /// A request with this login.
+    pub fn request(&self) -> AuthRequest {
+        let request = AuthRequest::for_tests(self.credential.clone());
+        match &self.certificate {
+            None => request,
+            Some(certificate) => request.with_certificate(certificate.clone()),
+        }
+    }
+}
+
+impl From<Credential> for Login {
+    fn from(credential: Credential) -> Self {
+        Self { credential, certificate: None }
+    }
+}
+
+/// Logins with only a credential, each with its expected outcome.
+pub fn logins<T, const COUNT: usize>(credentials: [(Credential, T); COUNT]) -> Vec<(Login, T)> {
+    credentials.into_iter().map(|(credential, outcome)| (credential.into(), outcome)).collect()
+}
+
+/// Logins with only a credential.
+pub fn foreign<const COUNT: usize>(credentials: [Credential; COUNT]) -> Vec<Login> {
+    credentials.into_iter().map(Login::from).collect()
 }
 
 impl Candidate {
@@ -56,9 +100,9 @@ impl Candidate {
         assert!(!secrets.is_empty(), "nothing is secret");
     }
 
-    async fn ask(&self, credential: &Credential) -> Result<Identity, Decline> {
+    async fn ask(&self, login: &Login) -> Result<Identity, Decline> {
         let far_off = tokio::time::Instant::now() + PATIENCE;
-        let request = AuthRequest::for_tests(credential.clone()).due_at(far_off);
+        let request = login.request().due_at(far_off);
         self.authenticator.authenticate(&request).await
     }
 }
@@ -73,32 +117,32 @@ pub fn forged(token: &str) -> String {
 
 /// A valid credential gives the identity that it proves, every time.
 pub async fn admits_a_proven_credential(candidate: &Candidate) {
-    for (credential, user) in &candidate.good {
+    for (login, user) in &candidate.good {
         for _ in 0..2 {
-            let answer = candidate.ask(credential).await;
-            let identity = answer.unwrap_or_else(|no| panic!("{credential:?}: {no:?}"));
-            assert_eq!(identity.user, *user, "{credential:?}");
+            let answer = candidate.ask(login).await;
+            let identity = answer.unwrap_or_else(|no| panic!("{login:?}: {no:?}"));
+            assert_eq!(identity.user, *user, "{login:?}");
         }
     }
 }
 
 /// A credential of another kind or issuer is left to other authenticators.
 pub async fn answers_not_mine_to_credentials_of_other_kinds(candidate: &Candidate) {
-    for credential in &candidate.foreign {
-        let answer = candidate.ask(credential).await;
-        assert!(matches!(answer, Err(Decline::NotMine)), "{credential:?}: {answer:?}");
+    for login in &candidate.foreign {
+        let answer = candidate.ask(login).await;
+        assert!(matches!(answer, Err(Decline::NotMine)), "{login:?}: {answer:?}");
     }
 }
 
 /// An invalid credential of its kind is rejected, with the expected reason.
 pub async fn rejects_a_wrong_credential(candidate: &Candidate) {
-    for (credential, reason) in &candidate.bad {
-        match candidate.ask(credential).await {
+    for (login, reason) in &candidate.bad {
+        match candidate.ask(login).await {
             Err(Decline::Rejected(rejection)) => {
-                assert_eq!(rejection.reason, *reason, "{credential:?}: {}", rejection.detail);
-                assert!(!rejection.detail.is_empty(), "{credential:?} is rejected without a word");
+                assert_eq!(rejection.reason, *reason, "{login:?}: {}", rejection.detail);
+                assert!(!rejection.detail.is_empty(), "{login:?} is rejected without a word");
             }
-            other => panic!("{credential:?} is not rejected: {other:?}"),
+            other => panic!("{login:?} is not rejected: {other:?}"),
         }
     }
 }
@@ -115,10 +159,10 @@ pub async fn is_unavailable_when_its_source_is_not_there(candidate: &Candidate) 
 /// Errors and `Debug` output contain no secret.
 pub async fn never_shows_a_secret(candidate: &Candidate) {
     let mut shown = format!("{:?}", candidate.authenticator);
-    let bad = candidate.bad.iter().map(|(credential, _)| credential);
-    let good = candidate.good.iter().map(|(credential, _)| credential);
-    for credential in good.chain(bad).chain(&candidate.foreign) {
-        shown += &format!("{:?}", candidate.ask(credential).await);
+    let bad = candidate.bad.iter().map(|(login, _)| login);
+    let good = candidate.good.iter().map(|(login, _)| login);
+    for login in good.chain(bad).chain(&candidate.foreign) {
+        shown += &format!("{:?}", candidate.ask(login).await);
     }
     for (authenticator, request) in &candidate.cut_off {
         let answer = authenticator.authenticate(request).await;
@@ -134,9 +178,9 @@ pub async fn never_shows_a_secret(candidate: &Candidate) {
 
 /// Concurrent requests work, and a request that is dropped halfway leaves nothing behind.
 pub async fn survives_being_dropped_and_asked_again(candidate: &Candidate) {
-    let (credential, user) = candidate.good.first().expect("something good");
+    let (login, user) = candidate.good.first().expect("something good");
     for polls in 1..=3 {
-        let mut question = Box::pin(candidate.ask(credential));
+        let mut question = Box::pin(candidate.ask(login));
         for _ in 0..polls {
             // Polled once and dropped, as the chain does at the deadline.
             let ready = poll_fn(|context| Poll::Ready(question.as_mut().poll(context).is_ready()));
@@ -145,7 +189,7 @@ pub async fn survives_being_dropped_and_asked_again(candidate: &Candidate) {
             }
         }
     }
-    let answers = join_all((0..MANY).map(|_| candidate.ask(credential))).await;
+    let answers = join_all((0..MANY).map(|_| candidate.ask(login))).await;
     for answer in answers {
         assert_eq!(answer.expect("admitted again").user, *user);
     }

@@ -53,8 +53,8 @@ fn decided(with: impl Fn() -> Arc<dyn Authenticator>) -> Candidate {
     let alice = || password("alice", "canary-clear");
     Candidate {
         authenticator: with(),
-        good: vec![(alice(), "alice"), (token("canary-token"), "carol")],
-        bad: vec![
+        good: logins([(alice(), "alice"), (token("canary-token"), "carol")]),
+        bad: logins([
             (password("alice", "canary-wrong"), Reason::BadPassword),
             (password("alice", ""), Reason::BadPassword),
             (password("Alice", "canary-clear"), Reason::BadPassword),
@@ -62,8 +62,12 @@ fn decided(with: impl Fn() -> Arc<dyn Authenticator>) -> Candidate {
             (password("erin", "canary-erin"), Reason::UserDisabled),
             (password("fred", "canary-fred"), Reason::UserExpired),
             (token("canary-revoked"), Reason::BadToken),
-        ],
-        foreign: vec![token("canary-other"), Credential::Nkey(nkey()), Credential::Certificate],
+        ]),
+        foreign: foreign([
+            token("canary-other"),
+            Credential::Nkey(nkey()),
+            Credential::Certificate,
+        ]),
         cut_off: vec![
             (with(), too_late(alice())),
             // Answers that are not understood decide nothing.
@@ -253,21 +257,21 @@ async fn introspection_passes_the_authenticator_suite() {
     let good = || token("opq_canary");
     let candidate = Candidate {
         authenticator: with(&url, "canary-secret"),
-        good: vec![(good(), "carol"), (password("token", "opq_canary"), "carol")],
-        bad: vec![
+        good: logins([(good(), "carol"), (password("token", "opq_canary"), "carol")]),
+        bad: logins([
             (token("opq_canary-unknown"), Reason::BadToken),
             (token("opq_canary-nameless"), Reason::BadToken),
             (token("opq_canary-old"), Reason::TokenExpired),
             (token("opq_canary-other"), Reason::WrongAudience),
             (password("token", "opq_canary-unknown"), Reason::BadToken),
-        ],
-        foreign: vec![
+        ]),
+        foreign: foreign([
             token("canary-without-prefix"),
             password("token", "canary-without-prefix"),
             password("carol", "opq_canary"),
             Credential::Nkey(nkey()),
             Credential::Certificate,
-        ],
+        ]),
         cut_off: vec![
             // Nothing listens on port 1.
             (with("http://127.0.0.1:1/", "canary-secret"), in_time(good())),

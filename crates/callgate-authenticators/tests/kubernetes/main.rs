@@ -26,7 +26,7 @@ use callgate::{
 use callgate_authenticators::kind::{BuildContext, Observer, Registry, SharedResources};
 use callgate_config::{Document, Format, Report, Sources, Table};
 use callgate_testkit::{
-    conformance::Candidate,
+    conformance::{Candidate, foreign, logins},
     eventually,
     kube::{ADMIN, KubeCluster},
     wait::PATIENCE,

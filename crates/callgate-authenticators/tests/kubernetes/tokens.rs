@@ -209,17 +209,17 @@ async fn kubernetes_passes_the_authenticator_suite() {
     let secret = own.rsplit_once('.').unwrap().1.to_owned();
     let candidate = Candidate {
         authenticator: bench.build("").await,
-        good: vec![(token(&own), "shop/web")],
-        bad: vec![
+        good: logins([(token(&own), "shop/web")]),
+        bad: logins([
             (token(&gone), Reason::UnknownServiceAccount),
             (token(&for_server), Reason::WrongAudience),
-        ],
-        foreign: vec![
+        ]),
+        foreign: foreign([
             token("opaque"),
             token("e30.e30.e30"),
             Credential::Password { user: "shop/web".to_owned(), password: own.as_str().into() },
             Credential::Certificate,
-        ],
+        ]),
         cut_off: vec![cut_off],
         secrets: vec![secret, "callgate-token".to_owned()],
     };

@@ -22,20 +22,23 @@ DATABASE_TESTS = $(foreach database,$(DATABASES),--features callgate-authenticat
 VECTOR_TESTS = $(if $(CALLGATE_VECTORS),--features callgate-authenticators/vectors)
 # and cells with nsc and the nats command line only where `tools.py go-tools` has compiled them.
 HAS_GO_TOOLS = $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go-tools/.stamp)
-GO_TOOLS_TESTS = $(if $(HAS_GO_TOOLS),--features callgate-matrix/go-tools)
+GO_TOOLS_TESTS = $(if $(HAS_GO_TOOLS),--features callgate-matrix/go-tools --features callgate-server/go-tools)
 
 # One command for both: built separately, their dependencies would have different features.
 BUILD_BENCH = $(CARGO) build --release --package callgate-server --package callgate-bench
 RELEASE     = $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-matrix test-faults test-kubernetes test-timing test-overload tools fuzz random release fmt lint ci
+.PHONY: help demo picture build test test-matrix test-faults test-kubernetes test-timing test-overload tools fuzz random release fmt lint ci
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 24
 
 demo: ## Start nats-server and Callgate with three users, and show the permissions of each
 	@$(PYTHON) scripts/demo.py
+
+picture: ## Draw the output of `make demo` again: docs/demo.svg
+	@$(PYTHON) scripts/demo_picture.py
 
 build: ## Build the service: target/debug/callgate
 	$(CARGO) build --workspace

@@ -20,7 +20,7 @@ import tools
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "demo"
-COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+COLOUR = (sys.stdout.isatty() or bool(os.environ.get("CLICOLOR_FORCE"))) and not os.environ.get("NO_COLOR")
 
 
 def paint(code, text):

@@ -3,7 +3,9 @@
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use callgate_testkit::{
-    Process, tools,
+    Process,
+    pages::assert_current,
+    tools,
     wait::{LONG, eventually},
 };
 use futures_util::future::join_all;
@@ -26,7 +28,7 @@ impl Demo {
         for part in ["scripts", "target/debug"] {
             fs::create_dir_all(folder.path().join(part)).unwrap();
         }
-        for script in ["scripts/demo.py", "scripts/tools.py"] {
+        for script in ["scripts/demo.py", "scripts/demo_picture.py", "scripts/tools.py"] {
             fs::copy(root.join(script), folder.path().join(script)).unwrap();
         }
         symlink(CALLGATE, folder.path().join("target/debug/callgate")).unwrap();
@@ -99,6 +101,17 @@ async fn demo_passes_keeps_its_files_and_stops_its_programs() {
         assert!(demo.folder.path().join("demo").join(file).is_file(), "{file}");
     }
     assert_eq!(demo.left_running(), [""; 0]);
+}
+
+/// The picture in README.md is drawn from the same output as that of this run.
+#[tokio::test]
+async fn picture_of_the_demo_is_current() {
+    const DRAW: &str =
+        "CLICOLOR_FORCE=1 python3 scripts/demo.py | python3 scripts/demo_picture.py -";
+    let mut demo = Demo::start(DRAW);
+    let status = demo.process.wait_for_exit(LONG).await;
+    assert!(status.success(), "{}", demo.process.stderr());
+    assert_current("docs/demo.svg", &demo.process.stdout(), "make picture");
 }
 
 /// Signals are repeated, as when Ctrl-C is pressed several times.

@@ -6,6 +6,8 @@ mod attacks;
 mod clients;
 mod configuration_mode;
 mod migrate;
+#[cfg(feature = "go-tools")]
+mod quick_start;
 mod quotes;
 
 use std::{collections::BTreeSet, fs, path::PathBuf};

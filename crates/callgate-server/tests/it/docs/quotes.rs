@@ -285,7 +285,7 @@ fn first(value: &Value, key: &str) -> Option<String> {
 }
 
 /// The first quoted line that is not printed where it should be.
-fn first_difference(quoted: &[&str], printed: &[String]) -> Option<String> {
+pub(super) fn first_difference(quoted: &[&str], printed: &[String]) -> Option<String> {
     let mut next = 0;
     let mut anywhere = false;
     for line in quoted {

@@ -21,13 +21,11 @@ pub(super) struct WireError(String);
 pub(super) async fn parse<T: DeserializeOwned + Send + 'static>(
     message: Bytes,
 ) -> Result<T, WireError> {
-    let parsed = if message.len() < LARGE {
-        parse_now(&message)
-    } else {
-        let parsing = tokio::task::spawn_blocking(move || parse_now(&message));
-        parsing.await.map_err(|error| WireError(error.to_string()))?
-    };
-    parsed
+    if message.len() < LARGE {
+        return parse_now(&message);
+    }
+    let parsing = tokio::task::spawn_blocking(move || parse_now(&message));
+    parsing.await.map_err(|error| WireError(error.to_string()))?
 }
 
 /// Parses a message that is small.

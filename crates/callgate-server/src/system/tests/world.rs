@@ -14,6 +14,12 @@ use callgate::{
 use callgate_testkit::{
     NatsCluster, NatsServer, Session, eventually, nats_server::installed_versions, wait::PATIENCE,
 };
+use futures_util::StreamExt;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::*;
 use crate::nats::{Login, Purpose, TlsSettings};
@@ -42,6 +48,9 @@ const USERS: [(&str, &str); 5] =
 const LISTENERS: &str = r#"
 websocket { listen: "127.0.0.1:{{websocket_port}}", no_tls: true }
 leafnodes { listen: "127.0.0.1:{{leaf_port}}" }
+mqtt { listen: "127.0.0.1:{{mqtt_port}}" }
+jetstream { store_dir: "{{dir}}/jetstream" }
+server_name: one
 ping_interval: "1s"
 "#;
 
@@ -68,12 +77,7 @@ pub(super) struct Logins {
 
 impl World {
     pub(super) async fn start(mode: Mode, version: &str) -> Self {
-        Self::with(mode, version, &permissions::PUBLISHES).await
-    }
-
-    /// A system user that may publish these subjects.
-    pub(super) async fn with(mode: Mode, version: &str, publishes: &[&str]) -> Self {
-        let logins = Logins::new(mode, publishes);
+        let logins = Logins::new(mode, &permissions::PUBLISHES);
         let server = NatsServer::builder().version(version);
         let server = server.config(&format!("{}{LISTENERS}", logins.server)).start().await;
         Self::of(NatsCluster { servers: vec![server] }, logins).await
@@ -117,6 +121,52 @@ impl World {
         })
         .await;
         world
+    }
+
+    /// Refuses every login that the servers ask about: an empty answer needs no signature.
+    pub(super) async fn refuses(&self) {
+        let auth = self.login("auth").await.client;
+        let mut requests = auth.subscribe("$SYS.REQ.USER.AUTH").await.unwrap();
+        auth.flush().await.unwrap();
+        tokio::spawn(async move {
+            while let Some(request) = requests.next().await {
+                let reply = request.reply.unwrap();
+                auth.publish(reply, "".into()).await.unwrap();
+            }
+        });
+    }
+
+    /// Logs in over MQTT, and waits until the server closes the connection or answers.
+    pub(super) async fn mqtt_login(&self, user: &str, password: &str) {
+        let field = |text: &str| {
+            let length = u16::try_from(text.len()).unwrap().to_be_bytes();
+            [&length[..], text.as_bytes()].concat()
+        };
+        // Protocol level 4; user name, password and clean session; keep alive for 60 s.
+        let head = [&field("MQTT")[..], &[4, 0xC2, 0, 60]].concat();
+        let body = [head, field("id"), field(user), field(password)].concat();
+        let packet = [&[0x10, u8::try_from(body.len()).unwrap()][..], &body].concat();
+        let address = ("127.0.0.1", self.servers.servers[0].mqtt_port());
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&packet).await.unwrap();
+        let mut answer = Vec::new();
+        let _closed_by_the_server = stream.read_to_end(&mut answer).await;
+    }
+
+    /// All connections that the first server lists, as it lists them.
+    pub(super) async fn raw_connections(&self) -> Vec<Value> {
+        let admin = self.login("admin").await.client;
+        let answer = admin.request("$SYS.REQ.SERVER.PING.CONNZ", "{\"auth\":true}".into()).await;
+        let mut answer: Value = serde_json::from_slice(&answer.unwrap().payload).unwrap();
+        serde_json::from_value(answer["data"]["connections"].take()).unwrap()
+    }
+
+    /// A server that connects to the first one as a leaf node, as this user.
+    pub(super) async fn leaf_node(&self, user: &str) -> NatsServer {
+        let remote = self.logins.remote(user, &self.servers.servers[0]);
+        let text = format!("leafnodes {{ reconnect: \"100ms\", remotes: [ {{ {remote} }} ] }}");
+        let builder = NatsServer::builder().file("leaf.creds", self.logins.file(user));
+        builder.config(&text).start().await
     }
 
     /// Logs in at the first server.
@@ -168,6 +218,25 @@ impl World {
         let text = self.metrics.render().unwrap();
         let line = text.lines().find(|line| line.starts_with(&format!("{sample} ")))?;
         line.rsplit(' ').next()?.parse().ok()
+    }
+}
+
+/// A server without a [`System`].
+#[derive(Debug)]
+pub(super) struct Server {
+    server: NatsServer,
+    logins: Logins,
+}
+
+pub(super) async fn server(mode: Mode, version: &str, publishes: &[&str]) -> Server {
+    let logins = Logins::new(mode, publishes);
+    let server = NatsServer::builder().version(version);
+    Server { server: server.config(&logins.server).start().await, logins }
+}
+
+impl Server {
+    pub(super) async fn client(&self, user: &str) -> async_nats::Client {
+        self.logins.options(user).connect(self.server.url()).await.unwrap()
     }
 }
 
@@ -291,6 +360,15 @@ authorization {{ timeout: 30, auth_callout {{ issuer: {issuer}, account: AUTH,
         options.user_and_password(user.to_owned(), "canary-password".to_owned())
     }
 
+    /// The same with a token.
+    pub(super) fn unknown_token(&self, token: &str) -> ConnectOptions {
+        let options = match self.files.get("sentinel") {
+            Some(file) => ConnectOptions::with_credentials(file).unwrap(),
+            None => ConnectOptions::new(),
+        };
+        options.token(token.to_owned())
+    }
+
     /// The URL part and further keys of a leaf node's remote.
     pub(super) fn remote(&self, user: &str, server: &NatsServer) -> String {
         let port = server.leaf_port();
@@ -306,7 +384,7 @@ authorization {{ timeout: 30, auth_callout {{ issuer: {issuer}, account: AUTH,
         self.files.get(user).cloned().unwrap_or_default()
     }
 
-    fn login(&self, user: &str) -> Login {
+    pub(super) fn login(&self, user: &str) -> Login {
         match self.files.get(user) {
             Some(file) => Login::Creds(Secret::new(file.clone())),
             None => {

@@ -16,18 +16,22 @@ mod resolve;
 mod role_view;
 pub(crate) mod scope;
 pub(crate) mod time_windows;
+mod used_claims;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use self::{
     accounts::{AccountPattern, Accounts},
-    compare::{GrantDifference, Replaced, ResponsesDifference, SideDifference, SubjectReach},
+    compare::{
+        GrantDifference, PastGrant, Replaced, ResponsesDifference, SideDifference, SubjectReach,
+    },
     compile::{PolicyFault, PolicyWarning},
     explain::{AccessVerdict, Explanation},
     grant::Grant,
     request::{ConnectionInfo, ResolveRequest},
     resolve::trace::{BindingVerdict, Enforcer, RoleVerdict, Step},
     role_view::{RoleView, SubjectTemplate, TemplatePiece},
+    used_claims::ClaimNames,
 };
 pub use crate::template::{decode, encode};
 

@@ -79,14 +79,47 @@ pub struct ResponsesDifference {
 impl Grant {
     /// What `newer` gains and loses compared with this grant.
     pub fn difference(&self, newer: &Grant) -> GrantDifference {
-        let Grant { account, user, access, expires_at, tags, .. } = self;
-        let access = access_difference(access, &newer.access);
+        PastGrant::of(self).difference(newer)
+    }
+}
+
+/// What was granted before, perhaps read from where it was stored. Nothing can be signed from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PastGrant {
+    /// The account's name.
+    pub account: String,
+    /// The name in the user JWT.
+    pub user: String,
+    /// What the client may do.
+    pub access: Access,
+    /// When the session ends; `None` means never.
+    pub expires_at: Option<UnixTime>,
+    /// The tags of the user JWT.
+    pub tags: Vec<String>,
+}
+
+impl PastGrant {
+    /// What this grant allows.
+    pub fn of(grant: &Grant) -> Self {
+        let Grant { account, user, access, expires_at, tags, .. } = grant;
+        Self {
+            account: account.clone(),
+            user: user.clone(),
+            access: access.clone(),
+            expires_at: *expires_at,
+            tags: tags.clone(),
+        }
+    }
+
+    /// What `newer` gains and loses.
+    pub fn difference(&self, newer: &Grant) -> GrantDifference {
+        let Self { account, user, access, expires_at, tags } = self;
         GrantDifference {
             account: replaced(account, &newer.account),
             end: replaced(expires_at, &newer.expires_at),
             user: replaced(user, &newer.user),
             tags: replaced(tags, &newer.tags),
-            ..access
+            ..access_difference(access, &newer.access)
         }
     }
 }

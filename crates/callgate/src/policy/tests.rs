@@ -11,6 +11,7 @@ mod jetstream;
 mod properties;
 mod roles;
 mod templates;
+mod used_claims;
 
 use std::time::Duration;
 

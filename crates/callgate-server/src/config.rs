@@ -16,6 +16,7 @@ mod login;
 mod nats;
 mod policy;
 mod refusal;
+mod revocation;
 mod session;
 mod shadowing;
 mod state;
@@ -47,8 +48,8 @@ use callgate_config::{
 use serde_json::{Value, json};
 
 use crate::{
-    audit::AuditSettings, bus::ServiceBus, nats::NatsSettings, state::StateSettings,
-    system::SystemSettings,
+    audit::AuditSettings, bus::ServiceBus, nats::NatsSettings, revocation::RevocationSettings,
+    state::StateSettings, system::SystemSettings,
 };
 pub(crate) use admission::Admission;
 pub(crate) use chain::BuiltAuthenticator;
@@ -100,6 +101,12 @@ pub(crate) const KEYS: &[Key] = &[
     Key::optional("cache", Type::Table(cache::KEYS), "what is remembered").or("{}"),
     Key::optional("admin", Type::Table(admin::KEYS), "health and metrics over HTTP").or("{}"),
     Key::optional("log", Type::Table(log::KEYS), "the log").or("{}"),
+    Key::optional(
+        "revocation",
+        Type::Table(revocation::KEYS),
+        "which live sessions a change ends",
+    )
+    .or("{}"),
     Key::optional("state", Type::Table(state::KEYS), "what replicas share, such as locks")
         .or_else("nothing is shared"),
     Key::optional("control", Type::Table(control::KEYS), "commands to the running service").or("{}"),
@@ -144,6 +151,7 @@ pub(crate) struct Config {
     pub(crate) admission: Admission,
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) log: LogSettings,
+    pub(crate) revocation: RevocationSettings,
     pub(crate) state: Option<StateSettings>,
     /// The socket of `[control]`.
     pub(crate) control: Option<PathBuf>,
@@ -293,7 +301,9 @@ fn read(
 ) -> Option<Config> {
     let before = sources.files_read();
     let nats = nats::read(&mut root, overrides, overridden);
+    let has_system = root.has("system");
     let system = system::read(&mut root, nats.as_ref());
+    let revocation = revocation::read(&mut root, has_system);
     let mut nats_files: BTreeSet<PathBuf> = sources.files_read().into_keys().collect();
     nats_files.retain(|path| !before.contains_key(path));
     let (issuer, accounts) = issuer::read(&mut root, overrides, overridden);
@@ -351,6 +361,7 @@ fn read(
         admission,
         admin,
         log,
+        revocation,
         state,
         control,
         audit,

@@ -31,6 +31,8 @@ mod rehearsal;
 mod reload;
 #[allow(dead_code, reason = "the table of sessions uses it")]
 mod replicas;
+#[allow(dead_code, reason = "the commands and the hook of sessions will use it")]
+mod revocation;
 mod service;
 mod sessions;
 #[allow(dead_code, unused_imports, reason = "the commands and the hook of sessions use it")]

@@ -7,5 +7,7 @@ mod session;
 mod table;
 
 pub(crate) use filter::Filter;
+#[cfg(test)]
+pub(crate) use session::Values;
 pub(crate) use session::{Common, Session};
 pub(crate) use table::Table;

@@ -3,6 +3,7 @@
 mod audit;
 mod families;
 mod labels;
+mod revocation;
 mod state;
 mod system;
 
@@ -38,6 +39,7 @@ use labels::{
     AuthenticatorLabel, DecisionLabels, FileLabel, ReasonLabel, ResultLabel, ResultLabels,
     StageLabel, StateLabels, ok_or_failed,
 };
+use revocation::RevocationMetrics;
 use system::SystemMetrics;
 
 pub(crate) use state::StateMetrics;
@@ -84,6 +86,7 @@ pub(crate) struct Metrics {
     /// By authenticator; the gauge has no label and shows the sum.
     known_accounts: Mutex<BTreeMap<String, usize>>,
     audit: audit::AuditMetrics,
+    revocation: RevocationMetrics,
 }
 
 /// Buckets from 50 µs (a cached token) to 3.3 s (longer than a server waits).
@@ -126,8 +129,10 @@ impl Default for Metrics {
             state: StateMetrics::default(),
             known_accounts: Mutex::default(),
             audit: audit::AuditMetrics::default(),
+            revocation: RevocationMetrics::default(),
         };
         metrics.register();
+        metrics.revocation.register(&mut metrics.registry);
         metrics.begin_at_zero();
         metrics
     }

@@ -7,12 +7,13 @@ use callgate::{
 use callgate_authenticators::kind::{BackendConnections, BackendResult};
 use prometheus_client::{metrics::info::Info, registry::Unit};
 
-use super::system::{KICKS, SERVERS};
 use super::{
     Metrics, audit,
     labels::{
         AuthenticatorLabel, DecisionLabels, ReasonLabel, ResultLabel, ResultLabels, StageLabel,
     },
+    revocation::REVOCATIONS,
+    system::{KICKS, SERVERS},
 };
 use crate::telemetry::writer::LOST;
 
@@ -162,7 +163,7 @@ const IN_SYNC: &str = "1 if the file is in force as it is on disk, 0 while they 
 const WATCH_LOST: &str = "Age of the known service accounts while their watch is lost, otherwise 0";
 
 /// Families that the encoder omits while they have no samples, but that must be declared.
-const MAYBE_EMPTY: [(&str, &str, &str); 12] = [
+const MAYBE_EMPTY: &[(&str, &str, &str)] = &[
     ("callgate_audit_queue_bytes", "gauge", audit::QUEUE_BYTES),
     ("callgate_audit_records", "counter", audit::RECORDS),
     ("callgate_backend_up", "gauge", BACKEND_UP),
@@ -175,6 +176,7 @@ const MAYBE_EMPTY: [(&str, &str, &str); 12] = [
     ("callgate_jwks_refresh", "counter", JWKS_REFRESH),
     ("callgate_token_signatures", "counter", TOKEN_SIGNATURES),
     ("callgate_kubernetes_watch_lost_seconds", "gauge", WATCH_LOST),
+    ("callgate_revocations", "counter", REVOCATIONS),
 ];
 
 /// Declares the families of [`MAYBE_EMPTY`] that `text` lacks.

@@ -1,0 +1,54 @@
+//! Metrics of sessions that changes end.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use super::Metrics;
+use crate::revocation::Cause;
+
+#[derive(Debug, Default)]
+pub(super) struct RevocationMetrics {
+    ended: Family<CauseLabel, Counter>,
+    held: Gauge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabel {
+    cause: &'static str,
+}
+
+pub(super) const REVOCATIONS: &str = "Sessions that a change ended";
+
+impl RevocationMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register("revocations", REVOCATIONS, self.ended.clone());
+        registry.register(
+            "revocations_held",
+            "1 while a change waits for callgate revocations --apply or --drop, otherwise 0",
+            self.held.clone(),
+        );
+    }
+}
+
+impl Metrics {
+    /// Creates the counters of all causes at zero.
+    pub(crate) fn register_revocations(&self) {
+        for cause in Cause::ALL {
+            let labels = CauseLabel { cause: cause.as_str() };
+            self.revocation.ended.get_or_create(&labels).inc_by(0);
+        }
+    }
+
+    /// Counts a session that a change ended.
+    pub(crate) fn count_revocation(&self, cause: Cause) {
+        self.revocation.ended.get_or_create(&CauseLabel { cause: cause.as_str() }).inc();
+    }
+
+    /// Sets whether a change waits for an operator.
+    pub(crate) fn set_revocations_held(&self, held: bool) {
+        self.revocation.held.set(held.into());
+    }
+}

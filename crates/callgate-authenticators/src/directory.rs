@@ -16,18 +16,20 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::passwords::StoredPassword;
 
+mod arena;
 mod authenticator;
 mod credentials;
 mod entry;
+mod packed;
 mod table;
 
 pub(crate) use authenticator::DirectoryAuthenticator;
-pub(crate) use credentials::Credentials;
 pub use entry::FILE;
 #[cfg(feature = "anonymous")]
 pub(crate) use entry::proposal;
-pub(crate) use entry::{ENTRY, Entry, ParsedEntry, first_names, parse_time, token_hash};
-pub(crate) use table::{EntryTable, LookupKeys, Shared, next_version};
+pub(crate) use entry::{ENTRY, Entry, FirstNames, parse_time, token_hash};
+pub(crate) use packed::PackedEntry;
+pub(crate) use table::{EntryTable, Shared, next_version};
 
 /// An entry, `None` if the directory has none, or why there is no answer. A rejected name costs a hash
 /// like an unknown one.

@@ -15,7 +15,7 @@ use callgate_config::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    directory::{Directory, DirectoryAuthenticator, Entry, Lookup, Remembered},
+    directory::{Directory, DirectoryAuthenticator, Entry, Lookup, PackedEntry, Remembered},
     kind::{BuildContext, FALL_THROUGH_KEY, Kind, never_falls_through},
     passwords::StoredPassword,
 };
@@ -136,15 +136,15 @@ struct UsersDirectory {
 
 impl Directory for UsersDirectory {
     fn by_name(&self, name: &str, _: Instant) -> impl Future<Output = Lookup> + Send {
-        future::ready(Ok(self.file.users().users().by_name(name).cloned()))
+        future::ready(Ok(self.file.users().users().by_name(name)))
     }
 
     fn by_token(&self, token: &Secret, _: Instant) -> impl Future<Output = Lookup> + Send {
-        future::ready(Ok(self.file.users().users().by_token(token).cloned()))
+        future::ready(Ok(self.file.users().users().by_token(token)))
     }
 
     fn by_nkey(&self, key: &UserKey, _: Instant) -> impl Future<Output = Lookup> + Send {
-        future::ready(Ok(self.file.users().users().by_nkey(key).cloned()))
+        future::ready(Ok(self.file.users().users().by_nkey(key)))
     }
 
     fn dummy_password(&self, name: &str) -> Arc<StoredPassword> {
@@ -152,13 +152,14 @@ impl Directory for UsersDirectory {
     }
 
     fn for_each(&self, visit: &mut dyn FnMut(&Entry)) -> Option<()> {
-        self.file.users().entries().for_each(visit);
+        let users = self.file.users();
+        users.entries().filter_map(PackedEntry::unpack).for_each(|entry| visit(&entry));
         Some(())
     }
 
     fn remembered(&self, name: &str) -> Remembered {
         let users = self.file.users();
-        users.users().by_name(name).cloned().map_or(Remembered::Missing, Remembered::Entry)
+        users.users().by_name(name).map_or(Remembered::Missing, Remembered::Entry)
     }
 
     fn changes(&self) -> Option<watch::Receiver<u64>> {

@@ -1,10 +1,6 @@
 //! A configuration file as a tree of plain values; a duplicate key is an error.
 
-use std::{
-    collections::{HashMap, HashSet},
-    path::Path,
-    str::FromStr,
-};
+use std::{collections::HashMap, path::Path, str::FromStr};
 
 use callgate::json::deserialize_strict;
 use serde::{Deserialize, Deserializer};
@@ -17,7 +13,7 @@ use crate::{
 };
 
 /// More than any configuration needs, and safe on every stack.
-const MAX_DEPTH: usize = 32;
+pub(crate) const MAX_DEPTH: usize = 32;
 
 /// The key under which the TOML parser represents a date or time.
 const TOML_DATETIME: &str = "$__toml_private_datetime";
@@ -108,12 +104,7 @@ impl Document {
     /// # Errors
     /// If the text is malformed, nested too deeply, or has a duplicate key.
     pub fn parse(text: &[u8], format: Format) -> Result<Self, DocumentError> {
-        let text = std::str::from_utf8(text).map_err(|error| {
-            let good = text.get(..error.valid_up_to()).and_then(|good| str::from_utf8(good).ok());
-            let position = good.map(|good| Position::at(good, good.len()));
-            syntax(position, "not UTF-8 text: save the file as UTF-8")
-        })?;
-        let text = without_bom(text);
+        let text = utf8(text)?;
         let value = match format {
             Format::Json => json(text),
             Format::Toml => toml::from_str(text)
@@ -141,15 +132,15 @@ impl Document {
         &self,
         paths: impl IntoIterator<Item = &'p str>,
     ) -> HashMap<String, Position> {
-        self.positions(paths.into_iter().collect())
+        position::positions(&self.text, self.format, paths.into_iter().collect())
     }
 
-    /// The positions of the `wanted` key paths in the text.
-    pub(crate) fn positions(&self, wanted: HashSet<&str>) -> HashMap<String, Position> {
-        match wanted.is_empty() {
-            true => HashMap::new(),
-            false => position::positions(&self.text, self.format, wanted),
-        }
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
     }
 }
 
@@ -174,6 +165,16 @@ fn wipe(value: &mut Value) {
     }
 }
 
+/// The text of a file, without its byte-order mark.
+pub(crate) fn utf8(text: &[u8]) -> Result<&str, DocumentError> {
+    let decoded = std::str::from_utf8(text).map_err(|error| {
+        let good = text.get(..error.valid_up_to()).and_then(|good| str::from_utf8(good).ok());
+        let position = good.map(|good| Position::at(good, good.len()));
+        syntax(position, "not UTF-8 text: save the file as UTF-8")
+    })?;
+    Ok(without_bom(decoded))
+}
+
 struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {
@@ -192,7 +193,7 @@ fn json(text: &str) -> Result<Value, DocumentError> {
     value.and_then(|value| reader.end().map(|()| value)).map_err(|error| json_error(&error))
 }
 
-fn json_error(error: &serde_json::Error) -> DocumentError {
+pub(crate) fn json_error(error: &serde_json::Error) -> DocumentError {
     let text = error.to_string();
     let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
     let message = match what {

@@ -17,6 +17,7 @@
 
 mod document;
 mod duration;
+mod entries;
 pub mod file_watch;
 mod folders;
 mod item;
@@ -33,6 +34,7 @@ mod table;
 
 pub use document::{Document, DocumentError, Format, UnknownFormat};
 pub use duration::{DurationError, parse_duration};
+pub use entries::{EntryFile, EntryReader};
 pub use item::Item;
 pub use position::Position;
 pub use report::{Fault, Report};

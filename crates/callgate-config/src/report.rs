@@ -9,8 +9,8 @@ use std::{
 use callgate::sanitize::one_line;
 
 use crate::{
-    document::Document,
-    position::{Position, with_ancestors},
+    document::{Document, Format},
+    position::{Position, positions, with_ancestors},
 };
 
 /// An error or warning, and its location.
@@ -65,6 +65,18 @@ struct Findings {
 }
 
 impl Findings {
+    /// Sets the file of findings whose path begins with `prefix`; returns them.
+    fn assign(&mut self, prefix: &str, file: &str) -> Vec<&mut Fault> {
+        let Self { faults, warnings, .. } = self;
+        let is_here = |fault: &&mut Fault| fault.file.is_empty() && fault.path.starts_with(prefix);
+        let mut here: Vec<_> = faults.iter_mut().chain(warnings).filter(is_here).collect();
+        for fault in &mut here {
+            fault.file = one_line(file);
+            fault.path.drain(..prefix.len());
+        }
+        here
+    }
+
     /// A finding whose path is spelled as in the file.
     fn finding(&self, path: String, message: impl fmt::Display) -> Fault {
         for usual in with_ancestors(&path) {
@@ -117,19 +129,37 @@ impl Report {
     /// Assigns the findings so far that have no file and whose path begins with `prefix` to `file`, which
     /// was read as `document`, and adds their line and column.
     pub fn locate(&self, document: &Document, prefix: &str, file: &str) {
+        self.locate_in(document.text(), document.format(), prefix, file);
+    }
+
+    /// Assigns the findings so far that have no file and whose path begins with `prefix` to `file`, without
+    /// a position.
+    pub fn assign(&self, prefix: &str, file: &str) {
+        self.findings().assign(prefix, file);
+    }
+
+    /// The same as [`Report::locate`] for a file with this text.
+    pub(crate) fn locate_in(&self, text: &str, format: Format, prefix: &str, file: &str) {
         let mut findings = self.findings();
-        let Findings { faults, warnings, .. } = &mut *findings;
-        let is_here = |fault: &&mut Fault| fault.file.is_empty() && fault.path.starts_with(prefix);
-        let mut here: Vec<_> = faults.iter_mut().chain(warnings).filter(is_here).collect();
-        for fault in &mut here {
-            fault.file = one_line(file);
-            fault.path.drain(..prefix.len());
+        let here = findings.assign(prefix, file);
+        if here.is_empty() {
+            return;
         }
         let wanted = here.iter().flat_map(|fault| with_ancestors(&fault.path)).collect();
-        let found = document.positions(wanted);
+        let found = positions(text, format, wanted);
         for fault in here {
             fault.position = with_ancestors(&fault.path).find_map(|path| found.get(path).copied());
         }
+    }
+
+    /// Adds the findings of another report.
+    pub(crate) fn append(&self, other: Self) {
+        let Findings { faults, warnings, written } =
+            other.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut findings = self.findings();
+        findings.faults.extend(faults);
+        findings.warnings.extend(warnings);
+        findings.written.extend(written);
     }
 
     /// Records that the canonical path `usual` is spelled `written` in the file, for findings of code that

@@ -57,7 +57,7 @@ impl<D: Directory> DirectoryAuthenticator<D> {
             _ => return Err(Decline::NotMine),
         };
         let identity = entry.identity(request.received())?;
-        let credential_id = entry.credentials.id(kind, &self.context.services.dummy_key);
+        let credential_id = entry.credential_id(kind, &self.context.services.dummy_key);
         Ok(Identity { credential_id, ..identity })
     }
 
@@ -82,7 +82,7 @@ impl<D: Directory> DirectoryAuthenticator<D> {
         // Known users select a dummy, too: otherwise the selection would tell them apart.
         let dummy = self.directory.dummy_password(user);
         let own = entry.as_ref().and_then(|entry| entry.password.clone());
-        let totp = entry.as_ref().and_then(|entry| entry.totp.as_ref());
+        let totp = entry.as_ref().and_then(|entry| entry.totp.as_deref());
         let divided = totp.and_then(|totp| self.second_factor.split(totp, sent.expose()));
         let password = divided.map_or_else(|| sent.clone(), |(password, _)| password.into());
         let version = entry.as_ref().map_or(0, |entry| entry.version);
@@ -102,7 +102,7 @@ impl<D: Directory> DirectoryAuthenticator<D> {
             // An entry with errors is refused whatever the password.
             Some(entry) if entry.faulty => Ok(entry),
             Some(entry) if correct => {
-                let totp = entry.totp.as_ref();
+                let totp = entry.totp.as_deref();
                 let code = divided.map(|(_, code)| code);
                 self.second_factor.verify(request, &entry.user, totp, code, sent).await?;
                 Ok(entry)
@@ -126,7 +126,7 @@ impl<D: Directory> DirectoryAuthenticator<D> {
             return Standing::Gone(GoneCause::UserDisabled);
         }
         let key = &self.context.services.dummy_key;
-        match entry.credentials.compare(identity.credential_id.as_deref(), key) {
+        match entry.compare_credential(identity.credential_id.as_deref(), key) {
             CredentialStanding::Changed => return Standing::Gone(GoneCause::CredentialChanged),
             CredentialStanding::Same | CredentialStanding::Unknown => {}
         }

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use data_encoding::HEXLOWER;
 
+use super::{Entry, packed::password_bytes};
 use crate::passwords::DummyKey;
 
 /// A keyed digest of a stored credential: it reveals neither the credential nor a hash to guess it by.
@@ -17,6 +18,14 @@ impl CredentialDigest {
         let mut digest = [0; 12];
         digest.iter_mut().zip(tag).for_each(|(to, from)| *to = from);
         Self(digest)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; 12] {
+        &self.0
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; 12]) -> Self {
+        Self(bytes)
     }
 }
 
@@ -46,14 +55,6 @@ impl CredentialKind {
     }
 }
 
-/// The digests of an entry's credentials. Empty for directories that are not kept in memory.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Credentials {
-    pub(crate) password: Option<CredentialDigest>,
-    pub(crate) token: Option<CredentialDigest>,
-    pub(crate) nkey: Option<CredentialDigest>,
-}
-
 /// What an entry says about the credential that an identity was proved with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CredentialStanding {
@@ -63,32 +64,41 @@ pub(crate) enum CredentialStanding {
     Unknown,
 }
 
-impl Credentials {
-    fn of_kind(&self, kind: CredentialKind) -> Option<CredentialDigest> {
+impl Entry {
+    /// The digest of a credential of this entry, if it has one of this kind.
+    fn digest(&self, kind: CredentialKind, key: &DummyKey) -> Option<CredentialDigest> {
+        let of = |stored: &[u8]| CredentialDigest::of(key, kind, &self.user, stored);
         match kind {
-            CredentialKind::Password => self.password,
-            CredentialKind::Token => self.token,
-            CredentialKind::Nkey => self.nkey,
+            CredentialKind::Password => match self.clear_text_digest {
+                Some(digest) => Some(digest),
+                None => self.password.as_deref().map(|password| of(&password_bytes(password))),
+            },
+            CredentialKind::Token => self.token.as_ref().map(|token| of(token)),
+            CredentialKind::Nkey => self.nkey.as_ref().map(|nkey| of(nkey.as_str().as_bytes())),
         }
     }
 
     /// The ID of the credential ([`Identity::credential_id`](callgate::authn::Identity::credential_id)).
     /// It names the key of the digest, because digests with different keys cannot be compared.
-    pub(crate) fn id(&self, kind: CredentialKind, key: &DummyKey) -> Option<Arc<str>> {
-        let CredentialDigest(digest) = self.of_kind(kind)?;
+    pub(crate) fn credential_id(&self, kind: CredentialKind, key: &DummyKey) -> Option<Arc<str>> {
+        let CredentialDigest(digest) = self.digest(kind, key)?;
         let digest = HEXLOWER.encode(&digest);
         Some(format!("{}.{}.{digest}", kind.as_str(), key_id(key)).into())
     }
 
     /// Whether the entry still has the credential with this ID.
-    pub(crate) fn compare(&self, id: Option<&str>, key: &DummyKey) -> CredentialStanding {
+    pub(crate) fn compare_credential(
+        &self,
+        id: Option<&str>,
+        key: &DummyKey,
+    ) -> CredentialStanding {
         let parts = id.and_then(|id| {
             let (kind, rest) = id.split_once('.')?;
             let kind = CredentialKind::ALL.into_iter().find(|one| one.as_str() == kind)?;
             rest.starts_with(&format!("{}.", key_id(key))).then_some(kind)
         });
         let Some(kind) = parts else { return CredentialStanding::Unknown };
-        match self.id(kind, key).as_deref() == id {
+        match self.credential_id(kind, key).as_deref() == id {
             true => CredentialStanding::Same,
             false => CredentialStanding::Changed,
         }
@@ -104,30 +114,35 @@ fn key_id(key: &DummyKey) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::passwords::StoredPassword;
 
-    fn credentials(key: &DummyKey, password: &[u8]) -> Credentials {
-        let digest = CredentialDigest::of(key, CredentialKind::Password, "alice", password);
-        Credentials { password: Some(digest), ..Credentials::default() }
+    fn entry(password: Option<&str>, key: &DummyKey) -> Entry {
+        let clear_text_digest = password.map(|text| {
+            CredentialDigest::of(key, CredentialKind::Password, "alice", text.as_bytes())
+        });
+        let password = password.map(|text| Arc::new(StoredPassword::clear(text)));
+        Entry { password, clear_text_digest, ..Entry::unreadable("alice", 1) }
     }
 
     #[test]
     fn replaced_or_removed_credential_is_changed() {
         let key = DummyKey::from_secret(b"k");
-        let before = credentials(&key, b"old").id(CredentialKind::Password, &key);
-        let compare = |now: Credentials| now.compare(before.as_deref(), &key);
-        assert_eq!(compare(credentials(&key, b"old")), CredentialStanding::Same);
-        assert_eq!(compare(credentials(&key, b"new")), CredentialStanding::Changed);
-        assert_eq!(compare(Credentials::default()), CredentialStanding::Changed);
+        let before = entry(Some("old"), &key).credential_id(CredentialKind::Password, &key);
+        let compare = |now: Entry| now.compare_credential(before.as_deref(), &key);
+        assert_eq!(compare(entry(Some("old"), &key)), CredentialStanding::Same);
+        assert_eq!(compare(entry(Some("new"), &key)), CredentialStanding::Changed);
+        assert_eq!(compare(entry(None, &key)), CredentialStanding::Changed);
     }
 
     #[test]
     fn digests_with_another_key_are_not_compared() {
         let key = DummyKey::from_secret(b"k");
         let other = DummyKey::from_secret(b"rotated");
-        let before = credentials(&key, b"old").id(CredentialKind::Password, &key);
-        let now = credentials(&other, b"old");
-        assert_eq!(now.compare(before.as_deref(), &other), CredentialStanding::Unknown);
-        assert_eq!(now.compare(None, &other), CredentialStanding::Unknown);
-        assert_eq!(now.compare(Some("nonsense"), &other), CredentialStanding::Unknown);
+        let before = entry(Some("old"), &key).credential_id(CredentialKind::Password, &key);
+        let now = entry(Some("old"), &other);
+        let compare = |id| now.compare_credential(id, &other);
+        assert_eq!(compare(before.as_deref()), CredentialStanding::Unknown);
+        assert_eq!(compare(None), CredentialStanding::Unknown);
+        assert_eq!(compare(Some("nonsense")), CredentialStanding::Unknown);
     }
 }

@@ -1,6 +1,6 @@
 //! The entry of a user, checked completely when it is read.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use callgate::{
     authn::{Identity, Origin, Proposal, Rejection},
@@ -19,7 +19,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::credentials::{CredentialDigest, CredentialKind, Credentials};
+use super::credentials::{CredentialDigest, CredentialKind};
 use crate::{
     kind::BuildContext,
     passwords::{StoredPassword, form},
@@ -49,20 +49,23 @@ const KEYS: &[Key] = &[
     Key::optional("disabled", Type::Boolean, "`true` refuses the user").or("false"),
 ];
 
-/// A user, without the token and the nkey by which it is found.
+/// A user.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) user: String,
     pub(crate) groups: Vec<String>,
     pub(crate) claims: serde_json::Map<String, serde_json::Value>,
     pub(crate) password: Option<Arc<StoredPassword>>,
-    pub(crate) totp: Option<Totp>,
+    /// Identifies a password in clear text, also in other processes.
+    pub(crate) clear_text_digest: Option<CredentialDigest>,
+    pub(crate) token: Option<TokenHash>,
+    pub(crate) nkey: Option<UserKey>,
+    pub(crate) totp: Option<Arc<Totp>>,
     pub(crate) disabled: bool,
     /// The entry has errors, and its user is refused.
     pub(crate) faulty: bool,
     pub(crate) expires: Option<UnixTime>,
     pub(crate) proposal: Proposal,
-    pub(crate) credentials: Credentials,
     /// Changes when anything in the entry changes.
     pub(crate) fingerprint: u64,
     /// Verifications of the password are remembered for this version only; never zero.
@@ -77,12 +80,14 @@ impl Entry {
             groups: Vec::new(),
             claims: serde_json::Map::new(),
             password: None,
+            clear_text_digest: None,
+            token: None,
+            nkey: None,
             totp: None,
             disabled: true,
             faulty: true,
             expires: None,
             proposal: Proposal::default(),
-            credentials: Credentials::default(),
             fingerprint: 0,
             version,
         }
@@ -122,14 +127,7 @@ pub(crate) fn token_hash(token: &str) -> TokenHash {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// An entry with all its credentials.
-pub(crate) struct ParsedEntry {
-    pub(crate) entry: Entry,
-    pub(crate) token: Option<TokenHash>,
-    pub(crate) nkey: Option<UserKey>,
-}
-
-impl ParsedEntry {
+impl Entry {
     /// Reads the entry of `user`, which `origin` wrote. Errors go into the table's report.
     pub(crate) fn read(
         user: &str,
@@ -141,9 +139,6 @@ impl ParsedEntry {
         let faults_before = table.report().fault_count();
         let report = table.report();
         check_name(user, &table);
-        let digest = |kind, stored: &[u8]| {
-            CredentialDigest::of(&context.services.dummy_key, kind, user, stored)
-        };
         let password = password(&mut table);
         if password.is_some() && user.len() > MAX_USER {
             table.report().warn(
@@ -154,13 +149,6 @@ impl ParsedEntry {
         let totp = read_totp(&mut table);
         let token = token(&mut table);
         let nkey = nkey(&mut table, context);
-        let credentials = Credentials {
-            password: password
-                .as_ref()
-                .map(|(_, text)| digest(CredentialKind::Password, text.as_bytes())),
-            token: token.map(|token| digest(CredentialKind::Token, &token)),
-            nkey: nkey.as_ref().map(|key| digest(CredentialKind::Nkey, key.as_str().as_bytes())),
-        };
         let keys = ["pass", "password", "password_plain", "token", "token_sha256", "nkey"];
         if !keys.iter().any(|key| table.has(key)) {
             table.fault_here("has no credential: give it a `password`, a `token` or an `nkey`");
@@ -183,37 +171,75 @@ impl ParsedEntry {
         let expires = expires(&mut table);
         let fingerprint = table.fingerprint();
         table.finish();
-        let user = user.to_owned();
+        let clear_text = password.as_ref().filter(|(password, _)| password.cost().is_none());
+        let clear_text_digest = clear_text.map(|(_, text)| {
+            let key = &context.services.dummy_key;
+            CredentialDigest::of(key, CredentialKind::Password, user, text.as_bytes())
+        });
         let password = password.map(|(password, _)| Arc::new(password));
         let faulty = report.fault_count() > faults_before;
-        let entry = Entry {
-            user,
+        Self {
+            user: user.to_owned(),
             groups: Vec::new(),
             claims: serde_json::Map::new(),
             password,
-            totp,
+            clear_text_digest,
+            token,
+            nkey,
+            totp: totp.map(Arc::new),
             disabled,
             faulty,
             expires,
             proposal,
-            credentials,
             fingerprint,
             version,
-        };
-        Self { entry, token, nkey }
+        }
     }
 }
 
-/// The first `max` names in order, and how many more there are.
-pub(crate) fn first_names<'a>(
-    entries: impl Iterator<Item = &'a Entry>,
+/// The first few names in order, of many.
+#[derive(Debug)]
+pub(crate) struct FirstNames {
+    names: BTreeSet<String>,
     max: usize,
-) -> (Vec<String>, usize) {
-    let mut names: Vec<_> = entries.map(|entry| entry.user.escape_debug().to_string()).collect();
-    names.sort_unstable();
-    let more = names.len().saturating_sub(max);
-    names.truncate(max);
-    (names, more)
+    count: usize,
+}
+
+impl FirstNames {
+    /// At most `max` names.
+    pub(crate) fn new(max: usize) -> Self {
+        Self { names: BTreeSet::new(), max, count: 0 }
+    }
+
+    pub(crate) fn add(&mut self, user: &str) {
+        self.count += 1;
+        let is_among = self.names.len() < self.max
+            || self.names.last().is_some_and(|last| user < last.as_str());
+        if is_among {
+            self.names.insert(user.escape_debug().to_string());
+        }
+        if self.names.len() > self.max {
+            self.names.pop_last();
+        }
+    }
+
+    /// The first of these names.
+    pub(crate) fn of<'a>(max: usize, users: impl Iterator<Item = &'a str>) -> Self {
+        let mut first = Self::new(max);
+        users.for_each(|user| first.add(user));
+        first
+    }
+
+    /// How many names there are in all.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The names, and how many there are beyond them.
+    pub(crate) fn names(self) -> (Vec<String>, usize) {
+        let more = self.count - self.names.len();
+        (self.names.into_iter().collect(), more)
+    }
 }
 
 /// The library refuses longer credentials (`callgate::request`).

@@ -4,7 +4,7 @@ use callgate::authn::Origin;
 use callgate_config::{Document, DocumentError, Format, Report, Sources, Table};
 
 use crate::{
-    directory::{ENTRY, Entry, ParsedEntry, next_version},
+    directory::{ENTRY, Entry, next_version},
     kind::BuildContext,
 };
 
@@ -34,7 +34,7 @@ pub fn check_entry(
 /// A value that was read.
 pub(super) enum Read {
     /// An entry, which may have errors ([`Entry::faulty`]).
-    Entry(Box<ParsedEntry>),
+    Entry(Box<Entry>),
     /// The content is the one that `is_known` recognized.
     Same,
 }
@@ -54,9 +54,8 @@ pub(super) fn read(
         Ok(document) => document,
         Err(error) => {
             let entry = Entry::unreadable(user, version);
-            let parsed = ParsedEntry { entry, token: None, nkey: None };
             let checked = CheckedEntry { errors: vec![error], warnings: Vec::new() };
-            return (Read::Entry(Box::new(parsed)), checked);
+            return (Read::Entry(Box::new(entry)), checked);
         }
     };
     let sources = Sources::new(".");
@@ -65,12 +64,12 @@ pub(super) fn read(
     if report.is_faultless() && is_known(table.fingerprint()) {
         return (Read::Same, CheckedEntry::default());
     }
-    let mut parsed = ParsedEntry::read(user, table, origin, context, version);
-    parsed.entry.faulty |= !report.is_faultless();
+    let mut entry = Entry::read(user, table, origin, context, version);
+    entry.faulty |= !report.is_faultless();
     let texts = |list: Vec<callgate_config::Fault>| list.iter().map(ToString::to_string).collect();
     let checked =
         CheckedEntry { errors: texts(report.faults()), warnings: texts(report.warnings()) };
-    (Read::Entry(Box::new(parsed)), checked)
+    (Read::Entry(Box::new(entry)), checked)
 }
 
 fn parse(value: &[u8]) -> Result<Document, String> {

@@ -1,12 +1,9 @@
 //! The users of a bucket in memory, changed one key at a time.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashSet};
 
 use crate::{
-    directory::{Entry, EntryTable, LookupKeys, ParsedEntry, Shared},
+    directory::{Entry, EntryTable, PackedEntry, Shared},
     passwords::{Cost, DummyKey, DummyPasswords},
 };
 
@@ -14,8 +11,6 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct BucketTable {
     users: EntryTable,
-    /// Of users that have a token or an nkey.
-    lookup_keys: HashMap<Box<str>, LookupKeys>,
     /// Users whose entries have errors.
     faulty_users: HashSet<Box<str>>,
     /// Keys that are not the encoding of a user name.
@@ -29,7 +24,6 @@ impl BucketTable {
     pub(super) fn new(dummy_key: DummyKey) -> Self {
         Self {
             users: EntryTable::default(),
-            lookup_keys: HashMap::new(),
             faulty_users: HashSet::new(),
             faulty_keys: HashSet::new(),
             costs: BTreeMap::new(),
@@ -54,27 +48,22 @@ impl BucketTable {
     }
 
     /// Adds or replaces the entry of a user; returns the credentials that another entry has, too.
-    pub(super) fn set(&mut self, parsed: ParsedEntry) -> Vec<Shared> {
-        let user: Box<str> = parsed.entry.user.as_str().into();
-        self.remove(&user);
-        if parsed.entry.faulty {
-            self.faulty_users.insert(user.clone());
+    pub(super) fn set(&mut self, entry: &Entry) -> Vec<Shared> {
+        self.remove(&entry.user);
+        if entry.faulty {
+            self.faulty_users.insert(entry.user.as_str().into());
         }
-        if let Some(cost) = cost(&parsed.entry) {
-            *self.costs.entry(cost).or_insert(0) += 1;
+        if let Some(password) = &entry.password {
+            *self.costs.entry(password.cost()).or_insert(0) += 1;
         }
-        let (keys, shared) = self.users.insert(parsed);
-        if !keys.is_empty() {
-            self.lookup_keys.insert(user, keys);
-        }
-        shared
+        self.users.insert(entry)
     }
 
-    /// Removes a user; returns the entry.
-    pub(super) fn remove(&mut self, user: &str) -> Option<Arc<Entry>> {
-        let entry = self.users.by_name(user).cloned()?;
+    /// Removes a user; false if there was none.
+    pub(super) fn remove(&mut self, user: &str) -> bool {
+        let cost = self.users.packed_by_name(user).and_then(PackedEntry::cost);
         self.faulty_users.remove(user);
-        if let Some(cost) = cost(&entry)
+        if let Some(cost) = cost
             && let Some(count) = self.costs.get_mut(&cost)
         {
             *count -= 1;
@@ -82,9 +71,7 @@ impl BucketTable {
                 self.costs.remove(&cost);
             }
         }
-        let keys = self.lookup_keys.remove(user).unwrap_or_default();
-        self.users.remove(user, &keys);
-        Some(entry)
+        self.users.remove(user)
     }
 
     /// Notes a key that is not the encoding of a user name.
@@ -102,8 +89,9 @@ impl BucketTable {
         let users = self
             .users
             .entries()
-            .filter(|entry| !keep.contains(&*callgate::policy::encode(&entry.user)));
-        let users = users.map(|entry| entry.user.clone()).collect();
+            .map(PackedEntry::user)
+            .filter(|user| !keep.contains(&*callgate::policy::encode(user)));
+        let users = users.map(str::to_owned).collect();
         let keys = self.faulty_keys.iter().filter(|key| !keep.contains(*key)).cloned().collect();
         (users, keys)
     }
@@ -112,9 +100,4 @@ impl BucketTable {
     pub(super) fn refresh_dummies(&mut self) {
         self.dummies = DummyPasswords::of_counts(self.costs.clone(), self.dummy_key.clone());
     }
-}
-
-/// The cost of the entry's password, if it has one.
-fn cost(entry: &Entry) -> Option<Option<Cost>> {
-    entry.password.as_ref().map(|password| password.cost())
 }

@@ -17,7 +17,7 @@ use super::{
     table::BucketTable,
 };
 use crate::{
-    directory::{Entry, EntryTable, Lookup, Remembered, Shared},
+    directory::{Entry, EntryTable, Lookup, PackedEntry, Remembered, Shared},
     kind::{Bucket, BucketEvent, BuildContext},
     passwords::StoredPassword,
 };
@@ -54,7 +54,7 @@ impl BucketUsers {
         &self,
         max_stale: Option<Duration>,
         now: Instant,
-        find: impl FnOnce(&EntryTable) -> Option<&Arc<Entry>>,
+        find: impl FnOnce(&EntryTable) -> Option<Arc<Entry>>,
     ) -> Lookup {
         let state = self.read();
         if !state.loaded {
@@ -66,7 +66,7 @@ impl BucketUsers {
                 "the watch of the bucket {} has been lost for {lost:.0?}",
                 self.bucket
             )),
-            (Some(_), _) | (None, _) => Ok(find(state.table.users()).cloned()),
+            (Some(_), _) | (None, _) => Ok(find(state.table.users())),
         }
     }
 
@@ -74,7 +74,7 @@ impl BucketUsers {
     pub(super) fn remembered(&self, name: &str) -> Remembered {
         let state = self.read();
         match state.table.users().by_name(name) {
-            Some(entry) => Remembered::Entry(Arc::clone(entry)),
+            Some(entry) => Remembered::Entry(entry),
             None if state.loaded => Remembered::Missing,
             None => Remembered::Unknown,
         }
@@ -91,7 +91,9 @@ impl BucketUsers {
 
     /// Calls `visit` with every entry.
     pub(super) fn for_each(&self, visit: &mut dyn FnMut(&Entry)) {
-        self.read().table.users().entries().for_each(visit);
+        let state = self.read();
+        let entries = state.table.users().entries();
+        entries.filter_map(PackedEntry::unpack).for_each(|entry| visit(&entry));
     }
 
     pub(super) fn has_loaded(&self) -> bool {
@@ -137,9 +139,11 @@ impl BucketUsers {
             self.changed();
             return;
         };
-        let known = self.read().table.users().by_name(&user).cloned();
-        let known = known.filter(|entry| !entry.faulty);
-        let is_known = |fingerprint| known.is_some_and(|entry| entry.fingerprint == fingerprint);
+        let state = self.read();
+        let known = state.table.users().packed_by_name(&user).filter(|entry| !entry.is_faulty());
+        let known = known.map(PackedEntry::fingerprint);
+        drop(state);
+        let is_known = |fingerprint| known == Some(fingerprint);
         let (read, checked) = entry::read(&user, value, self.origin, &self.context, is_known);
         let faulty = !checked.errors.is_empty();
         self.log_findings(&user, checked);
@@ -147,7 +151,7 @@ impl BucketUsers {
         state.note_listed(key);
         let shared = match read {
             Read::Same => Vec::new(),
-            Read::Entry(parsed) => state.table.set(*parsed),
+            Read::Entry(entry) => state.table.set(&entry),
         };
         let is_change = state.listed.is_none();
         drop(state);
@@ -163,11 +167,11 @@ impl BucketUsers {
         if let Some(listed) = &mut state.listed {
             listed.remove(key);
         }
-        let removed = decode(key).and_then(|user| state.table.remove(&user));
+        let removed = decode(key).filter(|user| state.table.remove(user));
         state.table.remove_faulty_key(key);
         drop(state);
-        if let Some(entry) = removed {
-            self.log_removed(std::slice::from_ref(&entry.user));
+        if let Some(user) = removed {
+            self.log_removed(std::slice::from_ref(&user));
         }
     }
 

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     backend::{Backend, FirstContact, Nul, QueryError, notes, precheck},
-    directory::{Credentials, Directory, Entry, Lookup},
+    directory::{Directory, Entry, Lookup},
     kind::BuildContext,
     network::BackgroundTasks,
     passwords::{self, Cost, DummyPasswords, StoredPassword},
@@ -200,12 +200,14 @@ fn entry(
         groups,
         claims,
         password: stored.map(Arc::new),
-        totp,
+        clear_text_digest: None,
+        token: None,
+        nkey: None,
+        totp: totp.map(Arc::new),
         disabled,
         faulty: false,
         expires,
         proposal,
-        credentials: Credentials::default(),
         fingerprint: 0,
         version: version(generation, password.as_deref().unwrap_or_default()),
     })))

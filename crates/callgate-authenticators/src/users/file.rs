@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::table::UserTable;
 use crate::{
-    directory::{Entry, first_names},
+    directory::{FirstNames, PackedEntry},
     kind::BuildContext,
 };
 
@@ -87,7 +87,7 @@ impl UsersFile {
             return false;
         };
         log_unrestricted(name, &users);
-        let count = users_in_words(users.entries().count(), "", "");
+        let count = users_in_words(users.users().len(), "", "");
         let old = self.users.swap(Arc::new(users));
         tracing::info!(authenticator = name, file, "the changed file is in force: {count}");
         warn_changed(name, &old, &self.users());
@@ -111,7 +111,7 @@ impl UsersFile {
 
 /// Logs which users are unrestricted inside their account.
 fn log_unrestricted(name: &str, users: &UserTable) {
-    let (count, names) = names(users.entries().filter(|e| e.proposal.unrestricted_if_alone));
+    let (count, names) = names(users.entries().filter(|entry| entry.is_unrestricted_if_alone()));
     if count > 0 {
         tracing::info!(
             authenticator = name,
@@ -126,8 +126,8 @@ fn log_unrestricted(name: &str, users: &UserTable) {
 /// Warns that live sessions keep permissions that a change has taken away. What an entry grants is
 /// for policy to say, so every changed entry counts.
 fn warn_changed(name: &str, old: &UserTable, new: &UserTable) {
-    let is_open = |entry: &&Entry| !entry.disabled;
-    let now = |entry: &Entry| new.users().by_name(&entry.user).map(AsRef::as_ref).filter(is_open);
+    let is_open = |entry: &PackedEntry<'_>| !entry.is_disabled();
+    let now = |entry: &PackedEntry<'_>| new.users().packed_by_name(entry.user()).filter(is_open);
     let revoked = old.entries().filter(is_open).filter(|entry| now(entry).is_none());
     let (count, revoked) = names(revoked);
     if count > 0 {
@@ -138,8 +138,9 @@ fn warn_changed(name: &str, old: &UserTable, new: &UserTable) {
             users_in_words(count, " was", " were")
         );
     }
-    let differs =
-        |entry: &&Entry| now(entry).is_some_and(|now| now.fingerprint != entry.fingerprint);
+    let differs = |entry: &PackedEntry<'_>| {
+        now(entry).is_some_and(|now| now.fingerprint() != entry.fingerprint())
+    };
     let (count, changed) = names(old.entries().filter(is_open).filter(differs));
     if count > 0 {
         tracing::warn!(
@@ -160,9 +161,10 @@ fn users_in_words(count: usize, one: &str, many: &str) -> String {
     }
 }
 
-fn names<'a>(entries: impl Iterator<Item = &'a Entry>) -> (usize, String) {
-    let (mut names, more) = first_names(entries, MAX_NAMES);
-    let count = names.len() + more;
+fn names<'a>(entries: impl Iterator<Item = PackedEntry<'a>>) -> (usize, String) {
+    let first = FirstNames::of(MAX_NAMES, entries.map(PackedEntry::user));
+    let count = first.count();
+    let (mut names, more) = first.names();
     if more > 0 {
         names.push("…".to_owned());
     }

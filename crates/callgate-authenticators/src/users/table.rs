@@ -1,21 +1,23 @@
 //! The users of a file, found by name, token or nkey.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use callgate::authn::Origin;
-use callgate_config::{Document, DocumentError, Format, Report, Sources, Table};
+use callgate_config::{DocumentError, EntryFile, EntryReader, Format, Report, Sources, Table};
 
-use super::warnings::Warnings;
+use super::warnings::{UnusualPermissions, Warnings};
 use crate::{
-    directory::{Entry, EntryTable, FILE, ParsedEntry, Shared, next_version},
+    directory::{ENTRY, Entry, EntryTable, PackedEntry, Shared, next_version},
     kind::BuildContext,
-    passwords::DummyPasswords,
+    passwords::{Cost, DummyPasswords},
 };
 
 /// All users of a file that was read once.
 #[derive(Debug)]
 pub(super) struct UserTable {
     users: EntryTable,
+    /// How many passwords have each cost.
+    costs: BTreeMap<Option<Cost>, u64>,
     dummies: DummyPasswords,
 }
 
@@ -31,8 +33,15 @@ impl UserTable {
     ) -> Option<Self> {
         let before = report.fault_count();
         let file = path.strip_prefix(".").unwrap_or(path).display().to_string();
-        let document = match document(path) {
-            Ok(document) => document,
+        let prefix = format!("{shown_path}: ");
+        let read = entry_file(path).and_then(|entries| {
+            let mut reader = Reader::new(entries.size(), context);
+            let sources = &context.services.sources;
+            entries.read(&prefix, &file, ENTRY, report, sources, &mut reader)?;
+            Ok(reader)
+        });
+        let reader = match read {
+            Ok(reader) => reader,
             Err(DocumentError::Syntax { position, message }) => {
                 report.fault_in(&file, position, message);
                 return None;
@@ -42,33 +51,13 @@ impl UserTable {
                 return None;
             }
         };
-        let prefix = format!("{shown_path}: ");
-        let table = Self::read(
-            Table::root(&document, &prefix, report, &context.services.sources).with_keys(FILE),
-            context,
-        );
-        Warnings { table: &table, path, shown_path: &prefix, context, report }.report();
-        report.locate(&document, &prefix, &file);
+        let Reader { users, costs, permissions, .. } = reader;
+        let dummies = DummyPasswords::of_counts(costs.clone(), context.services.dummy_key.clone());
+        let table = Self { users, costs, dummies };
+        Warnings { table: &table, permissions, path, shown_path: &prefix, context, report }
+            .report();
+        report.assign(&prefix, &file);
         (report.fault_count() == before).then_some(table)
-    }
-
-    fn read(mut root: Table<'_>, context: &BuildContext) -> Self {
-        let version = next_version();
-        let mut users = EntryTable::default();
-        for (user, entry) in root.entries() {
-            let path = entry.path().to_owned();
-            let report = entry.report();
-            let parsed = ParsedEntry::read(user, entry, Origin::Operator, context, version);
-            for Shared { key, user } in users.insert(parsed).1 {
-                let other = user.escape_debug();
-                report.fault(format!("{path}.{key}"), format!("`{other}` has the same one"));
-            }
-        }
-        root.finish();
-        let passwords = users.entries().filter_map(|entry| entry.password.as_ref());
-        let costs = passwords.map(|password| password.cost());
-        let dummies = DummyPasswords::new(costs, context.services.dummy_key.clone());
-        Self { users, dummies }
     }
 
     /// The passwords for names without one.
@@ -87,12 +76,64 @@ impl UserTable {
     }
 
     /// All entries, in arbitrary order.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = PackedEntry<'_>> {
         self.users.entries()
+    }
+
+    /// The parameters of the hashes.
+    pub(super) fn costs(&self) -> impl Iterator<Item = Cost> {
+        self.costs.keys().copied().flatten()
+    }
+
+    /// Whether a password is in clear text.
+    pub(super) fn has_clear_text(&self) -> bool {
+        self.costs.contains_key(&None)
     }
 }
 
-fn document(path: &Path) -> Result<Document, DocumentError> {
+/// Reads the entries of a file.
+struct Reader<'a> {
+    context: &'a BuildContext,
+    version: u64,
+    users: EntryTable,
+    /// How many passwords have each cost.
+    costs: BTreeMap<Option<Cost>, u64>,
+    permissions: UnusualPermissions,
+}
+
+impl<'a> Reader<'a> {
+    fn new(size: usize, context: &'a BuildContext) -> Self {
+        Self {
+            context,
+            version: next_version(),
+            users: EntryTable::for_about(size),
+            costs: BTreeMap::new(),
+            permissions: UnusualPermissions::default(),
+        }
+    }
+}
+
+impl EntryReader for Reader<'_> {
+    fn contains(&self, name: &str) -> bool {
+        self.users.packed_by_name(name).is_some()
+    }
+
+    fn read(&mut self, name: &str, table: Table<'_>) {
+        let path = table.path().to_owned();
+        let report = table.report();
+        let entry = Entry::read(name, table, Origin::Operator, self.context, self.version);
+        if let Some(password) = &entry.password {
+            *self.costs.entry(password.cost()).or_insert(0) += 1;
+        }
+        self.permissions.note(&entry);
+        for Shared { key, user } in self.users.insert(&entry) {
+            let other = user.escape_debug();
+            report.fault(format!("{path}.{key}"), format!("`{other}` has the same one"));
+        }
+    }
+}
+
+fn entry_file(path: &Path) -> Result<EntryFile, DocumentError> {
     let format = Format::of(path)?;
     // Not as a file of the configuration: it has a watch of its own.
     let text = Sources::read_unrecorded(path)?;
@@ -105,5 +146,5 @@ fn document(path: &Path) -> Result<Document, DocumentError> {
         let message = "the file is empty: write the users, or `{}` for none".to_owned();
         return Err(DocumentError::Syntax { position: None, message });
     }
-    Document::parse(&text, format)
+    Ok(EntryFile::new(text, format))
 }

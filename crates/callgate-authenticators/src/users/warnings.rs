@@ -7,7 +7,7 @@ use callgate_config::{Report, Sources};
 
 use super::table::UserTable;
 use crate::{
-    directory::{Entry, first_names},
+    directory::{Entry, FirstNames, PackedEntry},
     kind::BuildContext,
     passwords::Cost,
 };
@@ -18,9 +18,26 @@ const MAX_NAMES: usize = 5;
 /// How long nats-server waits for an answer by default (`AUTH_TIMEOUT`).
 const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Warnings about permissions, collected while the entries are read.
+#[derive(Debug, Default)]
+pub(super) struct UnusualPermissions(BTreeMap<PermissionWarning, FirstNames>);
+
+impl UnusualPermissions {
+    pub(super) fn note(&mut self, entry: &Entry) {
+        let Proposal { permissions: Some(permissions), templates, .. } = &entry.proposal else {
+            return;
+        };
+        for warning in permissions.warnings(templates.as_deref()) {
+            let names = self.0.entry(warning).or_insert_with(|| FirstNames::new(MAX_NAMES));
+            names.add(&entry.user);
+        }
+    }
+}
+
 /// A file that was read, and the report for its warnings.
 pub(super) struct Warnings<'a> {
     pub(super) table: &'a UserTable,
+    pub(super) permissions: UnusualPermissions,
     pub(super) path: &'a Path,
     pub(super) shown_path: &'a str,
     pub(super) context: &'a BuildContext,
@@ -28,7 +45,7 @@ pub(super) struct Warnings<'a> {
 }
 
 impl Warnings<'_> {
-    pub(super) fn report(&self) {
+    pub(super) fn report(mut self) {
         self.warn_missing_accounts();
         self.warn_slow_hashes();
         self.warn_permissions();
@@ -41,8 +58,9 @@ impl Warnings<'_> {
         if self.context.policy.may_name_account {
             return;
         }
-        let mut nowhere = self.table.entries().filter(|e| e.proposal.account.is_none()).peekable();
-        if nowhere.peek().is_some() {
+        let nowhere = self.table.entries().filter(|entry| !entry.has_account());
+        let nowhere = FirstNames::of(MAX_NAMES, nowhere.map(PackedEntry::user));
+        if nowhere.count() > 0 {
             let names = some_names(nowhere);
             self.report.warn(
                 self.shown_path,
@@ -56,9 +74,7 @@ impl Warnings<'_> {
 
     /// Hashes that take longer than the deadline of a login.
     fn warn_slow_hashes(&self) {
-        let passwords = self.table.entries().filter_map(|entry| entry.password.as_ref());
-        let costs = passwords.filter_map(|password| password.cost());
-        let estimate = costs.map(Cost::estimate).max().unwrap_or_default();
+        let estimate = self.table.costs().map(Cost::estimate).max().unwrap_or_default();
         // Two simultaneous logins, or a slower core, double the time.
         if estimate * 2 <= self.context.timeout.min(SERVER_TIMEOUT) {
             return;
@@ -75,18 +91,9 @@ impl Warnings<'_> {
     }
 
     /// One warning of each kind, with the first few of its users.
-    fn warn_permissions(&self) {
-        let mut warnings: BTreeMap<PermissionWarning, Vec<&Entry>> = BTreeMap::new();
-        for entry in self.table.entries() {
-            let Proposal { permissions: Some(permissions), templates, .. } = &entry.proposal else {
-                continue;
-            };
-            for warning in permissions.warnings(templates.as_deref()) {
-                warnings.entry(warning).or_default().push(entry);
-            }
-        }
-        for (warning, entries) in warnings {
-            let names = some_names(entries.into_iter());
+    fn warn_permissions(&mut self) {
+        for (warning, users) in std::mem::take(&mut self.permissions.0) {
+            let names = some_names(users);
             self.report.warn(self.shown_path, format!("the permissions of {names}: {warning}"));
         }
     }
@@ -94,7 +101,7 @@ impl Warnings<'_> {
     /// Passwords that an earlier authenticator makes useless.
     fn warn_unused_passwords(&self) {
         let Some(earlier) = &self.context.chain.passwords_stop_at else { return };
-        if self.table.entries().any(|entry| entry.password.is_some()) {
+        if self.table.entries().any(PackedEntry::has_password) {
             let earlier = earlier.escape_debug();
             self.report.warn(
                 self.shown_path,
@@ -108,11 +115,7 @@ impl Warnings<'_> {
 
     /// Only the owner may read clear text, and only the owner may write.
     fn warn_file_modes(&self) {
-        let is_clear = |entry: &Entry| {
-            let password = entry.password.as_ref();
-            password.is_some_and(|password| password.cost().is_none())
-        };
-        let secret = self.table.has_tokens() || self.table.entries().any(is_clear);
+        let secret = self.table.has_tokens() || self.table.has_clear_text();
         let readable = || Sources::readable_by_others(self.path).filter(|_| secret);
         for warning in Sources::writable_by_others(self.path).into_iter().chain(readable()) {
             self.report.warn(self.shown_path, warning);
@@ -121,8 +124,8 @@ impl Warnings<'_> {
 }
 
 /// The first few names, and how many more there are.
-fn some_names<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
-    let (names, more) = first_names(entries, MAX_NAMES);
+fn some_names(first: FirstNames) -> String {
+    let (names, more) = first.names();
     let names = names.join("`, `");
     match more {
         0 => format!("`{names}`"),

@@ -136,9 +136,12 @@ async fn every_algorithm_yields_a_complete_identity() {
             user: "alice".into(),
             claims: claims(json!({})).as_object().unwrap().clone(),
             expires_at: Some(at(600)),
+            issued_at: Some(at(0)),
+            credential_id: identity.credential_id.clone(),
             ..Identity::default()
         };
         assert_eq!(identity, expected);
+        assert!(identity.credential_id.is_some());
     }
     let rsa = keys.last().unwrap();
     for algorithm in ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"] {

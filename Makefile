@@ -29,7 +29,7 @@ BUILD_BENCH = $(CARGO) build --release --package callgate-server --package callg
 RELEASE     = $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help demo picture build test test-matrix test-faults test-kubernetes test-timing test-overload tools fuzz random release fmt lint ci
+.PHONY: help demo picture docs build test test-matrix test-faults test-kubernetes test-timing test-overload tools fuzz random release fmt lint ci
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 24
@@ -39,6 +39,9 @@ demo: ## Start nats-server and Callgate with three users, and show the permissio
 
 picture: ## Draw the output of `make demo` again: docs/demo.svg
 	@$(PYTHON) scripts/demo_picture.py
+
+docs: ## Build the documentation site with mdBook, and check its links: target/site/index.html
+	@$(PYTHON) scripts/site.py
 
 build: ## Build the service: target/debug/callgate
 	$(CARGO) build --workspace

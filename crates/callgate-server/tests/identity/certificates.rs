@@ -3,10 +3,12 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use async_nats::{ConnectError, ConnectOptions};
+use aws_lc_rs::digest::{SHA256, digest};
 use callgate_testkit::{
     CurveKey, NatsServer, Nkey, Service, Session,
     client_certificates::{
-        CertificateParams, ClientAuthority, ClientCertificate, DnType, client_params, uri,
+        CertificateParams, ClientAuthority, ClientCertificate, DnType, client_params, dns, email,
+        uri,
     },
     eventually,
     files::write_private,
@@ -14,11 +16,13 @@ use callgate_testkit::{
     service::Launch,
     wait::PATIENCE,
 };
+use data_encoding::HEXLOWER;
+use futures_util::StreamExt;
 use rustls::{
     ClientConfig, HandshakeKind, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -26,7 +30,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::support::{CALLGATE, callgate};
+use crate::{
+    support::{CALLGATE, callgate},
+    web_service::WebService,
+};
 
 /// A server whose listeners verify client certificates, and Callgate.
 struct Bench {
@@ -70,8 +77,36 @@ when = '"sensors" in groups'
 roles = ["device"]
 "#;
 
+/// Services that decide about certificates and passwords.
+fn deciders(url: &str) -> String {
+    format!(
+        "
+[[authenticators]]
+name = \"devices\"
+timeout = \"20s\"
+[authenticators.http]
+url = \"{url}\"
+takes = [\"certificate\"]
+[authenticators.ceiling]
+subscribe = [\"devices.>\"]
+
+[[authenticators]]
+name = \"people\"
+timeout = \"20s\"
+[authenticators.nats]
+subject = \"callgate.ask.people\"
+[authenticators.ceiling]
+subscribe = [\"people.>\"]
+"
+    )
+}
+
 impl Bench {
     async fn start(version: &str) -> Self {
+        Self::start_with(version, CONFIG).await
+    }
+
+    async fn start_with(version: &str, authenticators: &str) -> Self {
         let [devices, mesh, other] = ["devices", "mesh", "other"].map(ClientAuthority::root);
         let servers = Authority::new("servers");
         let (server_pem, server_key) = servers.server_pem();
@@ -83,9 +118,9 @@ impl Bench {
         let config = format!(
             "{tls}
 websocket {{ listen: \"127.0.0.1:{{{{websocket_port}}}}\", {tls} }}
-accounts {{ AUTH {{ users: [ {{ nkey: \"{auth}\" }} ] }}, APP {{}} }}
+accounts {{ AUTH {{ users: [ {{ nkey: \"{auth}\" }}, {{ user: team, password: team }} ] }}, APP {{}} }}
 authorization {{ timeout: 5, auth_callout {{ issuer: \"{issuer}\", xkey: \"{xkey}\", \
-             account: AUTH, auth_users: [ \"{auth}\" ] }} }}
+             account: AUTH, auth_users: [ \"{auth}\", team ] }} }}
 ",
             auth = auth.public(),
             issuer = issuer.public(),
@@ -128,7 +163,7 @@ format = \"json\"
 ",
             server.port()
         );
-        write("callgate.toml", &format!("{head}{CONFIG}"));
+        write("callgate.toml", &format!("{head}{authenticators}"));
         let service = Service::start(folder.path(), &Launch::of(CALLGATE)).await;
         service.ready().await;
         Self { server, service, folder, devices, mesh, other }
@@ -141,9 +176,19 @@ format = \"json\"
         certificate: &ClientCertificate,
         options: ConnectOptions,
     ) -> (Result<Session, ConnectError>, Value) {
+        let mark = self.service.mark();
+        let outcome = self.connect(url, certificate, options).await;
+        (outcome, self.service.decision(mark).await)
+    }
+
+    async fn connect(
+        &self,
+        url: &str,
+        certificate: &ClientCertificate,
+        options: ConnectOptions,
+    ) -> Result<Session, ConnectError> {
         let files = tempfile::tempdir().unwrap();
         write_client(files.path(), certificate);
-        let mark = self.service.mark();
         let options = options
             .add_root_certificates(self.folder.path().join("servers.pem"))
             .add_client_certificate(
@@ -151,8 +196,7 @@ format = \"json\"
                 files.path().join("client.key"),
             )
             .connection_timeout(Duration::from_secs(20));
-        let outcome = Session::connect(url, options).await;
-        (outcome, self.service.decision(mark).await)
+        Session::connect(url, options).await
     }
 
     fn urls(&self) -> [String; 2] {
@@ -170,6 +214,68 @@ fn sensor(name: &str, serial: u64) -> CertificateParams {
     let mut params = client_params(name, vec![], serial);
     params.distinguished_name.push(DnType::OrganizationalUnitName, "sensors");
     params
+}
+
+#[tokio::test]
+async fn questions_describe_the_verified_certificate() {
+    let web = WebService::start().await;
+    web.answer(
+        "",
+        json!({ "result": "allow", "user": "thermo", "permissions": { "sub": ["devices.t"] } }),
+    );
+    let bench = Bench::start_with("2.15.1", &deciders(web.url())).await;
+    let [url, websocket] = &bench.urls();
+    let names = vec![
+        dns("thermo.example"),
+        email("thermo@example.com"),
+        uri("urn:thermo"),
+        dns("second.example"),
+    ];
+    let mut params = client_params("thermo-1", names, 7);
+    params.distinguished_name.push(DnType::OrganizationName, "Acme");
+    let device = bench.devices.sign(&params);
+    let expected = json!({
+        "subject": "O=Acme,CN=thermo-1",
+        "dns": ["thermo.example", "second.example"],
+        "email": ["thermo@example.com"],
+        "uri": ["urn:thermo"],
+        "sha256": HEXLOWER.encode(digest(&SHA256, &device.der).as_ref()),
+        "not_after": "2099-01-01T00:00:00Z",
+    });
+
+    let (outcome, decision) = bench.attempt(url, &device, ConnectOptions::new()).await;
+    outcome.unwrap_or_else(|error| panic!("{error}: {decision}"));
+    assert_eq!(decision["user"], "thermo", "{decision}");
+    let question = web.questions().pop().unwrap();
+    assert_eq!(question["credential"], json!({ "kind": "certificate" }), "{question}");
+    assert_eq!(question["certificate"], expected, "{question}");
+
+    // The service on a subject learns of the certificate beside a password. Names that it does not have are
+    // left out.
+    let team = ConnectOptions::with_user_and_password("team".into(), "team".into());
+    let team = bench.connect(url, &device, team).await.unwrap();
+    let mut questions = team.client.subscribe("callgate.ask.people").await.unwrap();
+    team.client.flush().await.unwrap();
+    let plain = bench.other.sign(&client_params("", vec![], 8));
+    let alice = ConnectOptions::with_user_and_password("alice".into(), "secret".into());
+    let (question, (outcome, decision)) = tokio::join!(
+        async {
+            let message = questions.next().await.unwrap();
+            let answer = json!({ "result": "allow", "permissions": { "sub": ["people.a"] } });
+            let reply = message.reply.unwrap();
+            team.client.publish(reply, answer.to_string().into()).await.unwrap();
+            serde_json::from_slice::<Value>(&message.payload).unwrap()
+        },
+        bench.attempt(websocket, &plain, alice)
+    );
+    outcome.unwrap_or_else(|error| panic!("{error}: {decision}"));
+    assert_eq!(question["credential"]["kind"], "password", "{question}");
+    let expected = json!({
+        "subject": "",
+        "sha256": HEXLOWER.encode(digest(&SHA256, &plain.der).as_ref()),
+        "not_after": "2099-01-01T00:00:00Z",
+    });
+    assert_eq!(question["certificate"], expected, "{question}");
 }
 
 async fn certificates_on(version: &str) {

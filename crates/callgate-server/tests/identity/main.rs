@@ -41,3 +41,6 @@ mod service_tokens;
 mod support;
 mod tls;
 mod tokens;
+#[path = "../it/support/web_service.rs"]
+#[expect(dead_code, reason = "another test binary uses the rest")]
+mod web_service;

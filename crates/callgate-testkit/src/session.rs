@@ -80,6 +80,14 @@ impl Session {
         assert_eq!(message.expect("a message").payload, "hello");
     }
 
+    /// Whether a message to itself comes back. A connection alone proves no admission: async-nats also takes the
+    /// `PING` of a server that still waits for a decision for success.
+    pub async fn is_admitted(&self, subject: &str) -> bool {
+        let Ok(mut inbox) = self.client.subscribe(subject.to_owned()).await else { return false };
+        let published = self.client.publish(subject.to_owned(), "hello".into()).await;
+        published.is_ok() && matches!(timeout(PATIENCE, inbox.next()).await, Ok(Some(_)))
+    }
+
     /// The server's user info, such as `account` and `permissions`. The client must be permitted to request it.
     ///
     /// # Panics

@@ -94,10 +94,15 @@ async fn lost_quorum_keeps_the_entries() {
     // Callgate may be connected to a server that does not answer.
     let credential = Credential::password("bob", "bob");
     let url = world.servers.servers[0].url();
-    eventually("an admission during the outage", LONG, async || {
-        connect_to(&url, &credential).await.ok()
+    let mark = gate.mark();
+    let bob = eventually("an admission during the outage", LONG, async || {
+        let session = connect_to(&url, &credential).await.ok()?;
+        session.is_admitted("bob").await.then_some(session)
     })
     .await;
+    gate.record(mark, &["\"outcome\":\"admitted\"", "\"user\":\"bob\""]).await;
+    assert!(bucket.put("carol", "{}".into()).await.is_err(), "there is a quorum");
+    drop(bob);
     for server in &mut world.servers.servers[1..] {
         server.thaw();
     }

@@ -148,7 +148,12 @@ impl State {
 
     /// Why this replica does not answer requests yet.
     pub(crate) fn waiting_for(&self) -> Option<String> {
-        if !self.settings.required || *self.is_known.borrow() {
+        let is_known = *self.is_known.borrow();
+        let is_usable = match self.settings.mode {
+            StateMode::BestEffort => is_known,
+            StateMode::Strict => is_known && self.freshness.is_proven(),
+        };
+        if !self.settings.required || is_usable {
             return None;
         }
         let bucket = &self.settings.bucket;

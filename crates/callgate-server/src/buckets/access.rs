@@ -159,11 +159,13 @@ pub(crate) async fn create(
             }
             Err(error) => {
                 let (code, error) = cause(&error);
-                let refused = BucketError::JetStream { bucket: bucket.to_string(), error };
+                let bucket = bucket.to_string();
                 if !code.is_some_and(|code| TOO_MANY_REPLICAS.contains(&code)) {
-                    return Err(refused);
+                    return Err(BucketError::JetStream { bucket, error });
                 }
-                refused
+                // A server that is not clustered knows no others.
+                let known = client.server_info().connect_urls.len().max(1);
+                BucketError::TooFewServers { bucket, needed: *replicas, known, error }
             }
         };
     }

@@ -20,8 +20,16 @@ pub(crate) enum BucketError {
          in nats-server.conf, or JetStream limits to its JWT"
     )]
     NotEnabled,
-    #[error("the callout user has no permission to {0}: see `docs/kv.md`")]
+    #[error(
+        "the callout user has no permission to {0}: see `docs/kv.md`, and for [state] `docs/revocation.md`"
+    )]
     NotPermitted(String),
+    #[error(
+        "the bucket {bucket} needs {needed} servers with JetStream, and the cluster has {}: add servers, or \
+         ask for fewer replicas ({error})",
+        servers(*.known)
+    )]
+    TooFewServers { bucket: String, needed: usize, known: usize, error: String },
     #[error("no server of the bucket {0} answers; a majority of its replicas may be down")]
     NoAnswer(String),
     #[error("JetStream reports an error about the bucket {bucket}: {error}")]
@@ -34,6 +42,10 @@ pub(crate) enum BucketError {
     ConsumerGone,
     #[error("the bucket holds other keys than the watch has delivered")]
     Diverged,
+}
+
+fn servers(count: usize) -> String {
+    format!("{count} server{}", if count == 1 { "" } else { "s" })
 }
 
 impl BucketError {

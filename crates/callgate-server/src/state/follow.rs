@@ -183,6 +183,10 @@ impl State {
         info!(bucket = self.settings.bucket, locks, unreadable, "locks read from the bucket");
         self.publish_locks();
         self.note_known();
+        // The next regular proof may be seconds away.
+        if self.is_member {
+            tokio::spawn(Arc::clone(self).prove_fresh());
+        }
         self.repair(view);
     }
 

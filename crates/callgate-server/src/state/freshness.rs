@@ -64,6 +64,11 @@ impl Freshness {
         proofs.proven = Some(Proven { sent, written });
     }
 
+    /// Whether there was a proof.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proofs().proven.is_some()
+    }
+
     /// Whether the last proof is recent enough.
     pub(crate) fn is_fresh(&self, now: Instant) -> bool {
         self.proofs()
@@ -77,9 +82,11 @@ impl Freshness {
         now.saturating_duration_since(since)
     }
 
-    /// The earlier of our clock and that of the servers: nothing ends before this time has passed.
+    /// The earlier of our clock and that of the servers: nothing ends before this time has passed. Without
+    /// proof, nothing ends.
     pub(crate) fn earliest(&self, now: Instant, wall: UnixTime) -> UnixTime {
-        self.server_time(now).map_or(wall, |time| time.min(wall))
+        let unknown = UnixTime::from_seconds(i64::MIN);
+        self.server_time(now).map_or(unknown, |time| time.min(wall))
     }
 
     /// The later of our clock and that of the servers, to compute an end.
@@ -131,7 +138,8 @@ mod tests {
         let start = Instant::now();
         let freshness = Freshness::new(SECOND, start);
         let wall = UnixTime::from_seconds;
-        assert_eq!(freshness.earliest(start, wall(50)), wall(50));
+        assert_eq!(freshness.earliest(start, wall(50)), wall(i64::MIN));
+        assert_eq!(freshness.latest(start, wall(50)), wall(50));
         let number = freshness.send(start);
         freshness.returned(number, at(1_000));
         let later = start + SECOND * 5;

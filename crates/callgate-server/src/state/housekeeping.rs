@@ -51,7 +51,7 @@ impl State {
     }
 
     /// Writes this replica's key; the proof is that the write comes back through the watch.
-    async fn prove_fresh(self: Arc<Self>) {
+    pub(super) async fn prove_fresh(self: Arc<Self>) {
         let Some(store) = self.store.get() else { return };
         let number = self.freshness.send(Instant::now());
         let (locks, unreadable) = self.locks.count(self.now());
@@ -65,7 +65,7 @@ impl State {
     /// The key of a replica came through the watch.
     pub(super) fn replica_written(&self, id: &str, value: &[u8], written: SystemTime) {
         if *id != **self.replicas.id() {
-            let ago = self.now().seconds_since(UnixTime::from(written));
+            let ago = UnixTime::now().seconds_since(UnixTime::from(written));
             let ago = Duration::from_secs(u64::try_from(ago).unwrap_or_default());
             self.replicas.heard(id, ago);
             self.note_key(id);

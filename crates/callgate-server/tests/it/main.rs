@@ -30,6 +30,7 @@ mod reload;
 mod scenario;
 mod secrets;
 mod services;
+mod state;
 mod support;
 mod systemd;
 mod tls;

@@ -1,0 +1,208 @@
+//! Servers with JetStream, replicas of Callgate with `[state]`, and an administrator who writes to the bucket.
+
+use std::{ffi::OsString, fs};
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{self, kv::Store},
+};
+use callgate_testkit::{
+    NatsCluster, NatsServer, Nkey, Service, eventually, tools,
+    wait::{LONG, PATIENCE},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Credential, connect_to, serve_with, write_private};
+
+/// What the service user may publish besides what `[state]` needs.
+const BASE: [&str; 4] = ["_INBOX.>", "$SYS._INBOX.>", "$SYS.REQ.USER.INFO", "$SRV.INFO"];
+/// What `[state]` needs.
+pub(super) const NEEDED: [&str; 9] = [
+    "$JS.API.INFO",
+    "$JS.API.STREAM.INFO.KV_callgate",
+    "$JS.API.STREAM.CREATE.KV_callgate",
+    "$JS.API.CONSUMER.CREATE.KV_callgate",
+    "$JS.API.CONSUMER.CREATE.KV_callgate.>",
+    "$JS.API.CONSUMER.DELETE.KV_callgate.>",
+    "$JS.FC.KV_callgate.>",
+    "$KV.callgate.>",
+    "CALLGATE.>",
+];
+
+/// `[state]` for one server.
+pub(super) const ONE: &str = "replicas = 1\nmax_stale = \"5s\"";
+/// `[state]` for a cluster.
+pub(super) const THREE: &str = "max_stale = \"5s\"";
+
+/// Servers, a folder with Callgate's configuration, and an administrator's connection.
+pub(super) struct World {
+    pub(super) servers: NatsCluster,
+    pub(super) folder: TempDir,
+    pub(super) admin: jetstream::Context,
+}
+
+impl World {
+    /// This many servers; `state` is the content of `[state]`.
+    pub(super) async fn start(servers: usize, state: &str) -> Self {
+        Self::with(servers, state, &NEEDED).await
+    }
+
+    /// The service user may publish `permitted`.
+    pub(super) async fn with(servers: usize, state: &str, permitted: &[&str]) -> Self {
+        let issuer = Nkey::account();
+        let text = server_text(&issuer.public(), permitted);
+        let servers = match servers {
+            1 => NatsCluster { servers: vec![NatsServer::start(&text).await] },
+            many => NatsCluster::start(many, &text).await,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        write_private(&folder.path().join("issuer.nk"), &issuer.seed());
+        write_private(&folder.path().join("auth"), "auth");
+        let users = json!({
+            "alice": { "pass": "alice", "account": "APP" },
+            "bob": { "pass": "bob", "account": "APP" },
+            "carol": { "pass": "carol", "account": "OTHER" },
+        });
+        write_private(&folder.path().join("users.json"), &users.to_string());
+        fs::write(folder.path().join("callgate.toml"), gate_text(&servers.urls(), state)).unwrap();
+        let options =
+            async_nats::ConnectOptions::with_user_and_password("admin".into(), "admin".into());
+        let admin = options.connect(servers.servers[0].url()).await.unwrap();
+        Self { servers, folder, admin: jetstream::new(admin) }
+    }
+
+    /// Starts a replica, and waits until it is ready.
+    pub(super) async fn gate(&self) -> Service {
+        let gate = self.gate_waiting().await;
+        gate.ready().await;
+        gate
+    }
+
+    pub(super) async fn gate_waiting(&self) -> Service {
+        serve_with(self.folder.path(), &["--config", "callgate.toml"], &[]).await
+    }
+
+    /// Starts a replica whose wall clock is wrong by this many seconds; its configuration is another one.
+    pub(super) async fn gate_with_clock(&self, offset: &str) -> Service {
+        let library = tools::folder().join("faketime/libfaketimeMT.so.1");
+        let library: OsString = library.into();
+        let variables = [
+            ("LD_PRELOAD", library.to_str().unwrap()),
+            ("FAKETIME", offset),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ];
+        serve_with(self.folder.path(), &["--config", "callgate.toml"], &variables).await
+    }
+
+    /// The bucket, once a replica has created it.
+    pub(super) async fn bucket(&self) -> Store {
+        eventually("the bucket", LONG, async || self.admin.get_key_value("callgate").await.ok())
+            .await
+    }
+
+    /// Stores a lock, and waits until these replicas have it.
+    pub(super) async fn lock(&self, id: &str, target: Value, gates: &[&Service]) {
+        let marks: Vec<_> = gates.iter().map(|gate| gate.mark()).collect();
+        self.put(id, json!({ "v": 1, "target": target, "actor": "admin" })).await;
+        for (gate, mark) in gates.iter().zip(marks) {
+            gate.record(mark, &["lock in force", id]).await;
+        }
+    }
+
+    pub(super) async fn put(&self, id: &str, value: Value) {
+        let bucket = self.bucket().await;
+        let key = format!("lock.{id}");
+        eventually("a put", LONG, async || {
+            bucket.put(key.as_str(), value.to_string().into()).await.ok()
+        })
+        .await;
+    }
+
+    /// Leaves a deletion marker with an actor, as `callgate unlock` does.
+    pub(super) async fn unlock(&self, id: &str) {
+        let mut headers = HeaderMap::new();
+        headers.insert("KV-Operation", "DEL");
+        headers.insert("Callgate-Actor", "admin");
+        let subject = format!("$KV.callgate.lock.{id}");
+        let sent = self.admin.publish_with_headers(subject, headers, "".into()).await.unwrap();
+        sent.await.unwrap();
+    }
+
+    /// The reason of the decision about a login; with several replicas, whichever decides.
+    pub(super) async fn reason(&self, gates: &[&Service], user: &str, password: &str) -> String {
+        self.decision(gates, user, password).await["reason"].as_str().unwrap().to_owned()
+    }
+
+    pub(super) async fn decision(&self, gates: &[&Service], user: &str, password: &str) -> Value {
+        let marks: Vec<_> = gates.iter().map(|gate| gate.mark()).collect();
+        let url = self.servers.servers[0].url();
+        let outcome = connect_to(&url, &Credential::password(user, password)).await;
+        let wanted = format!("\"user\":\"{user}\"");
+        let decision = eventually("a decision", PATIENCE, async || {
+            gates.iter().zip(&marks).find_map(|(gate, mark)| {
+                let of_user = |decision: &Value| decision.to_string().contains(&wanted);
+                gate.decisions(*mark)
+                    .into_iter()
+                    .find(|decision| of_user(decision) || decision["user"].is_null())
+            })
+        })
+        .await;
+        assert_eq!(outcome.is_ok(), decision["outcome"] == "admitted", "{decision}");
+        decision
+    }
+
+    /// Waits until a login has this reason. Logins without a decision count as nothing.
+    pub(super) async fn reaches(&self, gate: &Service, user: &str, reason: &str) {
+        let url = self.servers.servers[0].url();
+        eventually(&format!("{user}: {reason}"), LONG, async || {
+            let mark = gate.mark();
+            let _ = connect_to(&url, &Credential::password(user, user)).await;
+            let decisions = gate.decisions(mark);
+            decisions.iter().any(|decision| decision["reason"] == reason).then_some(())
+        })
+        .await;
+    }
+}
+
+pub(super) fn server_text(issuer: &str, permitted: &[&str]) -> String {
+    let publish = [&BASE, permitted].concat();
+    let bus = if permitted.contains(&"CALLGATE.>") { ", \"CALLGATE.>\"" } else { "" };
+    format!(
+        "accounts {{
+  AUTH {{ jetstream: enabled, users: [
+    {{ user: auth, password: auth, permissions: {{
+       subscribe: [\"$SYS.REQ.USER.AUTH\", \"$SRV.>\", \"_INBOX.>\"{bus}], publish: {publish:?} }} }}
+    {{ user: admin, password: admin }} ] }}
+  APP {{}}
+  OTHER {{}}
+  SYS {{}}
+}}
+system_account: SYS
+jetstream {{ store_dir: \"{{{{dir}}}}/jetstream\", max_file_store: 256MB, max_memory_store: 64MB }}
+authorization {{ timeout: 5, auth_callout {{ issuer: \"{issuer}\", account: AUTH, auth_users: [ auth, admin ] }} }}
+"
+    )
+}
+
+fn gate_text(urls: &str, state: &str) -> String {
+    format!(
+        "[nats]
+servers = \"{urls}\"
+user = \"auth\"
+password = {{ file = \"auth\" }}
+[issuer]
+seed = {{ file = \"issuer.nk\" }}
+[[authenticators]]
+name = \"staff\"
+[authenticators.users]
+file = \"users.json\"
+[state]
+{state}
+[admin]
+listen = \"127.0.0.1:0\"
+[log]
+format = \"json\"
+"
+    )
+}

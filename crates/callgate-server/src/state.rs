@@ -14,6 +14,8 @@ mod settings;
 mod store;
 mod stored;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,

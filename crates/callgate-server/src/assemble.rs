@@ -16,6 +16,7 @@ use crate::{
     config::{Config, IssuerSettings},
     nats::NatsSettings,
     operations::Operations,
+    revocation::Basis,
     system::AccountNames,
     telemetry::{DecisionLog, Metrics},
 };
@@ -28,6 +29,7 @@ pub(crate) struct Assembled {
     pub(crate) nats: NatsSettings,
     pub(crate) keys: PublicKeys,
     pub(crate) accounts: AccountNames,
+    pub(crate) basis: Basis,
 }
 
 /// The public keys that nats-server must be configured with.
@@ -50,7 +52,13 @@ pub(crate) struct Observers {
 
 /// Assembles a gate; that of a running service logs, counts and confirms its decisions.
 pub(crate) fn assemble(config: Config, operations: Option<&Operations>) -> Assembled {
-    let Config { nats, issuer, policy, chain, refusal, admission, .. } = config;
+    let Config { nats, issuer, policy, chain, refusal, admission, revocation, files, .. } = config;
+    let basis = Basis {
+        chain: chain.clone(),
+        policy: Arc::clone(&policy),
+        settings: revocation,
+        files: files.into(),
+    };
     let keys = PublicKeys {
         subject: issuer.account.clone().unwrap_or_else(|| issuer.signer.public_key().clone()),
         xkeys: issuer.xkeys.iter().map(|key| key.public_key().clone()).collect(),
@@ -73,7 +81,7 @@ pub(crate) fn assemble(config: Config, operations: Option<&Operations>) -> Assem
             observers.audit.decision(decision);
         });
     }
-    Assembled { builder, chain, nats, keys, accounts }
+    Assembled { builder, chain, nats, keys, accounts, basis }
 }
 
 fn with_issuer(issuer: IssuerSettings) -> CallgateBuilder {

@@ -152,6 +152,8 @@ pub(crate) struct Config {
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) log: LogSettings,
     pub(crate) revocation: RevocationSettings,
+    /// The configuration file, and the files that authenticators watch.
+    pub(crate) files: Vec<PathBuf>,
     pub(crate) state: Option<StateSettings>,
     /// The socket of `[control]`.
     pub(crate) control: Option<PathBuf>,
@@ -237,6 +239,8 @@ pub(crate) fn load(overrides: &Overrides, env: &BuildEnv) -> Loaded {
     }
     let config = config.filter(|_| report.is_faultless());
     let watched_elsewhere = sources.files_watched_elsewhere();
+    let files = overrides.config.iter().chain(&watched_elsewhere).cloned().collect();
+    let config = config.map(|config| Config { files, ..config });
     Loaded { config, report, files: sources.files_read(), watched_elsewhere, overridden }
 }
 
@@ -362,6 +366,7 @@ fn read(
         admin,
         log,
         revocation,
+        files: Vec::new(),
         state,
         control,
         audit,

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use async_nats::Client;
-use callgate::{AdmissionHook, authn::Chain};
+use callgate::AdmissionHook;
 
 use crate::{
     assemble::Observers,
     audit::AuditHook,
     config::Config,
     replicas::Replicas,
+    revocation::Basis,
     state::State,
     system::{AccountNames, System},
 };
@@ -60,7 +61,8 @@ impl Operations {
     }
 
     /// A configuration is in force: the first one, or that of a reload.
-    pub(crate) fn configured(&self, _chain: &Chain, accounts: &AccountNames) {
+    pub(crate) fn configured(&self, accounts: &AccountNames, basis: Basis) {
+        let _ = basis;
         if let Some(system) = &self.system {
             system.configured(accounts.clone());
         }

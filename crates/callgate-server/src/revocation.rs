@@ -3,6 +3,7 @@
 //! Each replica evaluates all sessions that it knows, and ends those that it admitted itself and those of
 //! replicas that no longer run.
 
+mod agreement;
 mod cause;
 mod decisions;
 mod evaluation;
@@ -17,6 +18,7 @@ mod watch;
 use std::{
     collections::BTreeSet,
     fmt,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -75,6 +77,18 @@ pub(crate) struct Revocation {
     kicks: Mutex<Option<AbortHandle>>,
     /// Sessions that should have ended may still be there.
     unfinished: Notify,
+    /// The digest of the files in force.
+    digest: Sender<Option<String>>,
+}
+
+/// A configuration, as far as sessions are evaluated with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Basis {
+    pub(crate) chain: Chain,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) settings: RevocationSettings,
+    /// The configuration file, and the files that authenticators watch.
+    pub(crate) files: Arc<[PathBuf]>,
 }
 
 /// The configuration in force.
@@ -82,6 +96,7 @@ pub(crate) struct Revocation {
 struct InForce {
     snapshot: Snapshot,
     settings: RevocationSettings,
+    files: Arc<[PathBuf]>,
 }
 
 /// What waits for an operator.
@@ -116,18 +131,15 @@ impl Revocation {
             held: Mutex::default(),
             kicks: Mutex::default(),
             unfinished: Notify::new(),
+            digest: Sender::new(None),
         })
     }
 
     /// A configuration is in force: the first one, or that of a reload.
-    pub(crate) fn configured(
-        &self,
-        chain: &Chain,
-        policy: &Arc<Policy>,
-        settings: RevocationSettings,
-    ) {
-        let snapshot = Snapshot::new(chain.clone(), Arc::clone(policy));
-        self.in_force.send_replace(Some(Arc::new(InForce { snapshot, settings })));
+    pub(crate) fn configured(&self, basis: Basis) {
+        let Basis { chain, policy, settings, files } = basis;
+        let snapshot = Snapshot::new(chain, policy);
+        self.in_force.send_replace(Some(Arc::new(InForce { snapshot, settings, files })));
     }
 
     /// What to keep of a decision in the table of sessions, to evaluate it again later.
@@ -145,6 +157,7 @@ impl Revocation {
     pub(crate) fn start(self: &Arc<Self>) {
         if let Some(replicas) = &self.replicas {
             self.answer_peers(replicas);
+            tokio::spawn(agreement::compare(Arc::clone(replicas), self.digest.subscribe()));
         }
         tokio::spawn(Arc::clone(self).watch());
     }

@@ -29,6 +29,7 @@ use crate::{
     own_account::{self, Checked},
     peers::Peers,
     reload::Reloader,
+    revocation::RevocationMode,
     telemetry::CONFIGURATION,
     watchdog,
 };
@@ -89,13 +90,13 @@ pub(crate) async fn run(
     let mut reloader =
         Reloader::new(&config, overrides, env, files, watched_elsewhere, &operations);
     let max_in_flight = config.admission.max_in_flight;
-    let Assembled { builder, chain, nats: settings, keys, accounts } =
+    let Assembled { builder, chain, nats: settings, keys, accounts, basis } =
         assemble(config, Some(&operations));
     announce(&keys);
     let gate = builder.build()?;
     let (client, link) = nats::connect(&settings, Arc::clone(&observers.metrics)).await?;
     bus.iter().for_each(|bus| bus.bind(&client));
-    operations.configured(&chain, &accounts);
+    operations.configured(&accounts, basis);
     operations.start(&client);
     let mut service = Service {
         gate,
@@ -337,21 +338,25 @@ impl Service {
 
     /// Applies a new configuration.
     fn apply(&mut self, fresh: Assembled) -> Result<(), callgate::BuildError> {
-        let Assembled { builder, chain, nats: _, keys, accounts } = fresh;
+        let Assembled { builder, chain, nats: _, keys, accounts, basis } = fresh;
         self.gate.replace(builder)?;
         let old = std::mem::replace(&mut self.chain, chain);
         old.links().iter().for_each(|link| link.authenticator.retire());
         self.keys = keys;
-        self.operations.configured(&self.chain, &accounts);
+        let ends_sessions = basis.settings.mode != RevocationMode::Off;
+        self.operations.configured(&accounts, basis);
         // The callout account may have changed, so it is checked again.
         if let Membership::Inside { confirmed_on, .. } = &mut self.membership {
             *confirmed_on = None;
         }
         self.observers.metrics.reloaded(CONFIGURATION, true);
-        info!(
-            "configuration reloaded; live sessions keep their grants until they expire (at most \
-             session.max_lifetime)"
-        );
+        match ends_sessions {
+            true => info!("configuration reloaded; live sessions are evaluated again"),
+            false => info!(
+                "configuration reloaded; live sessions keep their grants until they expire (at most \
+                 session.max_lifetime)"
+            ),
+        }
         Ok(())
     }
 

@@ -103,6 +103,7 @@ impl Revocation {
             let only = self.only(&trigger, &others);
             again = is_change.then(|| Instant::now() + LATE_LOGIN);
             if is_change {
+                self.update_digest(&in_force).await;
                 self.held().decided.clear();
             }
             let began = Instant::now();

@@ -19,6 +19,7 @@ mod rotate;
 mod schema;
 mod settings;
 mod sink;
+pub(crate) mod verify;
 
 use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -46,7 +47,7 @@ use crate::telemetry::{Drops, Metrics};
 pub(crate) use event::{ConfigLoad, Event, LoadResult, UsersLoad};
 pub(crate) use file::FileError;
 pub(crate) use hook::AuditHook;
-pub(crate) use privacy::Hidden;
+pub(crate) use privacy::{Hidden, HideKey};
 pub(crate) use schema::schema;
 pub(crate) use settings::{
     AuditSettings, CreateSettings, FileSettings, RotateSettings, SinkSettings, StreamSettings,

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod check;
 mod completions;
 mod decode;
@@ -64,6 +65,8 @@ enum Command {
     /// Manage the users in a JetStream bucket
     #[cfg(feature = "kv")]
     Users(Box<users::Args>),
+    /// Verify and search the audit
+    Audit(audit::Args),
     /// Decode a request, response, user JWT or bearer token
     Decode(decode::Args),
     /// Print a script that completes commands and flags in a shell
@@ -92,6 +95,7 @@ pub fn run(registry: Registry) -> ExitCode {
         Command::Schema(args) => Ok(schema::run(args, &registry)),
         #[cfg(feature = "kv")]
         Command::Users(args) => users::run(*args, registry),
+        Command::Audit(args) => audit::run(args, registry),
         Command::Decode(args) => decode::run(&args),
         Command::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),
         Command::Man(args) => man::run(&args, Cli::command()),

@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod completions;
 mod decode;
+mod diff;
 mod explain;
 mod hash_password;
 mod init;
@@ -52,6 +53,8 @@ enum Command {
     Explain(Box<explain::Args>),
     /// Run policy tests
     Test(Box<test::Args>),
+    /// Show which identities gain or lose what by a change of the configuration
+    Diff(diff::Args),
     /// Write matching configurations for Callgate and nats-server
     Init(init::Args),
     /// Generate an nkey
@@ -88,6 +91,7 @@ pub fn run(registry: Registry) -> ExitCode {
         Command::Check(args) => check::run(&args, registry),
         Command::Explain(args) => Ok(explain::run(*args, registry)),
         Command::Test(args) => test::run(&args, registry),
+        Command::Diff(args) => diff::run(&args, &registry),
         Command::Init(args) => init::run(&args, &registry),
         Command::Key(args) => key::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),

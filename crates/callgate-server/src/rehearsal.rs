@@ -2,7 +2,10 @@
 //! for comparing configurations, and for a candidate beside the live one.
 
 mod connection;
+pub(crate) mod difference;
 mod identity;
+pub(crate) mod preview;
+pub(crate) mod roles;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,7 +18,7 @@ use callgate::{
 
 pub(crate) use self::{
     connection::Connection,
-    identity::{IDENTITY_KEYS, IdentitySpec, SpecContext},
+    identity::{IDENTITY_KEYS, IdentityError, IdentitySpec, SpecContext},
 };
 use crate::config::Config;
 

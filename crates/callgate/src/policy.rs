@@ -30,7 +30,7 @@ pub use self::{
     grant::Grant,
     request::{ConnectionInfo, ResolveRequest},
     resolve::trace::{BindingVerdict, Enforcer, RoleVerdict, Step},
-    role_view::{RoleView, SubjectTemplate, TemplatePiece},
+    role_view::{BindingView, RoleView, SubjectTemplate, TemplatePiece},
     used_claims::ClaimNames,
 };
 pub use crate::template::{decode, encode};

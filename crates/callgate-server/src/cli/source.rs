@@ -13,7 +13,7 @@ use crate::config::{BuildEnv, Flag, Input, Overrides};
 
 /// Flags shared by `serve`, `check` and `explain`. Secrets are given as `@FILE` or `env:NAME`; a
 /// literal value works too, but other users of the machine can read it.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct Source {
     /// Configuration file (.toml, .yaml or .json), or `-` for standard input [env: CALLGATE_CONFIG]
     #[arg(long, short, value_name = "FILE")]

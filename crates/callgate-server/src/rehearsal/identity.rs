@@ -115,6 +115,11 @@ impl IdentitySpec {
         table.finish();
         Some(Self { authenticator: authenticator?, user: user?, groups, claims, roles, unknown })
     }
+
+    /// A bare name, of which nothing else is known.
+    pub(crate) fn named(authenticator: Arc<str>, user: String) -> Self {
+        Self { authenticator, user, groups: None, claims: None, roles: None, unknown: false }
+    }
 }
 
 impl Rehearsal {

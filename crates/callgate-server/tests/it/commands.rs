@@ -10,11 +10,12 @@ mod shadowed;
 
 use crate::support::{callgate, has};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "serve",
     "check",
     "explain",
     "test",
+    "diff",
     "init",
     "key",
     "hash-password",

@@ -1,5 +1,6 @@
 //! Policy tests, and previews of changes.
 
+mod diff;
 mod tests;
 
 use std::{

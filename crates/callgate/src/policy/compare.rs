@@ -174,10 +174,11 @@ fn access_difference(old: &Access, new: &Access) -> GrantDifference {
     let scope = replaced(&old.scope(), &new.scope());
     let old = old.as_permissions().unwrap_or_default();
     let new = new.as_permissions().unwrap_or_default();
+    let [publish, subscribe] = old.subject_difference(&new);
     GrantDifference {
         scope,
-        publish: publish_difference(&old, &new),
-        subscribe: subscriptions::difference(&old.subscribe, &new.subscribe),
+        publish,
+        subscribe,
         responses: responses_difference(&old, &new),
         ..GrantDifference::default()
     }
@@ -202,6 +203,14 @@ impl Access {
 }
 
 impl Permissions {
+    /// What `newer` permissions gain and lose for publishing and for subscribing.
+    pub fn subject_difference(&self, newer: &Permissions) -> [SideDifference; 2] {
+        [
+            publish_difference(self, newer),
+            subscriptions::difference(&self.subscribe, &newer.subscribe),
+        ]
+    }
+
     /// The subjects that a client may publish to, without replies that `responses` permits.
     pub fn publish_set(&self) -> SubjectSet {
         SubjectSet::allowing(&self.publish.allow, &self.publish.deny)

@@ -1,6 +1,12 @@
 //! Roles as configured, for tools that look at a policy without resolving an identity.
 
-use super::{Policy, compile::role::Role, settings::Inbox};
+use ipnet::IpNet;
+
+use super::{
+    Policy,
+    compile::{binding::Binding, role::Role},
+    settings::Inbox,
+};
 use crate::{
     permissions::{Responses, Rules},
     template::{Encoding, Part, Pattern},
@@ -21,8 +27,21 @@ pub struct RoleView {
     pub scope: Option<String>,
     /// The other keys that matter: each name, and its value in words.
     pub conditions: Vec<(&'static str, String)>,
+    /// `source`.
+    pub source: Vec<IpNet>,
     /// Whether it applies only at some times of day.
     pub has_hours: bool,
+}
+
+/// A binding as configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BindingView {
+    /// Its position in `[[bindings]]`, from 0.
+    pub index: usize,
+    /// Whether it has a `when`.
+    pub has_condition: bool,
+    /// Whether its `when` can be true or false because a claim is absent, as `has(claims.x)` is.
+    pub tests_claims: bool,
 }
 
 /// A subject that may contain templates.
@@ -109,11 +128,15 @@ impl Policy {
         views
     }
 
-    /// The bindings, by their position: their condition, if they have one.
-    pub fn binding_conditions(&self) -> Vec<(usize, bool)> {
-        let mut all: Vec<_> =
-            self.bindings.all().map(|binding| (binding.index, binding.when.is_some())).collect();
-        all.sort_unstable();
+    /// Every binding, by its position.
+    pub fn binding_views(&self) -> Vec<BindingView> {
+        let view = |binding: &Binding| BindingView {
+            index: binding.index,
+            has_condition: binding.when.is_some(),
+            tests_claims: binding.when.as_ref().is_some_and(|when| when.tests_claims),
+        };
+        let mut all: Vec<_> = self.bindings.all().map(view).collect();
+        all.sort_unstable_by_key(|view| view.index);
         all
     }
 }
@@ -136,6 +159,7 @@ impl RoleView {
             responses: role.responses,
             scope: role.scope.clone(),
             conditions: conditions(role),
+            source: role.source.clone().unwrap_or_default(),
             has_hours: role.times.is_some(),
         }
     }

@@ -71,6 +71,8 @@ pub(crate) enum ExpressionKind {
 pub(super) struct Checked {
     pub(super) uses_groups: bool,
     pub(super) used_claims: UsedClaims,
+    /// Whether its value can depend on a claim being absent, other than by failing.
+    pub(super) tests_claims: bool,
     /// The client fields in use that the client chooses freely; `client` if it may be any of them.
     pub(super) self_asserted: BTreeSet<&'static str>,
     /// Regular expressions, not yet compiled.
@@ -99,6 +101,15 @@ impl UsedClaims {
             (Self::Named(names), Self::Named(more)) => names.extend(more),
             (Self::None, more) | (Self::Named(_), more @ Self::All) => *self = more,
         }
+    }
+}
+
+/// The variable at the start of a path.
+fn root_of(expr: &IdedExpr) -> &str {
+    match &expr.expr {
+        Expr::Ident(name) => name.trim_start_matches('.'),
+        Expr::Select(select) => root_of(&select.operand),
+        _ => "",
     }
 }
 
@@ -165,10 +176,13 @@ impl Checker<'_> {
         match &expr.expr {
             Expr::Unspecified | Expr::Literal(_) => {}
             Expr::Ident(name) => self.whole_variable(name),
-            Expr::Select(select) => match &select.operand.expr {
-                Expr::Ident(root) => self.member(root, &select.field),
-                _ => self.walk(&select.operand),
-            },
+            Expr::Select(select) => {
+                self.checked.tests_claims |= select.test && root_of(&select.operand) == "claims";
+                match &select.operand.expr {
+                    Expr::Ident(root) => self.member(root, &select.field),
+                    _ => self.walk(&select.operand),
+                }
+            }
             Expr::Call(call) => self.call(call),
             Expr::Comprehension(comprehension) => self.comprehension(comprehension),
             Expr::List(list) => list.elements.iter().for_each(|e| self.walk(e)),
@@ -200,7 +214,10 @@ impl Checker<'_> {
         match name.trim_start_matches('.') {
             _ if self.is_bound(name) => return,
             WHOLE_CLIENT => drop(self.checked.self_asserted.insert(WHOLE_CLIENT)),
-            "claims" => self.checked.used_claims.add(UsedClaims::All),
+            "claims" => {
+                self.checked.used_claims.add(UsedClaims::All);
+                self.checked.tests_claims = true;
+            }
             _ => {}
         }
         self.variable(name);

@@ -62,6 +62,8 @@ pub(crate) struct Expression {
     pub(crate) uses_groups: bool,
     /// The claims it uses: it has no value if they are too large.
     pub(crate) used_claims: UsedClaims,
+    /// Whether its value can depend on a claim being absent, other than by failing: `has(claims.x)`.
+    pub(crate) tests_claims: bool,
     /// Set if it is simple enough to need no interpreter.
     pub(crate) path: Option<Path>,
     regexes: Regexes,
@@ -105,8 +107,14 @@ impl Expression {
             ExpressionKind::Template => without_encode(root),
             ExpressionKind::Condition => (root, false),
         };
-        let Checked { uses_groups, used_claims, self_asserted, regexes: texts, errors } =
-            check(&root, kind, variables, &source);
+        let Checked {
+            uses_groups,
+            used_claims,
+            tests_claims,
+            self_asserted,
+            regexes: texts,
+            errors,
+        } = check(&root, kind, variables, &source);
         if !errors.is_empty() {
             return Err(errors.join("; "));
         }
@@ -114,7 +122,7 @@ impl Expression {
         texts.iter().try_for_each(|regex| regexes.add(regex))?;
         let path = path_of(&root, variables);
         Ok(Compiled {
-            expression: Self { root, uses_groups, used_claims, path, regexes },
+            expression: Self { root, uses_groups, used_claims, tests_claims, path, regexes },
             encoded,
             self_asserted: self_asserted.into_iter().collect(),
         })

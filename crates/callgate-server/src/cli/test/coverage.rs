@@ -43,12 +43,11 @@ impl Coverage {
     /// All parts of the policy, none of them reached.
     pub(super) fn of(rehearsal: &Rehearsal, now: UnixTime) -> Self {
         let policy = rehearsal.policy();
-        let bindings =
-            policy.binding_conditions().into_iter().flat_map(|(index, has_condition)| {
-                let conditions = [true, false].map(|value| Part::Condition(index, value));
-                let conditions = conditions.into_iter().filter(move |_| has_condition);
-                [Part::Binding(index)].into_iter().chain(conditions)
-            });
+        let bindings = policy.binding_views().into_iter().flat_map(|view| {
+            let conditions = [true, false].map(|value| Part::Condition(view.index, value));
+            let conditions = conditions.into_iter().filter(move |_| view.has_condition);
+            [Part::Binding(view.index)].into_iter().chain(conditions)
+        });
         let roles = policy.role_names().map(|name| Part::Role(name.to_owned()));
         let entries = rehearsal.entries(now).into_iter();
         let entries = entries.map(|(name, identity)| Part::Entry(name.to_string(), identity.user));

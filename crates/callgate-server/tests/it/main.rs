@@ -32,6 +32,7 @@ mod secrets;
 mod services;
 mod state;
 mod support;
+mod system;
 mod systemd;
 mod tls;
 mod users;

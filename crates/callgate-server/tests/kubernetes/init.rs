@@ -134,6 +134,7 @@ fn example_values_are_those_of_init() {
         (&callout["issuer"], "APUBLICKEYOFISSUERNK"),
         (&callout["xkey"], "XPUBLICKEYOFXKEYXK"),
         (&callout["auth_users"][0], "UPUBLICKEYOFAUTHNK"),
+        (&callout["auth_users"][1], "UPUBLICKEYOFSYSTEMNK"),
         (&merged["accounts"]["SYS"]["users"][0]["password"], "BCRYPTHASH"),
     ] {
         example = example.replace(secret.as_str().unwrap(), shown);

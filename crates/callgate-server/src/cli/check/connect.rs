@@ -6,17 +6,25 @@ use callgate::authn::{Link, Probe, ProbeReport};
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, time::timeout};
 
-use crate::{bus::ServiceBus, config::Config, nats};
+use crate::{
+    bus::ServiceBus,
+    config::Config,
+    nats,
+    system::{
+        SystemSettings,
+        permissions::{self, Abilities},
+    },
+};
 
 /// Whether one system could be reached.
 #[derive(Debug)]
 pub(super) struct Reached {
-    /// `nats`, or the name of an authenticator.
+    /// `nats`, `system`, or the name of an authenticator.
     name: String,
     pub(super) result: Result<ProbeReport, String>,
 }
 
-/// Tries to reach NATS and the backend of every authenticator.
+/// Tries to reach NATS, the system account and the backend of every authenticator.
 ///
 /// # Errors
 /// If the runtime cannot start.
@@ -27,6 +35,9 @@ pub(super) fn reach(config: &Config, bus: &ServiceBus, probe: Probe) -> io::Resu
         let nats = client.map(|client| bus.bind(&client)).map_err(|error| error.to_string());
         let result = nats.map(|()| ProbeReport::default());
         let mut all = vec![Reached { name: "nats".to_owned(), result }];
+        if let Some(system) = &config.system {
+            all.push(Reached { name: "system".to_owned(), result: reach_system(system).await });
+        }
         for link in config.chain.links() {
             all.extend(reach_backend(link, probe).await);
         }
@@ -34,6 +45,16 @@ pub(super) fn reach(config: &Config, bus: &ServiceBus, probe: Probe) -> io::Resu
     });
     runtime.shutdown_background();
     Ok(reached)
+}
+
+/// Also tries what the user of `[system]` is permitted to do.
+async fn reach_system(settings: &SystemSettings) -> Result<ProbeReport, String> {
+    let client = nats::connect_once(&settings.nats).await.map_err(|error| error.to_string())?;
+    let Abilities { problems, warnings } = permissions::examine(&client).await;
+    match problems.is_empty() {
+        true => Ok(ProbeReport { notes: Vec::new(), warnings }),
+        false => Err([problems, warnings].concat().join("; ")),
+    }
 }
 
 /// `None` if the authenticator has nothing to reach.

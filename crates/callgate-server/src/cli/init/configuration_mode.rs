@@ -10,23 +10,28 @@ use super::{
     InitError, Passwords, SESSION, Setup, heading, kubernetes, restricted, restricted_demo,
     seed_file, source::Source,
 };
-use crate::cli::hash_password::bcrypt_hash;
+use crate::{cli::hash_password::bcrypt_hash, system::permissions};
 
 pub(super) fn setup(source: &Source) -> Result<Setup, InitError> {
     let issuer = KeyPair::generate(KeyKind::Account)?;
     let xkey = CurveKey::generate()?;
     let auth = KeyPair::generate(KeyKind::User)?;
+    let system = KeyPair::generate(KeyKind::User)?;
     let break_glass = Secret::random().map_err(callgate::keys::KeyError::from)?;
     let hashed = bcrypt_hash(&break_glass).map_err(InitError::Hash)?;
     let mut passwords = Passwords(vec![("break-glass", break_glass)]);
     let filled = |template: &str| {
         template
             .replace("{auth}", &auth.public_key())
+            .replace("{system_user}", &system.public_key())
+            .replace("{system_publishes}", &format!("{:?}", permissions::PUBLISHES))
+            .replace("{system_subscribes}", &format!("{:?}", permissions::SUBSCRIBES))
             .replace("{issuer}", &issuer.public_key())
             .replace("{xkey}", xkey.public_key().as_str())
             .replace("{break_glass}", &hashed)
     };
-    let callgate = heading("configuration mode", source) + CALLGATE + &source.tables() + SESSION;
+    let callgate =
+        heading("configuration mode", source) + CALLGATE + &source.tables() + SESSION + SYSTEM;
     let mut files = vec![("callgate.toml", callgate)];
     match source {
         Source::Users => files.push(("users.json", users(&mut passwords)?)),
@@ -37,6 +42,7 @@ pub(super) fn setup(source: &Source) -> Result<Setup, InitError> {
         ("issuer.nk", seed_file(&issuer.seed())),
         ("xkey.xk", seed_file(&xkey.seed())),
         ("auth.nk", seed_file(&auth.seed())),
+        ("system.nk", seed_file(&system.seed())),
     ];
     files.push(("nats-server.conf", filled(SERVER)));
     if *source == Source::Kubernetes {
@@ -80,6 +86,12 @@ callout_account = "AUTH"
 
 "#;
 
+const SYSTEM: &str = r#"
+# Switch on to list and end sessions: docs/revocation.md.
+# [system]
+# nkey = { file = "system.nk" }
+"#;
+
 const SERVER: &str = r#"# nats-server with Callgate as its auth callout.
 
 listen: "127.0.0.1:4222"
@@ -104,8 +116,18 @@ accounts {
   }
   APP {}
   SYS {
-    # For access while Callgate is down: see passwords.txt, and store the password safely.
-    users: [ { user: "break-glass", password: "{break_glass}" } ]
+    users: [
+      # For access while Callgate is down: see passwords.txt, and store the password safely.
+      { user: "break-glass", password: "{break_glass}" }
+      # Callgate's user for `[system]`. It can close every connection of every account.
+      {
+        nkey: "{system_user}"
+        permissions {
+          publish: {system_publishes}
+          subscribe: {system_subscribes}
+        }
+      }
+    ]
   }
 }
 system_account: SYS
@@ -116,7 +138,7 @@ authorization {
     xkey: "{xkey}"
     account: AUTH
     # These users log in with the credentials above, without the callout.
-    auth_users: [ "{auth}", "break-glass" ]
+    auth_users: [ "{auth}", "{system_user}", "break-glass" ]
   }
 }
 "#;

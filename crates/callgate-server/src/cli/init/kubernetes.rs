@@ -84,6 +84,11 @@ const NATS_CONFIGURATION_MODE: &str = r#"    accounts:
           # For access while Callgate is down: see passwords.txt, and store the password safely.
           - user: break-glass
             password: {break_glass}
+          # Callgate's user for `[system]`; its seed is system.nk in the Secret. It can close every connection.
+          - nkey: {system_user}
+            permissions:
+              publish: {system_publishes}
+              subscribe: {system_subscribes}
     system_account: SYS
     authorization:
       # How long a login waits for Callgate, in seconds.
@@ -92,7 +97,7 @@ const NATS_CONFIGURATION_MODE: &str = r#"    accounts:
         issuer: {issuer}
         xkey: {xkey}
         account: AUTH
-        auth_users: [{auth}, break-glass]
+        auth_users: [{auth}, {system_user}, break-glass]
 "#;
 
 const NATS_OPERATOR_MODE: &str = r#"    operator: {operator_jwt}

@@ -15,6 +15,7 @@ use super::{
     InitError, Passwords, SESSION, Setup, heading, kubernetes, restricted, restricted_demo,
     seed_file, source::Source,
 };
+use crate::system::permissions;
 
 /// Permissions of Callgate's own user.
 const CALLGATE_PUBLISHES: [&str; 4] =
@@ -26,6 +27,7 @@ pub(super) fn setup(source: &Source) -> Result<Setup, InitError> {
     let now = UnixTime::now();
     let sentinel = Login::sentinel(&keys.callout, now)?;
     let callgate = Login::callgate(&keys.callout, now)?;
+    let system = Login::system(&keys.system, now)?;
     let break_glass = Login::break_glass(&keys.system, now)?;
     let accounts = keys.accounts(&callgate, now)?;
     let mut passwords = Passwords::default();
@@ -37,6 +39,7 @@ pub(super) fn setup(source: &Source) -> Result<Setup, InitError> {
     }
     let needed = [
         ("nats.creds", callgate.credentials()),
+        ("system.creds", system.credentials()),
         ("issuer.nk", seed_file(&keys.issuer.seed())),
         ("APP-signing.nk", seed_file(&keys.app_signing.seed())),
         ("APP-reader.nk", seed_file(&keys.app_reader.seed())),
@@ -102,7 +105,7 @@ impl Keys {
             .replace("{callout}", &self.callout.public_key())
             .replace("{app}", &self.app.public_key())
             .replace("{ops}", &self.ops.public_key());
-        heading("operator mode", source) + &own + &source.tables() + SESSION
+        heading("operator mode", source) + &own + &source.tables() + SESSION + SYSTEM
     }
 
     fn accounts(&self, callgate: &Login, now: UnixTime) -> Result<Accounts, InitError> {
@@ -219,6 +222,11 @@ impl Login {
         Self::new(callout, now, FixedUser::sentinel)
     }
 
+    fn system(system: &KeyPair, now: UnixTime) -> Result<Self, InitError> {
+        let rights = Some(Rights::new(permissions::PUBLISHES, permissions::SUBSCRIBES));
+        Self::new(system, now, |key| FixedUser { rights, ..FixedUser::new("callgate-system", key) })
+    }
+
     fn break_glass(system: &KeyPair, now: UnixTime) -> Result<Self, InitError> {
         Self::new(system, now, |key| FixedUser::new("break-glass", key))
     }
@@ -288,6 +296,12 @@ seed = { file = "OPS-signing.nk" }
 [roles.reader]
 scope = "reader"
 
+"#;
+
+const SYSTEM: &str = r#"
+# Switch on to list and end sessions: docs/revocation.md. This login can close every connection.
+# [system]
+# creds = "system.creds"
 "#;
 
 const SERVER: &str = r#"# nats-server in operator mode, with Callgate as the callout of the account AUTH.

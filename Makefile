@@ -29,7 +29,7 @@ BUILD_BENCH = $(CARGO) build --release --package callgate-server --package callg
 RELEASE     = $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help demo picture docs build test test-matrix test-faults test-kubernetes test-timing test-overload tools fuzz random release fmt lint ci
+.PHONY: help demo picture docs build test test-matrix test-faults test-kubernetes test-timing test-overload tools fuzz random release deb fmt lint ci
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 24
@@ -92,6 +92,9 @@ random: ## Decide a million random requests with overflow checks, ten minutes (R
 
 release: ## Build the release binary reproducibly, with its digest and bill of materials, into dist/
 	$(PYTHON) scripts/release.py build dist
+
+deb: release ## Build a Debian package of the release binary, into dist/
+	$(PYTHON) scripts/deb.py build dist
 
 test-faults: tools build ## Play every fault with real parts (15 minutes); writes docs/reliability.md
 	$(CARGO) build --quiet --package callgate-faults --bins $(if $(HAS_NODE),--features node)

@@ -19,6 +19,7 @@ mod refusal;
 mod revocation;
 mod session;
 mod shadowing;
+mod source;
 mod state;
 mod system;
 mod tls;
@@ -160,6 +161,8 @@ pub(crate) struct Config {
     pub(crate) audit: Option<AuditSettings>,
     pub(crate) shared: Arc<SharedResources>,
     pub(crate) authenticators: Vec<BuiltAuthenticator>,
+    /// For `check`: what is neither an error nor a reason for a warning.
+    pub(crate) notes: Vec<String>,
 }
 
 /// A configuration that was read, valid or not, with all findings.
@@ -336,6 +339,7 @@ fn read(
         session,
     };
     let roles = KnownRoles::of(&settings);
+    let notes = source::notes(&settings, &admission, report);
     let policy = policy::build(settings, report);
     let shared = env
         .shared
@@ -372,6 +376,7 @@ fn read(
         audit,
         shared,
         authenticators: built.authenticators,
+        notes,
     })
 }
 

@@ -53,6 +53,7 @@ pub(super) fn run(args: &Args, registry: Registry) -> Outcome {
     let faults = loaded.report.faults();
     let warnings = loaded.report.warnings();
     let is_valid = loaded.config.is_some();
+    let notes = loaded.config.as_ref().map(|config| config.notes.clone()).unwrap_or_default();
     let reached = match (loaded.config, bus) {
         (Some(config), Some(bus)) => reach(&config, &bus, Probe { send_question: args.probe })?,
         (Some(_), None) | (None, _) => Vec::new(),
@@ -66,6 +67,9 @@ pub(super) fn run(args: &Args, registry: Registry) -> Outcome {
     };
     if args.json {
         let mut findings = findings(&loaded.report);
+        if !notes.is_empty() {
+            callgate_config::schema::set(&mut findings, "notes", notes.into());
+        }
         if args.connect {
             let reached = reached.iter().map(Reached::to_json).collect();
             callgate_config::schema::set(&mut findings, "connections", reached);
@@ -78,6 +82,9 @@ pub(super) fn run(args: &Args, registry: Registry) -> Outcome {
     }
     for warning in &warnings {
         say(format_args!("warning: {warning}"));
+    }
+    for note in &notes {
+        say(format_args!("note: {note}"));
     }
     let plural =
         |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });

@@ -7,6 +7,7 @@ mod explain;
 mod keys;
 mod serve;
 mod shadowed;
+mod source;
 
 use crate::support::{callgate, has};
 

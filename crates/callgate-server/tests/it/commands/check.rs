@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::{callgate_in, command, has, run, without_positions};
 
 /// The configuration of `init`, changed.
-fn configuration(change: impl Fn(String) -> String) -> tempfile::TempDir {
+pub(super) fn configuration(change: impl Fn(String) -> String) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(callgate_in(folder.path(), &["init", "--demo", "."]).code, 0);
     let path = folder.path().join("callgate.toml");

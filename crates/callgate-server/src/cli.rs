@@ -9,10 +9,14 @@ mod explain;
 mod hash_password;
 mod init;
 mod key;
+mod kick;
+mod lock;
 mod man;
+mod orders;
 mod output;
 mod schema;
 mod serve;
+mod sessions;
 mod source;
 mod test;
 mod token;
@@ -70,6 +74,16 @@ enum Command {
     Users(Box<users::Args>),
     /// Verify and search the audit
     Audit(audit::Args),
+    /// List the live sessions
+    Sessions(Box<sessions::Args>),
+    /// Close sessions; their clients may log in again
+    Kick(Box<kick::Args>),
+    /// Refuse everything that matches, and kick its sessions
+    Lock(Box<lock::Args>),
+    /// End locks
+    Unlock(lock::UnlockArgs),
+    /// List the locks
+    Locks(lock::ListArgs),
     /// Decode a request, response, user JWT or bearer token
     Decode(decode::Args),
     /// Print a script that completes commands and flags in a shell
@@ -100,6 +114,11 @@ pub fn run(registry: Registry) -> ExitCode {
         #[cfg(feature = "kv")]
         Command::Users(args) => users::run(*args, registry),
         Command::Audit(args) => audit::run(args, registry),
+        Command::Sessions(args) => sessions::run(*args, registry),
+        Command::Kick(args) => kick::run(*args, registry),
+        Command::Lock(args) => lock::run(*args, registry),
+        Command::Unlock(args) => lock::unlock(args, registry),
+        Command::Locks(args) => lock::list(args, registry),
         Command::Decode(args) => decode::run(&args),
         Command::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),
         Command::Man(args) => man::run(&args, Cli::command()),

@@ -3,14 +3,16 @@
 mod actor;
 mod client;
 mod conversation;
+mod desk;
 mod protocol;
 mod socket;
 
 pub(crate) use actor::Actor;
 pub(crate) use client::send_order;
-pub(crate) use conversation::{Viewer, Worker, conversation};
+pub(crate) use conversation::{Viewer, conversation};
+pub(crate) use desk::Desk;
 pub(crate) use protocol::{
-    Done, Failure, KickDone, KickOrder, KickedRow, LockDone, LockOrder, Message, Order, Reply, Row,
-    Servers, SessionsDone,
+    Answer, Done, Failure, KickDone, KickOrder, KickedRow, LockDone, LockOrder, Message, Order,
+    Reply, Row, Servers, SessionsDone,
 };
 pub(crate) use socket::{CarryOut, Socket, SocketError};

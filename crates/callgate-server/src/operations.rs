@@ -10,8 +10,10 @@ use crate::{
     assemble::Observers,
     audit::AuditHook,
     config::Config,
+    control::Desk,
     replicas::Replicas,
     revocation::Basis,
+    sessions::{SessionHook, Sessions},
     state::State,
     system::{AccountNames, System},
 };
@@ -22,6 +24,8 @@ pub(crate) struct Operations {
     pub(crate) observers: Arc<Observers>,
     pub(crate) system: Option<Arc<System>>,
     pub(crate) state: Option<Arc<State>>,
+    /// Exists with `system`.
+    pub(crate) sessions: Option<Arc<Sessions>>,
 }
 
 impl Operations {
@@ -33,13 +37,23 @@ impl Operations {
             let replicas = Replicas::member(&config.nats.queue, settings.pulse());
             State::member(settings, replicas, Arc::clone(&observers.metrics))
         });
-        Self { observers, system, state }
+        let sessions = system
+            .clone()
+            .map(|system| Sessions::new(system, state.clone(), Arc::clone(&observers.metrics)));
+        Self { observers, system, state, sessions }
     }
 
     /// The hooks of each admission, in order: first locks and sessions, then the audit.
     pub(crate) fn hooks(&self) -> Vec<Arc<dyn AdmissionHook>> {
         let audit = AuditHook::of(&self.observers.audit).map(|hook| Arc::new(hook) as _);
-        self.state.iter().map(State::hook).chain(audit).collect()
+        let sessions = self.sessions.clone().map(|sessions| SessionHook::new(sessions, None));
+        let sessions = sessions.map(|hook| Arc::new(hook) as Arc<dyn AdmissionHook>);
+        sessions.into_iter().chain(self.state.iter().map(State::hook)).chain(audit).collect()
+    }
+
+    /// What the commands on the control socket act on.
+    pub(crate) fn desk(&self) -> Desk {
+        Desk { sessions: self.sessions.clone(), state: self.state.clone() }
     }
 
     /// Starts the work on the service's connection, which may not be established yet.
@@ -50,6 +64,9 @@ impl Operations {
         if let Some(state) = &self.state {
             state.replicas().start(client);
             state.start(client);
+        }
+        if let Some(sessions) = &self.sessions {
+            sessions.start();
         }
     }
 

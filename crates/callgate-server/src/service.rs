@@ -23,6 +23,7 @@ use crate::{
     admin::{self, Admin},
     assemble::{Assembled, Observers, PublicKeys, assemble},
     config::{BuildEnv, Config, Overrides},
+    control::{Socket, SocketError},
     health::Health,
     nats::{self, Link, NatsSettings},
     operations::Operations,
@@ -51,6 +52,8 @@ const REFUSED: &str = "the NATS server ended the subscription to `$SYS.REQ.USER.
 pub(crate) enum StartError {
     #[error(transparent)]
     Admin(#[from] admin::BindError),
+    #[error(transparent)]
+    Control(#[from] SocketError),
     #[error(transparent)]
     Nats(#[from] nats::ConnectError),
     #[error("{0}")]
@@ -85,6 +88,7 @@ pub(crate) async fn run(
         }));
         info!(address, "serving /livez, /readyz and /metrics");
     }
+    let control = config.control.as_deref().map(Socket::bind).transpose()?;
     let bus = env.bus.clone();
     let operations = Arc::new(Operations::new(&config, Arc::clone(&observers)));
     let mut reloader =
@@ -98,6 +102,8 @@ pub(crate) async fn run(
     bus.iter().for_each(|bus| bus.bind(&client));
     operations.configured(&accounts, basis);
     operations.start(&client);
+    let orders = Arc::new(operations.desk());
+    let control = control.map(|socket| tokio::spawn(socket.serve(orders)));
     let mut service = Service {
         gate,
         chain,
@@ -135,6 +141,11 @@ pub(crate) async fn run(
     }
     info!("shutting down: finishing requests in flight");
     service.shut_down().await;
+    if let Some(control) = control {
+        control.abort();
+        // Then the socket is removed.
+        let _aborted = control.await;
+    }
     drop(stop_admin);
     Ok(())
 }

@@ -143,6 +143,21 @@ impl State {
         self.locks.find(candidate, self.now())
     }
 
+    /// The same for a lock that kicks live sessions.
+    pub(crate) fn find_to_kick<S: AsRef<str>>(
+        &self,
+        candidate: &Candidate<'_, S>,
+    ) -> Option<(Verdict, Arc<Lock>)> {
+        let found = self.find(candidate)?;
+        if found.1.kick {
+            return Some(found);
+        }
+        // One that leaves sessions alone may hide another one.
+        let others = self.locks.in_force(self.now()).into_iter().filter(|lock| lock.kick);
+        let others = others.map(|lock| (lock.target.matches(candidate), lock));
+        others.filter(|(verdict, _)| *verdict != Verdict::No).max_by_key(|(verdict, _)| *verdict)
+    }
+
     /// The time for the ends of locks: a clock that is ahead ends none early.
     pub(crate) fn now(&self) -> UnixTime {
         self.freshness.earliest(Instant::now(), UnixTime::now())

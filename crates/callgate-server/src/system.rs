@@ -199,15 +199,16 @@ impl System {
         let query = Query { page, ..Query::of(filter, &accounts) };
         let answers = listing::ask(client, &query).await?;
         let census = self.take_census(&answers.stats);
-        let without_leaf_nodes: BTreeSet<ServerId> = answers
+        let without_leaf_nodes = answers
             .servers
             .iter()
             .filter(|server| !server.lists_leaf_nodes)
-            .map(|server| server.id)
+            .map(|server| (server.id, Arc::clone(&server.name)))
             .collect();
         let mut listing =
             listing::listing(answers.servers, filter, &census, &untouchable, &accounts);
         self.leaf_nodes.add_to(&mut listing, &without_leaf_nodes, filter, &untouchable);
+        listing.without_leaf_nodes = without_leaf_nodes;
         Ok(listing)
     }
 

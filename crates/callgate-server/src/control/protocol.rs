@@ -114,6 +114,7 @@ pub(crate) struct SessionsDone {
     pub(crate) complete: bool,
     /// Connections that are not attributed, for which the filter cannot be answered.
     pub(crate) left_out: usize,
+    pub(crate) notes: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -127,6 +128,7 @@ pub(crate) struct KickDone {
     pub(crate) not_attributed: usize,
     pub(crate) servers: Servers,
     pub(crate) complete: bool,
+    pub(crate) notes: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -148,6 +150,7 @@ pub(crate) struct LockDone {
     /// Why live sessions could not be searched.
     pub(crate) not_searched: Option<String>,
     pub(crate) servers: Servers,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Which servers answered.

@@ -1,8 +1,8 @@
 //! Which sessions a command is about.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use callgate::clock::UnixTime;
+use callgate::{clock::UnixTime, sanitize::excerpt};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::{
@@ -55,6 +55,23 @@ impl Filter {
             true => target.matches(candidate),
             false => Verdict::No,
         }
+    }
+}
+
+/// As in user `alice`, server `nats-0`.
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { target, client_name, server, id, older_than } = self;
+        let parts = [
+            Some(target.to_string()).filter(|text| !text.is_empty()),
+            client_name.as_deref().map(|name| format!("client name `{}`", excerpt(name))),
+            server.as_deref().map(|name| format!("server `{}`", excerpt(name))),
+            id.map(|id| format!("session {id}")),
+            older_than.map(|age| format!("older than {age:?}")),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        f.write_str(if parts.is_empty() { "everything" } else { "" })?;
+        f.write_str(&parts.join(", "))
     }
 }
 

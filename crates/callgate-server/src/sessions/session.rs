@@ -8,7 +8,7 @@ use callgate::{
 
 use crate::{
     state::{Candidate, IssuedAt},
-    system::SessionKey,
+    system::{ServerId, SessionKey},
 };
 
 /// What many sessions have in common, stored once.
@@ -186,6 +186,11 @@ impl Session {
     /// What is needed to evaluate the decision again.
     pub(crate) fn judged(&self) -> Option<&[u8]> {
         self.judged.as_deref()
+    }
+
+    /// Whether it is a leaf node on one of the servers that do not list them.
+    pub(super) fn is_unlisted_leaf_node(&self, runs: impl Fn(ServerId) -> bool) -> bool {
+        self.kind == ConnectionKind::LeafNode && runs(self.key.server)
     }
 
     /// What locks and filters compare.

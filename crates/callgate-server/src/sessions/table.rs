@@ -93,11 +93,6 @@ impl Table {
         }
     }
 
-    /// The IDs of the servers that have sessions.
-    pub(crate) fn servers(&self) -> Vec<ServerId> {
-        self.entries().servers.keys().copied().collect()
-    }
-
     /// Removes sessions that must have ended.
     pub(crate) fn remove_ended(&self, now: UnixTime) -> usize {
         let is_obsolete = |session: &Session| {

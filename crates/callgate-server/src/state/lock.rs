@@ -33,6 +33,8 @@ pub(crate) struct Lock {
     pub(crate) created: Option<UnixTime>,
     /// `None` for a lock that only `unlock` ends.
     pub(crate) ends: Option<UnixTime>,
+    /// Whether live sessions are kicked.
+    pub(crate) kick: bool,
     /// Logins that this replica refused.
     refused: AtomicU64,
 }
@@ -62,6 +64,17 @@ struct Stored {
     created: Option<UnixTime>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "stored::time")]
     ends: Option<UnixTime>,
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    kick: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_true(value: &bool) -> bool {
+    *value
 }
 
 impl Lock {
@@ -74,7 +87,13 @@ impl Lock {
         ends: Option<UnixTime>,
     ) -> Self {
         let (actor, created) = (Some(actor), Some(created));
-        Self { id: id.into(), target, reason, actor, created, ends, refused: AtomicU64::new(0) }
+        let refused = AtomicU64::new(0);
+        Self { id: id.into(), target, reason, actor, created, ends, kick: true, refused }
+    }
+
+    /// The same lock, which leaves live sessions alone or kicks them.
+    pub(super) fn with_kick(self, kick: bool) -> Self {
+        Self { kick, ..self }
     }
 
     /// Reads the stored form.
@@ -94,17 +113,17 @@ impl Lock {
             None => return Err(Unreadable::NotALock("`v` is missing".to_owned())),
         }
         let stored = serde_json::from_value(json).map_err(not_a_lock)?;
-        let Stored { v: _, target, reason, actor, created, ends } = stored;
+        let Stored { v: _, target, reason, actor, created, ends, kick } = stored;
         if target.is_empty() {
             return Err(Unreadable::NoTarget);
         }
         let id = id.into();
-        Ok(Self { id, target, reason, actor, created, ends, refused: AtomicU64::new(0) })
+        Ok(Self { id, target, reason, actor, created, ends, kick, refused: AtomicU64::new(0) })
     }
 
     /// The stored form.
     pub(crate) fn to_value(&self) -> Vec<u8> {
-        let Self { id: _, target, reason, actor, created, ends, refused: _ } = self;
+        let Self { id: _, target, reason, actor, created, ends, kick, refused: _ } = self;
         let stored = Stored {
             v: VERSION,
             target: target.clone(),
@@ -112,6 +131,7 @@ impl Lock {
             actor: actor.clone(),
             created: *created,
             ends: *ends,
+            kick: *kick,
         };
         serde_json::to_vec(&stored).unwrap_or_default()
     }

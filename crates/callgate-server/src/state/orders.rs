@@ -35,6 +35,8 @@ pub(crate) struct NewLock {
     pub(crate) ends: Ends,
     pub(crate) reason: Option<String>,
     pub(crate) actor: String,
+    /// Whether live sessions are kicked.
+    pub(crate) kick: bool,
 }
 
 /// When a lock ends.
@@ -103,7 +105,7 @@ impl State {
     /// If the bucket has not confirmed it: then it is not in force anywhere because of this call, unless the
     /// confirmation was lost.
     pub(crate) async fn lock(&self, order: NewLock) -> Result<Arc<Lock>, NotStored> {
-        let NewLock { target, ends, reason, actor } = order;
+        let NewLock { target, ends, reason, actor, kick } = order;
         let (count, _) = self.locks.count(self.now());
         let Some(store) = self.store.get() else { return Err(NotStored::Unknown) };
         match (target.is_empty(), *self.is_known.borrow()) {
@@ -125,7 +127,7 @@ impl State {
         let first = u64::try_from(milliseconds).unwrap_or_default();
         for id in (first..first + MAX_IDS).map(id_at) {
             let (target, reason, actor) = (target.clone(), reason.clone(), actor.clone());
-            let lock = Lock::new(&id, target, reason, actor, created, ends);
+            let lock = Lock::new(&id, target, reason, actor, created, ends).with_kick(kick);
             let value = lock.to_value();
             if value.len() > MAX_VALUE {
                 return Err(NotStored::TooLong(value.len()));
@@ -142,6 +144,22 @@ impl State {
             }
         }
         Err(NotStored::Write(WriteError::Conflict))
+    }
+
+    /// Lets a stored lock kick live sessions, too.
+    ///
+    /// # Errors
+    /// If there is no such lock, or the bucket has not confirmed it.
+    pub(crate) async fn begin_kicks(&self, lock: &Lock) -> Result<(), NotUnlocked> {
+        let Some(store) = self.store.get() else { return Err(NotUnlocked::Unknown) };
+        let stored = self.locks.value(&lock.id).ok_or(NotUnlocked::NoSuchLock)?;
+        let stored = Lock::read(&lock.id, &stored).map_err(|_| NotUnlocked::NoSuchLock)?;
+        let value = stored.with_kick(true).to_value();
+        let key = format!("{LOCK}{}", lock.id);
+        store.write(&key, value.clone(), None).await.map_err(NotUnlocked::Write)?;
+        self.locks.put_unless_removed(&lock.id, &value);
+        self.publish_locks();
+        Ok(())
     }
 
     /// Removes a lock, also an unreadable one.

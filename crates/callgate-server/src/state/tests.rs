@@ -45,6 +45,7 @@ fn order(user: &str) -> NewLock {
         ends: Ends::After(Duration::from_secs(3600)),
         reason: Some("laptop stolen".to_owned()),
         actor: "root".to_owned(),
+        kick: true,
     }
 }
 

@@ -1,10 +1,10 @@
 //! Connections, as servers list them.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use callgate::{clock::UnixTime, connection::ConnectionKind};
 
-use super::SessionKey;
+use super::{ServerId, SessionKey};
 
 /// A connection that a server lists. All texts are as the server sent them: `user` is the name in the user
 /// JWT, `client_name` and `mqtt_id` are the client's own words.
@@ -41,6 +41,9 @@ pub(crate) struct Listing {
     /// the client typed, and sessions in `$G`. Only a decision tells them apart, so these are not sessions
     /// unless there is one.
     pub(crate) without_account: Vec<Connection>,
+    /// The servers that do not list leaf nodes, with their names. `connections` has those leaf nodes whose
+    /// logins this process has seen.
+    pub(crate) without_leaf_nodes: BTreeMap<ServerId, Arc<str>>,
     pub(crate) servers: ServersAnswered,
 }
 

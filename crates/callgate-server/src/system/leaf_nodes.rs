@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use callgate::connection::ConnectionKind;
@@ -50,7 +50,7 @@ impl LeafNodes {
     pub(super) fn add_to(
         &self,
         listing: &mut Listing,
-        servers: &BTreeSet<ServerId>,
+        servers: &BTreeMap<ServerId, Arc<str>>,
         filter: &ConnzFilter,
         untouchable: &BTreeSet<String>,
     ) {
@@ -63,7 +63,7 @@ impl LeafNodes {
         self.with(|all| {
             let unlisted = all.values().filter(|leaf| {
                 let key = &leaf.connection.key;
-                servers.contains(&key.server)
+                servers.contains_key(&key.server)
                     && !listed.contains(key)
                     && !untouchable.contains(&leaf.account)
                     && matches(filter, &leaf.connection, true)

@@ -13,7 +13,7 @@ use super::{
         AuthenticatorLabel, DecisionLabels, ReasonLabel, ResultLabel, ResultLabels, StageLabel,
     },
     revocation::REVOCATIONS,
-    system::{KICKS, SERVERS},
+    system::{KICKS, SERVERS, SESSIONS},
 };
 use crate::telemetry::writer::LOST;
 
@@ -172,6 +172,7 @@ const MAYBE_EMPTY: &[(&str, &str, &str)] = &[
     ("callgate_config_in_sync", "gauge", IN_SYNC),
     ("callgate_directory_entries", "gauge", DIRECTORY_ENTRIES),
     ("callgate_kicks", "counter", KICKS),
+    ("callgate_sessions", "gauge", SESSIONS),
     ("callgate_system_servers", "gauge", SERVERS),
     ("callgate_jwks_refresh", "counter", JWKS_REFRESH),
     ("callgate_token_signatures", "counter", TOKEN_SIGNATURES),

@@ -14,6 +14,12 @@ pub(super) struct SystemMetrics {
     servers: Family<AnswerLabel, Gauge>,
     kicks: Family<KickLabels, Counter>,
     server_auth_errors: Counter,
+    sessions: Family<AttributedLabel, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttributedLabel {
+    attributed: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -28,6 +34,8 @@ struct KickLabels {
 }
 
 pub(super) const SERVERS: &str = "Servers that answered the last request, and that did not";
+pub(super) const SESSIONS: &str =
+    "Live connections at the last comparison, with and without a known decision";
 pub(super) const KICKS: &str = "Connections closed, by cause";
 
 impl SystemMetrics {
@@ -39,6 +47,7 @@ impl SystemMetrics {
         );
         registry.register("system_servers", SERVERS, self.servers.clone());
         registry.register("kicks", KICKS, self.kicks.clone());
+        registry.register("sessions", SESSIONS, self.sessions.clone());
         registry.register(
             "server_auth_errors",
             "Refused logins that servers reported, once per connection",
@@ -56,10 +65,19 @@ impl Metrics {
     /// Creates the metrics of a connection to the system account at zero; `results` are those of a kick.
     pub(crate) fn register_system(&self, results: &[&'static str]) {
         self.set_system_servers(0, 0);
+        self.set_sessions(0, 0);
         for cause in ["kick", "lock"] {
             for result in results {
                 self.system.kicks.get_or_create(&KickLabels { cause, result }).inc_by(0);
             }
+        }
+    }
+
+    /// Sets how many connections a replica has admitted, and how many others there are.
+    pub(crate) fn set_sessions(&self, attributed: usize, others: usize) {
+        for (attributed, count) in [("true", attributed), ("false", others)] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.system.sessions.get_or_create(&AttributedLabel { attributed }).set(count);
         }
     }
 

@@ -1,0 +1,210 @@
+//! Replicas tell each other what they admit. Messages may be lost; `reconcile` finds what is missing.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+use tracing::{debug, info};
+
+use super::{
+    Sessions,
+    codec::{Item, decode, encode},
+    session::Session,
+};
+use crate::{
+    replicas::{PeerMessage, Replicas},
+    system::SessionKey,
+};
+
+/// Messages with new and ended sessions.
+const CHANGES: &str = "sessions";
+/// The question for all sessions of a peer.
+const TABLE: &str = "table";
+/// Messages and the question about what was kicked although it may be a static user's.
+const STRANGERS: &str = "strangers";
+/// What is admitted within this time is sent together.
+const BATCH: Duration = Duration::from_millis(20);
+/// How long peers may take to send their tables to a replica that starts.
+const TABLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Sessions and ends that wait to be sent. More are not sent.
+const MAX_WAITING: usize = 100_000;
+/// Ended connections that are remembered, because the news that they began may be late.
+const REMEMBERED_ENDS: usize = 16_384;
+
+/// What peers do not know yet.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    waiting: Mutex<Batch>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    entered: Vec<Arc<Session>>,
+    ended: Vec<SessionKey>,
+}
+
+/// The connections that ended last.
+#[derive(Debug, Default)]
+pub(super) struct RecentEnds(Mutex<(HashSet<SessionKey>, VecDeque<SessionKey>)>);
+
+impl Outgoing {
+    pub(super) fn entered(&self, session: &Arc<Session>) {
+        self.add(|batch| batch.entered.push(Arc::clone(session)));
+    }
+
+    pub(super) fn ended(&self, key: SessionKey) {
+        self.add(|batch| batch.ended.push(key));
+    }
+
+    fn add(&self, push: impl FnOnce(&mut Batch)) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.entered.len() + waiting.ended.len() < MAX_WAITING {
+            push(&mut waiting);
+        }
+        drop(waiting);
+        self.filled.notify_one();
+    }
+
+    fn take(&self) -> Batch {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl RecentEnds {
+    pub(super) fn add(&self, key: SessionKey) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (keys, order) = &mut *recent;
+        if keys.insert(key) {
+            order.push_back(key);
+        }
+        if order.len() > REMEMBERED_ENDS
+            && let Some(oldest) = order.pop_front()
+        {
+            keys.remove(&oldest);
+        }
+    }
+
+    fn contains(&self, key: SessionKey) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.contains(&key)
+    }
+}
+
+impl Sessions {
+    /// Exchanges sessions with peers from now on.
+    pub(super) fn share(self: &Arc<Self>, replicas: &Arc<Replicas>) {
+        let changes = replicas.subscribe(CHANGES);
+        let asked = Arc::downgrade(self);
+        let among = Arc::downgrade(replicas);
+        replicas.respond(TABLE, move |_question| {
+            let parts = asked.upgrade().zip(among.upgrade());
+            let parts = parts.map(|(sessions, replicas)| sessions.parts_for_peer(&replicas));
+            std::future::ready(parts.unwrap_or_default())
+        });
+        let mut strangers = replicas.subscribe(STRANGERS);
+        let learning = Arc::clone(self);
+        tokio::spawn(async move {
+            while let Some(message) = strangers.recv().await {
+                learning.strangers.learn(&message.payload);
+            }
+        });
+        let asked = Arc::downgrade(self);
+        replicas.respond(STRANGERS, move |_question| {
+            let all = asked.upgrade().map(|sessions| sessions.strangers.all());
+            std::future::ready(all.into_iter().collect())
+        });
+        tokio::spawn(send_changes(Arc::clone(self), Arc::clone(replicas)));
+        tokio::spawn(receive_changes(Arc::clone(self), changes));
+        tokio::spawn(learn_table(Arc::clone(self), Arc::clone(replicas)));
+    }
+
+    /// Tells peers which connections were kicked although they may be those of static users.
+    pub(super) async fn share_strangers(&self) {
+        if let (Some(replicas), Some(news)) = (&self.replicas, self.strangers.take_news()) {
+            replicas.publish(STRANGERS, news).await;
+        }
+    }
+
+    /// Asks running replicas for their sessions.
+    pub(crate) async fn learn(&self, replicas: &Replicas, within: Duration) -> usize {
+        let answers = replicas.ask_all(TABLE, Vec::new(), within).await;
+        let strangers = replicas.ask_all(STRANGERS, Vec::new(), within).await;
+        strangers.iter().for_each(|(_, part)| self.strangers.learn(part));
+        let replicas: HashSet<_> = answers.iter().map(|(replica, _)| replica).collect();
+        let count: usize = answers.iter().map(|(_, part)| self.apply(part)).sum();
+        if !replicas.is_empty() {
+            info!(
+                replicas = replicas.len(),
+                sessions = count,
+                "learned the sessions of other replicas"
+            );
+        }
+        replicas.len()
+    }
+
+    /// The sessions that this replica admitted, and those of replicas that have gone.
+    fn parts_for_peer(&self, replicas: &Replicas) -> Vec<Vec<u8>> {
+        let is_ours = |session: &Session| {
+            let replica = &*session.common().replica;
+            replica == &*self.replica || !replicas.is_alive(replica)
+        };
+        let parts = encode(&self.table.search(is_ours), &[]);
+        // An answer without parts is no answer.
+        if parts.is_empty() { vec![Vec::new()] } else { parts }
+    }
+
+    fn apply(&self, message: &[u8]) -> usize {
+        let items = decode(message).unwrap_or_default();
+        let count = items.len();
+        for item in items {
+            match item {
+                Item::Entered(session) if self.recent_ends.contains(session.key()) => {}
+                Item::Entered(session) => drop(self.table.enter(session)),
+                Item::Ended(key) => drop(self.table.remove(key)),
+            }
+        }
+        count
+    }
+}
+
+async fn send_changes(sessions: Arc<Sessions>, replicas: Arc<Replicas>) {
+    loop {
+        sessions.outgoing.filled.notified().await;
+        sleep(BATCH).await;
+        let Batch { entered, ended } = sessions.outgoing.take();
+        // A replica that nobody listens to saves the work. One that starts asks for the table.
+        if replicas.peers_known().is_empty() {
+            continue;
+        }
+        for message in encode(&entered, &ended) {
+            replicas.publish(CHANGES, message).await;
+        }
+    }
+}
+
+async fn receive_changes(
+    sessions: Arc<Sessions>,
+    mut changes: tokio::sync::mpsc::Receiver<PeerMessage>,
+) {
+    while let Some(PeerMessage { from, payload }) = changes.recv().await {
+        let count = sessions.apply(&payload);
+        debug!(replica = &*from, count, "sessions of another replica");
+    }
+}
+
+/// Asks the replicas that run already, as soon as there is a connection. One that finds no peer within a
+/// minute is the first.
+async fn learn_table(sessions: Arc<Sessions>, replicas: Arc<Replicas>) {
+    let learned = async {
+        while sessions.learn(&replicas, TABLE_TIMEOUT).await == 0 {
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let _alone = timeout(Duration::from_secs(60), learned).await;
+}

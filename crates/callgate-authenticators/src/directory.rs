@@ -20,6 +20,7 @@ mod arena;
 mod authenticator;
 mod credentials;
 mod entry;
+mod index;
 mod packed;
 mod table;
 
@@ -29,7 +30,7 @@ pub use entry::FILE;
 pub(crate) use entry::proposal;
 pub(crate) use entry::{ENTRY, Entry, FirstNames, parse_time, token_hash};
 pub(crate) use packed::PackedEntry;
-pub(crate) use table::{EntryTable, Shared, next_version};
+pub(crate) use table::{EntryTable, Shared, TableFull, next_version};
 
 /// An entry, `None` if the directory has none, or why there is no answer. A rejected name costs a hash
 /// like an unknown one.

@@ -1,12 +1,12 @@
 //! Files that map names to tables, such as a users file, read one entry at a time: a file of a million entries
 //! never becomes a tree in memory.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use callgate::json::deserialize_strict;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use crate::{
     Document, DocumentError, Format, Report, Sources, Table, Type,
@@ -17,9 +17,12 @@ use crate::{
 
 /// A file that maps names to tables.
 pub struct EntryFile {
-    text: Zeroizing<Vec<u8>>,
+    text: Text,
     format: Format,
 }
+
+/// The text of a file, wiped when it is dropped.
+struct Text(Vec<u8>);
 
 /// Receives the entries.
 pub trait EntryReader {
@@ -39,14 +42,28 @@ struct Scope<'a> {
 }
 
 impl EntryFile {
-    /// The content of a file.
-    pub fn new(text: Zeroizing<Vec<u8>>, format: Format) -> Self {
-        Self { text, format }
+    /// Opens a file, without recording it as a file of the configuration.
+    ///
+    /// # Errors
+    /// If its extension is unknown, or it is not a regular file, cannot be read or is too large.
+    pub fn open(path: &Path) -> Result<Self, DocumentError> {
+        let format = Format::of(path)?;
+        Ok(Self { text: Sources::read_into(path, Text::for_about)?, format })
     }
 
     /// The size of the file in bytes.
     pub fn size(&self) -> usize {
-        self.text.len()
+        self.text.0.len()
+    }
+
+    /// Whether the file contains nothing but white space and comments. In YAML and TOML that is a valid
+    /// table, but a file that was truncated looks like this, too.
+    pub fn is_blank(&self) -> bool {
+        let is_comment = |line: &[u8]| {
+            let line = line.trim_ascii();
+            line.is_empty() || (self.format != Format::Json && line.starts_with(b"#"))
+        };
+        self.text.0.split(|byte| *byte == b'\n').all(is_comment)
     }
 
     /// Calls `reader` with each entry, in the order of the file if that is JSON. `prefix` begins each key path,
@@ -67,17 +84,41 @@ impl EntryFile {
         // Those of a malformed file would distract from its one error.
         let findings = Report::new();
         let scope = Scope { prefix, entry, report: &findings, sources };
-        let text = utf8(&self.text)?;
+        let text = utf8(&self.text.0)?;
         match self.format {
             Format::Json if text.trim_start().starts_with('{') => json(text, &scope, reader)?,
             Format::Json | Format::Toml | Format::Yaml => {
-                let document = Document::parse(&self.text, self.format)?;
+                let document = Document::parse(&self.text.0, self.format)?;
                 tree(&document, &scope, reader);
             }
         }
         findings.locate_in(text, self.format, prefix, file);
         report.append(findings);
         Ok(())
+    }
+}
+
+impl Text {
+    /// An empty text with room for so many bytes. What is larger than anything that an allocator keeps for
+    /// reuse (glibc: 32 MiB) returns to the system when it is dropped; only what is written occupies memory.
+    fn for_about(bytes: usize) -> Self {
+        const SMALL: usize = 256 * 1024;
+        const MAPPED: usize = 33 * 1024 * 1024;
+        let size = if bytes > SMALL { bytes.max(MAPPED) } else { bytes };
+        Self(Vec::with_capacity(size))
+    }
+}
+
+impl AsMut<Vec<u8>> for Text {
+    fn as_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        // Not `Vec::zeroize`, which also writes to what was reserved but never used.
+        self.0.as_mut_slice().zeroize();
     }
 }
 

@@ -212,6 +212,20 @@ impl Sources {
         }
     }
 
+    /// Reads a regular file without recording it, into a buffer that `reserve` makes for its size.
+    ///
+    /// # Errors
+    /// If it is not a regular file, cannot be read or is too large.
+    pub(crate) fn read_into<B: AsMut<Vec<u8>>>(
+        path: &Path,
+        reserve: impl FnOnce(usize) -> B,
+    ) -> Result<B, SourceError> {
+        match is_pipe_or_device(path) {
+            true => Err(SourceError::NotRegular(path.display().to_string())),
+            false => read_with(path, MAX_FILE_SIZE, reserve),
+        }
+    }
+
     /// Reads any kind of file, without a byte-order mark: a secret may come from a pipe.
     ///
     /// # Errors
@@ -408,20 +422,29 @@ fn is_pipe_or_device(path: &Path) -> bool {
 }
 
 fn read(path: &Path, max: u64) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+    read_with(path, max, |size| Zeroizing::new(Vec::with_capacity(size)))
+}
+
+fn read_with<B: AsMut<Vec<u8>>>(
+    path: &Path,
+    max: u64,
+    reserve: impl FnOnce(usize) -> B,
+) -> Result<B, SourceError> {
     let name = || path.display().to_string();
     let unreadable = |error| SourceError::Unreadable { path: name(), error };
     let file = fs::File::open(path).map_err(unreadable)?;
     let size = file.metadata().map_or(0, |metadata| metadata.len().min(max));
     // Allocated once, because growing would leave copies of a secret in memory.
     let size = usize::try_from(size).unwrap_or(0).saturating_add(1);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(size));
+    let mut buffer = reserve(size);
+    let bytes = buffer.as_mut();
     // The metadata of a device has no size, so reading is bounded too.
-    file.take(max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(max + 1).read_to_end(bytes).map_err(unreadable)?;
     if bytes.len() as u64 > max {
         return Err(SourceError::TooLarge(name()));
     }
     if bytes.starts_with(BYTE_ORDER_MARK) {
         bytes.drain(..BYTE_ORDER_MARK.len());
     }
-    Ok(bytes)
+    Ok(buffer)
 }

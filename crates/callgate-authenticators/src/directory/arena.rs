@@ -6,17 +6,25 @@ use zeroize::Zeroize;
 
 /// Size of the first block, unless more is expected.
 const MIN_BLOCK: usize = 4 * 1024;
-/// From this size on, the allocators of all supported systems map a block separately, so that dropping it
+/// Larger than any allocation that an allocator keeps for reuse (glibc: 32 MiB), so that dropping a block
 /// returns its memory to the system. Only pages that are written occupy memory.
 const MAX_BLOCK: usize = 33 * 1024 * 1024;
+/// Smaller arenas are not worth a mapping of their own.
+const SMALL: usize = 256 * 1024;
+/// Byte strings begin at multiples of this.
+const UNIT: usize = 8;
+/// Bits of a location within a block: enough for `MAX_BLOCK / UNIT`.
+const UNIT_BITS: u32 = 23;
+/// The length before each byte string.
+const LENGTH: usize = size_of::<u32>();
 
 /// Where a byte string is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Location {
-    block: u32,
-    start: u32,
-    length: u32,
-}
+pub(super) struct Location(u32);
+
+/// There is no room: more than 16 GiB, or one byte string that is larger than a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Full;
 
 /// Byte strings that are never changed. Removing one leaves a gap.
 #[derive(Default)]
@@ -38,41 +46,72 @@ impl Arena {
         Self { next_block: bytes, ..Self::default() }
     }
 
-    /// Stores a byte string; `None` if it is too long (4 GiB).
-    pub(super) fn add(&mut self, bytes: &[u8]) -> Option<Location> {
-        let fits = |block: &Block| block.0.capacity() - block.0.len() >= bytes.len();
-        if !self.blocks.last().is_some_and(fits) {
-            let size = self.next_block.clamp(MIN_BLOCK, MAX_BLOCK).max(bytes.len());
-            self.blocks.push(Block(Vec::with_capacity(size)));
-            self.next_block = size.saturating_mul(2);
+    /// Stores a byte string.
+    pub(super) fn add(&mut self, bytes: &[u8]) -> Result<Location, Full> {
+        let length = u32::try_from(bytes.len()).map_err(|_| Full)?;
+        let needed = (LENGTH + bytes.len()).next_multiple_of(UNIT);
+        if needed > MAX_BLOCK {
+            return Err(Full);
         }
-        let block = u32::try_from(self.blocks.len() - 1).ok()?;
-        let Block(last) = self.blocks.last_mut()?;
-        let start = u32::try_from(last.len()).ok()?;
-        let length = u32::try_from(bytes.len()).ok()?;
+        let fits = |block: &Block| block.0.capacity() - block.0.len() >= needed;
+        if !self.blocks.last().is_some_and(fits) {
+            self.add_block(needed);
+        }
+        let block = u32::try_from(self.blocks.len() - 1).map_err(|_| Full)?;
+        let Block(last) = self.blocks.last_mut().ok_or(Full)?;
+        let unit = u32::try_from(last.len() / UNIT).map_err(|_| Full)?;
+        if block >= 1 << (u32::BITS - UNIT_BITS) {
+            return Err(Full);
+        }
+        let end = last.len() + needed;
+        last.extend_from_slice(&length.to_le_bytes());
         last.extend_from_slice(bytes);
-        self.used += bytes.len();
-        Some(Location { block, start, length })
+        last.resize(end, 0);
+        self.used += needed;
+        Ok(Location(block << UNIT_BITS | unit))
+    }
+
+    fn add_block(&mut self, needed: usize) {
+        let size = match self.next_block {
+            expected if expected > SMALL => MAX_BLOCK,
+            expected => expected.clamp(MIN_BLOCK, SMALL).max(needed),
+        };
+        self.blocks.push(Block(Vec::with_capacity(size)));
+        self.next_block = size * 2;
     }
 
     /// The byte string at a location.
-    pub(super) fn get(&self, at: Location) -> &[u8] {
+    pub(super) fn get(&self, Location(at): Location) -> &[u8] {
         let index = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-        let found = self.blocks.get(index(at.block)).and_then(|Block(bytes)| {
-            let start = index(at.start);
-            bytes.get(start..start.checked_add(index(at.length))?)
+        let block = self.blocks.get(index(at >> UNIT_BITS));
+        let found = block.and_then(|Block(bytes)| {
+            let start = index(at & ((1 << UNIT_BITS) - 1)) * UNIT;
+            let (length, rest) = bytes.get(start..)?.split_first_chunk::<LENGTH>()?;
+            rest.get(..index(u32::from_le_bytes(*length)))
         });
         found.unwrap_or_default()
     }
 
     /// Gives a byte string up.
     pub(super) fn remove(&mut self, at: Location) {
-        self.removed += self.get(at).len();
+        self.removed += (LENGTH + self.get(at).len()).next_multiple_of(UNIT);
     }
 
     /// Whether gaps occupy more than what is left.
     pub(super) fn is_mostly_gaps(&self) -> bool {
         self.removed > MIN_BLOCK && self.removed * 2 > self.used
+    }
+}
+
+impl Location {
+    /// As a number, for a table of locations.
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+
+    /// From its number.
+    pub(super) fn of_number(number: u32) -> Self {
+        Self(number)
     }
 }
 
@@ -104,9 +143,10 @@ mod tests {
         for (place, bytes) in places.iter().zip(&strings) {
             assert_eq!(arena.get(*place), bytes);
         }
-        let huge = vec![7; MIN_BLOCK * 1000];
-        let place = arena.add(&huge).unwrap();
-        assert_eq!(arena.get(place), huge);
+        let large = vec![7; MIN_BLOCK * 1000];
+        let place = arena.add(&large).unwrap();
+        assert_eq!(arena.get(place), large);
+        assert_eq!(arena.add(&vec![7; MAX_BLOCK]), Err(Full));
     }
 
     #[test]

@@ -10,13 +10,13 @@ use std::{
 };
 
 use callgate::{keys::UserKey, secret::Secret};
-use hashbrown::HashTable;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
     Entry,
     arena::{Arena, Location},
+    index::Index,
     packed::{PackedEntry, Shelf, pack},
     token_hash,
 };
@@ -36,15 +36,17 @@ pub(crate) fn next_version() -> u64 {
 pub(crate) struct EntryTable {
     arena: Arena,
     shelf: Shelf,
-    /// Where each entry is.
-    slots: Vec<Option<Location>>,
-    free: Vec<u32>,
-    names: HashTable<u32>,
-    tokens: HashTable<u32>,
-    nkeys: HashTable<u32>,
+    names: Index,
+    tokens: Index,
+    nkeys: Index,
     /// Keyed, so that names and tokens from outside cannot be made to collide.
     hasher: RandomState,
 }
+
+/// There is no room for another entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no room for this entry: it, or all entries together, are too large")]
+pub(crate) struct TableFull;
 
 /// A credential that two entries share.
 pub(crate) struct Shared {
@@ -86,20 +88,13 @@ impl EntryTable {
     }
 
     /// Adds an entry, in place of one of the same name. Returns the credentials that another entry has, too.
-    pub(crate) fn insert(&mut self, entry: &Entry) -> Vec<Shared> {
+    ///
+    /// # Errors
+    /// If the table is full, which takes more than 16 GiB.
+    pub(crate) fn insert(&mut self, entry: &Entry) -> Result<Vec<Shared>, TableFull> {
         self.remove(&entry.user);
         let packed = Zeroizing::new(pack(entry, &mut self.shelf));
-        let Some(location) = self.arena.add(&packed) else { return Vec::new() };
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None => {
-                self.slots.push(None);
-                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
-        if let Some(slot) = self.slots.get_mut(place(index)) {
-            *slot = Some(location);
-        }
+        let location = self.arena.add(&packed).map_err(|_| TableFull)?;
         let token = entry.token.as_ref().map(Key::Token);
         let nkey = entry.nkey.as_ref().map(|nkey| Key::Nkey(nkey.as_str()));
         let holders = [("token", token), ("nkey", nkey)].into_iter().filter_map(|(key, value)| {
@@ -108,34 +103,28 @@ impl EntryTable {
         });
         let shared = holders.collect();
         for key in [Some(Key::Name(&entry.user)), token, nkey].into_iter().flatten() {
-            self.index(key, index);
+            self.index(key, location);
         }
-        shared
+        Ok(shared)
     }
 
-    /// Removes the entry of a user.
+    /// Removes the entry of a user; false if there is none.
     pub(crate) fn remove(&mut self, user: &str) -> bool {
         let key = Key::Name(user);
         let hash = key.hash(&self.hasher);
-        let Some(index) = self.names.find(hash, |index| self.is(*index, key)).copied() else {
-            return false;
-        };
-        let Some(entry) = self.packed(index) else { return false };
+        let mut candidates = self.names.candidates(hash);
+        let Some(at) = candidates.find(|at| key.is_of(self.packed(*at))) else { return false };
+        drop(candidates);
+        let entry = self.packed(at);
         let token = entry.token();
         let nkey = entry.nkey().map(str::to_owned);
         let token = token.as_ref().map(Key::Token);
         let nkey = nkey.as_deref().map(Key::Nkey);
         for key in [Some(key), token, nkey].into_iter().flatten() {
             let hash = key.hash(&self.hasher);
-            let index = |other: &u32| *other == index;
-            if let Ok(found) = self.table(key).find_entry(hash, index) {
-                found.remove();
-            }
+            self.index_of(key).remove(hash, at);
         }
-        if let Some(location) = self.slots.get_mut(place(index)).and_then(Option::take) {
-            self.arena.remove(location);
-        }
-        self.free.push(index);
+        self.arena.remove(at);
         if self.arena.is_mostly_gaps() {
             self.compact();
         }
@@ -149,7 +138,7 @@ impl EntryTable {
 
     /// Whether an entry has a token.
     pub(crate) fn has_tokens(&self) -> bool {
-        !self.tokens.is_empty()
+        self.tokens.len() > 0
     }
 
     /// The entry of exactly this name. A name without one takes as long.
@@ -158,8 +147,7 @@ impl EntryTable {
         if let Some(entry) = self.found(key).next() {
             return entry.unpack().map(Arc::new);
         }
-        let any = key.hash(&self.hasher) % self.slots.len().max(1) as u64;
-        let any = u32::try_from(any).ok().and_then(|index| self.packed(index));
+        let any = self.names.iter().next().map(|at| self.packed(at));
         black_box(any.and_then(PackedEntry::unpack).map(Arc::new));
         None
     }
@@ -172,7 +160,7 @@ impl EntryTable {
     /// The only entry with this token, found by its digest.
     pub(crate) fn by_token(&self, token: &Secret) -> Option<Arc<Entry>> {
         // Saves the digest of long bearer tokens, and only reveals whether there are any tokens.
-        if self.tokens.is_empty() {
+        if !self.has_tokens() {
             return None;
         }
         self.only(Key::Token(&token_hash(token.expose())))
@@ -185,8 +173,7 @@ impl EntryTable {
 
     /// All entries, in arbitrary order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = PackedEntry<'_>> {
-        let locations = self.slots.iter().flatten();
-        locations.map(|location| PackedEntry::new(self.arena.get(*location), &self.shelf))
+        self.names.iter().map(|at| self.packed(at))
     }
 
     fn only(&self, key: Key<'_>) -> Option<Arc<Entry>> {
@@ -202,16 +189,16 @@ impl EntryTable {
         &'a self,
         key: Key<'k>,
     ) -> impl Iterator<Item = PackedEntry<'a>> + use<'a, 'k> {
-        let table = match key {
+        let index = match key {
             Key::Name(_) => &self.names,
             Key::Token(_) => &self.tokens,
             Key::Nkey(_) => &self.nkeys,
         };
-        let candidates = table.iter_hash(key.hash(&self.hasher));
-        candidates.filter_map(|index| self.packed(*index)).filter(move |entry| key.is_of(*entry))
+        let candidates = index.candidates(key.hash(&self.hasher));
+        candidates.map(|at| self.packed(at)).filter(move |entry| key.is_of(*entry))
     }
 
-    fn table(&mut self, key: Key<'_>) -> &mut HashTable<u32> {
+    fn index_of(&mut self, key: Key<'_>) -> &mut Index {
         match key {
             Key::Name(_) => &mut self.names,
             Key::Token(_) => &mut self.tokens,
@@ -219,51 +206,85 @@ impl EntryTable {
         }
     }
 
-    fn index(&mut self, key: Key<'_>, index: u32) {
-        let Self { arena, shelf, slots, names, tokens, nkeys, hasher, .. } = self;
-        let entry = |index: &u32| {
-            let location = slots.get(place(*index)).copied().flatten();
-            PackedEntry::new(location.map(|at| arena.get(at)).unwrap_or_default(), shelf)
-        };
+    fn index(&mut self, key: Key<'_>, at: Location) {
+        let Self { arena, shelf, names, tokens, nkeys, hasher } = self;
+        let entry = |at: Location| PackedEntry::new(arena.get(at), shelf);
         let hash = key.hash(hasher);
         match key {
-            Key::Name(_) => {
-                names.insert_unique(hash, index, |index| hasher.hash_one(entry(index).user()));
-            }
-            Key::Token(_) => {
-                let rehash = |index: &u32| {
-                    hasher.hash_one(entry(index).token().as_ref().unwrap_or(&[0; 32]))
-                };
-                tokens.insert_unique(hash, index, rehash);
-            }
+            Key::Name(_) => names.insert(hash, at, |at| hasher.hash_one(entry(at).user())),
+            Key::Token(_) => tokens.insert(hash, at, |at| {
+                hasher.hash_one(entry(at).token().as_ref().unwrap_or(&[0; 32]))
+            }),
             Key::Nkey(_) => {
-                let rehash = |index: &u32| hasher.hash_one(entry(index).nkey().unwrap_or_default());
-                nkeys.insert_unique(hash, index, rehash);
+                nkeys.insert(hash, at, |at| hasher.hash_one(entry(at).nkey().unwrap_or_default()))
             }
         }
     }
 
-    fn is(&self, index: u32, key: Key<'_>) -> bool {
-        self.packed(index).is_some_and(|entry| key.is_of(entry))
-    }
-
-    fn packed(&self, index: u32) -> Option<PackedEntry<'_>> {
-        let location = self.slots.get(place(index)).copied().flatten()?;
-        Some(PackedEntry::new(self.arena.get(location), &self.shelf))
+    fn packed(&self, at: Location) -> PackedEntry<'_> {
+        PackedEntry::new(self.arena.get(at), &self.shelf)
     }
 
     /// Closes the gaps that removed entries left.
     fn compact(&mut self) {
         let mut compact = Self::default();
         for entry in self.entries() {
-            if let Some(entry) = entry.unpack() {
-                compact.insert(&entry);
-            }
+            let inserted = entry.unpack().map(|entry| compact.insert(&entry));
+            debug_assert!(matches!(inserted, Some(Ok(_))), "it fitted before");
         }
         *self = compact;
     }
 }
 
-fn place(index: u32) -> usize {
-    usize::try_from(index).unwrap_or(usize::MAX)
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn entry(user: &str, token: Option<u8>, version: u64) -> Entry {
+        let token = token.map(|byte| token_hash(&byte.to_string()));
+        Entry { token, ..Entry::unreadable(user, version) }
+    }
+
+    fn by_token(table: &EntryTable, token: u8) -> Option<String> {
+        table.by_token(&token.to_string().into()).map(|entry| entry.user.clone())
+    }
+
+    #[test]
+    fn entries_are_found_through_changes_and_compaction() {
+        let mut table = EntryTable::default();
+        let mut expected = BTreeMap::new();
+        for step in 0..20_000_u64 {
+            let user = format!("user-{}", step * 7919 % 1000);
+            if step % 3 == 0 {
+                assert_eq!(table.remove(&user), expected.remove(&user).is_some(), "{user}");
+            } else {
+                table.insert(&entry(&user, None, step)).unwrap();
+                expected.insert(user, step);
+            }
+        }
+        assert_eq!(table.len(), expected.len());
+        for number in 0..1000 {
+            let user = format!("user-{number}");
+            let found = table.by_name(&user).map(|entry| entry.version);
+            assert_eq!(found, expected.get(&user).copied(), "{user}");
+        }
+        let listed = table.entries().map(|entry| entry.user().to_owned());
+        assert_eq!(listed.collect::<std::collections::BTreeSet<_>>().len(), expected.len());
+    }
+
+    #[test]
+    fn shared_token_identifies_no_entry_until_one_remains() {
+        let mut table = EntryTable::default();
+        assert!(table.insert(&entry("alice", Some(1), 1)).unwrap().is_empty());
+        assert_eq!(by_token(&table, 1).as_deref(), Some("alice"));
+        let shared = table.insert(&entry("bob", Some(1), 2)).unwrap();
+        assert_eq!(shared.len(), 1);
+        assert_eq!(by_token(&table, 1), None);
+        table.remove("alice");
+        assert_eq!(by_token(&table, 1).as_deref(), Some("bob"));
+        table.remove("bob");
+        assert!(!table.has_tokens());
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::{
-    directory::{Entry, EntryTable, PackedEntry, Shared},
+    directory::{Entry, EntryTable, PackedEntry, Shared, TableFull},
     passwords::{Cost, DummyKey, DummyPasswords},
 };
 
@@ -48,15 +48,19 @@ impl BucketTable {
     }
 
     /// Adds or replaces the entry of a user; returns the credentials that another entry has, too.
-    pub(super) fn set(&mut self, entry: &Entry) -> Vec<Shared> {
+    ///
+    /// # Errors
+    /// If there is no room; the user then has no entry.
+    pub(super) fn set(&mut self, entry: &Entry) -> Result<Vec<Shared>, TableFull> {
         self.remove(&entry.user);
+        let shared = self.users.insert(entry)?;
         if entry.faulty {
             self.faulty_users.insert(entry.user.as_str().into());
         }
         if let Some(password) = &entry.password {
             *self.costs.entry(password.cost()).or_insert(0) += 1;
         }
-        self.users.insert(entry)
+        Ok(shared)
     }
 
     /// Removes a user; false if there was none.

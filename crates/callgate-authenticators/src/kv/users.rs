@@ -150,12 +150,18 @@ impl BucketUsers {
         let mut state = self.write();
         state.note_listed(key);
         let shared = match read {
-            Read::Same => Vec::new(),
+            Read::Same => Ok(Vec::new()),
             Read::Entry(entry) => state.table.set(&entry),
         };
         let is_change = state.listed.is_none();
         drop(state);
-        self.log_shared(&user, &shared);
+        match shared {
+            Ok(shared) => self.log_shared(&user, &shared),
+            Err(error) => {
+                let user = user.escape_debug().to_string();
+                tracing::error!(authenticator = &*self.context.name, user, "{error}");
+            }
+        }
         if is_change {
             self.changed();
             self.log_change(&user, faulty);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use callgate::authn::Origin;
-use callgate_config::{DocumentError, EntryFile, EntryReader, Format, Report, Sources, Table};
+use callgate_config::{DocumentError, EntryFile, EntryReader, Report, Table};
 
 use super::warnings::{UnusualPermissions, Warnings};
 use crate::{
@@ -34,7 +34,7 @@ impl UserTable {
         let before = report.fault_count();
         let file = path.strip_prefix(".").unwrap_or(path).display().to_string();
         let prefix = format!("{shown_path}: ");
-        let read = entry_file(path).and_then(|entries| {
+        let read = open(path).and_then(|entries| {
             let mut reader = Reader::new(entries.size(), context);
             let sources = &context.services.sources;
             entries.read(&prefix, &file, ENTRY, report, sources, &mut reader)?;
@@ -126,25 +126,23 @@ impl EntryReader for Reader<'_> {
             *self.costs.entry(password.cost()).or_insert(0) += 1;
         }
         self.permissions.note(&entry);
-        for Shared { key, user } in self.users.insert(&entry) {
+        let shared = self.users.insert(&entry).unwrap_or_else(|error| {
+            report.fault(path.as_str(), error);
+            Vec::new()
+        });
+        for Shared { key, user } in shared {
             let other = user.escape_debug();
             report.fault(format!("{path}.{key}"), format!("`{other}` has the same one"));
         }
     }
 }
 
-fn entry_file(path: &Path) -> Result<EntryFile, DocumentError> {
-    let format = Format::of(path)?;
-    // Not as a file of the configuration: it has a watch of its own.
-    let text = Sources::read_unrecorded(path)?;
-    let is_comment = |line: &[u8]| {
-        let line = line.trim_ascii();
-        line.is_empty() || (format != Format::Json && line.starts_with(b"#"))
-    };
-    if text.split(|byte| *byte == b'\n').all(is_comment) {
-        // In YAML and TOML an empty file is a valid table: a truncated file would lock out all users.
+fn open(path: &Path) -> Result<EntryFile, DocumentError> {
+    let file = EntryFile::open(path)?;
+    if file.is_blank() {
+        // A truncated file must not lock out all users.
         let message = "the file is empty: write the users, or `{}` for none".to_owned();
         return Err(DocumentError::Syntax { position: None, message });
     }
-    Ok(EntryFile::new(text, format))
+    Ok(file)
 }

@@ -32,7 +32,7 @@ use callgate::{AdmissionHook, clock::UnixTime};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{replicas::Replicas, telemetry::Metrics};
-pub(crate) use bucket::permissions;
+pub(crate) use bucket::{BUS_PERMISSION, PERMISSIONS, permissions};
 use freshness::Freshness;
 pub(crate) use lock::Lock;
 pub(crate) use locks::{Locks, MAX_LOCKS};

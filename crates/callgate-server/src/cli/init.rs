@@ -202,6 +202,12 @@ fn heading(mode: &str, source: &Source) -> String {
 const SESSION: &str = r#"
 [session]
 max_lifetime = "1h"                  # a removed user stays connected for up to this time
+
+# Switch on to lock users out on all replicas: docs/revocation.md.
+# [state]
+# replicas = 1                         # 3 in a cluster
+# [control]
+# socket = "callgate.sock"
 "#;
 
 /// Writes all files, or none if one of them exists.
@@ -214,9 +220,12 @@ fn write(args: &Args, setup: &Setup) -> Result<(), InitError> {
             return Err(InitError::Exists(path.display().to_string()));
         }
     }
+    let store = std::path::absolute(&args.dir).map_err(|error| failed(&args.dir, error))?;
+    let store = json!(store.join("jetstream").display().to_string()).to_string();
     for (name, text) in &setup.files {
         let path = args.dir.join(name);
-        write_private(&path, text).map_err(|error| failed(&path, error))?;
+        write_private(&path, &text.replace("{store}", &store))
+            .map_err(|error| failed(&path, error))?;
     }
     Ok(())
 }

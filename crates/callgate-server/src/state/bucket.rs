@@ -12,7 +12,27 @@ use crate::buckets::{self, BucketAccess, BucketError, Retention};
 /// Values stay until they are removed.
 const RETENTION: Retention = Retention { history: 1, max_age: Duration::ZERO };
 
-/// The subjects that the callout user must be permitted to publish.
+/// What `init` permits the callout user to publish for `[state]`, with the default bucket.
+pub(crate) const PERMISSIONS: [&str; 13] = [
+    BUS_PERMISSION,
+    "$KV.callgate.>",
+    "$JS.FC.KV_callgate.>",
+    "$JS.API.INFO",
+    "$JS.API.STREAM.INFO.KV_callgate",
+    "$JS.API.STREAM.CREATE.KV_callgate",
+    "$JS.API.STREAM.MSG.GET.KV_callgate",
+    "$JS.API.DIRECT.GET.KV_callgate",
+    "$JS.API.DIRECT.GET.KV_callgate.>",
+    "$JS.API.CONSUMER.CREATE.KV_callgate",
+    "$JS.API.CONSUMER.CREATE.KV_callgate.>",
+    "$JS.API.CONSUMER.INFO.KV_callgate.>",
+    "$JS.API.CONSUMER.DELETE.KV_callgate.>",
+];
+/// For messages between replicas, to publish and to subscribe to.
+pub(crate) const BUS_PERMISSION: &str = "CALLGATE.>";
+
+/// The subjects that the callout user must be permitted to publish. Reads of single values, which
+/// `init` permits too, are for administrators' tools.
 pub(crate) fn permissions(bucket: &str, create: bool) -> Vec<String> {
     let stream = format!("KV_{bucket}");
     let mut subjects = vec![
@@ -56,4 +76,21 @@ pub(super) async fn open(client: &Client, settings: &StateSettings) -> Result<()
 
 pub(super) fn of(settings: &StateSettings) -> Bucket {
     Bucket { name: settings.bucket.clone(), domain: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn init_permits_everything_that_is_needed() {
+        let needed = permissions("callgate", true);
+        assert!(needed.iter().all(|subject| PERMISSIONS.contains(&subject.as_str())), "{needed:?}");
+        let written = include_str!("../cli/init/configuration_mode.rs");
+        let values = include_str!("../cli/init/kubernetes.rs");
+        for subject in PERMISSIONS {
+            assert!(written.contains(&format!("\"{subject}\"")), "{subject}");
+            assert!(values.contains(&format!("- {subject}\n")), "{subject}");
+        }
+    }
 }

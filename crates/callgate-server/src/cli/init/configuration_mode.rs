@@ -99,17 +99,30 @@ listen: "127.0.0.1:4222"
 ping_interval: "5s"
 server_name: "gate-1"
 
+# What Callgate's replicas share is stored here: `[state]` in callgate.toml.
+jetstream { store_dir: {store} }
+
 accounts {
   # Only for Callgate: any user of this account can read requests that are not encrypted.
   AUTH {
+    jetstream: enabled
     users: [
       # Callgate itself. nats-server sends clients a nonce only if it has an nkey user; without a
       # nonce, no client can log in with an nkey.
       {
         nkey: "{auth}"
         permissions {
-          subscribe: ["$SYS.REQ.USER.AUTH", "$SRV.>", "_INBOX.>"]
-          publish: ["_INBOX.>", "$SYS._INBOX.>", "$SYS.REQ.USER.INFO", "$SRV.INFO"]
+          subscribe: ["$SYS.REQ.USER.AUTH", "$SRV.>", "_INBOX.>", "CALLGATE.>"]
+          publish: [
+            "_INBOX.>", "$SYS._INBOX.>", "$SYS.REQ.USER.INFO", "$SRV.INFO"
+            # For `[state]`: messages between replicas, and their bucket.
+            "CALLGATE.>", "$KV.callgate.>", "$JS.FC.KV_callgate.>", "$JS.API.INFO"
+            "$JS.API.STREAM.INFO.KV_callgate", "$JS.API.STREAM.CREATE.KV_callgate"
+            "$JS.API.STREAM.MSG.GET.KV_callgate"
+            "$JS.API.DIRECT.GET.KV_callgate", "$JS.API.DIRECT.GET.KV_callgate.>"
+            "$JS.API.CONSUMER.CREATE.KV_callgate", "$JS.API.CONSUMER.CREATE.KV_callgate.>"
+            "$JS.API.CONSUMER.INFO.KV_callgate.>", "$JS.API.CONSUMER.DELETE.KV_callgate.>"
+          ]
         }
       }
     ]

@@ -62,6 +62,12 @@ const NATS: &str = r#"# Values for the NATS chart (https://nats-io.github.io/k8s
 #
 #   helm install nats nats/nats --namespace nats --values nats-values.yaml
 config:
+  # What Callgate's replicas share is stored in JetStream: `state` in the values of Callgate.
+  jetstream:
+    enabled: true
+    fileStore:
+      pvc:
+        size: 1Gi
   merge:
     # A frozen Callgate replica keeps receiving logins until it misses the third of these pings.
     ping_interval: 5s
@@ -71,12 +77,31 @@ config:
 
 const NATS_CONFIGURATION_MODE: &str = r#"    accounts:
       AUTH:
+        jetstream: enabled
         users:
           # Callgate itself; its seed is auth.nk in the Secret `callgate`.
           - nkey: {auth}
             permissions:
-              publish: ["_INBOX.>", "$SYS._INBOX.>", "$SYS.REQ.USER.INFO", "$SRV.INFO"]
-              subscribe: ["$SYS.REQ.USER.AUTH", "$SRV.>", "_INBOX.>"]
+              publish:
+                - _INBOX.>
+                - $SYS._INBOX.>
+                - $SYS.REQ.USER.INFO
+                - $SRV.INFO
+                # For `state`: messages between replicas, and their bucket.
+                - CALLGATE.>
+                - $KV.callgate.>
+                - $JS.FC.KV_callgate.>
+                - $JS.API.INFO
+                - $JS.API.STREAM.INFO.KV_callgate
+                - $JS.API.STREAM.CREATE.KV_callgate
+                - $JS.API.STREAM.MSG.GET.KV_callgate
+                - $JS.API.DIRECT.GET.KV_callgate
+                - $JS.API.DIRECT.GET.KV_callgate.>
+                - $JS.API.CONSUMER.CREATE.KV_callgate
+                - $JS.API.CONSUMER.CREATE.KV_callgate.>
+                - $JS.API.CONSUMER.INFO.KV_callgate.>
+                - $JS.API.CONSUMER.DELETE.KV_callgate.>
+              subscribe: ["$SYS.REQ.USER.AUTH", "$SRV.>", "_INBOX.>", "CALLGATE.>"]
       APP:
         jetstream: enabled
       SYS:

@@ -17,10 +17,13 @@ use super::{
 };
 use crate::system::permissions;
 
-/// Permissions of Callgate's own user.
+use crate::state;
+
+/// Permissions of Callgate's own user, besides those for `[state]`.
 const CALLGATE_PUBLISHES: [&str; 4] =
     ["_INBOX.>", "$SYS._INBOX.>", "$SYS.REQ.USER.INFO", "$SRV.INFO"];
-const CALLGATE_SUBSCRIBES: [&str; 3] = ["$SYS.REQ.USER.AUTH", "$SRV.>", "_INBOX.>"];
+const CALLGATE_SUBSCRIBES: [&str; 4] =
+    ["$SYS.REQ.USER.AUTH", "$SRV.>", "_INBOX.>", state::BUS_PERMISSION];
 
 pub(super) fn setup(source: &Source) -> Result<Setup, InitError> {
     let keys = Keys::generate()?;
@@ -139,6 +142,7 @@ impl Keys {
         Ok(Account {
             signing_keys: vec![self.issuer.public_key().parse()?],
             external_authorization: Some(authorization),
+            jetstream: true,
             ..Account::new("AUTH", self.callout.public_key().parse()?)
         })
     }
@@ -214,7 +218,8 @@ impl Login {
     }
 
     fn callgate(callout: &KeyPair, now: UnixTime) -> Result<Self, InitError> {
-        let rights = Some(Rights::new(CALLGATE_PUBLISHES, CALLGATE_SUBSCRIBES));
+        let publishes = CALLGATE_PUBLISHES.into_iter().chain(state::PERMISSIONS);
+        let rights = Some(Rights::new(publishes, CALLGATE_SUBSCRIBES));
         Self::new(callout, now, |key| FixedUser { rights, ..FixedUser::new("callgate", key) })
     }
 
@@ -310,6 +315,9 @@ listen: "127.0.0.1:4222"
 # A frozen Callgate replica keeps receiving its share of the logins until three pings go unanswered.
 ping_interval: "5s"
 server_name: "gate-1"
+
+# What Callgate's replicas share is stored here: `[state]` in callgate.toml.
+jetstream { store_dir: {store} }
 
 operator: "{operator_jwt}"
 # Required: without a system account, nats-server 2.15.1 crashes at the first callout.

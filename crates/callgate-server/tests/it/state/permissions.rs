@@ -1,6 +1,7 @@
 //! Each missing permission of `[state]` is named.
 
 use super::world::{NEEDED, ONE, World};
+use crate::scenario::Written;
 
 #[tokio::test]
 async fn each_missing_permission_is_named() {
@@ -24,5 +25,18 @@ async fn needed_permissions_are_sufficient() {
     for gate in [&one, &two] {
         let log = gate.log();
         assert!(!log.contains("\"ERROR\"") && !log.contains("no permission"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn files_of_init_permit_what_state_needs() {
+    let switch_on = |text: &str| text.replace("# [state]\n# replicas = 1", "[state]\nreplicas = 1");
+    for version in ["2.10", "2.12", "2.15"] {
+        for arguments in [&["--demo"][..], &["--demo", "--operator"]] {
+            let written = Written::start(version, arguments, switch_on).await;
+            written.gate.record(0, &["locks read from the bucket"]).await;
+            let log = written.gate.log();
+            assert!(!log.contains("\"ERROR\"") && !log.contains("no permission"), "{log}");
+        }
     }
 }

@@ -14,6 +14,7 @@ mod lock;
 mod man;
 mod orders;
 mod output;
+mod revocations;
 mod schema;
 mod serve;
 mod sessions;
@@ -84,6 +85,8 @@ enum Command {
     Unlock(lock::UnlockArgs),
     /// List the locks
     Locks(lock::ListArgs),
+    /// List the changes that are held because they would end many sessions, and decide about them
+    Revocations(revocations::Args),
     /// Decode a request, response, user JWT or bearer token
     Decode(decode::Args),
     /// Print a script that completes commands and flags in a shell
@@ -119,6 +122,7 @@ pub fn run(registry: Registry) -> ExitCode {
         Command::Lock(args) => lock::run(*args, registry),
         Command::Unlock(args) => lock::unlock(args, registry),
         Command::Locks(args) => lock::list(args, registry),
+        Command::Revocations(args) => revocations::run(args, registry),
         Command::Decode(args) => decode::run(&args),
         Command::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),
         Command::Man(args) => man::run(&args, Cli::command()),

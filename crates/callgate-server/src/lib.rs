@@ -31,7 +31,6 @@ mod rehearsal;
 mod reload;
 #[allow(dead_code, reason = "the table of sessions uses it")]
 mod replicas;
-#[allow(dead_code, reason = "the commands and the hook of sessions will use it")]
 mod revocation;
 mod service;
 mod sessions;

@@ -12,8 +12,8 @@ use crate::{
     config::Config,
     control::Desk,
     replicas::Replicas,
-    revocation::Basis,
-    sessions::{SessionHook, Sessions},
+    revocation::{Basis, Revocation},
+    sessions::{Keep, SessionHook, Sessions},
     state::State,
     system::{AccountNames, System},
 };
@@ -26,6 +26,8 @@ pub(crate) struct Operations {
     pub(crate) state: Option<Arc<State>>,
     /// Exists with `system`.
     pub(crate) sessions: Option<Arc<Sessions>>,
+    /// Exists with `system`; `[revocation]` may switch it off.
+    revocation: Option<Arc<Revocation>>,
 }
 
 impl Operations {
@@ -40,20 +42,31 @@ impl Operations {
         let sessions = system
             .clone()
             .map(|system| Sessions::new(system, state.clone(), Arc::clone(&observers.metrics)));
-        Self { observers, system, state, sessions }
+        let revocation = sessions.clone().zip(system.clone());
+        let revocation = revocation.map(|(sessions, system)| {
+            Revocation::new(sessions, system, Arc::clone(&observers.metrics))
+        });
+        Self { observers, system, state, sessions, revocation }
     }
 
     /// The hooks of each admission, in order: first locks and sessions, then the audit.
     pub(crate) fn hooks(&self) -> Vec<Arc<dyn AdmissionHook>> {
         let audit = AuditHook::of(&self.observers.audit).map(|hook| Arc::new(hook) as _);
-        let sessions = self.sessions.clone().map(|sessions| SessionHook::new(sessions, None));
+        let keep = self.revocation.clone().map(|revocation| -> Keep {
+            Arc::new(move |request, decision| revocation.record(request, decision))
+        });
+        let sessions = self.sessions.clone().map(|sessions| SessionHook::new(sessions, keep));
         let sessions = sessions.map(|hook| Arc::new(hook) as Arc<dyn AdmissionHook>);
         sessions.into_iter().chain(self.state.iter().map(State::hook)).chain(audit).collect()
     }
 
     /// What the commands on the control socket act on.
     pub(crate) fn desk(&self) -> Desk {
-        Desk { sessions: self.sessions.clone(), state: self.state.clone() }
+        Desk {
+            sessions: self.sessions.clone(),
+            state: self.state.clone(),
+            revocation: self.revocation.clone(),
+        }
     }
 
     /// Starts the work on the service's connection, which may not be established yet.
@@ -68,6 +81,9 @@ impl Operations {
         if let Some(sessions) = &self.sessions {
             sessions.start();
         }
+        if let Some(revocation) = &self.revocation {
+            revocation.start();
+        }
     }
 
     /// Why this replica must not answer requests now, if a part forbids it. The service stays outside the
@@ -79,7 +95,9 @@ impl Operations {
 
     /// A configuration is in force: the first one, or that of a reload.
     pub(crate) fn configured(&self, accounts: &AccountNames, basis: Basis) {
-        let _ = basis;
+        if let Some(revocation) = &self.revocation {
+            revocation.configured(basis);
+        }
         if let Some(system) = &self.system {
             system.configured(accounts.clone());
         }

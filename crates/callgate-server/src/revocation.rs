@@ -41,7 +41,7 @@ use self::{
 };
 use crate::{
     replicas::Replicas,
-    sessions::{Session, Table},
+    sessions::{Session, Sessions},
     system::{SessionKey, System},
     telemetry::Metrics,
 };
@@ -66,10 +66,8 @@ pub(crate) enum RevocationMode {
 
 /// Ends sessions after changes.
 pub(crate) struct Revocation {
-    table: Arc<Table>,
+    sessions: Arc<Sessions>,
     system: Arc<System>,
-    /// `None` without `[state]`: then all known sessions are this replica's own.
-    replicas: Option<Arc<Replicas>>,
     metrics: Arc<Metrics>,
     in_force: Sender<Option<Arc<InForce>>>,
     held: Mutex<HeldChanges>,
@@ -116,16 +114,14 @@ struct Ending {
 
 impl Revocation {
     pub(crate) fn new(
-        table: Arc<Table>,
+        sessions: Arc<Sessions>,
         system: Arc<System>,
-        replicas: Option<Arc<Replicas>>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         metrics.register_revocations();
         Arc::new(Self {
-            table,
+            sessions,
             system,
-            replicas,
             metrics,
             in_force: Sender::new(None),
             held: Mutex::default(),
@@ -155,7 +151,7 @@ impl Revocation {
 
     /// Begins to watch for changes. Call it once.
     pub(crate) fn start(self: &Arc<Self>) {
-        if let Some(replicas) = &self.replicas {
+        if let Some(replicas) = self.replicas() {
             self.answer_peers(replicas);
             tokio::spawn(agreement::compare(Arc::clone(replicas), self.digest.subscribe()));
         }
@@ -168,11 +164,11 @@ impl Revocation {
         if in_force.settings.mode == RevocationMode::Off {
             return self.replace_held(Vec::new());
         }
-        let all = self.table.len();
+        let all = self.sessions.table().len();
         let is_asked = |session: &Session| {
             only.is_none_or(|names| names.contains(&*session.common().authenticator))
         };
-        let sessions = self.table.search(is_asked);
+        let sessions = self.sessions.table().search(is_asked);
         let snapshot = Arc::clone(&in_force);
         // Thousands of decisions would hold up the logins on this thread.
         let work = tokio::task::spawn_blocking(move || snapshot.judge_all(sessions, now));
@@ -208,9 +204,14 @@ impl Revocation {
 
     /// Whether this replica ends the session: its own, and those of replicas that no longer run.
     fn is_mine(&self, session: &Session) -> bool {
-        let Some(replicas) = &self.replicas else { return true };
+        let Some(replicas) = self.replicas() else { return true };
         let replica = &*session.common().replica;
         *replica == **replicas.id() || (replicas.is_first() && !replicas.is_alive(replica))
+    }
+
+    /// `None` without `[state]`: then all known sessions are this replica's own.
+    fn replicas(&self) -> Option<&Arc<Replicas>> {
+        self.sessions.replicas()
     }
 
     fn held(&self) -> MutexGuard<'_, HeldChanges> {

@@ -27,9 +27,9 @@ pub(crate) use enforce::Enforced;
 pub(crate) use filter::Filter;
 pub(crate) use find::{Found, Search};
 pub(crate) use hook::{Keep, SessionHook};
+pub(crate) use session::Session;
 #[cfg(test)]
-pub(crate) use session::Values;
-pub(crate) use session::{Common, Session};
+pub(crate) use session::{Common, Values};
 use share::{Outgoing, RecentEnds};
 use strangers::Strangers;
 pub(crate) use table::Table;
@@ -92,6 +92,11 @@ impl Sessions {
     /// This replica's ID, as in [`Common::replica`].
     pub(crate) fn replica(&self) -> &ReplicaId {
         &self.replica
+    }
+
+    /// The other replicas, with which sessions are shared; `None` without `[state]`.
+    pub(crate) fn replicas(&self) -> Option<&Arc<Replicas>> {
+        self.replicas.as_ref()
     }
 
     /// Enters a session of this replica, and tells its peers.

@@ -2,6 +2,7 @@
 
 mod kick;
 mod lock;
+mod revocation;
 mod rows;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::{
     socket::CarryOut,
 };
 use crate::{
+    revocation::Revocation,
     sessions::{Filter, Sessions},
     state::State,
 };
@@ -34,6 +36,8 @@ pub(crate) struct Desk {
     pub(crate) sessions: Option<Arc<Sessions>>,
     /// Absent without `[state]`.
     pub(crate) state: Option<Arc<State>>,
+    /// Absent without `[system]`, and without a running service.
+    pub(crate) revocation: Option<Arc<Revocation>>,
 }
 
 /// An order that was not carried out.
@@ -61,6 +65,8 @@ impl CarryOut for Desk {
                 Order::Lock(order) => self.lock(order, &actor, &mut worker).await,
                 Order::Unlock { ids, all } => self.unlock(&ids, all, &actor).await,
                 Order::Locks => self.locks().await,
+                Order::Revocations => self.held_changes().await,
+                Order::RuleRevocation { id, ruling } => self.rule(&id, ruling, &actor).await,
             };
             let reply = match outcome {
                 Ok(done) => Reply::Done(Box::new(done)),

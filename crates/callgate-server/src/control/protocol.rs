@@ -5,7 +5,11 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{sessions::Filter, state::Target};
+use crate::{
+    revocation::{HeldRow, Ruling, RulingDone},
+    sessions::Filter,
+    state::Target,
+};
 
 /// The first line of a connection.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,6 +30,8 @@ pub(crate) enum Order {
     Lock(LockOrder),
     Unlock { ids: Vec<String>, all: bool },
     Locks,
+    Revocations,
+    RuleRevocation { id: String, ruling: Ruling },
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -102,9 +108,11 @@ pub(crate) enum Failure {
 pub(crate) enum Done {
     Sessions(SessionsDone),
     Kick(KickDone),
-    Lock(LockDone),
+    Lock(Box<LockDone>),
     Unlock { unlocked: Vec<String>, unknown: Vec<String>, failed: Vec<String> },
     Locks { locks: Vec<Value> },
+    Revocations { held: Vec<HeldRow> },
+    RevocationRuled(RulingDone),
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -38,7 +38,7 @@ pub(crate) struct RulingDone {
 #[serde(rename_all = "snake_case")]
 enum Question {
     List,
-    Rule { id: String, ruling: Ruling },
+    Rule { id: String, ruling: Ruling, actor: String },
 }
 
 impl Revocation {
@@ -57,10 +57,11 @@ impl Revocation {
     }
 
     /// Applies or drops a held change on all replicas; `None` if none holds it.
-    pub(crate) async fn rule(&self, id: &str, ruling: Ruling) -> Option<RulingDone> {
-        let question = Question::Rule { id: id.to_owned(), ruling };
+    pub(crate) async fn rule(&self, id: &str, ruling: Ruling, actor: &str) -> Option<RulingDone> {
+        let question = Question::Rule { id: id.to_owned(), ruling, actor: actor.to_owned() };
         let peers = self.ask::<Option<KickCounts>>(&question, RULE_WITHIN);
-        let (own, peers) = futures_util::future::join(self.rule_here(id, ruling), peers).await;
+        let (own, peers) =
+            futures_util::future::join(self.rule_here(id, ruling, actor), peers).await;
         let mut done = RulingDone::default();
         for counts in peers.into_iter().chain([own]).flatten() {
             done.replicas += 1;
@@ -80,8 +81,8 @@ impl Revocation {
                 };
                 let answer = match question {
                     Question::List => serde_json::to_vec(&revocation.own_rows()),
-                    Question::Rule { id, ruling } => {
-                        serde_json::to_vec(&revocation.rule_here(&id, ruling).await)
+                    Question::Rule { id, ruling, actor } => {
+                        serde_json::to_vec(&revocation.rule_here(&id, ruling, &actor).await)
                     }
                 };
                 answer.into_iter().collect()
@@ -91,7 +92,7 @@ impl Revocation {
 
     /// The answers of all peers.
     async fn ask<T: DeserializeOwned>(&self, question: &Question, within: Duration) -> Vec<T> {
-        let Some(replicas) = &self.replicas else { return Vec::new() };
+        let Some(replicas) = self.replicas() else { return Vec::new() };
         let Ok(question) = serde_json::to_vec(question) else { return Vec::new() };
         let answers = replicas.ask_all(KIND, question, within).await;
         let read = |(replica, answer): (_, bytes::Bytes)| {
@@ -106,15 +107,15 @@ impl Revocation {
         self.held().changes.iter().map(Held::row).collect()
     }
 
-    async fn rule_here(&self, id: &str, ruling: Ruling) -> Option<KickCounts> {
+    async fn rule_here(&self, id: &str, ruling: Ruling, actor: &str) -> Option<KickCounts> {
         let change = self.take_held(id)?;
         let sessions = change.sessions.len();
         match ruling {
-            Ruling::Apply => info!(id, sessions, "a held change is applied"),
-            Ruling::Drop => info!(id, sessions, "a held change is dropped"),
+            Ruling::Apply => info!(id, sessions, actor, "a held change is applied"),
+            Ruling::Drop => info!(id, sessions, actor, "a held change is dropped"),
         }
         let keys = change.sessions.iter().filter(|_| ruling == Ruling::Apply);
-        let sessions = keys.filter_map(|key| self.table.find(*key));
+        let sessions = keys.filter_map(|key| self.sessions.table().find(*key));
         let mine = sessions.filter(|session| self.is_mine(session));
         let ending: Vec<_> = mine.map(|session| Ending { session, cause: change.cause }).collect();
         match ending.is_empty() {

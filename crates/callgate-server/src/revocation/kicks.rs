@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Kicks that wait for their answers at a time. `System` decides about the pace.
-const AT_A_TIME: usize = 64;
+const AT_A_TIME: usize = 512;
 
 /// What became of kicks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ impl Revocation {
         match result {
             KickResult::Kicked => {
                 self.metrics.count_revocation(cause);
-                self.table.remove(key);
+                self.sessions.ended(key);
                 info!(
                     cause = cause.as_str(),
                     user = sanitize(session.user()),
@@ -90,7 +90,7 @@ impl Revocation {
                 KickCounts { kicked: 1, ..KickCounts::default() }
             }
             KickResult::AlreadyGone => {
-                self.table.remove(key);
+                self.sessions.ended(key);
                 KickCounts { already_gone: 1, ..KickCounts::default() }
             }
             KickResult::Failed(why) => {

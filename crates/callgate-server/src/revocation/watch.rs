@@ -138,13 +138,13 @@ struct Dead {
 impl Dead {
     /// Whether there are more of them for this replica to evaluate.
     fn have_changed(&mut self, revocation: &Revocation) -> bool {
-        let Some(replicas) = revocation.replicas.as_ref().filter(|it| it.is_first()) else {
+        let Some(replicas) = revocation.replicas().filter(|it| it.is_first()) else {
             *self = Self::default();
             return false;
         };
         let alive: BTreeSet<_> = replicas.peers_alive().into_iter().collect();
         let runs = |id: &str| *id == **replicas.id() || alive.iter().any(|peer| **peer == *id);
-        let found = revocation.table.search(|session| !runs(&session.common().replica));
+        let found = revocation.sessions.table().search(|session| !runs(&session.common().replica));
         let now = Self {
             replicas: found.iter().map(|session| session.common().replica.clone()).collect(),
             sessions: found.len(),

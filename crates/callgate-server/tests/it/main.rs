@@ -27,6 +27,7 @@ mod overload;
 mod peers;
 mod policy_tools;
 mod reload;
+mod revocation;
 mod scenario;
 mod secrets;
 mod services;

@@ -69,7 +69,7 @@ async fn desk(overrides: &Overrides, registry: Registry) -> Result<Desk, Failed>
             Failed::unusable("the locks in the bucket of `[state]` cannot be read")
         })?;
     }
-    let Some(system) = system else { return Ok(Desk { sessions: None, state }) };
+    let Some(system) = system else { return Ok(Desk { sessions: None, state, revocation: None }) };
     let system = System::new(system, Arc::default());
     system.configured(accounts);
     system.connect_once(&callout).await.map_err(Failed::unusable)?;
@@ -77,5 +77,5 @@ async fn desk(overrides: &Overrides, registry: Registry) -> Result<Desk, Failed>
     if let Some(state) = &state {
         sessions.learn(state.replicas(), PEER_TIMEOUT).await;
     }
-    Ok(Desk { sessions: Some(sessions), state })
+    Ok(Desk { sessions: Some(sessions), state, revocation: None })
 }

@@ -80,7 +80,7 @@ impl Desk {
         if no_kick || matching > 0 {
             self.kick_if_confirmed(state, &lock, no_kick, matching, &mut done, worker).await;
         }
-        Ok(Done::Lock(done))
+        Ok(Done::Lock(Box::new(done)))
     }
 
     /// Waits until all replicas have confirmed the lock, and kicks meanwhile.
@@ -165,7 +165,7 @@ impl Desk {
         };
         let Some(sessions) = &self.sessions else {
             done.not_searched = Some(UNSEARCHED.to_owned());
-            return Ok(Done::Lock(done));
+            return Ok(Done::Lock(Box::new(done)));
         };
         let filter = Filter { target: done.target.clone(), ..Filter::default() };
         let search = sessions.find(&filter, UnixTime::now()).await.map_err(Refused::unusable)?;
@@ -175,7 +175,7 @@ impl Desk {
         rows.extend(unlisted(&search));
         done.sessions = with_results(rows, &HashMap::new()).0;
         done.servers = servers(&search.servers);
-        Ok(Done::Lock(done))
+        Ok(Done::Lock(Box::new(done)))
     }
 
     pub(super) async fn unlock(&self, ids: &[String], all: bool, actor: &Actor) -> Outcome {

@@ -1,0 +1,59 @@
+//! Several replicas.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::world::{World, entry, write_users};
+
+#[tokio::test]
+async fn three_replicas_end_their_sessions_and_those_of_a_dead_one() {
+    let mut world = World::with(3, "").await;
+    world.state = Some("max_stale = \"5s\"".to_owned());
+    world.configure("");
+    let names: Vec<String> = (0..9).map(|number| format!("user{number}")).collect();
+    let all = names.iter().map(|name| (name.clone(), entry("APP", &["a"])));
+    world.users(&serde_json::Value::Object(all.collect()));
+    let folders: Vec<_> = (0..3).map(|_| copy(&world)).collect();
+    let mut gates = Vec::new();
+    for folder in &folders {
+        gates.push(world.gate_in(folder.path()).await);
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut clients = world.clients(&gates[0], &names).await;
+    // Killed: its sessions are on the others' tables.
+    drop(gates.remove(0));
+    for folder in &folders[1..] {
+        write_users(folder.path(), &json!({}));
+    }
+    for client in clients.values_mut() {
+        client.hears("disconnected").await;
+    }
+}
+
+#[tokio::test]
+async fn replicas_with_different_files_warn_each_other() {
+    let mut world = World::start("").await;
+    world.state = Some("replicas = 1\nmax_stale = \"5s\"".to_owned());
+    world.configure("");
+    let folders = [copy(&world), copy(&world)];
+    write_users(folders[1].path(), &json!({ "bob": entry("APP", &["a"]) }));
+    let first = world.gate_in(folders[0].path()).await;
+    let second = world.gate_in(folders[1].path()).await;
+    for gate in [&first, &second] {
+        gate.says(0, "configurations differ").await;
+    }
+    write_users(folders[0].path(), &json!({ "bob": entry("APP", &["a"]) }));
+    for gate in [&first, &second] {
+        gate.says(0, "configurations agree again").await;
+    }
+}
+
+/// A folder with the same files.
+fn copy(world: &World) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["issuer.nk", "auth", "sys", "users.json", "callgate.toml"] {
+        fs::copy(world.folder.path().join(name), folder.path().join(name)).unwrap();
+    }
+    folder
+}

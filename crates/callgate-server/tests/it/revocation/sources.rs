@@ -1,0 +1,87 @@
+//! Changes of other sources than a users file.
+
+use callgate_testkit::{kube::KubeCluster, oidc_provider::OidcProvider};
+use serde_json::json;
+
+use super::world::{Connects, World};
+use crate::support::{Credential, connect_to};
+
+#[tokio::test]
+async fn ordinary_signing_key_rotation_ends_no_session() {
+    key_leaves_the_set(false).await;
+}
+
+#[tokio::test]
+async fn withdrawn_signing_key_ends_sessions() {
+    key_leaves_the_set(true).await;
+}
+
+/// A session whose token is signed by a key that the provider withdraws.
+async fn key_leaves_the_set(keys: bool) {
+    let provider = OidcProvider::stand_in().await;
+    let mut world = World::start(&format!("keys = {keys}")).await;
+    let issuer = provider.issuer();
+    world.configure(&format!(
+        "[[authenticators]]\nname = \"idp\"\n[authenticators.oidc]\nissuer = \"{issuer}\"\naudience = \"nats\"\n\
+         insecure_http = true\n[roles.any]\npublish = [\"a\"]\nsubscribe = [\"_INBOX.>\"]\n[[bindings]]\n\
+         authenticator = \"idp\"\nroles = [\"any\"]\naccount = \"APP\"\n"
+    ));
+    let gate = world.gate().await;
+    let token = provider.mint("RS256", json!({ "sub": "alice" })).await;
+    let url = world.servers.servers[0].url();
+    let mut alice = connect_to(&url, &Credential::token(&token)).await.unwrap();
+    provider.rotate().await;
+    provider.retire().await;
+    // A token of the new key makes Callgate fetch the keys.
+    let newer = provider.mint("RS256", json!({ "sub": "bob" })).await;
+    let mark = gate.mark();
+    let bob = connect_to(&url, &Credential::token(&newer)).await.unwrap();
+    gate.says(mark, "signing keys are in force").await;
+    if keys {
+        alice.hears("disconnected").await;
+        gate.metric_reaches("callgate_revocations_total{cause=\"key_removed\"}", 1.0).await;
+    } else {
+        // The next change is evaluated after this one.
+        world.users(&json!({ "carol": { "pass": "x" } }));
+        gate.says(mark, "the changed file is in force").await;
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        assert_eq!(alice.client.statistics().connects.load_relaxed(), 1);
+    }
+    assert_eq!(bob.client.statistics().connects.load_relaxed(), 1);
+}
+
+#[tokio::test]
+async fn deleted_and_recreated_service_account_ends_its_sessions() {
+    let cluster = KubeCluster::start().await;
+    cluster
+        .grant(
+            "callgate",
+            json!([
+                { "apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["list", "watch"] },
+                { "nonResourceURLs": ["/.well-known/openid-configuration", "/openid/v1/jwks"], "verbs": ["get"] },
+            ]),
+        )
+        .await;
+    cluster.create_namespace("shop").await;
+    for name in ["web", "db"] {
+        cluster.create_account("shop", name, json!({})).await;
+    }
+    let kubeconfig = cluster.kubeconfig("callgate");
+    let mut world = World::start("").await;
+    world.configure(&format!(
+        "[[authenticators]]\nname = \"pods\"\naccount = \"APP\"\n[authenticators.kubernetes]\naudience = \"nats\"\n\
+         kubeconfig = \"{}\"\n",
+        kubeconfig.display()
+    ));
+    let gate = world.gate().await;
+    let url = world.servers.servers[0].url();
+    let web = cluster.token("shop", "web", "nats").await;
+    let db = cluster.token("shop", "db", "nats").await;
+    let mut web = connect_to(&url, &Credential::token(&web)).await.unwrap();
+    let db = connect_to(&url, &Credential::token(&db)).await.unwrap();
+    cluster.delete_account("shop", "web").await;
+    cluster.create_account("shop", "web", json!({})).await;
+    web.hears("disconnected").await;
+    gate.metric_reaches("callgate_revocations_total{cause=\"service_account_gone\"}", 1.0).await;
+    assert_eq!(db.client.statistics().connects.load_relaxed(), 1);
+}

@@ -259,8 +259,8 @@ impl BucketUsers {
         tracing::warn!(
             authenticator = &*self.context.name,
             users = names,
-            "{} users were removed: their live sessions last until they expire \
-             (`session.max_lifetime`)",
+            "{} users were removed: their live sessions end if `[revocation]` says so, otherwise when they \
+             expire (`session.max_lifetime`)",
             users.len()
         );
     }

@@ -134,7 +134,8 @@ fn warn_changed(name: &str, old: &UserTable, new: &UserTable) {
         tracing::warn!(
             authenticator = name,
             users = revoked,
-            "{} removed or disabled: live sessions last until they expire (`session.max_lifetime`)",
+            "{} removed or disabled: live sessions end if `[revocation]` says so, otherwise when they expire \
+             (`session.max_lifetime`)",
             users_in_words(count, " was", " were")
         );
     }
@@ -146,8 +147,7 @@ fn warn_changed(name: &str, old: &UserTable, new: &UserTable) {
         tracing::warn!(
             authenticator = name,
             users = changed,
-            "{} changed: live sessions keep what they were granted until they expire \
-             (`session.max_lifetime`)",
+            "{} changed: live sessions keep what they were granted, unless `[revocation]` ends them",
             users_in_words(count, " was", " were")
         );
     }

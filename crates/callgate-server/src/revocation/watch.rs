@@ -11,8 +11,10 @@ use tokio::{
 
 use super::{InForce, Revocation};
 
-/// How often to look for replicas that no longer run; not before they had the time to say that they do.
-const PEER_CHECK: Duration = Duration::from_secs(10);
+/// How often to look for replicas that no longer run.
+const PEER_CHECK: Duration = Duration::from_secs(3);
+/// Replicas that run have the time to say so.
+const FIRST_PEER_CHECK: Duration = Duration::from_secs(10);
 /// A login that was decided before a change may enter the table so long after it.
 const LATE_LOGIN: Duration = Duration::from_secs(5);
 /// Before sessions that could not be ended are evaluated again.
@@ -70,7 +72,7 @@ impl Revocation {
         let mut configurations = self.in_force.subscribe();
         configurations.mark_changed();
         let mut sources = Sources::default();
-        let mut peers = interval_at(Instant::now() + PEER_CHECK, PEER_CHECK);
+        let mut peers = interval_at(Instant::now() + FIRST_PEER_CHECK, PEER_CHECK);
         peers.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut dead = Dead::default();
         let mut again: Option<Instant> = None;

@@ -27,6 +27,7 @@ fn metric_names_types_and_labels_are_frozen() {
     metrics.service_accounts_known("a", 1, None);
     metrics.file_in_sync(Path::new("a"), true);
     metrics.register_audit_sink("a", || 0);
+    metrics.register_revocations();
     let mut families: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let text = Exposition::Text.convert(metrics.render().unwrap());
     for line in text.lines() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use callgate_testkit::{Service, eventually, wait::PATIENCE};
 use serde_json::{Map, Value};
 
-use super::world::{Connects, World, entry};
+use super::world::{World, connects, entry};
 use crate::support::{CommandOutput, Session, callgate_in};
 
 const HELD: &str = "callgate_revocations_held";
@@ -37,7 +37,7 @@ async fn truncated() -> (World, Service, BTreeMap<String, Session>) {
 
 fn assert_connected(clients: &BTreeMap<String, Session>) {
     for (name, client) in clients {
-        assert_eq!(client.client.statistics().connects.load_relaxed(), 1, "{name}");
+        assert_eq!(connects(client), 1, "{name}");
     }
 }
 
@@ -94,7 +94,7 @@ async fn held_change_is_dropped_or_applied_by_its_id() {
     assert_eq!(gate.metric(HELD).await, 0.0);
     for number in 0..2 {
         let client = &clients[&format!("user{number}")];
-        assert_eq!(client.client.statistics().connects.load_relaxed(), 1);
+        assert_eq!(connects(client), 1);
     }
     eventually("an empty list", PATIENCE, async || {
         let held = revocations(&world, &["--json"]).json()["held"].clone();

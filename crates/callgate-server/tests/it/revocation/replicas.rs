@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use async_nats::connection::State;
+use callgate_testkit::{eventually, wait::LONG};
 use serde_json::json;
 
 use super::world::{World, entry, write_users};
@@ -20,14 +22,17 @@ async fn three_replicas_end_their_sessions_and_those_of_a_dead_one() {
         gates.push(world.gate_in(folder.path()).await);
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut clients = world.clients(&gates[0], &names).await;
+    let clients = world.clients(&gates[0], &names).await;
     // Killed: its sessions are on the others' tables.
     drop(gates.remove(0));
     for folder in &folders[1..] {
         write_users(folder.path(), &json!({}));
     }
-    for client in clients.values_mut() {
-        client.hears("disconnected").await;
+    for (name, client) in &clients {
+        eventually(&format!("the end of {name}"), LONG, async || {
+            (client.client.connection_state() != State::Connected).then_some(())
+        })
+        .await;
     }
 }
 

@@ -3,7 +3,7 @@
 use callgate_testkit::{kube::KubeCluster, oidc_provider::OidcProvider};
 use serde_json::json;
 
-use super::world::{Connects, World};
+use super::world::{World, connects};
 use crate::support::{Credential, connect_to};
 
 #[tokio::test]
@@ -45,9 +45,9 @@ async fn key_leaves_the_set(keys: bool) {
         world.users(&json!({ "carol": { "pass": "x" } }));
         gate.says(mark, "the changed file is in force").await;
         tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-        assert_eq!(alice.client.statistics().connects.load_relaxed(), 1);
+        assert_eq!(connects(&alice), 1);
     }
-    assert_eq!(bob.client.statistics().connects.load_relaxed(), 1);
+    assert_eq!(connects(&bob), 1);
 }
 
 #[tokio::test]
@@ -83,5 +83,5 @@ async fn deleted_and_recreated_service_account_ends_its_sessions() {
     cluster.create_account("shop", "web", json!({})).await;
     web.hears("disconnected").await;
     gate.metric_reaches("callgate_revocations_total{cause=\"service_account_gone\"}", 1.0).await;
-    assert_eq!(db.client.statistics().connects.load_relaxed(), 1);
+    assert_eq!(connects(&db), 1);
 }

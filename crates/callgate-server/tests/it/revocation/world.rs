@@ -140,11 +140,6 @@ settle = \"300ms\"
         let _ = gate;
         clients
     }
-
-    /// The account of a client that is connected.
-    pub(super) async fn account_of(&self, client: &Session) -> String {
-        client.account().await
-    }
 }
 
 /// Replaces a users file as a whole.
@@ -159,14 +154,8 @@ fn replace(path: &Path, text: &str) {
 }
 
 /// How often a client has connected.
-pub(super) trait Connects {
-    fn load_relaxed(&self) -> u64;
-}
-
-impl Connects for std::sync::atomic::AtomicU64 {
-    fn load_relaxed(&self) -> u64 {
-        self.load(std::sync::atomic::Ordering::Relaxed)
-    }
+pub(super) fn connects(client: &Session) -> u64 {
+    client.client.statistics().connects.load(std::sync::atomic::Ordering::Relaxed)
 }
 
 fn server_text(issuer: &str) -> String {

@@ -32,7 +32,7 @@ use callgate::{AdmissionHook, clock::UnixTime};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{replicas::Replicas, telemetry::Metrics};
-pub(crate) use bucket::{BUS_PERMISSION, PERMISSIONS, permissions};
+pub(crate) use bucket::{BUS_PERMISSION, PERMISSIONS, examine, permissions};
 use freshness::Freshness;
 pub(crate) use lock::Lock;
 pub(crate) use locks::{Locks, MAX_LOCKS};
@@ -218,8 +218,9 @@ impl State {
     }
 
     fn publish_locks(&self) {
-        self.locks.publish();
-        self.changes.send_modify(|count| *count += 1);
+        if self.locks.publish() {
+            self.changes.send_modify(|count| *count += 1);
+        }
     }
 
     fn note_known(&self) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::Client;
+use callgate::responder::missing_permissions;
 use callgate_authenticators::kind::Bucket;
 use tracing::warn;
 
@@ -72,6 +73,34 @@ pub(super) async fn open(client: &Client, settings: &StateSettings) -> Result<()
         );
     }
     Ok(())
+}
+
+/// What `check --connect` says about the bucket, which it does not create.
+///
+/// # Errors
+/// If a permission is missing, or the bucket cannot be used.
+pub(crate) async fn examine(
+    client: &Client,
+    settings: &StateSettings,
+    queue: &str,
+) -> Result<Vec<String>, BucketError> {
+    let bucket = of(settings);
+    let bus = [format!("CALLGATE.{queue}.>")];
+    let publish = [permissions(&bucket.name, settings.create), bus.to_vec()].concat();
+    buckets::check_permissions(client, &publish).await?;
+    let missing = missing_permissions(client, &[], &bus).await?;
+    if let Some(subject) = missing.subscribe.first() {
+        return Err(BucketError::NotPermitted(format!("subscribe to `{subject}`")));
+    }
+    match BucketAccess::open(client, &bucket).await {
+        Err(BucketError::Missing(_)) if settings.create => {
+            Ok(vec![format!("the bucket {bucket} will be created")])
+        }
+        opened => {
+            let replicas = opened?.replicas();
+            Ok(vec![format!("the bucket {bucket} exists, replicas: {replicas}")])
+        }
+    }
 }
 
 pub(super) fn of(settings: &StateSettings) -> Bucket {

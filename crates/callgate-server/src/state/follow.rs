@@ -36,6 +36,7 @@ struct View {
     /// Locks that the bucket does not have, with the revision that a write must expect.
     missing: BTreeMap<Arc<str>, u64>,
     repair: Option<JoinHandle<()>>,
+    opening: Option<JoinHandle<()>>,
 }
 
 impl State {
@@ -108,8 +109,11 @@ impl State {
                 view.seen = None;
                 self.set_problem(Some(why));
                 // It may have been deleted; the watch is established again by itself.
-                let (state, client) = (Arc::clone(self), client.clone());
-                tokio::spawn(async move { state.open_bucket(&client).await });
+                if view.opening.as_ref().is_none_or(JoinHandle::is_finished) {
+                    let (state, client) = (Arc::clone(self), client.clone());
+                    let opening = async move { state.open_bucket(&client).await };
+                    view.opening = Some(tokio::spawn(opening));
+                }
             }
         }
     }
@@ -119,21 +123,29 @@ impl State {
         if let Some(seen) = &mut view.seen {
             seen.insert(id.into());
         }
-        if !self.locks.put(id, value) {
-            return;
+        let is_new = self.locks.put(id, value);
+        if let Some(since) = self.locks.shown(id)
+            && view.is_listed
+        {
+            let delay = since.duration_since(written).unwrap_or_default();
+            self.metrics.state.lock_delayed(delay);
         }
-        if let Some(why) = self.locks.unreadable(id) {
-            error!(
+        if is_new {
+            self.log_lock(id, view.is_listed);
+        }
+    }
+
+    /// Logs a new lock; those that are read at the start only if they are unreadable.
+    pub(super) fn log_lock(&self, id: &str, is_live: bool) {
+        match self.locks.unreadable(id) {
+            Some(why) => error!(
                 lock = log_field(id),
                 %why,
                 "a stored lock is unreadable: it is kept, and refuses all logins in the mode `strict`; \
                  update Callgate, or remove it with `callgate unlock`"
-            );
-            return;
-        }
-        if view.is_listed {
-            self.note_delay(written);
-            info!(lock = log_field(id), "lock in force");
+            ),
+            None if is_live => info!(lock = log_field(id), "lock in force"),
+            None => {}
         }
     }
 
@@ -224,11 +236,6 @@ impl State {
             Err(WriteError::Conflict) => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    fn note_delay(&self, written: SystemTime) {
-        let delay = SystemTime::now().duration_since(written).unwrap_or_default();
-        self.metrics.state.lock_delayed(delay);
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -47,6 +47,10 @@ pub(super) struct Entry {
     pub(super) unreadable: Option<Unreadable>,
     /// Cut if it is too long for a lock.
     pub(super) value: Arc<[u8]>,
+    /// When this replica learned of the value.
+    since: SystemTime,
+    /// Whether the bucket has shown it.
+    is_in_bucket: bool,
 }
 
 impl Locks {
@@ -95,7 +99,9 @@ impl Locks {
             Err(error) => (earlier, Some(error)),
         };
         held.removed.forget(id);
-        held.entries.insert(id.into(), Entry { lock, unreadable, value: cut.into() });
+        let since = SystemTime::now();
+        let entry = Entry { lock, unreadable, value: cut.into(), since, is_in_bucket: false };
+        held.entries.insert(id.into(), entry);
         held.is_dirty = true;
         true
     }
@@ -103,6 +109,14 @@ impl Locks {
     /// The same for a value from another source than the bucket, which may be outdated.
     pub(super) fn put_unless_removed(&self, id: &str, value: &[u8]) -> bool {
         !self.held().removed.contains(id) && self.put(id, value)
+    }
+
+    /// The bucket has shown this lock. Returns since when it is known, the first time.
+    pub(super) fn shown(&self, id: &str) -> Option<SystemTime> {
+        let mut held = self.held();
+        let entry = held.entries.get_mut(id)?;
+        let is_first = !std::mem::replace(&mut entry.is_in_bucket, true);
+        is_first.then_some(entry.since)
     }
 
     /// Removes a lock; false if it is unknown.
@@ -114,15 +128,17 @@ impl Locks {
         is_known
     }
 
-    /// Puts all changes in force.
-    pub(super) fn publish(&self) {
+    /// Puts all changes in force; true if there are any.
+    pub(super) fn publish(&self) -> bool {
         let mut held = self.held();
-        if std::mem::take(&mut held.is_dirty) {
+        let is_dirty = std::mem::take(&mut held.is_dirty);
+        if is_dirty {
             let locks = held.entries.values().filter_map(|entry| entry.lock.as_ref());
             self.in_force.store(Arc::new(Index::of(locks)));
             let unreadable = held.entries.values().any(|entry| entry.unreadable.is_some());
             self.has_unreadable.store(unreadable, Ordering::Relaxed);
         }
+        is_dirty
     }
 
     /// The number of stored locks that have not ended, and how many of them are unreadable.

@@ -6,8 +6,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use callgate::clock::UnixTime;
+use callgate::{clock::UnixTime, sanitize::log_field};
 use tokio::time::{Instant, sleep};
+use tracing::info;
 
 use super::{
     LOCK, Lock, MAX_LOCKS, State, Target,
@@ -134,7 +135,9 @@ impl State {
             }
             match store_new(store, &id, &value).await {
                 Ok(()) => {
-                    self.locks.put_unless_removed(&id, &value);
+                    if self.locks.put_unless_removed(&id, &value) {
+                        self.log_lock(&id, true);
+                    }
                     self.publish_locks();
                     self.announce(&id, &value).await;
                     return Ok(self.locks.readable(&id).unwrap_or_else(|| Arc::new(lock)));
@@ -175,7 +178,9 @@ impl State {
             return Err(NotUnlocked::NoSuchLock);
         }
         store.delete(&format!("{LOCK}{id}"), Some(actor)).await.map_err(NotUnlocked::Write)?;
-        self.locks.remove(id);
+        if self.locks.remove(id) {
+            info!(lock = log_field(id), actor = log_field(actor), "lock removed");
+        }
         self.publish_locks();
         Ok(())
     }

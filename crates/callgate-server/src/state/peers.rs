@@ -34,7 +34,7 @@ impl State {
         tokio::spawn(async move {
             while let Some(message) = announced.recv().await {
                 let Some(state) = state.upgrade() else { return };
-                state.take(&message.payload);
+                state.take(&message.payload, true);
             }
         });
         if !self.is_member {
@@ -65,7 +65,7 @@ impl State {
                 sleep(RETRY_DELAY).await;
                 continue;
             };
-            let taken: usize = parts.iter().map(|part| self.take(part)).sum();
+            let taken: usize = parts.iter().map(|part| self.take(part, false)).sum();
             if !*self.is_known.borrow() {
                 info!(locks = taken, "locks received from another replica");
                 self.note_known();
@@ -88,12 +88,14 @@ impl State {
     }
 
     /// Puts the locks of a message in force; returns how many it has.
-    fn take(&self, payload: &Bytes) -> usize {
+    fn take(&self, payload: &Bytes, is_live: bool) -> usize {
         let sent: Vec<Sent> = serde_json::from_slice(payload).unwrap_or_default();
         let count = sent.len();
         for (id, value) in sent {
-            if let Ok(value) = BASE64.decode(value.as_bytes()) {
-                self.locks.put_unless_removed(&id, &value);
+            if let Ok(value) = BASE64.decode(value.as_bytes())
+                && self.locks.put_unless_removed(&id, &value)
+            {
+                self.log_lock(&id, is_live);
             }
         }
         self.publish_locks();

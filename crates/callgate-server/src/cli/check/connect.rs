@@ -2,6 +2,7 @@
 
 use std::{fmt, io};
 
+use async_nats::Client;
 use callgate::authn::{Link, Probe, ProbeReport};
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, time::timeout};
@@ -9,7 +10,7 @@ use tokio::{runtime::Runtime, time::timeout};
 use crate::{
     bus::ServiceBus,
     config::Config,
-    nats,
+    nats, state,
     system::{
         SystemSettings,
         permissions::{self, Abilities},
@@ -19,7 +20,7 @@ use crate::{
 /// Whether one system could be reached.
 #[derive(Debug)]
 pub(super) struct Reached {
-    /// `nats`, `system`, or the name of an authenticator.
+    /// `nats`, `state`, `system`, or the name of an authenticator.
     name: String,
     pub(super) result: Result<ProbeReport, String>,
 }
@@ -32,9 +33,12 @@ pub(super) fn reach(config: &Config, bus: &ServiceBus, probe: Probe) -> io::Resu
     let runtime = Runtime::new()?;
     let reached = runtime.block_on(async {
         let client = nats::connect_once(&config.nats).await;
-        let nats = client.map(|client| bus.bind(&client)).map_err(|error| error.to_string());
-        let result = nats.map(|()| ProbeReport::default());
+        let client = client.map_err(|error| error.to_string());
+        client.iter().for_each(|client| bus.bind(client));
+        let state = reach_state(config, client.as_ref().ok()).await;
+        let result = client.map(|_| ProbeReport::default());
         let mut all = vec![Reached { name: "nats".to_owned(), result }];
+        all.extend(state);
         if let Some(system) = &config.system {
             all.push(Reached { name: "system".to_owned(), result: reach_system(system).await });
         }
@@ -45,6 +49,14 @@ pub(super) fn reach(config: &Config, bus: &ServiceBus, probe: Probe) -> io::Resu
     });
     runtime.shutdown_background();
     Ok(reached)
+}
+
+/// Reads the bucket of `[state]`. `None` without it, or without a connection.
+async fn reach_state(config: &Config, client: Option<&Client>) -> Option<Reached> {
+    let result = state::examine(client?, config.state.as_ref()?, &config.nats.queue).await;
+    let result = result.map_err(|error| error.to_string());
+    let result = result.map(|notes| ProbeReport { notes, warnings: Vec::new() });
+    Some(Reached { name: "state".to_owned(), result })
 }
 
 /// Also tries what the user of `[system]` is permitted to do.

@@ -1,7 +1,10 @@
 //! Each missing permission of `[state]` is named.
 
 use super::world::{NEEDED, ONE, World};
-use crate::scenario::Written;
+use crate::{
+    scenario::Written,
+    support::{CommandOutput, callgate_in},
+};
 
 #[tokio::test]
 async fn each_missing_permission_is_named() {
@@ -15,17 +18,33 @@ async fn each_missing_permission_is_named() {
         };
         let logged = gate.record(0, &[event, missing]).await;
         assert_eq!(logged["level"], "ERROR", "{logged}");
+        let checked = check(&world);
+        assert_eq!(checked.code, 2, "{checked:?}");
+        assert!(checked.stdout.contains("error: state: "), "{checked:?}");
+        assert!(checked.stdout.contains(missing), "{checked:?}");
     }
+}
+
+fn check(world: &World) -> CommandOutput {
+    callgate_in(world.folder.path(), &["check", "--connect", "--config", "callgate.toml"])
 }
 
 #[tokio::test]
 async fn needed_permissions_are_sufficient() {
     let world = World::start(1, ONE).await;
+    let checked = check(&world);
+    assert_eq!(checked.code, 0, "{checked:?}");
+    assert!(
+        checked.stdout.contains("state: ok; the bucket `callgate` will be created"),
+        "{checked:?}"
+    );
     let (one, two) = (world.gate().await, world.gate().await);
     for gate in [&one, &two] {
         let log = gate.log();
         assert!(!log.contains("\"ERROR\"") && !log.contains("no permission"), "{log}");
     }
+    let checked = check(&world);
+    assert!(checked.stdout.contains("the bucket `callgate` exists, replicas: 1"), "{checked:?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-#![doc = include_str!("../../../docs/anonymous.md")]
+#![doc = include_str!("../docs/anonymous.md")]
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-#![doc = include_str!("../../../docs/certificate.md")]
+#![doc = include_str!("../docs/certificate.md")]
 
 mod chain;
 mod config;

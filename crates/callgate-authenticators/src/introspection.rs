@@ -1,4 +1,4 @@
-#![doc = include_str!("../../../docs/introspection.md")]
+#![doc = include_str!("../docs/introspection.md")]
 
 mod answer;
 mod config;

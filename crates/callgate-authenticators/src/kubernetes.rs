@@ -1,4 +1,4 @@
-#![doc = include_str!("../../../docs/kubernetes.md")]
+#![doc = include_str!("../docs/kubernetes.md")]
 
 mod access;
 mod accounts;

@@ -1,4 +1,4 @@
-#![doc = include_str!("../../../docs/kv.md")]
+#![doc = include_str!("../docs/kv.md")]
 
 use std::{
     future::{self, Future},

@@ -1,4 +1,4 @@
-#![doc = include_str!("../../../docs/ldap.md")]
+#![doc = include_str!("../docs/ldap.md")]
 
 use std::{
     fmt,

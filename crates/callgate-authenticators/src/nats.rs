@@ -1,4 +1,4 @@
-#![doc = include_str!("../../../docs/nats.md")]
+#![doc = include_str!("../docs/nats.md")]
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-#![doc = include_str!("../../../docs/oidc.md")]
+#![doc = include_str!("../docs/oidc.md")]
 
 mod config;
 mod identity;

@@ -1,4 +1,4 @@
-#![doc = include_str!("../../../docs/service-tokens.md")]
+#![doc = include_str!("../docs/service-tokens.md")]
 
 mod config;
 mod mint;

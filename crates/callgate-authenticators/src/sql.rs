@@ -1,5 +1,5 @@
 //! The kind `sql`: users in the tables of PostgreSQL, MySQL, MariaDB or SQLite.
-#![doc = include_str!("../../../docs/sql.md")]
+#![doc = include_str!("../docs/sql.md")]
 
 use std::sync::Arc;
 

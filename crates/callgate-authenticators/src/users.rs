@@ -1,4 +1,4 @@
-#![doc = include_str!("../../../docs/users.md")]
+#![doc = include_str!("../docs/users.md")]
 
 use std::{
     future::{self, Future},

@@ -66,8 +66,10 @@ async fn deployed() -> KubeCluster {
 async fn manifests_and_documented_sample_are_accepted() {
     let cluster = deployed().await;
     let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
-    let everything = known(&read("deploy/helm/callgate/ci/everything-golden.yaml"));
-    done(&cluster, &["apply"], &everything);
+    for golden in ["everything", "operator"] {
+        let rendered = known(&read(&format!("deploy/helm/callgate/ci/{golden}-golden.yaml")));
+        done(&cluster, &["apply"], &rendered);
+    }
     let docs = read("docs/kubernetes.md");
     let (_, sample) = docs.split_once("```yaml\napiVersion: v1\nkind: ServiceAccount").unwrap();
     let (sample, _) = sample.split_once("```").unwrap();

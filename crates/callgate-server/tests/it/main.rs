@@ -31,6 +31,7 @@ mod revocation;
 mod scenario;
 mod secrets;
 mod services;
+mod sessions;
 mod state;
 mod support;
 mod system;

@@ -1,0 +1,49 @@
+//! Servers that do not answer.
+
+use callgate_testkit::{eventually, wait::LONG};
+
+use super::world::{Options, World};
+use crate::support::has;
+
+/// No replica is connected to the last server.
+const HALF: Options =
+    Options { servers: 3, replicas: 2, version: None, state: true, servers_of_gates: 2 };
+
+#[tokio::test]
+async fn unresponsive_server_makes_list_incomplete_and_exit_code_1() {
+    let mut world = World::with(HALF).await;
+    let _alice = world.login_at(0, "alice").await;
+    world.sessions(1, &["--user", "alice"]).await;
+    let frozen = 2;
+    world.servers.servers[frozen].freeze().await;
+    let listed = world.json(1, &["sessions", "--user", "alice"]);
+    assert_eq!((&listed["complete"], &listed["servers"]["answered"]), (&false.into(), &2.into()), "{listed}");
+    assert_eq!(listed["servers"]["missing"], serde_json::json!([format!("s{frozen}")]));
+    has(&world.run(&["sessions"]).stdout, &["2 of 3 servers answered", &format!("no answer from s{frozen}")]);
+    world.servers.servers[frozen].thaw();
+}
+
+/// A frozen server stands for one that is cut off: its client stays connected to it.
+#[tokio::test]
+async fn rejoining_server_loses_the_locked_session() {
+    let mut world = World::with(HALF).await;
+    let cut = 2;
+    let mut alice = world.login_at(cut, "alice").await;
+    world.sessions(1, &["--user", "alice"]).await;
+    world.servers.servers[cut].freeze().await;
+    // The bucket may need another leader first.
+    let locked = eventually("the lock is stored", LONG, async || {
+        let ran = world.run(&["lock", "--user", "alice", "--json"]);
+        (ran.code == 1).then(|| serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap())
+    })
+    .await;
+    assert_eq!(locked["kicked"], 0, "{locked}");
+    assert_eq!(locked["servers"]["missing"], serde_json::json!([format!("s{cut}")]));
+    world.servers.servers[cut].thaw();
+    alice.hears("disconnected").await;
+    eventually("alice is gone", LONG, async || {
+        let listed = world.json(0, &["sessions", "--user", "alice"]);
+        listed["sessions"].as_array().unwrap().is_empty().then_some(())
+    })
+    .await;
+}

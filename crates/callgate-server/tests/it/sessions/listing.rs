@@ -74,7 +74,7 @@ async fn names_match_only_themselves_in_filters_and_print_on_one_line() {
     let _odd = world.login_once(0, ODD_NAME, ODD_NAME, "two\nlines").await;
     let _alice = world.login("alice").await;
     let sessions = world.sessions(1, &["--user", ODD_NAME]).await;
-    assert_eq!((&sessions[0]["user"], &sessions[0]["client_name"]), (&ODD_NAME.into(), &"two\\u000alines".into()));
+    assert_eq!((&sessions[0]["user"], &sessions[0]["client_name"]), (&ODD_NAME.into(), &"two\\u{a}lines".into()));
     assert_eq!(world.sessions(1, &["--client-name", "two\nlines"]).await.len(), 1);
     for pattern in ["*", "al*", "ALICE", "alice ", ">", ""] {
         world.sessions(0, &["--user", pattern]).await;

@@ -58,12 +58,18 @@ async fn break_glass_and_own_connections_are_never_listed_or_kicked() {
     let glass = world.login_once(0, "break-glass", "glass", "glass").await;
     let admin = world.login_once(0, "admin", "admin", "admin").await;
     world.sessions(1, &["--user", "alice"]).await;
-    for filter in [&["--user", "break-glass"][..], &["--user", "auth"], &["--account", "SYS"], &["--account", "AUTH"]] {
+    for filter in [
+        &["--user", "break-glass"][..],
+        &["--user", "auth"],
+        &["--account", "SYS"],
+        &["--account", "AUTH"],
+    ] {
         world.sessions(0, filter).await;
     }
     assert_eq!(world.json(0, &["kick", "--everything", "--yes"])["kicked"], 1);
     let locked = world.json(0, &["lock", "--everyone", "--yes"]);
-    let users: Vec<_> = locked["sessions"].as_array().unwrap().iter().map(|it| &it["user"]).collect();
+    let users: Vec<_> =
+        locked["sessions"].as_array().unwrap().iter().map(|it| &it["user"]).collect();
     assert!(users.iter().all(|user| *user == "alice"), "{locked}");
     world.gates[0].ready().await;
     for client in [&glass, &admin] {

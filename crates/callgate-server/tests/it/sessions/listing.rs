@@ -5,7 +5,7 @@ use std::{os::unix::fs::PermissionsExt, time::Duration};
 use callgate_testkit::{eventually, wait::PATIENCE};
 use serde_json::Value;
 
-use super::world::{Options, World, ODD_NAME};
+use super::world::{ODD_NAME, Options, World};
 use crate::support::{Credential, connect_to, has};
 
 #[tokio::test]
@@ -54,8 +54,14 @@ async fn sessions_are_listed_with_their_decision() {
         assert_eq!(listed["servers"]["answered"], 1);
     }
     let text = world.run(&["sessions", "--user", "alice"]);
-    has(&text.stdout, &["USER   AUTHENTICATOR  ACCOUNT", "alice  staff", "1 session; 1 of 1 server answered"]);
-    assert_eq!(world.run(&["sessions", "--user", "nobody"]).stdout, "0 sessions; 1 of 1 server answered\n");
+    has(
+        &text.stdout,
+        &["USER   AUTHENTICATOR  ACCOUNT", "alice  staff", "1 session; 1 of 1 server answered"],
+    );
+    assert_eq!(
+        world.run(&["sessions", "--user", "nobody"]).stdout,
+        "0 sessions; 1 of 1 server answered\n"
+    );
 }
 
 #[tokio::test]
@@ -74,7 +80,10 @@ async fn names_match_only_themselves_in_filters_and_print_on_one_line() {
     let _odd = world.login_once(0, ODD_NAME, ODD_NAME, "two\nlines").await;
     let _alice = world.login("alice").await;
     let sessions = world.sessions(1, &["--user", ODD_NAME]).await;
-    assert_eq!((&sessions[0]["user"], &sessions[0]["client_name"]), (&ODD_NAME.into(), &"two\\u{a}lines".into()));
+    assert_eq!(
+        (&sessions[0]["user"], &sessions[0]["client_name"]),
+        (&ODD_NAME.into(), &"two\\u{a}lines".into())
+    );
     assert_eq!(world.sessions(1, &["--client-name", "two\nlines"]).await.len(), 1);
     for pattern in ["*", "al*", "ALICE", "alice ", ">", ""] {
         world.sessions(0, &["--user", pattern]).await;

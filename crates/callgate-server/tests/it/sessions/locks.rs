@@ -20,7 +20,17 @@ async fn locked_user_is_out_until_unlocked() {
     let mut alice = world.login("alice").await;
     let _bob = world.login("bob").await;
     world.sessions(1, &["--user", "alice"]).await;
-    let text = world.run(&["lock", "--user", "alice", "--authenticator", "staff", "--reason", "laptop stolen", "--ttl", "8h"]);
+    let text = world.run(&[
+        "lock",
+        "--user",
+        "alice",
+        "--authenticator",
+        "staff",
+        "--reason",
+        "laptop stolen",
+        "--ttl",
+        "8h",
+    ]);
     assert_eq!(text.code, 0, "{text:?}");
     let lines: Vec<_> = text.stdout.lines().collect();
     let [stored, in_force, kicked] = lines[..] else { panic!("{text:?}") };
@@ -77,8 +87,14 @@ async fn static_user_named_like_a_locked_one_is_kicked_at_most_once() {
     let world = World::start().await;
     let mut client = world.login_once(0, "static", "unmoved", "fixed").await;
     let listed = world.sessions(1, &["--user", "static"]).await;
-    assert_eq!((&listed[0]["attributed"], &listed[0]["authenticator"]), (&false.into(), &Value::Null));
-    has(&world.run(&["sessions", "--user", "static"]).stdout, &["static  ?", "1 session, 1 of them not attributed"]);
+    assert_eq!(
+        (&listed[0]["attributed"], &listed[0]["authenticator"]),
+        (&false.into(), &Value::Null)
+    );
+    has(
+        &world.run(&["sessions", "--user", "static"]).stdout,
+        &["static  ?", "1 session, 1 of them not attributed"],
+    );
     // A kick is for sessions only.
     let kicked = world.json(0, &["kick", "--user", "static"]);
     assert_eq!((&kicked["kicked"], &kicked["not_attributed"]), (&0.into(), &1.into()));
@@ -94,8 +110,14 @@ async fn static_user_named_like_a_locked_one_is_kicked_at_most_once() {
     // At least one more comparison leaves it where it is.
     let compared = world.gates[0].log().matches("kicked connections that a lock matches").count();
     tokio::time::sleep(Duration::from_secs(6)).await;
-    assert_eq!(world.sessions(1, &["--user", "static"]).await[0]["client_id"], back[0]["client_id"]);
-    assert_eq!(world.gates[0].log().matches("kicked connections that a lock matches").count(), compared);
+    assert_eq!(
+        world.sessions(1, &["--user", "static"]).await[0]["client_id"],
+        back[0]["client_id"]
+    );
+    assert_eq!(
+        world.gates[0].log().matches("kicked connections that a lock matches").count(),
+        compared
+    );
 }
 
 /// Logins at random moments around a lock: none survives it.
@@ -111,7 +133,8 @@ async fn lock_between_proof_and_answer_still_refuses_or_kicks() {
                 tokio::spawn(async move {
                     let mut clients = Vec::new();
                     while !stop.load(Ordering::Relaxed) && clients.len() < 40 {
-                        let options = async_nats::ConnectOptions::with_token("fast-alice".to_owned());
+                        let options =
+                            async_nats::ConnectOptions::with_token("fast-alice".to_owned());
                         let options = options.max_reconnects(1).retry_on_initial_connect();
                         clients.extend(options.connect(&url).await);
                         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -17,9 +17,16 @@ async fn unresponsive_server_makes_list_incomplete_and_exit_code_1() {
     let frozen = 2;
     world.servers.servers[frozen].freeze().await;
     let listed = world.json(1, &["sessions", "--user", "alice"]);
-    assert_eq!((&listed["complete"], &listed["servers"]["answered"]), (&false.into(), &2.into()), "{listed}");
+    assert_eq!(
+        (&listed["complete"], &listed["servers"]["answered"]),
+        (&false.into(), &2.into()),
+        "{listed}"
+    );
     assert_eq!(listed["servers"]["missing"], serde_json::json!([format!("s{frozen}")]));
-    has(&world.run(&["sessions"]).stdout, &["2 of 3 servers answered", &format!("no answer from s{frozen}")]);
+    has(
+        &world.run(&["sessions"]).stdout,
+        &["2 of 3 servers answered", &format!("no answer from s{frozen}")],
+    );
     world.servers.servers[frozen].thaw();
 }
 

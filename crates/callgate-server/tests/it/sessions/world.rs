@@ -184,7 +184,13 @@ impl World {
     }
 
     /// Logs in once, without reconnecting.
-    pub(super) async fn login_once(&self, server: usize, user: &str, password: &str, name: &str) -> Session {
+    pub(super) async fn login_once(
+        &self,
+        server: usize,
+        user: &str,
+        password: &str,
+        name: &str,
+    ) -> Session {
         let options = ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned());
         let options = options.name(name).max_reconnects(1);
         Session::connect(&self.servers.servers[server].url(), options).await.unwrap()
@@ -220,8 +226,7 @@ async fn started(folder: &Path) -> Service {
 fn staff() -> Value {
     let user = |account: &str| json!({ "account": account, "permissions": { "publish": ">", "subscribe": ">" } });
     let mut all = serde_json::Map::new();
-    for (name, account) in
-        [("alice", "APP"), ("bob", "APP"), ("carol", "OTHER"), (ODD_NAME, "APP")]
+    for (name, account) in [("alice", "APP"), ("bob", "APP"), ("carol", "OTHER"), (ODD_NAME, "APP")]
     {
         let mut entry = user(account);
         entry["pass"] = json!(name);

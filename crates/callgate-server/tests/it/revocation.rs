@@ -13,7 +13,7 @@ use world::{World, connects, entry};
 
 #[tokio::test]
 async fn users_file_ends_exactly_the_sessions_that_lost_something() {
-    let mut world = World::start("").await;
+    let world = World::start("").await;
     let publish = |subjects: &[&str]| entry("APP", subjects);
     let users = |changes: serde_json::Value| {
         let mut users = json!({

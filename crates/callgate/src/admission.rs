@@ -11,7 +11,7 @@ use std::sync::{
 use ipnet::IpNet;
 
 use crate::{
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
     request::AuthRequest,
 };
 

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::{
-    record::{Cause, Denial, Reason},
+    reason::{Cause, Denial, Reason},
     request::AuthRequest,
 };
 

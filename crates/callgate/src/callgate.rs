@@ -13,7 +13,7 @@ use crate::{
         Pipeline,
         explain::{Explained, IdentityExplainer},
     },
-    record::Denial,
+    reason::Denial,
     reply::Outgoing,
     shared_state::SharedState,
 };

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use crate::{
     authn::Identity,
     policy::Grant,
-    record::{Denial, TokenClaims},
+    reason::{Denial, TokenClaims},
     request::AuthRequest,
 };
 

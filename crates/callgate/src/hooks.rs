@@ -7,7 +7,8 @@ use tokio::time::timeout_at;
 
 use crate::{
     panics::{guarded, guarded_future},
-    record::{Decision, Denial},
+    reason::Denial,
+    record::Decision,
     request::AuthRequest,
 };
 

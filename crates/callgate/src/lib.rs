@@ -153,6 +153,7 @@ mod open;
 mod panics;
 mod pipeline;
 mod placement;
+mod reason;
 mod refusal;
 mod reply;
 mod seen_requests;

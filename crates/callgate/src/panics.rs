@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::{FutureExt, future::Future};
 
-use crate::record::{Denial, Reason};
+use crate::reason::{Denial, Reason};
 
 /// Runs `work`; a panic in it becomes a refusal, `temporarily unavailable`.
 pub(crate) fn guarded<T>(

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use crate::{
     policy::Grant,
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
     reply::Minter,
     shared_state::SharedState,
 };

@@ -39,7 +39,7 @@ use self::{
     compile::{AuthenticatorRules, binding::Bindings, role::Role},
     resolve::trace::NoTrace,
 };
-use crate::record::Denial;
+use crate::reason::Denial;
 
 /// The operator's rules, checked and compiled. Immutable: a changed configuration is a new policy.
 #[derive(Debug)]

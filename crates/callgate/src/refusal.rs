@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
     reply::{Minter, Outgoing, ReplyContext, Response, reply_deadline},
     shared_state::SharedState,
 };

@@ -9,7 +9,8 @@ use crate::{
     keys::{CurveError, ServerKey, SharedKey, UserKey},
     panics::guarded,
     policy::Grant,
-    record::{CeilingDropped, Decision, Denial, Reason, RequestIds, Stages},
+    reason::{CeilingDropped, Denial, Reason},
+    record::{Decision, RequestIds, Stages},
 };
 
 mod minter;

@@ -22,7 +22,8 @@ use crate::{
     clock::UnixTime,
     open::{Message, XKEY_HEADER},
     pipeline::Pipeline,
-    record::{Decision, Denial, Reason},
+    reason::{Denial, Reason},
+    record::Decision,
     reply::Outgoing,
 };
 

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     clock::UnixTime,
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
 };
 
 /// At most; one takes about 30 bytes. This covers 8,000 requests per second for 32 seconds, the time

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Authenticator, Decline, Identity, Readiness, unclaimed::unclaimed};
 use crate::{
     admission::{AdmissionPolicy, AuthenticatorQueues, QueueFull},
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
     request::{AuthRequest, Credential},
 };
 

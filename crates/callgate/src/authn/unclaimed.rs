@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Link;
 use crate::{
     keys::{AccountKey, UserKey},
-    record::{Cause, Denial, Reason, unverified_claims},
+    reason::{Cause, Denial, Reason, unverified_claims},
     request::Credential,
     sanitize::excerpt_up_to,
 };

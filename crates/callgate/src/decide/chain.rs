@@ -10,7 +10,7 @@ use crate::{
     admission::AdmissionPolicy,
     authn::{Chain, ChainAnswer, Identity},
     policy::{ConnectionInfo, Explanation, Policy, ResolveRequest},
-    record::{Denial, TokenClaims},
+    reason::{Denial, TokenClaims},
     request::{AuthRequest, Credential},
     shared_state::SharedState,
 };

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Decider, Refusal, Ruling, User};
 use crate::{
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
     request::{AuthRequest, Credential},
 };
 

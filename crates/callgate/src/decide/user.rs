@@ -10,7 +10,7 @@ use crate::{
     connection::{ConnectionKind, ConnectionKinds},
     permissions::{Access, Permissions, Responses},
     policy::{Grant, settings::TimeWindow, time_windows::TimeWindows},
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
     request::{AuthRequest, Credential},
     subject::{SubjectPattern, SubscribePattern},
 };

@@ -6,7 +6,7 @@ use super::claims::ConnectOptions;
 use crate::{
     jwt::{is_nats_user, looks_like_jwt},
     keys::{KeyError, UserKey, VerifyingKeys, decode_signature},
-    record::{Cause, Denial, Reason},
+    reason::{Cause, Denial, Reason},
     request::{Certificate, Credential, MAX_PASSWORD, MAX_TOKEN, MAX_USER},
     sanitize::{MisplacedSecret, misplaced_secret},
     secret::Secret,

@@ -9,7 +9,7 @@ use crate::{
     open::Message,
     panics::{guarded, guarded_future},
     policy::Grant,
-    record::Denial,
+    reason::Denial,
     reply::ReplyContext,
     request::AuthRequest,
 };

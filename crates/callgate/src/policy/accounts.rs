@@ -8,7 +8,7 @@ use std::str::FromStr;
 use super::settings::{AccountSettings, AccountsSettings};
 use crate::{
     authn::Origin,
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
     sanitize::excerpt,
     subject::is_invisible,
 };

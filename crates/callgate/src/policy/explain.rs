@@ -15,7 +15,7 @@ use super::{
         trace::{Step, Trace},
     },
 };
-use crate::record::Denial;
+use crate::reason::Denial;
 
 /// The steps of one decision, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -1,7 +1,7 @@
 //! The result of a decision, from which the user JWT is made.
 
 use crate::{
-    authn::Origin, clock::UnixTime, permissions::Access, record::CeilingDropped, sanitize::excerpt,
+    authn::Origin, clock::UnixTime, permissions::Access, reason::CeilingDropped, sanitize::excerpt,
 };
 
 /// What a client is granted. Only a decision creates one, and the minter trusts it.

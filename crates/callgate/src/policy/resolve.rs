@@ -38,7 +38,7 @@ use crate::{
     authn::{Origin, Proposal},
     connection::ConnectionKind,
     permissions::{Access, Permissions},
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
     sanitize::excerpt,
 };
 

@@ -30,7 +30,7 @@ use crate::{
     clock::UnixTime,
     connection::ConnectionKind,
     permissions::{Access, Permissions, Responses, Rules},
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
     request::{Client, Server},
 };
 

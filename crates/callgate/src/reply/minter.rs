@@ -20,7 +20,7 @@ use crate::{
         Grant,
         scope::{literal_name, literal_tag},
     },
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
     sanitize::excerpt,
 };
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     authn::Origin,
     policy::compile::binding::{Binding, BindingAccount},
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
     template::Template,
 };
 

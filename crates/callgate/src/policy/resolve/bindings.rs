@@ -15,7 +15,7 @@ use crate::{
         binding::{AuthenticatorBindings, Binding},
         binding_index::{BindingIndex, ClaimIndex},
     },
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
 };
 
 impl<T: Trace> Resolver<'_, '_, '_, T> {

@@ -11,7 +11,7 @@ use crate::{
     clock::UnixTime,
     connection::ConnectionKinds,
     policy::{compile::role::Role, request::ConnectionInfo},
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
 };
 
 impl Role {

@@ -21,7 +21,7 @@ use crate::{
         },
         settings::Inbox,
     },
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
     subject::{SubjectError, SubjectPattern, SubjectToken, SubscribePattern},
     template::{Pattern, encode},
 };

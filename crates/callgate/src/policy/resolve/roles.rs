@@ -21,7 +21,7 @@ use crate::{
         },
         grant::CeilingDrops,
     },
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
     sanitize::excerpt,
     template::Template,
 };

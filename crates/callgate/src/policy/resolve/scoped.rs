@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Entitlements, Resolver, fill::ValueRule, fill_denial, trace::Trace, unsafe_value};
 use crate::{
     policy::scope::{literal_name, literal_tag},
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
     sanitize::excerpt,
 };
 

@@ -11,7 +11,7 @@ use crate::{
         resolve::inputs::Inputs,
         settings::{BindingSettings, PolicySettings, RoleSettings, SideSettings},
     },
-    record::{Denial, Reason},
+    reason::{Denial, Reason},
     request::{Client, Server},
     template::{check::ExpressionKind, expression::Expression},
 };

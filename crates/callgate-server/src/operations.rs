@@ -76,6 +76,9 @@ impl Operations {
         }
         if let Some(state) = &self.state {
             state.replicas().start(client);
+            if let Some(system) = &self.system {
+                system.share_pace(state.replicas());
+            }
             state.start(client);
         }
         if let Some(sessions) = &self.sessions {

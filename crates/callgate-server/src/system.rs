@@ -5,6 +5,7 @@
 mod account_names;
 mod connection;
 mod events;
+mod fleet;
 mod kick;
 mod leaf_nodes;
 mod listing;
@@ -21,7 +22,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -38,6 +39,7 @@ use tracing::error;
 
 use crate::{
     nats::{self, ConnectError, Link, NatsSettings},
+    replicas::Replicas,
     telemetry::Metrics,
 };
 pub(crate) use account_names::AccountNames;
@@ -97,8 +99,12 @@ pub(crate) struct System {
     servers: Mutex<Servers>,
     census: ArcSwap<Census>,
     leaf_nodes: LeafNodes,
-    /// How many replicas share `kicks_per_second`.
-    replicas: AtomicU32,
+    /// Whether kicks are waiting or in flight.
+    is_kicking: AtomicBool,
+    /// How many replicas kick now, and so share `kicks_per_second`; this one included.
+    kicking_replicas: AtomicU32,
+    /// How often peers were overloaded while a replica kicked.
+    peers_overloaded: AtomicU64,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
@@ -121,7 +127,9 @@ impl System {
             servers: Mutex::default(),
             census: ArcSwap::default(),
             leaf_nodes: LeafNodes::default(),
-            replicas: AtomicU32::new(1),
+            is_kicking: AtomicBool::default(),
+            kicking_replicas: AtomicU32::new(1),
+            peers_overloaded: AtomicU64::default(),
             tasks: Mutex::default(),
         })
     }
@@ -162,9 +170,9 @@ impl System {
         self.accounts.store(Arc::new(accounts));
     }
 
-    /// Sets how many replicas share `kicks_per_second`.
-    pub(crate) fn share_kicks(&self, replicas: usize) {
-        self.replicas.store(u32::try_from(replicas).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
+    /// Shares `kicks_per_second` with the other replicas.
+    pub(crate) fn share_pace(self: &Arc<Self>, replicas: &Arc<Replicas>) {
+        self.spawn(fleet::run(Arc::clone(self), Arc::clone(replicas)));
     }
 
     /// The settings in force.
@@ -274,6 +282,11 @@ impl System {
     fn is_stopped(&self, server: ServerId) -> bool {
         let census = self.census.load();
         census.is_complete() && !census.answered.contains_key(&server)
+    }
+
+    /// How many logins were refused as `overloaded` that kicks may have caused.
+    fn overloaded_count(&self) -> u64 {
+        self.metrics.overloaded_count() + self.peers_overloaded.load(Ordering::Relaxed)
     }
 
     /// Whether this is one of Callgate's own connections.

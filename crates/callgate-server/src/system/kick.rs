@@ -117,14 +117,15 @@ pub(super) async fn run(
     let mut waiting = Waiting::default();
     let mut in_flight = FuturesUnordered::new();
     let settings = &system.settings;
-    let mut pace =
-        Pace::new(settings.kicks_per_second, Instant::now(), system.metrics.overloaded_count());
+    let mut pace = Pace::new(settings.kicks_per_second, Instant::now(), system.overloaded_count());
     loop {
         let is_up = *link.borrow_and_update() != Link::Down;
         let may_send = is_up && !waiting.is_empty() && in_flight.len() < PIPELINE;
-        let replicas = system.replicas.load(Ordering::Relaxed).max(1);
+        let is_kicking = !waiting.is_empty() || !in_flight.is_empty();
+        system.is_kicking.store(is_kicking, Ordering::Relaxed);
+        let replicas = system.kicking_replicas.load(Ordering::Relaxed).max(1);
         pace.limit(f64::from(settings.kicks_per_second) / f64::from(replicas));
-        let next = pace.next(Instant::now(), system.metrics.overloaded_count());
+        let next = pace.next(Instant::now(), system.overloaded_count());
         tokio::select! {
             order = orders.recv() => match order {
                 Some(order) => waiting.push(order),

@@ -14,6 +14,7 @@ use callgate_authenticators::kind::{
 use crate::{
     audit::{Audit, Event, LoadResult, UsersLoad},
     config::{Config, IssuerSettings},
+    expected::Expected,
     nats::NatsSettings,
     operations::Operations,
     revocation::Basis,
@@ -48,11 +49,14 @@ pub(crate) struct Observers {
     pub(crate) log: DecisionLog,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) audit: Audit,
+    pub(crate) expected: Expected,
 }
 
 /// Assembles a gate; that of a running service logs, counts and confirms its decisions.
 pub(crate) fn assemble(config: Config, operations: Option<&Operations>) -> Assembled {
-    let Config { nats, issuer, policy, chain, refusal, admission, revocation, files, .. } = config;
+    let Config {
+        nats, issuer, policy, chain, refusal, admission, revocation, files, expected, ..
+    } = config;
     let basis = Basis {
         chain: chain.clone(),
         policy: Arc::clone(&policy),
@@ -67,10 +71,13 @@ pub(crate) fn assemble(config: Config, operations: Option<&Operations>) -> Assem
     let accounts = issuer.accounts.iter();
     let accounts = accounts.map(|account| (account.name.clone(), account.id.to_string()));
     let accounts = AccountNames::new(accounts);
-    let mut builder = with_issuer(issuer).refusals(refusal).chain(chain.clone(), policy);
+    let mut builder =
+        with_issuer(issuer).refusals(refusal).chain(chain.clone(), Arc::clone(&policy));
     builder = builder.trusted_proxies(admission.trusted_proxies);
     if let Some(operations) = operations {
         let observers = Arc::clone(&operations.observers);
+        observers.expected.replace(expected);
+        observers.audit.policy_claims(policy.used_claims());
         for link in chain.links() {
             observers.metrics.register_authenticator(&link.name);
         }
@@ -78,7 +85,11 @@ pub(crate) fn assemble(config: Config, operations: Option<&Operations>) -> Assem
         builder = builder.on_decision(move |decision| {
             observers.log.write(decision);
             observers.metrics.record(decision);
-            observers.audit.decision(decision);
+            let unexpected = observers.expected.unexpected(decision);
+            if let Some(account) = unexpected {
+                observers.metrics.count_unexpected_source(account, decision.outcome());
+            }
+            observers.audit.decision(decision, unexpected.is_some());
         });
     }
     Assembled { builder, chain, nats, keys, accounts, basis }

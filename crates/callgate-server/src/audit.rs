@@ -12,13 +12,14 @@ pub(crate) mod event;
 mod file;
 mod grant_hash;
 mod hook;
-mod lines;
+pub(crate) mod lines;
 mod privacy;
 mod queue;
 mod rotate;
 mod schema;
 mod settings;
 mod sink;
+mod stream;
 pub(crate) mod verify;
 
 use std::{
@@ -26,10 +27,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
-use callgate::record::{Decision, Outcome};
+use callgate::{
+    policy::ClaimNames,
+    record::{Decision, Outcome},
+};
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 use tracing::{error, warn};
 
 use self::{
@@ -41,8 +47,12 @@ use self::{
     queue::{Entry, Queue, Receipt},
     rotate::Rotation,
     sink::{Output, Stdout, Worker},
+    stream::StreamOutput,
 };
-use crate::telemetry::{Drops, Metrics};
+use crate::{
+    expected::Expected,
+    telemetry::{Drops, Metrics},
+};
 
 pub(crate) use event::{ConfigLoad, Event, LoadResult, UsersLoad};
 pub(crate) use file::FileError;
@@ -52,6 +62,7 @@ pub(crate) use schema::schema;
 pub(crate) use settings::{
     AuditSettings, CreateSettings, FileSettings, RotateSettings, SinkSettings, StreamSettings,
 };
+pub(crate) use stream::Connection;
 
 /// How long the last records may take when the process stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
@@ -69,6 +80,17 @@ pub(crate) enum AuditError {
     NoRandomness,
 }
 
+/// What the audit needs.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    pub(crate) settings: AuditSettings,
+    pub(crate) metrics: Arc<Metrics>,
+    /// `nats.queue`.
+    pub(crate) fleet: String,
+    pub(crate) connection: Connection,
+    pub(crate) expected: Expected,
+}
+
 /// A handle on the audit of this process. Until it is started, and if it is off, nothing is recorded.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Audit(Arc<OnceLock<Running>>);
@@ -80,6 +102,9 @@ struct Running {
     sinks: Vec<Sink>,
     drops: Mutex<Drops>,
     metrics: Arc<Metrics>,
+    /// The claims that the policy in force uses.
+    claims: ArcSwap<ClaimNames>,
+    expected: Expected,
 }
 
 #[derive(Debug)]
@@ -94,11 +119,8 @@ impl Audit {
     ///
     /// # Errors
     /// If a file cannot be written, or a thread cannot be started.
-    pub(crate) fn start(
-        &self,
-        settings: AuditSettings,
-        metrics: &Arc<Metrics>,
-    ) -> Result<(), AuditError> {
+    pub(crate) fn start(&self, environment: Environment) -> Result<(), AuditError> {
+        let Environment { settings, metrics, fleet, connection, expected } = environment;
         let mut random = [0; 8];
         rand::fill(&mut random).map_err(|_| AuditError::NoRandomness)?;
         let process = Process::new(&host_name(), &HEXLOWER.encode(&random));
@@ -110,7 +132,9 @@ impl Audit {
                 name: name.clone(),
                 queue: Arc::clone(&queue),
                 chain: Chain::new(process.clone(), settings.key.clone()),
-                metrics: Arc::clone(metrics),
+                metrics: Arc::clone(&metrics),
+                fleet: fleet.clone(),
+                connection: connection.clone(),
                 is_awaited: settings.required && sink.is_durable(),
             };
             starting.start(sink)?;
@@ -119,8 +143,9 @@ impl Audit {
             sinks.push(Sink { name, is_durable: sink.is_durable(), queue });
         }
         let hider = settings.hider();
-        let metrics = Arc::clone(metrics);
-        let running = Running { settings, hider, sinks, drops: Mutex::default(), metrics };
+        let drops = Mutex::default();
+        let claims = ArcSwap::default();
+        let running = Running { settings, hider, sinks, drops, metrics, claims, expected };
         // Fails if it runs already.
         let _ = self.0.set(running);
         Ok(())
@@ -132,9 +157,15 @@ impl Audit {
     }
 
     /// Records a decision, unless [`AuditHook`] has done so already.
-    pub(crate) fn decision(&self, decision: &Decision) {
+    pub(crate) fn decision(&self, decision: &Decision, unexpected_source: bool) {
         let Some(running) = self.0.get() else { return };
-        let record = || DecisionRecord::new(decision, &running.hider, running.settings.facts);
+        let facts = running.facts(decision);
+        let facts = facts.as_ref();
+        let record = || {
+            DecisionRecord::new(decision, &running.hider)
+                .with_facts(facts)
+                .with_unexpected_source(unexpected_source)
+        };
         let body = match decision.outcome() {
             Outcome::Admitted if running.settings.required => return,
             Outcome::Admitted | Outcome::Refused => body(&record()),
@@ -157,6 +188,13 @@ impl Audit {
         let mut event = event();
         event.protect(&running.hider);
         running.push(&body(&event), None);
+    }
+
+    /// Sets which claims the policy in force uses.
+    pub(crate) fn policy_claims(&self, names: ClaimNames) {
+        if let Some(running) = self.0.get() {
+            running.claims.store(Arc::new(names));
+        }
     }
 
     /// With `required`: why another replica must decide, if no sink has stored anything for a while.
@@ -202,6 +240,14 @@ impl Running {
         }
     }
 
+    /// The claims of the identity that policy names, if they are recorded.
+    fn facts(&self, decision: &Decision) -> Option<Map<String, Value>> {
+        let identity = decision.identity.as_ref().filter(|_| self.settings.facts)?;
+        let mut facts = self.claims.load().select(&identity.claims);
+        self.hider.protect_facts(&mut facts, &identity.user);
+        Some(facts)
+    }
+
     /// A receipt for a record of an admission.
     fn receipt(&self) -> Arc<Receipt> {
         let durable = self.sinks.iter().filter(|sink| sink.is_durable).count();
@@ -215,6 +261,9 @@ struct Starting {
     queue: Arc<Queue>,
     chain: Chain,
     metrics: Arc<Metrics>,
+    /// `nats.queue`.
+    fleet: String,
+    connection: Connection,
     is_awaited: bool,
 }
 
@@ -237,7 +286,10 @@ impl Starting {
                 let after = found.last.map(|hash| HEXLOWER.encode(&hash));
                 self.spawn(output, after, found.gap)
             }
-            SinkSettings::Stream(_) => Ok(()),
+            SinkSettings::Stream(settings) => {
+                let output = StreamOutput::new(settings, &self.fleet, self.connection.clone());
+                self.spawn(output, None, None)
+            }
             SinkSettings::Stdout => self.spawn(Stdout, None, None),
         }
     }
@@ -248,7 +300,7 @@ impl Starting {
         after: Option<String>,
         gap: Option<Gap>,
     ) -> Result<(), AuditError> {
-        let Self { name, queue, chain, metrics, is_awaited } = self;
+        let Self { name, queue, chain, metrics, fleet: _, connection: _, is_awaited } = self;
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let start = Event::Start(Start { version, after });
         for event in [Some(start), gap.map(Event::Gap)].into_iter().flatten() {

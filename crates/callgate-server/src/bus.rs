@@ -37,6 +37,11 @@ impl ServiceBus {
         });
     }
 
+    /// The connection, once there is one.
+    pub(crate) fn connection(&self) -> watch::Receiver<Option<Client>> {
+        self.client.subscribe()
+    }
+
     fn connected(&self) -> Result<Client, BusError> {
         let client = self.client.borrow().clone().ok_or(BusError::NotConnected)?;
         match client.connection_state() {

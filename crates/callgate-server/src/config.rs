@@ -8,6 +8,7 @@ mod audit;
 mod cache;
 mod chain;
 mod control;
+mod expected;
 mod flags;
 mod issuer;
 mod key_hints;
@@ -49,8 +50,8 @@ use callgate_config::{
 use serde_json::{Value, json};
 
 use crate::{
-    audit::AuditSettings, bus::ServiceBus, nats::NatsSettings, revocation::RevocationSettings,
-    state::StateSettings, system::SystemSettings,
+    audit::AuditSettings, bus::ServiceBus, expected::ExpectedSources, nats::NatsSettings,
+    revocation::RevocationSettings, state::StateSettings, system::SystemSettings,
 };
 pub(crate) use admission::Admission;
 pub(crate) use chain::BuiltAuthenticator;
@@ -117,6 +118,12 @@ pub(crate) const KEYS: &[Key] = &[
         "the connection to the system account, which lists and ends sessions",
     ),
     Key::optional(
+        "expected",
+        Type::List(&Type::Table(expected::KEYS)),
+        "networks from which the users of an account are [expected](operations.md#expected-sources)",
+    )
+    .or("[]"),
+    Key::optional(
         "audit",
         Type::Table(audit::KEYS),
         "the [audit](audit.md): a chained record of every decision and order",
@@ -159,6 +166,7 @@ pub(crate) struct Config {
     /// The socket of `[control]`.
     pub(crate) control: Option<PathBuf>,
     pub(crate) audit: Option<AuditSettings>,
+    pub(crate) expected: ExpectedSources,
     pub(crate) shared: Arc<SharedResources>,
     pub(crate) authenticators: Vec<BuiltAuthenticator>,
     /// For `check`: what is neither an error nor a reason for a warning.
@@ -323,6 +331,7 @@ fn read(
     let state = state::read(&mut root);
     let control = control::read(&mut root);
     let audit = audit::read(&mut root);
+    let expected = expected::read(&mut root);
     let session = session::read(&mut root);
     let roles = roles::read(&mut root);
     let entries = policy::authenticators(&mut root, &env.registry);
@@ -374,6 +383,7 @@ fn read(
         state,
         control,
         audit,
+        expected,
         shared,
         authenticators: built.authenticators,
         notes,

@@ -18,6 +18,7 @@ mod bus;
 mod cli;
 mod config;
 mod control;
+mod expected;
 mod files;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

@@ -8,6 +8,7 @@ use callgate::{
     request::AuthRequest,
 };
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{
     grant_hash::grant_hash,
@@ -82,12 +83,11 @@ pub(super) struct DecisionRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    facts: Option<&'a serde_json::Map<String, serde_json::Value>>,
+    facts: Option<&'a Map<String, Value>>,
 }
 
 impl<'a> DecisionRecord<'a> {
-    pub(super) fn new(decision: &'a Decision, hider: &Hider, facts: bool) -> Self {
-        let _ = facts;
+    pub(super) fn new(decision: &'a Decision, hider: &Hider) -> Self {
         let is_known = names_known_user(decision.reason);
         let user = |text: &'a str| match is_known {
             true => hider.user(text),
@@ -133,7 +133,6 @@ impl<'a> DecisionRecord<'a> {
         decision: &'a Decision,
         request: &'a AuthRequest,
         hider: &Hider,
-        facts: bool,
     ) -> Self {
         let client = request.client();
         Self {
@@ -145,8 +144,18 @@ impl<'a> DecisionRecord<'a> {
             server_id: field(request.server().id.as_str()),
             user_nkey: field(request.user_nkey().as_str()),
             request: field(request.id()),
-            ..Self::new(decision, hider, facts)
+            ..Self::new(decision, hider)
         }
+    }
+
+    /// Adds the claims that policy names.
+    pub(super) fn with_facts(self, facts: Option<&'a Map<String, Value>>) -> Self {
+        Self { facts, ..self }
+    }
+
+    /// Marks a client that came from outside the expected sources.
+    pub(super) fn with_unexpected_source(self, is_unexpected: bool) -> Self {
+        Self { unexpected_source: is_unexpected.then_some(true), ..self }
     }
 
     fn with_grant(self, grant: &'a Grant) -> Self {
@@ -256,7 +265,7 @@ pub(super) fn full_record() -> String {
         lock: Some("x"),
         unexpected_source: Some(true),
         trace_id: Some("x"),
-        facts: Some(&serde_json::Map::new()),
+        facts: Some(&Map::new()),
     };
     serde_json::to_string(&record).unwrap_or_default()
 }

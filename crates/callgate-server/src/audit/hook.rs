@@ -40,8 +40,11 @@ impl AdmissionHook for AuditHook {
         Box::pin(async move {
             let Some(running) = self.0.0.get() else { return Ok(()) };
             let settings = &running.settings;
-            let record =
-                DecisionRecord::admission(decision, request, &running.hider, settings.facts);
+            let facts = running.facts(decision);
+            let unexpected = running.expected.unexpected_host(decision, &request.client().host);
+            let record = DecisionRecord::admission(decision, request, &running.hider)
+                .with_facts(facts.as_ref())
+                .with_unexpected_source(unexpected.is_some());
             let body = body(&record);
             let receipt = running.receipt();
             running.push(&body, Some(&receipt));

@@ -102,6 +102,18 @@ impl Hider {
         }
     }
 
+    /// Claims: a text that is the user is hidden like the user.
+    pub(super) fn protect_facts(&self, facts: &mut Map<String, Value>, user: &str) {
+        if !self.hides(Hidden::User) {
+            return;
+        }
+        for value in facts.values_mut() {
+            if value.as_str() == Some(user) {
+                *value = self.user(user).into_owned().into();
+            }
+        }
+    }
+
     /// The target of a lock, whose keys are names of filters.
     pub(super) fn protect_target(&self, target: &mut Map<String, Value>) {
         for hidden in Hidden::ALL {

@@ -148,7 +148,7 @@ const DECISION: &[Member] = &[
     optional(
         "unexpected_source",
         Kind::Boolean,
-        "true if the client came from outside the expected sources",
+        "true if the client came from outside the [expected sources](operations.md#expected-sources)",
     ),
     optional("trace_id", Kind::Text, "the trace"),
     optional("facts", Kind::Object, "the claims that policy names (`facts = true`)"),

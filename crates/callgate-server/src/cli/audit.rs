@@ -3,6 +3,7 @@
 mod convert;
 mod filter;
 mod query;
+mod stream;
 mod verify;
 
 use std::path::PathBuf;
@@ -69,6 +70,11 @@ impl From {
         let first = faults.first().map(ToString::to_string).unwrap_or_default();
         loaded.config.map(Some).ok_or(first)
     }
+}
+
+/// The stream to read, with the configuration that names its servers.
+fn stream<'a>(from: &'a From, config: Option<&'a Config>) -> Option<(&'a str, &'a Config)> {
+    from.stream.as_deref().zip(config)
 }
 
 /// `[audit]` of a configuration.

@@ -13,6 +13,8 @@ use super::{
 };
 use crate::{
     assemble::Observers,
+    audit::Environment,
+    bus::ServiceBus,
     config::{self, BuildEnv, Loaded},
     service,
     telemetry::{LogFormat, flush_log, start_logging},
@@ -56,9 +58,10 @@ pub(super) fn run(args: Args, registry: Registry) -> Outcome {
     start_logging(log.format, log.level);
     let outcome: Result<(), Box<dyn Error>> = runtime.block_on(async move {
         let observers = Arc::new(Observers::default());
+        let bus = Arc::<ServiceBus>::default();
         let env = BuildEnv {
             observer: Arc::clone(&observers) as _,
-            bus: Some(Arc::default()),
+            bus: Some(Arc::clone(&bus)),
             keeps_state: true,
             ..build_env(registry, true)
         };
@@ -76,7 +79,13 @@ pub(super) fn run(args: Args, registry: Registry) -> Outcome {
             info!(key, "a flag or environment variable overrides a key in the file");
         }
         if let Some(audit) = &config.audit {
-            observers.audit.start(audit.clone(), &observers.metrics)?;
+            observers.audit.start(Environment {
+                settings: audit.clone(),
+                metrics: Arc::clone(&observers.metrics),
+                fleet: config.nats.queue.clone(),
+                connection: bus.connection(),
+                expected: observers.expected.clone(),
+            })?;
         }
         let audit = observers.audit.clone();
         let ran = service::run(config, overrides, env, observers, files, watched_elsewhere).await;

@@ -3,6 +3,8 @@
 mod chain;
 mod commands;
 mod failures;
+mod marks;
 mod privacy;
 mod rotation;
+mod stream;
 mod support;

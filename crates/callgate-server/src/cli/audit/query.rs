@@ -16,7 +16,7 @@ use super::{
     From,
     convert::{Format, ecs, ocsf},
     filter::Filter,
-    settings,
+    settings, stream,
 };
 use crate::{
     audit::HideKey,
@@ -55,6 +55,12 @@ pub(super) fn run(args: &QueryArgs, registry: Registry) -> Outcome {
     let config = args.from.configuration(registry)?;
     let key = settings(config.as_ref()).and_then(|audit| audit.hide_key.as_ref()).map(HideKey::new);
     let mut printer = Printer { args, key, found: 0, is_closed: false };
+    if let Some((name, config)) = stream(&args.from, config.as_ref()) {
+        super::stream::read(config, name, args.follow, |line| {
+            printer.print(line);
+            !printer.is_done()
+        })?;
+    }
     let last = args.from.files.len().saturating_sub(1);
     for (index, path) in args.from.files.iter().enumerate() {
         let failed = |error: io::Error| format!("cannot read `{}`: {error}", path.display());

@@ -6,10 +6,14 @@ use callgate::keys::{KeyKind, VerifyingKey, parse_public};
 use callgate_authenticators::kind::Registry;
 use serde_json::{Value, json};
 
-use super::{From, settings};
+use super::{From, settings, stream};
 use crate::{
-    audit::verify::{Broken, Proved, Verdict, Verifier, grouped},
+    audit::{
+        lines::head,
+        verify::{Broken, Proved, Verdict, Verifier, grouped},
+    },
     cli::{GOOD, Outcome, REFUSED, output::say},
+    config::Config,
 };
 
 /// Verify every chain, every seal and every join between files
@@ -48,6 +52,10 @@ pub(super) fn run(args: &VerifyArgs, registry: Registry) -> Outcome {
         let file = File::open(path).map_err(failed)?;
         verifier.read(&name(path), BufReader::with_capacity(1 << 20, file)).map_err(failed)?;
     }
+    if let Some((name, config)) = stream(&args.from, config.as_ref()) {
+        let lines = sorted_lines(config, name)?;
+        verifier.read(&format!("stream {name}"), lines.as_slice())?;
+    }
     let verdict = verifier.finish();
     if verdict.chains.is_empty() && verdict.broken.is_empty() {
         return Err("no records: the files are empty".into());
@@ -57,6 +65,18 @@ pub(super) fn run(args: &VerifyArgs, registry: Registry) -> Outcome {
         false => print(&verdict),
     }
     Ok(if verdict.broken.is_empty() { GOOD } else { REFUSED })
+}
+
+/// The lines of a stream by process and number. A retried message may be stored after later ones.
+fn sorted_lines(config: &Config, name: &str) -> Result<Vec<u8>, String> {
+    let mut lines: Vec<(Option<(String, u64)>, Vec<u8>)> = Vec::new();
+    super::stream::read(config, name, false, |line| {
+        let head = head(line).map(|head| (head.boot, head.seq));
+        lines.push((head, line.to_vec()));
+        true
+    })?;
+    lines.sort();
+    Ok(lines.into_iter().flat_map(|(_, line)| [line.as_slice(), b"\n"].concat()).collect())
 }
 
 fn name(path: &Path) -> String {

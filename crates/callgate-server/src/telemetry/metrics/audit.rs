@@ -5,6 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use callgate::record::Outcome;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -14,6 +15,8 @@ use prometheus_client::{
 use super::Metrics;
 
 pub(super) const RECORDS: &str = "Audit records, written or lost";
+pub(super) const UNEXPECTED_SOURCES: &str =
+    "Logins from outside the expected sources of their account";
 pub(super) const QUEUE_BYTES: &str = "Audit records that wait for a sink";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,6 +37,13 @@ pub(super) struct AuditMetrics {
     /// Sources of `queue_bytes`, sampled at scrape time.
     queues: Mutex<Vec<Source>>,
     rotate_failures: Counter,
+    unexpected_sources: Family<AccountLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AccountLabels {
+    account: String,
+    outcome: &'static str,
 }
 
 struct Source {
@@ -56,6 +66,7 @@ impl AuditMetrics {
             "Audit files that could not be rotated, or whose command failed",
             self.rotate_failures.clone(),
         );
+        r.register("unexpected_sources", UNEXPECTED_SOURCES, self.unexpected_sources.clone());
     }
 
     pub(super) fn sample(&self) {
@@ -86,6 +97,12 @@ impl Metrics {
         let labels = SinkResultLabels { sink: sink.to_owned(), result };
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.audit.records.get_or_create(&labels).inc_by(count);
+    }
+
+    /// Counts a login from outside the expected sources of its account, which the operator has named.
+    pub(crate) fn count_unexpected_source(&self, account: &str, outcome: Outcome) {
+        let labels = AccountLabels { account: account.to_owned(), outcome: outcome.as_str() };
+        self.audit.unexpected_sources.get_or_create(&labels).inc();
     }
 
     /// Counts a rotation that failed, or whose command failed.

@@ -6,7 +6,7 @@ use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD, HEXLOWER};
 use serde_json::{Value, json};
 
 use super::support::{alice, assert_chained, audited, lines, record, records};
-use crate::support::{Credential, Pair, callgate_in, has, serve, write_private};
+use crate::support::{Credential, Pair, callgate_in, has, serve};
 
 #[tokio::test]
 async fn every_decision_is_a_chained_record() {
@@ -127,19 +127,23 @@ async fn newlines_and_lone_surrogates_in_names_stay_in_their_record() {
 }
 
 #[tokio::test]
-async fn second_process_on_a_file_and_unwritable_paths_are_start_errors() {
+async fn second_process_on_a_file_is_a_start_error() {
     let pair = audited("").await;
-    let folder = pair.folder.path();
-    let second = callgate_in(folder, &["serve", "--config", "callgate.toml"]);
+    let second = callgate_in(pair.folder.path(), &["serve", "--config", "callgate.toml"]);
     assert_eq!(second.code, 2, "{second:?}");
     has(&second.text(), &["audit.jsonl", "in use by another process"]);
+}
+
+#[tokio::test]
+async fn unwritable_audit_path_is_a_start_error_not_an_outage() {
+    let pair = audited("").await;
     let text = std::fs::read_to_string(pair.path("callgate.toml")).unwrap();
     for (path, why) in [("absent/audit.jsonl", "No such file"), (".", "not a regular file")] {
         let text = text.replace("\"audit.jsonl\"", &format!("\"{path}\""));
-        write_private(&pair.path("other.toml"), &text);
-        let ran = callgate_in(folder, &["serve", "--config", "other.toml"]);
+        std::fs::write(pair.path("other.toml"), &text).unwrap();
+        let ran = callgate_in(pair.folder.path(), &["serve", "--config", "other.toml"]);
         assert_eq!(ran.code, 2, "{path}: {ran:?}");
         has(&ran.text(), &[why]);
-        std::fs::remove_file(pair.path("other.toml")).unwrap();
     }
+    pair.admits(&alice()).await;
 }

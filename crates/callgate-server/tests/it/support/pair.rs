@@ -44,6 +44,7 @@ pub(crate) struct PairBuilder {
     authenticators: Option<String>,
     private_files: Vec<(String, String)>,
     service: Option<ServiceIn>,
+    audit_stream: bool,
 }
 
 /// The account of a service that decides on [`SERVICE_SUBJECT`], and logs in as `team`.
@@ -53,6 +54,11 @@ pub(crate) enum ServiceIn {
     /// It serves `decide.login`, which the callout account imports.
     OtherAccount,
 }
+
+/// What the callout user may publish to for the audit's stream.
+const AUDIT_STREAM: &str = "\"CALLGATE.audit.>\", \"$JS.API.STREAM.INFO.CALLGATE_AUDIT\", \
+                            \"$JS.API.STREAM.CREATE.CALLGATE_AUDIT\"";
+const JETSTREAM: &str = "jetstream { store_dir: \"{{dir}}/jetstream\", max_file_store: 256MB }";
 
 /// The subject of questions.
 pub(crate) const SERVICE_SUBJECT: &str = "callgate.ask.team";
@@ -80,6 +86,7 @@ impl Pair {
             authenticators: None,
             private_files: Vec::new(),
             service: None,
+            audit_stream: false,
         }
     }
 
@@ -186,6 +193,12 @@ impl PairBuilder {
         self
     }
 
+    /// JetStream in the callout account, and the permissions for the stream `CALLGATE_AUDIT`.
+    pub(crate) fn audit_stream(mut self) -> Self {
+        self.audit_stream = true;
+        self
+    }
+
     /// Configures another issuer in the server.
     pub(crate) fn server_issuer(mut self, public: &str) -> Self {
         self.server_issuer = Some(public.to_owned());
@@ -261,6 +274,12 @@ impl PairBuilder {
                 .replace("\"$SRV.INFO\"", &format!("\"$SRV.INFO\", \"{SERVICE_SUBJECT}\"")),
             false => String::new(),
         };
+        let permissions = match self.audit_stream {
+            true => permissions.replace("\"$SRV.INFO\"", &format!("\"$SRV.INFO\", {AUDIT_STREAM}")),
+            false => permissions,
+        };
+        let jetstream = if self.audit_stream { "jetstream: enabled," } else { "" };
+        let store = if self.audit_stream { JETSTREAM } else { "" };
         let (auth, extra) = (auth.public(), &self.server_extra);
         const TEAM: &str = "{ user: team, password: team }";
         let team = self.service.map_or("", |_| ", team");
@@ -288,13 +307,14 @@ impl PairBuilder {
         };
         format!(
             "accounts {{
-  AUTH {{ users: [ {{ nkey: \"{auth}\", {permissions} }}, {{ user: watcher, password: watcher }}{member} ] {import} }}
+  AUTH {{ {jetstream} users: [ {{ nkey: \"{auth}\", {permissions} }}, {{ user: watcher, password: watcher }}{member} ] {import} }}
   {other}
   APP {{}}
   SYS {{ users: [ {{ user: operator, password: operator }} ] }}
 }}
 system_account: SYS
 {callout}
+{store}
 {extra}
 "
         )

@@ -62,7 +62,7 @@ pub(crate) use schema::schema;
 pub(crate) use settings::{
     AuditSettings, CreateSettings, FileSettings, RotateSettings, SinkSettings, StreamSettings,
 };
-pub(crate) use stream::Connection;
+use stream::Connection;
 
 /// How long the last records may take when the process stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);

@@ -23,6 +23,7 @@ mod test;
 mod token;
 #[cfg(feature = "kv")]
 mod users;
+mod watch_log;
 
 use std::{borrow::Cow, process::ExitCode};
 
@@ -87,6 +88,8 @@ enum Command {
     Locks(lock::ListArgs),
     /// List the changes that are held because they would end many sessions, and decide about them
     Revocations(revocations::Args),
+    /// Count and record permission violations in the log of nats-server
+    WatchLog(watch_log::Args),
     /// Decode a request, response, user JWT or bearer token
     Decode(decode::Args),
     /// Print a script that completes commands and flags in a shell
@@ -123,6 +126,7 @@ pub fn run(registry: Registry) -> ExitCode {
         Command::Unlock(args) => lock::unlock(args, registry),
         Command::Locks(args) => lock::list(args, registry),
         Command::Revocations(args) => revocations::run(args, registry),
+        Command::WatchLog(args) => watch_log::run(&args, registry),
         Command::Decode(args) => decode::run(&args),
         Command::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),
         Command::Man(args) => man::run(&args, Cli::command()),

@@ -33,6 +33,7 @@ mod reload;
 #[allow(dead_code, reason = "the table of sessions uses it")]
 mod replicas;
 mod revocation;
+mod server_log;
 mod service;
 mod sessions;
 #[allow(dead_code, unused_imports, reason = "the commands and the hook of sessions use it")]

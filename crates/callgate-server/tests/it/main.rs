@@ -38,4 +38,5 @@ mod system;
 mod systemd;
 mod tls;
 mod users;
+mod watch_log;
 mod wire;

@@ -15,6 +15,8 @@ use prometheus_client::{
 use super::Metrics;
 
 pub(super) const RECORDS: &str = "Audit records, written or lost";
+pub(super) const PERMISSION_VIOLATIONS: &str =
+    "Permission violations in the log that watch-log reads";
 pub(super) const UNEXPECTED_SOURCES: &str =
     "Logins from outside the expected sources of their account";
 pub(super) const QUEUE_BYTES: &str = "Audit records that wait for a sink";
@@ -38,6 +40,13 @@ pub(super) struct AuditMetrics {
     queues: Mutex<Vec<Source>>,
     rotate_failures: Counter,
     unexpected_sources: Family<AccountLabels, Counter>,
+    permission_violations: Family<ViolationLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ViolationLabels {
+    account: String,
+    operation: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -66,6 +75,8 @@ impl AuditMetrics {
             "Audit files that could not be rotated, or whose command failed",
             self.rotate_failures.clone(),
         );
+        let violations = self.permission_violations.clone();
+        r.register("permission_violations", PERMISSION_VIOLATIONS, violations);
         r.register("unexpected_sources", UNEXPECTED_SOURCES, self.unexpected_sources.clone());
     }
 
@@ -103,6 +114,12 @@ impl Metrics {
     pub(crate) fn count_unexpected_source(&self, account: &str, outcome: Outcome) {
         let labels = AccountLabels { account: account.to_owned(), outcome: outcome.as_str() };
         self.audit.unexpected_sources.get_or_create(&labels).inc();
+    }
+
+    /// Counts a permission violation; `account` is one of the configuration, or a word of `watch-log`.
+    pub(crate) fn count_permission_violation(&self, account: &str, operation: &'static str) {
+        let labels = ViolationLabels { account: account.to_owned(), operation };
+        self.audit.permission_violations.get_or_create(&labels).inc();
     }
 
     /// Counts a rotation that failed, or whose command failed.

@@ -166,6 +166,7 @@ const WATCH_LOST: &str = "Age of the known service accounts while their watch is
 const MAYBE_EMPTY: &[(&str, &str, &str)] = &[
     ("callgate_audit_queue_bytes", "gauge", audit::QUEUE_BYTES),
     ("callgate_audit_records", "counter", audit::RECORDS),
+    ("callgate_permission_violations", "counter", audit::PERMISSION_VIOLATIONS),
     ("callgate_unexpected_sources", "counter", audit::UNEXPECTED_SOURCES),
     ("callgate_backend_up", "gauge", BACKEND_UP),
     ("callgate_backend_answers", "counter", BACKEND_ANSWERS),

@@ -28,6 +28,7 @@ fn metric_names_types_and_labels_are_frozen() {
     metrics.file_in_sync(Path::new("a"), true);
     metrics.register_audit_sink("a", || 0);
     metrics.register_revocations();
+    metrics.count_permission_violation("a", "publish");
     metrics.count_unexpected_source("a", callgate::record::Outcome::Admitted);
     let mut families: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let text = Exposition::Text.convert(metrics.render().unwrap());

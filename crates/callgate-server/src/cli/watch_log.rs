@@ -1,0 +1,231 @@
+//! `callgate watch-log`: counts and records permission violations in the log of nats-server.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    net::SocketAddr,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use callgate::policy::Policy;
+use callgate_authenticators::kind::Registry;
+use tokio::{runtime::Runtime, sync::watch};
+
+use super::{GOOD, Outcome, output::say, source::build_env};
+use crate::{
+    admin::{self, Admin},
+    audit::{
+        Audit, AuditSettings, Environment, SinkSettings,
+        event::{Event, Session, Violation},
+    },
+    config::{self, Config, Overrides},
+    expected::Expected,
+    health::Health,
+    nats,
+    server_log::{self, Reading},
+    telemetry::Metrics,
+};
+
+/// Between two looks at a file.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// What counts for an account that the configuration does not have.
+const OTHER: &str = "other";
+/// What counts for a line that is not understood.
+const UNPARSED: &str = "unparsed";
+
+/// Count and record permission violations in the log of nats-server
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  callgate watch-log /var/log/nats-server.log --server nats-0 --listen 127.0.0.1:8281
+  journalctl -fu nats-server | callgate watch-log - --server nats-0 --config callgate.toml
+
+nats-server reports violations only to the client and to its own log: those of servers whose log is not read are
+missed. Files are read from their beginning and followed, also after a rotation.")]
+pub(super) struct Args {
+    /// Log files of one nats-server, or `-` for standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// The name of the server
+    #[arg(long, value_name = "NAME")]
+    server: String,
+    /// Address for /metrics
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Configuration: its accounts are counted by name, and violations are recorded in its audit
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args, registry: Registry) -> Outcome {
+    let config = args.config.as_deref().map(|path| load(path, registry)).transpose()?;
+    let runtime =
+        Runtime::new().map_err(|error| format!("cannot start the async runtime: {error}"))?;
+    let metrics = Arc::<Metrics>::default();
+    let audit = Audit::default();
+    runtime.block_on(prepare(args, config.as_ref(), &metrics, &audit))?;
+    let policy = config.map(|config| config.policy);
+    let watcher = Watcher { server: args.server.clone(), policy, metrics, audit };
+    let read = watcher.read_all(&args.files);
+    watcher.audit.stop();
+    runtime.shutdown_background();
+    read.map(|()| GOOD).map_err(Into::into)
+}
+
+fn load(path: &Path, registry: Registry) -> Result<Config, String> {
+    let overrides = Overrides { config: Some(path.to_owned()), ..Overrides::default() };
+    let loaded = config::load(&overrides, &build_env(registry, false));
+    let faults = loaded.report.faults();
+    loaded.config.ok_or_else(|| faults.first().map(ToString::to_string).unwrap_or_default())
+}
+
+/// Serves the metrics, and starts the audit.
+async fn prepare(
+    args: &Args,
+    config: Option<&Config>,
+    metrics: &Arc<Metrics>,
+    audit: &Audit,
+) -> Result<(), Box<dyn std::error::Error>> {
+    if let Some(address) = args.listen {
+        let listener = admin::bind(address).await?;
+        let address = listener.local_addr()?;
+        let health = Health::default();
+        health.ready(Vec::new());
+        let admin = Admin { health, metrics: Arc::clone(metrics) };
+        tokio::spawn(admin::serve(listener, admin, std::future::pending()));
+        say(format_args!("serving /livez, /readyz and /metrics on {address}"));
+    }
+    let Some((config, settings)) = config.and_then(|config| Some((config, config.audit.as_ref()?)))
+    else {
+        return Ok(());
+    };
+    let streams = settings.sinks.iter().any(|sink| matches!(sink, SinkSettings::Stream(_)));
+    let client = match streams {
+        true => Some(nats::connect_once(&config.nats).await?),
+        false => None,
+    };
+    audit.start(Environment {
+        settings: own_settings(settings),
+        metrics: Arc::clone(metrics),
+        fleet: config.nats.queue.clone(),
+        // Its sender is gone, and its value stays.
+        connection: watch::Sender::new(client).subscribe(),
+        expected: Expected::default(),
+    })?;
+    Ok(())
+}
+
+/// The service holds its own files, so violations go to files beside them: `audit.jsonl` becomes
+/// `audit-violations.jsonl`.
+fn own_settings(settings: &AuditSettings) -> AuditSettings {
+    let mut settings = AuditSettings { required: false, ..settings.clone() };
+    for sink in &mut settings.sinks {
+        if let SinkSettings::File(file) = sink {
+            let mut name = file.path.file_stem().unwrap_or_default().to_owned();
+            name.push("-violations");
+            if let Some(extension) = file.path.extension() {
+                name.push(".");
+                name.push(extension);
+            }
+            file.path = file.path.with_file_name(name);
+        }
+    }
+    settings
+}
+
+/// Reads the log of one server.
+struct Watcher {
+    server: String,
+    policy: Option<Arc<Policy>>,
+    metrics: Arc<Metrics>,
+    audit: Audit,
+}
+
+impl Watcher {
+    /// Reads all files at the same time; files never end.
+    fn read_all(&self, files: &[PathBuf]) -> Result<(), String> {
+        std::thread::scope(|scope| {
+            let readers: Vec<_> =
+                files.iter().map(|path| scope.spawn(move || self.read_one(path))).collect();
+            let ended = readers.into_iter().map(|reader| match reader.join() {
+                Ok(result) => result,
+                Err(_) => Err("a reader panicked, which is a bug".to_owned()),
+            });
+            ended.collect::<Result<Vec<()>, String>>().map(drop)
+        })
+    }
+
+    fn read_one(&self, path: &Path) -> Result<(), String> {
+        let read = match path.as_os_str() == "-" {
+            true => self.lines(&mut io::stdin().lock()).map(drop),
+            false => self.follow(path),
+        };
+        read.map_err(|error| format!("cannot read `{}`: {error}", path.display()))
+    }
+
+    /// Reads complete lines; returns the beginning of an incomplete one.
+    fn lines(&self, source: &mut impl BufRead) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        while source.read_until(b'\n', &mut line)? > 0 {
+            let Some(whole) = line.strip_suffix(b"\n") else { return Ok(line) };
+            self.take(&String::from_utf8_lossy(whole));
+            line.clear();
+        }
+        Ok(Vec::new())
+    }
+
+    fn follow(&self, path: &Path) -> io::Result<()> {
+        let mut file = File::open(path)?;
+        let mut source = BufReader::new(file.try_clone()?);
+        let mut rest = Vec::new();
+        loop {
+            rest = self.lines(&mut io::Read::chain(rest.as_slice(), &mut source))?;
+            let own = file.metadata()?;
+            let is_same = std::fs::metadata(path)
+                .is_ok_and(|found| (own.dev(), own.ino()) == (found.dev(), found.ino()));
+            if is_same {
+                std::thread::sleep(POLL_INTERVAL);
+                continue;
+            }
+            // What was written before the rotation.
+            self.lines(&mut io::Read::chain(rest.as_slice(), &mut source))?;
+            rest = Vec::new();
+            match File::open(path) {
+                Ok(next) => {
+                    source = BufReader::new(next.try_clone()?);
+                    file = next;
+                }
+                Err(_) => std::thread::sleep(POLL_INTERVAL),
+            }
+        }
+    }
+
+    fn take(&self, line: &str) {
+        let violation = match server_log::read(line) {
+            Reading::Other => return,
+            Reading::Unparsed => {
+                self.metrics.count_permission_violation(UNPARSED, UNPARSED);
+                return;
+            }
+            Reading::Violation(violation) => violation,
+        };
+        let is_known = |account: &&str| {
+            self.policy.as_ref().is_some_and(|policy| policy.knows_account(account))
+        };
+        let account = violation.account.as_deref().filter(is_known).unwrap_or(OTHER);
+        self.metrics.count_permission_violation(account, violation.operation.as_str());
+        self.audit.event(|| {
+            let session = Session {
+                user: violation.user,
+                account: violation.account,
+                client_id: Some(violation.client_id),
+                server: Some(self.server.clone()),
+                ..Session::default()
+            };
+            let operation = violation.operation.as_str().to_owned();
+            Event::Violation(Violation { session, operation, subject: violation.subject })
+        });
+    }
+}

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::support::{Pair, connect};
+use crate::support::{Pair, PairBuilder, WebService, connect};
 
 /// Output of `callgate hash-password` for `right`; takes 20 ms on an ordinary core.
 const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$KHwBjTp1Q9B5EH7U2Dw/NQ$NVBScOKcnRGTIJsgekWKufFwPSMjH+Mlr5pdfbKTbzo";
@@ -31,11 +31,11 @@ struct Requester {
 
 impl Requester {
     async fn start(users: Value) -> Self {
-        let pair = Pair::builder(users)
-            .gate_config("[admission]\npassword_workers = 1\n")
-            .without_callout()
-            .start()
-            .await;
+        Self::of(Pair::builder(users).gate_config("[admission]\npassword_workers = 1\n")).await
+    }
+
+    async fn of(builder: PairBuilder) -> Self {
+        let pair = builder.without_callout().start().await;
         let client = connect(&pair.server.url(), "watcher", "watcher").await.unwrap().client;
         let inbox = client.new_inbox();
         let answers = client.subscribe(format!("{inbox}.*")).await.unwrap();
@@ -160,4 +160,82 @@ async fn overload_gives_correct_answers_or_fast_refusals() {
         (requester.pair.gate.metric("callgate_in_flight").await == 0.0).then_some(())
     })
     .await;
+}
+
+/// A service decides about passwords; tokens are known without it.
+fn decided_by(service: &WebService, more: &str) -> PairBuilder {
+    let robots = json!({ "robot": { "token": "robot", "account": "APP" } });
+    Pair::builder(robots).authenticators(&format!(
+        "[[authenticators]]
+[authenticators.users]
+file = \"users.json\"
+fall_through = true
+[[authenticators]]
+name = \"team\"
+account = \"APP\"
+[authenticators.http]
+url = \"{}\"
+{more}
+[authenticators.ceiling]
+roles = [\"reader\"]
+[roles.reader]
+subscribe = [\"news\"]
+",
+        service.url()
+    ))
+}
+
+/// How many clients reconnect at once.
+const CLIENTS: usize = 10_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_clients_of_a_hanging_backend_leave_the_others_their_slots() {
+    let service = WebService::start().await;
+    service.delay(Duration::from_secs(3600));
+    let mut requester = Requester::of(decided_by(&service, "")).await;
+    const BATCH: usize = 500;
+    for first in (0..CLIENTS).step_by(BATCH) {
+        for number in first..first + BATCH {
+            let (user, host) = (format!("user-{number}"), format!("10.0.{}.1", number % 200));
+            requester.send(&user, &host, |request| request.password(&user, "secret")).await;
+        }
+        let name = format!("robot-{first}");
+        requester.send(&name, "10.1.0.1", |request| request.token("robot")).await;
+        let (response, _) = requester.answer(&name).await;
+        assert!(matches!(response, Response::Admitted(_)), "{name}: {response:?}");
+    }
+    // No client of the backend was admitted, and none is left waiting.
+    while requester.pair.gate.metric("callgate_in_flight").await > 0.0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let records = requester.pair.gate.decisions(0);
+    let of = |reason: &str| records.iter().filter(|record| record["reason"] == reason).count();
+    assert_eq!(of("admitted"), CLIENTS / BATCH);
+    let refused = of("backend_unavailable") + of("overloaded");
+    assert_eq!(refused + of("admitted"), records.len());
+    assert!(of("backend_unavailable") > 0 && refused > CLIENTS / 2, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_reconnecting_clients_ask_once_for_each_credential() {
+    const USERS: usize = 100;
+    let service = WebService::start().await;
+    for number in 0..USERS {
+        let allow = json!({ "result": "allow", "roles": ["reader"], "cache": "1h" });
+        service.answer(&format!("user-{number}"), allow);
+    }
+    let mut requester = Requester::of(decided_by(&service, "remember = \"1h\"")).await;
+    for number in 0..CLIENTS {
+        let user = format!("user-{}", number % USERS);
+        // The host is part of the question, and a client reconnects from where it was.
+        let host = format!("10.0.{}.1", number % USERS);
+        let say = |request: RequestBuilder| request.password(&user, "secret");
+        requester.send(&format!("client-{number}"), &host, say).await;
+    }
+    let mut admitted = 0;
+    while admitted < CLIENTS / 2 {
+        admitted += usize::from(matches!(requester.next().await.1, Response::Admitted(_)));
+    }
+    let questions = service.questions();
+    assert!(questions.len() <= USERS, "{} questions", questions.len());
 }

@@ -14,7 +14,7 @@ pub(crate) use callgate_testkit::{
     service::{CommandOutput, run},
 };
 pub(crate) use client::{Credential, connect, connect_to, expect_no_admission, refusal};
-pub(crate) use pair::{Pair, SERVICE_SUBJECT, ServiceIn};
+pub(crate) use pair::{Pair, PairBuilder, SERVICE_SUBJECT, ServiceIn};
 pub(crate) use web_service::WebService;
 
 /// The binary under test.

@@ -55,7 +55,17 @@ pub(crate) struct Observers {
 /// Assembles a gate; that of a running service logs, counts and confirms its decisions.
 pub(crate) fn assemble(config: Config, operations: Option<&Operations>) -> Assembled {
     let Config {
-        nats, issuer, policy, chain, refusal, admission, revocation, files, expected, ..
+        nats,
+        issuer,
+        policy,
+        chain,
+        refusal,
+        admission,
+        revocation,
+        shadow,
+        files,
+        expected,
+        ..
     } = config;
     let basis = Basis {
         chain: chain.clone(),
@@ -82,6 +92,8 @@ pub(crate) fn assemble(config: Config, operations: Option<&Operations>) -> Assem
             observers.metrics.register_authenticator(&link.name);
         }
         builder = operations.hooks().into_iter().fold(builder, CallgateBuilder::admission_hook);
+        operations.shadow.configure(shadow);
+        let shadow = operations.shadow.clone();
         builder = builder.on_decision(move |decision| {
             observers.log.write(decision);
             observers.metrics.record(decision);
@@ -90,6 +102,7 @@ pub(crate) fn assemble(config: Config, operations: Option<&Operations>) -> Assem
                 observers.metrics.count_unexpected_source(account, decision.outcome());
             }
             observers.audit.decision(decision, unexpected.is_some());
+            shadow.decision(decision);
         });
     }
     Assembled { builder, chain, nats, keys, accounts, basis }

@@ -19,6 +19,7 @@ mod policy;
 mod refusal;
 mod revocation;
 mod session;
+mod shadow;
 mod shadowing;
 mod source;
 mod state;
@@ -51,7 +52,8 @@ use serde_json::{Value, json};
 
 use crate::{
     audit::AuditSettings, bus::ServiceBus, expected::ExpectedSources, nats::NatsSettings,
-    revocation::RevocationSettings, state::StateSettings, system::SystemSettings,
+    revocation::RevocationSettings, shadow::ShadowSettings, state::StateSettings,
+    system::SystemSettings,
 };
 pub(crate) use admission::Admission;
 pub(crate) use chain::BuiltAuthenticator;
@@ -109,6 +111,12 @@ pub(crate) const KEYS: &[Key] = &[
         "which live sessions a change ends",
     )
     .or("{}"),
+    Key::optional(
+        "shadow",
+        Type::Table(shadow::KEYS),
+        "a candidate configuration beside this one, compared but never applied",
+    )
+    .or_else("none"),
     Key::optional("state", Type::Table(state::KEYS), "what replicas share, such as locks")
         .or_else("nothing is shared"),
     Key::optional("control", Type::Table(control::KEYS), "commands to the running service").or("{}"),
@@ -160,6 +168,7 @@ pub(crate) struct Config {
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) log: LogSettings,
     pub(crate) revocation: RevocationSettings,
+    pub(crate) shadow: Option<ShadowSettings>,
     /// The configuration file, and the files that authenticators watch.
     pub(crate) files: Vec<PathBuf>,
     pub(crate) state: Option<StateSettings>,
@@ -319,6 +328,7 @@ fn read(
     let has_system = root.has("system");
     let system = system::read(&mut root, nats.as_ref());
     let revocation = revocation::read(&mut root, has_system);
+    let shadow = shadow::read(&mut root, &env.registry);
     let mut nats_files: BTreeSet<PathBuf> = sources.files_read().into_keys().collect();
     nats_files.retain(|path| !before.contains_key(path));
     let (issuer, accounts) = issuer::read(&mut root, overrides, overridden);
@@ -379,6 +389,7 @@ fn read(
         admin,
         log,
         revocation,
+        shadow,
         files: Vec::new(),
         state,
         control,

@@ -36,6 +36,7 @@ mod revocation;
 mod server_log;
 mod service;
 mod sessions;
+mod shadow;
 #[allow(dead_code, unused_imports, reason = "the commands and the hook of sessions use it")]
 mod state;
 #[allow(dead_code, unused_imports, reason = "sessions and revocation will use it")]

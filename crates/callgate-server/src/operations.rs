@@ -14,6 +14,7 @@ use crate::{
     replicas::Replicas,
     revocation::{Basis, Revocation},
     sessions::{Keep, SessionHook, Sessions},
+    shadow::Shadow,
     state::State,
     system::{AccountNames, System},
 };
@@ -28,6 +29,7 @@ pub(crate) struct Operations {
     pub(crate) sessions: Option<Arc<Sessions>>,
     /// Exists with `system`; `[revocation]` may switch it off.
     revocation: Option<Arc<Revocation>>,
+    pub(crate) shadow: Shadow,
 }
 
 impl Operations {
@@ -46,7 +48,8 @@ impl Operations {
         let revocation = revocation.map(|(sessions, system)| {
             Revocation::new(sessions, system, Arc::clone(&observers.metrics))
         });
-        Self { observers, system, state, sessions, revocation }
+        let shadow = Shadow::new(Arc::clone(&observers.metrics));
+        Self { observers, system, state, sessions, revocation, shadow }
     }
 
     /// The hooks of each admission, in order: first locks and sessions, then the audit.

@@ -12,8 +12,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use callgate::{
     authn::{Chain, Identity, Link},
     clock::UnixTime,
-    policy::{Explanation, Grant, Policy, ResolveRequest},
+    policy::{ConnectionInfo, Explanation, Grant, Policy, ResolveRequest},
     record::Denial,
+    request::AuthRequest,
 };
 
 pub(crate) use self::{
@@ -76,6 +77,26 @@ impl Rehearsal {
         now: UnixTime,
     ) -> (Result<Grant, Denial>, Explanation) {
         self.policy.explain(&self.question(authenticator, identity, connection, now))
+    }
+
+    /// Decides about an identity that another configuration has authenticated.
+    pub(crate) fn resolve_request(
+        &self,
+        authenticator: &str,
+        identity: &Identity,
+        request: &AuthRequest,
+    ) -> Result<Grant, Denial> {
+        self.policy.resolve(&ResolveRequest {
+            authenticator,
+            identity,
+            connection: ConnectionInfo::of(request),
+            callout_account: self.callout_account.as_deref(),
+            now: request.received(),
+        })
+    }
+
+    pub(crate) fn has_authenticator(&self, name: &str) -> bool {
+        self.kinds.contains_key(name)
     }
 
     fn question<'a>(

@@ -63,6 +63,7 @@ impl Pipeline {
 
         // Confirm: a user JWT leaves only if every hook agrees, such as locks and an audit.
         let mut decision = context.begin_decision();
+        decision.request = request.as_ref().ok().cloned();
         let silent = ruling.silent;
         let signed = self.sign(&context, ruling, &mut decision);
         let confirmed = self.confirm(&request, signed, &decision).await;

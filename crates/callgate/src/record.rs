@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{authn::Identity, clock::UnixTime, connection::ConnectionKind, policy::Grant};
+use crate::{
+    authn::Identity, clock::UnixTime, connection::ConnectionKind, policy::Grant,
+    request::AuthRequest,
+};
 
 pub use crate::reason::{Cause, CeilingDropped, Denial, Outcome, Reason, TokenClaims};
 
@@ -53,6 +56,8 @@ pub struct Decision {
     pub token: Option<TokenClaims>,
     /// The request; absent if it could not be opened.
     pub ids: Option<RequestIds>,
+    /// The request itself, if the client sent one usable credential. Never record its credential.
+    pub request: Option<Arc<AuthRequest>>,
     /// The authenticator that identified the client or refused it.
     pub authenticator: Option<Arc<str>>,
     /// The identity's user, or the user name that the client claimed.
@@ -94,6 +99,7 @@ impl Decision {
             detail: denial.detail,
             token: None,
             ids: None,
+            request: None,
             authenticator: None,
             user: None,
             identity: None,

@@ -60,6 +60,7 @@ impl ReplyContext {
             detail: String::new(),
             token: None,
             ids: None,
+            request: None,
             authenticator: None,
             user: None,
             identity: None,

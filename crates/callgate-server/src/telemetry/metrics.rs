@@ -4,6 +4,7 @@ mod audit;
 mod families;
 mod labels;
 mod revocation;
+mod shadow;
 mod state;
 mod system;
 
@@ -40,6 +41,7 @@ use labels::{
     StageLabel, StateLabels, ok_or_failed,
 };
 use revocation::RevocationMetrics;
+use shadow::ShadowMetrics;
 use system::SystemMetrics;
 
 pub(crate) use state::StateMetrics;
@@ -87,6 +89,7 @@ pub(crate) struct Metrics {
     known_accounts: Mutex<BTreeMap<String, usize>>,
     audit: audit::AuditMetrics,
     revocation: RevocationMetrics,
+    shadow: ShadowMetrics,
 }
 
 /// Buckets from 50 µs (a cached token) to 3.3 s (longer than a server waits).
@@ -130,6 +133,7 @@ impl Default for Metrics {
             known_accounts: Mutex::default(),
             audit: audit::AuditMetrics::default(),
             revocation: RevocationMetrics::default(),
+            shadow: ShadowMetrics::default(),
         };
         metrics.register();
         metrics.revocation.register(&mut metrics.registry);

@@ -1,6 +1,7 @@
 //! Policy tests, and previews of changes.
 
 mod diff;
+mod shadow;
 mod tests;
 
 use std::{

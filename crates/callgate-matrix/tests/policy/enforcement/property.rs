@@ -75,6 +75,8 @@ async fn check_publishing(version: Version, case: &LoginCase, wire: &mut Wire) {
         let verdict = access.can_publish(subject);
         // Nothing has arrived here that could be answered.
         let expected = verdict.allowed;
+        let in_set = case.permissions.publish_set().contains(subject);
+        assert_eq!(in_set, expected, "{subject} in the set of {:#?}", case.permissions);
         assert_eq!(
             said.errors.is_empty(),
             expected,
@@ -93,6 +95,11 @@ async fn check_subscribing(version: Version, case: &LoginCase, wire: &mut Wire) 
         .collect();
     for (wanted, said) in case.subscribe.iter().zip(wire.ask(&commands).await) {
         let verdict = access.can_subscribe(wanted);
+        if let Ok(subject) = wanted.subject().as_str().parse() {
+            let rules = &case.permissions.subscribe;
+            let in_set = rules.subscribe_set(wanted.queue()).contains(&subject);
+            assert_eq!(in_set, verdict.allowed, "{wanted} in the set of {rules:#?}");
+        }
         assert_eq!(
             said.errors.is_empty(),
             verdict.allowed,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use callgate_config::{Document, DocumentError, Key, Report, Sources, Table, Type};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::rehearsal::{IDENTITY_KEYS, IdentitySpec, SpecContext};
 
@@ -104,18 +104,10 @@ fn spec_of(record: &Value) -> Option<IdentitySpec> {
         authenticator: Arc::from(authenticator),
         user: text("user")?,
         groups,
-        claims: facts.map(claims_of),
+        claims: facts.cloned(),
         roles: None,
         unknown: true,
     })
-}
-
-/// The claims of recorded facts.
-fn claims_of(facts: &Map<String, Value>) -> Map<String, Value> {
-    match facts.get("claims").and_then(Value::as_object) {
-        Some(claims) => claims.clone(),
-        None => facts.clone(),
-    }
 }
 
 fn key(spec: &IdentitySpec) -> String {

@@ -13,6 +13,7 @@ use super::{
         AuthenticatorLabel, DecisionLabels, ReasonLabel, ResultLabel, ResultLabels, StageLabel,
     },
     revocation::REVOCATIONS,
+    shadow,
     system::{KICKS, SERVERS, SESSIONS},
 };
 use crate::telemetry::writer::LOST;
@@ -90,6 +91,7 @@ impl Metrics {
         self.state.register(r);
         self.system.register(r);
         self.audit.register(r);
+        self.shadow.register(r);
         r.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     }
 
@@ -175,6 +177,7 @@ const MAYBE_EMPTY: &[(&str, &str, &str)] = &[
     ("callgate_directory_entries", "gauge", DIRECTORY_ENTRIES),
     ("callgate_kicks", "counter", KICKS),
     ("callgate_sessions", "gauge", SESSIONS),
+    ("callgate_shadow_decisions", "counter", shadow::DECISIONS),
     ("callgate_system_servers", "gauge", SERVERS),
     ("callgate_jwks_refresh", "counter", JWKS_REFRESH),
     ("callgate_token_signatures", "counter", TOKEN_SIGNATURES),

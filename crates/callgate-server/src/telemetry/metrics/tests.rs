@@ -30,6 +30,7 @@ fn metric_names_types_and_labels_are_frozen() {
     metrics.register_revocations();
     metrics.count_permission_violation("a", "publish");
     metrics.count_unexpected_source("a", callgate::record::Outcome::Admitted);
+    metrics.register_shadow();
     let mut families: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let text = Exposition::Text.convert(metrics.render().unwrap());
     for line in text.lines() {

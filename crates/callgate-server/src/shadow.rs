@@ -1,0 +1,212 @@
+//! `[shadow]`: resolves identities that logged in with a candidate configuration as well, and compares.
+//!
+//! Nothing here reaches an answer: decisions arrive when they are recorded, wait in a bounded queue, and are
+//! compared on a thread of their own. No authenticator is asked.
+
+mod candidate;
+mod log;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use callgate::{
+    authn::Identity,
+    policy::Grant,
+    record::{Decision, Reason},
+    request::AuthRequest,
+};
+use callgate_authenticators::kind::Registry;
+use tracing::error;
+
+use self::{candidate::Candidate, log::DifferenceLog};
+use crate::{
+    rehearsal::{
+        Rehearsal,
+        difference::{Difference, Kind, NoGrant, differences},
+    },
+    telemetry::Metrics,
+};
+
+/// Decisions that may wait.
+const MAX_WAITING: usize = 1024;
+/// How often the files of the candidate are looked at.
+const POLL: Duration = Duration::from_secs(1);
+
+/// `[shadow]`.
+#[derive(Debug, Clone)]
+pub(crate) struct ShadowSettings {
+    pub(crate) config: PathBuf,
+    pub(crate) registry: Registry,
+}
+
+/// How a decision compares with that of the candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum ShadowResult {
+    Same,
+    Refused,
+    Admitted,
+    Account,
+    Lost,
+    Gained,
+    Shorter,
+    Failed,
+    Skipped,
+}
+
+impl ShadowResult {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Same,
+        Self::Refused,
+        Self::Admitted,
+        Self::Account,
+        Self::Lost,
+        Self::Gained,
+        Self::Shorter,
+        Self::Failed,
+        Self::Skipped,
+    ];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Refused => "refused",
+            Self::Admitted => "admitted",
+            Self::Account => "account",
+            Self::Lost => "lost",
+            Self::Gained => "gained",
+            Self::Shorter => "shorter",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    /// The result that says most about these differences.
+    fn of(differences: &[Difference]) -> Self {
+        let of_kind = |difference: &Difference| match difference.kind {
+            Kind::Refused => Self::Refused,
+            Kind::New => Self::Admitted,
+            Kind::Account => Self::Account,
+            Kind::Loses | Kind::Changed => Self::Lost,
+            Kind::Gains | Kind::Longer | Kind::Role => Self::Gained,
+            Kind::Shorter => Self::Shorter,
+        };
+        differences.iter().map(of_kind).min().unwrap_or(Self::Same)
+    }
+}
+
+/// Compares decisions with those of the candidate, if one is configured. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub(crate) struct Shadow {
+    running: Arc<ArcSwapOption<Running>>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct Running {
+    config: PathBuf,
+    queue: SyncSender<Observed>,
+}
+
+/// A decision to compare: who logged in how, and what the live configuration decided.
+#[derive(Debug)]
+struct Observed {
+    authenticator: Arc<str>,
+    identity: Arc<Identity>,
+    request: Arc<AuthRequest>,
+    live: Result<Arc<Grant>, Reason>,
+}
+
+impl Shadow {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { running: Arc::default(), metrics }
+    }
+
+    /// Starts to compare with this candidate, or stops.
+    pub(crate) fn configure(&self, settings: Option<ShadowSettings>) {
+        let Some(settings) = settings else { return self.running.store(None) };
+        let running = self.running.load();
+        if running.as_ref().is_some_and(|running| running.config == settings.config) {
+            return;
+        }
+        self.metrics.register_shadow();
+        let (queue, decisions) = sync_channel(MAX_WAITING);
+        let config = settings.config.clone();
+        let metrics = Arc::clone(&self.metrics);
+        let work = move || compare_all(&decisions, settings, &metrics);
+        match thread::Builder::new().name("shadow".to_owned()).spawn(work) {
+            Ok(_detached) => self.running.store(Some(Arc::new(Running { config, queue }))),
+            Err(error) => error!(%error, "cannot start the thread that compares with [shadow]"),
+        }
+    }
+
+    /// Takes a decision for comparison. Never waits.
+    pub(crate) fn decision(&self, decision: &Decision) {
+        let running = self.running.load();
+        let Some(running) = running.as_ref() else { return };
+        let Some(observed) = Observed::of(decision) else { return };
+        match running.queue.try_send(observed) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(_)) => self.metrics.count_shadow(ShadowResult::Skipped),
+        }
+    }
+}
+
+impl Observed {
+    /// `None` if no authenticator identified the client: there is nothing to resolve.
+    fn of(decision: &Decision) -> Option<Self> {
+        let live = match &decision.grant {
+            Some(grant) => Ok(Arc::clone(grant)),
+            None => Err(decision.reason),
+        };
+        Some(Self {
+            authenticator: Arc::clone(decision.authenticator.as_ref()?),
+            identity: Arc::clone(decision.identity.as_ref()?),
+            request: Arc::clone(decision.request.as_ref()?),
+            live,
+        })
+    }
+
+    fn compare(&self, candidate: &Rehearsal) -> Option<Vec<Difference>> {
+        if !candidate.has_authenticator(&self.authenticator) {
+            return None;
+        }
+        let Self { authenticator, identity, request, live } = self;
+        let new = candidate.resolve_request(authenticator, identity, request);
+        let new = new.map_err(NoGrant::from);
+        let old = match live {
+            Ok(grant) => Ok(Grant::clone(grant)),
+            Err(reason) => Err(NoGrant(reason.as_str().to_owned())),
+        };
+        Some(differences(&old, &new, request.received()))
+    }
+}
+
+/// Compares until the service drops the queue.
+fn compare_all(decisions: &Receiver<Observed>, settings: ShadowSettings, metrics: &Metrics) {
+    let mut candidate = Candidate::new(settings);
+    let mut log = DifferenceLog::default();
+    loop {
+        candidate.refresh();
+        let observed = match decisions.recv_timeout(POLL) {
+            Ok(observed) => observed,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let compared = candidate.in_force().and_then(|candidate| observed.compare(candidate));
+        let result = match &compared {
+            Some(differences) => ShadowResult::of(differences),
+            None => ShadowResult::Failed,
+        };
+        metrics.count_shadow(result);
+        let differences = compared.unwrap_or_default();
+        log.write(&observed.authenticator, &observed.identity.user, result, &differences);
+    }
+}

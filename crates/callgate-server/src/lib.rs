@@ -30,16 +30,13 @@ mod panics;
 mod peers;
 mod rehearsal;
 mod reload;
-#[allow(dead_code, reason = "the table of sessions uses it")]
 mod replicas;
 mod revocation;
 mod server_log;
 mod service;
 mod sessions;
 mod shadow;
-#[allow(dead_code, unused_imports, reason = "the commands and the hook of sessions use it")]
 mod state;
-#[allow(dead_code, unused_imports, reason = "sessions and revocation will use it")]
 mod system;
 mod telemetry;
 mod watchdog;

@@ -32,11 +32,11 @@ use callgate::{AdmissionHook, clock::UnixTime};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{replicas::Replicas, telemetry::Metrics};
-pub(crate) use bucket::{BUS_PERMISSION, PERMISSIONS, examine, permissions};
+pub(crate) use bucket::{BUS_PERMISSION, PERMISSIONS, examine};
 use freshness::Freshness;
 pub(crate) use lock::Lock;
 pub(crate) use locks::{Locks, MAX_LOCKS};
-pub(crate) use orders::{Confirmations, Ends, ListedLock, NewLock, NotStored, NotUnlocked};
+pub(crate) use orders::{Ends, ListedLock, NewLock, NotUnlocked};
 pub(crate) use settings::{StateMode, StateSettings};
 use store::Store;
 pub(crate) use target::{Candidate, IssuedAt, Target, Verdict, parse_network, parse_time};

@@ -75,12 +75,12 @@ pub(super) fn run(args: Args, registry: Registry) -> Outcome {
     if target.is_empty() {
         return Err("no target: pass one, such as --user, or --everyone".into());
     }
-    let ends = ttl.map(|ttl| UnixTime::now().plus(ttl)).or(until);
-    if ends.is_some_and(|ends| ends <= UnixTime::now()) {
+    if until.is_some_and(|until| until <= UnixTime::now()) || ttl.is_some_and(|ttl| ttl.is_zero()) {
         return Err("the end of the lock is in the past".into());
     }
-    let ends = ends.map(UnixTime::seconds);
-    let lock = Order::Lock(LockOrder { target, ends, reason, no_kick, dry_run, yes });
+    let lasts = ttl.map(|ttl| ttl.as_secs().max(1));
+    let ends = until.map(UnixTime::seconds);
+    let lock = Order::Lock(LockOrder { target, lasts, ends, reason, no_kick, dry_run, yes });
     let json = reach.json;
     let progress = |reply: &Reply| {
         if !json {

@@ -50,7 +50,9 @@ pub(crate) struct KickOrder {
 #[serde(deny_unknown_fields)]
 pub(crate) struct LockOrder {
     pub(crate) target: Target,
-    /// In seconds since 1970.
+    /// How many seconds the lock lasts, by the clock of the service.
+    pub(crate) lasts: Option<u64>,
+    /// When it ends, in seconds since 1970.
     pub(crate) ends: Option<i64>,
     pub(crate) reason: Option<String>,
     pub(crate) no_kick: bool,

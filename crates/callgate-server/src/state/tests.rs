@@ -5,7 +5,7 @@ use callgate_testkit::{
     wait::{LONG, PATIENCE},
 };
 
-use super::{store::WriteError, *};
+use super::{orders::NotStored, store::WriteError, *};
 
 const JETSTREAM: &str = "jetstream { store_dir: \"{{dir}}/jetstream\", max_file_store: 64MB }";
 

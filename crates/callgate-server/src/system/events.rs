@@ -21,11 +21,15 @@ const REMEMBERED_FAILURES: usize = 16_384;
 #[derive(Debug, Clone)]
 pub(crate) enum SystemEvent {
     /// A login was admitted, by a callout or not.
-    Connected(Arc<Connection>),
+    Connected(
+        #[cfg_attr(not(test), expect(dead_code, reason = "only tests look at it"))] Arc<Connection>,
+    ),
     /// A connection has ended, perhaps one whose login was refused.
     Disconnected(Arc<Disconnected>),
     /// A server refused a login; once per connection. Whose login it was is not read.
-    LoginFailed(SessionKey),
+    LoginFailed(
+        #[cfg_attr(not(test), expect(dead_code, reason = "only tests look at it"))] SessionKey,
+    ),
 }
 
 /// A connection that has ended.

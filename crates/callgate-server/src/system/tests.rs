@@ -6,7 +6,7 @@ use std::{future::ready, pin::pin};
 
 use callgate::connection::ConnectionKind;
 use callgate_testkit::{
-    NatsServer, eventually,
+    eventually,
     wait::{LONG, PATIENCE},
 };
 use futures_util::{StreamExt, future::join_all};

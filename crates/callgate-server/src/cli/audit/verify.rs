@@ -67,9 +67,12 @@ pub(super) fn run(args: &VerifyArgs, registry: Registry) -> Outcome {
     Ok(if verdict.broken.is_empty() { GOOD } else { REFUSED })
 }
 
+/// The process that wrote a record, and its number.
+type RecordId = (String, u64);
+
 /// The lines of a stream by process and number. A retried message may be stored after later ones.
 fn sorted_lines(config: &Config, name: &str) -> Result<Vec<u8>, String> {
-    let mut lines: Vec<(Option<(String, u64)>, Vec<u8>)> = Vec::new();
+    let mut lines: Vec<(Option<RecordId>, Vec<u8>)> = Vec::new();
     super::stream::read(config, name, false, |line| {
         let head = head(line).map(|head| (head.boot, head.seq));
         lines.push((head, line.to_vec()));

@@ -40,8 +40,12 @@ impl Desk {
         if order.dry_run {
             return self.would_lock(order, actor).await;
         }
-        let LockOrder { target, ends, reason, no_kick, yes, .. } = order;
-        let ends = ends.map(UnixTime::from_seconds);
+        let LockOrder { target, lasts, ends, reason, no_kick, yes, .. } = order;
+        let ends = match (lasts, ends) {
+            (Some(seconds), _) => Ends::After(Duration::from_secs(seconds)),
+            (None, Some(time)) => Ends::At(UnixTime::from_seconds(time)),
+            (None, None) => Ends::Never,
+        };
         let matching = self.sessions.as_ref().map_or(0, |sessions| {
             let is_everyone = target.everyone;
             let filter = Filter { target: target.clone(), ..Filter::default() };
@@ -52,7 +56,7 @@ impl Desk {
         let kicks_at_once = !no_kick && matching == 0;
         let new = NewLock {
             target,
-            ends: ends.map_or(Ends::Never, Ends::At),
+            ends,
             reason: reason.clone(),
             actor: actor.to_string(),
             kick: kicks_at_once,
@@ -154,9 +158,10 @@ impl Desk {
     }
 
     async fn would_lock(&self, order: LockOrder, actor: &Actor) -> Outcome {
-        let LockOrder { target, ends, reason, .. } = order;
+        let LockOrder { target, lasts, ends, reason, .. } = order;
+        let lasts = lasts.map(|seconds| UnixTime::now().plus(Duration::from_secs(seconds)));
         let mut done = LockDone {
-            until: ends.map(|ends| UnixTime::from_seconds(ends).to_string()),
+            until: lasts.or(ends.map(UnixTime::from_seconds)).map(|end| end.to_string()),
             target,
             reason,
             actor: actor.to_string(),

@@ -52,8 +52,7 @@ use serde_json::{Value, json};
 
 use crate::{
     audit::AuditSettings, bus::ServiceBus, expected::ExpectedSources, nats::NatsSettings,
-    revocation::RevocationSettings, shadow::ShadowSettings, state::StateSettings,
-    system::SystemSettings,
+    revocation::RevocationSettings, state::StateSettings, system::SystemSettings,
 };
 pub(crate) use admission::Admission;
 pub(crate) use chain::BuiltAuthenticator;
@@ -61,6 +60,7 @@ use chain::{ChainBuilder, Known, KnownRoles};
 pub(crate) use flags::{Flag, Input, Overrides};
 pub(crate) use issuer::IssuerSettings;
 pub(crate) use log::LogSettings;
+pub(crate) use shadow::ShadowSettings;
 
 /// The keys of the top level.
 pub(crate) const KEYS: &[Key] = &[

@@ -24,6 +24,7 @@ mod files;
 pub mod fuzzing;
 mod health;
 mod nats;
+mod observers;
 mod operations;
 mod own_account;
 mod panics;

@@ -7,10 +7,10 @@ use async_nats::Client;
 use callgate::AdmissionHook;
 
 use crate::{
-    assemble::Observers,
     audit::AuditHook,
     config::Config,
     control::Desk,
+    observers::Observers,
     replicas::Replicas,
     revocation::{Basis, Revocation},
     sessions::{Keep, SessionHook, Sessions},

@@ -118,7 +118,7 @@ impl Revocation {
         system: Arc<System>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        metrics.register_revocations();
+        metrics.register_revocations(Cause::ALL.iter().map(|cause| cause.as_str()));
         Arc::new(Self {
             sessions,
             system,

@@ -21,11 +21,12 @@ use tracing::{error, info, warn};
 
 use crate::{
     admin::{self, Admin},
-    assemble::{Assembled, Observers, PublicKeys, assemble},
+    assemble::{Assembled, PublicKeys, assemble},
     config::{BuildEnv, Config, Overrides},
     control::{Socket, SocketError},
     health::Health,
     nats::{self, Link, NatsSettings},
+    observers::Observers,
     operations::Operations,
     own_account::{self, Checked},
     peers::Peers,

@@ -23,11 +23,11 @@ use callgate::{
     record::{Decision, Reason},
     request::AuthRequest,
 };
-use callgate_authenticators::kind::Registry;
 use tracing::error;
 
 use self::{candidate::Candidate, log::DifferenceLog};
 use crate::{
+    config::ShadowSettings,
     rehearsal::{
         Rehearsal,
         difference::{Difference, Kind, NoGrant, differences},
@@ -37,15 +37,8 @@ use crate::{
 
 /// Decisions that may wait.
 const MAX_WAITING: usize = 1024;
-/// How often the files of the candidate are looked at.
+/// How often the files of the candidate are checked.
 const POLL: Duration = Duration::from_secs(1);
-
-/// `[shadow]`.
-#[derive(Debug, Clone)]
-pub(crate) struct ShadowSettings {
-    pub(crate) config: PathBuf,
-    pub(crate) registry: Registry,
-}
 
 /// How a decision compares with that of the candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,7 +129,7 @@ impl Shadow {
         if running.as_ref().is_some_and(|running| running.config == settings.config) {
             return;
         }
-        self.metrics.register_shadow();
+        self.metrics.register_shadow(ShadowResult::ALL.iter().map(|result| result.as_str()));
         let (queue, decisions) = sync_channel(MAX_WAITING);
         let config = settings.config.clone();
         let metrics = Arc::clone(&self.metrics);
@@ -154,7 +147,7 @@ impl Shadow {
         let Some(observed) = Observed::of(decision) else { return };
         match running.queue.try_send(observed) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-            Err(TrySendError::Full(_)) => self.metrics.count_shadow(ShadowResult::Skipped),
+            Err(TrySendError::Full(_)) => self.metrics.count_shadow(ShadowResult::Skipped.as_str()),
         }
     }
 }
@@ -205,7 +198,7 @@ fn compare_all(decisions: &Receiver<Observed>, settings: ShadowSettings, metrics
             Some(differences) => ShadowResult::of(differences),
             None => ShadowResult::Failed,
         };
-        metrics.count_shadow(result);
+        metrics.count_shadow(result.as_str());
         let differences = compared.unwrap_or_default();
         log.write(&observed.authenticator, &observed.identity.user, result, &differences);
     }

@@ -12,10 +12,10 @@ use super::{
     source::{Source, build_env},
 };
 use crate::{
-    assemble::Observers,
     audit::Environment,
     bus::ServiceBus,
     config::{self, BuildEnv, Loaded},
+    observers::Observers,
     service,
     telemetry::{LogFormat, flush_log, start_logging},
 };

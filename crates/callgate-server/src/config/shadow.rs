@@ -1,9 +1,16 @@
 //! `[shadow]`.
 
+use std::path::PathBuf;
+
 use callgate_authenticators::kind::Registry;
 use callgate_config::{Key, Table, Type};
 
-use crate::shadow::ShadowSettings;
+/// `[shadow]`.
+#[derive(Debug, Clone)]
+pub(crate) struct ShadowSettings {
+    pub(crate) config: PathBuf,
+    pub(crate) registry: Registry,
+}
 
 pub(super) const KEYS: &[Key] = &[Key::required(
     "config",

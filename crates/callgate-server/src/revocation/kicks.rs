@@ -77,7 +77,7 @@ impl Revocation {
         let result = self.system.kick(key, Priority::Revocation, cause.as_str()).await;
         match result {
             KickResult::Kicked => {
-                self.metrics.count_revocation(cause);
+                self.metrics.count_revocation(cause.as_str());
                 self.sessions.ended(key);
                 info!(
                     cause = cause.as_str(),

@@ -6,9 +6,9 @@ use callgate_authenticators::kind::NoObserver;
 use callgate_config::file_watch::{Fingerprint, Fingerprints, Reconciler};
 use tracing::{info, warn};
 
-use super::{POLL, ShadowSettings};
+use super::POLL;
 use crate::{
-    config::{self, BuildEnv, Loaded, Overrides},
+    config::{self, BuildEnv, Loaded, Overrides, ShadowSettings},
     rehearsal::Rehearsal,
 };
 

@@ -7,7 +7,6 @@ use prometheus_client::{
 };
 
 use super::Metrics;
-use crate::revocation::Cause;
 
 #[derive(Debug, Default)]
 pub(super) struct RevocationMetrics {
@@ -34,17 +33,16 @@ impl RevocationMetrics {
 }
 
 impl Metrics {
-    /// Creates the counters of all causes at zero.
-    pub(crate) fn register_revocations(&self) {
-        for cause in Cause::ALL {
-            let labels = CauseLabel { cause: cause.as_str() };
-            self.revocation.ended.get_or_create(&labels).inc_by(0);
+    /// Creates the counters of these causes at zero.
+    pub(crate) fn register_revocations(&self, causes: impl IntoIterator<Item = &'static str>) {
+        for cause in causes {
+            self.revocation.ended.get_or_create(&CauseLabel { cause }).inc_by(0);
         }
     }
 
     /// Counts a session that a change ended.
-    pub(crate) fn count_revocation(&self, cause: Cause) {
-        self.revocation.ended.get_or_create(&CauseLabel { cause: cause.as_str() }).inc();
+    pub(crate) fn count_revocation(&self, cause: &'static str) {
+        self.revocation.ended.get_or_create(&CauseLabel { cause }).inc();
     }
 
     /// Sets whether a change waits for an operator.

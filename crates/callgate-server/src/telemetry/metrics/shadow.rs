@@ -6,7 +6,6 @@ use prometheus_client::{
 };
 
 use super::{Metrics, labels::ResultLabel};
-use crate::shadow::ShadowResult;
 
 pub(super) const DECISIONS: &str = "Decisions compared with those of the candidate configuration";
 
@@ -20,16 +19,15 @@ impl ShadowMetrics {
 }
 
 impl Metrics {
-    /// Creates the counters of all results at zero.
-    pub(crate) fn register_shadow(&self) {
-        for result in ShadowResult::ALL {
-            let labels = ResultLabel { result: result.as_str() };
-            self.shadow.0.get_or_create(&labels).inc_by(0);
+    /// Creates the counters of these results at zero.
+    pub(crate) fn register_shadow(&self, results: impl IntoIterator<Item = &'static str>) {
+        for result in results {
+            self.shadow.0.get_or_create(&ResultLabel { result }).inc_by(0);
         }
     }
 
     /// Counts a decision that was compared, or should have been.
-    pub(crate) fn count_shadow(&self, result: ShadowResult) {
-        self.shadow.0.get_or_create(&ResultLabel { result: result.as_str() }).inc();
+    pub(crate) fn count_shadow(&self, result: &'static str) {
+        self.shadow.0.get_or_create(&ResultLabel { result }).inc();
     }
 }

@@ -27,10 +27,12 @@ fn metric_names_types_and_labels_are_frozen() {
     metrics.service_accounts_known("a", 1, None);
     metrics.file_in_sync(Path::new("a"), true);
     metrics.register_audit_sink("a", || 0);
-    metrics.register_revocations();
+    metrics.register_revocations(["user_removed"]);
     metrics.count_permission_violation("a", "publish");
     metrics.count_unexpected_source("a", callgate::record::Outcome::Admitted);
-    metrics.register_shadow();
+    metrics.register_shadow([
+        "same", "refused", "admitted", "account", "gained", "lost", "shorter", "failed", "skipped",
+    ]);
     let mut families: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let text = Exposition::Text.convert(metrics.render().unwrap());
     for line in text.lines() {

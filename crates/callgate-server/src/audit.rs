@@ -56,6 +56,7 @@ use crate::{
 
 pub(crate) use event::{ConfigLoad, Event, LoadResult, UsersLoad};
 pub(crate) use file::FileError;
+pub(crate) use grant_hash::grant_hash;
 pub(crate) use hook::AuditHook;
 pub(crate) use privacy::{Hidden, HideKey};
 pub(crate) use schema::schema;

@@ -14,6 +14,7 @@ mod lock;
 mod man;
 mod orders;
 mod output;
+mod replay;
 mod revocations;
 mod schema;
 mod serve;
@@ -61,6 +62,8 @@ enum Command {
     Test(Box<test::Args>),
     /// Show which identities gain or lose what by a change of the configuration
     Diff(diff::Args),
+    /// Decide recorded logins again with another configuration, and show the differences
+    Replay(replay::Args),
     /// Write matching configurations for Callgate and nats-server
     Init(init::Args),
     /// Generate an nkey
@@ -112,6 +115,7 @@ pub fn run(registry: Registry) -> ExitCode {
         Command::Explain(args) => Ok(explain::run(*args, registry)),
         Command::Test(args) => test::run(&args, registry),
         Command::Diff(args) => diff::run(&args, &registry),
+        Command::Replay(args) => replay::run(&args, &registry),
         Command::Init(args) => init::run(&args, &registry),
         Command::Key(args) => key::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),

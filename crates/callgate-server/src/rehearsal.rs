@@ -95,6 +95,12 @@ impl Rehearsal {
         })
     }
 
+    /// Whether identities of an authenticator can bring permissions or roles that only its backend knows.
+    pub(crate) fn proposes(&self, authenticator: &str) -> bool {
+        let without = ["users", "service_tokens", "oidc", "introspection", "certificate", "ldap"];
+        self.kinds.get(authenticator).is_some_and(|kind| !without.contains(kind))
+    }
+
     pub(crate) fn has_authenticator(&self, name: &str) -> bool {
         self.kinds.contains_key(name)
     }

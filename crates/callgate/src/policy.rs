@@ -85,6 +85,11 @@ impl Policy {
             || self.bindings.of(authenticator).iter().any(|binding| binding.account.is_some())
     }
 
+    /// What the authenticator prepends to every user.
+    pub fn user_prefix(&self, authenticator: &str) -> &str {
+        self.authenticators.get(authenticator).map_or("", |rules| &rules.user_prefix)
+    }
+
     /// The names of all roles, sorted.
     pub fn role_names(&self) -> impl Iterator<Item = &str> {
         self.roles.keys().map(|name| &**name)

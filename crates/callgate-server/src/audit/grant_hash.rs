@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::chain::hash;
 
 /// In hex. User name and expiry are not part of it.
-pub(super) fn grant_hash(grant: &Grant) -> String {
+pub(crate) fn grant_hash(grant: &Grant) -> String {
     let access = match grant.access() {
         Access::Unrestricted => json!("unrestricted"),
         Access::Scoped(scope) => json!({ "scope": scope }),

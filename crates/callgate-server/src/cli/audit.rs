@@ -1,7 +1,7 @@
 //! `callgate audit`: verifies and searches what the audit wrote.
 
 mod convert;
-mod filter;
+pub(super) mod filter;
 mod query;
 mod stream;
 mod verify;

@@ -1,6 +1,6 @@
 //! `callgate diff`
 
-mod identities;
+pub(super) mod identities;
 pub(super) mod report;
 
 use std::{collections::BTreeSet, path::PathBuf};

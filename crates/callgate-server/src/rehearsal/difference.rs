@@ -118,6 +118,34 @@ pub(crate) fn differences(
     }
 }
 
+/// What changes from a recorded decision, of which only the account and a hash of the grant are known.
+pub(crate) fn recorded_difference(
+    old: Result<(&str, &str), &str>,
+    new: &Result<Grant, NoGrant>,
+    new_hash: Option<&str>,
+) -> Option<Difference> {
+    match (old, new) {
+        (Err(_), Err(_)) => None,
+        (Ok((account, _)), Err(NoGrant(why))) => {
+            let text = format!("{why} (was: admitted to {account})");
+            Some(Difference::new(Kind::Refused, "", text, Effect::LOSS))
+        }
+        (Err(why), Ok(new)) => {
+            let text = format!("admitted to {} (was: {why})", new.account());
+            Some(Difference::new(Kind::New, "", text, Effect::GAIN))
+        }
+        (Ok((account, _)), Ok(new)) if account != new.account() => {
+            let text = format!("{} (was: {account})", new.account());
+            Some(Difference::new(Kind::Account, "", text, Effect::BOTH))
+        }
+        (Ok((_, hash)), Ok(_)) if new_hash != Some(hash) => {
+            let text = "differs; --against the old configuration shows how";
+            Some(Difference::new(Kind::Changed, "grant", text, Effect::BOTH))
+        }
+        (Ok(_), Ok(_)) => None,
+    }
+}
+
 fn of_grants(difference: &GrantDifference, now: UnixTime) -> Vec<Difference> {
     let GrantDifference { account, scope, publish, subscribe, responses, end, user, tags } =
         difference;

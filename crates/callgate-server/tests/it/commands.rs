@@ -11,12 +11,13 @@ mod source;
 
 use crate::support::{callgate, has};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "serve",
     "check",
     "explain",
     "test",
     "diff",
+    "replay",
     "init",
     "key",
     "hash-password",

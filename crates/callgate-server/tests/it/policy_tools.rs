@@ -1,6 +1,7 @@
 //! Policy tests, and previews of changes.
 
 mod diff;
+mod replay;
 mod shadow;
 mod tests;
 

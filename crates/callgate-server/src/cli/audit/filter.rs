@@ -44,7 +44,7 @@ pub(super) struct Filter {
     session: Option<(String, u64)>,
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(in crate::cli) fn time(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse() {
         return Ok(time);
     }

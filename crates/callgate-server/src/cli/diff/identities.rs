@@ -57,7 +57,7 @@ fn is_lines(path: &Path) -> bool {
 }
 
 /// The objects of a file with one JSON object per line.
-fn lines(path: &Path) -> Result<Vec<Value>, String> {
+pub(in crate::cli) fn lines(path: &Path) -> Result<Vec<Value>, String> {
     let text = Sources::read_any(path).map_err(|error| error.to_string())?;
     let lines = text.split(|byte| *byte == b'\n').enumerate();
     let filled = lines.filter(|(_, line)| !line.trim_ascii().is_empty());

@@ -59,6 +59,13 @@ impl Preview {
         });
     }
 
+    /// Keeps one of equal lines, which must be sorted.
+    pub(in crate::cli) fn merge(&mut self) {
+        self.lines.dedup_by(|one, other| {
+            one.who == other.who && one.difference.is_same_as(&other.difference)
+        });
+    }
+
     pub(in crate::cli) fn to_json(&self) -> Value {
         let differences = self.lines.iter().map(|Line { who, difference }| {
             let Difference { kind, side, subject, effect: _ } = difference;

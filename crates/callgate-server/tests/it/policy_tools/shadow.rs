@@ -27,7 +27,7 @@ fn http(url: &str) -> String {
     format!(
         "[[authenticators]]\nname = \"web\"\naccount = \"APP\"\ntimeout = \"10s\"\n\
          ceiling = {{ publish = [\"app.>\"], subscribe = [\"app.>\"] }}\n\
-         [authenticators.http]\nurl = \"{url}\"\ninsecure_http = true\ncache = \"0s\"\n"
+         [authenticators.http]\nurl = \"{url}\"\ninsecure_http = true\nremember = \"0s\"\n"
     )
 }
 

@@ -1,0 +1,94 @@
+//! `callgate replay`
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{Credential, Pair, callgate_in, has};
+
+const GATE: &str = "[roles.r]\npublish = [\"a.>\", \"b\"]\n[audit]\nfacts = true\n\
+                    [[audit.sinks]]\nfile = \"audit.jsonl\"\n";
+
+/// A service that was stopped after some logins; its audit is `audit.jsonl`.
+async fn recorded() -> Pair {
+    let users = json!({
+        "bob": { "pass": "bob", "account": "APP", "roles": ["r"] },
+        "eve": { "pass": "eve", "account": "APP", "roles": [] },
+    });
+    let mut pair = Pair::builder(users).gate_config(GATE).start().await;
+    pair.admits(&Credential::password("bob", "bob")).await;
+    pair.admits(&Credential::password("bob", "bob")).await;
+    assert_eq!(pair.refuses(&Credential::password("eve", "eve")).await, "no_binding");
+    assert_eq!(pair.refuses(&Credential::password("bob", "wrong")).await, "bad_password");
+    pair.gate.terminate().await;
+    pair
+}
+
+fn replay(pair: &Pair, change: impl FnOnce(String) -> String, arguments: &[&str]) -> (i32, String) {
+    let live = fs::read_to_string(pair.path("callgate.toml")).unwrap();
+    pair.write("next.toml", change(live));
+    let arguments = [&["replay", "audit.jsonl", "--config", "next.toml"], arguments].concat();
+    let ran = callgate_in(pair.folder.path(), &arguments);
+    (ran.code, format!("{}{}", ran.stdout, ran.stderr))
+}
+
+#[tokio::test]
+async fn replay_counts_the_undecidable_but_never_as_same() {
+    let pair = recorded().await;
+    // Two logins of bob and the refusal of eve are the same; a wrong password cannot be decided again.
+    let same = "0 identities differ, 3 are the same, 1 cannot be compared without their claims\n";
+    assert_eq!(replay(&pair, |text| text, &[]), (0, same.to_owned()));
+    let against = ["--against", "callgate.toml"];
+    assert_eq!(replay(&pair, |text| text, &against), (0, same.to_owned()));
+    // An authenticator that the new configuration does not have.
+    let (code, output) = replay(&pair, |text| text.replace("\"staff\"", "\"other\""), &[]);
+    assert_eq!(code, 0, "{output}");
+    has(&output, &["0 identities differ, 0 are the same, 4 cannot be compared"]);
+}
+
+#[tokio::test]
+async fn replay_shows_what_recorded_logins_would_lose_and_gain() {
+    let pair = recorded().await;
+    let smaller = |text: String| text.replace("[\"a.>\", \"b\"]", "[\"a.>\"]");
+    let (code, output) = replay(&pair, smaller, &[]);
+    assert_eq!(code, 1, "{output}");
+    has(
+        &output,
+        &[
+            "changed staff/bob      grant     differs; --against",
+            "2 identities differ, 1 is the same",
+        ],
+    );
+    let (code, output) = replay(&pair, smaller, &["--against", "callgate.toml"]);
+    assert_eq!(code, 1, "{output}");
+    has(&output, &["loses   staff/bob      publish   b\n"]);
+    let (_, output) = replay(&pair, smaller, &["--against", "callgate.toml", "--json"]);
+    let report: Value = serde_json::from_str(&output).unwrap();
+    let line =
+        json!({ "kind": "loses", "identity": "staff/bob", "side": "publish", "subject": "b" });
+    assert_eq!(report, json!({ "differences": [line], "same": 1, "undecided": 1 }));
+    let open = |text: String| {
+        format!(
+            "{text}[[bindings]]\nauthenticator = \"staff\"\nwhen = 'user == \"eve\"'\nroles = [\"r\"]\n"
+        )
+    };
+    let (code, output) = replay(&pair, open, &[]);
+    assert_eq!(code, 1, "{output}");
+    has(&output, &["new     staff/eve      admitted to APP (was: no_binding)\n"]);
+    let (code, output) = replay(&pair, open, &["--until", "2020-01-01T00:00:00Z"]);
+    assert_eq!(code, 0, "{output}");
+    has(&output, &["0 identities differ, 0 are the same, 0 cannot"]);
+}
+
+#[tokio::test]
+async fn broken_chain_is_unusable_unless_accepted() {
+    let pair = recorded().await;
+    let audit = fs::read_to_string(pair.path("audit.jsonl")).unwrap();
+    fs::write(pair.path("audit.jsonl"), audit.replacen("no_binding", "no_account", 1)).unwrap();
+    let (code, output) = replay(&pair, |text| text, &[]);
+    assert_eq!(code, 2, "{output}");
+    has(&output, &["audit.jsonl line", "pass --unverified"]);
+    let (code, output) = replay(&pair, |text| text, &["--unverified"]);
+    assert_eq!(code, 0, "{output}");
+    has(&output, &["warning: audit.jsonl line", "3 are the same"]);
+}

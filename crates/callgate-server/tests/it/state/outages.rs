@@ -1,15 +1,20 @@
 //! The bucket, its quorum or the other replicas are gone.
 
-use callgate_testkit::{eventually, wait::LONG};
+use callgate_testkit::{Service, eventually, wait::LONG};
 use serde_json::json;
 
 use super::world::{ONE, THREE, World};
+
+/// Waits until `/readyz` says that the replica waits for this.
+async fn waits_for(gate: &Service, what: &str) {
+    eventually(what, LONG, async || gate.not_ready().await.contains(what).then_some(())).await;
+}
+
 #[tokio::test]
 async fn replica_waits_for_the_locks() {
     let world = World::start(1, &format!("{ONE}\ncreate = false")).await;
     let gate = world.gate_waiting().await;
-    let why = gate.not_ready().await;
-    assert!(why.contains("state: the locks in the bucket `callgate`"), "{why}");
+    waits_for(&gate, "state: the locks in the bucket `callgate`").await;
     gate.record(0, &["cannot use the bucket", "does not exist"]).await;
     let config =
         async_nats::jetstream::kv::Config { bucket: "callgate".to_owned(), ..Default::default() };
@@ -32,11 +37,10 @@ async fn locks_that_are_not_required_do_not_hold_up_the_start() {
 async fn too_few_servers_are_named_and_keep_a_replica_unready() {
     let world = World::start(1, "").await;
     let gate = world.gate_waiting().await;
-    let why = gate.not_ready().await;
-    assert!(why.contains("state"), "{why}");
     let logged = gate.record(0, &["cannot use the bucket"]).await;
     let error = logged["error"].as_str().unwrap();
     assert!(error.contains("needs 3 servers") && error.contains("1 server"), "{error}");
+    waits_for(&gate, "state").await;
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ impl Rotation {
     /// Renames the file by its first record; false if that fails.
     pub(super) fn rename(&mut self, file: &Path, head: &Head) -> bool {
         let to = rotated_name(file, &head.boot, head.seq);
-        // Never overwrites a file. The name is taken only if somebody else chose it.
+        // Never overwrites a file. The name is taken only if another program chose it.
         let renamed = match to.try_exists() {
             Ok(true) => Err(std::io::Error::from(std::io::ErrorKind::AlreadyExists)),
             Ok(false) => std::fs::rename(file, &to),

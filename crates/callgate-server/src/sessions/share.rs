@@ -178,7 +178,7 @@ async fn send_changes(sessions: Arc<Sessions>, replicas: Arc<Replicas>) {
         sessions.outgoing.filled.notified().await;
         sleep(BATCH).await;
         let Batch { entered, ended } = sessions.outgoing.take();
-        // A replica that nobody listens to saves the work. One that starts asks for the table.
+        // Without peers, there is no work to do. A replica that starts asks for the table.
         if replicas.peers_known().is_empty() {
             continue;
         }

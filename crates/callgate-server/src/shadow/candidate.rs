@@ -17,7 +17,7 @@ pub(super) struct Candidate {
     settings: ShadowSettings,
     files: Reconciler,
     in_force: Option<Rehearsal>,
-    /// When the files were looked at last.
+    /// When the files were last checked.
     polled: Instant,
     /// The errors of the last attempt. The same errors again are not logged.
     errors: Vec<String>,

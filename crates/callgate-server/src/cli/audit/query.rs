@@ -79,7 +79,7 @@ struct Printer<'a> {
     args: &'a QueryArgs,
     key: Option<HideKey>,
     found: u64,
-    /// Nobody reads the output any more.
+    /// The reader of the output has closed it.
     is_closed: bool,
 }
 

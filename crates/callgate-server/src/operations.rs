@@ -41,9 +41,14 @@ impl Operations {
             let replicas = Replicas::member(&config.nats.queue, settings.pulse());
             State::member(settings, replicas, Arc::clone(&observers.metrics))
         });
-        let sessions = system
-            .clone()
-            .map(|system| Sessions::new(system, state.clone(), Arc::clone(&observers.metrics)));
+        let sessions = system.clone().map(|system| {
+            Sessions::new(
+                system,
+                state.clone(),
+                Arc::clone(&observers.metrics),
+                observers.audit.clone(),
+            )
+        });
         let revocation = sessions.clone().zip(system.clone());
         let revocation = revocation.map(|(sessions, system)| {
             Revocation::new(sessions, system, Arc::clone(&observers.metrics))
@@ -69,6 +74,7 @@ impl Operations {
             sessions: self.sessions.clone(),
             state: self.state.clone(),
             revocation: self.revocation.clone(),
+            audit: self.observers.audit.clone(),
         }
     }
 

@@ -8,6 +8,7 @@ mod find;
 mod hook;
 mod kick;
 mod reconcile;
+mod records;
 mod session;
 mod share;
 mod strangers;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::{
+    audit::Audit,
     replicas::{ReplicaId, Replicas},
     state::State,
     system::{SessionKey, System, SystemEvent},
@@ -27,6 +29,7 @@ pub(crate) use enforce::Enforced;
 pub(crate) use filter::Filter;
 pub(crate) use find::{Found, Search};
 pub(crate) use hook::{Keep, SessionHook};
+pub(crate) use records::KickedBy;
 pub(crate) use session::Session;
 #[cfg(test)]
 pub(crate) use session::{Common, Values};
@@ -47,6 +50,7 @@ pub(crate) struct Sessions {
     recent_ends: RecentEnds,
     strangers: Strangers,
     metrics: Arc<Metrics>,
+    audit: Audit,
 }
 
 impl Sessions {
@@ -55,6 +59,7 @@ impl Sessions {
         system: Arc<System>,
         state: Option<Arc<State>>,
         metrics: Arc<Metrics>,
+        audit: Audit,
     ) -> Arc<Self> {
         let replicas = state.as_ref().map(|state| Arc::clone(state.replicas()));
         let replica =
@@ -69,6 +74,7 @@ impl Sessions {
             recent_ends: RecentEnds::default(),
             strangers: Strangers::default(),
             metrics,
+            audit,
         })
     }
 
@@ -122,10 +128,12 @@ async fn follow_events(sessions: Arc<Sessions>) {
     loop {
         match events.recv().await {
             Ok(SystemEvent::Disconnected(ended)) => {
+                sessions.record_end(&ended);
                 sessions.recent_ends.add(ended.key);
                 sessions.table.remove(ended.key);
             }
-            Ok(SystemEvent::Connected(_) | SystemEvent::LoginFailed(_)) => {}
+            Ok(SystemEvent::Connected(connection)) => sessions.record_start(&connection),
+            Ok(SystemEvent::LoginFailed(_)) => {}
             // `reconcile` removes what was missed.
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,

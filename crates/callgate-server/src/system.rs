@@ -44,7 +44,7 @@ use crate::{
 };
 pub(crate) use account_names::AccountNames;
 pub(crate) use connection::{Connection, ConnzFilter, Listing, ServersAnswered, Unavailable};
-pub(crate) use events::SystemEvent;
+pub(crate) use events::{Disconnected, SystemEvent};
 use kick::Order;
 pub(crate) use kick::{KickResult, Priority};
 use leaf_nodes::LeafNodes;

@@ -17,6 +17,10 @@ use super::{
     socket::CarryOut,
 };
 use crate::{
+    audit::{
+        Audit,
+        event::{self, Via},
+    },
     revocation::Revocation,
     sessions::{Filter, Sessions},
     state::State,
@@ -38,6 +42,7 @@ pub(crate) struct Desk {
     pub(crate) state: Option<Arc<State>>,
     /// Absent without `[system]`, and without a running service.
     pub(crate) revocation: Option<Arc<Revocation>>,
+    pub(crate) audit: Audit,
 }
 
 /// An order that was not carried out.
@@ -55,6 +60,11 @@ impl Refused {
 }
 
 type Outcome = Result<Done, Refused>;
+
+/// An order as the audit records it.
+fn record(actor: &Actor, reason: Option<&str>) -> event::Order {
+    event::Order { actor: actor.to_string(), via: Via::Socket, reason: reason.map(str::to_owned) }
+}
 
 impl CarryOut for Desk {
     fn carry_out(&self, order: Order, actor: Actor, mut worker: Worker) -> BoxFuture<'_, ()> {

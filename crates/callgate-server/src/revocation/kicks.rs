@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::{Cause, Ending, Revocation};
 use crate::{
+    sessions::KickedBy,
     system::{KickResult, Priority},
     telemetry::sanitize,
 };
@@ -75,6 +76,7 @@ impl Revocation {
     async fn kick_one(&self, Ending { session, cause }: Ending) -> KickCounts {
         let key = session.key();
         let result = self.system.kick(key, Priority::Revocation, cause.as_str()).await;
+        self.sessions.record_kick(Some(&session), key, &KickedBy::change(cause.as_str()), &result);
         match result {
             KickResult::Kicked => {
                 self.metrics.count_revocation(cause.as_str());

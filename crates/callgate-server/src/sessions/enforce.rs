@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use callgate::clock::UnixTime;
 
-use super::{Filter, Found, Search, Session, Sessions};
+use super::{Filter, Found, KickedBy, Search, Session, Sessions};
 use crate::{
     state::{Lock, Verdict},
     system::{KickResult, Priority, SessionKey},
@@ -45,7 +45,8 @@ impl Sessions {
         // At once what is known, also logins that servers do not list yet.
         let known = self.matching(lock);
         let keys: Vec<_> = known.iter().map(|session| session.key()).collect();
-        let at_once = self.kick(keys, Priority::Lock, "lock", within);
+        let by = KickedBy::lock(Some(lock));
+        let at_once = self.kick(keys, Priority::Lock, &by, within);
         let filter = Filter { target: lock.target.clone(), ..Filter::default() };
         let listed = self.find(&filter, now);
         let (mut results, listed) = tokio::join!(at_once, listed);
@@ -61,7 +62,7 @@ impl Sessions {
         });
         let rest = enforced.search.found.iter().map(|found| found.connection.key);
         let rest = rest.filter(|key| !results.contains_key(key)).collect();
-        results.extend(self.kick(rest, Priority::Lock, "lock", within).await);
+        results.extend(self.kick(rest, Priority::Lock, &by, within).await);
         self.share_strangers().await;
         enforced.results = results;
         enforced
@@ -82,7 +83,8 @@ impl Sessions {
             .filter(|session| !done.contains(&session.key()))
             .collect();
         let keys = late.iter().map(|session| session.key()).collect();
-        let results = self.kick(keys, Priority::Lock, "lock", within).await;
+        let by = KickedBy::lock(Some(lock));
+        let results = self.kick(keys, Priority::Lock, &by, within).await;
         enforced.results.extend(results);
         enforced.in_table.extend(late);
     }

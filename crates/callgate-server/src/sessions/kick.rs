@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 
-use super::Sessions;
+use super::{KickedBy, Sessions};
 use crate::system::{KickResult, Priority, SessionKey};
 
 /// Kicks that wait for their turn at a time; [`System`](crate::system::System) paces them.
@@ -18,14 +18,17 @@ impl Sessions {
         &self,
         keys: Vec<SessionKey>,
         priority: Priority,
-        cause: &'static str,
+        by: &KickedBy,
         within: Duration,
     ) -> HashMap<SessionKey, KickResult> {
         let deadline = Instant::now() + within;
         let kicks = stream::iter(keys).map(|key| async move {
-            let kicked = timeout_at(deadline, self.system.kick(key, priority, cause)).await;
+            let session = self.table.find(key);
+            let kick = self.system.kick(key, priority, by.cause);
+            let kicked = timeout_at(deadline, kick).await;
             let late = || KickResult::Failed("no confirmation in time".to_owned());
             let result = kicked.unwrap_or_else(|_elapsed| late());
+            self.record_kick(session.as_deref(), key, by, &result);
             match &result {
                 KickResult::Kicked | KickResult::AlreadyGone => self.ended(key),
                 KickResult::Failed(_) => {}

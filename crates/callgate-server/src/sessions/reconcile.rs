@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Sessions, find::Found, session::Session};
+use super::{KickedBy, Sessions, find::Found, session::Session};
 use crate::{
     nats::Link,
     replicas::PeerMessage,
@@ -112,7 +112,7 @@ impl Sessions {
         if keys.is_empty() {
             return;
         }
-        let results = self.kick(keys, Priority::Lock, "lock", KICK_TIMEOUT).await;
+        let results = self.kick(keys, Priority::Lock, &KickedBy::lock(None), KICK_TIMEOUT).await;
         let failed = results.values().filter(|it| matches!(it, KickResult::Failed(_))).count();
         info!(kicked = results.len() - failed, failed, "kicked connections that a lock matches");
     }
@@ -149,7 +149,8 @@ impl Sessions {
             if !keys.is_empty() {
                 let sessions = Arc::clone(&self);
                 tokio::spawn(async move {
-                    sessions.kick(keys, Priority::Lock, "lock", KICK_TIMEOUT).await;
+                    let by = KickedBy::lock(None);
+                    sessions.kick(keys, Priority::Lock, &by, KICK_TIMEOUT).await;
                 });
             }
         }

@@ -21,9 +21,7 @@ const REMEMBERED_FAILURES: usize = 16_384;
 #[derive(Debug, Clone)]
 pub(crate) enum SystemEvent {
     /// A login was admitted, by a callout or not.
-    Connected(
-        #[cfg_attr(not(test), expect(dead_code, reason = "only tests look at it"))] Arc<Connection>,
-    ),
+    Connected(Arc<Connection>),
     /// A connection has ended, perhaps one whose login was refused.
     Disconnected(Arc<Disconnected>),
     /// A server refused a login; once per connection. Whose login it was is not read.

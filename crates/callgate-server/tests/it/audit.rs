@@ -7,4 +7,4 @@ mod marks;
 mod privacy;
 mod rotation;
 mod stream;
-mod support;
+pub(crate) mod support;

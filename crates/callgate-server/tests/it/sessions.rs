@@ -1,5 +1,6 @@
 //! Sessions, kicks and locks with real servers and clients.
 
+mod audited;
 mod kicks;
 mod listing;
 mod locks;

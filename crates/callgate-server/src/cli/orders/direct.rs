@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     assemble::{Assembled, assemble},
+    audit::Audit,
     config::{self, Overrides},
     control::{Actor, CarryOut, Desk, Order, Viewer, conversation},
     nats,
@@ -69,13 +70,15 @@ async fn desk(overrides: &Overrides, registry: Registry) -> Result<Desk, Failed>
             Failed::unusable("the locks in the bucket of `[state]` cannot be read")
         })?;
     }
-    let Some(system) = system else { return Ok(Desk { sessions: None, state, revocation: None }) };
+    let Some(system) = system else {
+        return Ok(Desk { sessions: None, state, revocation: None, audit: Audit::default() });
+    };
     let system = System::new(system, Arc::default());
     system.configured(accounts);
     system.connect_once(&callout).await.map_err(Failed::unusable)?;
-    let sessions = Sessions::new(system, state.clone(), Arc::default());
+    let sessions = Sessions::new(system, state.clone(), Arc::default(), Audit::default());
     if let Some(state) = &state {
         sessions.learn(state.replicas(), PEER_TIMEOUT).await;
     }
-    Ok(Desk { sessions: Some(sessions), state, revocation: None })
+    Ok(Desk { sessions: Some(sessions), state, revocation: None, audit: Audit::default() })
 }

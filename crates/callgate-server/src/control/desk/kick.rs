@@ -6,7 +6,7 @@ use callgate::clock::UnixTime;
 use tracing::info;
 
 use super::{
-    Desk, Outcome, Refused,
+    Desk, Outcome, Refused, record,
     rows::{Counts, row, servers, session_row, with_results},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         conversation::Worker,
         protocol::{Done, KickDone, KickOrder, Row},
     },
-    sessions::{Filter, Search},
+    sessions::{Filter, KickedBy, Search},
     system::{Priority, SessionKey},
 };
 
@@ -55,7 +55,8 @@ impl Desk {
             true => Default::default(),
             false => {
                 let within = Duration::from_millis(wait_ms);
-                sessions.kick(keys, Priority::Kick, "kick", within).await
+                let by = KickedBy::order(record(actor, reason.as_deref()));
+                sessions.kick(keys, Priority::Kick, &by, within).await
             }
         };
         let (rows, Counts { kicked, already_gone, failed }) = with_results(rows, &results);

@@ -12,9 +12,11 @@ use tracing::info;
 use super::{
     Desk, Outcome, Refused,
     kick::{needs_yes, unlisted},
+    record,
     rows::{Counts, row, servers, session_row, with_results},
 };
 use crate::{
+    audit::event::{self, Event},
     control::{
         actor::Actor,
         conversation::Worker,
@@ -64,6 +66,16 @@ impl Desk {
         let not_stored = |error| Refused::unusable(format!("the lock is not stored: {error}"));
         let lock = state.lock(new).await.map_err(not_stored)?;
         log_lock(&lock, actor);
+        self.audit.event(|| {
+            let target = serde_json::to_value(&lock.target).ok();
+            let target = target.and_then(|target| target.as_object().cloned());
+            Event::Lock(event::Lock {
+                lock: lock.id.to_string(),
+                target: target.unwrap_or_default(),
+                until: lock.ends.map(|ends| ends.to_string()),
+                order: record(actor, reason.as_deref()),
+            })
+        });
         let until = lock.ends.map(|ends| ends.to_string());
         worker
             .show(Reply::Stored {
@@ -196,6 +208,10 @@ impl Desk {
             match state.unlock(&id, &actor.to_string()).await {
                 Ok(()) => {
                     info!(lock = log_field(&id), actor = %actor, "unlocked");
+                    self.audit.event(|| {
+                        let order = record(actor, None);
+                        Event::Unlock(event::Unlock { lock: id.clone(), order })
+                    });
                     unlocked.push(id);
                 }
                 Err(NotUnlocked::NoSuchLock) => unknown.push(id),

@@ -291,6 +291,8 @@ socket = \"control.sock\"
 user = \"system\"
 password = \"system\"
 reconcile = \"5s\"
+[[audit.sinks]]
+file = \"audit.jsonl\"
 {state}
 "
     )

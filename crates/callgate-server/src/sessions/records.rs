@@ -1,0 +1,111 @@
+//! The records of sessions in the audit.
+
+use crate::{
+    audit::event::{self, Event, Order},
+    state::Lock,
+    system::{Connection, Disconnected, KickResult, SessionKey},
+};
+
+use super::{Session, Sessions};
+
+/// Why sessions are kicked.
+#[derive(Debug, Clone)]
+pub(crate) struct KickedBy {
+    pub(super) cause: &'static str,
+    lock: Option<String>,
+    order: Option<Order>,
+}
+
+impl KickedBy {
+    /// The command `kick`.
+    pub(crate) fn order(order: Order) -> Self {
+        Self { cause: "kick", lock: None, order: Some(order) }
+    }
+
+    /// A change, with its cause.
+    pub(crate) fn change(cause: &'static str) -> Self {
+        Self { cause, lock: None, order: None }
+    }
+
+    /// This lock, or one of several.
+    pub(super) fn lock(lock: Option<&Lock>) -> Self {
+        Self { cause: "lock", lock: lock.map(|lock| lock.id.to_string()), order: None }
+    }
+}
+
+impl Session {
+    /// As the audit names it.
+    pub(crate) fn record(&self) -> event::Session {
+        let common = self.common();
+        event::Session {
+            user: Some(self.user().to_owned()),
+            authenticator: Some(common.authenticator.to_string()),
+            account: Some(common.account.to_string()),
+            client_host: self.source().map(|source| source.to_string()),
+            connection: Some(self.kind().as_str().to_owned()),
+            client_name: Some(self.client_name().to_owned()).filter(|name| !name.is_empty()),
+            client_id: Some(self.key().client_id),
+            server: None,
+            server_id: Some(self.key().server.to_string()),
+            request: Some(self.decision().to_owned()),
+        }
+    }
+}
+
+impl Sessions {
+    /// Records what became of a kick.
+    pub(crate) fn record_kick(
+        &self,
+        session: Option<&Session>,
+        key: SessionKey,
+        by: &KickedBy,
+        result: &KickResult,
+    ) {
+        self.audit.event(|| {
+            let result = match result {
+                KickResult::Kicked => "kicked",
+                KickResult::AlreadyGone => "gone",
+                KickResult::Failed(_) => "failed",
+            };
+            let unknown = || event::Session {
+                client_id: Some(key.client_id),
+                server_id: Some(key.server.to_string()),
+                ..event::Session::default()
+            };
+            Event::Kick(event::Kick {
+                session: session.map_or_else(unknown, Session::record),
+                cause: by.cause.to_owned(),
+                result: result.to_owned(),
+                lock: by.lock.clone(),
+                order: by.order.clone(),
+            })
+        });
+    }
+
+    /// Records that a client which this replica admitted has connected.
+    pub(super) fn record_start(&self, connection: &Connection) {
+        let Some(session) = self.own(connection.key) else { return };
+        self.audit.event(|| {
+            let server = Some(connection.server.to_string()).filter(|server| !server.is_empty());
+            Event::SessionStart(event::Session { server, ..session.record() })
+        });
+    }
+
+    /// Records that a session which this replica admitted has ended.
+    pub(super) fn record_end(&self, ended: &Disconnected) {
+        let Some(session) = self.own(ended.key) else { return };
+        self.audit.event(|| {
+            Event::SessionEnd(event::SessionEnd {
+                session: session.record(),
+                cause: None,
+                reason: Some(ended.reason.clone()),
+                in_bytes: Some(ended.received),
+                out_bytes: Some(ended.sent),
+            })
+        });
+    }
+
+    fn own(&self, key: SessionKey) -> Option<std::sync::Arc<Session>> {
+        self.table.find(key).filter(|session| *session.common().replica == *self.replica)
+    }
+}

@@ -29,6 +29,7 @@ mod operations;
 mod own_account;
 mod panics;
 mod peers;
+mod recent;
 mod rehearsal;
 mod reload;
 mod replicas;

@@ -1,8 +1,8 @@
 //! Replicas tell each other what they admit. Messages may be lost; `reconcile` finds what is missing.
 
 use std::{
-    collections::{HashSet, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -18,6 +18,7 @@ use super::{
     session::Session,
 };
 use crate::{
+    recent::Recent,
     replicas::{PeerMessage, Replicas},
     system::SessionKey,
 };
@@ -51,8 +52,14 @@ struct Batch {
 }
 
 /// The connections that ended last.
-#[derive(Debug, Default)]
-pub(super) struct RecentEnds(Mutex<(HashSet<SessionKey>, VecDeque<SessionKey>)>);
+#[derive(Debug)]
+pub(super) struct RecentEnds(Mutex<Recent<SessionKey>>);
+
+impl Default for RecentEnds {
+    fn default() -> Self {
+        Self(Mutex::new(Recent::new(REMEMBERED_ENDS)))
+    }
+}
 
 impl Outgoing {
     pub(super) fn entered(&self, session: &Arc<Session>) {
@@ -79,20 +86,15 @@ impl Outgoing {
 
 impl RecentEnds {
     pub(super) fn add(&self, key: SessionKey) {
-        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (keys, order) = &mut *recent;
-        if keys.insert(key) {
-            order.push_back(key);
-        }
-        if order.len() > REMEMBERED_ENDS
-            && let Some(oldest) = order.pop_front()
-        {
-            keys.remove(&oldest);
-        }
+        self.keys().add(key);
     }
 
     fn contains(&self, key: SessionKey) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.contains(&key)
+        self.keys().contains(&key)
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Recent<SessionKey>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The locks that this replica knows, and those in force.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -17,6 +17,7 @@ use super::{
     index::Index,
     lock::{MAX_VALUE, Unreadable},
 };
+use crate::recent::Recent;
 
 /// The largest number of locks; another one cannot be written.
 pub(crate) const MAX_LOCKS: usize = 10_000;
@@ -31,10 +32,11 @@ pub(crate) struct Locks {
     has_unreadable: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Held {
     entries: BTreeMap<Arc<str>, Entry>,
-    removed: Removed,
+    /// IDs of removed locks.
+    removed: Recent<Arc<str>>,
     is_dirty: bool,
 }
 
@@ -51,6 +53,13 @@ pub(super) struct Entry {
     since: SystemTime,
     /// Whether the bucket has shown it.
     is_in_bucket: bool,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        let removed = Recent::new(MAX_REMOVED);
+        Self { entries: BTreeMap::new(), removed, is_dirty: false }
+    }
 }
 
 impl Locks {
@@ -98,7 +107,7 @@ impl Locks {
             // A lock that was understood stays in force.
             Err(error) => (earlier, Some(error)),
         };
-        held.removed.forget(id);
+        held.removed.forget(&id.into());
         let since = SystemTime::now();
         let entry = Entry { lock, unreadable, value: cut.into(), since, is_in_bucket: false };
         held.entries.insert(id.into(), entry);
@@ -108,7 +117,7 @@ impl Locks {
 
     /// The same for a value from another source than the bucket, which may be outdated.
     pub(super) fn put_unless_removed(&self, id: &str, value: &[u8]) -> bool {
-        !self.held().removed.contains(id) && self.put(id, value)
+        !self.held().removed.contains(&id.into()) && self.put(id, value)
     }
 
     /// The bucket has shown this lock. Returns since when it is known, the first time.
@@ -122,7 +131,7 @@ impl Locks {
     /// Removes a lock; false if it is unknown.
     pub(super) fn remove(&self, id: &str) -> bool {
         let mut held = self.held();
-        held.removed.insert(id);
+        held.removed.add(id.into());
         let is_known = held.entries.remove(id).is_some();
         held.is_dirty |= is_known;
         is_known
@@ -218,55 +227,14 @@ impl Entry {
     }
 }
 
-/// The IDs of removed locks.
-#[derive(Debug, Default)]
-struct Removed {
-    ids: HashSet<Arc<str>>,
-    order: VecDeque<Arc<str>>,
-}
-
-impl Removed {
-    fn contains(&self, id: &str) -> bool {
-        self.ids.contains(id)
-    }
-
-    fn insert(&mut self, id: &str) {
-        let id: Arc<str> = id.into();
-        if !self.ids.insert(Arc::clone(&id)) {
-            return;
-        }
-        self.order.push_back(id);
-        if self.order.len() > MAX_REMOVED {
-            self.order.pop_front().map(|oldest| self.ids.remove(&oldest));
-        }
-    }
-
-    fn forget(&mut self, id: &str) {
-        if self.ids.remove(id) {
-            self.order.retain(|removed| **removed != *id);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::IssuedAt;
 
     const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
 
     fn refuses(locks: &Locks, user: &str) -> bool {
-        let candidate: Candidate<'_> = Candidate {
-            user: Some(user),
-            source_user: None,
-            authenticator: Some("staff"),
-            account: Some("APP"),
-            ip: None,
-            groups: Some(&[]),
-            roles: Some(&[]),
-            kind: None,
-            issued_at: IssuedAt::Known(None),
-        };
+        let candidate = Candidate::of_staff(user);
         locks.check(&candidate, NOW).is_some()
     }
 

@@ -57,6 +57,24 @@ pub(crate) struct Candidate<'a, S = String> {
     pub(crate) issued_at: IssuedAt,
 }
 
+#[cfg(test)]
+impl<'a> Candidate<'a> {
+    /// A login of this user at the authenticator `staff`, without an address.
+    pub(crate) fn of_staff(user: &'a str) -> Self {
+        Self {
+            user: Some(user),
+            source_user: None,
+            authenticator: Some("staff"),
+            account: Some("APP"),
+            ip: None,
+            groups: Some(&[]),
+            roles: Some(&[]),
+            kind: None,
+            issued_at: IssuedAt::Known(None),
+        }
+    }
+}
+
 /// When a credential was issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IssuedAt {

@@ -50,17 +50,7 @@ fn order(user: &str) -> NewLock {
 }
 
 fn refuses(state: &State, user: &str) -> bool {
-    let candidate: Candidate<'_> = Candidate {
-        user: Some(user),
-        source_user: None,
-        authenticator: Some("staff"),
-        account: Some("APP"),
-        ip: None,
-        groups: Some(&[]),
-        roles: Some(&[]),
-        kind: None,
-        issued_at: IssuedAt::Known(None),
-    };
+    let candidate = Candidate::of_staff(user);
     state.check(&candidate).is_some_and(|lock| lock.refuse().lock.is_some())
 }
 

@@ -1,9 +1,6 @@
 //! What servers report of logins and ended connections.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use async_nats::{Client, Message, SubscribeError};
 use futures_util::StreamExt;
@@ -13,6 +10,7 @@ use super::{
     Connection, SessionKey, System,
     wire::{self, Admitted, Anonymous, Event},
 };
+use crate::recent::Recent;
 
 /// Refused logins that are remembered, since servers before 2.15 report each twice.
 const REMEMBERED_FAILURES: usize = 16_384;
@@ -52,7 +50,7 @@ pub(super) async fn run(system: Arc<System>, client: Client) -> Result<(), Subsc
     let mut connects = client.subscribe(connects).await?;
     let mut disconnects = client.subscribe(disconnects).await?;
     let mut failures = client.subscribe(failures).await?;
-    let mut counted = Recent::default();
+    let mut counted = Recent::new(REMEMBERED_FAILURES);
     loop {
         let event = tokio::select! {
             Some(message) = connects.next() => connected(&system, &message),
@@ -89,34 +87,12 @@ fn disconnected(system: &System, message: &Message) -> Received {
     Ok(Some(SystemEvent::Disconnected(Arc::new(ended))))
 }
 
-fn login_failed(system: &System, message: &Message, counted: &mut Recent) -> Received {
+fn login_failed(system: &System, message: &Message, counted: &mut Recent<SessionKey>) -> Received {
     let event: Event<Anonymous> = wire::parse_now(&message.payload)?;
     let Some(key) = event.key(event.client.id) else { return Ok(None) };
-    if !counted.is_new(key) {
+    if !counted.add(key) {
         return Ok(None);
     }
     system.metrics.count_server_auth_error();
     Ok(Some(SystemEvent::LoginFailed(key)))
-}
-
-/// The connections of the last refused logins.
-#[derive(Debug, Default)]
-struct Recent {
-    keys: HashSet<SessionKey>,
-    order: VecDeque<SessionKey>,
-}
-
-impl Recent {
-    fn is_new(&mut self, key: SessionKey) -> bool {
-        if !self.keys.insert(key) {
-            return false;
-        }
-        self.order.push_back(key);
-        if self.order.len() > REMEMBERED_FAILURES
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.keys.remove(&oldest);
-        }
-        true
-    }
 }

@@ -6,10 +6,9 @@ use std::{fmt, path::Path};
 use callgate::json::deserialize_strict;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
-use zeroize::Zeroize;
 
 use crate::{
-    Document, DocumentError, Format, Report, Sources, Table, Type,
+    Document, DocumentError, Format, Report, Sources, Table, Type, WipedBytes,
     document::{MAX_DEPTH, json_error, utf8},
     item::Item,
     position::join,
@@ -17,12 +16,9 @@ use crate::{
 
 /// A file that maps names to tables.
 pub struct EntryFile {
-    text: Text,
+    text: WipedBytes,
     format: Format,
 }
-
-/// The text of a file, wiped when it is dropped.
-struct Text(Vec<u8>);
 
 /// Receives the entries.
 pub trait EntryReader {
@@ -48,12 +44,12 @@ impl EntryFile {
     /// If its extension is unknown, or it is not a regular file, cannot be read or is too large.
     pub fn open(path: &Path) -> Result<Self, DocumentError> {
         let format = Format::of(path)?;
-        Ok(Self { text: Sources::read_into(path, Text::for_about)?, format })
+        Ok(Self { text: Sources::read_into(path, WipedBytes::for_about)?, format })
     }
 
     /// The size of the file in bytes.
     pub fn size(&self) -> usize {
-        self.text.0.len()
+        self.text.as_slice().len()
     }
 
     /// Whether the file contains nothing but white space and comments. In YAML and TOML that is a valid
@@ -63,7 +59,7 @@ impl EntryFile {
             let line = line.trim_ascii();
             line.is_empty() || (self.format != Format::Json && line.starts_with(b"#"))
         };
-        self.text.0.split(|byte| *byte == b'\n').all(is_comment)
+        self.text.as_slice().split(|byte| *byte == b'\n').all(is_comment)
     }
 
     /// Calls `reader` with each entry, in the order of the file if that is JSON. `prefix` begins each key path,
@@ -84,41 +80,17 @@ impl EntryFile {
         // Those of a malformed file would distract from its one error.
         let findings = Report::new();
         let scope = Scope { prefix, entry, report: &findings, sources };
-        let text = utf8(&self.text.0)?;
+        let text = utf8(self.text.as_slice())?;
         match self.format {
             Format::Json if text.trim_start().starts_with('{') => json(text, &scope, reader)?,
             Format::Json | Format::Toml | Format::Yaml => {
-                let document = Document::parse(&self.text.0, self.format)?;
+                let document = Document::parse(self.text.as_slice(), self.format)?;
                 tree(&document, &scope, reader);
             }
         }
         findings.locate_in(text, self.format, prefix, file);
         report.append(findings);
         Ok(())
-    }
-}
-
-impl Text {
-    /// An empty text with room for so many bytes. What is larger than anything that an allocator keeps for
-    /// reuse (glibc: 32 MiB) returns to the system when it is dropped; only what is written occupies memory.
-    fn for_about(bytes: usize) -> Self {
-        const SMALL: usize = 256 * 1024;
-        const MAPPED: usize = 33 * 1024 * 1024;
-        let size = if bytes > SMALL { bytes.max(MAPPED) } else { bytes };
-        Self(Vec::with_capacity(size))
-    }
-}
-
-impl AsMut<Vec<u8>> for Text {
-    fn as_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.0
-    }
-}
-
-impl Drop for Text {
-    fn drop(&mut self) {
-        // Not `Vec::zeroize`, which also writes to what was reserved but never used.
-        self.0.as_mut_slice().zeroize();
     }
 }
 

@@ -31,6 +31,7 @@ mod secrets;
 mod sources;
 mod suggest;
 mod table;
+mod wiped;
 
 pub use document::{Document, DocumentError, Format, UnknownFormat};
 pub use duration::{DurationError, parse_duration};
@@ -41,6 +42,7 @@ pub use report::{Fault, Report};
 pub use schema::{Key, Type};
 pub use sources::{FlagSecret, SourceError, Sources};
 pub use table::Table;
+pub use wiped::WipedBytes;
 
 #[cfg(test)]
 mod tests;

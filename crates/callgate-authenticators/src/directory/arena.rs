@@ -2,15 +2,12 @@
 
 use std::fmt;
 
-use zeroize::Zeroize;
+use callgate_config::WipedBytes;
 
 /// Size of the first block, unless more is expected.
 const MIN_BLOCK: usize = 4 * 1024;
-/// Larger than any allocation that an allocator keeps for reuse (glibc: 32 MiB), so that dropping a block
-/// returns its memory to the system. Only pages that are written occupy memory.
-const MAX_BLOCK: usize = 33 * 1024 * 1024;
-/// Smaller arenas are not worth a mapping of their own.
-const SMALL: usize = 256 * 1024;
+/// Size of a block of a large arena.
+const MAX_BLOCK: usize = WipedBytes::MAPPED;
 /// Byte strings begin at multiples of this.
 const UNIT: usize = 8;
 /// Bits of a location within a block: enough for `MAX_BLOCK / UNIT`.
@@ -29,16 +26,14 @@ pub(super) struct Full;
 /// Byte strings that are never changed. Removing one leaves a gap.
 #[derive(Default)]
 pub(super) struct Arena {
-    blocks: Vec<Block>,
+    /// None of them ever grows, so that no copy of a secret stays behind.
+    blocks: Vec<WipedBytes>,
     next_block: usize,
     /// Bytes that are stored.
     used: usize,
     /// Bytes of them that were removed.
     removed: usize,
 }
-
-/// A block that never grows, so that no copy of its secrets stays behind.
-struct Block(Vec<u8>);
 
 impl Arena {
     /// An arena for about `bytes` in all.
@@ -53,12 +48,12 @@ impl Arena {
         if needed > MAX_BLOCK {
             return Err(Full);
         }
-        let fits = |block: &Block| block.0.capacity() - block.0.len() >= needed;
+        let fits = |block: &WipedBytes| block.room() >= needed;
         if !self.blocks.last().is_some_and(fits) {
             self.add_block(needed);
         }
         let block = u32::try_from(self.blocks.len() - 1).map_err(|_| Full)?;
-        let Block(last) = self.blocks.last_mut().ok_or(Full)?;
+        let last = self.blocks.last_mut().ok_or(Full)?.as_mut();
         let unit = u32::try_from(last.len() / UNIT).map_err(|_| Full)?;
         if block >= 1 << (u32::BITS - UNIT_BITS) {
             return Err(Full);
@@ -72,21 +67,19 @@ impl Arena {
     }
 
     fn add_block(&mut self, needed: usize) {
-        let size = match self.next_block {
-            expected if expected > SMALL => MAX_BLOCK,
-            expected => expected.clamp(MIN_BLOCK, SMALL).max(needed),
-        };
-        self.blocks.push(Block(Vec::with_capacity(size)));
-        self.next_block = size * 2;
+        let expected = self.next_block.clamp(MIN_BLOCK, MAX_BLOCK);
+        let block = WipedBytes::for_about(expected.max(needed));
+        self.next_block = block.room() * 2;
+        self.blocks.push(block);
     }
 
     /// The byte string at a location.
     pub(super) fn get(&self, Location(at): Location) -> &[u8] {
         let index = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         let block = self.blocks.get(index(at >> UNIT_BITS));
-        let found = block.and_then(|Block(bytes)| {
+        let found = block.and_then(|block| {
             let start = index(at & ((1 << UNIT_BITS) - 1)) * UNIT;
-            let (length, rest) = bytes.get(start..)?.split_first_chunk::<LENGTH>()?;
+            let (length, rest) = block.as_slice().get(start..)?.split_first_chunk::<LENGTH>()?;
             rest.get(..index(u32::from_le_bytes(*length)))
         });
         found.unwrap_or_default()
@@ -112,13 +105,6 @@ impl Location {
     /// From its number.
     pub(super) fn of_number(number: u32) -> Self {
         Self(number)
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        // Not `Vec::zeroize`, which also writes to the pages that were never used.
-        self.0.as_mut_slice().zeroize();
     }
 }
 

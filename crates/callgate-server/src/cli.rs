@@ -6,6 +6,7 @@ mod completions;
 mod decode;
 mod diff;
 mod explain;
+mod follow;
 mod hash_password;
 mod init;
 mod key;

@@ -1,20 +1,22 @@
 //! `callgate watch-log`: counts and records permission violations in the log of nats-server.
 
 use std::{
-    fs::File,
-    io::{self, BufRead, BufReader},
+    io,
     net::SocketAddr,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use callgate::policy::Policy;
 use callgate_authenticators::kind::Registry;
 use tokio::{runtime::Runtime, sync::watch};
 
-use super::{GOOD, Outcome, output::say, source::build_env};
+use super::{
+    GOOD, Outcome,
+    follow::{follow, lines},
+    output::say,
+    source::build_env,
+};
 use crate::{
     admin::{self, Admin},
     audit::{
@@ -29,8 +31,6 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Between two looks at a file.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// What counts for an account that the configuration does not have.
 const OTHER: &str = "other";
 /// What counts for a line that is not understood.
@@ -158,48 +158,15 @@ impl Watcher {
     }
 
     fn read_one(&self, path: &Path) -> Result<(), String> {
+        let mut take = |line: &[u8]| {
+            self.take(&String::from_utf8_lossy(line));
+            true
+        };
         let read = match path.as_os_str() == "-" {
-            true => self.lines(&mut io::stdin().lock()).map(drop),
-            false => self.follow(path),
+            true => lines(&mut io::stdin().lock(), &mut take).map(drop),
+            false => follow(path, &mut take),
         };
         read.map_err(|error| format!("cannot read `{}`: {error}", path.display()))
-    }
-
-    /// Reads complete lines; returns the beginning of an incomplete one.
-    fn lines(&self, source: &mut impl BufRead) -> io::Result<Vec<u8>> {
-        let mut line = Vec::new();
-        while source.read_until(b'\n', &mut line)? > 0 {
-            let Some(whole) = line.strip_suffix(b"\n") else { return Ok(line) };
-            self.take(&String::from_utf8_lossy(whole));
-            line.clear();
-        }
-        Ok(Vec::new())
-    }
-
-    fn follow(&self, path: &Path) -> io::Result<()> {
-        let mut file = File::open(path)?;
-        let mut source = BufReader::new(file.try_clone()?);
-        let mut rest = Vec::new();
-        loop {
-            rest = self.lines(&mut io::Read::chain(rest.as_slice(), &mut source))?;
-            let own = file.metadata()?;
-            let is_same = std::fs::metadata(path)
-                .is_ok_and(|found| (own.dev(), own.ino()) == (found.dev(), found.ino()));
-            if is_same {
-                std::thread::sleep(POLL_INTERVAL);
-                continue;
-            }
-            // What was written before the rotation.
-            self.lines(&mut io::Read::chain(rest.as_slice(), &mut source))?;
-            rest = Vec::new();
-            match File::open(path) {
-                Ok(next) => {
-                    source = BufReader::new(next.try_clone()?);
-                    file = next;
-                }
-                Err(_) => std::thread::sleep(POLL_INTERVAL),
-            }
-        }
     }
 
     fn take(&self, line: &str) {

@@ -2,10 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read, Write},
-    os::unix::fs::MetadataExt,
-    path::Path,
-    time::Duration,
+    io::{self, BufReader, Write},
 };
 
 use callgate::sanitize::visible;
@@ -20,11 +17,11 @@ use super::{
 };
 use crate::{
     audit::HideKey,
-    cli::{GOOD, Outcome, REFUSED},
+    cli::{
+        GOOD, Outcome, REFUSED,
+        follow::{follow, lines},
+    },
 };
-
-/// Between two looks at a file that is followed.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Print the records that match
 #[derive(Debug, clap::Args)]
@@ -56,20 +53,19 @@ pub(super) fn run(args: &QueryArgs, registry: Registry) -> Outcome {
     let key = settings(config.as_ref()).and_then(|audit| audit.hide_key.as_ref()).map(HideKey::new);
     let mut printer = Printer { args, key, found: 0, is_closed: false };
     if let Some((name, config)) = stream(&args.from, config.as_ref()) {
-        super::stream::read(config, name, args.follow, |line| {
-            printer.print(line);
-            !printer.is_done()
-        })?;
+        super::stream::read(config, name, args.follow, |line| printer.take(line))?;
     }
     let last = args.from.files.len().saturating_sub(1);
     for (index, path) in args.from.files.iter().enumerate() {
         let failed = |error: io::Error| format!("cannot read `{}`: {error}", path.display());
+        let file = File::open(path).map_err(failed)?;
+        if printer.is_done() {
+            continue;
+        }
+        let mut take = |line: &[u8]| printer.take(line);
         match args.follow && index == last {
-            true => printer.follow(path).map_err(failed)?,
-            false => {
-                let file = File::open(path).map_err(failed)?;
-                printer.read(&mut BufReader::new(file)).map_err(failed)?;
-            }
+            true => follow(path, &mut take).map_err(failed)?,
+            false => drop(lines(&mut BufReader::new(file), &mut take).map_err(failed)?),
         }
     }
     Ok(if printer.found > 0 { GOOD } else { REFUSED })
@@ -88,44 +84,10 @@ impl Printer<'_> {
         self.is_closed || self.args.limit.is_some_and(|limit| self.found >= limit)
     }
 
-    /// Prints what matches among the complete lines; returns the beginning of an incomplete one.
-    fn read(&mut self, source: &mut impl BufRead) -> io::Result<Vec<u8>> {
-        let mut line = Vec::new();
-        while !self.is_done() && source.read_until(b'\n', &mut line)? > 0 {
-            let Some(whole) = line.strip_suffix(b"\n") else { return Ok(line) };
-            self.print(whole);
-            line.clear();
-        }
-        Ok(Vec::new())
-    }
-
-    /// Reads a file, and what is appended to it, until the output is closed.
-    fn follow(&mut self, path: &Path) -> io::Result<()> {
-        let mut file = File::open(path)?;
-        let mut source = BufReader::new(file.try_clone()?);
-        let mut rest = Vec::new();
-        while !self.is_done() {
-            rest = self.read(&mut Read::chain(rest.as_slice(), &mut source))?;
-            let is_same = std::fs::metadata(path).is_ok_and(|found| {
-                file.metadata()
-                    .is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino()))
-            });
-            if is_same {
-                std::thread::sleep(POLL_INTERVAL);
-                continue;
-            }
-            // What was written before the rotation.
-            self.read(&mut Read::chain(rest.as_slice(), &mut source))?;
-            rest = Vec::new();
-            match File::open(path) {
-                Ok(next) => {
-                    source = BufReader::new(next.try_clone()?);
-                    file = next;
-                }
-                Err(_) => std::thread::sleep(POLL_INTERVAL),
-            }
-        }
-        Ok(())
+    /// Prints a line if it matches; false if no more are wanted.
+    fn take(&mut self, line: &[u8]) -> bool {
+        self.print(line);
+        !self.is_done()
     }
 
     fn print(&mut self, line: &[u8]) {

@@ -17,7 +17,12 @@ pub(super) fn random_key() -> hmac::Key {
 /// A keyed digest (HMAC-SHA256) for comparing and looking up secrets. Each part is preceded by its
 /// length, so that different lists of parts never have the same input.
 pub(crate) fn digest(parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = hmac::Context::with_key(&KEY);
+    digest_with(&KEY, parts)
+}
+
+/// The same with another key.
+pub(super) fn digest_with(key: &hmac::Key, parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
     for part in parts {
         context.update(&(part.len() as u64).to_le_bytes());
         context.update(part);

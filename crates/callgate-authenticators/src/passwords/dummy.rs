@@ -4,7 +4,12 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use aws_lc_rs::hmac;
 
-use super::{clear::random_key, cost::Cost, hash::DEFAULT_COST, stored::StoredPassword};
+use super::{
+    clear::{digest_with, random_key},
+    cost::Cost,
+    hash::DEFAULT_COST,
+    stored::StoredPassword,
+};
 
 /// Selects the dummy of a name. Replicas with the same key select the same one, also after a
 /// restart, so that a name cannot show that it is unknown by costing something else than before.
@@ -24,14 +29,7 @@ impl DummyKey {
 
     /// A keyed digest of these parts, whose boundaries count.
     pub(crate) fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut context = hmac::Context::with_key(&self.0);
-        for part in parts {
-            context.update(&(part.len() as u64).to_le_bytes());
-            context.update(part);
-        }
-        let mut digest = [0; 32];
-        digest.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
-        digest
+        digest_with(&self.0, parts)
     }
 }
 

@@ -65,7 +65,7 @@ impl Rehearsal {
         connection: &Connection,
         now: UnixTime,
     ) -> Result<Grant, Denial> {
-        self.policy.resolve(&self.question(authenticator, identity, connection, now))
+        self.policy.resolve(&self.question(authenticator, identity, connection.info(), now))
     }
 
     /// The same with the steps of the decision.
@@ -76,7 +76,7 @@ impl Rehearsal {
         connection: &Connection,
         now: UnixTime,
     ) -> (Result<Grant, Denial>, Explanation) {
-        self.policy.explain(&self.question(authenticator, identity, connection, now))
+        self.policy.explain(&self.question(authenticator, identity, connection.info(), now))
     }
 
     /// Decides about an identity that another configuration has authenticated.
@@ -86,13 +86,8 @@ impl Rehearsal {
         identity: &Identity,
         request: &AuthRequest,
     ) -> Result<Grant, Denial> {
-        self.policy.resolve(&ResolveRequest {
-            authenticator,
-            identity,
-            connection: ConnectionInfo::of(request),
-            callout_account: self.callout_account.as_deref(),
-            now: request.received(),
-        })
+        let connection = ConnectionInfo::of(request);
+        self.policy.resolve(&self.question(authenticator, identity, connection, request.received()))
     }
 
     /// Whether identities of an authenticator can bring permissions or roles that only its backend knows.
@@ -109,13 +104,13 @@ impl Rehearsal {
         &'a self,
         authenticator: &'a str,
         identity: &'a Identity,
-        connection: &'a Connection,
+        connection: ConnectionInfo<'a>,
         now: UnixTime,
     ) -> ResolveRequest<'a> {
         ResolveRequest {
             authenticator,
             identity,
-            connection: connection.info(),
+            connection,
             callout_account: self.callout_account.as_deref(),
             now,
         }

@@ -29,7 +29,7 @@ use crate::{
 
 /// How long replicas and servers may take to confirm.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
-const UNSEARCHED: &str = "there is no `[system]` in the configuration, so they stay until they end";
+const UNSEARCHED: &str = "the configuration has no `[system]`, so they stay until they end";
 
 impl Desk {
     pub(super) async fn lock(

@@ -1,4 +1,4 @@
-//! Servers whose users log in without a callout, which nobody answers, and the connection under test.
+//! Servers whose users log in without a callout, and the connection under test.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -59,7 +59,7 @@ async fn sessions_are_listed_with_their_decision() {
         &["USER   AUTHENTICATOR  ACCOUNT", "alice  staff", "1 session; 1 of 1 server answered"],
     );
     assert_eq!(
-        world.run(&["sessions", "--user", "nobody"]).stdout,
+        world.run(&["sessions", "--user", "zoe"]).stdout,
         "0 sessions; 1 of 1 server answered\n"
     );
 }

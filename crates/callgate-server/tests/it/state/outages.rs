@@ -85,7 +85,7 @@ async fn starting_replica_takes_the_locks_of_a_peer() {
     let world = World::start(1, ONE).await;
     let old = world.gate().await;
     world.lock("L1", json!({ "user": "alice" }), &[&old]).await;
-    // No bucket, and nobody may create another one.
+    // No bucket, and no replica may create another one.
     let config = world.folder.path().join("callgate.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text.replace(ONE, &format!("{ONE}\ncreate = false"))).unwrap();

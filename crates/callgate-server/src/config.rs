@@ -297,14 +297,25 @@ fn document(overrides: &Overrides, sources: &Sources, report: &Report) -> Option
     None
 }
 
-/// Reads only the path in `[control]`, so that a command needs no access to secrets.
-pub(crate) fn control_socket(overrides: &Overrides) -> Option<PathBuf> {
+/// Reads only the path in `[control]`, so that a command needs no access to secrets; `None` without one.
+///
+/// # Errors
+/// If the file cannot be read, or the path cannot be used.
+pub(crate) fn control_socket(overrides: &Overrides) -> Result<Option<PathBuf>, String> {
     let report = Report::new();
     let base = overrides.config.as_deref().and_then(Path::parent);
     let sources =
         Sources::new(base.filter(|base| !base.as_os_str().is_empty()).unwrap_or(Path::new(".")));
-    let document = document(overrides, &sources, &report)?;
-    control::read(&mut Table::root(&document, "", &report, &sources))
+    let document = document(overrides, &sources, &report);
+    let read = |document| control::read(&mut Table::root(document, "", &report, &sources));
+    let socket = document.as_ref().and_then(read);
+    if let (Some(document), Some(name)) = (&document, overrides.document_name()) {
+        report.locate(document, "", &name);
+    }
+    match report.faults().first() {
+        Some(fault) => Err(fault.to_string()),
+        None => Ok(socket),
+    }
 }
 
 /// Reads only `[log]`, so that the rest can be logged. Its errors are reported by [`load`].

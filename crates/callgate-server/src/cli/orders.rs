@@ -208,7 +208,8 @@ impl Reach {
         if let Some(socket) = &self.socket {
             return Ok(socket.clone());
         }
-        config::control_socket(&self.overrides()?).ok_or_else(|| {
+        let socket = config::control_socket(&self.overrides()?).map_err(Failed::unusable)?;
+        socket.ok_or_else(|| {
             Failed::unusable(
                 "the configuration has no `[control] socket`: add one and restart the service, or use --direct",
             )

@@ -6,7 +6,7 @@ use callgate_testkit::{eventually, wait::PATIENCE};
 use serde_json::Value;
 
 use super::world::{ODD_NAME, Options, World};
-use crate::support::{Credential, connect_to, has};
+use crate::support::{Credential, callgate_in, connect_to, has};
 
 #[tokio::test]
 async fn sessions_are_listed_with_their_decision() {
@@ -174,5 +174,21 @@ async fn replicas_know_the_sessions_of_each_other() {
             (known == 12 && sessions.len() == 12).then_some(())
         })
         .await;
+    }
+}
+
+#[test]
+fn unreadable_configuration_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("broken.toml"), "[control]\nsocket = 5\n").unwrap();
+    std::fs::write(folder.path().join("without.toml"), "").unwrap();
+    for (config, expected) in [
+        ("missing.toml", "cannot read `missing.toml`"),
+        ("broken.toml", "broken.toml:2:1: control.socket: must be text"),
+        ("without.toml", "the configuration has no `[control] socket`"),
+    ] {
+        let ran = callgate_in(folder.path(), &["sessions", "--config", config]);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        has(&ran.stderr, &[expected]);
     }
 }

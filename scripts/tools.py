@@ -117,7 +117,7 @@ def install_all():
         shout(f"{failure}\nFaults of a stepped clock will NOT be played on this machine.")
     for name in DEBIAN:
         try:
-            install_debian(name)
+            install_debian(name, DEBIAN[name])
         except Failed as failure:
             shout(f"{failure}\nTests with {name} will NOT run on this machine.")
 
@@ -317,12 +317,11 @@ def install_debian_servers(names):
     for name in names:
         if name not in DEBIAN:
             raise Failed(f"`{name}` is not one of {', '.join(DEBIAN)}")
-        install_debian(name)
+        install_debian(name, DEBIAN[name])
 
 
-def install_debian(name):
-    """Server `name`: links to the machine's own programs, or wrappers of unpacked ones."""
-    wanted = DEBIAN[name]
+def install_debian(name, wanted):
+    """`.tools/NAME`: links to the machine's own programs, or wrappers of unpacked ones."""
     home = TOOLS / name
     stamp = stamp_of(repr(wanted))
     if is_stamped(home, stamp) and programs_below(home / "root", wanted):

@@ -38,6 +38,7 @@ pub mod oidc_provider;
 pub mod pages;
 pub mod ports;
 pub mod process;
+pub mod raw;
 pub mod requests;
 pub mod service;
 pub mod session;
@@ -53,6 +54,7 @@ pub use nats_server::NatsServer;
 #[cfg(feature = "oidc")]
 pub use oidc_provider::OidcProvider;
 pub use process::Process;
+pub use raw::{MqttClient, RawClient};
 pub use requests::{RequestBuilder, Response, SignedRequest};
 pub use service::Service;
 pub use session::Session;

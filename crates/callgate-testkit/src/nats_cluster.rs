@@ -2,6 +2,7 @@
 
 use crate::{
     NatsServer,
+    nats_server::NatsServerBuilder,
     ports::free_port,
     wait::{LONG, eventually},
 };
@@ -20,6 +21,22 @@ impl NatsCluster {
     /// # Panics
     /// If they do not become ready.
     pub async fn start(servers: usize, config: &str) -> Self {
+        Self::start_with(servers, config, NatsServer::builder).await
+    }
+
+    /// The same with servers of a version, as for [`NatsServerBuilder::version`].
+    ///
+    /// # Panics
+    /// If they do not become ready.
+    pub async fn start_version(version: &str, servers: usize, config: &str) -> Self {
+        Self::start_with(servers, config, || NatsServer::builder().version(version)).await
+    }
+
+    async fn start_with(
+        servers: usize,
+        config: &str,
+        builder: impl Fn() -> NatsServerBuilder,
+    ) -> Self {
         // JetStream starts only when every server knows the routes to all others.
         let ports: Vec<u16> = (0..servers).map(|_| free_port()).collect();
         let routes = ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\""));
@@ -30,7 +47,7 @@ impl NatsCluster {
                 "server_name: \"s{number}\"\ncluster {{ name: mountain, listen: \"127.0.0.1:{port}\", \
                  routes: [ {routes} ] }}\n{config}"
             );
-            started.push(NatsServer::start(&text).await);
+            started.push(builder().config(&text).start().await);
         }
         let cluster = Self { servers: started };
         if config.contains("jetstream") {

@@ -12,14 +12,11 @@ use callgate::{
     secret::Secret,
 };
 use callgate_testkit::{
-    NatsCluster, NatsServer, Session, eventually, nats_server::installed_versions, wait::PATIENCE,
+    MqttClient, NatsCluster, NatsServer, Session, eventually, nats_server::installed_versions,
+    wait::PATIENCE,
 };
 use futures_util::StreamExt;
 use serde_json::Value;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 use super::*;
 use crate::nats::{Login, Purpose, TlsSettings};
@@ -136,21 +133,10 @@ impl World {
         });
     }
 
-    /// Logs in over MQTT, and waits until the server closes the connection or answers.
+    /// Logs in over MQTT, and is refused.
     pub(super) async fn mqtt_login(&self, user: &str, password: &str) {
-        let field = |text: &str| {
-            let length = u16::try_from(text.len()).unwrap().to_be_bytes();
-            [&length[..], text.as_bytes()].concat()
-        };
-        // Protocol level 4; user name, password and clean session; keep alive for 60 s.
-        let head = [&field("MQTT")[..], &[4, 0xC2, 0, 60]].concat();
-        let body = [head, field("id"), field(user), field(password)].concat();
-        let packet = [&[0x10, u8::try_from(body.len()).unwrap()][..], &body].concat();
-        let address = ("127.0.0.1", self.servers.servers[0].mqtt_port());
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(&packet).await.unwrap();
-        let mut answer = Vec::new();
-        let _closed_by_the_server = stream.read_to_end(&mut answer).await;
+        let port = self.servers.servers[0].mqtt_port();
+        assert!(MqttClient::connect(port, "id", user, password).await.is_none());
     }
 
     /// All connections that the first server lists, as it lists them.

@@ -127,6 +127,9 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// The last query had a good answer (also a rejection), or none.
     fn backend_up(&self, _authenticator: &str, _up: bool) {}
 
+    /// A password was hashed, of a known or of an unknown user. Remembered passwords and clear text cost no hash.
+    fn password_hashed(&self, _authenticator: &str) {}
+
     /// A second factor was asked for.
     fn second_factor(&self, _authenticator: &str, _result: SecondFactorResult) {}
 

@@ -76,6 +76,10 @@ impl Observer for Observers {
         self.metrics.count_backend_answer(authenticator, result);
     }
 
+    fn password_hashed(&self, authenticator: &str) {
+        self.metrics.count_password_hash(authenticator);
+    }
+
     fn second_factor(&self, authenticator: &str, result: SecondFactorResult) {
         self.metrics.count_second_factor(authenticator, result);
     }

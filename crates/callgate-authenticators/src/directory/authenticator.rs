@@ -162,6 +162,8 @@ impl<D: Directory> DirectoryAuthenticator<D> {
         let remember_for = services.cache.passwords;
         let shared = Arc::clone(&services.shared);
         let of = source.clone();
+        let observer = Arc::clone(&services.observer);
+        let name = Arc::clone(&self.context.name);
         let work = move |scratch: &mut Scratch| {
             let verified = shared.verified_passwords();
             // Of many simultaneous logins with one password, the first may have done the work.
@@ -169,6 +171,7 @@ impl<D: Directory> DirectoryAuthenticator<D> {
                 return Some(true);
             }
             let correct = check.run(scratch);
+            observer.password_hashed(&name);
             if scratch.take_shortage() {
                 return None;
             }

@@ -65,6 +65,7 @@ pub(crate) struct Metrics {
     backend_connections: Family<StateLabels, Gauge>,
     directory_entries: Family<StateLabels, Gauge>,
     second_factors: Family<ResultLabels, Counter>,
+    password_hashes: Family<AuthenticatorLabel, Counter>,
     ceiling_dropped: Family<AuthenticatorLabel, Counter>,
     reloads: Family<ResultLabel, Counter>,
     in_sync: Family<FileLabel, Gauge>,
@@ -111,6 +112,7 @@ impl Default for Metrics {
             backend_up: Family::default(),
             backend_answers: Family::default(),
             second_factors: Family::default(),
+            password_hashes: Family::default(),
             backend_connections: Family::default(),
             directory_entries: Family::default(),
             ceiling_dropped: Family::default(),
@@ -147,6 +149,11 @@ impl Metrics {
     pub(crate) fn count_backend_answer(&self, authenticator: &str, result: BackendResult) {
         let labels = ResultLabels::of(authenticator, result.as_str());
         self.backend_answers.get_or_create(&labels).inc();
+    }
+
+    /// Counts a password hash.
+    pub(crate) fn count_password_hash(&self, authenticator: &str) {
+        self.password_hashes.get_or_create(&AuthenticatorLabel::of(authenticator)).inc();
     }
 
     /// Counts a second factor. The first one of an authenticator creates all its counters.

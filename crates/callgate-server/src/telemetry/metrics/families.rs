@@ -47,6 +47,7 @@ impl Metrics {
         r.register("backend_up", BACKEND_UP, self.backend_up.clone());
         r.register("backend_answers", BACKEND_ANSWERS, self.backend_answers.clone());
         r.register("second_factor", "Second factors by result", self.second_factors.clone());
+        r.register("password_hashes", PASSWORD_HASHES, self.password_hashes.clone());
         r.register("backend_connections", BACKEND_CONNECTIONS, self.backend_connections.clone());
         r.register("directory_entries", DIRECTORY_ENTRIES, self.directory_entries.clone());
         r.register(
@@ -157,6 +158,7 @@ impl Metrics {
 const BACKEND_UP: &str = "1 if the last query of the backend had a good answer, otherwise 0";
 const BACKEND_ANSWERS: &str = "Logins answered by the backend, or from memory";
 const DIRECTORY_ENTRIES: &str = "Entries of a watched directory: in force, or invalid";
+const PASSWORD_HASHES: &str = "Passwords that were hashed";
 const BACKEND_CONNECTIONS: &str = "Connections to the backend";
 const JWKS_REFRESH: &str = "Fetches of key sets";
 const TOKEN_SIGNATURES: &str =
@@ -168,6 +170,7 @@ const WATCH_LOST: &str = "Age of the known service accounts while their watch is
 const MAYBE_EMPTY: &[(&str, &str, &str)] = &[
     ("callgate_audit_queue_bytes", "gauge", audit::QUEUE_BYTES),
     ("callgate_audit_records", "counter", audit::RECORDS),
+    ("callgate_password_hashes", "counter", PASSWORD_HASHES),
     ("callgate_permission_violations", "counter", audit::PERMISSION_VIOLATIONS),
     ("callgate_unexpected_sources", "counter", audit::UNEXPECTED_SOURCES),
     ("callgate_backend_up", "gauge", BACKEND_UP),

@@ -23,6 +23,7 @@ fn metric_names_types_and_labels_are_frozen() {
     metrics.register_system(&["kicked", "already_gone", "failed"]);
     metrics.crl_expires("a", 1);
     metrics.count_second_factor("a", SecondFactorResult::Accepted);
+    metrics.count_password_hash("a");
     metrics.set_directory_entries("a", 1, 0);
     metrics.service_accounts_known("a", 1, None);
     metrics.file_in_sync(Path::new("a"), true);

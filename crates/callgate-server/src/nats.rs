@@ -17,7 +17,7 @@ use callgate::{
     responder::AUTH_SUBJECT,
     secret::Secret,
 };
-use connect_errors::ConnectErrors;
+use connect_errors::{ConnectErrors, host_and_port};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
@@ -157,7 +157,7 @@ pub(crate) enum Link {
     },
 }
 
-/// A connection that could not be attempted.
+/// A connection that could not be attempted or made.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {error}", purpose.section())]
 pub(crate) struct ConnectError {
@@ -168,6 +168,21 @@ pub(crate) struct ConnectError {
 impl ConnectError {
     fn new(settings: &NatsSettings, error: &dyn std::error::Error) -> Self {
         Self { purpose: settings.purpose, error: error.to_string() }
+    }
+
+    /// No server accepted the connection. Names the servers, and says what to check.
+    fn no_server(settings: &NatsSettings, error: &dyn std::error::Error) -> Self {
+        let error = crate::telemetry::sanitize_detail(&error.to_string());
+        let servers: Vec<_> = settings.servers.iter().map(host_and_port).collect();
+        let login = settings.login.describe(settings.purpose);
+        let advice = connect_errors::advice(settings.purpose, &error, &login);
+        let error = format!("cannot connect to {}: {error}; {advice}", servers.join(", "));
+        Self { purpose: settings.purpose, error }
+    }
+
+    /// The error without the section of the configuration.
+    pub(crate) fn into_reason(self) -> String {
+        self.error
     }
 }
 
@@ -221,7 +236,7 @@ pub(crate) async fn connect_once(settings: &NatsSettings) -> Result<Client, Conn
     let name = settings.purpose.client_name();
     let options = options(settings)?.name(name).connection_timeout(CONNECT_TIMEOUT);
     let client = async_nats::connect_with_options(settings.servers.clone(), options).await;
-    client.map_err(|error| ConnectError::new(settings, &error))
+    client.map_err(|error| ConnectError::no_server(settings, &error))
 }
 
 fn options(settings: &NatsSettings) -> Result<ConnectOptions, ConnectError> {

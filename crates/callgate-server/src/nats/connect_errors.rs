@@ -104,12 +104,12 @@ impl ConnectErrors {
 }
 
 /// An address without the user and password that it may contain.
-fn host_and_port(server: &ServerAddr) -> String {
+pub(super) fn host_and_port(server: &ServerAddr) -> String {
     format!("{}:{}", server.host(), server.port())
 }
 
 /// Advice by the text of an error: of nats-server (`errors.go`), rustls (`Error`) or the system.
-fn advice(purpose: Purpose, error: &str, login: &str) -> String {
+pub(super) fn advice(purpose: Purpose, error: &str, login: &str) -> String {
     let error = error.to_lowercase();
     let advice = [
         ("unknownissuer", "the server's certificate is not signed by an authority in nats.tls.ca"),

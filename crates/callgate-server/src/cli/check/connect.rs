@@ -10,7 +10,8 @@ use tokio::{runtime::Runtime, time::timeout};
 use crate::{
     bus::ServiceBus,
     config::Config,
-    nats, state,
+    nats::{self, ConnectError},
+    state,
     system::{
         SystemSettings,
         permissions::{self, Abilities},
@@ -33,7 +34,7 @@ pub(super) fn reach(config: &Config, bus: &ServiceBus, probe: Probe) -> io::Resu
     let runtime = Runtime::new()?;
     let reached = runtime.block_on(async {
         let client = nats::connect_once(&config.nats).await;
-        let client = client.map_err(|error| error.to_string());
+        let client = client.map_err(ConnectError::into_reason);
         client.iter().for_each(|client| bus.bind(client));
         let state = reach_state(config, client.as_ref().ok()).await;
         let result = client.map(|_| ProbeReport::default());
@@ -61,7 +62,7 @@ async fn reach_state(config: &Config, client: Option<&Client>) -> Option<Reached
 
 /// Also tries what the user of `[system]` is permitted to do.
 async fn reach_system(settings: &SystemSettings) -> Result<ProbeReport, String> {
-    let client = nats::connect_once(&settings.nats).await.map_err(|error| error.to_string())?;
+    let client = nats::connect_once(&settings.nats).await.map_err(ConnectError::into_reason)?;
     let Abilities { problems, warnings } = permissions::examine(&client).await;
     match problems.is_empty() {
         true => Ok(ProbeReport { notes: Vec::new(), warnings }),

@@ -12,7 +12,7 @@ use crate::{
     control::Desk,
     observers::Observers,
     replicas::Replicas,
-    revocation::{Basis, Revocation},
+    revocation::{Basis, HeldEverywhere, Revocation},
     sessions::{Keep, SessionHook, Sessions},
     shadow::Shadow,
     state::State,
@@ -73,7 +73,7 @@ impl Operations {
         Desk {
             sessions: self.sessions.clone(),
             state: self.state.clone(),
-            revocation: self.revocation.clone(),
+            held_changes: self.revocation.clone().map(HeldEverywhere::Replica),
             audit: self.observers.audit.clone(),
         }
     }

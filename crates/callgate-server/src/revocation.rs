@@ -32,7 +32,7 @@ use tokio::{
 };
 
 pub(crate) use cause::Cause;
-pub(crate) use decisions::{Ruling, RulingDone};
+pub(crate) use decisions::{HeldEverywhere, Ruling, RulingDone};
 pub(crate) use held::HeldRow;
 
 use self::{

@@ -22,6 +22,9 @@ use crate::{
 A change is held if it would end more than 10 sessions and a larger share of all sessions than
 `revocation.hold_above`. The decision holds for all replicas, until the next change.
 
+Held changes are known only to running services. `--direct` asks them through `[state]` instead of the
+control socket.
+
 Exits with 0; 1 if no such change is held, or a session may not have ended; 2 for wrong usage or an
 unreachable service.")]
 pub(super) struct Args {

@@ -21,7 +21,7 @@ use crate::{
         Audit,
         event::{self, Via},
     },
-    revocation::Revocation,
+    revocation::HeldEverywhere,
     sessions::{Filter, Sessions},
     state::State,
 };
@@ -40,8 +40,8 @@ pub(crate) struct Desk {
     pub(crate) sessions: Option<Arc<Sessions>>,
     /// Absent without `[state]`.
     pub(crate) state: Option<Arc<State>>,
-    /// Absent without `[system]`, and without a running service.
-    pub(crate) revocation: Option<Arc<Revocation>>,
+    /// Absent in a service without `[system]`, and in a command without `[state]`.
+    pub(crate) held_changes: Option<HeldEverywhere>,
     pub(crate) audit: Audit,
 }
 

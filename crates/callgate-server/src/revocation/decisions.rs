@@ -41,27 +41,44 @@ enum Question {
     Rule { id: String, ruling: Ruling, actor: String },
 }
 
-impl Revocation {
-    /// What this replica and its peers hold. The same change of several replicas is one.
-    pub(crate) async fn list(&self) -> Vec<HeldRow> {
-        let own = self.own_rows();
+/// How a command reaches the held changes.
+#[derive(Debug, Clone)]
+pub(crate) enum HeldEverywhere {
+    /// Through a running replica, which asks its peers.
+    Replica(Arc<Revocation>),
+    /// Without one of its own: asks the replicas that run.
+    Visitor(Arc<Replicas>),
+}
+
+impl HeldEverywhere {
+    /// What replicas hold. The same change of several replicas is one. `None` if no replica answers.
+    pub(crate) async fn list(&self) -> Option<Vec<HeldRow>> {
+        let own = self.own().map(Revocation::own_rows);
         let peers: Vec<Vec<HeldRow>> = self.ask(&Question::List, LIST_WITHIN).await;
+        if own.is_none() && peers.is_empty() {
+            return None;
+        }
         let mut rows: BTreeMap<String, HeldRow> = BTreeMap::new();
-        for row in own.into_iter().chain(peers.into_iter().flatten()) {
+        for row in own.into_iter().chain(peers).flatten() {
             let known = rows.entry(row.id.clone()).or_insert_with(|| row.clone());
             if row.sessions > known.sessions {
                 *known = row;
             }
         }
-        rows.into_values().collect()
+        Some(rows.into_values().collect())
     }
 
     /// Applies or drops a held change on all replicas; `None` if none holds it.
     pub(crate) async fn rule(&self, id: &str, ruling: Ruling, actor: &str) -> Option<RulingDone> {
         let question = Question::Rule { id: id.to_owned(), ruling, actor: actor.to_owned() };
         let peers = self.ask::<Option<KickCounts>>(&question, RULE_WITHIN);
-        let (own, peers) =
-            futures_util::future::join(self.rule_here(id, ruling, actor), peers).await;
+        let own = async {
+            match self.own() {
+                Some(own) => own.rule_here(id, ruling, actor).await,
+                None => None,
+            }
+        };
+        let (own, peers) = futures_util::future::join(own, peers).await;
         let mut done = RulingDone::default();
         for counts in peers.into_iter().chain([own]).flatten() {
             done.replicas += 1;
@@ -70,6 +87,32 @@ impl Revocation {
         (done.replicas > 0).then_some(done)
     }
 
+    fn own(&self) -> Option<&Revocation> {
+        match self {
+            Self::Replica(revocation) => Some(revocation),
+            Self::Visitor(_) => None,
+        }
+    }
+
+    /// The answers of all peers.
+    async fn ask<T: DeserializeOwned>(&self, question: &Question, within: Duration) -> Vec<T> {
+        let replicas = match self {
+            Self::Replica(revocation) => revocation.replicas(),
+            Self::Visitor(replicas) => Some(replicas),
+        };
+        let Some(replicas) = replicas else { return Vec::new() };
+        let Ok(question) = serde_json::to_vec(question) else { return Vec::new() };
+        let answers = replicas.ask_all(KIND, question, within).await;
+        let read = |(replica, answer): (_, bytes::Bytes)| {
+            let answer = serde_json::from_slice(&answer);
+            answer
+                .inspect_err(|error| warn!(%replica, %error, "cannot read the answer of a replica"))
+        };
+        answers.into_iter().filter_map(|answer| read(answer).ok()).collect()
+    }
+}
+
+impl Revocation {
     pub(super) fn answer_peers(self: &Arc<Self>, replicas: &Replicas) {
         let revocation = Arc::downgrade(self);
         replicas.respond(KIND, move |message: PeerMessage| {
@@ -88,19 +131,6 @@ impl Revocation {
                 answer.into_iter().collect()
             }
         });
-    }
-
-    /// The answers of all peers.
-    async fn ask<T: DeserializeOwned>(&self, question: &Question, within: Duration) -> Vec<T> {
-        let Some(replicas) = self.replicas() else { return Vec::new() };
-        let Ok(question) = serde_json::to_vec(question) else { return Vec::new() };
-        let answers = replicas.ask_all(KIND, question, within).await;
-        let read = |(replica, answer): (_, bytes::Bytes)| {
-            let answer = serde_json::from_slice(&answer);
-            answer
-                .inspect_err(|error| warn!(%replica, %error, "cannot read the answer of a replica"))
-        };
-        answers.into_iter().filter_map(|answer| read(answer).ok()).collect()
     }
 
     fn own_rows(&self) -> Vec<HeldRow> {

@@ -16,6 +16,7 @@ use crate::{
     control::{Actor, CarryOut, Desk, Order, Viewer, conversation},
     nats,
     replicas::Replicas,
+    revocation::HeldEverywhere,
     sessions::Sessions,
     state::State,
     system::System,
@@ -70,8 +71,10 @@ async fn desk(overrides: &Overrides, registry: Registry) -> Result<Desk, Failed>
             Failed::unusable("the locks in the bucket of `[state]` cannot be read")
         })?;
     }
+    let held_changes =
+        state.as_ref().map(|state| HeldEverywhere::Visitor(Arc::clone(state.replicas())));
     let Some(system) = system else {
-        return Ok(Desk { sessions: None, state, revocation: None, audit: Audit::default() });
+        return Ok(Desk { sessions: None, state, held_changes, audit: Audit::default() });
     };
     let system = System::new(system, Arc::default());
     system.configured(accounts);
@@ -80,5 +83,5 @@ async fn desk(overrides: &Overrides, registry: Registry) -> Result<Desk, Failed>
     if let Some(state) = &state {
         sessions.learn(state.replicas(), PEER_TIMEOUT).await;
     }
-    Ok(Desk { sessions: Some(sessions), state, revocation: None, audit: Audit::default() })
+    Ok(Desk { sessions: Some(sessions), state, held_changes, audit: Audit::default() })
 }

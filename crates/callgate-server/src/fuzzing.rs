@@ -17,6 +17,12 @@ pub struct Checked {
     pub warnings: Vec<String>,
 }
 
+/// What a message between replicas about sessions says: as it is decoded, and after encoding and decoding that
+/// again. `None` if it is not a message.
+pub fn session_message(message: &[u8]) -> Option<[Vec<String>; 2]> {
+    crate::sessions::decoded_twice(message)
+}
+
 /// Loads a configuration file as `callgate check --config` does.
 pub fn check(path: &Path) -> Checked {
     let overrides = Overrides { config: Some(path.to_owned()), ..Overrides::default() };

@@ -25,6 +25,8 @@ use crate::{
     system::{SessionKey, System, SystemEvent},
     telemetry::Metrics,
 };
+#[cfg(feature = "fuzzing")]
+pub(crate) use codec::fuzzing::decoded_twice;
 pub(crate) use enforce::Enforced;
 pub(crate) use filter::Filter;
 pub(crate) use find::{Found, Search};

@@ -263,5 +263,7 @@ const fn kind_of(number: u8) -> ConnectionKind {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Changes that end live sessions, with real servers and clients.
 
+mod everywhere;
 mod held;
 mod replicas;
 mod sources;
@@ -13,7 +14,10 @@ use world::{World, connects, entry};
 
 #[tokio::test]
 async fn users_file_ends_exactly_the_sessions_that_lost_something() {
-    let world = World::start("").await;
+    users_file_ends_sessions(&World::start("").await).await;
+}
+
+async fn users_file_ends_sessions(world: &World) {
     let publish = |subjects: &[&str]| entry("APP", subjects);
     let users = |changes: serde_json::Value| {
         let mut users = json!({

@@ -2,6 +2,7 @@
 
 mod client;
 mod pair;
+mod site;
 mod web_service;
 
 use std::{path::Path, process::Command};
@@ -15,6 +16,7 @@ pub(crate) use callgate_testkit::{
 };
 pub(crate) use client::{Credential, connect, connect_to, expect_no_admission, refusal};
 pub(crate) use pair::{Pair, PairBuilder, SERVICE_SUBJECT, ServiceIn};
+pub(crate) use site::{Fixed, LINES, Mode, Site, servers};
 pub(crate) use web_service::WebService;
 
 /// The binary under test.

@@ -21,9 +21,8 @@ use crate::{
 
 /// More sessions than this are not kicked without asking.
 const MANY: usize = 1000;
-/// Nor are more than this fraction of all sessions, except for a few sessions that a filter selects.
+/// Nor is more than a tenth of all sessions.
 const LARGE_SHARE: usize = 10;
-const FEW: usize = 10;
 
 impl Desk {
     pub(super) async fn kick(
@@ -42,9 +41,7 @@ impl Desk {
         let mut rows: Vec<(SessionKey, Row)> =
             sessions_found.iter().map(|found| (found.connection.key, row(found))).collect();
         rows.extend(unlisted(&search));
-        let is_everything = filter.is_empty();
-        let needs_confirmation = !dry_run && !yes;
-        if needs_confirmation && needs_yes(rows.len(), sessions.table().len(), is_everything) {
+        if !dry_run && !yes && needs_yes(rows.len(), sessions.table().len()) {
             let total = sessions.table().len().max(rows.len());
             if !worker.confirm(rows.len(), total).await {
                 return Err(Refused::unusable("nothing was kicked"));
@@ -83,9 +80,8 @@ pub(super) fn unlisted(search: &Search) -> impl Iterator<Item = (SessionKey, Row
 }
 
 /// Whether so many sessions of `total` are not kicked without asking.
-pub(super) fn needs_yes(matching: usize, total: usize, is_everything: bool) -> bool {
-    let is_large_share = matching.saturating_mul(LARGE_SHARE) > total.max(matching);
-    matching > MANY || (is_large_share && (matching > FEW || (is_everything && matching > 0)))
+pub(super) fn needs_yes(matching: usize, total: usize) -> bool {
+    matching > MANY || matching.saturating_mul(LARGE_SHARE) > total.max(matching)
 }
 
 fn log_kick(
@@ -113,20 +109,19 @@ mod tests {
 
     #[test]
     fn many_sessions_or_a_large_share_need_confirmation() {
-        for (matching, total, is_everything, expected) in [
-            (0, 0, true, false),
-            (1, 1, false, false),
-            (10, 10, false, false),
-            (1, 2, true, true),
-            (11, 109, false, true),
-            (11, 110, false, false),
-            (1000, 100_000, false, false),
-            (1001, 100_000, false, true),
+        for (matching, total, expected) in [
+            (0, 0, false),
+            (1, 1, true),
+            (1, 9, true),
+            (1, 10, false),
+            (2, 19, true),
+            (11, 110, false),
+            (1000, 100_000, false),
+            (1001, 100_000, true),
             // The table may know fewer sessions than the servers.
-            (20, 0, false, true),
+            (20, 0, true),
         ] {
-            let found = needs_yes(matching, total, is_everything);
-            assert_eq!(found, expected, "{matching} of {total}, everything: {is_everything}");
+            assert_eq!(needs_yes(matching, total), expected, "{matching} of {total}");
         }
     }
 }

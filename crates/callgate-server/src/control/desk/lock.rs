@@ -49,10 +49,9 @@ impl Desk {
             (None, None) => Ends::Never,
         };
         let matching = self.sessions.as_ref().map_or(0, |sessions| {
-            let is_everyone = target.everyone;
             let filter = Filter { target: target.clone(), ..Filter::default() };
             let matching = sessions.matching_filter(&filter);
-            let asks = !yes && needs_yes(matching, sessions.table().len(), is_everyone);
+            let asks = !yes && needs_yes(matching, sessions.table().len());
             if asks { matching } else { 0 }
         });
         let kicks_at_once = !no_kick && matching == 0;

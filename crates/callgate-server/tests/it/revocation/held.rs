@@ -23,8 +23,7 @@ fn revocations(world: &World, arguments: &[&str]) -> CommandOutput {
 }
 
 /// A truncated file with 3 of 300 users, when 20 users are connected.
-async fn truncated() -> (World, Service, BTreeMap<String, Session>) {
-    let world = World::start("").await;
+async fn truncated(world: &World) -> (Service, BTreeMap<String, Session>) {
     world.users(&users(300));
     let gate = world.gate().await;
     let names: Vec<String> = (0..20).map(|number| format!("user{number}")).collect();
@@ -32,7 +31,7 @@ async fn truncated() -> (World, Service, BTreeMap<String, Session>) {
     let clients = world.clients(&gate, &names).await;
     world.users(&users(3));
     gate.metric_reaches(HELD, 1.0).await;
-    (world, gate, clients)
+    (gate, clients)
 }
 
 fn assert_connected(clients: &BTreeMap<String, Session>) {
@@ -43,7 +42,8 @@ fn assert_connected(clients: &BTreeMap<String, Session>) {
 
 #[tokio::test]
 async fn truncated_users_file_ends_no_session_and_is_held() {
-    let (world, gate, clients) = truncated().await;
+    let world = World::start("").await;
+    let (gate, clients) = truncated(&world).await;
     let listed = revocations(&world, &["--json"]);
     assert_eq!(listed.code, 0, "{}", listed.text());
     let held = listed.json()["held"].as_array().unwrap().clone();
@@ -70,12 +70,16 @@ async fn truncated_users_file_ends_no_session_and_is_held() {
 
 #[tokio::test]
 async fn held_change_is_dropped_or_applied_by_its_id() {
-    let (world, gate, mut clients) = truncated().await;
+    held_change_is_dropped_or_applied(&World::start("").await).await;
+}
+
+pub(super) async fn held_change_is_dropped_or_applied(world: &World) {
+    let (gate, mut clients) = truncated(world).await;
     let id = |output: CommandOutput| {
         output.json()["held"][0]["id"].as_str().unwrap_or_default().to_owned()
     };
-    let first = id(revocations(&world, &["--json"]));
-    let dropped = revocations(&world, &["--drop", &first]);
+    let first = id(revocations(world, &["--json"]));
+    let dropped = revocations(world, &["--drop", &first]);
     assert_eq!(dropped.code, 0, "{}", dropped.text());
     assert_eq!(gate.metric(HELD).await, 0.0);
     assert_connected(&clients);
@@ -83,8 +87,8 @@ async fn held_change_is_dropped_or_applied_by_its_id() {
     // A later change is evaluated afresh.
     world.users(&users(2));
     gate.metric_reaches(HELD, 1.0).await;
-    let second = id(revocations(&world, &["--json"]));
-    let applied = revocations(&world, &["--apply", &second]);
+    let second = id(revocations(world, &["--json"]));
+    let applied = revocations(world, &["--apply", &second]);
     assert_eq!(applied.code, 0, "{}", applied.text());
     assert!(applied.stdout.contains("kicked 18, already gone 0, failed 0"), "{}", applied.text());
     for number in 2..20 {
@@ -97,8 +101,33 @@ async fn held_change_is_dropped_or_applied_by_its_id() {
         assert_eq!(connects(client), 1);
     }
     eventually("an empty list", PATIENCE, async || {
-        let held = revocations(&world, &["--json"]).json()["held"].clone();
+        let held = revocations(world, &["--json"]).json()["held"].clone();
         (held == Value::Array(Vec::new())).then_some(())
     })
     .await;
+}
+
+/// Commands without the control socket ask the replicas.
+#[tokio::test]
+async fn held_change_is_decided_with_direct() {
+    let mut world = World::start("").await;
+    let without = revocations(&world, &["--direct"]);
+    assert_eq!(without.code, 2, "{}", without.text());
+    assert!(without.text().contains("through `[state]`"), "{}", without.text());
+    world.state = Some("replicas = 1\nmax_stale = \"5s\"".to_owned());
+    world.configure("");
+    let (gate, mut clients) = truncated(&world).await;
+    let listed = revocations(&world, &["--direct", "--json"]);
+    assert_eq!(listed.code, 0, "{}", listed.text());
+    let listed = listed.json();
+    assert_eq!(listed["held"][0]["sessions"], 17, "{listed}");
+    let id = listed["held"][0]["id"].as_str().unwrap();
+    let applied = revocations(&world, &["--direct", "--apply", id]);
+    assert_eq!(applied.code, 0, "{}", applied.text());
+    clients.get_mut("user7").unwrap().hears("disconnected").await;
+    assert_eq!(gate.metric(HELD).await, 0.0);
+    drop(gate);
+    let without = revocations(&world, &["--direct"]);
+    assert_eq!(without.code, 2, "{}", without.text());
+    assert!(without.text().contains("no running service answers"), "{}", without.text());
 }

@@ -1,6 +1,6 @@
 //! Several replicas.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use async_nats::connection::State;
 use callgate_testkit::{eventually, wait::LONG};
@@ -17,7 +17,7 @@ async fn three_replicas_end_their_sessions_and_those_of_a_dead_one() {
     let names: Vec<String> = (0..9).map(|number| format!("user{number}")).collect();
     let all = names.iter().map(|name| (name.clone(), entry("APP", &["a"])));
     world.users(&serde_json::Value::Object(all.collect()));
-    let folders: Vec<_> = (0..3).map(|_| copy(&world)).collect();
+    let folders: Vec<_> = (0..3).map(|_| world.copy()).collect();
     let mut gates = Vec::new();
     for folder in &folders {
         gates.push(world.gate_in(folder.path()).await);
@@ -44,7 +44,7 @@ async fn replicas_with_different_files_warn_each_other() {
     let mut world = World::start("").await;
     world.state = Some("replicas = 1\nmax_stale = \"5s\"".to_owned());
     world.configure("");
-    let folders = [copy(&world), copy(&world)];
+    let folders = [world.copy(), world.copy()];
     write_users(folders[1].path(), &json!({ "bob": entry("APP", &["a"]) }));
     let first = world.gate_in(folders[0].path()).await;
     let second = world.gate_in(folders[1].path()).await;
@@ -55,13 +55,4 @@ async fn replicas_with_different_files_warn_each_other() {
     for gate in [&first, &second] {
         gate.says(0, "configurations agree again").await;
     }
-}
-
-/// A folder with the same files.
-fn copy(world: &World) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for name in ["issuer.nk", "auth", "sys", "users.json", "callgate.toml"] {
-        fs::copy(world.folder.path().join(name), folder.path().join(name)).unwrap();
-    }
-    folder
 }

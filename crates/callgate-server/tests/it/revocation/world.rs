@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use callgate_testkit::{NatsCluster, NatsServer, Nkey, Service, eventually, wait::PATIENCE};
+use callgate_testkit::{NatsCluster, Service, eventually, wait::PATIENCE};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Session, connect, serve, write_private};
+use crate::support::{Credential, Fixed, Mode, Session, Site, serve, servers};
 
 /// What the user of `[system]` may publish.
 const SYSTEM: [&str; 5] = [
@@ -16,6 +16,16 @@ const SYSTEM: [&str; 5] = [
     "$SYS.REQ.SERVER.*.KICK",
     "$SYS.REQ.USER.INFO",
 ];
+/// What it may subscribe to.
+const SYSTEM_EVENTS: [&str; 4] = [
+    "_INBOX.>",
+    "$SYS.ACCOUNT.*.CONNECT",
+    "$SYS.ACCOUNT.*.DISCONNECT",
+    "$SYS.SERVER.*.CLIENT.AUTH.ERR",
+];
+
+const JETSTREAM: &str = "jetstream { store_dir: \"{{dir}}/jetstream\", max_file_store: 256MB, \
+                         max_memory_store: 64MB }\n";
 
 /// Servers, and a folder with Callgate's configuration.
 pub(super) struct World {
@@ -28,6 +38,7 @@ pub(super) struct World {
     /// The name of the authenticator of the users file.
     pub(super) authenticator: String,
     more: String,
+    site: Site,
 }
 
 /// An entry of the users file with the password `x`.
@@ -41,17 +52,21 @@ impl World {
         Self::with(1, revocation).await
     }
 
-    pub(super) async fn with(servers: usize, revocation: &str) -> Self {
-        let issuer = Nkey::account();
-        let text = server_text(&issuer.public());
-        let servers = match servers {
-            1 => NatsCluster { servers: vec![NatsServer::start(&text).await] },
-            many => NatsCluster::start(many, &text).await,
-        };
+    /// One server of a line.
+    pub(super) async fn on(mode: Mode, line: &'static str) -> Self {
+        let site = Site::new(mode, line, &fixed_users());
+        Self::of(site, Some(line), 1, "").await
+    }
+
+    pub(super) async fn with(count: usize, revocation: &str) -> Self {
+        let site = Site::new(Mode::Configuration, "2.15", &fixed_users());
+        Self::of(site, None, count, revocation).await
+    }
+
+    async fn of(site: Site, line: Option<&str>, count: usize, revocation: &str) -> Self {
+        let servers = servers(line, count, &format!("{}{JETSTREAM}", site.server)).await;
         let folder = tempfile::tempdir().unwrap();
-        for (name, content) in [("issuer.nk", &*issuer.seed()), ("auth", "auth"), ("sys", "sys")] {
-            write_private(&folder.path().join(name), content);
-        }
+        site.write_files(folder.path());
         let world = Self {
             servers,
             folder,
@@ -59,10 +74,21 @@ impl World {
             state: None,
             authenticator: "staff".to_owned(),
             more: String::new(),
+            site,
         };
         world.users(&json!({}));
         world.write_configuration(world.folder.path());
         world
+    }
+
+    /// Another folder with the same files, for another replica.
+    pub(super) fn copy(&self) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        self.site.write_files(folder.path());
+        for name in ["users.json", "callgate.toml"] {
+            fs::copy(self.folder.path().join(name), folder.path().join(name)).unwrap();
+        }
+        folder
     }
 
     /// Replaces the users file.
@@ -77,21 +103,20 @@ impl World {
     }
 
     pub(super) fn write_configuration(&self, folder: &Path) {
-        let Self { servers, revocation, state, authenticator, more, .. } = self;
+        let Self { servers, revocation, state, authenticator, more, site, .. } = self;
         let urls = servers.urls();
+        let auth = site.login("auth");
+        let system = site.login("sys");
         let state = state.as_ref().map(|state| format!("[state]\n{state}\n")).unwrap_or_default();
         let text = format!(
             "[nats]
 servers = \"{urls}\"
-user = \"auth\"
-password = {{ file = \"auth\" }}
+{auth}
 [system]
-user = \"sys\"
-password = {{ file = \"sys\" }}
+{system}
 [control]
 socket = \"control.sock\"
-[issuer]
-seed = {{ file = \"issuer.nk\" }}
+{}
 [[authenticators]]
 name = \"{authenticator}\"
 [authenticators.users]
@@ -105,7 +130,8 @@ settle = \"300ms\"
 {revocation}
 {state}
 {more}
-"
+",
+            site.gate
         );
         replace(&folder.join("callgate.toml"), &text);
     }
@@ -132,7 +158,8 @@ settle = \"300ms\"
         for (number, name) in names.iter().enumerate() {
             let server = &self.servers.servers[number % self.servers.servers.len()];
             let client = eventually("an admission", PATIENCE, async || {
-                connect(&server.url(), name, "x").await.ok()
+                let options = self.site.options(&Credential::password(name, "x"));
+                Session::connect(&server.url(), options).await.ok()
             })
             .await;
             clients.insert((*name).to_owned(), client);
@@ -158,18 +185,6 @@ pub(super) fn connects(client: &Session) -> u64 {
     client.client.statistics().connects.load(std::sync::atomic::Ordering::Relaxed)
 }
 
-fn server_text(issuer: &str) -> String {
-    format!(
-        "accounts {{
-  AUTH {{ jetstream: enabled, users: [ {{ user: auth, password: auth }} ] }}
-  APP {{}}
-  OTHER {{}}
-  SYS {{ users: [ {{ user: sys, password: sys, permissions: {{ publish: {SYSTEM:?},
-    subscribe: [\"_INBOX.>\", \"$SYS.ACCOUNT.*.CONNECT\", \"$SYS.ACCOUNT.*.DISCONNECT\", \"$SYS.SERVER.*.CLIENT.AUTH.ERR\"] }} }} ] }}
-}}
-system_account: SYS
-jetstream {{ store_dir: \"{{{{dir}}}}/jetstream\", max_file_store: 256MB, max_memory_store: 64MB }}
-authorization {{ timeout: 5, auth_callout {{ issuer: \"{issuer}\", account: AUTH, auth_users: [ auth, sys ] }} }}
-"
-    )
+fn fixed_users() -> [Fixed; 2] {
+    [Fixed::new("auth", "AUTH"), Fixed::limited("sys", "SYS", &SYSTEM, &SYSTEM_EVENTS)]
 }

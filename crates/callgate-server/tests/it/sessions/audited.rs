@@ -15,14 +15,17 @@ async fn sessions_and_orders_are_in_the_audit() {
     let start = record(&audit, json!({ "type": "session_start", "client_id": client_id })).await;
     assert_eq!((&start["user"], &start["account"]), (&json!("alice"), &json!("APP")), "{start}");
 
-    world.json(0, &["kick", "--user", "alice", "--reason", "new role", "--as", "night shift"]);
+    world.json(
+        0,
+        &["kick", "--user", "alice", "--reason", "new role", "--as", "night shift", "--yes"],
+    );
     alice.hears("disconnected").await;
     let kick = record(&audit, json!({ "type": "kick", "client_id": client_id })).await;
     assert_eq!((&kick["cause"], &kick["result"]), (&json!("kick"), &json!("kicked")), "{kick}");
     assert_eq!((&kick["reason"], &kick["via"]), (&json!("new role"), &json!("socket")), "{kick}");
     assert!(kick["actor"].as_str().unwrap().contains("claims to be `night shift`"), "{kick}");
 
-    let lock = ["lock", "--user", "alice", "--reason", "laptop stolen", "--ttl", "1h"];
+    let lock = ["lock", "--user", "alice", "--reason", "laptop stolen", "--ttl", "1h", "--yes"];
     let locked = world.json(0, &lock);
     let id = locked["id"].as_str().unwrap();
     let stored = record(&audit, json!({ "type": "lock", "lock": id })).await;

@@ -1,16 +1,19 @@
 //! `callgate sessions`.
 
-use std::{os::unix::fs::PermissionsExt, time::Duration};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, time::Duration};
 
-use callgate_testkit::{eventually, wait::PATIENCE};
+use callgate_testkit::{Session, eventually, wait::LONG};
 use serde_json::Value;
 
 use super::world::{ODD_NAME, Options, World};
-use crate::support::{Credential, callgate_in, connect_to, has};
+use crate::support::{Credential, callgate_in, has};
 
 #[tokio::test]
 async fn sessions_are_listed_with_their_decision() {
-    let world = World::start().await;
+    sessions_are_listed(&World::start().await).await;
+}
+
+pub(super) async fn sessions_are_listed(world: &World) {
     let _alice = world.login("alice").await;
     let _carol = world.login("carol").await;
     let sessions = world.sessions(2, &[]).await;
@@ -76,8 +79,11 @@ async fn ended_session_leaves_the_list() {
 /// Names with a wildcard, quotes and a space; a client name with a line break.
 #[tokio::test]
 async fn names_match_only_themselves_in_filters_and_print_on_one_line() {
-    let world = World::start().await;
-    let _odd = world.login_once(0, ODD_NAME, ODD_NAME, "two\nlines").await;
+    names_match_only_themselves(&World::start().await).await;
+}
+
+pub(super) async fn names_match_only_themselves(world: &World) {
+    let _odd = world.login_named(ODD_NAME, "two\nlines").await;
     let _alice = world.login("alice").await;
     let sessions = world.sessions(1, &["--user", ODD_NAME]).await;
     assert_eq!(
@@ -91,25 +97,28 @@ async fn names_match_only_themselves_in_filters_and_print_on_one_line() {
     let text = world.run(&["sessions", "--wide"]);
     // A heading, two sessions, and the summary.
     assert_eq!(text.stdout.lines().count(), 4, "{text:?}");
-    let kicked = world.json(0, &["kick", "--user", "*"]);
-    assert_eq!(kicked["kicked"], 0);
-    let kicked = world.json(0, &["kick", "--user", ODD_NAME]);
+    assert_eq!(world.kick(&["--user", "*"])["kicked"], 0);
+    let kicked = world.kick(&["--user", ODD_NAME]);
     assert_eq!(kicked["kicked"], 1, "{kicked}");
 }
 
 /// While Callgate does not answer, servers list what the client typed.
 #[tokio::test]
 async fn pending_login_typing_alice_is_not_listed_as_her_session() {
-    let mut world = World::start().await;
+    pending_login_is_not_listed(&mut World::start().await).await;
+}
+
+pub(super) async fn pending_login_is_not_listed(world: &mut World) {
     world.gates[0].process.freeze().await;
     let url = world.servers.servers[0].url();
+    let options = world.site.options(&Credential::password("alice", "alice"));
     let pending = tokio::spawn(async move {
-        let _ = connect_to(&url, &Credential::password("alice", "alice")).await;
+        let _ = Session::connect(&url, options).await;
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
     let listed = world.json(0, &["sessions", "--direct"]);
     assert_eq!(listed["sessions"].as_array().unwrap().len(), 0, "{listed}");
-    let kicked = world.json(0, &["kick", "--user", "alice", "--direct"]);
+    let kicked = world.kick(&["--user", "alice", "--direct"]);
     assert_eq!(kicked["kicked"], 0, "{kicked}");
     world.gates[0].process.signal("CONT");
     pending.abort();
@@ -153,9 +162,20 @@ async fn wrong_usage_and_missing_sections_exit_with_2() {
     }
     // Without `[state]`, the commands say what they do not know.
     has(&world.run(&["sessions"]).stderr, &["note: without `[state]`, this replica knows only"]);
+}
+
+#[tokio::test]
+async fn control_socket_is_open_to_its_owner_only() {
+    let world = World::start().await;
     let file = world.path(0, "control.sock");
     let mode = std::fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    let folder = file.parent().unwrap();
+    std::fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap();
+    let checked = world.run(&["check"]);
+    assert_eq!(checked.code, 2, "{checked:?}");
+    has(&checked.stdout, &["control.socket"]);
+    std::fs::set_permissions(folder, Permissions::from_mode(0o700)).unwrap();
 }
 
 #[tokio::test]
@@ -166,7 +186,7 @@ async fn replicas_know_the_sessions_of_each_other() {
         clients.push(world.login_at(number % 3, &format!("user{number}")).await);
     }
     for replica in 0..3 {
-        eventually("all sessions are attributed", PATIENCE, async || {
+        eventually("all sessions are attributed", LONG, async || {
             let ran = world.run_at(replica, &["sessions", "--json"]);
             let listed: Value = serde_json::from_str(&ran.stdout).unwrap();
             let sessions = listed["sessions"].as_array().unwrap();
@@ -175,6 +195,36 @@ async fn replicas_know_the_sessions_of_each_other() {
         })
         .await;
     }
+}
+
+/// Nothing listens on these ports.
+#[test]
+fn unreachable_server_is_named_with_a_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = callgate_testkit::Nkey::account().seed();
+    callgate_testkit::files::write_private(&folder.path().join("issuer.nk"), &issuer);
+    std::fs::write(folder.path().join("users.json"), "{}").unwrap();
+    let text = r#"
+[nats]
+servers = "nats://127.0.0.1:1,nats://127.0.0.1:2"
+user = "auth"
+password = "auth"
+[issuer]
+seed = { file = "issuer.nk" }
+[[authenticators]]
+name = "staff"
+[authenticators.users]
+file = "users.json"
+"#;
+    std::fs::write(folder.path().join("callgate.toml"), text).unwrap();
+    let expected = "nats: cannot connect to 127.0.0.1:1, 127.0.0.1:2: IO error: Connection refused (os error 111); no \
+                    server is listening: start the server or correct nats.servers";
+    let listed = callgate_in(folder.path(), &["sessions", "--direct", "--config", "callgate.toml"]);
+    assert_eq!(listed.code, 2, "{listed:?}");
+    has(&listed.stderr, &[expected]);
+    let checked = callgate_in(folder.path(), &["check", "--connect", "--config", "callgate.toml"]);
+    assert_eq!(checked.code, 2, "{checked:?}");
+    has(&checked.stdout, &[&format!("error: {expected}")]);
 }
 
 #[test]

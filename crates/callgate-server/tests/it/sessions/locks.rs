@@ -1,22 +1,19 @@
 //! `callgate lock`, `unlock` and `locks`.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use callgate_testkit::{eventually, wait::PATIENCE};
+use callgate_testkit::{Session, eventually, wait::LONG};
 use serde_json::Value;
 
-use super::world::{Options, World};
-use crate::support::{Credential, connect_to, has};
+use super::world::{HASHED, World};
+use crate::support::{Credential, has};
 
 #[tokio::test]
 async fn locked_user_is_out_until_unlocked() {
-    let world = World::start().await;
+    locked_user_is_out(&World::start().await).await;
+}
+
+pub(super) async fn locked_user_is_out(world: &World) {
     let mut alice = world.login("alice").await;
     let _bob = world.login("bob").await;
     world.sessions(1, &["--user", "alice"]).await;
@@ -30,6 +27,7 @@ async fn locked_user_is_out_until_unlocked() {
         "laptop stolen",
         "--ttl",
         "8h",
+        "--yes",
     ]);
     assert_eq!(text.code, 0, "{text:?}");
     let lines: Vec<_> = text.stdout.lines().collect();
@@ -63,21 +61,23 @@ async fn locked_user_is_out_until_unlocked() {
 
 #[tokio::test]
 async fn same_name_in_another_authenticator_stays_connected() {
-    let world = World::start().await;
+    same_name_stays_connected(&World::start().await).await;
+}
+
+pub(super) async fn same_name_stays_connected(world: &World) {
     let _staff = world.login("alice").await;
-    let url = world.servers.servers[0].url();
     let guest = Credential::token("guest-alice");
-    let _guest = connect_to(&url, &guest).await.unwrap();
+    let _guest = world.connect(0, &guest).await.unwrap();
     let sessions = world.sessions(2, &["--user", "alice"]).await;
     let id_of = |authenticator: &str| {
         let of = sessions.iter().find(|it| it["authenticator"] == authenticator);
         of.unwrap_or_else(|| panic!("{sessions:?}"))["client_id"].clone()
     };
-    let locked = world.json(0, &["lock", "--user", "alice", "--authenticator", "staff"]);
+    let locked = world.lock(&["--user", "alice", "--authenticator", "staff"]);
     assert_eq!(locked["kicked"], 1, "{locked}");
     let left = world.sessions(1, &["--user", "alice"]).await;
     assert_eq!(left[0]["client_id"], id_of("guests"));
-    assert!(connect_to(&url, &guest).await.is_ok());
+    assert!(world.connect(0, &guest).await.is_ok());
     assert!(!world.admits(0, "alice").await);
 }
 
@@ -85,82 +85,44 @@ async fn same_name_in_another_authenticator_stays_connected() {
 #[tokio::test]
 async fn static_user_named_like_a_locked_one_is_kicked_at_most_once() {
     let world = World::start().await;
-    let mut client = world.login_once(0, "static", "unmoved", "fixed").await;
-    let listed = world.sessions(1, &["--user", "static"]).await;
+    let client = static_user_is_kicked_once(&world).await;
+    let user = world.site.listed("static");
+    let back = world.sessions(1, &["--user", user]).await;
+    // At least one more comparison leaves it where it is.
+    let kicks = || world.gates[0].log().matches("kicked connections that a lock matches").count();
+    let before = kicks();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let after = world.sessions(1, &["--user", user]).await;
+    assert_eq!(after[0]["client_id"], back[0]["client_id"]);
+    assert_eq!(kicks(), before);
+    drop(client);
+}
+
+pub(super) async fn static_user_is_kicked_once(world: &World) -> Session {
+    let user = world.site.listed("static");
+    let mut client = world.fixed("static").await;
+    let listed = world.sessions(1, &["--user", user]).await;
     assert_eq!(
         (&listed[0]["attributed"], &listed[0]["authenticator"]),
         (&false.into(), &Value::Null)
     );
     has(
-        &world.run(&["sessions", "--user", "static"]).stdout,
-        &["static  ?", "1 session, 1 of them not attributed"],
+        &world.run(&["sessions", "--user", user]).stdout,
+        &[&format!("{user}  ?"), "1 session, 1 of them not attributed"],
     );
     // A kick is for sessions only.
-    let kicked = world.json(0, &["kick", "--user", "static"]);
+    let kicked = world.kick(&["--user", user]);
     assert_eq!((&kicked["kicked"], &kicked["not_attributed"]), (&0.into(), &1.into()));
-    let locked = world.json(0, &["lock", "--user", "static"]);
+    let mark = world.gates[0].mark();
+    let locked = world.lock(&["--user", user]);
     assert_eq!(locked["kicked"], 1, "{locked}");
     client.hears("disconnected").await;
     client.hears("connected").await;
-    let mark = world.gates[0].mark();
     world.gates[0].says(mark, "left alone as a static user's").await;
-    let back = world.sessions(1, &["--user", "static"]).await;
+    world.sessions(1, &["--user", user]).await;
     let locks = world.json(0, &["locks"]);
-    assert_eq!(locks["locks"][0]["left_alone"][0]["user"], "static", "{locks}");
-    // At least one more comparison leaves it where it is.
-    let compared = world.gates[0].log().matches("kicked connections that a lock matches").count();
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    assert_eq!(
-        world.sessions(1, &["--user", "static"]).await[0]["client_id"],
-        back[0]["client_id"]
-    );
-    assert_eq!(
-        world.gates[0].log().matches("kicked connections that a lock matches").count(),
-        compared
-    );
-}
-
-/// Logins at random moments around a lock: none survives it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lock_between_proof_and_answer_still_refuses_or_kicks() {
-    let world = World::with(Options { replicas: 2, ..Options::default() }).await;
-    let url = world.servers.servers[0].url();
-    for round in 0..5 {
-        let stop = Arc::new(AtomicBool::new(false));
-        let logins: Vec<_> = (0..8)
-            .map(|_| {
-                let (url, stop) = (url.clone(), Arc::clone(&stop));
-                tokio::spawn(async move {
-                    let mut clients = Vec::new();
-                    while !stop.load(Ordering::Relaxed) && clients.len() < 40 {
-                        let options =
-                            async_nats::ConnectOptions::with_token("fast-alice".to_owned());
-                        let options = options.max_reconnects(1).retry_on_initial_connect();
-                        clients.extend(options.connect(&url).await);
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                    }
-                    clients
-                })
-            })
-            .collect();
-        tokio::time::sleep(Duration::from_millis(50 + 37 * round)).await;
-        let locked = world.run_aside(&["lock", "--user", "fast", "--yes", "--json"]).await;
-        assert_eq!(locked.code, 0, "{locked:?}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        stop.store(true, Ordering::Relaxed);
-        let mut clients = Vec::new();
-        for login in logins {
-            clients.push(login.await.unwrap());
-        }
-        eventually("no session of the locked user", Duration::from_secs(5), async || {
-            let listed = world.run_aside(&["sessions", "--user", "fast", "--json"]).await;
-            let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
-            listed["sessions"].as_array().unwrap().is_empty().then_some(())
-        })
-        .await;
-        drop(clients);
-        assert_eq!(world.run_aside(&["unlock", "--all"]).await.code, 0);
-    }
+    assert_eq!(locks["locks"][0]["left_alone"][0]["user"], user, "{locks}");
+    client
 }
 
 #[tokio::test]
@@ -193,7 +155,7 @@ async fn many_matching_sessions_are_locked_at_once_and_kicked_with_yes() {
     has(&locked.stderr, &["12 of 12 sessions match", "--yes"]);
     assert!(!world.admits(0, "user1").await);
     world.sessions(12, &[]).await;
-    let locked = world.json(0, &["lock", "--account", "APP", "--yes"]);
+    let locked = world.lock(&["--account", "APP"]);
     assert_eq!(locked["kicked"], 12, "{locked}");
     world.sessions(0, &[]).await;
 }
@@ -206,7 +168,7 @@ async fn lock_is_in_force_on_every_replica_and_ends_sessions_on_every_server() {
         clients.push(world.login_at(server, "alice").await);
     }
     world.sessions(6, &["--user", "alice"]).await;
-    let locked = world.json(0, &["lock", "--user", "alice"]);
+    let locked = world.lock(&["--user", "alice"]);
     assert_eq!(locked["confirmed"].as_array().unwrap().len(), 3, "{locked}");
     assert_eq!((&locked["kicked"], &locked["failed"]), (&6.into(), &0.into()), "{locked}");
     assert_eq!(locked["servers"]["answered"], 3);
@@ -232,15 +194,56 @@ async fn lock_survives_a_restart_and_finds_sessions_of_before() {
     world.restart(0).await;
     let listed = world.sessions(1, &["--user", "alice"]).await;
     assert_eq!(listed[0]["attributed"], false, "{listed:?}");
-    let locked = world.json(0, &["lock", "--user", "alice", "--authenticator", "staff"]);
+    let locked = world.lock(&["--user", "alice", "--authenticator", "staff"]);
     assert_eq!(locked["kicked"], 1, "{locked}");
     alice.hears("disconnected").await;
     world.gates[0].terminate().await;
     world.restart(0).await;
     assert!(!world.admits(0, "alice").await);
-    eventually("alice is out", PATIENCE, async || {
+    eventually("alice is out", LONG, async || {
         let listed = world.json(0, &["sessions", "--user", "alice"]);
         listed["sessions"].as_array().unwrap().is_empty().then_some(())
+    })
+    .await;
+}
+
+/// A client with the right password that never gives up: its password is verified once.
+#[tokio::test]
+async fn locked_client_in_a_retry_loop_costs_others_no_password_hash() {
+    let world = World::start().await;
+    let hashes = async || world.gates[0].metric("callgate_password_hashes_total").await;
+    assert!(!world.admits(0, "hashed").await, "the password is wrong");
+    assert_eq!(hashes().await, 1.0);
+    world.lock(&["--user", "hashed"]);
+    let right = Credential::password("hashed", HASHED);
+    for _ in 0..20 {
+        let mark = world.gates[0].mark();
+        assert!(world.connect(0, &right).await.is_err());
+        world.gates[0].record(mark, &["\"reason\":\"locked\"", "hashed"]).await;
+    }
+    assert_eq!(hashes().await, 2.0);
+    assert_eq!(world.run(&["unlock", "--all"]).code, 0);
+    assert!(world.connect(0, &right).await.is_ok());
+    assert_eq!(hashes().await, 2.0);
+}
+
+/// Groups and roles are known only from decisions: each connection without one is kicked once, and decided about
+/// when it comes back.
+#[tokio::test]
+async fn lock_by_group_kicks_what_no_replica_has_admitted() {
+    let mut world = World::start().await;
+    let mut alice = world.login("alice").await;
+    world.sessions(1, &["--user", "alice"]).await;
+    world.gates[0].terminate().await;
+    world.restart(0).await;
+    let listed = world.sessions(1, &["--user", "alice"]).await;
+    assert_eq!(listed[0]["attributed"], false, "{listed:?}");
+    let locked = world.lock(&["--group", "contractors"]);
+    assert_eq!(locked["kicked"], 1, "{locked}");
+    alice.hears("disconnected").await;
+    eventually("alice is back with a decision", LONG, async || {
+        let listed = world.json(0, &["sessions", "--authenticator", "staff"]);
+        (listed["sessions"].as_array().unwrap().len() == 1).then_some(())
     })
     .await;
 }

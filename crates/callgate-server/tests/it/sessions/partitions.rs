@@ -3,15 +3,26 @@
 use callgate_testkit::{eventually, wait::LONG};
 
 use super::world::{Options, World};
-use crate::support::has;
+use crate::support::{Mode, has};
+
+/// Each line and each mode, though not all six pairs: a cluster that heals takes its time.
+const EVERYWHERE: [(Mode, &str); 3] =
+    [(Mode::Operator, "2.10"), (Mode::Configuration, "2.12"), (Mode::Configuration, "2.15")];
 
 /// No replica is connected to the last server.
-const HALF: Options =
-    Options { servers: 3, replicas: 2, version: None, state: true, servers_of_gates: 2 };
+async fn world(mode: Mode, line: &'static str) -> World {
+    let options = Options { servers: 3, replicas: 2, servers_of_gates: 2, ..Options::default() };
+    World::with(Options { mode, line: Some(line), ..options }).await
+}
 
 #[tokio::test]
 async fn unresponsive_server_makes_list_incomplete_and_exit_code_1() {
-    let mut world = World::with(HALF).await;
+    for (mode, line) in EVERYWHERE {
+        list_is_incomplete(&mut world(mode, line).await).await;
+    }
+}
+
+async fn list_is_incomplete(world: &mut World) {
     let _alice = world.login_at(0, "alice").await;
     world.sessions(1, &["--user", "alice"]).await;
     let frozen = 2;
@@ -33,14 +44,19 @@ async fn unresponsive_server_makes_list_incomplete_and_exit_code_1() {
 /// A frozen server stands for one that is cut off: its client stays connected to it.
 #[tokio::test]
 async fn rejoining_server_loses_the_locked_session() {
-    let mut world = World::with(HALF).await;
+    for (mode, line) in EVERYWHERE {
+        rejoining_server_loses_it(&mut world(mode, line).await).await;
+    }
+}
+
+async fn rejoining_server_loses_it(world: &mut World) {
     let cut = 2;
     let mut alice = world.login_at(cut, "alice").await;
     world.sessions(1, &["--user", "alice"]).await;
     world.servers.servers[cut].freeze().await;
     // The bucket may need another leader first.
     let locked = eventually("the lock is stored", LONG, async || {
-        let ran = world.run(&["lock", "--user", "alice", "--json"]);
+        let ran = world.run(&["lock", "--user", "alice", "--yes", "--json"]);
         (ran.code == 1).then(|| serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap())
     })
     .await;
@@ -53,4 +69,15 @@ async fn rejoining_server_loses_the_locked_session() {
         listed["sessions"].as_array().unwrap().is_empty().then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn stopped_replica_is_named_as_not_confirmed() {
+    let mut world = World::with(Options { replicas: 2, ..Options::default() }).await;
+    world.gates[1].process.freeze().await;
+    let locked = world.run(&["lock", "--user", "alice", "--yes"]);
+    assert_eq!(locked.code, 1, "{locked:?}");
+    has(&locked.stdout, &["in force on 1 of 2 replicas after 5.", "; not confirmed by "]);
+    world.gates[1].process.signal("CONT");
+    world.gates[1].metric_reaches("callgate_locks", 1.0).await;
 }

@@ -6,16 +6,14 @@ use std::{
     process::Command,
 };
 
-use async_nats::ConnectOptions;
 use callgate_testkit::{
-    NatsCluster, NatsServer, Nkey, Service, Session, eventually,
-    service::CommandOutput,
-    wait::{LONG, PATIENCE},
+    NatsCluster, NatsServer, RawClient, Service, Session, eventually, service::CommandOutput,
+    wait::LONG,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Credential, callgate_in, command, connect_to, run, serve, write_private};
+use crate::support::{Credential, Fixed, Mode, Site, callgate_in, command, run, serve, servers};
 
 /// What the callout user may publish.
 const PUBLISH: [&str; 13] = [
@@ -65,22 +63,37 @@ file = "guests.json"
 "#;
 
 /// Options of a [`World`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
     pub(super) servers: usize,
     pub(super) replicas: usize,
-    pub(super) version: Option<String>,
+    pub(super) mode: Mode,
+    /// The line of nats-server; `None` is the default one.
+    pub(super) line: Option<&'static str>,
     pub(super) state: bool,
     /// Replicas connect to the first servers, so many.
     pub(super) servers_of_gates: usize,
+    pub(super) reconcile: &'static str,
 }
 
 /// A user whose name has a wildcard, quotes and a space.
 pub(super) const ODD_NAME: &str = "we*rd \"n\u{e4}me\"";
 
+/// The password of `hashed`, of which the file has a hash.
+pub(super) const HASHED: &str = "right";
+const HASH: &str = "$argon2id$v=19$m=64,t=2,p=1$e6/13tu7V6o15jwnpJRyTg$kf0QnvWVm+l6eOpAEsRcMEGpMkeXS8f84yyFvMyZnUA";
+
 impl Default for Options {
     fn default() -> Self {
-        Self { servers: 1, replicas: 1, version: None, state: true, servers_of_gates: 3 }
+        Self {
+            servers: 1,
+            replicas: 1,
+            mode: Mode::Configuration,
+            line: None,
+            state: true,
+            servers_of_gates: 3,
+            reconcile: "5s",
+        }
     }
 }
 
@@ -88,6 +101,7 @@ impl Default for Options {
 pub(super) struct World {
     pub(super) servers: NatsCluster,
     pub(super) gates: Vec<Service>,
+    pub(super) site: Site,
     folders: Vec<TempDir>,
 }
 
@@ -100,35 +114,32 @@ impl World {
         Self::with(Options { servers: 3, replicas: 3, ..Options::default() }).await
     }
 
+    /// One server of a line.
+    pub(super) async fn on(mode: Mode, line: &'static str) -> Self {
+        Self::with(Options { mode, line: Some(line), ..Options::default() }).await
+    }
+
     pub(super) async fn with(options: Options) -> Self {
-        let issuer = Nkey::account();
-        let text = server_text(&issuer.public());
-        let servers = match options.servers {
-            1 => {
-                let builder = NatsServer::builder().config(&text);
-                let builder = match &options.version {
-                    Some(version) => builder.version(version),
-                    None => builder,
-                };
-                NatsCluster { servers: vec![builder.start().await] }
-            }
-            many => NatsCluster::start(many, &text).await,
-        };
-        let mut world = Self { servers, gates: Vec::new(), folders: Vec::new() };
+        let Options { mode, line, servers: count, .. } = options;
+        let site = Site::new(mode, line.unwrap_or("2.15"), &fixed_users());
+        let name = if count == 1 { "server_name: s0\n" } else { "" };
+        let text = format!("{name}{}{LISTENERS}", site.server);
+        let servers = servers(line, count, &text).await;
+        let mut world = Self { servers, site, gates: Vec::new(), folders: Vec::new() };
         for _ in 0..options.replicas {
-            world.add_replica(&issuer, &options).await;
+            world.add_replica(options).await;
         }
         world
     }
 
-    async fn add_replica(&mut self, issuer: &Nkey, options: &Options) {
+    async fn add_replica(&mut self, options: Options) {
         let folder = tempfile::tempdir().unwrap();
-        write_private(&folder.path().join("issuer.nk"), &issuer.seed());
+        self.site.write_files(folder.path());
         fs::write(folder.path().join("staff.json"), staff().to_string()).unwrap();
         fs::write(folder.path().join("guests.json"), guests().to_string()).unwrap();
         let urls = self.servers.servers.iter().take(options.servers_of_gates);
         let urls = urls.map(NatsServer::url).collect::<Vec<_>>().join(",");
-        let text = gate_text(&urls, options);
+        let text = gate_text(&self.site, &urls, options);
         fs::write(folder.path().join("callgate.toml"), text).unwrap();
         self.gates.push(started(folder.path()).await);
         self.folders.push(folder);
@@ -137,6 +148,13 @@ impl World {
     /// Starts a replica that was stopped.
     pub(super) async fn restart(&mut self, replica: usize) {
         self.gates[replica] = started(self.folders[replica].path()).await;
+    }
+
+    /// Replaces a file of the first replica as a whole.
+    pub(super) fn replace(&self, name: &str, text: &str) {
+        let new = self.path(0, "new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.path(0, name)).unwrap();
     }
 
     pub(super) fn path(&self, replica: usize, name: &str) -> PathBuf {
@@ -172,39 +190,72 @@ impl World {
         serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
     }
 
+    /// Kicks what the filter matches, however much that is.
+    pub(super) fn kick(&self, filter: &[&str]) -> Value {
+        self.json(0, &[&["kick", "--yes"], filter].concat())
+    }
+
+    /// Locks a target, and kicks all of its sessions.
+    pub(super) fn lock(&self, target: &[&str]) -> Value {
+        self.json(0, &[&["lock", "--yes"], target].concat())
+    }
+
+    /// Logs in with a credential that Callgate decides about.
+    pub(super) async fn connect(
+        &self,
+        server: usize,
+        credential: &Credential,
+    ) -> Result<Session, async_nats::ConnectError> {
+        let options = self.site.options(credential).name("tester");
+        Session::connect(&self.servers.servers[server].url(), options).await
+    }
+
     /// Logs in at a server. The password is the name.
     pub(super) async fn login_at(&self, server: usize, user: &str) -> Session {
-        let url = self.servers.servers[server].url();
         let credential = Credential::password(user, user);
-        connect_to(&url, &credential).await.unwrap_or_else(|error| panic!("{user}: {error}"))
+        let session = self.connect(server, &credential).await;
+        session.unwrap_or_else(|error| panic!("{user}: {error}"))
     }
 
     pub(super) async fn login(&self, user: &str) -> Session {
         self.login_at(0, user).await
     }
 
-    /// Logs in once, without reconnecting.
-    pub(super) async fn login_once(
-        &self,
-        server: usize,
-        user: &str,
-        password: &str,
-        name: &str,
-    ) -> Session {
-        let options = ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned());
-        let options = options.name(name).max_reconnects(1);
-        Session::connect(&self.servers.servers[server].url(), options).await.unwrap()
+    /// Logs in with the name that the client claims.
+    pub(super) async fn login_named(&self, user: &str, name: &str) -> Session {
+        let options = self.site.options(&Credential::password(user, user)).name(name);
+        Session::connect(&self.servers.servers[0].url(), options).await.unwrap()
+    }
+
+    /// Logs in as a user that Callgate does not decide about.
+    pub(super) async fn fixed(&self, user: &str) -> Session {
+        let options = self.site.fixed(user).name(user);
+        Session::connect(&self.servers.servers[0].url(), options).await.unwrap()
+    }
+
+    /// Begins to log in with a token, by a client that never reconnects.
+    pub(super) async fn raw_login(&self, server: usize, token: &str) -> RawClient {
+        let mut members = json!({ "auth_token": token });
+        if let Some(sentinel) = self.site.sentinel() {
+            members["jwt"] = json!(sentinel);
+        }
+        RawClient::begin(self.servers.servers[server].port(), &members).await
     }
 
     /// Whether a login is admitted.
     pub(super) async fn admits(&self, server: usize, user: &str) -> bool {
-        let url = self.servers.servers[server].url();
-        connect_to(&url, &Credential::password(user, user)).await.is_ok()
+        self.connect(server, &Credential::password(user, user)).await.is_ok()
+    }
+
+    /// Ends all locks, and waits until no session is left. For the next case in the same world.
+    pub(super) async fn clear(&self) {
+        assert_eq!(self.run(&["unlock", "--all"]).code, 0);
+        self.sessions(0, &[]).await;
     }
 
     /// The listed sessions with these filters, once there are so many.
     pub(super) async fn sessions(&self, count: usize, filter: &[&str]) -> Vec<Value> {
-        eventually(&format!("{count} sessions of {filter:?}"), PATIENCE, async || {
+        eventually(&format!("{count} sessions of {filter:?}"), LONG, async || {
             let listed = self.json(0, &[&["sessions"], filter].concat());
             let sessions = listed["sessions"].as_array().unwrap().clone();
             (sessions.len() == count).then_some(sessions)
@@ -223,8 +274,25 @@ async fn started(folder: &Path) -> Service {
     gate
 }
 
-fn staff() -> Value {
-    let user = |account: &str| json!({ "account": account, "permissions": { "publish": ">", "subscribe": ">" } });
+/// Users that Callgate does not decide about.
+fn fixed_users() -> [Fixed; 5] {
+    [
+        Fixed::limited("auth", "AUTH", &PUBLISH, &SUBSCRIBE),
+        Fixed::new("break-glass", "AUTH"),
+        Fixed::new("static", "APP"),
+        Fixed::limited("system", "SYS", &SYSTEM_PUBLISH, &SYSTEM_SUBSCRIBE),
+        Fixed::new("admin", "SYS"),
+    ]
+}
+
+/// The users of the authenticator `staff`. The password is the name.
+pub(super) fn staff() -> Value {
+    let user = |account: &str| {
+        json!({
+            "account": account, "permissions": { "publish": ">", "subscribe": ">" },
+            "connection_types": ["nats", "websocket", "mqtt", "leafnode"],
+        })
+    };
     let mut all = serde_json::Map::new();
     for (name, account) in [("alice", "APP"), ("bob", "APP"), ("carol", "OTHER"), (ODD_NAME, "APP")]
     {
@@ -232,6 +300,9 @@ fn staff() -> Value {
         entry["pass"] = json!(name);
         all.insert(name.to_owned(), entry);
     }
+    let mut hashed = user("APP");
+    hashed["password"] = json!(HASH);
+    all.insert("hashed".to_owned(), hashed);
     for number in 0..20 {
         let mut entry = user("APP");
         entry["pass"] = json!(format!("user{number}"));
@@ -247,39 +318,27 @@ fn guests() -> Value {
     })
 }
 
-fn server_text(issuer: &str) -> String {
-    format!(
-        "accounts {{
-  AUTH {{ jetstream: enabled, users: [
-    {{ user: auth, password: auth, permissions: {{ subscribe: {SUBSCRIBE:?}, publish: {PUBLISH:?} }} }}
-    {{ user: break-glass, password: glass }} ] }}
-  APP {{ users: [ {{ user: static, password: unmoved }} ] }}
-  OTHER {{}}
-  SYS {{ users: [
-    {{ user: system, password: system, permissions: {{ subscribe: {SYSTEM_SUBSCRIBE:?}, publish: {SYSTEM_PUBLISH:?} }} }}
-    {{ user: admin, password: admin }} ] }}
-}}
-system_account: SYS
-jetstream {{ store_dir: \"{{{{dir}}}}/jetstream\", max_file_store: 256MB, max_memory_store: 64MB }}
-authorization {{ timeout: 5, auth_callout {{ issuer: \"{issuer}\", account: AUTH,
-  auth_users: [ auth, break-glass, static, system, admin ] }} }}
-"
-    )
-}
+/// Listeners of every kind, and JetStream.
+const LISTENERS: &str = r#"
+websocket { listen: "127.0.0.1:{{websocket_port}}", no_tls: true }
+leafnodes { listen: "127.0.0.1:{{leaf_port}}" }
+mqtt { listen: "127.0.0.1:{{mqtt_port}}" }
+jetstream { store_dir: "{{dir}}/jetstream", max_file_store: 256MB, max_memory_store: 64MB }
+"#;
 
-fn gate_text(urls: &str, options: &Options) -> String {
-    let Options { servers, state, .. } = options;
+fn gate_text(site: &Site, urls: &str, options: Options) -> String {
+    let Options { servers, state, reconcile, .. } = options;
     let state = match state {
         true => format!("[state]\nreplicas = {servers}\nmax_stale = \"5s\""),
         false => String::new(),
     };
+    let auth = site.login("auth");
+    let system = site.login("system");
     format!(
         "[nats]
 servers = \"{urls}\"
-user = \"auth\"
-password = \"auth\"
-[issuer]
-seed = {{ file = \"issuer.nk\" }}
+{auth}
+{}
 {AUTHENTICATORS}
 [admin]
 listen = \"127.0.0.1:0\"
@@ -288,12 +347,12 @@ format = \"json\"
 [control]
 socket = \"control.sock\"
 [system]
-user = \"system\"
-password = \"system\"
-reconcile = \"5s\"
+{system}
+reconcile = \"{reconcile}\"
 [[audit.sinks]]
 file = \"audit.jsonl\"
 {state}
-"
+",
+        site.gate
     )
 }

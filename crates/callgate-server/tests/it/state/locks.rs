@@ -4,11 +4,17 @@ use callgate_testkit::{eventually, wait::LONG};
 use serde_json::json;
 
 use super::world::{ONE, THREE, World};
+use crate::support::Mode;
 
 #[tokio::test]
 async fn lock_refuses_on_every_replica_until_it_is_removed() {
-    for (servers, state) in [(1, ONE), (3, THREE)] {
-        let world = World::start(servers, state).await;
+    for (mode, line, servers, state) in [
+        (Mode::Configuration, "2.15", 1, ONE),
+        (Mode::Configuration, "2.10", 3, THREE),
+        (Mode::Configuration, "2.12", 3, THREE),
+        (Mode::Operator, "2.15", 3, THREE),
+    ] {
+        let world = World::on(mode, line, servers, state).await;
         let (one, two, three) = (world.gate().await, world.gate().await, world.gate().await);
         let all = [&one, &two, &three];
         world.lock("L1", json!({ "user": "alice", "authenticator": "staff" }), &all).await;
@@ -68,7 +74,14 @@ async fn each_target_refuses_only_what_it_names() {
 
 #[tokio::test]
 async fn purged_bucket_removes_no_lock() {
-    let world = World::start(1, ONE).await;
+    for (mode, line) in
+        [(Mode::Configuration, "2.10"), (Mode::Operator, "2.12"), (Mode::Configuration, "2.15")]
+    {
+        purged_bucket(&World::on(mode, line, 1, ONE).await).await;
+    }
+}
+
+async fn purged_bucket(world: &World) {
     let (one, two) = (world.gate().await, world.gate().await);
     let all = [&one, &two];
     world.lock("L1", json!({ "user": "alice" }), &all).await;

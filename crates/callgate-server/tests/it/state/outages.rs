@@ -4,6 +4,7 @@ use callgate_testkit::{Service, eventually, wait::LONG};
 use serde_json::json;
 
 use super::world::{ONE, THREE, World};
+use crate::support::Mode;
 
 /// Waits until `/readyz` says that the replica waits for this.
 async fn waits_for(gate: &Service, what: &str) {
@@ -45,7 +46,15 @@ async fn too_few_servers_are_named_and_keep_a_replica_unready() {
 
 #[tokio::test]
 async fn stale_copy_that_answers_reads_does_not_count_as_fresh() {
-    let mut world = World::start(3, &format!("{THREE}\nmode = \"strict\"")).await;
+    for (mode, line) in
+        [(Mode::Configuration, "2.10"), (Mode::Configuration, "2.12"), (Mode::Operator, "2.15")]
+    {
+        let state = format!("{THREE}\nmode = \"strict\"");
+        stale_copy_is_not_fresh(&mut World::on(mode, line, 3, &state).await).await;
+    }
+}
+
+async fn stale_copy_is_not_fresh(world: &mut World) {
     let strict = world.gate().await;
     world.lock("L1", json!({ "user": "alice" }), &[&strict]).await;
     world.reaches(&strict, "bob", "admitted").await;

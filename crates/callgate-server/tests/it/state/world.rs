@@ -7,13 +7,13 @@ use async_nats::{
     jetstream::{self, kv::Store},
 };
 use callgate_testkit::{
-    NatsCluster, NatsServer, Nkey, Service, eventually, tools,
+    NatsCluster, Service, Session, eventually, tools,
     wait::{LONG, PATIENCE},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Credential, connect_to, serve_with, write_private};
+use crate::support::{Credential, Fixed, Mode, Site, serve_with, servers, write_private};
 
 /// What the service user may publish besides what `[state]` needs.
 const BASE: [&str; 4] = ["_INBOX.>", "$SYS._INBOX.>", "$SYS.REQ.USER.INFO", "$SRV.INFO"];
@@ -40,6 +40,7 @@ pub(super) struct World {
     pub(super) servers: NatsCluster,
     pub(super) folder: TempDir,
     pub(super) admin: jetstream::Context,
+    site: Site,
 }
 
 impl World {
@@ -48,28 +49,32 @@ impl World {
         Self::with(servers, state, &NEEDED).await
     }
 
+    /// Servers of a line.
+    pub(super) async fn on(mode: Mode, line: &'static str, count: usize, state: &str) -> Self {
+        let site = Site::new(mode, line, &fixed_users(&NEEDED));
+        Self::of(site, Some(line), count, state).await
+    }
+
     /// The service user may publish `permitted`.
-    pub(super) async fn with(servers: usize, state: &str, permitted: &[&str]) -> Self {
-        let issuer = Nkey::account();
-        let text = server_text(&issuer.public(), permitted);
-        let servers = match servers {
-            1 => NatsCluster { servers: vec![NatsServer::start(&text).await] },
-            many => NatsCluster::start(many, &text).await,
-        };
+    pub(super) async fn with(count: usize, state: &str, permitted: &[&str]) -> Self {
+        let site = Site::new(Mode::Configuration, "2.15", &fixed_users(permitted));
+        Self::of(site, None, count, state).await
+    }
+
+    async fn of(site: Site, line: Option<&str>, count: usize, state: &str) -> Self {
+        let servers = servers(line, count, &format!("{}{JETSTREAM}", site.server)).await;
         let folder = tempfile::tempdir().unwrap();
-        write_private(&folder.path().join("issuer.nk"), &issuer.seed());
-        write_private(&folder.path().join("auth"), "auth");
+        site.write_files(folder.path());
         let users = json!({
             "alice": { "pass": "alice", "account": "APP" },
             "bob": { "pass": "bob", "account": "APP" },
             "carol": { "pass": "carol", "account": "OTHER" },
         });
         write_private(&folder.path().join("users.json"), &users.to_string());
-        fs::write(folder.path().join("callgate.toml"), gate_text(&servers.urls(), state)).unwrap();
-        let options =
-            async_nats::ConnectOptions::with_user_and_password("admin".into(), "admin".into());
-        let admin = options.connect(servers.servers[0].url()).await.unwrap();
-        Self { servers, folder, admin: jetstream::new(admin) }
+        let text = gate_text(&site, &servers.urls(), state);
+        fs::write(folder.path().join("callgate.toml"), text).unwrap();
+        let admin = site.fixed("admin").connect(servers.servers[0].url()).await.unwrap();
+        Self { servers, folder, admin: jetstream::new(admin), site }
     }
 
     /// Starts a replica, and waits until it is ready.
@@ -129,6 +134,15 @@ impl World {
         sent.await.unwrap();
     }
 
+    async fn connect(
+        &self,
+        user: &str,
+        password: &str,
+    ) -> Result<Session, async_nats::ConnectError> {
+        let options = self.site.options(&Credential::password(user, password));
+        Session::connect(&self.servers.servers[0].url(), options).await
+    }
+
     /// The reason of the decision about a login; with several replicas, whichever decides.
     pub(super) async fn reason(&self, gates: &[&Service], user: &str, password: &str) -> String {
         self.decision(gates, user, password).await["reason"].as_str().unwrap().to_owned()
@@ -136,8 +150,7 @@ impl World {
 
     pub(super) async fn decision(&self, gates: &[&Service], user: &str, password: &str) -> Value {
         let marks: Vec<_> = gates.iter().map(|gate| gate.mark()).collect();
-        let url = self.servers.servers[0].url();
-        let outcome = connect_to(&url, &Credential::password(user, password)).await;
+        let outcome = self.connect(user, password).await;
         let wanted = format!("\"user\":\"{user}\"");
         let decision = eventually("a decision", PATIENCE, async || {
             gates.iter().zip(&marks).find_map(|(gate, mark)| {
@@ -154,10 +167,9 @@ impl World {
 
     /// Waits until a login has this reason. Logins without a decision count as nothing.
     pub(super) async fn reaches(&self, gate: &Service, user: &str, reason: &str) {
-        let url = self.servers.servers[0].url();
         eventually(&format!("{user}: {reason}"), LONG, async || {
             let mark = gate.mark();
-            let _ = connect_to(&url, &Credential::password(user, user)).await;
+            let _ = self.connect(user, user).await;
             let decisions = gate.decisions(mark);
             decisions.iter().any(|decision| decision["reason"] == reason).then_some(())
         })
@@ -165,34 +177,24 @@ impl World {
     }
 }
 
-pub(super) fn server_text(issuer: &str, permitted: &[&str]) -> String {
+const JETSTREAM: &str = "jetstream { store_dir: \"{{dir}}/jetstream\", max_file_store: 256MB, \
+                         max_memory_store: 64MB }\n";
+
+/// The service user, and an administrator of the bucket.
+fn fixed_users(permitted: &[&str]) -> [Fixed; 2] {
     let publish = [&BASE, permitted].concat();
-    let bus = if permitted.contains(&"CALLGATE.>") { ", \"CALLGATE.>\"" } else { "" };
-    format!(
-        "accounts {{
-  AUTH {{ jetstream: enabled, users: [
-    {{ user: auth, password: auth, permissions: {{
-       subscribe: [\"$SYS.REQ.USER.AUTH\", \"$SRV.>\", \"_INBOX.>\"{bus}], publish: {publish:?} }} }}
-    {{ user: admin, password: admin }} ] }}
-  APP {{}}
-  OTHER {{}}
-  SYS {{}}
-}}
-system_account: SYS
-jetstream {{ store_dir: \"{{{{dir}}}}/jetstream\", max_file_store: 256MB, max_memory_store: 64MB }}
-authorization {{ timeout: 5, auth_callout {{ issuer: \"{issuer}\", account: AUTH, auth_users: [ auth, admin ] }} }}
-"
-    )
+    let mut subscribe = vec!["$SYS.REQ.USER.AUTH", "$SRV.>", "_INBOX.>"];
+    subscribe.extend(permitted.iter().filter(|subject| **subject == "CALLGATE.>"));
+    [Fixed::limited("auth", "AUTH", &publish, &subscribe), Fixed::new("admin", "AUTH")]
 }
 
-fn gate_text(urls: &str, state: &str) -> String {
+fn gate_text(site: &Site, urls: &str, state: &str) -> String {
+    let auth = site.login("auth");
     format!(
         "[nats]
 servers = \"{urls}\"
-user = \"auth\"
-password = {{ file = \"auth\" }}
-[issuer]
-seed = {{ file = \"issuer.nk\" }}
+{auth}
+{}
 [[authenticators]]
 name = \"staff\"
 [authenticators.users]
@@ -203,6 +205,7 @@ file = \"users.json\"
 listen = \"127.0.0.1:0\"
 [log]
 format = \"json\"
-"
+",
+        site.gate
     )
 }

@@ -26,14 +26,13 @@ impl Credential {
         Self::Nkey(key.seed())
     }
 
-    fn options(&self) -> ConnectOptions {
+    /// Adds it to options, for example those of a sentinel.
+    pub(crate) fn add_to(&self, options: ConnectOptions) -> ConnectOptions {
         match self.clone() {
-            Self::Nothing => ConnectOptions::new(),
-            Self::Password(user, password) => {
-                ConnectOptions::with_user_and_password(user, password)
-            }
-            Self::Token(token) => ConnectOptions::with_token(token),
-            Self::Nkey(seed) => ConnectOptions::with_nkey(seed),
+            Self::Nothing => options,
+            Self::Password(user, password) => options.user_and_password(user, password),
+            Self::Token(token) => options.token(token),
+            Self::Nkey(seed) => options.nkey(seed),
         }
     }
 }
@@ -52,7 +51,7 @@ pub(crate) async fn connect_to(
     url: &str,
     credential: &Credential,
 ) -> Result<Session, ConnectError> {
-    Session::connect(url, credential.options().name("tester")).await
+    Session::connect(url, credential.add_to(ConnectOptions::new()).name("tester")).await
 }
 
 /// The kind of the error with which a client was refused.

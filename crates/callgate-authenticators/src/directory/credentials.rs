@@ -82,8 +82,9 @@ impl Entry {
     /// It names the key of the digest, because digests with different keys cannot be compared.
     pub(crate) fn credential_id(&self, kind: CredentialKind, key: &DummyKey) -> Option<Arc<str>> {
         let CredentialDigest(digest) = self.digest(kind, key)?;
-        let digest = HEXLOWER.encode(&digest);
-        Some(format!("{}.{}.{digest}", kind.as_str(), key_id(key)).into())
+        let mut id = [kind.as_str(), ".", key.id(), "."].concat();
+        HEXLOWER.encode_append(&digest, &mut id);
+        Some(id.into())
     }
 
     /// Whether the entry still has the credential with this ID.
@@ -95,7 +96,8 @@ impl Entry {
         let parts = id.and_then(|id| {
             let (kind, rest) = id.split_once('.')?;
             let kind = CredentialKind::ALL.into_iter().find(|one| one.as_str() == kind)?;
-            rest.starts_with(&format!("{}.", key_id(key))).then_some(kind)
+            let rest = rest.strip_prefix(key.id())?;
+            rest.starts_with('.').then_some(kind)
         });
         let Some(kind) = parts else { return CredentialStanding::Unknown };
         match self.credential_id(kind, key).as_deref() == id {
@@ -103,12 +105,6 @@ impl Entry {
             false => CredentialStanding::Changed,
         }
     }
-}
-
-/// Identifies the key without revealing it.
-fn key_id(key: &DummyKey) -> String {
-    let tag = key.tag(&[b"key id"]);
-    HEXLOWER.encode(tag.first_chunk::<4>().map_or(&[], |start| start))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use aws_lc_rs::hmac;
+use data_encoding::HEXLOWER;
 
 use super::{
     clear::{digest_with, random_key},
@@ -14,22 +15,37 @@ use super::{
 /// Selects the dummy of a name. Replicas with the same key select the same one, also after a
 /// restart, so that a name cannot show that it is unknown by costing something else than before.
 #[derive(Clone)]
-pub struct DummyKey(hmac::Key);
+pub struct DummyKey {
+    key: hmac::Key,
+    /// Computed once, because every login of a directory names it.
+    id: Arc<str>,
+}
 
 impl DummyKey {
     /// The key derived from a secret that the replicas share.
     pub fn from_secret(secret: &[u8]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+        Self::new(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
     /// A key of this process alone.
     pub fn random() -> Self {
-        Self(random_key())
+        Self::new(random_key())
+    }
+
+    fn new(key: hmac::Key) -> Self {
+        let tag = digest_with(&key, &[b"key id"]);
+        let id = HEXLOWER.encode(tag.first_chunk::<4>().map_or(&[], |start| start));
+        Self { key, id: id.into() }
     }
 
     /// A keyed digest of these parts, whose boundaries count.
     pub(crate) fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
-        digest_with(&self.0, parts)
+        digest_with(&self.key, parts)
+    }
+
+    /// Identifies the key without revealing it.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 }
 
@@ -85,7 +101,7 @@ impl DummyPasswords {
         if self.sets.is_empty() {
             return &self.last;
         }
-        let tag = hmac::sign(&self.key.0, name.as_bytes());
+        let tag = hmac::sign(&self.key.key, name.as_bytes());
         let hash = tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         // Scaled instead of reduced: more entries with the same frequencies give the same dummies.
         let position = (u128::from(hash) * u128::from(self.entries)) >> 64;

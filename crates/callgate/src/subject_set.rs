@@ -108,7 +108,20 @@ impl SubjectSet {
     /// # Errors
     /// As for [`SubjectSet::find_outside`].
     pub fn find_common(&self, other: &Self) -> Result<Option<Subject>, TooComplex> {
-        search::find(&[(self, true), (other, true)])
+        match self.single() {
+            // Most questions are about one subject, which needs no search.
+            Some(subject) => Ok(other.contains(&subject).then_some(subject)),
+            None => search::find(&[(self, true), (other, true)]),
+        }
+    }
+
+    /// The only subject of this set, if it is written as one.
+    fn single(&self) -> Option<Subject> {
+        let [Part { allow, except }] = self.parts.as_slice() else { return None };
+        match (allow.as_slice(), except.as_slice()) {
+            ([only], []) if only.is_literal() => only.as_str().parse().ok(),
+            _ => None,
+        }
     }
 
     /// Whether every subject of this set is in `other`. False if that is too complex to find out.

@@ -5,34 +5,69 @@ use callgate::{
     policy::Grant,
 };
 use data_encoding::HEXLOWER;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::chain::hash;
 
-/// In hex. User name and expiry are not part of it.
-pub(crate) fn grant_hash(grant: &Grant) -> String {
-    let access = match grant.access() {
-        Access::Unrestricted => json!("unrestricted"),
-        Access::Scoped(scope) => json!({ "scope": scope }),
-        Access::Limited(permissions) => limited(permissions),
-    };
-    let granted = json!([grant.account(), access, grant.tags()]);
-    HEXLOWER.encode(&hash(granted.to_string().as_bytes()))
+/// What is hashed, as JSON. It must not change: recorded hashes are compared with those of later versions.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Granted<'a> {
+    Unrestricted(&'static str),
+    Scoped { scope: &'a str },
+    Limited(Texts, Texts, Option<String>),
 }
 
-fn limited(permissions: &Permissions) -> Value {
-    let Permissions { publish, subscribe, responses } = permissions;
-    let responses = responses.map(|responses| responses.to_string());
-    json!([rules(publish), rules(subscribe), responses])
+/// The rules that allow, and those that deny.
+type Texts = (Vec<String>, Vec<String>);
+
+/// In hex. User name and expiry are not part of it.
+pub(crate) fn grant_hash(grant: &Grant) -> String {
+    HEXLOWER.encode(&hash(&hashed(grant.account(), grant.access(), grant.tags())))
+}
+
+fn hashed(account: &str, access: &Access, tags: &[String]) -> Vec<u8> {
+    let granted = match access {
+        Access::Unrestricted => Granted::Unrestricted("unrestricted"),
+        Access::Scoped(scope) => Granted::Scoped { scope },
+        Access::Limited(Permissions { publish, subscribe, responses }) => {
+            let responses = responses.map(|responses| responses.to_string());
+            Granted::Limited(rules(publish), rules(subscribe), responses)
+        }
+    };
+    // Texts are always valid JSON.
+    serde_json::to_vec(&(account, granted, tags)).unwrap_or_default()
 }
 
 /// The order in which rules are written does not matter.
-fn rules<T: ToString>(rules: &Rules<T>) -> Value {
+fn rules<T: ToString>(rules: &Rules<T>) -> Texts {
     let texts = |list: &[T]| {
         let mut texts: Vec<String> = list.iter().map(T::to_string).collect();
         texts.sort_unstable();
         texts.dedup();
         texts
     };
-    json!([texts(&rules.allow), texts(&rules.deny)])
+    (texts(&rules.allow), texts(&rules.deny))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(access: &Access, tags: &[&str]) -> String {
+        let tags: Vec<String> = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        String::from_utf8(hashed("APP", access, &tags)).unwrap()
+    }
+
+    #[test]
+    fn hashed_text_stays_the_same() {
+        let subjects =
+            |list: &[&str]| list.iter().map(|subject| subject.parse().unwrap()).collect();
+        let publish = Rules { allow: subjects(&["b", "a.>", "b"]), deny: subjects(&["a.secret"]) };
+        let limited = Access::Limited(Permissions { publish, ..Permissions::default() });
+        assert_eq!(json(&Access::Unrestricted, &[]), r#"["APP","unrestricted",[]]"#);
+        assert_eq!(json(&Access::Scoped("ops".into()), &["a"]), r#"["APP",{"scope":"ops"},["a"]]"#);
+        let expected = r#"["APP",[[["a.>","b"],["a.secret"]],[[],[]],null],["x:y"]]"#;
+        assert_eq!(json(&limited, &["x:y"]), expected);
+    }
 }

@@ -99,7 +99,20 @@ impl Verifier {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub(crate) fn read(&mut self, name: &str, mut source: impl BufRead) -> io::Result<()> {
+    pub(crate) fn read(&mut self, name: &str, source: impl BufRead) -> io::Result<()> {
+        self.read_each(name, source, |_number, _line| {})
+    }
+
+    /// The same, and shows each line with its number. Whether the chain is intact is known only at the end.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn read_each(
+        &mut self,
+        name: &str,
+        mut source: impl BufRead,
+        mut each: impl FnMut(u64, &[u8]),
+    ) -> io::Result<()> {
         let mut reading = Reading { name, line: 0, above: None, open: HashMap::new() };
         let mut line = Vec::with_capacity(4096);
         loop {
@@ -117,6 +130,7 @@ impl Verifier {
                     "the last line is incomplete: the process died while it wrote it, or the end was cut off",
                 ),
             }
+            each(reading.line, &line);
         }
         self.segments.extend(reading.open.into_values());
         Ok(())

@@ -12,7 +12,6 @@ use super::{
     GOOD, Outcome, REFUSED, UNUSABLE,
     audit::filter::time,
     diff::{
-        identities::lines,
         load,
         report::{FailOn, Preview as Differences},
     },
@@ -56,9 +55,6 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, registry: &Registry) -> Outcome {
-    if !verify(args)? {
-        return Ok(UNUSABLE);
-    }
     let Some(new) = load(&args.config, args.json, registry)? else { return Ok(UNUSABLE) };
     let new = Rehearsal::of(&new);
     let old = match &args.against {
@@ -68,19 +64,10 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Outcome {
             None => return Ok(UNUSABLE),
         },
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let replay = Replay::new(old, new);
     let mut differences = Differences::default();
-    for path in &args.files {
-        let records = lines(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
-        for record in &records {
-            let Some(recorded) = Recorded::read(record) else { continue };
-            if args.since.is_some_and(|since| recorded.time < since)
-                || args.until.is_some_and(|until| recorded.time >= until)
-            {
-                continue;
-            }
-            runtime.block_on(replay(&recorded, old.as_ref(), &new, &mut differences));
-        }
+    if !decide_again(args, &replay, &mut differences)? {
+        return Ok(UNUSABLE);
     }
     differences.sort();
     differences.merge();
@@ -91,14 +78,39 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Outcome {
     Ok(if differences.has(FailOn::Any) { REFUSED } else { GOOD })
 }
 
-/// Checks the chains; false if a broken one forbids to go on.
-fn verify(args: &Args) -> Result<bool, String> {
+/// Decides what the files contain, and checks their chains on the way; false if a broken one forbids to
+/// use the result.
+fn decide_again(
+    args: &Args,
+    replay: &Replay,
+    differences: &mut Differences,
+) -> Result<bool, Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut verifier = Verifier::new([]);
+    let mut unreadable = None;
     for path in &args.files {
-        let failed = |error: std::io::Error| format!("cannot read `{}`: {error}", path.display());
-        let file = File::open(path).map_err(failed)?;
-        verifier.read(&path.display().to_string(), BufReader::new(file)).map_err(failed)?;
+        let path = path.display().to_string();
+        let failed = |error: std::io::Error| format!("cannot read `{path}`: {error}");
+        let file = BufReader::new(File::open(&path).map_err(failed)?);
+        let each = |number: u64, line: &[u8]| match Recorded::read(line) {
+            Ok(Some(recorded)) if args.includes(recorded.time) => {
+                runtime.block_on(replay.decide(&recorded, differences));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                unreadable.get_or_insert_with(|| format!("`{path}`: line {number}: {error}"));
+            }
+        };
+        verifier.read_each(&path, file, each).map_err(failed)?;
     }
+    match (is_usable(args, verifier), unreadable) {
+        (true, Some(error)) => Err(error.into()),
+        (is_usable, _) => Ok(is_usable),
+    }
+}
+
+/// Reports what is broken; false if that forbids to use the records.
+fn is_usable(args: &Args, verifier: Verifier) -> bool {
     let broken = verifier.finish().broken;
     let level = if args.unverified { "warning" } else { "error" };
     for Broken { file, line, what, .. } in &broken {
@@ -107,34 +119,50 @@ fn verify(args: &Args) -> Result<bool, String> {
     if !broken.is_empty() && !args.unverified {
         complain("error: the chain is broken: pass --unverified to use these records all the same");
     }
-    Ok(broken.is_empty() || args.unverified)
+    broken.is_empty() || args.unverified
 }
 
-/// Decides one record again. What cannot be decided is counted, never as the same.
-async fn replay(
-    recorded: &Recorded,
-    old: Option<&Rehearsal>,
-    new: &Rehearsal,
-    differences: &mut Differences,
-) {
-    // An audit has the claims that the policy in force named, so others are unknown.
-    let named = old.map(|old| old.policy().used_claims());
-    let knows_claims = named.is_some_and(|named| new.policy().used_claims().is_within(&named));
-    let after = recorded.decide(new, knows_claims).await;
-    let before = match old {
-        Some(old) => recorded.decide(old, knows_claims).await.map(Some),
-        None => Some(None),
-    };
-    let (Some(after), Some(before)) = (after, before) else {
-        differences.undecided += 1;
-        return;
-    };
-    let list = recorded.differences(before, &after);
-    match list.is_empty() {
-        true => differences.same += 1,
-        false => {
-            differences.differ += 1;
-            differences.add(&recorded.who(), list);
+impl Args {
+    fn includes(&self, time: Timestamp) -> bool {
+        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
+    }
+}
+
+/// The configurations to decide with.
+struct Replay {
+    old: Option<Rehearsal>,
+    new: Rehearsal,
+    /// Whether the records have every claim that can matter.
+    knows_claims: bool,
+}
+
+impl Replay {
+    fn new(old: Option<Rehearsal>, new: Rehearsal) -> Self {
+        // An audit has the claims that the policy in force named, so others are unknown.
+        let used = new.policy().used_claims();
+        let named = old.as_ref().map(|old| old.policy().used_claims());
+        let knows_claims = named.is_some_and(|named| used.is_within(&named));
+        Self { old, new, knows_claims }
+    }
+
+    /// Decides one record again. What cannot be decided is counted, never as the same.
+    async fn decide(&self, recorded: &Recorded, differences: &mut Differences) {
+        let after = recorded.decide(&self.new, self.knows_claims).await;
+        let before = match &self.old {
+            Some(old) => recorded.decide(old, self.knows_claims).await.map(Some),
+            None => Some(None),
+        };
+        let (Some(after), Some(before)) = (after, before) else {
+            differences.undecided += 1;
+            return;
+        };
+        let list = recorded.differences(before, &after);
+        match list.is_empty() {
+            true => differences.same += 1,
+            false => {
+                differences.differ += 1;
+                differences.add(&recorded.who(), list);
+            }
         }
     }
 }

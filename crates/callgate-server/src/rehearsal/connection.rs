@@ -1,6 +1,6 @@
 //! The connection of an identity that is not connected.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::LazyLock};
 
 use callgate::{
     connection::ConnectionKind,
@@ -19,11 +19,17 @@ pub(crate) struct Connection {
 /// Sessions end with the same jitter, so that only the configuration makes a difference.
 const USER_NKEY: &[u8; 32] = &[0; 32];
 
+/// The server of every such connection: no decision depends on its key, and generating one costs more
+/// than a decision.
+static SERVER: LazyLock<Result<ServerKey, String>> = LazyLock::new(|| {
+    let server = KeyPair::generate(KeyKind::Server).map_err(|error| error.to_string())?;
+    server.public_key().parse().map_err(|_| "no server key".to_owned())
+});
+
 impl Connection {
     /// A connection of this kind from this address.
     pub(crate) fn new(kind: ConnectionKind, source: IpAddr) -> Result<Self, String> {
-        let server = KeyPair::generate(KeyKind::Server).map_err(|error| error.to_string())?;
-        let id: ServerKey = server.public_key().parse().map_err(|_| "no server key".to_owned())?;
+        let id = SERVER.clone()?;
         let (client_kind, kind_of_client) = match kind {
             ConnectionKind::LeafNode => ("Leafnode", ""),
             ConnectionKind::Unknown => ("Unknown", ""),

@@ -6,6 +6,7 @@ use callgate::{
     authn::Identity, clock::UnixTime, connection::ConnectionKind, policy::Grant, record::Reason,
 };
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -43,32 +44,59 @@ enum RecordedOutcome {
     Refused(String),
 }
 
+/// The members of a record that are used here.
+#[derive(Debug, Deserialize)]
+struct Members {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    time: Option<String>,
+    outcome: Option<String>,
+    reason: Option<String>,
+    authenticator: Option<String>,
+    user: Option<String>,
+    account: Option<String>,
+    grant_hash: Option<String>,
+    groups: Option<Vec<String>>,
+    facts: Option<Map<String, Value>>,
+    client_host: Option<String>,
+    connection: Option<String>,
+    client_name: Option<String>,
+    server: Option<String>,
+}
+
 impl Recorded {
-    /// `None` for records that are not decisions about an opened request.
-    pub(super) fn read(record: &Value) -> Option<Self> {
-        let text = |name: &str| record.get(name).and_then(Value::as_str).map(str::to_owned);
-        if text("type").as_deref() != Some("decision")
-            || text("outcome").as_deref() == Some("dropped")
+    /// `None` for lines that are not decisions about an opened request.
+    ///
+    /// # Errors
+    /// If a line is not a record.
+    pub(super) fn read(line: &[u8]) -> Result<Option<Self>, serde_json::Error> {
+        if line.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        Ok(Self::of(serde_json::from_slice(line)?))
+    }
+
+    fn of(members: Members) -> Option<Self> {
+        if members.kind.as_deref() != Some("decision")
+            || members.outcome.as_deref() == Some("dropped")
         {
             return None;
         }
-        let groups = record.get("groups").and_then(Value::as_array);
-        let outcome = match (text("grant_hash"), text("account")) {
+        let outcome = match (members.grant_hash, members.account) {
             (Some(hash), Some(account)) => RecordedOutcome::Granted { account, hash },
-            _ => RecordedOutcome::Refused(text("reason")?),
+            _ => RecordedOutcome::Refused(members.reason?),
         };
         Some(Self {
-            time: text("time")?.parse().ok()?,
+            time: members.time?.parse().ok()?,
             outcome,
-            authenticator: text("authenticator").map(Arc::from),
-            user: text("user"),
-            groups: groups
-                .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
-            facts: record.get("facts").and_then(Value::as_object).cloned(),
-            source: text("client_host").and_then(|host| host.parse().ok()),
-            kind: text("connection").and_then(|kind| kind.parse().ok()),
-            client_name: text("client_name").unwrap_or_default(),
-            server: text("server").unwrap_or_default(),
+            authenticator: members.authenticator.map(Arc::from),
+            user: members.user,
+            groups: members.groups,
+            facts: members.facts,
+            source: members.client_host.and_then(|host| host.parse().ok()),
+            kind: members.connection.and_then(|kind| kind.parse().ok()),
+            client_name: members.client_name.unwrap_or_default(),
+            server: members.server.unwrap_or_default(),
         })
     }
 
@@ -128,11 +156,15 @@ impl Recorded {
         let mut connection = Connection::new(self.kind?, self.source?).ok()?;
         connection.client.name.clone_from(&self.client_name);
         connection.server.name.clone_from(&self.server);
+        if has_claims {
+            let result = rehearsal.resolve(authenticator, identity, &connection, now);
+            return Some(result.map_err(NoGrant::from));
+        }
         let (result, explanation) = rehearsal.explain(authenticator, identity, &connection, now);
         let is_unsafe =
             matches!(&result, Err(denial) if denial.reason == Reason::UnsafeTemplateValue);
         let depends = is_unsafe || depends_on_claims(rehearsal.policy(), &explanation.steps);
-        (has_claims || !depends).then(|| result.map_err(NoGrant::from))
+        (!depends).then(|| result.map_err(NoGrant::from))
     }
 
     /// What changes from an old decision, or from what was recorded.

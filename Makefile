@@ -29,7 +29,7 @@ BUILD_BENCH = $(CARGO) build --release --package callgate-server --package callg
 RELEASE     = $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help demo picture docs build test test-matrix test-faults test-kubernetes test-timing test-overload tools fuzz random release deb fmt lint ci
+.PHONY: help demo picture docs build test test-matrix test-faults test-kubernetes test-timing test-overload bench-operations bench-backends tools fuzz random release deb fmt lint ci
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 24
@@ -110,6 +110,15 @@ test-overload: ## Send four times the passwords that a core can hash (1 minute, 
 	$(BUILD_BENCH)
 	$(RELEASE)/callgate-bench overload --apart \
 		--nats-server $(lastword $(sort $(wildcard $(or $(CALLGATE_TOOLS),.tools)/nats-server/2.*/nats-server)))
+
+bench-operations: ## Measure what locks, sessions, audit and policy tools cost (30 minutes, idle machine)
+	@$(PYTHON) scripts/tools.py nats-server
+	$(PYTHON) bench/operations.py --record
+
+bench-backends: ## Measure logins that ask a backend, beside the same in Go (15 minutes, idle machine)
+	@$(PYTHON) scripts/tools.py nats-server
+	@$(PYTHON) scripts/tools.py debian postgresql slapd
+	$(PYTHON) bench/backends.py --record
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

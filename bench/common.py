@@ -261,9 +261,9 @@ def machine():
             "date": time.strftime("%Y-%m-%d")}
 
 
-def record(section, value):
-    """Puts a section into docs/performance.json."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+def record(section, value, file=RESULTS):
+    """Puts a section into a file of results, usually docs/performance.json."""
+    results = json.loads(file.read_text()) if file.exists() else {}
     results[section] = value
     results["machine"] = machine()
-    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    file.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use callgate::{
     CallgateBuilder,
-    authn::{Chain, Link},
+    authn::{Authenticator, Chain, Link},
     policy::{
         Policy,
         settings::{
@@ -13,7 +13,7 @@ use callgate::{
         },
     },
 };
-use callgate_authenticators::kind::{BuildContext, Registry, SharedResources};
+use callgate_authenticators::kind::{BuildContext, CacheSettings, Registry, SharedResources};
 use callgate_config::{Document, Format, Report, Sources, Table};
 
 use crate::Failure;
@@ -32,22 +32,31 @@ pub(crate) fn with_authenticator(
     folder: &Path,
     policy: PolicySettings,
 ) -> Result<CallgateBuilder, Failure> {
-    let sources = Sources::new(folder);
-    let document = Document::parse(toml.as_bytes(), Format::Toml)?;
-    let (report, shared) = (Report::new(), Arc::new(SharedResources::default()));
-    let context = BuildContext::new(AUTHENTICATOR, sources.clone(), shared);
-    let mut entry = Table::root(&document, "authenticators[0]", &report, &sources);
-    let registry = Registry::builtin();
-    let built = registry.kind_of(&mut entry).and_then(|(kind, table)| kind.build(&context, table));
-    let authenticator = built.ok_or_else(|| format!("{:?}", report.faults()))?;
     let link = Link {
         name: AUTHENTICATOR.into(),
-        authenticator,
+        authenticator: authenticator(toml, folder, CacheSettings::default())?,
         timeout: Duration::from_secs(1),
         required: true,
     };
     let policy = Policy::build(policy).map_err(|faults| format!("{faults:?}"))?;
     Ok(builder.chain(Chain::new(vec![link]), Arc::new(policy)))
+}
+
+/// The authenticator of such an entry.
+pub(crate) fn authenticator(
+    toml: &str,
+    folder: &Path,
+    cache: CacheSettings,
+) -> Result<Arc<dyn Authenticator>, Failure> {
+    let sources = Sources::new(folder);
+    let document = Document::parse(toml.as_bytes(), Format::Toml)?;
+    let (report, shared) = (Report::new(), Arc::new(SharedResources::default()));
+    let mut context = BuildContext::new(AUTHENTICATOR, sources.clone(), shared);
+    context.services.cache = cache;
+    let mut entry = Table::root(&document, "authenticators[0]", &report, &sources);
+    let registry = Registry::builtin();
+    let built = registry.kind_of(&mut entry).and_then(|(kind, table)| kind.build(&context, table));
+    built.ok_or_else(|| format!("{:?}", report.faults()).into())
 }
 
 /// Every user gets the role `service`.

@@ -1,6 +1,7 @@
 //! Load for anything that answers `$SYS.REQ.USER.AUTH`.
 
 mod answers;
+mod backend;
 mod callouts;
 mod cpu;
 mod decisions;
@@ -12,6 +13,7 @@ mod outcome;
 mod overload;
 mod page;
 mod premade;
+mod rates;
 mod storm;
 mod timing;
 mod tokens;
@@ -43,6 +45,10 @@ enum Command {
     Tokens(tokens::Args),
     /// Send several times as many password logins as the cores can hash to a separate service
     Overload(overload::Args),
+    /// Start a real database or directory with users, until standard input ends
+    Backend(backend::Args),
+    /// Compare an authenticator with a bare loop on the same client library
+    Rates(rates::Args),
     /// Measure whether the duration of a refusal reveals which users exist and how their passwords are hashed
     Timing(timing::Args),
     /// Render docs/performance.md, its chart and the table of the README
@@ -64,6 +70,8 @@ fn main() -> ExitCode {
             Command::Growth(args) => growth::run(&args).await,
             Command::Tokens(args) => tokens::run(&args),
             Command::Overload(args) => overload::run(args).await,
+            Command::Backend(args) => backend::run(&args).await,
+            Command::Rates(args) => rates::run(&args).await,
             Command::Timing(args) => timing::run(args).await,
             Command::Render(args) => page::run(&args),
         }

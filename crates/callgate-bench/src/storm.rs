@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// How long a client waits
     #[arg(long, default_value_t = 30)]
     patience_seconds: u64,
+    /// Keep the connections after the result is printed, and end when the server has closed all of them
+    #[arg(long)]
+    hold: bool,
     /// The responder's process, to measure its CPU time and memory
     #[arg(long)]
     responder_pid: Option<u32>,
@@ -102,8 +105,23 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     outcome.responder_peak_mib = responder.peak_mib();
     outcome.responder_mib = responder.resident_mib();
     outcome.seconds = last.duration_since(started).as_secs_f64();
-    drop(kept);
-    outcome.finish().print(args.json)
+    outcome.finish().print(args.json)?;
+    if args.hold {
+        all_closed(kept).await;
+    }
+    Ok(())
+}
+
+/// Returns when the server has closed every connection.
+async fn all_closed(connections: Vec<Box<(Reader, Writer)>>) {
+    let mut open = JoinSet::new();
+    for connection in connections {
+        open.spawn(async move {
+            let (mut reader, _writer) = *connection;
+            while reader.receive().await.is_ok() {}
+        });
+    }
+    while open.join_next().await.is_some() {}
 }
 
 fn options(args: &Args) -> Result<String, Failure> {

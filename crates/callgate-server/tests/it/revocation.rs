@@ -77,7 +77,10 @@ async fn users_file_ends_sessions(world: &World) {
 
 #[tokio::test]
 async fn gain_ends_no_session_but_a_loss_does() {
-    let mut world = World::start("").await;
+    only_a_loss_ends_sessions(&mut World::start("").await).await;
+}
+
+async fn only_a_loss_ends_sessions(world: &mut World) {
     world.users(&json!({
         "al": { "pass": "x", "account": "APP", "roles": ["gains"] },
         "bo": { "pass": "x", "account": "APP", "roles": ["loses"] },

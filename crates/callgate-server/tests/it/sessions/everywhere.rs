@@ -7,7 +7,10 @@ use super::{
     },
     kinds::{every_kind_is_listed_kicked_locked_and_revoked, lock_ends_all_kinds_in_a_cluster},
     listing::{names_match_only_themselves, pending_login_is_not_listed, sessions_are_listed},
-    locks::{locked_user_is_out, same_name_stays_connected, static_user_is_kicked_once},
+    locks::{
+        locked_user_is_out, retries_cost_no_hash, same_name_stays_connected,
+        static_user_is_kicked_once,
+    },
     world::{Options, World},
 };
 use crate::support::{LINES, Mode};
@@ -25,6 +28,8 @@ async fn cases_on(mode: Mode, line: &'static str) {
     locked_user_is_out(&world).await;
     world.clear().await;
     same_name_stays_connected(&world).await;
+    world.clear().await;
+    retries_cost_no_hash(&world).await;
     world.clear().await;
     drop(static_user_is_kicked_once(&world).await);
     world.clear().await;

@@ -140,6 +140,7 @@ fn readyz(admin: &Admin) -> Response<Full<Bytes>> {
 fn metrics(admin: &Admin, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let accept = request.headers().get_all(ACCEPT).iter();
     let format = Exposition::negotiate(accept.filter_map(|value| value.to_str().ok()));
+    admin.metrics.set_ready(admin.health.state().is_ok());
     let Ok(samples) = admin.metrics.render() else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be formatted\n");
     };

@@ -71,6 +71,9 @@ pub(crate) fn assemble(config: Config, operations: Option<&Operations>) -> Assem
     builder = builder.trusted_proxies(admission.trusted_proxies);
     if let Some(operations) = operations {
         let observers = Arc::clone(&operations.observers);
+        for account in expected.keys() {
+            observers.metrics.register_expected_account(account);
+        }
         observers.expected.replace(expected);
         observers.audit.policy_claims(policy.used_claims());
         for link in chain.links() {

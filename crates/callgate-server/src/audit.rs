@@ -64,6 +64,7 @@ pub(crate) use settings::{
     AuditSettings, CreateSettings, FileSettings, RotateSettings, SinkSettings, StreamSettings,
 };
 use stream::Connection;
+pub(crate) use stream::PERMISSIONS;
 
 /// How long the last records may take when the process stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);

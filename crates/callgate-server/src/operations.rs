@@ -7,7 +7,7 @@ use async_nats::Client;
 use callgate::AdmissionHook;
 
 use crate::{
-    audit::AuditHook,
+    audit::{AuditHook, event::Via},
     config::Config,
     control::Desk,
     observers::Observers,
@@ -75,6 +75,7 @@ impl Operations {
             state: self.state.clone(),
             held_changes: self.revocation.clone().map(HeldEverywhere::Replica),
             audit: self.observers.audit.clone(),
+            via: Via::Socket,
         }
     }
 

@@ -40,6 +40,7 @@ use self::{
     held::Held,
 };
 use crate::{
+    audit::event::{self, Event, Order, RevocationResult},
     replicas::Replicas,
     sessions::{Session, Sessions},
     system::{SessionKey, System},
@@ -188,18 +189,45 @@ impl Revocation {
     /// Replaces the held changes, and logs those that are new.
     fn replace_held(&self, changes: Vec<Held>) {
         let mut held = self.held();
-        let known = std::mem::take(&mut held.changes);
+        let mut known = std::mem::take(&mut held.changes);
         for change in changes {
-            let earlier = known.iter().find(|one| one.id == change.id);
-            match earlier {
-                Some(earlier) => held.changes.push(Held { since: earlier.since, ..change }),
+            match known.iter().position(|one| one.id == change.id) {
+                Some(earlier) => {
+                    let since = known.remove(earlier).since;
+                    held.changes.push(Held { since, ..change });
+                }
                 None => {
                     log_held(&change);
+                    self.record_held(&change, RevocationResult::Held, None);
                     held.changes.push(change);
                 }
             }
         }
+        for change in known {
+            self.record_held(&change, RevocationResult::Withdrawn, None);
+        }
         self.metrics.set_revocations_held(!held.changes.is_empty());
+    }
+
+    fn record_held(&self, change: &Held, result: RevocationResult, order: Option<Order>) {
+        let Held { id, cause, sessions, .. } = change;
+        self.record_change(id.clone(), *cause, sessions.len(), result, order);
+    }
+
+    /// Records what became of a change.
+    fn record_change(
+        &self,
+        id: String,
+        cause: Cause,
+        sessions: usize,
+        result: RevocationResult,
+        order: Option<Order>,
+    ) {
+        self.sessions.audit().event(|| {
+            let cause = cause.as_str().to_owned();
+            let sessions = u64::try_from(sessions).unwrap_or(u64::MAX);
+            Event::Revocation(event::Revocation { id, cause, sessions, result, order })
+        });
     }
 
     /// Whether this replica ends the session: its own, and those of replicas that no longer run.

@@ -57,8 +57,12 @@ fn violation(line: &str) -> Option<Violation> {
     let (rest, user) = match rest.strip_suffix(", ") {
         Some(before) => {
             let (rest, user) = quoted(before)?;
-            let kind = rest.strip_suffix(' ')?;
-            (kind.trim_end_matches(|c: char| c.is_ascii_alphabetic()), Some(user))
+            let before = rest.strip_suffix(' ')?;
+            let rest = before.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+            // A token is a secret, or `[REDACTED]`.
+            let is_token = before.ends_with("Token");
+            let rest = rest.strip_suffix("JWT ").unwrap_or(rest);
+            (rest, Some(if is_token { String::new() } else { user }))
         }
         None => (rest, None),
     };
@@ -71,9 +75,10 @@ fn violation(line: &str) -> Option<Violation> {
     let Some(user) = user else {
         let (_, label) = quoted(rest)?;
         let (account, user) = account_and_user(&label)?;
-        return Some(Violation { client_id, operation, subject, account, user: Some(user) });
+        let user = Some(user).filter(|user| !user.is_empty());
+        return Some(Violation { client_id, operation, subject, account, user });
     };
-    let user = (user != "N/A").then_some(user);
+    let user = Some(user).filter(|user| !user.is_empty() && user != "N/A");
     Some(Violation { client_id, operation, subject, account: None, user })
 }
 
@@ -136,7 +141,10 @@ fn account_and_user(label: &str) -> Option<(Option<String>, String)> {
     let marks = ["/user:", "/nkey:", "/jwt:", "/token"];
     let first = marks.iter().filter_map(|mark| Some((label.find(mark)?, *mark))).min()?;
     let account = label.get(..first.0)?;
-    let user = label.get(first.0 + first.1.len()..)?;
+    let user = match first.1 {
+        "/token" => "",
+        mark => label.get(first.0 + mark.len()..)?,
+    };
     let name = match account.split_once('/') {
         Some((key, name)) if key.len() == 56 && key.starts_with('A') => name,
         Some(_) | None => account,
@@ -228,6 +236,20 @@ mod tests {
         ] {
             expect(&format!("{HEAD} {line}"), operation, subject, account, user);
         }
+    }
+
+    #[test]
+    fn tokens_are_not_read() {
+        for line in [
+            format!("{HEAD} Publish Violation - Token \"s3cret\", Subject \"x\""),
+            format!("{HEAD} \"v0:raw\" - \"APP/token\" - Publish Violation - Subject \"x\""),
+            format!("{HEAD} \"v0:raw\" - \"APP/token:s3cret\" - Publish Violation - Subject \"x\""),
+            format!("{HEAD} Publish Violation - User \"N/A\", Subject \"x\""),
+        ] {
+            assert_eq!(found(&line).user, None, "{line}");
+        }
+        let line = format!("{HEAD} Publish Violation - JWT User \"UABC\", Subject \"x\"");
+        assert_eq!(found(&line).user.as_deref(), Some("UABC"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The live connections that decisions admitted: the table of sessions, its copies on other replicas, and
 //! what acts on sessions.
 
+mod closing;
 mod codec;
 mod enforce;
 mod filter;
@@ -51,6 +52,7 @@ pub(crate) struct Sessions {
     outgoing: Outgoing,
     recent_ends: RecentEnds,
     strangers: Strangers,
+    closing: closing::Closing,
     metrics: Arc<Metrics>,
     audit: Audit,
 }
@@ -75,6 +77,7 @@ impl Sessions {
             outgoing: Outgoing::default(),
             recent_ends: RecentEnds::default(),
             strangers: Strangers::default(),
+            closing: closing::Closing::default(),
             metrics,
             audit,
         })
@@ -100,6 +103,11 @@ impl Sessions {
     /// This replica's ID, as in [`Common::replica`].
     pub(crate) fn replica(&self) -> &ReplicaId {
         &self.replica
+    }
+
+    /// Where changes of sessions are recorded.
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// The other replicas, with which sessions are shared; `None` without `[state]`.

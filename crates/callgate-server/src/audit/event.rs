@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::privacy::{Hider, field};
@@ -25,7 +25,7 @@ pub(crate) enum Event {
     Unlock(Unlock),
     /// Failed logins reached a limit.
     Lockout(Lockout),
-    /// A change ends sessions, or is held.
+    /// A change ends sessions, or is held, or an operator has decided about it.
     Revocation(Revocation),
     /// The configuration was loaded or rejected.
     Config(ConfigLoad),
@@ -56,9 +56,10 @@ pub(crate) struct Order {
 }
 
 /// How an order arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Via {
+    #[default]
     Socket,
     Console,
     Direct,
@@ -169,10 +170,25 @@ pub(crate) struct Revocation {
     pub(crate) id: String,
     pub(crate) cause: String,
     pub(crate) sessions: u64,
-    /// `ended`, `held`, `applied` or `dropped`.
-    pub(crate) result: String,
+    pub(crate) result: RevocationResult,
     #[serde(flatten)]
     pub(crate) order: Option<Order>,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RevocationResult {
+    /// Its sessions are ended at once.
+    Ended,
+    /// It waits for an operator.
+    Held,
+    /// An operator applied it.
+    Applied,
+    /// An operator dropped it.
+    Dropped,
+    /// A later change made it unnecessary.
+    Withdrawn,
 }
 
 /// See [`Event::Config`].

@@ -175,7 +175,11 @@ pub(crate) const TYPES: &[RecordType] = &[
         members: &[
             SESSION,
             &[
-                optional("cause", Kind::Text, "what Callgate did to end it"),
+                optional(
+                    "cause",
+                    Kind::Text,
+                    "why this replica closed it: the `cause` of the `kick`; absent if it did not",
+                ),
                 optional("reason", Kind::Text, "the server's reason"),
                 optional("in_bytes", Kind::Integer, "bytes from the client"),
                 optional("out_bytes", Kind::Integer, "bytes to the client"),
@@ -224,16 +228,20 @@ pub(crate) const TYPES: &[RecordType] = &[
     },
     RecordType {
         name: "revocation",
-        about: "a change ends sessions, or is held",
+        about: "a change ends sessions, or is held, or an operator has decided about it",
         members: &[
             &[
                 member("id", Kind::Text, "its ID"),
                 member("cause", Kind::Text, "what changed"),
-                member("sessions", Kind::Integer, "how many sessions"),
+                member(
+                    "sessions",
+                    Kind::Integer,
+                    "how many sessions; for `ended`, those that this replica ends",
+                ),
                 member(
                     "result",
-                    Kind::Word(&["ended", "held", "applied", "dropped"]),
-                    "the result",
+                    Kind::Word(&["ended", "held", "applied", "dropped", "withdrawn"]),
+                    "`ended` at once, or `held` and then `applied` or `dropped` by an operator, or `withdrawn` because a later change made it unnecessary",
                 ),
             ],
             MAYBE_ORDER,

@@ -1,6 +1,10 @@
 //! `[audit]`, checked.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use callgate::{keys::KeyPair, secret::Secret};
 
@@ -71,6 +75,18 @@ impl AuditSettings {
         Hider::new(self.hide.clone(), self.hide_key.as_ref().map(HideKey::new))
     }
 
+    /// For a command that records beside a running service, which holds its own files: with the suffix
+    /// `direct`, `audit.jsonl` becomes `audit-direct.jsonl`. No record is required.
+    pub(crate) fn beside(&self, suffix: &str) -> Self {
+        let mut settings = Self { required: false, ..self.clone() };
+        for sink in &mut settings.sinks {
+            if let SinkSettings::File(file) = sink {
+                file.path = with_suffix(&file.path, suffix);
+            }
+        }
+        settings
+    }
+
     /// True if nothing differs that takes effect after a restart.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
         let Self { required, timeout, key, hide, hide_key, facts, sinks } = self;
@@ -88,6 +104,17 @@ impl AuditSettings {
             && *facts == other.facts
             && *sinks == other.sinks
     }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push("-");
+    name.push(suffix);
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
 }
 
 impl SinkSettings {

@@ -196,3 +196,81 @@ impl Output for Stdout {
         io::Write::flush(&mut out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Condvar, Mutex};
+
+    use serde_json::Value;
+
+    use super::{
+        super::{
+            chain::Process,
+            event::{ConfigLoad, LoadResult},
+            queue::Entry,
+        },
+        *,
+    };
+
+    /// Hangs until it is opened, as a slow disk does.
+    #[derive(Default)]
+    struct Slow {
+        is_open: Mutex<bool>,
+        opened: Condvar,
+        written: Mutex<Vec<u8>>,
+    }
+
+    impl Output for Arc<Slow> {
+        fn write(&mut self, lines: &[Line]) -> io::Result<()> {
+            let mut is_open = self.is_open.lock().unwrap();
+            while !*is_open {
+                is_open = self.opened.wait(is_open).unwrap();
+            }
+            self.written.lock().unwrap().extend(joined(lines));
+            Ok(())
+        }
+    }
+
+    fn entry() -> Entry {
+        let detail = Some("x".repeat(1024 * 1024));
+        let event = Event::Config(ConfigLoad { result: LoadResult::Loaded, hash: None, detail });
+        Entry { time: Timestamp::UNIX_EPOCH, body: body(&event).into(), receipt: None }
+    }
+
+    #[test]
+    fn records_that_did_not_fit_become_a_gap_with_their_number() {
+        let output = Arc::<Slow>::default();
+        let queue = Arc::new(Queue::new());
+        let worker = Worker {
+            name: "slow".to_owned(),
+            queue: Arc::clone(&queue),
+            chain: Chain::new(Process::new("host", "00"), None),
+            output: Arc::clone(&output),
+            metrics: Arc::default(),
+            is_awaited: false,
+            gaps: Vec::new(),
+        };
+        let mut stored = 0;
+        let mut lost = 0;
+        for _ in 0..20 {
+            match queue.push(entry(), Instant::now()) {
+                Ok(()) => stored += 1,
+                Err(_full) => lost += 1,
+            }
+        }
+        assert_eq!((stored, lost), (15, 5), "16 MiB hold 15 records of more than 1 MiB");
+        let thread = std::thread::spawn(|| worker.run());
+        *output.is_open.lock().unwrap() = true;
+        output.opened.notify_all();
+        queue.close();
+        thread.join().unwrap();
+        let written = String::from_utf8(output.written.lock().unwrap().clone()).unwrap();
+        let records: Vec<Value> =
+            written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(records.len(), 16);
+        let gap = records.last().unwrap();
+        assert_eq!((&gap["type"], &gap["why"]), (&"gap".into(), &"queue_full".into()));
+        assert_eq!(gap["records"], 5);
+        assert!(records[0]["type"] == "config" && gap["seq"] == 15);
+    }
+}

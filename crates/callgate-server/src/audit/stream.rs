@@ -22,6 +22,10 @@ use super::{
 
 /// What the subjects of all records begin with.
 pub(crate) const SUBJECTS: &str = "CALLGATE.audit.>";
+/// What the callout user must be permitted to publish for the stream `CALLGATE_AUDIT`. The last two are
+/// needed only with `create`.
+pub(crate) const PERMISSIONS: [&str; 3] =
+    [SUBJECTS, "$JS.API.STREAM.INFO.CALLGATE_AUDIT", "$JS.API.STREAM.CREATE.CALLGATE_AUDIT"];
 /// How long an answer of JetStream may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Records that wait for their acknowledgement at the same time.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read, Seek},
     os::unix::fs::MetadataExt,
     path::Path,
     thread,
@@ -38,8 +38,13 @@ pub(super) fn lines(
 }
 
 /// Passes the lines of a file, and those that are appended later, to `take` until it returns false. A file
-/// that takes the place of another one is read from its beginning.
-pub(super) fn follow(path: &Path, take: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<()> {
+/// that takes the place of another one, or that was cut to its beginning (`copytruncate`), is read from its
+/// beginning. `at_end` is called whenever everything is read.
+pub(super) fn follow(
+    path: &Path,
+    take: &mut dyn FnMut(&[u8]) -> bool,
+    at_end: &mut dyn FnMut(),
+) -> io::Result<()> {
     let mut file = File::open(path)?;
     let mut source = BufReader::new(file.try_clone()?);
     let mut begun = Vec::new();
@@ -52,6 +57,14 @@ pub(super) fn follow(path: &Path, take: &mut dyn FnMut(&[u8]) -> bool) -> io::Re
         let is_same = fs::metadata(path)
             .is_ok_and(|found| (own.dev(), own.ino()) == (found.dev(), found.ino()));
         if is_same {
+            at_end();
+            // Everything is read, so this is where the next line begins.
+            if own.len() < file.stream_position()? {
+                source = BufReader::new(File::open(path)?);
+                file = source.get_ref().try_clone()?;
+                begun = Vec::new();
+                continue;
+            }
             thread::sleep(POLL_INTERVAL);
             continue;
         }

@@ -208,6 +208,10 @@ max_lifetime = "1h"                  # a removed user stays connected for up to 
 # replicas = 1                         # 3 in a cluster
 # [control]
 # socket = "callgate.sock"
+
+# Switch on to record every decision in a chain that shows changes: docs/audit.md.
+# [[audit.sinks]]
+# file = "audit.jsonl"
 "#;
 
 /// Writes all files, or none if one of them exists.

@@ -146,7 +146,14 @@ pub(super) fn order(
     let runtime = runtime.map_err(|error| Failed::unusable(format!("cannot start: {error}")))?;
     let done = runtime.block_on(async {
         let viewer = match reach.direct {
-            true => direct::begin(reach.overrides()?, order, reach.claimed.as_deref(), registry).await?,
+            true => {
+                let claimed = reach.claimed.as_deref();
+                let begun = direct::begin(reach.overrides()?, order, claimed, registry).await?;
+                let done = follow(begun.viewer, progress).await;
+                // Fails only if it panics; the order is carried out.
+                let _ = tokio::task::spawn_blocking(move || begun.recording.finish()).await;
+                return done;
+            }
             false => {
                 let message = Message { order, claimed_actor: reach.claimed.clone() };
                 let socket = reach.socket()?;

@@ -1,6 +1,9 @@
 //! `callgate watch-log`: counts and records permission violations in the log of nats-server.
 
+mod join;
+
 use std::{
+    cell::Cell,
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -11,6 +14,7 @@ use callgate::policy::Policy;
 use callgate_authenticators::kind::Registry;
 use tokio::{runtime::Runtime, sync::watch};
 
+use self::join::Sessions;
 use super::{
     GOOD, Outcome,
     follow::{follow, lines},
@@ -20,14 +24,14 @@ use super::{
 use crate::{
     admin::{self, Admin},
     audit::{
-        Audit, AuditSettings, Environment, SinkSettings,
+        Audit, Environment, SinkSettings,
         event::{Event, Session, Violation},
     },
     config::{self, Config, Overrides},
     expected::Expected,
     health::Health,
     nats,
-    server_log::{self, Reading},
+    server_log::{self, Operation, Reading},
     telemetry::Metrics,
 };
 
@@ -43,7 +47,8 @@ const UNPARSED: &str = "unparsed";
   journalctl -fu nats-server | callgate watch-log - --server nats-0 --config callgate.toml
 
 nats-server reports violations only to the client and to its own log: those of servers whose log is not read are
-missed. Files are read from their beginning and followed, also after a rotation.")]
+missed. Files are read from their beginning and followed, also after a rotation. With `[control]` in the
+configuration, the running service is asked for the session of each new violation.")]
 pub(super) struct Args {
     /// Log files of one nats-server, or `-` for standard input
     #[arg(value_name = "FILE", required = true)]
@@ -63,15 +68,29 @@ pub(super) fn run(args: &Args, registry: Registry) -> Outcome {
     let config = args.config.as_deref().map(|path| load(path, registry)).transpose()?;
     let runtime =
         Runtime::new().map_err(|error| format!("cannot start the async runtime: {error}"))?;
-    let metrics = Arc::<Metrics>::default();
+    let metrics = Arc::new(Metrics::of_watch_log());
     let audit = Audit::default();
     runtime.block_on(prepare(args, config.as_ref(), &metrics, &audit))?;
+    let socket = config.as_ref().and_then(|config| config.control.clone());
+    let sessions =
+        socket.map(|socket| Sessions::new(socket, &args.server, runtime.handle().clone()));
+    register_violations(&metrics, config.as_ref());
     let policy = config.map(|config| config.policy);
-    let watcher = Watcher { server: args.server.clone(), policy, metrics, audit };
+    let watcher = Watcher { server: args.server.clone(), policy, metrics, audit, sessions };
     let read = watcher.read_all(&args.files);
     watcher.audit.stop();
     runtime.shutdown_background();
     read.map(|()| GOOD).map_err(Into::into)
+}
+
+/// Counters begin at zero: an alert on an increase misses whatever a counter begins with.
+fn register_violations(metrics: &Metrics, config: Option<&Config>) {
+    let operations = [Operation::Publish, Operation::Subscribe].map(Operation::as_str);
+    let accounts = config.into_iter().flat_map(|config| &config.issuer.accounts);
+    for account in accounts.map(|account| &*account.name).chain([OTHER]) {
+        metrics.register_violations(account, &operations);
+    }
+    metrics.register_violations(UNPARSED, &[UNPARSED]);
 }
 
 fn load(path: &Path, registry: Registry) -> Result<Config, String> {
@@ -107,7 +126,7 @@ async fn prepare(
         false => None,
     };
     audit.start(Environment {
-        settings: own_settings(settings),
+        settings: settings.beside("violations"),
         metrics: Arc::clone(metrics),
         fleet: config.nats.queue.clone(),
         // Its sender is gone, and its value stays.
@@ -117,30 +136,14 @@ async fn prepare(
     Ok(())
 }
 
-/// The service holds its own files, so violations go to files beside them: `audit.jsonl` becomes
-/// `audit-violations.jsonl`.
-fn own_settings(settings: &AuditSettings) -> AuditSettings {
-    let mut settings = AuditSettings { required: false, ..settings.clone() };
-    for sink in &mut settings.sinks {
-        if let SinkSettings::File(file) = sink {
-            let mut name = file.path.file_stem().unwrap_or_default().to_owned();
-            name.push("-violations");
-            if let Some(extension) = file.path.extension() {
-                name.push(".");
-                name.push(extension);
-            }
-            file.path = file.path.with_file_name(name);
-        }
-    }
-    settings
-}
-
 /// Reads the log of one server.
 struct Watcher {
     server: String,
     policy: Option<Arc<Policy>>,
     metrics: Arc<Metrics>,
     audit: Audit,
+    /// Absent without `[control]`.
+    sessions: Option<Sessions>,
 }
 
 impl Watcher {
@@ -158,18 +161,20 @@ impl Watcher {
     }
 
     fn read_one(&self, path: &Path) -> Result<(), String> {
+        // What was in the file before may be about connections of an earlier process of the server.
+        let is_new = Cell::new(path.as_os_str() == "-");
         let mut take = |line: &[u8]| {
-            self.take(&String::from_utf8_lossy(line));
+            self.take(&String::from_utf8_lossy(line), is_new.get());
             true
         };
         let read = match path.as_os_str() == "-" {
             true => lines(&mut io::stdin().lock(), &mut take).map(drop),
-            false => follow(path, &mut take),
+            false => follow(path, &mut take, &mut || is_new.set(true)),
         };
         read.map_err(|error| format!("cannot read `{}`: {error}", path.display()))
     }
 
-    fn take(&self, line: &str) {
+    fn take(&self, line: &str, is_new: bool) {
         let violation = match server_log::read(line) {
             Reading::Other => return,
             Reading::Unparsed => {
@@ -184,15 +189,24 @@ impl Watcher {
         let account = violation.account.as_deref().filter(is_known).unwrap_or(OTHER);
         self.metrics.count_permission_violation(account, violation.operation.as_str());
         self.audit.event(|| {
-            let session = Session {
-                user: violation.user,
-                account: violation.account,
-                client_id: Some(violation.client_id),
-                server: Some(self.server.clone()),
-                ..Session::default()
-            };
+            let session = self.session(&violation, is_new);
             let operation = violation.operation.as_str().to_owned();
             Event::Violation(Violation { session, operation, subject: violation.subject })
         });
+    }
+
+    /// The session of a violation, or what the line says of it.
+    fn session(&self, violation: &server_log::Violation, is_new: bool) -> Session {
+        let server_log::Violation { client_id, account, user, operation: _, subject: _ } =
+            violation;
+        let sessions = self.sessions.as_ref().filter(|_| is_new);
+        let known = sessions.and_then(|sessions| sessions.find(*client_id, user.as_deref()));
+        known.unwrap_or_else(|| Session {
+            user: user.clone(),
+            account: account.clone(),
+            client_id: Some(*client_id),
+            server: Some(self.server.clone()),
+            ..Session::default()
+        })
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Desk {
     /// Absent in a service without `[system]`, and in a command without `[state]`.
     pub(crate) held_changes: Option<HeldEverywhere>,
     pub(crate) audit: Audit,
+    /// How orders arrive.
+    pub(crate) via: Via,
 }
 
 /// An order that was not carried out.
@@ -60,11 +62,6 @@ impl Refused {
 }
 
 type Outcome = Result<Done, Refused>;
-
-/// An order as the audit records it.
-fn record(actor: &Actor, reason: Option<&str>) -> event::Order {
-    event::Order { actor: actor.to_string(), via: Via::Socket, reason: reason.map(str::to_owned) }
-}
 
 impl CarryOut for Desk {
     fn carry_out(&self, order: Order, actor: Actor, mut worker: Worker) -> BoxFuture<'_, ()> {
@@ -88,6 +85,12 @@ impl CarryOut for Desk {
 }
 
 impl Desk {
+    /// An order as the audit records it.
+    fn record(&self, actor: &Actor, reason: Option<&str>) -> event::Order {
+        let reason = reason.map(str::to_owned);
+        event::Order { actor: actor.to_string(), via: self.via, reason }
+    }
+
     fn sessions(&self) -> Result<&Arc<Sessions>, Refused> {
         self.sessions.as_ref().ok_or_else(|| Refused::unusable(NO_SYSTEM))
     }

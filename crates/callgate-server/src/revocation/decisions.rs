@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::{info, warn};
 
 use super::{Ending, HeldRow, Revocation, held::Held, kicks::KickCounts};
-use crate::replicas::{PeerMessage, Replicas};
+use crate::{
+    audit::event::{Order, RevocationResult, Via},
+    replicas::{PeerMessage, Replicas},
+};
 
 /// The kind of the messages between replicas.
 const KIND: &str = "revocations";
@@ -38,7 +41,13 @@ pub(crate) struct RulingDone {
 #[serde(rename_all = "snake_case")]
 enum Question {
     List,
-    Rule { id: String, ruling: Ruling, actor: String },
+    Rule {
+        id: String,
+        ruling: Ruling,
+        actor: String,
+        #[serde(default)]
+        via: Via,
+    },
 }
 
 /// How a command reaches the held changes.
@@ -69,12 +78,13 @@ impl HeldEverywhere {
     }
 
     /// Applies or drops a held change on all replicas; `None` if none holds it.
-    pub(crate) async fn rule(&self, id: &str, ruling: Ruling, actor: &str) -> Option<RulingDone> {
-        let question = Question::Rule { id: id.to_owned(), ruling, actor: actor.to_owned() };
+    pub(crate) async fn rule(&self, id: &str, ruling: Ruling, order: &Order) -> Option<RulingDone> {
+        let Order { actor, via, reason: _ } = order.clone();
+        let question = Question::Rule { id: id.to_owned(), ruling, actor, via };
         let peers = self.ask::<Option<KickCounts>>(&question, RULE_WITHIN);
         let own = async {
             match self.own() {
-                Some(own) => own.rule_here(id, ruling, actor).await,
+                Some(own) => own.rule_here(id, ruling, order).await,
                 None => None,
             }
         };
@@ -124,8 +134,9 @@ impl Revocation {
                 };
                 let answer = match question {
                     Question::List => serde_json::to_vec(&revocation.own_rows()),
-                    Question::Rule { id, ruling, actor } => {
-                        serde_json::to_vec(&revocation.rule_here(&id, ruling, &actor).await)
+                    Question::Rule { id, ruling, actor, via } => {
+                        let order = Order { actor, via, reason: None };
+                        serde_json::to_vec(&revocation.rule_here(&id, ruling, &order).await)
                     }
                 };
                 answer.into_iter().collect()
@@ -137,13 +148,21 @@ impl Revocation {
         self.held().changes.iter().map(Held::row).collect()
     }
 
-    async fn rule_here(&self, id: &str, ruling: Ruling, actor: &str) -> Option<KickCounts> {
+    async fn rule_here(&self, id: &str, ruling: Ruling, order: &Order) -> Option<KickCounts> {
         let change = self.take_held(id)?;
         let sessions = change.sessions.len();
-        match ruling {
-            Ruling::Apply => info!(id, sessions, actor, "a held change is applied"),
-            Ruling::Drop => info!(id, sessions, actor, "a held change is dropped"),
-        }
+        let actor = &order.actor;
+        let result = match ruling {
+            Ruling::Apply => {
+                info!(id, sessions, actor, "a held change is applied");
+                RevocationResult::Applied
+            }
+            Ruling::Drop => {
+                info!(id, sessions, actor, "a held change is dropped");
+                RevocationResult::Dropped
+            }
+        };
+        self.record_held(&change, result, Some(order.clone()));
         let keys = change.sessions.iter().filter(|_| ruling == Ruling::Apply);
         let sessions = keys.filter_map(|key| self.sessions.table().find(*key));
         let mine = sessions.filter(|session| self.is_mine(session));

@@ -58,13 +58,22 @@ pub(super) fn share(ending: usize, all: usize) -> f64 {
     ending as f64 / all.max(1) as f64
 }
 
-/// One held change for each cause, in the order of the causes.
-pub(super) fn hold(ending: &[Ending], all: usize, since: UnixTime) -> Vec<Held> {
+/// The ID of the change for each cause.
+pub(super) fn ids(ending: &[Ending]) -> BTreeMap<Cause, String> {
+    by_cause(ending).into_iter().map(|(cause, ending)| (cause, id(cause, &ending))).collect()
+}
+
+fn by_cause(ending: &[Ending]) -> BTreeMap<Cause, Vec<&Ending>> {
     let mut by_cause: BTreeMap<Cause, Vec<&Ending>> = BTreeMap::new();
     for one in ending {
         by_cause.entry(one.cause).or_default().push(one);
     }
     by_cause
+}
+
+/// One held change for each cause, in the order of the causes.
+pub(super) fn hold(ending: &[Ending], all: usize, since: UnixTime) -> Vec<Held> {
+    by_cause(ending)
         .into_iter()
         .map(|(cause, ending)| Held {
             id: id(cause, &ending),

@@ -9,8 +9,9 @@ use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::{Cause, Ending, Revocation};
+use super::{Cause, Ending, Revocation, held};
 use crate::{
+    audit::event::RevocationResult,
     sessions::KickedBy,
     system::{KickResult, Priority},
     telemetry::sanitize,
@@ -39,6 +40,7 @@ impl Revocation {
     /// Ends this replica's part of the sessions, in the background. Withdraws kicks of an earlier change that
     /// have not been sent: this change was evaluated with the same sessions.
     pub(super) fn end(self: &Arc<Self>, ending: Vec<Ending>) {
+        let ids = held::ids(&ending);
         let mine: Vec<Ending> =
             ending.into_iter().filter(|one| self.is_mine(&one.session)).collect();
         let mut kicks = self.kicks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,7 +50,11 @@ impl Revocation {
         if mine.is_empty() {
             return;
         }
-        log_ending(&mine);
+        for (cause, sessions) in count_by_cause(&mine) {
+            warn!(cause = cause.as_str(), sessions, "a change ends sessions");
+            let id = ids.get(&cause).cloned().unwrap_or_default();
+            self.record_change(id, cause, sessions, RevocationResult::Ended, None);
+        }
         let revocation = Arc::clone(self);
         let work = async move {
             let counts = revocation.kick(mine).await;
@@ -75,8 +81,10 @@ impl Revocation {
 
     async fn kick_one(&self, Ending { session, cause }: Ending) -> KickCounts {
         let key = session.key();
+        let by = KickedBy::change(cause.as_str());
+        self.sessions.begin_kick(key, &by);
         let result = self.system.kick(key, Priority::Revocation, cause.as_str()).await;
-        self.sessions.record_kick(Some(&session), key, &KickedBy::change(cause.as_str()), &result);
+        self.sessions.record_kick(Some(&session), key, &by, &result);
         match result {
             KickResult::Kicked => {
                 self.metrics.count_revocation(cause.as_str());
@@ -109,14 +117,11 @@ impl Revocation {
     }
 }
 
-/// Logs how many sessions end for each cause.
-fn log_ending(ending: &[Ending]) {
+/// How many sessions end for each cause.
+fn count_by_cause(ending: &[Ending]) -> BTreeMap<Cause, usize> {
     let mut counts: BTreeMap<Cause, usize> = BTreeMap::new();
     for one in ending {
         *counts.entry(one.cause).or_default() += 1;
     }
-    for (cause, sessions) in counts {
-        let cause = cause.as_str();
-        warn!(cause, sessions, "a change ends sessions");
-    }
+    counts
 }

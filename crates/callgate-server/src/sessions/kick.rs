@@ -24,6 +24,7 @@ impl Sessions {
         let deadline = Instant::now() + within;
         let kicks = stream::iter(keys).map(|key| async move {
             let session = self.table.find(key);
+            self.begin_kick(key, by);
             let kick = self.system.kick(key, priority, by.cause);
             let kicked = timeout_at(deadline, kick).await;
             let late = || KickResult::Failed("no confirmation in time".to_owned());

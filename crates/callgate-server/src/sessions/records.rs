@@ -1,12 +1,16 @@
 //! The records of sessions in the audit.
 
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
 use crate::{
     audit::event::{self, Event, Order},
     state::Lock,
     system::{Connection, Disconnected, KickResult, SessionKey},
 };
 
-use super::{Session, Sessions};
+use super::{Session, Sessions, closing::Closed};
 
 /// Why sessions are kicked.
 #[derive(Debug, Clone)]
@@ -53,6 +57,12 @@ impl Session {
 }
 
 impl Sessions {
+    /// Notes why a connection is about to be closed: its end may be reported before the kick is confirmed.
+    pub(crate) fn begin_kick(&self, key: SessionKey, by: &KickedBy) {
+        let session = self.table.find(key);
+        self.closing.begin(key, Closed { cause: by.cause, session, since: Instant::now() });
+    }
+
     /// Records what became of a kick.
     pub(crate) fn record_kick(
         &self,
@@ -93,11 +103,16 @@ impl Sessions {
 
     /// Records that a session which this replica admitted has ended.
     pub(super) fn record_end(&self, ended: &Disconnected) {
-        let Some(session) = self.own(ended.key) else { return };
+        let (cause, closed) = match self.closing.take(ended.key) {
+            Some(Closed { cause, session, since: _ }) => (Some(cause), session),
+            None => (None, None),
+        };
+        let session = self.own(ended.key).or(closed.filter(|session| self.is_own(session)));
+        let Some(session) = session else { return };
         self.audit.event(|| {
             Event::SessionEnd(event::SessionEnd {
                 session: session.record(),
-                cause: None,
+                cause: cause.map(str::to_owned),
                 reason: Some(ended.reason.clone()),
                 in_bytes: Some(ended.received),
                 out_bytes: Some(ended.sent),
@@ -105,7 +120,11 @@ impl Sessions {
         });
     }
 
-    fn own(&self, key: SessionKey) -> Option<std::sync::Arc<Session>> {
-        self.table.find(key).filter(|session| *session.common().replica == *self.replica)
+    fn own(&self, key: SessionKey) -> Option<Arc<Session>> {
+        self.table.find(key).filter(|session| self.is_own(session))
+    }
+
+    fn is_own(&self, session: &Session) -> bool {
+        *session.common().replica == *self.replica
     }
 }

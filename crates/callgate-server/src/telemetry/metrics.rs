@@ -37,8 +37,8 @@ use prometheus_client::{
 
 use families::with_empty_families;
 use labels::{
-    AuthenticatorLabel, DecisionLabels, FileLabel, ReasonLabel, ResultLabel, ResultLabels,
-    StageLabel, StateLabels, ok_or_failed,
+    AuthenticatorLabel, DecisionLabels, FileLabel, NO_AUTHENTICATOR, ReasonLabel, ResultLabel,
+    ResultLabels, StageLabel, StateLabels, ok_or_failed,
 };
 use revocation::RevocationMetrics;
 use shadow::ShadowMetrics;
@@ -79,6 +79,7 @@ pub(crate) struct Metrics {
     /// Source of `in_flight`, sampled at scrape time.
     load: Mutex<Option<Load>>,
     connected: Gauge,
+    ready: Gauge,
     system: SystemMetrics,
     overloaded: AtomicU64,
     clock_skew: Gauge<i64, AtomicI64>,
@@ -125,6 +126,7 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             load: Mutex::default(),
             connected: Gauge::default(),
+            ready: Gauge::default(),
             system: SystemMetrics::default(),
             overloaded: AtomicU64::default(),
             clock_skew: Gauge::default(),
@@ -145,6 +147,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Sets whether `/readyz` answers with 200.
+    pub(crate) fn set_ready(&self, ready: bool) {
+        self.ready.set(ready.into());
+    }
+
     /// Counts the answer to a login that depends on a backend.
     pub(crate) fn count_backend_answer(&self, authenticator: &str, result: BackendResult) {
         let labels = ResultLabels::of(authenticator, result.as_str());
@@ -207,7 +214,8 @@ impl Metrics {
             self.dropped.get_or_create(&ReasonLabel { reason }).inc();
             return;
         }
-        let authenticator = decision.authenticator.as_deref().unwrap_or("none").to_owned();
+        let authenticator =
+            decision.authenticator.as_deref().unwrap_or(NO_AUTHENTICATOR).to_owned();
         let outcome = decision.outcome().as_str();
         let cause = decision.cause.map(Cause::as_str).unwrap_or_default();
         let labels =

@@ -3,6 +3,7 @@
 mod chain;
 mod commands;
 mod failures;
+mod independent;
 mod marks;
 mod privacy;
 mod rotation;

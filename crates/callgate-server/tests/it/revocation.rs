@@ -1,5 +1,6 @@
 //! Changes that end live sessions, with real servers and clients.
 
+mod audited;
 mod everywhere;
 mod held;
 mod replicas;

@@ -9,4 +9,5 @@ mod listing;
 mod locks;
 mod partitions;
 mod races;
-mod world;
+mod violations;
+pub(crate) mod world;

@@ -92,4 +92,10 @@ async fn rotated_logs_are_followed_and_counted() {
     fs::write(&path, format!("{line}something Violation else\n")).unwrap();
     counted("publish", 2).await;
     counted("unparsed", 1).await;
+    // As logrotate does with `copytruncate`: the same file, from its beginning.
+    fs::write(&path, &line).unwrap();
+    counted("publish", 3).await;
+    let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
+    counted("publish", 4).await;
 }

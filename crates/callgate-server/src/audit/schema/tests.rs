@@ -52,7 +52,7 @@ fn events() -> Vec<Event> {
             id: text(),
             cause: text(),
             sessions: 1,
-            result: text(),
+            result: RevocationResult::Withdrawn,
             order: Some(order()),
         }),
         Event::Config(ConfigLoad {

@@ -64,7 +64,7 @@ pub(super) fn run(args: &QueryArgs, registry: Registry) -> Outcome {
         }
         let mut take = |line: &[u8]| printer.take(line);
         match args.follow && index == last {
-            true => follow(path, &mut take).map_err(failed)?,
+            true => follow(path, &mut take, &mut || {}).map_err(failed)?,
             false => drop(lines(&mut BufReader::new(file), &mut take).map_err(failed)?),
         }
     }

@@ -122,6 +122,8 @@ accounts {
             "$JS.API.DIRECT.GET.KV_callgate", "$JS.API.DIRECT.GET.KV_callgate.>"
             "$JS.API.CONSUMER.CREATE.KV_callgate", "$JS.API.CONSUMER.CREATE.KV_callgate.>"
             "$JS.API.CONSUMER.INFO.KV_callgate.>", "$JS.API.CONSUMER.DELETE.KV_callgate.>"
+            # For a stream as a sink of `[audit]`, whose subjects `CALLGATE.>` includes.
+            "$JS.API.STREAM.INFO.CALLGATE_AUDIT", "$JS.API.STREAM.CREATE.CALLGATE_AUDIT"
           ]
         }
       }

@@ -101,6 +101,9 @@ const NATS_CONFIGURATION_MODE: &str = r#"    accounts:
                 - $JS.API.CONSUMER.CREATE.KV_callgate.>
                 - $JS.API.CONSUMER.INFO.KV_callgate.>
                 - $JS.API.CONSUMER.DELETE.KV_callgate.>
+                # For a stream as a sink of `audit`, whose subjects `CALLGATE.>` includes.
+                - $JS.API.STREAM.INFO.CALLGATE_AUDIT
+                - $JS.API.STREAM.CREATE.CALLGATE_AUDIT
               subscribe: ["$SYS.REQ.USER.AUTH", "$SRV.>", "_INBOX.>", "CALLGATE.>"]
       APP:
         jetstream: enabled

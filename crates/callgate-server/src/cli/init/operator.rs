@@ -17,9 +17,9 @@ use super::{
 };
 use crate::system::permissions;
 
-use crate::state;
+use crate::{audit, state};
 
-/// Permissions of Callgate's own user, besides those for `[state]`.
+/// Permissions of Callgate's own user, besides those for `[state]` and `[audit]`.
 const CALLGATE_PUBLISHES: [&str; 4] =
     ["_INBOX.>", "$SYS._INBOX.>", "$SYS.REQ.USER.INFO", "$SRV.INFO"];
 const CALLGATE_SUBSCRIBES: [&str; 4] =
@@ -219,6 +219,7 @@ impl Login {
 
     fn callgate(callout: &KeyPair, now: UnixTime) -> Result<Self, InitError> {
         let publishes = CALLGATE_PUBLISHES.into_iter().chain(state::PERMISSIONS);
+        let publishes = publishes.chain(audit::PERMISSIONS);
         let rights = Some(Rights::new(publishes, CALLGATE_SUBSCRIBES));
         Self::new(callout, now, |key| FixedUser { rights, ..FixedUser::new("callgate", key) })
     }

@@ -6,7 +6,7 @@ use callgate::clock::UnixTime;
 use tracing::info;
 
 use super::{
-    Desk, Outcome, Refused, record,
+    Desk, Outcome, Refused,
     rows::{Counts, row, servers, session_row, with_results},
 };
 use crate::{
@@ -52,7 +52,7 @@ impl Desk {
             true => Default::default(),
             false => {
                 let within = Duration::from_millis(wait_ms);
-                let by = KickedBy::order(record(actor, reason.as_deref()));
+                let by = KickedBy::order(self.record(actor, reason.as_deref()));
                 sessions.kick(keys, Priority::Kick, &by, within).await
             }
         };

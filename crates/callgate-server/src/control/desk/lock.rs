@@ -12,7 +12,6 @@ use tracing::info;
 use super::{
     Desk, Outcome, Refused,
     kick::{needs_yes, unlisted},
-    record,
     rows::{Counts, row, servers, session_row, with_results},
 };
 use crate::{
@@ -72,7 +71,7 @@ impl Desk {
                 lock: lock.id.to_string(),
                 target: target.unwrap_or_default(),
                 until: lock.ends.map(|ends| ends.to_string()),
-                order: record(actor, reason.as_deref()),
+                order: self.record(actor, reason.as_deref()),
             })
         });
         let until = lock.ends.map(|ends| ends.to_string());
@@ -208,7 +207,7 @@ impl Desk {
                 Ok(()) => {
                     info!(lock = log_field(&id), actor = %actor, "unlocked");
                     self.audit.event(|| {
-                        let order = record(actor, None);
+                        let order = self.record(actor, None);
                         Event::Unlock(event::Unlock { lock: id.clone(), order })
                     });
                     unlocked.push(id);

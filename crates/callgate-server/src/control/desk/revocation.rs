@@ -24,7 +24,7 @@ impl Desk {
     }
 
     pub(super) async fn rule(&self, id: &str, ruling: Ruling, actor: &Actor) -> Outcome {
-        let done = self.held()?.rule(id, ruling, &actor.to_string()).await;
+        let done = self.held()?.rule(id, ruling, &self.record(actor, None)).await;
         done.map(Done::RevocationRuled).ok_or_else(|| Refused {
             message: format!("no change `{}` is held", id.escape_debug()),
             failure: Failure::Refused,

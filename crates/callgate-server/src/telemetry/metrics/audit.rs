@@ -110,6 +110,22 @@ impl Metrics {
         self.audit.records.get_or_create(&labels).inc_by(count);
     }
 
+    /// Creates the counters of an account with expected sources at zero.
+    pub(crate) fn register_expected_account(&self, account: &str) {
+        for outcome in [Outcome::Admitted, Outcome::Refused] {
+            let labels = AccountLabels { account: account.to_owned(), outcome: outcome.as_str() };
+            self.audit.unexpected_sources.get_or_create(&labels).inc_by(0);
+        }
+    }
+
+    /// Creates the counters of an account whose permission violations are counted at zero.
+    pub(crate) fn register_violations(&self, account: &str, operations: &[&'static str]) {
+        for operation in operations {
+            let labels = ViolationLabels { account: account.to_owned(), operation };
+            self.audit.permission_violations.get_or_create(&labels).inc_by(0);
+        }
+    }
+
     /// Counts a login from outside the expected sources of its account, which the operator has named.
     pub(crate) fn count_unexpected_source(&self, account: &str, outcome: Outcome) {
         let labels = AccountLabels { account: account.to_owned(), outcome: outcome.as_str() };

@@ -5,12 +5,16 @@ use callgate::{
     record::{Cause, Outcome, Reason},
 };
 use callgate_authenticators::kind::{BackendConnections, BackendResult};
-use prometheus_client::{metrics::info::Info, registry::Unit};
+use prometheus_client::{
+    metrics::info::Info,
+    registry::{Registry, Unit},
+};
 
 use super::{
     Metrics, audit,
     labels::{
-        AuthenticatorLabel, DecisionLabels, ReasonLabel, ResultLabel, ResultLabels, StageLabel,
+        AuthenticatorLabel, DecisionLabels, NO_AUTHENTICATOR, ReasonLabel, ResultLabel,
+        ResultLabels, StageLabel,
     },
     revocation::REVOCATIONS,
     shadow,
@@ -70,6 +74,7 @@ impl Metrics {
         );
         r.register("log_lost", "Log records that could not be written", LOST.clone());
         r.register("in_flight", "Requests in flight", self.in_flight.clone());
+        r.register("ready", "1 while /readyz answers with 200", self.ready.clone());
         r.register("nats_connected", "1 while connected to a server", self.connected.clone());
         r.register(
             "kubernetes_service_accounts",
@@ -93,7 +98,7 @@ impl Metrics {
         self.system.register(r);
         self.audit.register(r);
         self.shadow.register(r);
-        r.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        register_version(r);
     }
 
     /// Creates counters of rare events at zero, so that the first event is visible as an increase.
@@ -101,6 +106,7 @@ impl Metrics {
         for reason in Reason::ALL.iter().filter(|reason| reason.outcome() == Outcome::Dropped) {
             self.dropped.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc_by(0);
         }
+        self.begin_refusals(NO_AUTHENTICATOR);
         for result in ["ok", "failed"] {
             self.reloads.get_or_create(&ResultLabel { result }).inc_by(0);
         }
@@ -117,18 +123,37 @@ impl Metrics {
         let labels = AuthenticatorLabel::of(authenticator);
         self.ceiling_dropped.get_or_create(&labels).inc_by(0);
         drop(self.authenticators.get_or_create(&labels));
-        // Only the reasons that alerts are made of, not all of them.
-        for (reason, cause) in [
-            (Reason::Admitted, ""),
-            (Reason::BadToken, Cause::Signature.as_str()),
-            (Reason::BackendUnavailable, ""),
-            (Reason::Overloaded, ""),
-        ] {
+        self.begin_decisions(authenticator, Reason::Admitted);
+        self.begin_refusals(authenticator);
+    }
+
+    /// Creates the counters of all refusals at zero: an alert on an increase misses whatever a counter
+    /// begins with.
+    fn begin_refusals(&self, authenticator: &str) {
+        let refused = Reason::ALL.iter().filter(|reason| reason.outcome() == Outcome::Refused);
+        refused.for_each(|reason| self.begin_decisions(authenticator, *reason));
+    }
+
+    fn begin_decisions(&self, authenticator: &str, reason: Reason) {
+        let causes = match reason == Reason::BadToken {
+            true => Cause::ALL.iter().map(|cause| cause.as_str()).collect(),
+            false => vec![""],
+        };
+        for cause in causes {
             let (outcome, reason) = (reason.outcome().as_str(), reason.as_str());
             let authenticator = authenticator.to_owned();
             let labels = DecisionLabels { authenticator, outcome, reason, cause };
             self.decisions.get_or_create(&labels).inc_by(0);
         }
+    }
+
+    /// The metrics of `watch-log`. It is not a replica: the others would show one that is not connected.
+    pub(crate) fn of_watch_log() -> Self {
+        let metrics = Self::default();
+        let mut registry = Registry::with_prefix("callgate");
+        metrics.audit.register(&mut registry);
+        register_version(&mut registry);
+        Self { registry, ..metrics }
     }
 
     /// Creates the counters of an authenticator with signing keys at zero.
@@ -153,6 +178,10 @@ impl Metrics {
             self.set_backend_connections(authenticator, state, 0);
         }
     }
+}
+
+fn register_version(registry: &mut Registry) {
+    registry.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
 }
 
 const BACKEND_UP: &str = "1 if the last query of the backend had a good answer, otherwise 0";

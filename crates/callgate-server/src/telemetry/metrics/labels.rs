@@ -4,6 +4,9 @@ use std::path::Path;
 
 use prometheus_client::encoding::EncodeLabelSet;
 
+/// The label of decisions by no authenticator.
+pub(super) const NO_AUTHENTICATOR: &str = "none";
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct DecisionLabels {
     pub(super) authenticator: String,

@@ -3,9 +3,9 @@
 use std::{fs, process::Command};
 
 use callgate_testkit::{eventually, service::Launch, wait::LONG};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::support::{alice, assert_chained, audited, lines, record};
+use super::support::{alice, assert_chained, audited, lines, record, records};
 use crate::support::{CALLGATE, Pair, Service, connect_to, serve, write_private};
 
 #[tokio::test]
@@ -93,6 +93,37 @@ async fn full_disk_refuses_admissions_and_the_other_replica_serves() {
     let dropped = record(&path, json!({ "type": "answer_dropped" })).await;
     assert_eq!(dropped["request"], refused["request"]);
     pair.gate.terminate().await;
+    assert_chained(&lines(&path));
+}
+
+#[tokio::test]
+async fn admission_recorded_but_too_late_yields_answer_dropped() {
+    let outside = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(outside.path().join("disk"), 64);
+    let path = disk.0.join("audit.jsonl");
+    // An admission waits longer than the server does.
+    let config =
+        format!("[audit]\nrequired = true\ntimeout = \"1m\"\n[[audit.sinks]]\nfile = {path:?}\n");
+    let users = json!({ "alice": { "pass": "alice", "account": "APP" } });
+    let mut pair = Pair::builder(users).gate_config(&config).start().await;
+    record(&path, json!({ "type": "config" })).await;
+    let filler = disk.0.join("filler");
+    let _full = fs::write(&filler, vec![0; 128 * 1024]).unwrap_err();
+    // The last page of the file may still have room for a few records.
+    eventually("a refusal", LONG, async || pair.attempt(&alice()).await.0.is_err().then_some(()))
+        .await;
+    fs::remove_file(&filler).unwrap();
+    let dropped = record(&path, json!({ "type": "answer_dropped" })).await;
+    pair.gate.terminate().await;
+    let all = records(&path);
+    let of_request = |record: &&Value| record["request"] == dropped["request"];
+    let of_request: Vec<&Value> = all.iter().filter(of_request).collect();
+    let admitted = of_request[0];
+    assert_eq!((&admitted["type"], &admitted["outcome"]), (&json!("decision"), &json!("admitted")));
+    assert!(of_request.iter().skip(1).any(|record| record["type"] == "answer_dropped"));
+    for member in ["server_id", "client_id", "reason"] {
+        assert!(!dropped[member].is_null(), "{member}: {dropped}");
+    }
     assert_chained(&lines(&path));
 }
 

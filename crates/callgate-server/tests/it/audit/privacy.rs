@@ -6,7 +6,7 @@ use callgate_testkit::Nkey;
 use serde_json::json;
 
 use super::support::{alice, audited, record, records};
-use crate::support::{Credential, Pair, connect_to};
+use crate::support::{Credential, Pair, WebService, connect_to};
 
 const HIDE_KEY: &str = "0123456789abcdef0123456789abcdef";
 
@@ -40,6 +40,37 @@ async fn hidden_fields_appear_nowhere_in_a_record() {
     let text = fs::read_to_string(&path).unwrap();
     for hidden in ["alice", "127.0.0.1", "tester"] {
         assert!(!text.contains(hidden), "{hidden}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn facts_are_the_claims_that_policy_names_and_no_others() {
+    const TEAM: &str = "[[authenticators]]
+name = \"team\"
+timeout = \"10s\"
+account = \"APP\"
+[authenticators.http]
+url = \"URL\"
+[[bindings]]
+when = \"claims.level > 1\"
+roles = [\"tenant\"]
+[roles.tenant]
+publish = [\"tenants.{{ claims.tenant }}.>\"]
+[[accounts]]
+name = \"APP\"
+";
+    let service = WebService::start().await;
+    let claims = json!({ "tenant": "t1", "level": 2, "salary": "canary-salary" });
+    service.answer("alice", json!({ "result": "allow", "claims": claims }));
+    for (facts, expected) in [(true, json!({ "tenant": "t1", "level": 2 })), (false, json!(null))] {
+        let audit = format!("[audit]\nfacts = {facts}\n[[audit.sinks]]\nfile = \"audit.jsonl\"\n");
+        let builder = Pair::builder(json!({})).authenticators(&TEAM.replace("URL", service.url()));
+        let pair = builder.gate_config(&audit).start().await;
+        pair.admits(&alice()).await;
+        let path = pair.path("audit.jsonl");
+        let admitted = record(&path, json!({ "outcome": "admitted" })).await;
+        assert_eq!(admitted["facts"], expected, "{admitted}");
+        assert!(!fs::read_to_string(&path).unwrap().contains("canary"));
     }
 }
 

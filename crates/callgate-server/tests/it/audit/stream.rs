@@ -8,7 +8,10 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::support::{alice, assert_chained, parse};
-use crate::support::{Pair, callgate_in, connect, has, write_private};
+use crate::{
+    scenario::Written,
+    support::{Pair, callgate_in, connect, has, write_private},
+};
 
 const STREAM: &str =
     "[[audit.sinks]]\nstream = \"CALLGATE_AUDIT\"\ncreate = { max_age = \"90d\" }\n";
@@ -78,6 +81,17 @@ async fn stream_has_every_record_once_as_a_cloud_event() {
     has(&verified.stdout, &["ok      boot "]);
     let found = run(&["query", "--user", "alice"]);
     assert_eq!((found.code, found.stdout.lines().count()), (0, 5), "{found:?}");
+}
+
+#[tokio::test]
+async fn files_of_init_permit_the_stream() {
+    const SWITCHED_OFF: &str = "# [[audit.sinks]]\n# file = \"audit.jsonl\"";
+    let switch_on = |text: &str| text.replace(SWITCHED_OFF, STREAM);
+    for arguments in [&["--demo"][..], &["--demo", "--operator"]] {
+        let written = Written::start("2.15", arguments, switch_on).await;
+        let stored = "callgate_audit_records_total{sink=\"CALLGATE_AUDIT\",result=\"written\"}";
+        written.gate.metric_reaches(stored, 2.0).await;
+    }
 }
 
 #[tokio::test]

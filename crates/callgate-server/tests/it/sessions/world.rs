@@ -64,23 +64,25 @@ file = "guests.json"
 
 /// Options of a [`World`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Options {
-    pub(super) servers: usize,
-    pub(super) replicas: usize,
-    pub(super) mode: Mode,
+pub(crate) struct Options {
+    pub(crate) servers: usize,
+    pub(crate) replicas: usize,
+    pub(crate) mode: Mode,
     /// The line of nats-server; `None` is the default one.
-    pub(super) line: Option<&'static str>,
-    pub(super) state: bool,
+    pub(crate) line: Option<&'static str>,
+    pub(crate) state: bool,
     /// Replicas connect to the first servers, so many.
-    pub(super) servers_of_gates: usize,
-    pub(super) reconcile: &'static str,
+    pub(crate) servers_of_gates: usize,
+    pub(crate) reconcile: &'static str,
+    /// The end of the configuration.
+    pub(crate) more: &'static str,
 }
 
 /// A user whose name has a wildcard, quotes and a space.
-pub(super) const ODD_NAME: &str = "we*rd \"n\u{e4}me\"";
+pub(crate) const ODD_NAME: &str = "we*rd \"n\u{e4}me\"";
 
 /// The password of `hashed`, of which the file has a hash.
-pub(super) const HASHED: &str = "right";
+pub(crate) const HASHED: &str = "right";
 const HASH: &str = "$argon2id$v=19$m=64,t=2,p=1$e6/13tu7V6o15jwnpJRyTg$kf0QnvWVm+l6eOpAEsRcMEGpMkeXS8f84yyFvMyZnUA";
 
 impl Default for Options {
@@ -93,33 +95,34 @@ impl Default for Options {
             state: true,
             servers_of_gates: 3,
             reconcile: "5s",
+            more: "",
         }
     }
 }
 
 /// Servers and replicas.
-pub(super) struct World {
-    pub(super) servers: NatsCluster,
-    pub(super) gates: Vec<Service>,
-    pub(super) site: Site,
+pub(crate) struct World {
+    pub(crate) servers: NatsCluster,
+    pub(crate) gates: Vec<Service>,
+    pub(crate) site: Site,
     folders: Vec<TempDir>,
 }
 
 impl World {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(Options::default()).await
     }
 
-    pub(super) async fn cluster() -> Self {
+    pub(crate) async fn cluster() -> Self {
         Self::with(Options { servers: 3, replicas: 3, ..Options::default() }).await
     }
 
     /// One server of a line.
-    pub(super) async fn on(mode: Mode, line: &'static str) -> Self {
+    pub(crate) async fn on(mode: Mode, line: &'static str) -> Self {
         Self::with(Options { mode, line: Some(line), ..Options::default() }).await
     }
 
-    pub(super) async fn with(options: Options) -> Self {
+    pub(crate) async fn with(options: Options) -> Self {
         let Options { mode, line, servers: count, .. } = options;
         let site = Site::new(mode, line.unwrap_or("2.15"), &fixed_users());
         let name = if count == 1 { "server_name: s0\n" } else { "" };
@@ -146,62 +149,62 @@ impl World {
     }
 
     /// Starts a replica that was stopped.
-    pub(super) async fn restart(&mut self, replica: usize) {
+    pub(crate) async fn restart(&mut self, replica: usize) {
         self.gates[replica] = started(self.folders[replica].path()).await;
     }
 
     /// Replaces a file of the first replica as a whole.
-    pub(super) fn replace(&self, name: &str, text: &str) {
+    pub(crate) fn replace(&self, name: &str, text: &str) {
         let new = self.path(0, "new");
         fs::write(&new, text).unwrap();
         fs::rename(new, self.path(0, name)).unwrap();
     }
 
-    pub(super) fn path(&self, replica: usize, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, replica: usize, name: &str) -> PathBuf {
         self.folders[replica].path().join(name)
     }
 
     /// Runs a command against the first replica.
-    pub(super) fn run(&self, arguments: &[&str]) -> CommandOutput {
+    pub(crate) fn run(&self, arguments: &[&str]) -> CommandOutput {
         self.run_at(0, arguments)
     }
 
-    pub(super) fn run_at(&self, replica: usize, arguments: &[&str]) -> CommandOutput {
+    pub(crate) fn run_at(&self, replica: usize, arguments: &[&str]) -> CommandOutput {
         let config = ["--config", "callgate.toml"];
         callgate_in(self.folders[replica].path(), &[arguments, &config].concat())
     }
 
     /// The command, to be started without waiting.
-    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let config = ["--config", "callgate.toml"];
         command(self.folders[0].path(), &[arguments, &config].concat())
     }
 
     /// Runs a command on a blocking thread, so that clients of the test go on.
-    pub(super) async fn run_aside(&self, arguments: &[&str]) -> CommandOutput {
+    pub(crate) async fn run_aside(&self, arguments: &[&str]) -> CommandOutput {
         let mut command = self.command(arguments);
         tokio::task::spawn_blocking(move || run(&mut command, b"")).await.unwrap()
     }
 
     /// The JSON of a command that must exit with this code.
-    pub(super) fn json(&self, code: i32, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, code: i32, arguments: &[&str]) -> Value {
         let ran = self.run(&[arguments, &["--json"]].concat());
         assert_eq!(ran.code, code, "{arguments:?}: {ran:?}");
         serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
     }
 
     /// Kicks what the filter matches, however much that is.
-    pub(super) fn kick(&self, filter: &[&str]) -> Value {
+    pub(crate) fn kick(&self, filter: &[&str]) -> Value {
         self.json(0, &[&["kick", "--yes"], filter].concat())
     }
 
     /// Locks a target, and kicks all of its sessions.
-    pub(super) fn lock(&self, target: &[&str]) -> Value {
+    pub(crate) fn lock(&self, target: &[&str]) -> Value {
         self.json(0, &[&["lock", "--yes"], target].concat())
     }
 
     /// Logs in with a credential that Callgate decides about.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         server: usize,
         credential: &Credential,
@@ -211,30 +214,30 @@ impl World {
     }
 
     /// Logs in at a server. The password is the name.
-    pub(super) async fn login_at(&self, server: usize, user: &str) -> Session {
+    pub(crate) async fn login_at(&self, server: usize, user: &str) -> Session {
         let credential = Credential::password(user, user);
         let session = self.connect(server, &credential).await;
         session.unwrap_or_else(|error| panic!("{user}: {error}"))
     }
 
-    pub(super) async fn login(&self, user: &str) -> Session {
+    pub(crate) async fn login(&self, user: &str) -> Session {
         self.login_at(0, user).await
     }
 
     /// Logs in with the name that the client claims.
-    pub(super) async fn login_named(&self, user: &str, name: &str) -> Session {
+    pub(crate) async fn login_named(&self, user: &str, name: &str) -> Session {
         let options = self.site.options(&Credential::password(user, user)).name(name);
         Session::connect(&self.servers.servers[0].url(), options).await.unwrap()
     }
 
     /// Logs in as a user that Callgate does not decide about.
-    pub(super) async fn fixed(&self, user: &str) -> Session {
+    pub(crate) async fn fixed(&self, user: &str) -> Session {
         let options = self.site.fixed(user).name(user);
         Session::connect(&self.servers.servers[0].url(), options).await.unwrap()
     }
 
     /// Begins to log in with a token, by a client that never reconnects.
-    pub(super) async fn raw_login(&self, server: usize, token: &str) -> RawClient {
+    pub(crate) async fn raw_login(&self, server: usize, token: &str) -> RawClient {
         let mut members = json!({ "auth_token": token });
         if let Some(sentinel) = self.site.sentinel() {
             members["jwt"] = json!(sentinel);
@@ -243,18 +246,18 @@ impl World {
     }
 
     /// Whether a login is admitted.
-    pub(super) async fn admits(&self, server: usize, user: &str) -> bool {
+    pub(crate) async fn admits(&self, server: usize, user: &str) -> bool {
         self.connect(server, &Credential::password(user, user)).await.is_ok()
     }
 
     /// Ends all locks, and waits until no session is left. For the next case in the same world.
-    pub(super) async fn clear(&self) {
+    pub(crate) async fn clear(&self) {
         assert_eq!(self.run(&["unlock", "--all"]).code, 0);
         self.sessions(0, &[]).await;
     }
 
     /// The listed sessions with these filters, once there are so many.
-    pub(super) async fn sessions(&self, count: usize, filter: &[&str]) -> Vec<Value> {
+    pub(crate) async fn sessions(&self, count: usize, filter: &[&str]) -> Vec<Value> {
         eventually(&format!("{count} sessions of {filter:?}"), LONG, async || {
             let listed = self.json(0, &[&["sessions"], filter].concat());
             let sessions = listed["sessions"].as_array().unwrap().clone();
@@ -286,7 +289,7 @@ fn fixed_users() -> [Fixed; 5] {
 }
 
 /// The users of the authenticator `staff`. The password is the name.
-pub(super) fn staff() -> Value {
+pub(crate) fn staff() -> Value {
     let user = |account: &str| {
         json!({
             "account": account, "permissions": { "publish": ">", "subscribe": ">" },
@@ -300,6 +303,9 @@ pub(super) fn staff() -> Value {
         entry["pass"] = json!(name);
         all.insert(name.to_owned(), entry);
     }
+    let permissions = json!({ "publish": ["ok"], "subscribe": ["_INBOX.>"] });
+    let limited = json!({ "pass": "limited", "account": "APP", "permissions": permissions });
+    all.insert("limited".to_owned(), limited);
     let mut hashed = user("APP");
     hashed["password"] = json!(HASH);
     all.insert("hashed".to_owned(), hashed);
@@ -327,7 +333,7 @@ jetstream { store_dir: "{{dir}}/jetstream", max_file_store: 256MB, max_memory_st
 "#;
 
 fn gate_text(site: &Site, urls: &str, options: Options) -> String {
-    let Options { servers, state, reconcile, .. } = options;
+    let Options { servers, state, reconcile, more, .. } = options;
     let state = match state {
         true => format!("[state]\nreplicas = {servers}\nmax_stale = \"5s\""),
         false => String::new(),
@@ -352,6 +358,7 @@ reconcile = \"{reconcile}\"
 [[audit.sinks]]
 file = \"audit.jsonl\"
 {state}
+{more}
 ",
         site.gate
     )

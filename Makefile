@@ -12,7 +12,9 @@ KUBERNETES = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/kubernetes/kube-apis
 GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go --features callgate-server/go)
 # tests against OpenLDAP only where `tools.py debian` has installed slapd,
 SLAPD_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/slapd/.stamp),--features callgate-authenticators/slapd --features callgate-server/slapd)
-# tests with databases only where they are installed,
+# tests with Prometheus,
+PROMETHEUS_TESTS = $(if $(call HAS,prometheus),--features callgate-server/prometheus)
+# and tests with databases only where they are installed,
 HAS = $(wildcard $(or $(CALLGATE_TOOLS),.tools)/$(1)/.stamp)
 DATABASES = $(if $(call HAS,postgresql),postgres) $(if $(call HAS,mariadb),mariadb) \
 	$(if $(and $(call HAS,postgresql),$(call HAS,pgbouncer)),pgbouncer)
@@ -60,7 +62,7 @@ test-kubernetes: ## Run the Kubernetes tests against a real kube-apiserver (buil
 
 .PHONY: test-only
 test-only:
-	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS) $(GO_TESTS) $(SLAPD_TESTS) $(DATABASE_TESTS) $(GO_TOOLS_TESTS) $(VECTOR_TESTS)
+	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS) $(GO_TESTS) $(SLAPD_TESTS) $(PROMETHEUS_TESTS) $(DATABASE_TESTS) $(GO_TOOLS_TESTS) $(VECTOR_TESTS)
 	@echo "NOT RUN: the long faults (make test-faults; the quick faults ran)"
 	@echo "NOT RUN: tests against a real kube-apiserver (make test-kubernetes; a stand-in was used)"
 	@echo "NOT RUN: measurements that need an idle machine: duration of refusals (make test-timing), overload (make test-overload)"
@@ -68,6 +70,7 @@ test-only:
 	@$(if $(NODE_TESTS),,echo "NOT RUN: tests with Node.js clients (Node.js is not installed)")
 	@$(if $(GO_TESTS),,echo "NOT RUN: tests of Go snippets and examples (Go is not installed)")
 	@$(if $(SLAPD_TESTS),,echo "NOT RUN: tests against OpenLDAP (slapd is not installed)")
+	@$(if $(PROMETHEUS_TESTS),,echo "NOT RUN: tests of alerts and the dashboard with Prometheus (it is not installed)")
 	@$(if $(filter postgres,$(DATABASES)),,echo "NOT RUN: tests with PostgreSQL (it is not installed)")
 	@$(if $(filter mariadb,$(DATABASES)),,echo "NOT RUN: tests with MariaDB (it is not installed)")
 	@$(if $(filter pgbouncer,$(DATABASES)),,echo "NOT RUN: tests with PgBouncer (it is not installed)")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks the Helm chart, and renders the plain manifests from it.
 
-    helm.py check      lint, and compare deploy/kubernetes/ and the goldens with what the chart renders
-    helm.py render     regenerate deploy/kubernetes/ and the golden files
+    helm.py check      lint, and compare deploy/kubernetes/, the goldens and copied files with what they come from
+    helm.py render     regenerate deploy/kubernetes/, the golden files and copied files
 
 Helm is compiled from its Go module into `.tools/helm/` where there is Go; without Go this fails, and says so.
 """
@@ -27,6 +27,10 @@ RENDERS = [
     ([*IMAGE, "--values", CHART / "ci" / "operator-values.yaml"], CHART / "ci" / "operator-golden.yaml"),
 ]
 HEADER = "# Rendered from deploy/helm/callgate by scripts/helm.py; change it there.\n"
+# Files of the chart, and what they are copies of: a chart cannot read what is outside its folder.
+OBSERVABILITY = tools.ROOT / "deploy" / "observability"
+COPIES = [(CHART / "files" / original.name, original) for original in
+          [OBSERVABILITY / "prometheus" / "callgate.rules.yaml", OBSERVABILITY / "grafana" / "callgate.json"]]
 # Values that the schema must refuse, each with what helm then names.
 REFUSED = [("replicas=0", "replicas"), ("replicass=2", "replicass"), ("secretName=", "secretName"),
            ("image.repository=", "image.repository is empty")]
@@ -70,6 +74,10 @@ def check(binary):
         text = rendered(binary, values)
         if not file.exists() or file.read_text() != text:
             faults.append(f"{file.relative_to(tools.ROOT)} is not what the chart renders: run scripts/helm.py render")
+    for copy, original in COPIES:
+        if not copy.exists() or copy.read_bytes() != original.read_bytes():
+            faults.append(f"{copy.relative_to(tools.ROOT)} is not {original.name}: run scripts/helm.py render")
+    faults.extend(dashboard_faults(binary))
     for setting, named in REFUSED:
         refused = run(binary, "template", "callgate", CHART, "--kube-version", "1.30.0", *IMAGE, "--set", setting)
         if refused.returncode == 0 or named not in refused.stderr:
@@ -80,7 +88,19 @@ def check(binary):
     return 1 if faults else 0
 
 
+def dashboard_faults(binary):
+    """The ConfigMap holds the dashboard as it is. Not a golden file, which would be another copy."""
+    settings = ["--set", "dashboard.enabled=true", "--set", "dashboard.namespace=monitoring"]
+    text = rendered(binary, [*IMAGE, *settings])
+    dashboard = (OBSERVABILITY / "grafana" / "callgate.json").read_text()
+    indented = "".join(f"    {line}\n" for line in dashboard.splitlines())
+    expected = ["name: callgate-dashboard", "namespace: monitoring", 'grafana_dashboard: "1"', f"callgate.json: |\n{indented}"]
+    return [f"the dashboard's ConfigMap has no `{part[:40]}`" for part in expected if part not in text]
+
+
 def render(binary):
+    for copy, original in COPIES:
+        copy.write_bytes(original.read_bytes())
     for values, file in RENDERS:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(rendered(binary, values))

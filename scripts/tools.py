@@ -7,8 +7,8 @@
     tools.py node                Node.js with the packages of scripts/node/package-lock.json
     tools.py go                  the modules of scripts/go/go.sum, where Go is
     tools.py faketime            a clock that can be stepped, from Debian's archive, where apt is
-    tools.py debian [NAME…]      postgresql, mariadb, pgbouncer, slapd: the machine's own, or from Debian's
-                                 archive, where apt is
+    tools.py debian [NAME…]      postgresql, mariadb, pgbouncer, slapd, prometheus: the machine's own, or from
+                                 Debian's archive, where apt is
     tools.py go-tools            nsc and the nats command line, where Go is (compiled: minutes)
     tools.py cargo-deny          the dependency checker (compiled: minutes)
     tools.py mdbook              builds the documentation site
@@ -64,6 +64,7 @@ DEBIAN = {
     "mariadb": Debian(["mariadb-server-core"], ["usr/sbin/mariadbd"]),
     "pgbouncer": Debian(["pgbouncer"], ["usr/sbin/pgbouncer"]),
     "slapd": Debian(["slapd", "ldap-utils"], ["usr/sbin/slapd", "usr/bin/ldapadd", "usr/bin/ldapsearch"]),
+    "prometheus": Debian(["prometheus"], ["usr/bin/prometheus", "usr/bin/promtool"]),
 }
 
 

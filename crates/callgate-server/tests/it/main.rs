@@ -23,6 +23,7 @@ mod kv;
 #[cfg(feature = "slapd")]
 mod ldap;
 mod lifecycle;
+mod observability;
 mod overload;
 mod peers;
 mod policy_tools;

@@ -89,8 +89,8 @@ pub(crate) fn assemble(config: Config, operations: Option<&Operations>) -> Assem
             if let Some(account) = unexpected {
                 observers.metrics.count_unexpected_source(account, decision.outcome());
             }
-            observers.audit.decision(decision, unexpected.is_some());
-            shadow.decision(decision);
+            let record = observers.audit.decision(decision, unexpected.is_some());
+            shadow.decision(decision, record);
         });
     }
     Assembled { builder, chain, nats, keys, accounts, basis }

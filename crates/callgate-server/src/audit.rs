@@ -58,7 +58,7 @@ pub(crate) use event::{ConfigLoad, Event, LoadResult, UsersLoad};
 pub(crate) use file::FileError;
 pub(crate) use grant_hash::grant_hash;
 pub(crate) use hook::AuditHook;
-pub(crate) use privacy::{Hidden, HideKey};
+pub(crate) use privacy::{HIDDEN_PREFIX, Hidden, HideKey};
 pub(crate) use schema::schema;
 pub(crate) use settings::{
     AuditSettings, CreateSettings, FileSettings, RotateSettings, SinkSettings, StreamSettings,
@@ -158,9 +158,13 @@ impl Audit {
         self.0.get().is_some_and(|running| running.settings.required)
     }
 
-    /// Records a decision, unless [`AuditHook`] has done so already.
-    pub(crate) fn decision(&self, decision: &Decision, unexpected_source: bool) {
-        let Some(running) = self.0.get() else { return };
+    /// Makes the record of a decision, unless [`AuditHook`] has done so already.
+    pub(crate) fn decision(
+        &self,
+        decision: &Decision,
+        unexpected_source: bool,
+    ) -> Option<PendingRecord> {
+        let running = self.0.get()?;
         let facts = running.facts(decision);
         let facts = facts.as_ref();
         let record = || {
@@ -169,7 +173,7 @@ impl Audit {
                 .with_unexpected_source(unexpected_source)
         };
         let body = match decision.outcome() {
-            Outcome::Admitted if running.settings.required => return,
+            Outcome::Admitted if running.settings.required => return None,
             Outcome::Admitted | Outcome::Refused => body(&record()),
             Outcome::Dropped => {
                 // As in the log: garbage is recorded once a minute for each cause.
@@ -177,11 +181,10 @@ impl Audit {
                 let admitted =
                     drops.admit(decision.reason, &decision.detail, tokio::time::Instant::now());
                 drop(drops);
-                let Some(suppressed) = admitted else { return };
-                body(&record().dropped(decision, suppressed))
+                body(&record().dropped(decision, admitted?))
             }
         };
-        running.push(&body, None);
+        Some(PendingRecord { audit: self.clone(), body, time: Timestamp::now() })
     }
 
     /// Records something else that happened.
@@ -189,7 +192,7 @@ impl Audit {
         let Some(running) = self.0.get() else { return };
         let mut event = event();
         event.protect(&running.hider);
-        running.push(&body(&event), None);
+        running.push(&body(&event), Timestamp::now(), None);
     }
 
     /// Sets which claims the policy in force uses.
@@ -226,11 +229,40 @@ impl Audit {
     }
 }
 
+/// The record of a decision, which is written when it is dropped.
+#[derive(Debug)]
+pub(crate) struct PendingRecord {
+    audit: Audit,
+    body: Vec<u8>,
+    time: Timestamp,
+}
+
+impl PendingRecord {
+    /// Adds how the candidate of `[shadow]` decides.
+    pub(crate) fn add_shadow(&mut self, result: &'static str) {
+        add_shadow(&mut self.body, result);
+    }
+}
+
+/// Adds the last member to the record of a decision.
+fn add_shadow(record: &mut Vec<u8>, result: &str) {
+    if record.pop_if(|last| *last == b'}').is_some() {
+        record.extend_from_slice(format!(",\"shadow\":\"{result}\"}}").as_bytes());
+    }
+}
+
+impl Drop for PendingRecord {
+    fn drop(&mut self) {
+        if let Some(running) = self.audit.0.get() {
+            running.push(&self.body, self.time, None);
+        }
+    }
+}
+
 impl Running {
     /// Gives a record to every sink.
-    fn push(&self, body: &[u8], receipt: Option<&Arc<Receipt>>) {
+    fn push(&self, body: &[u8], time: Timestamp, receipt: Option<&Arc<Receipt>>) {
         let body: Arc<[u8]> = body.into();
-        let time = Timestamp::now();
         let now = Instant::now();
         for sink in &self.sinks {
             let receipt = receipt.filter(|_| sink.is_durable).map(Arc::clone);

@@ -118,6 +118,7 @@ impl Operations {
 
     /// Ends the parts, after the last answer.
     pub(crate) async fn shut_down(&self) {
+        self.shadow.stop();
         if let Some(system) = &self.system {
             system.shut_down();
         }

@@ -7,12 +7,15 @@ mod identity;
 pub(crate) mod preview;
 pub(crate) mod roles;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use callgate::{
     authn::{Chain, Identity, Link},
     clock::UnixTime,
-    policy::{ConnectionInfo, Explanation, Grant, Policy, ResolveRequest},
+    policy::{BindingVerdict, ConnectionInfo, Explanation, Grant, Policy, ResolveRequest, Step},
     record::Denial,
     request::AuthRequest,
 };
@@ -29,13 +32,20 @@ pub(crate) struct Rehearsal {
     policy: Arc<Policy>,
     chain: Chain,
     kinds: BTreeMap<Arc<str>, &'static str>,
+    /// The bindings whose conditions test claims.
+    tests_claims: BTreeSet<usize>,
     callout_account: Option<String>,
 }
 
 impl Rehearsal {
     pub(crate) fn of(config: &Config) -> Self {
         let kinds = config.authenticators.iter();
+        let bindings = config.policy.binding_views().into_iter();
         Self {
+            tests_claims: bindings
+                .filter(|view| view.tests_claims)
+                .map(|view| view.index)
+                .collect(),
             policy: Arc::clone(&config.policy),
             chain: config.chain.clone(),
             kinds: kinds.map(|built| (Arc::clone(&built.context.name), built.kind)).collect(),
@@ -77,6 +87,18 @@ impl Rehearsal {
         now: UnixTime,
     ) -> (Result<Grant, Denial>, Explanation) {
         self.policy.explain(&self.question(authenticator, identity, connection.info(), now))
+    }
+
+    /// Whether a condition was evaluated whose value depends on claims that the identity does not have.
+    pub(crate) fn depends_on_claims(&self, steps: &[Step]) -> bool {
+        steps.iter().any(|step| match step {
+            Step::Binding { verdict: BindingVerdict::ConditionAbsent { .. }, .. } => true,
+            Step::Binding {
+                index,
+                verdict: BindingVerdict::Matched | BindingVerdict::ConditionFalse,
+            } => self.tests_claims.contains(index),
+            _ => false,
+        })
     }
 
     /// Decides about an identity that another configuration has authenticated.

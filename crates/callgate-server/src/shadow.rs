@@ -9,7 +9,7 @@ mod log;
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Condvar, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
@@ -27,6 +27,7 @@ use tracing::error;
 
 use self::{candidate::Candidate, log::DifferenceLog};
 use crate::{
+    audit::PendingRecord,
     config::ShadowSettings,
     rehearsal::{
         Rehearsal,
@@ -39,6 +40,9 @@ use crate::{
 const MAX_WAITING: usize = 1024;
 /// How often the files of the candidate are checked.
 const POLL: Duration = Duration::from_secs(1);
+
+/// How long the last comparisons may take when the process stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How a decision compares with that of the candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,7 +109,27 @@ pub(crate) struct Shadow {
 #[derive(Debug)]
 struct Running {
     config: PathBuf,
-    queue: SyncSender<Observed>,
+    queue: SyncSender<Waiting>,
+    finished: Arc<Finished>,
+}
+
+/// Whether the thread has ended.
+type Finished = (Mutex<bool>, Condvar);
+
+/// A decision that waits for its comparison. Its record is written in any case.
+#[derive(Debug)]
+struct Waiting {
+    observed: Observed,
+    record: Option<PendingRecord>,
+}
+
+impl Waiting {
+    fn finish(self, result: ShadowResult, metrics: &Metrics) {
+        metrics.count_shadow(result.as_str());
+        if let Some(mut record) = self.record {
+            record.add_shadow(result.as_str());
+        }
+    }
 }
 
 /// A decision to compare: who logged in how, and what the live configuration decided.
@@ -133,21 +157,44 @@ impl Shadow {
         let (queue, decisions) = sync_channel(MAX_WAITING);
         let config = settings.config.clone();
         let metrics = Arc::clone(&self.metrics);
-        let work = move || compare_all(&decisions, settings, &metrics);
+        let finished = Arc::<Finished>::default();
+        let signal = Arc::clone(&finished);
+        let work = move || {
+            compare_all(&decisions, settings, &metrics);
+            *signal.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            signal.1.notify_all();
+        };
         match thread::Builder::new().name("shadow".to_owned()).spawn(work) {
-            Ok(_detached) => self.running.store(Some(Arc::new(Running { config, queue }))),
+            Ok(_detached) => {
+                self.running.store(Some(Arc::new(Running { config, queue, finished })));
+            }
             Err(error) => error!(%error, "cannot start the thread that compares with [shadow]"),
         }
     }
 
-    /// Takes a decision for comparison. Never waits.
-    pub(crate) fn decision(&self, decision: &Decision) {
+    /// Takes a decision for comparison, and its record, which is written with the result. Never waits.
+    pub(crate) fn decision(&self, decision: &Decision, record: Option<PendingRecord>) {
         let running = self.running.load();
         let Some(running) = running.as_ref() else { return };
         let Some(observed) = Observed::of(decision) else { return };
-        match running.queue.try_send(observed) {
+        match running.queue.try_send(Waiting { observed, record }) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-            Err(TrySendError::Full(_)) => self.metrics.count_shadow(ShadowResult::Skipped.as_str()),
+            Err(TrySendError::Full(waiting)) => {
+                waiting.finish(ShadowResult::Skipped, &self.metrics);
+            }
+        }
+    }
+
+    /// Ends the comparison, and waits for a short time until the waiting decisions are recorded.
+    pub(crate) fn stop(&self) {
+        let Some(running) = self.running.swap(None) else { return };
+        let finished = Arc::clone(&running.finished);
+        drop(running);
+        let is_running = |finished: &mut bool| !*finished;
+        let lock = finished.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = finished.1.wait_timeout_while(lock, STOP_TIMEOUT, is_running);
+        if waited.is_ok_and(|(_, waited)| waited.timed_out()) {
+            error!("the last decisions were not compared with [shadow], and are not in the audit");
         }
     }
 }
@@ -183,23 +230,24 @@ impl Observed {
 }
 
 /// Compares until the service drops the queue.
-fn compare_all(decisions: &Receiver<Observed>, settings: ShadowSettings, metrics: &Metrics) {
+fn compare_all(decisions: &Receiver<Waiting>, settings: ShadowSettings, metrics: &Metrics) {
     let mut candidate = Candidate::new(settings);
     let mut log = DifferenceLog::default();
     loop {
         candidate.refresh();
-        let observed = match decisions.recv_timeout(POLL) {
-            Ok(observed) => observed,
+        let waiting = match decisions.recv_timeout(POLL) {
+            Ok(waiting) => waiting,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return,
         };
+        let observed = &waiting.observed;
         let compared = candidate.in_force().and_then(|candidate| observed.compare(candidate));
         let result = match &compared {
             Some(differences) => ShadowResult::of(differences),
             None => ShadowResult::Failed,
         };
-        metrics.count_shadow(result.as_str());
         let differences = compared.unwrap_or_default();
         log.write(&observed.authenticator, &observed.identity.user, result, &differences);
+        waiting.finish(result, metrics);
     }
 }

@@ -267,5 +267,7 @@ pub(super) fn full_record() -> String {
         trace_id: Some("x"),
         facts: Some(&Map::new()),
     };
-    serde_json::to_string(&record).unwrap_or_default()
+    let mut json = serde_json::to_vec(&record).unwrap_or_default();
+    super::add_shadow(&mut json, "same");
+    String::from_utf8(json).unwrap_or_default()
 }

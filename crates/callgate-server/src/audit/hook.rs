@@ -8,6 +8,7 @@ use callgate::{
     request::AuthRequest,
 };
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -47,7 +48,7 @@ impl AdmissionHook for AuditHook {
                 .with_unexpected_source(unexpected.is_some());
             let body = body(&record);
             let receipt = running.receipt();
-            running.push(&body, Some(&receipt));
+            running.push(&body, Timestamp::now(), Some(&receipt));
             let last = request.deadline().checked_sub(ANSWER_TIME).unwrap_or(request.deadline());
             let end = last.min(Instant::now() + settings.timeout);
             match timeout_at(end, receipt.wait()).await {

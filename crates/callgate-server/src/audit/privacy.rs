@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 const MAX_CHARS: usize = 200;
 const REDACTED: &str = "[redacted]";
 /// What a hidden value begins with.
-const HIDDEN: &str = "hmac:";
+pub(crate) const HIDDEN_PREFIX: &str = "hmac:";
 
 /// A field that can be hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +48,7 @@ impl HideKey {
         context.update(field.as_str().as_bytes());
         context.update(&[0]);
         context.update(value.as_bytes());
-        format!("{HIDDEN}{}", BASE64URL_NOPAD.encode(context.sign().as_ref()))
+        format!("{HIDDEN_PREFIX}{}", BASE64URL_NOPAD.encode(context.sign().as_ref()))
     }
 }
 
@@ -184,10 +184,10 @@ mod tests {
     fn typed_name_is_hashed_whenever_there_is_a_key() {
         let with_key = Hider::new(Vec::new(), Some(HideKey::new(&Secret::new("k"))));
         assert_eq!(with_key.user("alice"), "alice");
-        assert!(with_key.typed_user("hunter2").starts_with(HIDDEN));
+        assert!(with_key.typed_user("hunter2").starts_with(HIDDEN_PREFIX));
         assert_eq!(Hider::default().typed_user("hunter2"), "hunter2");
         let hiding = Hider { fields: vec![Hidden::User], ..with_key };
-        assert!(hiding.user("alice").starts_with(HIDDEN));
+        assert!(hiding.user("alice").starts_with(HIDDEN_PREFIX));
         assert_eq!(hiding.user(""), "");
         assert_eq!(hiding.source("10.1.2.3"), "10.1.2.3");
     }

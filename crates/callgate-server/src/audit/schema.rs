@@ -152,6 +152,14 @@ const DECISION: &[Member] = &[
     ),
     optional("trace_id", Kind::Text, "the trace"),
     optional("facts", Kind::Object, "the claims that policy names (`facts = true`)"),
+    optional(
+        "shadow",
+        Kind::Word(&[
+            "same", "refused", "admitted", "account", "lost", "gained", "shorter", "failed",
+            "skipped",
+        ]),
+        "how the [candidate](policy-changes.md#a-candidate-beside-the-live-configuration) decides; not for admissions with `required`, whose record comes first",
+    ),
 ];
 
 const LOAD: Kind = Kind::Word(&["loaded", "rejected"]);

@@ -3,7 +3,7 @@
 mod convert;
 pub(super) mod filter;
 mod query;
-mod stream;
+pub(super) mod stream;
 mod verify;
 
 use std::path::PathBuf;

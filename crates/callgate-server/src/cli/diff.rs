@@ -69,9 +69,11 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Outcome {
         print_faults(&report, args.json);
         return Ok(UNUSABLE);
     }
-    specs.extend(audited(&args.audit)?);
+    let audited = audited(&args.audit, &preview)?;
+    specs.extend(audited.specs);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut differences = runtime.block_on(compare(&preview, &specs, UnixTime::now()))?;
+    differences.undecided += audited.unknown;
     differences.sort();
     match args.json {
         true => say(differences.to_json()),

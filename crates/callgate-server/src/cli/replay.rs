@@ -2,7 +2,7 @@
 
 mod record;
 
-use std::{fs::File, io::BufReader, path::PathBuf};
+use std::{fs::File, io::{BufRead, BufReader}, path::PathBuf};
 
 use callgate_authenticators::kind::Registry;
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use self::record::Recorded;
 use super::{
     GOOD, Outcome, REFUSED, UNUSABLE,
-    audit::filter::time,
+    audit::{filter::time, stream::stored_lines},
     diff::{
         load,
         report::{FailOn, Preview as Differences},
@@ -27,13 +27,17 @@ use crate::{
 #[command(after_help = "Examples:
   callgate replay audit/*.jsonl --config next.toml
   callgate replay audit/*.jsonl --config next.toml --against callgate.toml --since 24h
+  callgate replay --stream CALLGATE_AUDIT --config next.toml
 
 No backend is asked and no password is needed; the audit needs `facts = true`. Exits with 0 if nothing differs, \
 with 1 if something does, and with 2 if a file or a configuration is unusable or a chain is broken.")]
 pub(super) struct Args {
     /// Audit files
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(value_name = "FILE", required_unless_present = "stream", conflicts_with = "stream")]
     files: Vec<PathBuf>,
+    /// A JetStream stream in the account of the login in `[nats]` of NEW
+    #[arg(long, value_name = "NAME")]
+    stream: Option<String>,
     /// Configuration to decide with
     #[arg(long, short, value_name = "NEW")]
     config: PathBuf,
@@ -56,6 +60,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, registry: &Registry) -> Outcome {
     let Some(new) = load(&args.config, args.json, registry)? else { return Ok(UNUSABLE) };
+    let stored = args.stream.as_deref().map(|name| stored_lines(&new, name)).transpose()?;
     let new = Rehearsal::of(&new);
     let old = match &args.against {
         None => None,
@@ -66,7 +71,7 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Outcome {
     };
     let replay = Replay::new(old, new);
     let mut differences = Differences::default();
-    if !decide_again(args, &replay, &mut differences)? {
+    if !decide_again(args, stored.as_deref(), &replay, &mut differences)? {
         return Ok(UNUSABLE);
     }
     differences.sort();
@@ -78,30 +83,37 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Outcome {
     Ok(if differences.has(FailOn::Any) { REFUSED } else { GOOD })
 }
 
-/// Decides what the files contain, and checks their chains on the way; false if a broken one forbids to
-/// use the result.
+/// Decides what the files or the stream contain, and checks the chains on the way; false if a broken one
+/// forbids to use the result.
 fn decide_again(
     args: &Args,
+    stored: Option<&[u8]>,
     replay: &Replay,
     differences: &mut Differences,
 ) -> Result<bool, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut verifier = Verifier::new([]);
     let mut unreadable = None;
-    for path in &args.files {
-        let path = path.display().to_string();
-        let failed = |error: std::io::Error| format!("cannot read `{path}`: {error}");
-        let file = BufReader::new(File::open(&path).map_err(failed)?);
+    let mut read = |name: &str, source: &mut dyn BufRead| {
         let each = |number: u64, line: &[u8]| match Recorded::read(line) {
             Ok(Some(recorded)) if args.includes(recorded.time) => {
                 runtime.block_on(replay.decide(&recorded, differences));
             }
             Ok(_) => {}
             Err(error) => {
-                unreadable.get_or_insert_with(|| format!("`{path}`: line {number}: {error}"));
+                unreadable.get_or_insert_with(|| format!("`{name}`: line {number}: {error}"));
             }
         };
-        verifier.read_each(&path, file, each).map_err(failed)?;
+        let failed = |error: std::io::Error| format!("cannot read `{name}`: {error}");
+        verifier.read_each(name, source, each).map_err(failed)
+    };
+    for path in &args.files {
+        let name = path.display().to_string();
+        let failed = |error: std::io::Error| format!("cannot read `{name}`: {error}");
+        read(&name, &mut BufReader::new(File::open(path).map_err(failed)?))?;
+    }
+    if let (Some(name), Some(mut lines)) = (&args.stream, stored) {
+        read(&format!("stream {name}"), &mut lines)?;
     }
     match (is_usable(args, verifier), unreadable) {
         (true, Some(error)) => Err(error.into()),

@@ -7,11 +7,7 @@ use std::{
 };
 
 use callgate::{
-    authn::Identity,
-    clock::UnixTime,
-    connection::ConnectionKind,
-    policy::{BindingVerdict, Grant, Policy, Step},
-    record::Reason,
+    authn::Identity, clock::UnixTime, connection::ConnectionKind, policy::Grant, record::Reason,
 };
 use ipnet::IpNet;
 
@@ -215,24 +211,6 @@ impl Rehearsal {
         let (result, explanation) =
             self.explain(authenticator, identity, &scenario.connection, scenario.now);
         let is_unsafe = result.is_err_and(|denial| denial.reason == Reason::UnsafeTemplateValue);
-        is_unsafe || depends_on_claims(self.policy(), &explanation.steps)
+        is_unsafe || self.depends_on_claims(&explanation.steps)
     }
-}
-
-/// Whether a condition was evaluated whose value depends on claims that the identity does not have.
-pub(crate) fn depends_on_claims(policy: &Policy, steps: &[Step]) -> bool {
-    let testing: BTreeSet<usize> = policy
-        .binding_views()
-        .into_iter()
-        .filter(|view| view.tests_claims)
-        .map(|view| view.index)
-        .collect();
-    steps.iter().any(|step| match step {
-        Step::Binding { verdict: BindingVerdict::ConditionAbsent { .. }, .. } => true,
-        Step::Binding {
-            index,
-            verdict: BindingVerdict::Matched | BindingVerdict::ConditionFalse,
-        } => testing.contains(index),
-        _ => false,
-    })
 }

@@ -3,6 +3,7 @@
 mod diff;
 mod replay;
 mod shadow;
+mod subjects;
 mod tests;
 
 use std::{

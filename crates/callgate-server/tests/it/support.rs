@@ -4,6 +4,7 @@ mod client;
 mod pair;
 mod site;
 mod web_service;
+pub(crate) mod wire;
 
 use std::{path::Path, process::Command};
 

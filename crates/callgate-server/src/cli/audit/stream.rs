@@ -4,7 +4,7 @@ use async_nats::jetstream::{self, consumer::pull};
 use futures_util::StreamExt;
 use tokio::runtime::Runtime;
 
-use crate::{config::Config, nats};
+use crate::{audit::lines::head, config::Config, nats};
 
 /// Calls `take` with each stored record in the order of the stream, until it returns false. With `follow`, also with
 /// those that arrive later.
@@ -45,4 +45,22 @@ pub(super) fn read(
     });
     runtime.shutdown_background();
     outcome
+}
+
+/// The process that wrote a record, and its number.
+type RecordId = (String, u64);
+
+/// The lines of a stream by process and number. A retried message may be stored after later ones.
+///
+/// # Errors
+/// If the stream cannot be read.
+pub(in crate::cli) fn stored_lines(config: &Config, name: &str) -> Result<Vec<u8>, String> {
+    let mut lines: Vec<(Option<RecordId>, Vec<u8>)> = Vec::new();
+    read(config, name, false, |line| {
+        let head = head(line).map(|head| (head.boot, head.seq));
+        lines.push((head, line.to_vec()));
+        true
+    })?;
+    lines.sort();
+    Ok(lines.into_iter().flat_map(|(_, line)| [line.as_slice(), b"\n"].concat()).collect())
 }

@@ -6,14 +6,10 @@ use callgate::keys::{KeyKind, VerifyingKey, parse_public};
 use callgate_authenticators::kind::Registry;
 use serde_json::{Value, json};
 
-use super::{From, settings, stream};
+use super::{From, settings, stream, stream::stored_lines};
 use crate::{
-    audit::{
-        lines::head,
-        verify::{Broken, Proved, Verdict, Verifier, grouped},
-    },
+    audit::verify::{Broken, Proved, Verdict, Verifier, grouped},
     cli::{GOOD, Outcome, REFUSED, output::say},
-    config::Config,
 };
 
 /// Verify every chain, every seal and every join between files
@@ -53,7 +49,7 @@ pub(super) fn run(args: &VerifyArgs, registry: Registry) -> Outcome {
         verifier.read(&name(path), BufReader::with_capacity(1 << 20, file)).map_err(failed)?;
     }
     if let Some((name, config)) = stream(&args.from, config.as_ref()) {
-        let lines = sorted_lines(config, name)?;
+        let lines = stored_lines(config, name)?;
         verifier.read(&format!("stream {name}"), lines.as_slice())?;
     }
     let verdict = verifier.finish();
@@ -65,21 +61,6 @@ pub(super) fn run(args: &VerifyArgs, registry: Registry) -> Outcome {
         false => print(&verdict),
     }
     Ok(if verdict.broken.is_empty() { GOOD } else { REFUSED })
-}
-
-/// The process that wrote a record, and its number.
-type RecordId = (String, u64);
-
-/// The lines of a stream by process and number. A retried message may be stored after later ones.
-fn sorted_lines(config: &Config, name: &str) -> Result<Vec<u8>, String> {
-    let mut lines: Vec<(Option<RecordId>, Vec<u8>)> = Vec::new();
-    super::stream::read(config, name, false, |line| {
-        let head = head(line).map(|head| (head.boot, head.seq));
-        lines.push((head, line.to_vec()));
-        true
-    })?;
-    lines.sort();
-    Ok(lines.into_iter().flat_map(|(_, line)| [line.as_slice(), b"\n"].concat()).collect())
 }
 
 fn name(path: &Path) -> String {

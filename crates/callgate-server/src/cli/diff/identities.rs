@@ -9,7 +9,10 @@ use std::{
 use callgate_config::{Document, DocumentError, Key, Report, Sources, Table, Type};
 use serde_json::{Value, json};
 
-use crate::rehearsal::{IDENTITY_KEYS, IdentitySpec, SpecContext};
+use crate::{
+    audit::HIDDEN_PREFIX,
+    rehearsal::{IDENTITY_KEYS, IdentitySpec, SpecContext, preview::Preview},
+};
 
 const KEYS: &[Key] = &[Key::required(
     "identities",
@@ -57,8 +60,13 @@ fn is_lines(path: &Path) -> bool {
 }
 
 /// The objects of a file with one JSON object per line.
-pub(in crate::cli) fn lines(path: &Path) -> Result<Vec<Value>, String> {
+fn lines(path: &Path) -> Result<Vec<Value>, String> {
     let text = Sources::read_any(path).map_err(|error| error.to_string())?;
+    objects(&text)
+}
+
+/// The objects of a text with one JSON object per line.
+fn objects(text: &[u8]) -> Result<Vec<Value>, String> {
     let lines = text.split(|byte| *byte == b'\n').enumerate();
     let filled = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
     let parsed = filled.map(|(index, line)| {
@@ -69,23 +77,45 @@ pub(in crate::cli) fn lines(path: &Path) -> Result<Vec<Value>, String> {
 }
 
 /// The distinct identities of the decisions in an audit.
+#[derive(Debug, Default)]
+pub(super) struct Audited {
+    pub(super) specs: Vec<IdentitySpec>,
+    /// Those of which too little is recorded: the name is hidden, or permissions came from a backend.
+    pub(super) unknown: usize,
+}
+
+/// Reads the identities of the decisions in audit files, which the old configuration made.
 ///
 /// # Errors
 /// If a file cannot be read, or has a line that is not a record.
-pub(super) fn audited(paths: &[PathBuf]) -> Result<Vec<IdentitySpec>, String> {
+pub(super) fn audited(paths: &[PathBuf], preview: &Preview) -> Result<Audited, String> {
     let mut seen = BTreeSet::new();
-    let mut specs = Vec::new();
+    let mut audited = Audited::default();
     for path in paths {
         let records = lines(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
         for record in &records {
-            if let Some(spec) = spec_of(record)
-                && seen.insert(key(&spec))
-            {
-                specs.push(spec);
+            let Some(spec) = spec_of(record) else { continue };
+            if !seen.insert(key(&spec)) {
+                continue;
+            }
+            match without_prefix(spec, preview) {
+                Some(spec) => audited.specs.push(spec),
+                None => audited.unknown += 1,
             }
         }
     }
-    Ok(specs)
+    Ok(audited)
+}
+
+/// The identity by its name in the source, without `user_prefix`; `None` if it cannot be compared.
+fn without_prefix(spec: IdentitySpec, preview: &Preview) -> Option<IdentitySpec> {
+    let name = &spec.authenticator;
+    let prefix = preview.old.policy().user_prefix(name);
+    let user = spec.user.strip_prefix(prefix)?;
+    let is_known = !spec.user.starts_with(HIDDEN_PREFIX)
+        && !preview.old.proposes(name)
+        && !preview.new.proposes(name);
+    is_known.then(|| IdentitySpec { user: user.to_owned(), ..spec.clone() })
 }
 
 /// The identity of a decision, if an authenticator identified the client.
@@ -96,14 +126,14 @@ fn spec_of(record: &Value) -> Option<IdentitySpec> {
     };
     let is_decision = text("type").as_deref() == Some("decision");
     let authenticator = text("authenticator").filter(|_| is_decision)?;
+    // Only decisions about an identity have groups: other names are what a client typed.
+    let groups = record.get("groups").and_then(Value::as_array)?;
     let facts = record.get("facts").and_then(Value::as_object);
-    let groups = record.get("groups").and_then(Value::as_array);
-    let groups =
-        groups.map(|groups| groups.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+    let groups = groups.iter().filter_map(Value::as_str).map(str::to_owned).collect();
     Some(IdentitySpec {
         authenticator: Arc::from(authenticator),
         user: text("user")?,
-        groups,
+        groups: Some(groups),
         claims: facts.cloned(),
         roles: None,
         unknown: true,

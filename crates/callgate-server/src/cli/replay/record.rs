@@ -10,16 +10,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    audit::grant_hash,
+    audit::{HIDDEN_PREFIX, grant_hash},
     rehearsal::{
         Connection, IdentityError, IdentitySpec, Rehearsal,
         difference::{Difference, NoGrant, differences, recorded_difference},
-        preview::depends_on_claims,
     },
 };
-
-/// What a hidden value begins with.
-const HIDDEN: &str = "hmac:";
 
 /// A decision of an audit.
 #[derive(Debug)]
@@ -115,7 +111,7 @@ impl Recorded {
     ) -> Option<Result<Grant, NoGrant>> {
         let authenticator = self.authenticator.as_ref()?;
         let groups = self.groups.clone()?;
-        let user = self.user.as_ref().filter(|user| !user.starts_with(HIDDEN))?;
+        let user = self.user.as_ref().filter(|user| !user.starts_with(HIDDEN_PREFIX))?;
         let user = user.strip_prefix(rehearsal.policy().user_prefix(authenticator))?;
         if !rehearsal.has_authenticator(authenticator) || rehearsal.proposes(authenticator) {
             return None;
@@ -163,7 +159,7 @@ impl Recorded {
         let (result, explanation) = rehearsal.explain(authenticator, identity, &connection, now);
         let is_unsafe =
             matches!(&result, Err(denial) if denial.reason == Reason::UnsafeTemplateValue);
-        let depends = is_unsafe || depends_on_claims(rehearsal.policy(), &explanation.steps);
+        let depends = is_unsafe || rehearsal.depends_on_claims(&explanation.steps);
         (!depends).then(|| result.map_err(NoGrant::from))
     }
 

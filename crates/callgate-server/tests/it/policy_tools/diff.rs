@@ -256,3 +256,43 @@ fn identities_of_an_audit_are_compared_once() {
     assert_eq!(ran.code, 2, "{ran:?}");
     has(&ran.stderr, &["audit.jsonl", "line 1"]);
 }
+
+#[test]
+fn names_in_an_audit_lose_their_prefix_and_hidden_ones_are_undecided() {
+    let users = json!({ "bob": { "pass": "b", "permissions": { "pub": ["a", "b"] } } });
+    let next = json!({ "bob": { "pass": "b", "permissions": { "pub": ["a"] } } });
+    let folder = folder(&users, &next, POLICY);
+    for name in ["callgate.toml", "next.toml"] {
+        let text = std::fs::read_to_string(folder.path(name)).unwrap();
+        let prefixed = text.replace("name = \"staff\"", "name = \"staff\"\nuser_prefix = \"p-\"");
+        folder.write(name, &prefixed);
+    }
+    let record = |authenticator: &str, user: &str| {
+        json!({
+            "v": 1, "type": "decision", "outcome": "admitted", "authenticator": authenticator, "user": user,
+            "groups": [],
+        })
+        .to_string()
+    };
+    let typed = json!({
+        "v": 1, "type": "decision", "outcome": "refused", "reason": "bad_password", "authenticator": "staff",
+        "user": "typed",
+    });
+    let records = [
+        record("staff", "p-bob"),
+        record("staff", "p-removed"),
+        record("staff", "hmac:0123456789abcdef"),
+        record("staff", "of-another-prefix"),
+        typed.to_string(),
+    ];
+    folder.write("audit.jsonl", &records.join("\n"));
+    let ran = diff(&folder, &["--audit", "audit.jsonl"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    has(
+        &ran.stdout,
+        &[
+            "loses   staff/bob      publish   b\n",
+            "1 identity differs, 1 is the same, 2 cannot be compared without their claims\n",
+        ],
+    );
+}

@@ -92,3 +92,48 @@ async fn broken_chain_is_unusable_unless_accepted() {
     assert_eq!(code, 0, "{output}");
     has(&output, &["warning: audit.jsonl line", "3 are the same"]);
 }
+
+#[tokio::test]
+async fn records_of_a_stream_are_decided_again() {
+    let config = "[audit]\nfacts = true\n[[audit.sinks]]\nstream = \"CALLGATE_AUDIT\"\ncreate = { max_age = \"90d\" }\n";
+    let users =
+        json!({ "bob": { "pass": "bob", "account": "APP", "permissions": { "pub": ["a", "b"] } } });
+    let mut pair = Pair::builder(users).gate_config(config).audit_stream().start().await;
+    pair.admits(&Credential::password("bob", "bob")).await;
+    pair.admits(&Credential::password("bob", "bob")).await;
+    assert_eq!(pair.refuses(&Credential::password("bob", "wrong")).await, "bad_password");
+    pair.gate.terminate().await;
+    // A login that may read the stream, which Callgate's own may not.
+    let login = ("nkey = { file = \"auth.nk\" }", "user = \"watcher\"\npassword = \"watcher\"");
+    let reader =
+        |text: String| text.replace(login.0, login.1).replace("\"users.json\"", "\"next.json\"");
+    let next =
+        json!({ "bob": { "pass": "bob", "account": "APP", "permissions": { "pub": ["a"] } } });
+    pair.write("next.json", next.to_string());
+    let live = fs::read_to_string(pair.path("callgate.toml")).unwrap();
+    pair.write("next.toml", reader(live));
+    let arguments = [
+        "replay",
+        "--stream",
+        "CALLGATE_AUDIT",
+        "--config",
+        "next.toml",
+        "--against",
+        "callgate.toml",
+    ];
+    let ran = callgate_in(pair.folder.path(), &arguments);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    has(
+        &ran.stdout,
+        &[
+            "loses   staff/bob      publish   b\n",
+            "2 identities differ, 0 are the same, 1 cannot be compared without their claims\n",
+        ],
+    );
+    let absent = ["replay", "--stream", "ABSENT", "--config", "next.toml"];
+    let ran = callgate_in(pair.folder.path(), &absent);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    has(&ran.stderr, &["cannot read the stream `ABSENT`"]);
+    let both = ["replay", "audit.jsonl", "--stream", "CALLGATE_AUDIT", "--config", "next.toml"];
+    assert_eq!(callgate_in(pair.folder.path(), &both).code, 2);
+}

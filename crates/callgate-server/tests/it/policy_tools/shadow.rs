@@ -170,3 +170,38 @@ async fn unusable_candidate_is_a_warning_and_nothing_else() {
     pair.admits(&bob()).await;
     reaches(&pair, "same", 2.0).await;
 }
+
+#[tokio::test]
+async fn audit_record_has_the_result_and_is_never_lost() {
+    let users =
+        json!({ "bob": { "pass": "bob", "roles": ["r"] }, "eve": { "pass": "eve", "roles": [] } });
+    let audit = "[audit]\n[[audit.sinks]]\nfile = \"audit.jsonl\"\n";
+    let builder = Pair::builder(users).gate_config(ROLES).gate_config(audit).gate_config(SHADOW);
+    let mut pair = builder.start().await;
+    pair.rewrite_config(|text| format!("{POLICY}{text}"));
+    pair.gate.line(0, &["configuration reloaded"]).await;
+    let mark = pair.gate.mark();
+    write_candidate(&pair, |text| {
+        text.replace("publish = [\"a.>\", \"b\"]", "publish = [\"a.>\"]")
+    });
+    pair.gate.line(mark, &["comparing with the candidate configuration"]).await;
+    for _ in 0..20 {
+        pair.admits(&bob()).await;
+    }
+    assert_eq!(pair.refuses(&Credential::password("eve", "eve")).await, "no_binding");
+    assert_eq!(pair.refuses(&Credential::password("bob", "wrong")).await, "bad_password");
+    pair.gate.terminate().await;
+    let audit = fs::read_to_string(pair.path("audit.jsonl")).unwrap();
+    let records: Vec<Value> =
+        audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let results = |user: &str, reason: &str| -> Vec<Value> {
+        let decisions = records.iter().filter(|record| record["type"] == "decision");
+        let of_user =
+            decisions.filter(|record| record["user"] == user && record["reason"] == reason);
+        of_user.map(|record| record["shadow"].clone()).collect()
+    };
+    assert_eq!(results("bob", "admitted"), vec![json!("lost"); 20]);
+    assert_eq!(results("eve", "no_binding"), [json!("same")]);
+    assert_eq!(results("bob", "bad_password"), [Value::Null]);
+    assert_eq!(records.last().unwrap()["type"], "stop");
+}

@@ -8,6 +8,7 @@ mod diff;
 mod explain;
 mod follow;
 mod hash_password;
+mod import;
 mod init;
 mod key;
 mod kick;
@@ -67,6 +68,8 @@ enum Command {
     Replay(replay::Args),
     /// Write matching configurations for Callgate and nats-server
     Init(init::Args),
+    /// Take users and roles over from the configuration of nats-server
+    Import(import::Args),
     /// Generate an nkey
     Key(key::Args),
     /// Hash a password for a users file
@@ -118,6 +121,7 @@ pub fn run(registry: Registry) -> ExitCode {
         Command::Diff(args) => diff::run(&args, &registry),
         Command::Replay(args) => replay::run(&args, &registry),
         Command::Init(args) => init::run(&args, &registry),
+        Command::Import(args) => import::run(&args, &registry),
         Command::Key(args) => key::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),
         Command::Token(args) => token::run(&args),

@@ -23,7 +23,9 @@ mod files;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod health;
+mod import;
 mod nats;
+mod nats_conf;
 mod observers;
 mod operations;
 mod own_account;

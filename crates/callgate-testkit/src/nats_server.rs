@@ -174,6 +174,16 @@ impl NatsServer {
         }
     }
 
+    /// The same with another configuration; placeholders keep their ports.
+    ///
+    /// # Panics
+    /// If it does not become ready, or the text has a placeholder for a port that the old one had not.
+    pub async fn restart_with(&mut self, config: &str) {
+        self.launch.config.replace(config);
+        self.launch.write_config();
+        self.restart().await;
+    }
+
     /// Stops every thread of the server: its connections stay open and nothing answers.
     ///
     /// # Panics

@@ -6,7 +6,7 @@ mod operator;
 mod source;
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -18,11 +18,14 @@ use super::{
     GOOD, Outcome,
     output::{complain, say},
 };
-use crate::{config, files::write_private};
+use crate::{
+    config,
+    files::{WriteError, write_new},
+};
 use source::Source;
 
 /// The JSON Schema of `callgate.toml`, which its first line names for editors.
-const SCHEMA_FILE: &str = "callgate.schema.json";
+pub(super) const SCHEMA_FILE: &str = "callgate.schema.json";
 
 /// Write matching configurations for Callgate and nats-server
 #[derive(Debug, clap::Args)]
@@ -60,12 +63,10 @@ pub(super) struct Args {
 /// Why not all files were written.
 #[derive(Debug, thiserror::Error)]
 enum InitError {
-    #[error(
-        "`{0}` already exists: nothing was written; choose another directory or remove the file first"
-    )]
-    Exists(String),
-    #[error("cannot write `{path}`: {error}")]
-    Write { path: String, error: io::Error },
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("the current directory is unknown: {0}")]
+    Folder(io::Error),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -216,31 +217,8 @@ max_lifetime = "1h"                  # a removed user stays connected for up to 
 
 /// Writes all files, or none if one of them exists.
 fn write(args: &Args, setup: &Setup) -> Result<(), InitError> {
-    let failed = |path: &Path, error| InitError::Write { path: path.display().to_string(), error };
-    create_folder(&args.dir).map_err(|error| failed(&args.dir, error))?;
-    for (name, _) in &setup.files {
-        let path = args.dir.join(name);
-        if path.symlink_metadata().is_ok() {
-            return Err(InitError::Exists(path.display().to_string()));
-        }
-    }
-    let store = std::path::absolute(&args.dir).map_err(|error| failed(&args.dir, error))?;
-    let store = json!(store.join("jetstream").display().to_string()).to_string();
-    for (name, text) in &setup.files {
-        let path = args.dir.join(name);
-        write_private(&path, &text.replace("{store}", &store))
-            .map_err(|error| failed(&path, error))?;
-    }
-    Ok(())
-}
-
-fn create_folder(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    let store = std::path::absolute(args.dir.join("jetstream")).map_err(InitError::Folder)?;
+    let store = json!(store.display().to_string()).to_string();
+    let filled = setup.files.iter().map(|(name, text)| (*name, text.replace("{store}", &store)));
+    Ok(write_new(&args.dir, &filled.collect::<Vec<_>>())?)
 }

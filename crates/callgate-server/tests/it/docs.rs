@@ -7,6 +7,7 @@ mod clients;
 mod commands;
 mod configuration_mode;
 mod migrate;
+mod migration;
 #[cfg(feature = "go-tools")]
 mod quick_start;
 mod quotes;

@@ -18,6 +18,7 @@ mod databases;
 mod demo;
 mod docs;
 mod frozen;
+mod import;
 mod init;
 mod kv;
 #[cfg(feature = "slapd")]

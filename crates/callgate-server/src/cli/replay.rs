@@ -2,7 +2,11 @@
 
 mod record;
 
-use std::{fs::File, io::{BufRead, BufReader}, path::PathBuf};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+};
 
 use callgate_authenticators::kind::Registry;
 use jiff::Timestamp;

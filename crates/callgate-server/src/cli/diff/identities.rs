@@ -62,11 +62,6 @@ fn is_lines(path: &Path) -> bool {
 /// The objects of a file with one JSON object per line.
 fn lines(path: &Path) -> Result<Vec<Value>, String> {
     let text = Sources::read_any(path).map_err(|error| error.to_string())?;
-    objects(&text)
-}
-
-/// The objects of a text with one JSON object per line.
-fn objects(text: &[u8]) -> Result<Vec<Value>, String> {
     let lines = text.split(|byte| *byte == b'\n').enumerate();
     let filled = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
     let parsed = filled.map(|(index, line)| {

@@ -11,7 +11,7 @@ KUBERNETES = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/kubernetes/kube-apis
 # Tests of Go snippets and examples run only where Go is installed,
 GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go --features callgate-server/go)
 # tests against OpenLDAP only where `tools.py debian` has installed slapd,
-SLAPD_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/slapd/.stamp),--features callgate-authenticators/slapd --features callgate-server/slapd)
+SLAPD_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/slapd/.stamp),--features callgate-authenticators/slapd --features callgate-server/slapd --features callgate-faults/slapd)
 # tests with Prometheus,
 PROMETHEUS_TESTS = $(if $(call HAS,prometheus),--features callgate-server/prometheus)
 # and tests with databases only where they are installed,
@@ -19,7 +19,11 @@ HAS = $(wildcard $(or $(CALLGATE_TOOLS),.tools)/$(1)/.stamp)
 DATABASES = $(if $(call HAS,postgresql),postgres) $(if $(call HAS,mariadb),mariadb) \
 	$(if $(and $(call HAS,postgresql),$(call HAS,pgbouncer)),pgbouncer)
 DATABASE_TESTS = $(foreach database,$(DATABASES),--features callgate-authenticators/$(database)) \
-	$(if $(filter postgres,$(DATABASES)),--features callgate-server/postgres)
+	$(if $(filter postgres,$(DATABASES)),--features callgate-server/postgres) \
+	$(foreach database,$(filter postgres mariadb,$(DATABASES)),--features callgate-faults/$(database))
+# faults of each of these,
+FAULT_FEATURES = $(if $(HAS_NODE),--features node) $(if $(SLAPD_TESTS),--features slapd) \
+	$(foreach database,$(filter postgres mariadb,$(DATABASES)),--features $(database))
 # external test vectors only with CALLGATE_VECTORS=FOLDER,
 VECTOR_TESTS = $(if $(CALLGATE_VECTORS),--features callgate-authenticators/vectors)
 # and cells with nsc and the nats command line only where `tools.py go-tools` has compiled them.
@@ -100,7 +104,7 @@ deb: release ## Build a Debian package of the release binary, into dist/
 	$(PYTHON) scripts/deb.py build dist
 
 test-faults: tools build ## Play every fault with real parts (15 minutes); writes docs/reliability.md
-	$(CARGO) build --quiet --package callgate-faults --bins $(if $(HAS_NODE),--features node)
+	$(CARGO) build --quiet --package callgate-faults --bins $(FAULT_FEATURES)
 	$(KUBERNETES) CALLGATE_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/callgate) \
 		$(or $(CARGO_TARGET_DIR),target)/debug/callgate-faults docs/reliability.json
 

@@ -1,5 +1,6 @@
 //! One file per family of faults.
 
+pub mod backends;
 pub mod clock;
 pub mod cluster_api;
 pub mod decisions;
@@ -17,6 +18,7 @@ pub fn all() -> Vec<Fault> {
         &servers::ALL[..],
         &network::ALL,
         &provider::ALL,
+        &backends::ALL,
         &cluster_api::ALL,
         &files::ALL,
         &resources::ALL,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use callgate_testkit::{
-    CurveKey, NatsServer, Nkey, Service,
+    CurveKey, NatsCluster, NatsServer, Nkey, Service,
     files::write_private,
     service::{Launch, PERMISSIONS, http_get},
 };
@@ -36,6 +36,8 @@ pub struct SceneBuilder {
     url: Option<String>,
     admin: String,
     launch: Launch,
+    publish: Vec<String>,
+    with_jetstream: bool,
 }
 
 /// Users with clear-text passwords, so that a login is cheap.
@@ -54,6 +56,12 @@ pub const USERS_FILE: &str = r#"{ "alice": { "pass": "alice", "account": "APP" }
 /// The account of the clients.
 pub const ACCOUNT: &str = "APP";
 
+/// An account in which no client of a scene may ever be.
+pub const OTHER_ACCOUNT: &str = "OTHER";
+
+/// The name and password of a service in the callout account that is admitted without Callgate.
+pub const TEAM: &str = "team";
+
 impl Scene {
     /// With [`USERS`], and nothing special.
     pub async fn start() -> Self {
@@ -71,6 +79,8 @@ impl Scene {
             url: None,
             admin: "127.0.0.1:0".to_owned(),
             launch: Launch::default(),
+            publish: Vec::new(),
+            with_jetstream: false,
         }
     }
 
@@ -196,6 +206,19 @@ impl SceneBuilder {
         self
     }
 
+    /// What the replicas may publish besides.
+    pub fn publish(mut self, subjects: &[&str]) -> Self {
+        self.publish = subjects.iter().map(|&subject| subject.to_owned()).collect();
+        self
+    }
+
+    /// JetStream, in the callout account.
+    pub fn jetstream(mut self) -> Self {
+        self.with_jetstream = true;
+        let folder = "jetstream { store_dir: \"{{dir}}/jetstream\", max_file_store: 256MB }\n";
+        self.server_config(folder)
+    }
+
     /// Starts everything, and waits until the replicas are ready.
     pub async fn start(self) -> Scene {
         let (issuer, xkey) = (Nkey::account(), CurveKey::generate());
@@ -222,37 +245,32 @@ impl SceneBuilder {
     }
 
     async fn start_servers(&self, issuer: &Nkey, xkey: &CurveKey) -> Vec<NatsServer> {
-        let mut servers: Vec<NatsServer> = Vec::new();
-        for number in 0..self.servers {
-            let routes = servers
-                .first()
-                .map(|first| format!("routes: [ \"nats://127.0.0.1:{}\" ]", first.cluster_port()));
-            let cluster = match self.servers {
-                1 => String::new(),
-                _ => format!(
-                    "server_name: \"s{number}\"\ncluster {{ name: c, \
-                     listen: \"127.0.0.1:{{{{cluster_port}}}}\", {} }}\n",
-                    routes.unwrap_or_default()
-                ),
-            };
-            let config = format!("{cluster}{}", self.server_config_text(issuer, xkey));
-            servers.push(NatsServer::start(&config).await);
+        let config = self.server_config_text(issuer, xkey);
+        match self.servers {
+            1 => vec![NatsServer::start(&config).await],
+            many => NatsCluster::start(many, &config).await.servers,
         }
-        servers
     }
 
     fn server_config_text(&self, issuer: &Nkey, xkey: &CurveKey) -> String {
         let (issuer, xkey, more) = (issuer.public(), xkey.public(), &self.server);
+        let more_subjects: String =
+            self.publish.iter().map(|subject| format!(", \"{subject}\"")).collect();
+        let last = "\"$SRV.INFO\"]";
+        let permissions = PERMISSIONS.replace(last, &format!("\"$SRV.INFO\"{more_subjects}]"));
+        let jetstream = if self.with_jetstream { "jetstream: enabled," } else { "" };
         format!(
             "accounts {{
-  AUTH {{ users: [ {{ user: callgate, password: callgate, {PERMISSIONS} }} ] }}
+  AUTH {{ {jetstream} users: [ {{ user: callgate, password: callgate, {permissions} }},
+    {{ user: {TEAM}, password: {TEAM} }} ] }}
   APP {{}}
+  {OTHER_ACCOUNT} {{}}
   SYS {{}}
 }}
 system_account: SYS
 http: \"127.0.0.1:{{{{monitor_port}}}}\"
 authorization {{ auth_callout {{
-  issuer: \"{issuer}\", xkey: \"{xkey}\", account: AUTH, auth_users: [ callgate ] }} }}
+  issuer: \"{issuer}\", xkey: \"{xkey}\", account: AUTH, auth_users: [ callgate, {TEAM} ] }} }}
 {more}
 "
         )

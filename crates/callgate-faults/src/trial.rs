@@ -17,6 +17,11 @@ use crate::{
 /// Attempts of each kind before a fault begins, and again while it lasts.
 const SOME: usize = 3;
 
+/// The reason of refusals while a backend fails.
+const UNAVAILABLE: &str = "backend_unavailable";
+/// The detail of refusals by which no login waits for a backend that is down.
+const NOT_ASKED: &str = "could not be reached several times in a row";
+
 /// The service has recovered after this time without a failure. An unanswered attempt takes two seconds.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -115,6 +120,41 @@ impl Trial {
         }
     }
 
+    /// Waits until a backend's failure reaches clients, and asserts that from then on all of them, valid
+    /// or not, are refused as `backend_unavailable`.
+    ///
+    /// # Panics
+    /// If one is decided otherwise.
+    pub async fn only_unavailable(&self) {
+        let mark = self.view.mark();
+        eventually("a login that needed the backend to be refused", LONG, async || {
+            let decisions = self.view.decisions(mark);
+            // Others are refused without asking the backend, also when it would answer.
+            let asked = |detail: &Value| !detail.to_string().contains(NOT_ASKED);
+            decisions
+                .iter()
+                .any(|decision| decision["reason"] == UNAVAILABLE && asked(&decision["detail"]))
+                .then_some(())
+        })
+        .await;
+        // Logins that were under way when the backend failed.
+        self.probe.tries(Instant::now(), 1).await;
+        let (mark, since) = (self.view.mark(), Instant::now());
+        self.probe.tries(since, SOME).await;
+        self.none_is_admitted_since(since);
+        for decision in self.view.decisions(mark) {
+            assert_eq!(decision["reason"], UNAVAILABLE, "{decision}");
+        }
+    }
+
+    /// Waits until valid clients are admitted one after another; returns how long the first one took.
+    pub async fn come_back(&self) -> Duration {
+        let since = Instant::now();
+        let first = self.probe.comes_in(since).await;
+        self.admitted_since(since).await;
+        first.duration_since(since)
+    }
+
     /// Asserts that every valid client was admitted so far.
     ///
     /// # Panics
@@ -142,8 +182,12 @@ impl Trial {
         let ended = self.ended.expect("the fault has ended");
         self.view.ready().await;
         self.recovered = Some(self.probe.comes_in(ended).await);
+        self.admitted_since(ended).await;
+    }
+
+    async fn admitted_since(&self, moment: Instant) {
         eventually("clients to come in one after another", LONG, async || {
-            let all = self.probe.right_between(ended, Instant::now());
+            let all = self.probe.right_between(moment, Instant::now());
             let last = all.iter().rev().take(5);
             (last.len() == 5 && last.into_iter().all(Attempt::is_admitted)).then_some(())
         })

@@ -1,7 +1,9 @@
 //! The faults that are over in seconds; `make test-faults` plays all of them.
 
 use callgate_faults::{
-    faults::{clock, cluster_api, decisions, files, network, provider, resources, servers},
+    faults::{
+        backends, clock, cluster_api, decisions, files, network, provider, resources, servers,
+    },
     replicas,
 };
 
@@ -128,4 +130,29 @@ async fn killed_replica_loses_only_requests_in_flight() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frozen_replica_is_disconnected_and_returns() {
     replicas::FROZEN.holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failing_web_service_is_unavailable_and_opens_no_other_way() {
+    backends::HTTP.holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failing_service_on_a_subject_is_unavailable_and_opens_no_other_way() {
+    backends::SUBJECT.holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleted_bucket_is_unavailable_and_opens_no_other_way() {
+    backends::BUCKET.holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failing_directory_is_unavailable_and_opens_no_other_way() {
+    backends::DIRECTORY.holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failing_database_is_unavailable_and_opens_no_other_way() {
+    backends::POSTGRES.holds().await;
 }

@@ -37,6 +37,13 @@ impl std::fmt::Debug for ServerTls {
 }
 
 impl ServerTls {
+    /// A certificate of this authority for this host.
+    #[cfg(feature = "oidc")]
+    pub fn of(authority: &crate::oidc_provider::Authority, host: &str) -> Self {
+        let (certificate, key) = authority.server_pem_for(&[host]);
+        Self { certificate, key }
+    }
+
     /// Writes `server.crt` and `server.key` into a server's folder.
     fn write_into(&self, folder: &Path) {
         let key = folder.join("server.key");

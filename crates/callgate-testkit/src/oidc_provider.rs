@@ -29,6 +29,7 @@ pub use self::front::{Front, Misbehavior};
 use self::npm::Npm;
 pub use self::signing::SigningKey;
 use self::stand_in::StandIn;
+use crate::process::Process;
 
 /// The signature algorithms of every provider here.
 pub const ALGORITHMS: [&str; 5] = ["RS256", "PS256", "ES256", "ES384", "EdDSA"];
@@ -137,6 +138,17 @@ impl OidcProvider {
     /// As [`OidcProvider::mint_opaque`].
     pub async fn revoke(&self, token: &str) {
         self.npm_backend().control("revoke", &json!({ "token": token })).await;
+    }
+
+    /// The process of the npm package, to freeze it.
+    ///
+    /// # Panics
+    /// With the stand-in, which has none.
+    pub fn process(&mut self) -> &mut Process {
+        match &mut self.backend {
+            Backend::Npm(npm) => &mut npm.process,
+            Backend::StandIn(_) => panic!("the stand-in is not a process"),
+        }
     }
 
     fn npm_backend(&self) -> &Npm {

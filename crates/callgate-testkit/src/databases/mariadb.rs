@@ -86,6 +86,21 @@ impl MariaDb {
         self.wait_until_ready().await;
     }
 
+    /// Stops it, runs `sql` in the database `app`, and starts it again, with this TLS.
+    ///
+    /// # Panics
+    /// If a statement fails, or the server does not start.
+    pub async fn restart_with(&mut self, sql: &str, tls: Option<&ServerTls>) {
+        self.stop().await;
+        let data = self.folder.path().join("data");
+        execute(self.folder.path(), &data, &format!("use app;\nflush privileges;\n{sql}\n"));
+        if let Some(tls) = tls {
+            tls.write_into(&data);
+        }
+        self.with_tls = tls.is_some();
+        self.start_again().await;
+    }
+
     async fn wait_until_ready(&mut self) {
         self.process.wait_for_stderr("ready for connections").await;
     }

@@ -95,6 +95,22 @@ impl Postgres {
         self.wait_until_ready().await;
     }
 
+    /// Stops it, runs `sql`, and starts it again, with this TLS.
+    ///
+    /// # Panics
+    /// If a statement fails, or the server does not start.
+    pub async fn restart_with(&mut self, sql: &str, tls: Option<&ServerTls>) {
+        self.stop().await;
+        let data = self.data();
+        execute(self.folder.path(), &data, sql);
+        if let Some(tls) = tls {
+            tls.write_into(&data);
+        }
+        self.with_tls = tls.is_some();
+        set_access(&data, self.with_tls);
+        self.start_again().await;
+    }
+
     /// Suspends the server and all its sessions, until [`Postgres::thaw`].
     pub async fn freeze(&mut self) {
         self.process.freeze().await;

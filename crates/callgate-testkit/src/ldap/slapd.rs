@@ -27,6 +27,7 @@ pub struct Slapd {
     process: Process,
     folder: TempDir,
     ports: Ports,
+    authority: Authority,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +41,8 @@ struct Ports {
 pub struct SlapdOptions {
     /// It has no certificate: StartTLS fails, and nothing listens on the port for TLS.
     pub without_tls: bool,
+    /// Its certificate is for another host.
+    pub other_name: bool,
 }
 
 impl Slapd {
@@ -58,9 +61,11 @@ impl Slapd {
     pub async fn start_with(ldif: &str, options: SlapdOptions) -> Self {
         let folder = tempfile::tempdir().expect("a temporary directory can be made");
         let ports = Ports { ldap: free_port(), ldaps: free_port() };
-        write_config(folder.path(), options);
+        fs::create_dir(folder.path().join("data")).expect("our own folder");
+        let authority = Authority::new("slapd of a test");
+        write_config(folder.path(), &authority, options);
         let process = spawn(folder.path(), ports, options);
-        let this = Self { process, folder, ports };
+        let this = Self { process, folder, ports, authority };
         this.wait_until_it_answers().await;
         this.add(ldif);
         this
@@ -69,6 +74,11 @@ impl Slapd {
     /// `ldap://127.0.0.1:…`
     pub fn url(&self) -> String {
         format!("ldap://127.0.0.1:{}", self.ports.ldap)
+    }
+
+    /// The port of [`Slapd::url`].
+    pub fn port(&self) -> u16 {
+        self.ports.ldap
     }
 
     /// `ldaps://127.0.0.1:…`
@@ -96,8 +106,17 @@ impl Slapd {
     /// # Panics
     /// If it does not start.
     pub async fn restart(&mut self) {
+        self.restart_with(SlapdOptions::default()).await;
+    }
+
+    /// The same with options.
+    ///
+    /// # Panics
+    /// As [`Slapd::restart`].
+    pub async fn restart_with(&mut self, options: SlapdOptions) {
         self.process.kill();
-        self.process = spawn(self.folder.path(), self.ports, SlapdOptions::default());
+        write_config(self.folder.path(), &self.authority, options);
+        self.process = spawn(self.folder.path(), self.ports, options);
         self.wait_until_it_answers().await;
     }
 
@@ -161,13 +180,12 @@ fn spawn(folder: &Path, ports: Ports, options: SlapdOptions) -> Process {
         .start()
 }
 
-fn write_config(folder: &Path, options: SlapdOptions) {
+fn write_config(folder: &Path, authority: &Authority, options: SlapdOptions) {
     let root = installed("slapd/root");
     let write =
         |name: &str, text: &str| fs::write(folder.join(name), text).expect("our own folder");
-    fs::create_dir(folder.join("data")).expect("our own folder");
-    let authority = Authority::new("slapd of a test");
-    let (certificate, key) = authority.server_pem();
+    let name = if options.other_name { "other.example" } else { "127.0.0.1" };
+    let (certificate, key) = authority.server_pem_for(&[name]);
     write("ca.pem", authority.pem());
     write("server.pem", &certificate);
     write("server.key", &key);

@@ -35,12 +35,17 @@ impl Authority {
 
     /// TLS for a server on 127.0.0.1, with a valid certificate.
     pub fn server(&self) -> Arc<ServerConfig> {
-        self.server_until(2099)
+        self.server_until(2099, "127.0.0.1")
     }
 
     /// The same with an expired certificate.
     pub fn expired_server(&self) -> Arc<ServerConfig> {
-        self.server_until(2020)
+        self.server_until(2020, "127.0.0.1")
+    }
+
+    /// The same with a certificate for another host.
+    pub fn other_server(&self) -> Arc<ServerConfig> {
+        self.server_until(2099, "other.example")
     }
 
     /// A valid certificate for 127.0.0.1 and its key, as PEM, for servers that read files.
@@ -63,8 +68,8 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).expect("a certificate"), key)
     }
 
-    fn server_until(&self, year: i32) -> Arc<ServerConfig> {
-        let (certificate, key) = self.certificate_until(year, &["127.0.0.1"]);
+    fn server_until(&self, year: i32, host: &str) -> Arc<ServerConfig> {
+        let (certificate, key) = self.certificate_until(year, &[host]);
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)

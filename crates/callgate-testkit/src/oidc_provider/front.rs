@@ -67,6 +67,16 @@ impl Front {
         Front { origin, port, tls, shared, upstream: None, listener: None }
     }
 
+    /// In front of the HTTP server at this port of the loopback.
+    ///
+    /// # Panics
+    /// If another process took its port.
+    pub async fn of_port(port: u16, tls: Option<Arc<ServerConfig>>) -> Self {
+        let mut front = Self::new(tls);
+        front.serve(Upstream::Port(port)).await;
+        front
+    }
+
     pub(super) async fn serve(&mut self, upstream: Upstream) {
         self.upstream = Some(upstream);
         self.come_up().await;
@@ -109,6 +119,16 @@ impl Front {
     /// If it does not speak TLS.
     pub fn show(&mut self, tls: Arc<ServerConfig>) {
         assert!(self.tls.replace(tls).is_some(), "this provider speaks plain HTTP");
+    }
+
+    /// Listens again with another certificate, or without TLS.
+    ///
+    /// # Panics
+    /// If another process took the port.
+    pub async fn restart_with(&mut self, tls: Option<Arc<ServerConfig>>) {
+        self.go_down().await;
+        self.tls = tls;
+        self.come_up().await;
     }
 
     /// Stops listening: connecting is refused from now on.

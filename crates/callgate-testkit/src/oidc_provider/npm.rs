@@ -13,7 +13,7 @@ const SCRIPT: &str = include_str!("../../oidc/provider.mjs");
 
 #[derive(Debug)]
 pub(super) struct Npm {
-    _process: Process,
+    pub(super) process: Process,
     port: u16,
 }
 
@@ -31,7 +31,7 @@ impl Npm {
             text.strip_prefix("listening on ")?.trim_end().parse().ok()
         })
         .await;
-        Npm { _process: process, port }
+        Npm { process, port }
     }
 
     pub(super) fn upstream(&self) -> Upstream {

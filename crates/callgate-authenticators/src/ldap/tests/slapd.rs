@@ -191,7 +191,9 @@ async fn certificates_of_other_authorities_and_names_are_refused() {
 
 #[tokio::test]
 async fn server_without_starttls_gets_no_password() {
-    let slapd = Slapd::start_with(ENTRIES, SlapdOptions { without_tls: true }).await;
+    let slapd =
+        Slapd::start_with(ENTRIES, SlapdOptions { without_tls: true, ..SlapdOptions::default() })
+            .await;
     let ca = tempfile::NamedTempFile::new().unwrap();
     let authority = callgate_testkit::oidc_provider::Authority::new("another");
     std::fs::write(ca.path(), authority.pem()).unwrap();

@@ -15,10 +15,10 @@ pub fn proposal_from_annotations(
 /// What a message of a directory contains: the texts that may be logged, and all values of attributes.
 /// `None` if it is malformed.
 pub fn ldap_message(content: &[u8]) -> Option<(Vec<String>, Vec<Vec<u8>>)> {
-    crate::ldap::read_message(content)
+    crate::ldap_client::read_message(content)
 }
 
 /// Whether a text is a distinguished name, and one below `base`.
 pub fn ldap_name_is_within(text: &str, base: &str) -> Option<bool> {
-    crate::ldap::is_within(text, base)
+    crate::ldap_client::is_within(text, base)
 }

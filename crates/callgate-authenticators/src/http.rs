@@ -123,23 +123,18 @@ impl Post {
                 .client
                 .post(url, self.headers.clone(), ContentType::Json, question.clone())
                 .await;
-            match answer {
-                Err(HttpError::Unreachable { .. }) => error = answer.err(),
-                Err(failed @ HttpError::Failed { .. }) => {
-                    return Err(QueryError::unreachable(failed));
-                }
-                Err(unusable) => return Err(QueryError::unusable(unusable)),
-                Ok((status, body)) => {
-                    self.preferred.store(index, Ordering::Relaxed);
-                    return match status {
-                        StatusCode::OK => Ok(body),
-                        // Proxies and gateways send every other status, too, even 204 and 401.
-                        status => Err(QueryError::unusable(format!(
-                            "{url} answered {status}: only 200 decides"
-                        ))),
-                    };
-                }
+            if let Err(unreachable @ HttpError::Unreachable { .. }) = answer {
+                error = Some(unreachable);
+                continue;
             }
+            let (status, body) = answer?;
+            self.preferred.store(index, Ordering::Relaxed);
+            // Proxies and gateways send every other status, too, even 204 and 401.
+            if status != StatusCode::OK {
+                let why = format!("{url} answered {status}: only 200 decides");
+                return Err(QueryError::unusable(why));
+            }
+            return Ok(body);
         }
         Err(QueryError::unreachable(error.map(|error| error.to_string()).unwrap_or_default()))
     }
@@ -167,13 +162,7 @@ impl Delivery for Post {
             if !probe.send_question {
                 return Ok(ProbeReport::default());
             }
-            match self.send(question).await {
-                Ok(body) => judge_probe(&body),
-                Err(QueryError::Unreachable(error) | QueryError::Unusable(error)) => {
-                    Err(error.to_string().into())
-                }
-                Err(QueryError::NotMine | QueryError::Rejected(_)) => Ok(ProbeReport::default()),
-            }
+            judge_probe(&self.send(question).await?)
         })
     }
 

@@ -12,7 +12,7 @@ use rustls::ClientConfig;
 
 use callgate::sanitize::excerpt_up_to;
 
-use crate::backend::Transport;
+use crate::backend::{QueryError, Transport};
 use crate::network::{REQUEST_TIMEOUT, install_tls_provider, root_cause};
 
 mod url;
@@ -116,6 +116,18 @@ pub enum HttpError {
         /// The requested URL.
         url: HttpUrl,
     },
+}
+
+impl From<HttpError> for QueryError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Unreachable { .. } | HttpError::Failed { .. } => Self::unreachable(error),
+            HttpError::Redirect { .. }
+            | HttpError::Status { .. }
+            | HttpError::NotJson { .. }
+            | HttpError::TooLong { .. } => Self::unusable(error),
+        }
+    }
 }
 
 /// What a body is.
@@ -401,6 +413,22 @@ fn max_age(headers: &header::HeaderMap) -> Option<Duration> {
     }
     let seconds = directives.find_map(|one| one.strip_prefix("max-age="))?;
     seconds.trim_matches('"').parse().ok().map(Duration::from_secs)
+}
+
+/// The value of a header that logs never show; characters that a header cannot have are an error of the
+/// key.
+#[cfg(any(feature = "http", feature = "introspection"))]
+pub(crate) fn secret_header(
+    table: &callgate_config::Table<'_>,
+    key: &str,
+    text: &str,
+) -> Option<header::HeaderValue> {
+    let Ok(mut value) = header::HeaderValue::from_str(text) else {
+        table.fault(key, "contains characters that a header cannot have");
+        return None;
+    };
+    value.set_sensitive(true);
+    Some(value)
 }
 
 #[cfg(test)]

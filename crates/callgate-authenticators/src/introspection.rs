@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use crate::{
     backend::{Backend, FirstContact, QueryError},
-    http_client::{ContentType, HttpError},
+    http_client::ContentType,
     jws::{claims::bad, unverified},
     kind::{BuildContext, Kind},
     network::AnswerCache,
@@ -68,7 +68,7 @@ impl Kind for IntrospectionKind {
             let server = Arc::clone(&server);
             move || {
                 let server = Arc::clone(&server);
-                Box::pin(async move { Ok(server.reach().await?) })
+                Box::pin(async move { server.reach().await })
             }
         });
         let capacity = |duration: Duration| if duration.is_zero() { 0 } else { MAX_REMEMBERED };
@@ -191,17 +191,12 @@ impl Introspection {
         aws_lc_rs::rand::fill(&mut random).map_err(|_| "the system has no random numbers")?;
         let prefix = self.settings.prefix.as_deref().unwrap_or_default();
         let made_up = Secret::new(format!("{prefix}{}", BASE64URL_NOPAD.encode(&random)));
-        match self.client.ask(&made_up).await {
-            Ok(answer) if answer.claims().is_none() => {
-                let notes = vec!["a made-up token is not active".to_owned()];
-                Ok(ProbeReport { notes, warnings: Vec::new() })
-            }
-            Ok(_) => Err("the server says that a made-up token is active".into()),
-            Err(QueryError::Unreachable(error) | QueryError::Unusable(error)) => {
-                Err(error.to_string().into())
-            }
-            Err(QueryError::NotMine | QueryError::Rejected(_)) => Ok(ProbeReport::default()),
+        let answer = self.client.ask(&made_up).await?;
+        if answer.claims().is_some() {
+            return Err("the server says that a made-up token is active".into());
         }
+        let notes = vec!["a made-up token is not active".to_owned()];
+        Ok(ProbeReport { notes, warnings: Vec::new() })
     }
 }
 
@@ -217,13 +212,8 @@ impl Client {
     async fn ask(&self, token: &Secret) -> Result<Introspected, QueryError> {
         let url = self.server.url().await?;
         let (headers, form) = self.server.question(token);
-        let answer = self.server.client.post(&url, headers, ContentType::Form, form).await;
-        let (status, body) = answer.map_err(|error| match error {
-            HttpError::Unreachable { .. } | HttpError::Failed { .. } => {
-                QueryError::unreachable(error)
-            }
-            error => QueryError::unusable(error),
-        })?;
+        let (status, body) =
+            self.server.client.post(&url, headers, ContentType::Form, form).await?;
         match status {
             StatusCode::OK => {
                 self.is_refused.store(false, Ordering::Relaxed);

@@ -19,30 +19,20 @@ use tokio::time::Instant;
 use crate::{
     backend::{Backend, FirstContact, Nul, precheck},
     kind::{BuildContext, Kind, never_falls_through},
+    ldap_client::{Pool, PoolSettings, Server},
     network::{AnswerCache, BackgroundTasks},
     passwords::digest,
 };
 
-mod ber;
-mod client;
 mod config;
-mod connection;
-mod dn;
 mod entry;
 mod groups;
-mod message;
+mod login;
 mod outcome;
-mod pool;
 mod probe;
-mod searcher;
-mod server;
-mod template;
-mod time;
 
-use client::{Client, Login, LoginKey};
 use config::{LoginBind, Settings};
-use pool::{Pool, PoolSettings};
-use server::Server;
+use login::{Client, Login, LoginKey};
 
 /// How many logins are remembered.
 const MAX_REMEMBERED: usize = 10_000;
@@ -249,29 +239,6 @@ fn sweep(
             backend.observe_idle(pool.idle());
         }
     }
-}
-
-#[cfg(feature = "fuzzing")]
-pub(crate) fn read_message(content: &[u8]) -> Option<(Vec<String>, Vec<Vec<u8>>)> {
-    use message::{Message, Response};
-    let read = match Message::decode(content)?.response {
-        Response::Entry(entry) => {
-            let values = entry.attributes.into_iter().flat_map(|(_, values)| values);
-            (Vec::new(), values.collect())
-        }
-        Response::Bind(result) | Response::SearchDone(result) | Response::Extended(result) => {
-            let controls = result.controls.into_iter().map(|(_, value)| value);
-            (vec![result.message], controls.collect())
-        }
-        Response::Reference => Default::default(),
-    };
-    Some(read)
-}
-
-#[cfg(feature = "fuzzing")]
-pub(crate) fn is_within(text: &str, base: &str) -> Option<bool> {
-    let base = base.parse().ok()?;
-    text.parse().ok().map(|dn: dn::Dn| dn.is_within(&base))
 }
 
 #[cfg(test)]

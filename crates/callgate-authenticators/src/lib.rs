@@ -35,6 +35,8 @@ pub mod kubernetes;
 pub mod kv;
 #[cfg(feature = "ldap")]
 pub mod ldap;
+#[cfg(feature = "ldap")]
+mod ldap_client;
 #[cfg(feature = "nats")]
 pub mod nats;
 mod network;
@@ -50,6 +52,8 @@ pub mod second_factor;
 pub mod service_tokens;
 #[cfg(feature = "sql")]
 pub mod sql;
+#[cfg(feature = "sql")]
+mod sql_client;
 pub mod state_dir;
 mod token_verifier;
 pub mod users;

@@ -11,27 +11,15 @@ use crate::{
     directory::DirectoryAuthenticator,
     kind::{BuildContext, FALL_THROUGH_KEY, Kind, never_falls_through},
     passwords::{Cost, StoredPassword},
+    sql_client::{Address, Connecting, Database, Place, Product, Statement, Unverified},
 };
 
-mod dialect;
 mod directory;
-mod error;
-mod mysql;
-mod pool;
-mod postgres;
 mod probe;
-mod relay;
 mod row;
-mod sqlite;
-mod url;
-mod verified_tls;
 
-use dialect::{Dialect, Statement};
 use directory::SqlDirectory;
-use pool::{Database, Pool};
 use probe::Statements;
-use url::{Address, Place, Product};
-use verified_tls::VerifiedTls;
 
 /// The kind `sql`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -120,16 +108,19 @@ impl Settings {
         let address = address(&mut table);
         let wants_tls = table.has("tls");
         let transport = Transport::read(&mut table, DEFAULT_CONNECTIONS, "insecure_plaintext");
-        let mut statement = |key| table.filled_string(key).map(|sql| Statement { sql: sql.into() });
-        let by_name = statement("query");
-        let by_token = statement("token_query");
-        let by_nkey = statement("nkey_query");
+        let fall_through = context.chain.read_password_fall_through(&mut table);
+        let mut statement = |key, unverified| {
+            table.filled_string(key).map(|sql| Statement { sql: sql.into(), unverified })
+        };
+        let no_row = if fall_through { Unverified::NoRow } else { Unverified::None };
+        let by_name = statement("query", no_row);
+        let by_token = statement("token_query", Unverified::All);
+        let by_nkey = statement("nkey_query", Unverified::All);
         if by_name.is_none() && by_token.is_none() && by_nkey.is_none() {
             table.fault_here("needs a `query`, a `token_query` or an `nkey_query`");
         }
         let transaction_pooling = table.boolean("transaction_pooling").unwrap_or(false);
         let unknown_user_cost = table.raw("hash").and_then(|item| hash_prefix(&item));
-        let fall_through = context.chain.read_password_fall_through(&mut table);
         if fall_through && by_name.is_none() {
             table.fault("fall_through", "has no effect without a `query`");
         }
@@ -179,30 +170,17 @@ impl Settings {
     }
 
     fn database(&self, context: &BuildContext) -> Arc<dyn Database> {
-        let address = &self.address;
-        let tls = self.with_tls.then(|| VerifiedTls::new(&self.transport.tls));
-        match (address.product, &address.place) {
-            (Product::Sqlite, Place::File(path) | Place::Socket(path)) => self.pool(
-                context,
-                sqlite::SqliteDialect::new(
-                    &context.services.sources.resolve(&path.to_string_lossy()),
-                ),
-            ),
-            (Product::MySql, _) => {
-                self.pool(context, mysql::MySqlDialect::new(address, tls.as_ref()))
-            }
-            (Product::Postgres | Product::Sqlite, _) => {
-                let (pooling, timeout) = (self.transaction_pooling, context.timeout);
-                let tls = tls.as_ref();
-                self.pool(context, postgres::PostgresDialect::new(address, tls, pooling, timeout))
-            }
-        }
-    }
-
-    fn pool(&self, context: &BuildContext, dialect: impl Dialect) -> Arc<dyn Database> {
-        let Transport { connections, connect_timeout, .. } = self.transport;
-        let target = self.address.to_string();
-        Arc::new(Pool::new(dialect, target, connections, connect_timeout, context.timeout))
+        let Transport { connections, connect_timeout, ref tls, .. } = self.transport;
+        let connecting = Connecting {
+            address: &self.address,
+            sources: &context.services.sources,
+            tls: self.with_tls.then_some(tls),
+            connections,
+            connect_timeout,
+            timeout: context.timeout,
+            transaction_pooling: self.transaction_pooling,
+        };
+        connecting.database()
     }
 }
 

@@ -258,6 +258,18 @@ impl<'a> Table<'a> {
         Some(texts)
     }
 
+    /// The value of the word that the key has; any other word is an error.
+    pub fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.string(key)?;
+        let found = words.iter().find(|(word, _)| *word == text);
+        if found.is_none() {
+            let words: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            let shown = text.escape_debug();
+            self.fault(key, format!("`{shown}` is not one of {}", words.join(", ")));
+        }
+        found.map(|(_, value)| *value)
+    }
+
     /// `true` or `false`.
     pub fn boolean(&mut self, key: &str) -> Option<bool> {
         self.raw(key)?.boolean()

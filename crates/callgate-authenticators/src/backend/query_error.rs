@@ -8,15 +8,19 @@ use callgate::{
 };
 
 /// The result of a query other than an answer. All logins that wait for one query share it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum QueryError {
     /// The backend does not know the credential, and the next authenticator may.
+    #[error("the credential is unknown")]
     NotMine,
     /// The backend answered completely that the credential is bad.
+    #[error("the credential is refused: {}", .0.detail)]
     Rejected(Rejection),
     /// No connection, or no answer in time. Several in a row count as an outage.
+    #[error("{0}")]
     Unreachable(Arc<str>),
     /// An answer that decides nothing: malformed, too large, or an error of the backend.
+    #[error("{0}")]
     Unusable(Arc<str>),
 }
 

@@ -1,12 +1,12 @@
 //! The table `http`.
 
 use callgate_config::{Key, Table, Type, schema::TEXTS};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 
 use super::Addresses;
 use crate::{
     backend::{CONNECT_TIMEOUT_KEY, TLS_KEY, Transport, connections_key, insecure_key},
-    http_client::{HttpClient, HttpUrl, sanitize_url},
+    http_client::{HttpClient, HttpUrl, sanitize_url, secret_header},
     kind::{BuildContext, FALL_THROUGH_KEY},
     question::{self, REMEMBER_KEY, TAKES_KEY},
 };
@@ -108,7 +108,7 @@ fn urls(table: &mut Table<'_>, transport: Option<&Transport>) -> Option<Vec<Http
 fn headers(table: &mut Table<'_>) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     if let Some(bearer) = table.secret("bearer") {
-        let value = header_value(table, "bearer", &format!("Bearer {}", bearer.expose()));
+        let value = secret_header(table, "bearer", &format!("Bearer {}", bearer.expose()));
         value.map(|value| headers.insert(AUTHORIZATION, value));
     }
     let Some(mut own) = table.table("headers") else {
@@ -126,21 +126,8 @@ fn headers(table: &mut Table<'_>) -> Option<HeaderMap> {
             own.fault(key, "is a header that Callgate sets itself: remove it");
             continue;
         }
-        let value = own.secret(key).and_then(|secret| header_value(&own, key, secret.expose()));
+        let value = own.secret(key).and_then(|secret| secret_header(&own, key, secret.expose()));
         value.map(|value| headers.insert(name, value));
     }
     own.finish().then_some(headers)
-}
-
-fn header_value(table: &Table<'_>, key: &str, text: &str) -> Option<HeaderValue> {
-    match HeaderValue::from_str(text) {
-        Ok(mut value) => {
-            value.set_sensitive(true);
-            Some(value)
-        }
-        Err(_) => {
-            table.fault(key, "contains characters that a header cannot have");
-            None
-        }
-    }
 }

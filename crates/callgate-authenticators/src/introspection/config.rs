@@ -3,12 +3,11 @@
 use std::{sync::Mutex, time::Duration};
 
 use callgate_config::{Key, Table, Type, schema::TEXTS};
-use reqwest::header::HeaderValue;
 
 use super::endpoint::{Location, Login, Server};
 use crate::{
     backend::{CONNECT_TIMEOUT_KEY, TLS_KEY, Transport, connections_key, insecure_key},
-    http_client::{HttpClient, HttpUrl, sanitize_url},
+    http_client::{HttpClient, HttpUrl, sanitize_url, secret_header},
     jwks::KeyHost,
     kind::BuildContext,
     oidc::ClaimRules,
@@ -179,28 +178,14 @@ fn login(table: &mut Table<'_>, transport: Option<&Transport>) -> Option<Login> 
     let id = table.filled_string("client_id");
     let secret = table.secret("client_secret");
     let bearer = table.secret("bearer");
-    let in_form = match table.filled_string("auth").as_deref() {
-        None | Some("basic") => false,
-        Some("post") => true,
-        Some(_) => {
-            table.fault("auth", "is neither `basic` nor `post`");
-            return None;
-        }
-    };
+    let auth = table.word("auth", &[("basic", false), ("post", true)]);
+    let in_form = auth.unwrap_or(false);
     match (id, secret, bearer) {
         (Some(id), Some(secret), None) if in_form => Some(Login::Form { id, secret }),
         (Some(id), Some(secret), None) => Login::basic(&id, &secret),
         (None, None, Some(bearer)) => {
-            match HeaderValue::from_str(&format!("Bearer {}", bearer.expose())) {
-                Ok(mut value) => {
-                    value.set_sensitive(true);
-                    Some(Login::Bearer(value))
-                }
-                Err(_) => {
-                    table.fault("bearer", "contains characters that a header cannot have");
-                    None
-                }
-            }
+            let value = format!("Bearer {}", bearer.expose());
+            secret_header(table, "bearer", &value).map(Login::Bearer)
         }
         (None, None, None) if transport?.tls.identity.is_some() => Some(Login::Certificate),
         (_, _, Some(_)) => {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use callgate::{json::parse_strict, secret::Secret};
+use callgate::{authn::BackendError, json::parse_strict, secret::Secret};
 use data_encoding::BASE64;
 use reqwest::{
     Url,
@@ -82,13 +82,11 @@ impl Server {
     }
 
     /// Finds the endpoint and connects to it.
-    pub(super) async fn reach(&self) -> Result<(), String> {
-        let url = self.url().await.map_err(|error| match error {
-            QueryError::Unreachable(error) | QueryError::Unusable(error) => error.to_string(),
-            QueryError::NotMine | QueryError::Rejected(_) => String::new(),
-        })?;
+    pub(super) async fn reach(&self) -> Result<(), BackendError> {
+        let url = self.url().await?;
         let tls = self.tls.as_ref().filter(|_| url.is_https());
-        connect(url.host(), url.port().unwrap_or_default(), tls, self.connect_timeout).await
+        let port = url.port().unwrap_or_default();
+        Ok(connect(url.host(), port, tls, self.connect_timeout).await?)
     }
 
     /// The headers and the form of a question about `token`.
@@ -127,13 +125,7 @@ impl Server {
             Err(HttpError::Status { .. }) => self.client.get(oauth).await,
             result => result,
         };
-        let document = fetched.map_err(|error| match error {
-            HttpError::Unreachable { .. } | HttpError::Failed { .. } => {
-                QueryError::unreachable(error)
-            }
-            error => QueryError::unusable(error),
-        })?;
-        let url = endpoint(&document.body, issuer, openid, hosts).map_err(|error| {
+        let url = endpoint(&fetched?.body, issuer, openid, hosts).map_err(|error| {
             QueryError::unusable(format!("the discovery document of {openid}: {error}"))
         })?;
         *found.lock().unwrap_or_else(PoisonError::into_inner) = Some((url.clone(), Instant::now()));

@@ -310,7 +310,7 @@ fn errors_name_the_key_and_the_remedy() {
         ),
         (
             format!("url = \"https://a/\"\n{login}\n{AUDIENCE}\nauth = \"digest\""),
-            "neither `basic` nor `post`",
+            "`digest` is not one of \"basic\", \"post\"",
         ),
         (
             format!("url = \"https://a/\"\n{login}\n{AUDIENCE}\nfall_through = true"),

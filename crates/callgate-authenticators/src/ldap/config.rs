@@ -4,16 +4,10 @@ use std::time::Duration;
 
 use callgate_config::{Key, Table, Type, schema::TEXTS};
 
-use super::{
-    dn::Dn,
-    message::Scope,
-    pool::Account,
-    server::Server,
-    template::{BindTemplate, FilterTemplate},
-};
 use crate::{
     backend::{CONNECT_TIMEOUT_KEY, TLS_KEY, Transport, connections_key, insecure_key},
     kind::FALL_THROUGH_KEY,
+    ldap_client::{Account, BindTemplate, Dn, FilterTemplate, Scope, Server},
 };
 
 const INSECURE: &str = "insecure_plaintext";
@@ -158,13 +152,13 @@ impl Settings {
     /// Reads the table and reports its errors.
     pub(super) fn read(table: &mut Table<'_>, fall_through: bool) -> Option<Self> {
         let transport = Transport::read(table, DEFAULT_CONNECTIONS, INSECURE);
-        let schema = word(table, "schema", SCHEMAS).unwrap_or(Schema::Rfc2307Bis);
+        let schema = table.word("schema", SCHEMAS).unwrap_or(Schema::Rfc2307Bis);
         let servers = servers(table, transport.as_ref());
         let base = base(table, "base");
         if base.is_none() && !table.has("base") {
             table.fault_here("`base` is missing: set it to the DN that the users are below");
         }
-        let scope = word(table, "scope", &[("sub", Scope::Sub), ("one", Scope::One)]);
+        let scope = table.word("scope", &[("sub", Scope::Sub), ("one", Scope::One)]);
         let user_attribute = attribute(table, "user_attribute");
         let user_attribute = user_attribute.unwrap_or_else(|| schema.user_attribute().to_owned());
         let filter =
@@ -256,7 +250,7 @@ impl LoginBind {
 impl GroupRules {
     fn read(table: &mut Table<'_>, schema: Schema, users: Option<&Base>) -> Option<Self> {
         let mut groups = table.table("groups").unwrap_or_else(|| table.empty("groups"));
-        let from = word(&mut groups, "from", GROUPS_FROM).unwrap_or(schema.groups_from());
+        let from = groups.word("from", GROUPS_FROM).unwrap_or(schema.groups_from());
         let own_base = base(&mut groups, "base");
         let has_base = groups.has("base");
         let filter = filter(&mut groups, "filter", FilterTemplate::of_groups, "(member={dn})");
@@ -357,17 +351,6 @@ fn filter<E: std::fmt::Display>(
         false => default.to_owned(),
     };
     parse(&text).map_err(|error| table.fault(key, error)).ok()
-}
-
-fn word<T: Copy>(table: &mut Table<'_>, key: &str, words: &[(&str, T)]) -> Option<T> {
-    let text = table.string(key)?;
-    let found = words.iter().find(|(word, _)| *word == text);
-    if found.is_none() {
-        let words: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        let shown = text.escape_debug();
-        table.fault(key, format!("`{shown}` is not one of {}", words.join(", ")));
-    }
-    found.map(|(_, value)| *value)
 }
 
 fn attribute(table: &mut Table<'_>, key: &str) -> Option<String> {

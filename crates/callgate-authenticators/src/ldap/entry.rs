@@ -5,13 +5,11 @@ use std::collections::HashSet;
 use callgate::{clock::UnixTime, sanitize::excerpt};
 use serde_json::{Map, Value, json};
 
-use super::{
-    config::{GroupsFrom, Settings},
-    dn::Dn,
-    message::Entry,
-    time::parse_time,
+use super::config::{GroupsFrom, Settings};
+use crate::{
+    backend::{Outside, QueryError, permissions},
+    ldap_client::{Dn, Entry, parse_time},
 };
-use crate::backend::{Outside, QueryError, permissions};
 
 pub(super) const MEMBER_OF: &str = "memberOf";
 pub(super) const OBJECT_SID: &str = "objectSid";

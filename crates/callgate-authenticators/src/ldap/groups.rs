@@ -6,13 +6,12 @@ use ldap3::{ldap_escape, parse_filter};
 
 use super::{
     config::{GroupRules, GroupsFrom, Nested},
-    dn::Dn,
     entry::{MEMBER_OF, OBJECT_SID, PRIMARY_GROUP_ID, UserEntry, texts},
-    message::Scope,
-    searcher::Searcher,
-    template::Values,
 };
-use crate::backend::QueryError;
+use crate::{
+    backend::QueryError,
+    ldap_client::{Dn, Scope, Searcher, Values},
+};
 
 /// More groups than this are an error, not a shorter list.
 const MAX_GROUPS: usize = 1000;

@@ -5,14 +5,13 @@ use ldap3::parse_filter;
 use tokio::time::Instant;
 
 use super::{
-    client::Client,
     config::{GroupsFrom, LoginBind, Nested, Schema},
-    message::Scope,
-    pool::Purpose,
-    searcher::Searcher,
-    template::Values,
+    login::Client,
 };
-use crate::backend::QueryError;
+use crate::{
+    backend::QueryError,
+    ldap_client::{Entry, Purpose, Scope, Searcher, Values},
+};
 
 /// What Active Directory lists in `supportedCapabilities`.
 const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
@@ -120,17 +119,12 @@ async fn read(
     searcher: &mut Searcher<'_>,
     dn: &str,
     attribute: &str,
-) -> Result<Vec<super::message::Entry>, QueryError> {
+) -> Result<Vec<Entry>, QueryError> {
     let malformed = |()| QueryError::unusable("the filter cannot be built");
     let filter = parse_filter("(objectClass=*)").map_err(malformed)?;
     searcher.search(dn, Scope::Base, filter, &[attribute], 1).await
 }
 
 fn reason(what: &str, error: QueryError) -> BackendError {
-    match error {
-        QueryError::Unreachable(why) | QueryError::Unusable(why) => {
-            format!("{what} failed: {why}").into()
-        }
-        QueryError::NotMine | QueryError::Rejected(_) => format!("{what} failed").into(),
-    }
+    format!("{what} failed: {error}").into()
 }

@@ -10,14 +10,11 @@ use callgate_config::{Document, Format, Report, Sources, Table};
 use super::LdapKind;
 use crate::kind::{BuildContext, Kind, SharedResources};
 
-mod dn;
-mod messages;
 mod outcomes;
 mod responders;
 mod settings;
 #[cfg(feature = "slapd")]
 mod slapd;
-mod templates;
 
 /// Long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -18,18 +18,14 @@ use callgate::{
 use data_encoding::HEXLOWER;
 use futures_util::future::BoxFuture;
 
-use super::{
-    dialect::{Rows, Statement},
-    pool::Database,
-    probe::Statements,
-    row::UserRow,
-};
+use super::{probe::Statements, row::UserRow};
 use crate::{
     backend::{Backend, FirstContact, Nul, QueryError, notes, precheck},
     directory::{Directory, Entry, Lookup},
     kind::BuildContext,
     network::BackgroundTasks,
     passwords::{self, Cost, DummyPasswords, StoredPassword},
+    sql_client::{Database, Rows, Statement},
 };
 
 /// How often a problem that repeats is logged.

@@ -4,12 +4,8 @@ use std::sync::Arc;
 
 use callgate::authn::{BackendError, ProbeReport};
 
-use super::{
-    dialect::{Description, Statement},
-    pool::Database,
-    row::COLUMNS,
-    url::Product,
-};
+use super::row::COLUMNS;
+use crate::sql_client::{Database, Description, Product, Statement};
 
 /// The statements for each kind of credential.
 #[derive(Debug)]
@@ -39,8 +35,7 @@ impl Statements {
         ] {
             let Some(statement) = statement else { continue };
             let found = Arc::clone(database).describe(statement.clone()).await;
-            let (description, writable) =
-                found.map_err(|error| format!("`{key}`: {}", text(error)))?;
+            let (description, writable) = found.map_err(|error| format!("`{key}`: {error}"))?;
             report.notes.push(note(key, &description));
             self.check_statement(key, &description, &mut report.warnings)?;
             report.warnings.extend(writable.map(|what| {
@@ -99,11 +94,4 @@ fn note(key: &str, description: &Description) -> String {
     let columns: Vec<_> =
         columns.map(|(name, kind, _)| format!("{} {kind}", name.escape_debug())).collect();
     format!("`{key}`: {parameters}; columns {}", columns.join(", "))
-}
-
-fn text(error: crate::backend::QueryError) -> String {
-    match callgate::authn::Decline::from(error) {
-        callgate::authn::Decline::Unavailable(error) => error.to_string(),
-        other => format!("{other:?}"),
-    }
 }

@@ -7,11 +7,11 @@ use callgate_config::parse_duration;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::dialect::{Cell, Column};
 use crate::{
     backend::{self, Outside},
     directory::parse_time,
     second_factor::Totp,
+    sql_client::{Cell, Column},
 };
 
 /// The columns that have a meaning; all others are claims.

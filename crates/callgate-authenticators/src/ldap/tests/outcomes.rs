@@ -1,9 +1,6 @@
 use callgate::record::Reason;
 
-use crate::{
-    backend::QueryError,
-    ldap::{message::OperationResult, outcome::check_bind},
-};
+use crate::{backend::QueryError, ldap::outcome::check_bind, ldap_client::OperationResult};
 
 fn result(code: i32, message: &str) -> OperationResult {
     OperationResult { code, message: message.to_owned(), controls: Vec::new() }

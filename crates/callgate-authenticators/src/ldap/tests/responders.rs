@@ -145,7 +145,7 @@ async fn ldap_name_cannot_add_an_rdn_to_the_bind_dn() {
     for user in ["x,ou=admins", "x\\", "x+cn=y", "x;ou=admins", "*", "x)(uid=*"] {
         assert_eq!(rejected(&ldap, user, "canary").await, Reason::BadPassword, "{user}");
         let (bound, _) = user_binds(&responder).pop().unwrap();
-        let bound: crate::ldap::dn::Dn = bound.parse().unwrap();
+        let bound: crate::ldap_client::Dn = bound.parse().unwrap();
         assert!(bound.is_child_of(&"ou=people,dc=x".parse().unwrap()), "{bound:?}");
         assert_eq!(bound.own_value("uid"), Some(user));
     }

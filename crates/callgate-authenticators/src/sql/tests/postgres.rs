@@ -1,9 +1,15 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use callgate_testkit::{
     databases::{Postgres, ServerTls},
     eventually,
     oidc_provider::Authority,
 };
 use futures_util::future::join_all;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy},
+    net::{TcpListener, TcpStream},
+};
 
 use super::*;
 
@@ -286,4 +292,52 @@ async fn sql_hostile_hashes_are_refused() {
         let gate = gate(&server, QUERY);
         assert_rejected(gate.login("alice", "right").await, Reason::BadPassword);
     }
+}
+
+/// Passes connections on to a port, and every piece of the answers twice once `repeats` is set.
+async fn repeating_proxy(port: u16, repeats: Arc<AtomicBool>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own_port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let repeats = Arc::clone(&repeats);
+            tokio::spawn(async move {
+                let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                tokio::spawn(async move { copy(&mut from_client, &mut to_server).await });
+                let mut piece = vec![0; 65536];
+                while let Ok(length @ 1..) = from_server.read(&mut piece).await {
+                    let times = if repeats.load(Ordering::SeqCst) { 2 } else { 1 };
+                    let _closed = to_client.write_all(&piece[..length].repeat(times)).await;
+                }
+            });
+        }
+    });
+    own_port
+}
+
+#[tokio::test]
+async fn sql_repeated_answers_are_given_to_no_other_client() {
+    let server = server().await;
+    let repeats = Arc::new(AtomicBool::new(false));
+    let port = repeating_proxy(server.port(), Arc::clone(&repeats)).await;
+    let gate = Gate::new(&format!(
+        "url = \"postgres://callgate:secret@127.0.0.1:{port}/postgres\"\nconnect_timeout = \"10s\"\n\
+         token_query = \"SELECT name AS user FROM users WHERE encode(sha256(name::bytea), 'hex') = $1\""
+    ));
+    let ask = async |token: &str| gate.ask(Credential::Token(token.into()), PATIENCE).await;
+    assert_eq!(ask("alice").await.unwrap().user, "alice");
+    assert!(matches!(ask("made-up").await, Err(Decline::NotMine)));
+    assert_eq!(ask("alice").await.unwrap().user, "alice");
+    repeats.store(true, Ordering::SeqCst);
+    let error = unavailable(ask("alice").await);
+    assert!(error.contains("do not belong"), "{error}");
+    for _ in 0..5 {
+        // Without the check, each is given the answer to the one before.
+        unavailable(ask("made-up").await);
+        unavailable(ask("alice").await);
+    }
+    repeats.store(false, Ordering::SeqCst);
+    eventually("an answer to its own question", PATIENCE, async || ask("alice").await.ok()).await;
 }

@@ -1,9 +1,9 @@
 use serde_json::json;
 
 use super::*;
-use crate::sql::{
-    dialect::{Cell, Column},
-    row::UserRow,
+use crate::{
+    sql::row::UserRow,
+    sql_client::{Cell, Column},
 };
 
 fn column(name: &str, cell: Cell) -> Column {

@@ -21,15 +21,15 @@ const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The database behind a relay.
 #[derive(Debug, Clone)]
-pub(super) struct Relay {
-    pub(super) host: String,
-    pub(super) port: u16,
+pub(crate) struct Relay {
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 impl Relay {
     /// The host name for sqlx, which is the name in the certificate, and a relay if the server has
     /// another one.
-    pub(super) fn for_name<'a>(
+    pub(crate) fn for_name<'a>(
         host: &'a str,
         port: u16,
         tls: Option<&'a VerifiedTls>,
@@ -43,7 +43,7 @@ impl Relay {
     ///
     /// # Errors
     /// If the database does not accept a connection.
-    pub(super) async fn start(&self, suffix: &str) -> io::Result<PathBuf> {
+    pub(crate) async fn start(&self, suffix: &str) -> io::Result<PathBuf> {
         let mut server = TcpStream::connect((self.host.as_str(), self.port)).await?;
         server.set_nodelay(true)?;
         let mut random = [0; 16];

@@ -11,19 +11,42 @@ use sqlx::{
 
 /// A statement of the configuration, with one parameter.
 #[derive(Debug, Clone)]
-pub(super) struct Statement {
-    pub(super) sql: Arc<str>,
+pub(crate) struct Statement {
+    pub(crate) sql: Arc<str>,
+    pub(crate) unverified: Unverified,
+}
+
+/// Which answers nothing else verifies. A connection on which an answer was repeated gives every answer to
+/// the next question, and so one client's row to another: before such an answer counts, the connection
+/// proves that it is in step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unverified {
+    /// A row is compared with a password, and without one the login is refused.
+    None,
+    /// Without a row, the next authenticator is asked.
+    NoRow,
+    /// A row is proof enough.
+    All,
 }
 
 impl Statement {
+    /// Whether the connection must prove that these rows are the answer to this statement.
+    pub(super) fn needs_proof(&self, rows: &Rows) -> bool {
+        match self.unverified {
+            Unverified::None => false,
+            Unverified::NoRow => rows.is_empty(),
+            Unverified::All => true,
+        }
+    }
+
     /// The statement, for sqlx. Values are bound to it and never become part of its text.
-    pub(super) fn sql(&self) -> AssertSqlSafe<Arc<str>> {
+    pub(crate) fn sql(&self) -> AssertSqlSafe<Arc<str>> {
         AssertSqlSafe(Arc::clone(&self.sql))
     }
 }
 
 /// The number of parameters of a prepared statement.
-pub(super) fn parameter_count<T>(parameters: Option<Either<&[T], usize>>) -> usize {
+pub(crate) fn parameter_count<T>(parameters: Option<Either<&[T], usize>>) -> usize {
     match parameters {
         Some(Either::Left(types)) => types.len(),
         Some(Either::Right(count)) => count,
@@ -33,17 +56,17 @@ pub(super) fn parameter_count<T>(parameters: Option<Either<&[T], usize>>) -> usi
 
 /// One column of a row.
 #[derive(Debug)]
-pub(super) struct Column {
-    pub(super) name: String,
+pub(crate) struct Column {
+    pub(crate) name: String,
     /// The database's name of the type.
-    pub(super) kind: String,
+    pub(crate) kind: String,
     /// `None` if the type is not supported, or the value cannot be read.
-    pub(super) cell: Option<Cell>,
+    pub(crate) cell: Option<Cell>,
 }
 
 /// A value.
 #[derive(Debug, PartialEq)]
-pub(super) enum Cell {
+pub(crate) enum Cell {
     Null,
     Value(Value),
     /// A time with a zone.
@@ -51,30 +74,33 @@ pub(super) enum Cell {
 }
 
 impl Cell {
-    pub(super) fn text(text: &[u8]) -> Option<Self> {
+    pub(crate) fn text(text: &[u8]) -> Option<Self> {
         std::str::from_utf8(text).ok().map(|text| Self::Value(text.into()))
     }
 
-    pub(super) fn json(text: &[u8]) -> Option<Self> {
+    pub(crate) fn json(text: &[u8]) -> Option<Self> {
         serde_json::from_slice(text).ok().map(Self::Value)
     }
 }
 
 /// The first rows of a result; two are enough to know that a name is ambiguous.
-pub(super) type Rows = Vec<Vec<Column>>;
+pub(crate) type Rows = Vec<Vec<Column>>;
 
 /// How a statement looks to the database.
 #[derive(Debug)]
-pub(super) struct Description {
+pub(crate) struct Description {
     /// The number of parameters, and their types if the database names them.
-    pub(super) parameters: (usize, Vec<String>),
+    pub(crate) parameters: (usize, Vec<String>),
     /// Names, types, and whether Callgate can read the type.
-    pub(super) columns: Vec<(String, String, bool)>,
+    pub(crate) columns: Vec<(String, String, bool)>,
 }
 
 /// A database product: how to connect, and how to read its values.
-pub(super) trait Dialect: Send + Sync + Sized + 'static {
+pub(crate) trait Dialect: Send + Sync + Sized + 'static {
     type Connection: Connection + Send + 'static;
+
+    /// A statement that returns its parameter.
+    const ECHO: &'static str;
 
     /// A connection that cannot write and has a time limit for statements.
     fn open(
@@ -107,7 +133,7 @@ pub(super) trait Dialect: Send + Sync + Sized + 'static {
 }
 
 /// At most two rows.
-pub(super) async fn first_two<'c, DB, E>(
+pub(crate) async fn first_two<'c, DB, E>(
     executor: E,
     query: sqlx::query::Query<'c, DB, DB::Arguments>,
     read: impl Fn(&DB::Row, usize) -> Option<Cell>,

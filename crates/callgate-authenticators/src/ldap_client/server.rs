@@ -8,15 +8,15 @@ use crate::http_client::sanitize_url;
 
 /// A directory server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Server {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) transport: Transport,
+pub(crate) struct Server {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) transport: Transport,
 }
 
 /// How the connection to a server is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     /// TLS from the first byte (`ldaps://`).
     Tls,
     /// TLS after the StartTLS operation, before anything else is sent (`ldap://`).
@@ -27,7 +27,7 @@ pub(super) enum Transport {
 
 /// Why a URL does not name a directory server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ServerError {
+pub(crate) enum ServerError {
     #[error("`{0}` is not the URL of a directory server: write `ldaps://host`")]
     Form(String),
     #[error("a URL must not contain a user or a password: set `bind_dn` and `bind_password`")]
@@ -39,7 +39,7 @@ pub(super) enum ServerError {
 impl Server {
     /// Parses `ldaps://host[:port]` or `ldap://host[:port]`. `ldap://` means StartTLS, unless
     /// `is_plain_allowed` says so for the host.
-    pub(super) fn parse(
+    pub(crate) fn parse(
         text: &str,
         is_plain_allowed: impl FnOnce(&str) -> bool,
     ) -> Result<Self, ServerError> {
@@ -65,7 +65,7 @@ impl Server {
 
 impl Server {
     /// Whether connections are not encrypted.
-    pub(super) fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         self.transport == Transport::Plain
     }
 }

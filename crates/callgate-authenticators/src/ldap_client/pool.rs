@@ -15,36 +15,35 @@ use tokio::{
 
 use super::{
     connection::{Connection, ConnectionError},
-    outcome::said,
     server::Server,
 };
 
 /// How long a connection may be idle.
-pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How old a connection may become.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
 /// The servers, and how to connect to them.
-pub(super) struct PoolSettings {
-    pub(super) servers: Vec<Server>,
+pub(crate) struct PoolSettings {
+    pub(crate) servers: Vec<Server>,
     /// Unless all connections are in plain text.
-    pub(super) tls: Option<Arc<ClientConfig>>,
-    pub(super) connect_timeout: Duration,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    pub(crate) connect_timeout: Duration,
     /// Maximum number of sockets.
-    pub(super) connections: usize,
+    pub(crate) connections: usize,
     /// The service account; without one, searches are anonymous.
-    pub(super) account: Option<Account>,
+    pub(crate) account: Option<Account>,
 }
 
 /// The name and password of the service account.
-pub(super) struct Account {
-    pub(super) dn: String,
-    pub(super) password: Secret,
+pub(crate) struct Account {
+    pub(crate) dn: String,
+    pub(crate) password: Secret,
 }
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// Searches, as the service account.
     Search,
     /// Binds as one user after another.
@@ -56,7 +55,7 @@ pub(super) enum Purpose {
 /// The connections of one authenticator: half of them for searches, half for binds. Sharing all of
 /// them would let a burst of logins, which first search and then bind, close and open connections all
 /// the time.
-pub(super) struct Pool {
+pub(crate) struct Pool {
     settings: PoolSettings,
     searches: Arc<Semaphore>,
     binds: Arc<Semaphore>,
@@ -87,7 +86,7 @@ impl Member {
 }
 
 /// A connection in use. Unless it is [kept](Lease::keep), it is closed.
-pub(super) struct Lease {
+pub(crate) struct Lease {
     member: Member,
     place: Place,
 }
@@ -101,7 +100,7 @@ struct Place {
 }
 
 impl Pool {
-    pub(super) fn new(settings: PoolSettings) -> Self {
+    pub(crate) fn new(settings: PoolSettings) -> Self {
         let binds = settings.connections / 2;
         let searches = settings.connections - binds;
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.max(1)));
@@ -114,7 +113,7 @@ impl Pool {
     }
 
     /// An idle connection, or a new one. Waits while as many are busy as there may be.
-    pub(super) async fn lease(self: &Arc<Self>, purpose: Purpose) -> Result<Lease, BackendError> {
+    pub(crate) async fn lease(self: &Arc<Self>, purpose: Purpose) -> Result<Lease, BackendError> {
         let permit = match purpose {
             Purpose::Search => Some(Arc::clone(&self.searches).acquire_owned().await?),
             Purpose::Bind => Some(Arc::clone(&self.binds).acquire_owned().await?),
@@ -135,13 +134,13 @@ impl Pool {
     }
 
     /// Closes connections that have been idle or open for too long.
-    pub(super) fn close_expired(&self) {
+    pub(crate) fn close_expired(&self) {
         let now = Instant::now();
         self.state().idle.retain(|member| member.is_current(now));
     }
 
     /// How many connections are idle.
-    pub(super) fn idle(&self) -> usize {
+    pub(crate) fn idle(&self) -> usize {
         self.state().idle.len()
     }
 
@@ -216,7 +215,7 @@ impl Account {
             0 => Ok(()),
             code => Err(format!(
                 "{server} refuses the service account `bind_dn` with code {code}{}",
-                said(&result)
+                result.said()
             )
             .into()),
         }
@@ -224,12 +223,12 @@ impl Account {
 }
 
 impl Lease {
-    pub(super) fn connection(&mut self) -> &mut Connection {
+    pub(crate) fn connection(&mut self) -> &mut Connection {
         &mut self.member.connection
     }
 
     /// Returns the connection to the pool, after the complete answer to every request.
-    pub(super) fn keep(self) {
+    pub(crate) fn keep(self) {
         let Self { mut member, mut place } = self;
         place.suspect = None;
         if member.purpose != Purpose::Single {

@@ -8,7 +8,7 @@ use reqwest::Url;
 
 /// A database product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Product {
+pub(crate) enum Product {
     Postgres,
     /// MySQL or MariaDB.
     MySql,
@@ -17,7 +17,7 @@ pub(super) enum Product {
 
 /// Where the database is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Tcp {
         host: String,
         port: u16,
@@ -30,18 +30,18 @@ pub(super) enum Place {
 
 /// A parsed URL. `Display` shows scheme, host, port and database, and no more.
 #[derive(Clone)]
-pub(super) struct Address {
-    pub(super) product: Product,
-    pub(super) place: Place,
-    pub(super) user: String,
-    pub(super) password: Option<Secret>,
-    pub(super) database: String,
+pub(crate) struct Address {
+    pub(crate) product: Product,
+    pub(crate) place: Place,
+    pub(crate) user: String,
+    pub(crate) password: Option<Secret>,
+    pub(crate) database: String,
 }
 
 impl Address {
     /// # Errors
     /// What is wrong, without any part of the URL.
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         if let Some(path) = text.strip_prefix("sqlite:") {
             return sqlite(path.strip_prefix("//").unwrap_or(path));
         }

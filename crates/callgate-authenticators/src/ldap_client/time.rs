@@ -4,7 +4,7 @@ use callgate::clock::UnixTime;
 use jiff::{Timestamp, civil::DateTime};
 
 /// Reads RFC 3339 or generalized time (RFC 4517 section 3.3.13), rounded down to seconds.
-pub(super) fn parse_time(text: &str) -> Option<UnixTime> {
+pub(crate) fn parse_time(text: &str) -> Option<UnixTime> {
     let is_generalized = text.bytes().take(10).filter(u8::is_ascii_digit).count() == 10;
     let seconds = match is_generalized {
         true => generalized(text)?,

@@ -1,15 +1,15 @@
 //! The part of BER that LDAP uses (RFC 4511 section 5.1): single-byte tags and definite lengths.
 
 /// Universal tags.
-pub(super) const BOOLEAN: u8 = 0x01;
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const ENUMERATED: u8 = 0x0a;
-pub(super) const SEQUENCE: u8 = 0x30;
-pub(super) const SET: u8 = 0x31;
+pub(crate) const BOOLEAN: u8 = 0x01;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const ENUMERATED: u8 = 0x0a;
+pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
 
 /// Appends an element whose content is the concatenation of `parts`.
-pub(super) fn put(out: &mut Vec<u8>, tag: u8, parts: &[&[u8]]) {
+pub(crate) fn put(out: &mut Vec<u8>, tag: u8, parts: &[&[u8]]) {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     out.push(tag);
     match u8::try_from(length) {
@@ -25,24 +25,24 @@ pub(super) fn put(out: &mut Vec<u8>, tag: u8, parts: &[&[u8]]) {
 }
 
 /// An element as bytes.
-pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 6);
     put(&mut out, tag, parts);
     out
 }
 
 /// An INTEGER or, with another tag, an ENUMERATED.
-pub(super) fn number(tag: u8, value: i32) -> Vec<u8> {
+pub(crate) fn number(tag: u8, value: i32) -> Vec<u8> {
     element(tag, &[&value.to_be_bytes()])
 }
 
 /// Reads elements one after another. It never looks into an element, so nesting costs nothing.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// The next element: its tag and content. `None` at the end, and if it is malformed.
-    pub(super) fn next(&mut self) -> Option<(u8, &'a [u8])> {
+    pub(crate) fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (tag, rest) = self.0.split_first()?;
         let (length, header) = length(rest)?;
         let content = rest.get(header..)?;
@@ -52,12 +52,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The content of the next element, which must have this tag.
-    pub(super) fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(crate) fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.next().and_then(|(found, content)| (found == tag).then_some(content))
     }
 
     /// The next element, which must be a number with this tag.
-    pub(super) fn number(&mut self, tag: u8) -> Option<i32> {
+    pub(crate) fn number(&mut self, tag: u8) -> Option<i32> {
         let content = self.expect(tag)?;
         let (first, _) = content.split_first()?;
         let start = if first & 0x80 == 0 { 0 } else { -1 };
@@ -65,14 +65,14 @@ impl<'a> Reader<'a> {
             .then(|| content.iter().fold(start, |value: i32, byte| value << 8 | i32::from(*byte)))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 /// The length at the start of `bytes`, and how many bytes it takes. `None` if it is incomplete,
 /// indefinite, or over four bytes long.
-pub(super) fn length(bytes: &[u8]) -> Option<(usize, usize)> {
+pub(crate) fn length(bytes: &[u8]) -> Option<(usize, usize)> {
     let (first, rest) = bytes.split_first()?;
     match *first {
         short @ 0..=0x7f => Some((usize::from(short), 1)),

@@ -1,4 +1,4 @@
-use crate::ldap::dn::Dn;
+use crate::ldap_client::Dn;
 
 fn dn(text: &str) -> Dn {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))

@@ -9,18 +9,18 @@ use super::dn::Dn;
 
 /// A filter with `{user}` and `{dn}` (RFC 4515).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct FilterTemplate(String);
+pub(crate) struct FilterTemplate(String);
 
 /// What to fill into a [`FilterTemplate`].
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Values<'a> {
-    pub(super) user: &'a str,
-    pub(super) dn: &'a str,
+pub(crate) struct Values<'a> {
+    pub(crate) user: &'a str,
+    pub(crate) dn: &'a str,
 }
 
 /// The name to bind with, with `{user}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum BindTemplate {
+pub(crate) enum BindTemplate {
     /// A distinguished name (RFC 4514).
     Dn(String),
     /// A user principal name, as Active Directory accepts it.
@@ -29,7 +29,7 @@ pub(super) enum BindTemplate {
 
 /// Why a template is not usable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum TemplateError {
+pub(crate) enum TemplateError {
     #[error("unknown placeholder `{{{0}}}`: use {1}")]
     UnknownPlaceholder(String, &'static str),
     #[error("contains no {0}: it would match the same entries for every user")]
@@ -42,12 +42,12 @@ pub(super) enum TemplateError {
 
 impl FilterTemplate {
     /// A filter for the entry of a user, with `{user}`.
-    pub(super) fn of_user(text: &str) -> Result<Self, TemplateError> {
+    pub(crate) fn of_user(text: &str) -> Result<Self, TemplateError> {
         Self::parse(text, &["user"], "`{user}`")
     }
 
     /// A filter for the groups of an entry, with `{user}` or `{dn}`.
-    pub(super) fn of_groups(text: &str) -> Result<Self, TemplateError> {
+    pub(crate) fn of_groups(text: &str) -> Result<Self, TemplateError> {
         Self::parse(text, &["user", "dn"], "`{user}` or `{dn}`")
     }
 
@@ -62,25 +62,25 @@ impl FilterTemplate {
     }
 
     /// The filter for these values. `None` cannot happen: escaped values have no special characters.
-    pub(super) fn fill(&self, values: Values<'_>) -> Option<Tag> {
+    pub(crate) fn fill(&self, values: Values<'_>) -> Option<Tag> {
         parse_filter(self.text(values)).ok()
     }
 
     /// The text of the filter for these values.
-    pub(super) fn text(&self, Values { user, dn }: Values<'_>) -> String {
+    pub(crate) fn text(&self, Values { user, dn }: Values<'_>) -> String {
         replace(&self.0, |name| match name {
             "dn" => ldap_escape(dn),
             _ => ldap_escape(user),
         })
     }
 
-    pub(super) fn has(&self, placeholder: &str) -> bool {
+    pub(crate) fn has(&self, placeholder: &str) -> bool {
         self.0.contains(placeholder)
     }
 }
 
 impl BindTemplate {
-    pub(super) fn parse(text: &str) -> Result<Self, TemplateError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
         check_placeholders(text, &["user"], "`{user}`")?;
         let filled = text.replace("{user}", "u");
         if filled.parse::<Dn>().is_ok_and(|dn| !dn.is_empty()) {
@@ -93,7 +93,7 @@ impl BindTemplate {
     }
 
     /// The name for this user; `None` if a principal name cannot contain it.
-    pub(super) fn fill(&self, user: &str) -> Option<String> {
+    pub(crate) fn fill(&self, user: &str) -> Option<String> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         match self {
             Self::Dn(text) => Some(replace(text, |_| dn_escape(user))),

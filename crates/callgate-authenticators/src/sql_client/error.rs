@@ -6,7 +6,7 @@ use callgate::sanitize::one_line;
 
 /// True if the error may be due to a connection that the database has closed or forgotten, so that the
 /// statement is worth another connection. Statements only read: repeating one is harmless.
-pub(super) fn is_stale(error: &sqlx::Error) -> bool {
+pub(crate) fn is_stale(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else {
         return !matches!(error, sqlx::Error::Configuration(_) | sqlx::Error::Decode(_));
     };
@@ -16,7 +16,7 @@ pub(super) fn is_stale(error: &sqlx::Error) -> bool {
 }
 
 /// An error of a statement. `parameter` may be part of the database's message.
-pub(super) fn shown(error: &sqlx::Error, parameter: &str) -> impl fmt::Display + use<> {
+pub(crate) fn shown(error: &sqlx::Error, parameter: &str) -> impl fmt::Display + use<> {
     let text = match error {
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
@@ -32,7 +32,7 @@ pub(super) fn shown(error: &sqlx::Error, parameter: &str) -> impl fmt::Display +
 }
 
 /// Why there is no connection to `target`, and what to do.
-pub(super) fn no_connection(target: &str, error: &sqlx::Error) -> impl fmt::Display + use<> {
+pub(crate) fn no_connection(target: &str, error: &sqlx::Error) -> impl fmt::Display + use<> {
     let text = match error {
         sqlx::Error::Io(error) => format!(
             "cannot connect to `{target}`: {error}: is the database running, and does `url` name its \

@@ -18,7 +18,6 @@ use tokio_rustls::TlsConnector;
 use super::{
     ber,
     message::{Entry, Message, OperationResult, Request, Response, Search},
-    outcome::said,
     server::{Server, Transport},
 };
 use crate::network::root_cause;
@@ -31,7 +30,7 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// A connection to a directory server.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: BufReader<Box<dyn Stream>>,
     /// The id of the last request.
     id: i32,
@@ -39,10 +38,10 @@ pub(super) struct Connection {
 
 /// Why there is no complete and well-formed answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectionError {
+pub(crate) enum ConnectionError {
     #[error("cannot connect: {0}")]
     Connect(String),
-    #[error("the server refuses StartTLS with code {}{}", .0.code, said(.0))]
+    #[error("the server refuses StartTLS with code {}{}", .0.code, .0.said())]
     StartTls(OperationResult),
     #[error("the connection failed: {0}")]
     Failed(String),
@@ -56,11 +55,11 @@ pub(super) enum ConnectionError {
 
 /// The answer to a search.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) entries: Vec<Entry>,
+pub(crate) struct Found {
+    pub(crate) entries: Vec<Entry>,
     /// How many references to other servers were ignored.
-    pub(super) references: usize,
-    pub(super) result: OperationResult,
+    pub(crate) references: usize,
+    pub(crate) result: OperationResult,
 }
 
 impl Connection {
@@ -68,7 +67,7 @@ impl Connection {
     ///
     /// # Errors
     /// If the server is not reached, or refuses TLS, or its certificate is not valid for its name.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         server: &Server,
         tls: Option<&Arc<rustls::ClientConfig>>,
         name: ServerName<'static>,
@@ -98,7 +97,7 @@ impl Connection {
     ///
     /// # Errors
     /// If there is no well-formed result. A result other than success is not an error.
-    pub(super) async fn bind(
+    pub(crate) async fn bind(
         &mut self,
         name: &str,
         password: &Secret,
@@ -114,7 +113,7 @@ impl Connection {
     ///
     /// # Errors
     /// If there is no well-formed result. A result other than success is not an error.
-    pub(super) async fn search(&mut self, search: Search<'_>) -> Result<Found, ConnectionError> {
+    pub(crate) async fn search(&mut self, search: Search<'_>) -> Result<Found, ConnectionError> {
         let mut left = self.send(&Request::search(search)).await?;
         let mut entries = Vec::new();
         let mut references = 0;
@@ -131,7 +130,7 @@ impl Connection {
     }
 
     /// True if the server has neither closed the connection nor sent anything since the last answer.
-    pub(super) fn is_quiet(&mut self) -> bool {
+    pub(crate) fn is_quiet(&mut self) -> bool {
         // Otherwise, a task that has run for long would see every connection as quiet.
         unconstrained(self.stream.fill_buf()).now_or_never().is_none()
     }

@@ -16,13 +16,13 @@ use super::{
     verified_tls::VerifiedTls,
 };
 
-pub(super) struct MySqlDialect {
+pub(crate) struct MySqlDialect {
     options: MySqlConnectOptions,
     relay: Option<Relay>,
 }
 
 impl MySqlDialect {
-    pub(super) fn new(address: &Address, tls: Option<&VerifiedTls>) -> Self {
+    pub(crate) fn new(address: &Address, tls: Option<&VerifiedTls>) -> Self {
         let mut options = MySqlConnectOptions::new()
             .username(&address.user)
             .password(address.password.as_ref().map_or("", |password| password.expose()))
@@ -57,6 +57,8 @@ impl MySqlDialect {
 
 impl Dialect for MySqlDialect {
     type Connection = MySqlConnection;
+
+    const ECHO: &'static str = "SELECT CAST(? AS CHAR)";
 
     async fn open(&self, timeout: Duration) -> Result<MySqlConnection, sqlx::Error> {
         let mut connection = match &self.relay {

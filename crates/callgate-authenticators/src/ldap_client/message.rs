@@ -1,7 +1,4 @@
 //! The LDAP messages that Callgate sends and accepts (RFC 4511 section 4).
-//!
-//! ldap3 parses and escapes filters, but its connection is not used: it buffers messages without a
-//! limit, decodes nested elements recursively, and panics on unexpected ones.
 
 use callgate::{sanitize::excerpt_up_to, secret::Secret};
 use ldap3::asn1::{ASNTag, Tag, write};
@@ -25,30 +22,32 @@ const CONTEXT_0: u8 = 0x80;
 
 const START_TLS: &[u8] = b"1.3.6.1.4.1.1466.20037";
 /// draft-behera-ldap-password-policy.
-pub(super) const PASSWORD_POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
+const PASSWORD_POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
+/// Netscape's control: the password has expired and must be changed.
+const PASSWORD_EXPIRED: &str = "2.16.840.1.113730.3.4.4";
 
 /// A request without its message id. It may contain a password.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(crate) struct Request {
     operation: Zeroizing<Vec<u8>>,
     controls: Vec<u8>,
 }
 
 /// What to search. Aliases are never dereferenced.
 #[derive(Debug)]
-pub(super) struct Search<'a> {
-    pub(super) base: &'a str,
-    pub(super) scope: Scope,
-    pub(super) filter: Tag,
-    pub(super) attributes: &'a [&'a str],
+pub(crate) struct Search<'a> {
+    pub(crate) base: &'a str,
+    pub(crate) scope: Scope,
+    pub(crate) filter: Tag,
+    pub(crate) attributes: &'a [&'a str],
     /// The server returns at most this many entries.
-    pub(super) size_limit: u16,
+    pub(crate) size_limit: u16,
     /// In seconds.
-    pub(super) time_limit: u16,
+    pub(crate) time_limit: u16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(crate) enum Scope {
     Base = 0,
     One = 1,
     Sub = 2,
@@ -56,7 +55,7 @@ pub(super) enum Scope {
 
 impl Request {
     /// A simple bind. Its result may carry the directory's password policy.
-    pub(super) fn bind(name: &str, password: &Secret) -> Self {
+    pub(crate) fn bind(name: &str, password: &Secret) -> Self {
         let version = number(INTEGER, 3);
         let name = element(OCTET_STRING, &[name.as_bytes()]);
         let password = Zeroizing::new(element(CONTEXT_0, &[password.expose().as_bytes()]));
@@ -66,7 +65,7 @@ impl Request {
         Self { operation: Zeroizing::new(operation), controls }
     }
 
-    pub(super) fn search(search: Search<'_>) -> Self {
+    pub(crate) fn search(search: Search<'_>) -> Self {
         let Search { base, scope, filter, attributes, size_limit, time_limit } = search;
         let mut encoded = Default::default();
         // Writing into a buffer cannot fail; an empty filter would be refused by the server.
@@ -90,13 +89,13 @@ impl Request {
         Self { operation: Zeroizing::new(operation), controls: Vec::new() }
     }
 
-    pub(super) fn start_tls() -> Self {
+    pub(crate) fn start_tls() -> Self {
         let operation = element(EXTENDED, &[&element(CONTEXT_0, &[START_TLS])]);
         Self { operation: Zeroizing::new(operation), controls: Vec::new() }
     }
 
     /// The message with this id.
-    pub(super) fn encode(&self, id: i32) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn encode(&self, id: i32) -> Zeroizing<Vec<u8>> {
         let id = number(INTEGER, id);
         let length = id.len() + self.operation.len() + self.controls.len() + 6;
         let mut message = Zeroizing::new(Vec::with_capacity(length));
@@ -107,13 +106,13 @@ impl Request {
 
 /// A message of the server.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) id: i32,
-    pub(super) response: Response,
+pub(crate) struct Message {
+    pub(crate) id: i32,
+    pub(crate) response: Response,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Response {
+pub(crate) enum Response {
     Bind(OperationResult),
     Entry(Entry),
     /// A continuation reference: never followed.
@@ -124,24 +123,24 @@ pub(super) enum Response {
 
 /// The result of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct OperationResult {
-    pub(super) code: i32,
+pub(crate) struct OperationResult {
+    pub(crate) code: i32,
     /// The directory's message, escaped and cut.
-    pub(super) message: String,
+    pub(crate) message: String,
     /// The object identifiers and values of the controls.
-    pub(super) controls: Vec<(String, Vec<u8>)>,
+    pub(crate) controls: Vec<(String, Vec<u8>)>,
 }
 
 /// An entry. Attributes are as the server names them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) dn: String,
-    pub(super) attributes: Vec<(String, Vec<Vec<u8>>)>,
+pub(crate) struct Entry {
+    pub(crate) dn: String,
+    pub(crate) attributes: Vec<(String, Vec<Vec<u8>>)>,
 }
 
 impl Message {
     /// Reads a message without its outer header. `None` if it is malformed.
-    pub(super) fn decode(content: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(content: &[u8]) -> Option<Self> {
         let mut message = Reader(content);
         let id = message.number(INTEGER)?;
         let (tag, content) = message.next()?;
@@ -171,6 +170,23 @@ impl OperationResult {
         let message = message.trim_end_matches('\0');
         Some(Self { code, message: excerpt_up_to(message, 200), controls })
     }
+
+    /// The directory's message, for a sentence.
+    pub(crate) fn said(&self) -> String {
+        match self.message.as_str() {
+            "" => String::new(),
+            message => format!(": the directory says `{message}`"),
+        }
+    }
+
+    /// Whether a bind succeeded only so that the password can be changed.
+    pub(crate) fn must_change_password(&self) -> bool {
+        self.controls.iter().any(|(oid, value)| match oid.as_str() {
+            PASSWORD_EXPIRED => true,
+            PASSWORD_POLICY => policy_requires_change(value),
+            _ => false,
+        })
+    }
 }
 
 impl Entry {
@@ -192,7 +208,7 @@ impl Entry {
     }
 
     /// The values of an attribute, without those of its subtypes such as `cn;lang-de`.
-    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         let same = move |(found, _): &&(String, Vec<Vec<u8>>)| found.eq_ignore_ascii_case(name);
         self.attributes.iter().filter(same).flat_map(|(_, values)| values).map(Vec::as_slice)
     }
@@ -217,4 +233,26 @@ fn controls(content: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
 
 fn text(bytes: &[u8]) -> Option<String> {
     str::from_utf8(bytes).ok().map(str::to_owned)
+}
+
+/// Reads the `PasswordPolicyResponseValue` of draft-behera-ldap-password-policy section 6.2.
+///
+/// A malformed value counts as a required change: it must not admit a user by accident.
+fn policy_requires_change(value: &[u8]) -> bool {
+    const WARNING: u8 = 0xa0;
+    const GRACE_LOGINS: u8 = 0x81;
+    const ERROR: u8 = 0x81;
+    let Some(content) = Reader(value).expect(SEQUENCE) else { return true };
+    let mut response = Reader(content);
+    while !response.is_empty() {
+        match response.next() {
+            // The password has expired, and a last login is tolerated.
+            Some((WARNING, warning)) if warning.first() == Some(&GRACE_LOGINS) => return true,
+            Some((WARNING, _)) => {}
+            // 0: the password has expired. 2: it must be changed after a reset.
+            Some((ERROR, error)) => return matches!(error, [0 | 2]),
+            Some(_) | None => return true,
+        }
+    }
+    false
 }

@@ -9,15 +9,15 @@ use crate::backend::TlsSettings;
 ///
 /// sqlx adds the authorities to those of the crate `webpki-roots`, which this workspace replaces with
 /// an empty list (`third_party/webpki-roots`): only these count.
-pub(super) struct VerifiedTls {
-    pub(super) authorities: Vec<u8>,
-    pub(super) identity: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
+pub(crate) struct VerifiedTls {
+    pub(crate) authorities: Vec<u8>,
+    pub(crate) identity: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
     /// The name in the server's certificate, if it is not the host in the URL.
-    pub(super) server_name: Option<String>,
+    pub(crate) server_name: Option<String>,
 }
 
 impl VerifiedTls {
-    pub(super) fn new(settings: &TlsSettings) -> Self {
+    pub(crate) fn new(settings: &TlsSettings) -> Self {
         let authorities = settings.ca.clone().unwrap_or_else(system_authorities);
         let server_name = settings.server_name.as_ref().map(|name| name.to_str().into_owned());
         Self { authorities, identity: settings.identity.clone(), server_name }

@@ -20,14 +20,14 @@ use super::{
 /// Seconds from the Unix epoch to 2000-01-01, PostgreSQL's epoch.
 const EPOCH: i64 = 946_684_800;
 
-pub(super) struct PostgresDialect {
+pub(crate) struct PostgresDialect {
     options: PgConnectOptions,
     relay: Option<Relay>,
     transaction_pooling: bool,
 }
 
 impl PostgresDialect {
-    pub(super) fn new(
+    pub(crate) fn new(
         address: &Address,
         tls: Option<&VerifiedTls>,
         transaction_pooling: bool,
@@ -76,6 +76,8 @@ impl PostgresDialect {
 
 impl Dialect for PostgresDialect {
     type Connection = PgConnection;
+
+    const ECHO: &'static str = "SELECT $1::text";
 
     async fn open(&self, _timeout: Duration) -> Result<PgConnection, sqlx::Error> {
         let Some(relay) = &self.relay else { return self.options.connect().await };

@@ -19,12 +19,10 @@ use super::{
     config::{LoginBind, Settings},
     entry::{UserEntry, attributes},
     outcome::{INVALID_CREDENTIALS, check_bind},
-    pool::{Lease, Pool, Purpose},
-    searcher::Searcher,
-    template::{BindTemplate, Values},
 };
 use crate::{
     backend::{QueryError, notes},
+    ldap_client::{BindTemplate, Lease, Pool, Purpose, Searcher, Values},
     network::AnswerCache,
 };
 

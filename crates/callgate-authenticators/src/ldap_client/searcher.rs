@@ -6,7 +6,6 @@ use tokio::time::Instant;
 use super::{
     connection::{Connection, ConnectionError},
     message::{Entry, Scope, Search},
-    outcome::said,
 };
 use crate::backend::QueryError;
 
@@ -14,7 +13,7 @@ use crate::backend::QueryError;
 const SIZE_LIMIT_EXCEEDED: i32 = 4;
 
 /// Searches on one connection.
-pub(super) struct Searcher<'c> {
+pub(crate) struct Searcher<'c> {
     connection: &'c mut Connection,
     deadline: Instant,
     /// How many references to other servers were ignored.
@@ -22,13 +21,13 @@ pub(super) struct Searcher<'c> {
 }
 
 impl<'c> Searcher<'c> {
-    pub(super) fn new(connection: &'c mut Connection, deadline: Instant) -> Self {
+    pub(crate) fn new(connection: &'c mut Connection, deadline: Instant) -> Self {
         Self { connection, deadline, references: 0 }
     }
 
     /// How many references to other servers the directory has returned. They are never followed: that
     /// would carry a password to a host that the directory names.
-    pub(super) fn references(&self) -> usize {
+    pub(crate) fn references(&self) -> usize {
         self.references
     }
 
@@ -36,7 +35,7 @@ impl<'c> Searcher<'c> {
     ///
     /// # Errors
     /// If there are more than `limit`, or the directory does not answer with success.
-    pub(super) async fn search(
+    pub(crate) async fn search(
         &mut self,
         base: &str,
         scope: Scope,
@@ -52,7 +51,7 @@ impl<'c> Searcher<'c> {
     }
 
     /// The first `limit` matching entries, and whether these are all.
-    pub(super) async fn first(
+    pub(crate) async fn first(
         &mut self,
         base: &str,
         scope: Scope,
@@ -70,7 +69,7 @@ impl<'c> Searcher<'c> {
             SIZE_LIMIT_EXCEEDED if !found.entries.is_empty() => Ok((found.entries, false)),
             code => Err(QueryError::unusable(format!(
                 "the directory answered a search with code {code}{}",
-                said(&found.result)
+                found.result.said()
             ))),
         }
     }

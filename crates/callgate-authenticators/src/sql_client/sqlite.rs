@@ -14,12 +14,12 @@ use super::dialect::{Cell, Description, Dialect, Rows, Statement, first_two, par
 /// Steps of SQLite's virtual machine between two looks at the clock.
 const STEPS: i32 = 1000;
 
-pub(super) struct SqliteDialect {
+pub(crate) struct SqliteDialect {
     options: SqliteConnectOptions,
 }
 
 impl SqliteDialect {
-    pub(super) fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .read_only(true)
@@ -31,6 +31,8 @@ impl SqliteDialect {
 
 impl Dialect for SqliteDialect {
     type Connection = SqliteConnection;
+
+    const ECHO: &'static str = "SELECT ?";
 
     async fn open(&self, timeout: Duration) -> Result<SqliteConnection, sqlx::Error> {
         self.options.clone().busy_timeout(timeout).connect().await

@@ -8,28 +8,32 @@ use std::{
     time::Duration,
 };
 
+use aws_lc_rs::rand;
+use data_encoding::HEXLOWER;
 use futures_util::future::BoxFuture;
-use sqlx::Connection as _;
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout},
 };
 
 use super::{
-    dialect::{Description, Dialect, Rows, Statement},
+    dialect::{Cell, Description, Dialect, Rows, Statement, Unverified},
     error::{is_stale, no_connection, shown},
 };
 use crate::backend::QueryError;
 
 /// No connection gets older.
 const MAX_AGE: Duration = Duration::from_secs(30 * 60);
-/// A connection that was idle for so long is tested before it is used.
+/// A connection that was not tested for so long is tested before it is used.
 const TEST_AFTER: Duration = Duration::from_secs(30);
 /// How much longer than its statement a task may take before its connection is closed.
 const GRACE: Duration = Duration::from_secs(1);
 
+const OUT_OF_STEP: &str = "the answers do not belong to the questions: something between Callgate and the \
+                           database repeats or reorders them";
+
 /// A database of any product.
-pub(super) trait Database: Send + Sync {
+pub(crate) trait Database: Send + Sync {
     /// The first two rows of `statement` for this parameter.
     fn fetch(
         self: Arc<Self>,
@@ -48,7 +52,7 @@ pub(super) trait Database: Send + Sync {
 }
 
 /// The connections of one product.
-pub(super) struct Pool<D: Dialect> {
+pub(crate) struct Pool<D: Dialect> {
     dialect: D,
     /// The database in messages.
     target: String,
@@ -63,11 +67,12 @@ pub(super) struct Pool<D: Dialect> {
 struct Open<C> {
     connection: C,
     opened: Instant,
-    used: Instant,
+    /// When an answer last proved to be the one to its question.
+    tested: Instant,
 }
 
 impl<D: Dialect> Pool<D> {
-    pub(super) fn new(
+    pub(crate) fn new(
         dialect: D,
         target: String,
         connections: usize,
@@ -108,6 +113,10 @@ impl<D: Dialect> Pool<D> {
             match rows {
                 // After two rows there may be more on the way: the connection is closed.
                 Ok(rows) if rows.len() > 1 => return Ok(rows),
+                Ok(rows) if statement.needs_proof(&rows) && !self.is_in_step(&mut open).await => {
+                    self.idle().clear();
+                    return Err(QueryError::unusable(OUT_OF_STEP));
+                }
                 Ok(rows) => {
                     self.put_back(open);
                     return Ok(rows);
@@ -151,7 +160,7 @@ impl<D: Dialect> Pool<D> {
             })?
             .map_err(|error| QueryError::unreachable(no_connection(&self.target, &error)))?;
         let now = Instant::now();
-        Ok(Open { connection, opened: now, used: now })
+        Ok(Open { connection, opened: now, tested: now })
     }
 
     /// A connection that was used before and still works.
@@ -161,18 +170,31 @@ impl<D: Dialect> Pool<D> {
             if open.opened.elapsed() >= MAX_AGE {
                 continue;
             }
-            if open.used.elapsed() < TEST_AFTER {
-                return Some(open);
-            }
-            if let Ok(Ok(())) = timeout(self.connect_timeout, open.connection.ping()).await {
+            if open.tested.elapsed() < TEST_AFTER || self.is_in_step(&mut open).await {
                 return Some(open);
             }
             self.idle().clear();
         }
     }
 
-    fn put_back(&self, mut open: Open<D::Connection>) {
-        open.used = Instant::now();
+    /// Whether the next answer is the one to the next question. It is not if anything between Callgate
+    /// and the database has repeated an answer.
+    async fn is_in_step(&self, open: &mut Open<D::Connection>) -> bool {
+        let mut random = [0; 16];
+        if rand::fill(&mut random).is_err() {
+            return false;
+        }
+        let sent = HEXLOWER.encode(&random);
+        let echo = Statement { sql: D::ECHO.into(), unverified: Unverified::None };
+        let answer = self.dialect.fetch(&mut open.connection, &echo, &sent, self.timeout);
+        let Ok(Ok(rows)) = timeout(self.connect_timeout, answer).await else { return false };
+        open.tested = Instant::now();
+        let [row] = rows.as_slice() else { return false };
+        let [column] = row.as_slice() else { return false };
+        column.cell == Some(Cell::Value(sent.into()))
+    }
+
+    fn put_back(&self, open: Open<D::Connection>) {
         self.idle().push(open);
     }
 

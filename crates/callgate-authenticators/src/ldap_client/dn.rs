@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 /// A distinguished name: its relative names, from the entry up to the root.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Dn {
+pub(crate) struct Dn {
     relative: Vec<Relative>,
 }
 
@@ -15,32 +15,32 @@ struct Relative(Vec<(String, String)>);
 /// Why a text is not a distinguished name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a distinguished name, such as `ou=people,dc=example,dc=org`")]
-pub(super) struct MalformedDn;
+pub(crate) struct MalformedDn;
 
 impl Dn {
     /// True if it has no relative names. A bind with such a name is anonymous.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.relative.is_empty()
     }
 
     /// True if it is `base` or anywhere below it.
-    pub(super) fn is_within(&self, base: &Self) -> bool {
+    pub(crate) fn is_within(&self, base: &Self) -> bool {
         self.relative.ends_with(&base.relative)
     }
 
     /// True if its parent is `base`.
-    pub(super) fn is_child_of(&self, base: &Self) -> bool {
+    pub(crate) fn is_child_of(&self, base: &Self) -> bool {
         self.relative.len() == base.relative.len() + 1 && self.is_within(base)
     }
 
     /// True if the first relative name contains this attribute.
-    pub(super) fn is_named_by(&self, attribute: &str) -> bool {
+    pub(crate) fn is_named_by(&self, attribute: &str) -> bool {
         let first = self.relative.first().map(|first| first.0.as_slice()).unwrap_or_default();
         first.iter().any(|(name, _)| name.eq_ignore_ascii_case(attribute))
     }
 
     /// The value of the first relative name, if that consists of this attribute alone.
-    pub(super) fn own_value(&self, attribute: &str) -> Option<&str> {
+    pub(crate) fn own_value(&self, attribute: &str) -> Option<&str> {
         match self.relative.first().map(|first| first.0.as_slice()) {
             Some([(name, value)]) if name.eq_ignore_ascii_case(attribute) => Some(value),
             _ => None,

@@ -2,10 +2,10 @@ use callgate::clock::UnixTime;
 use ldap3::asn1::{ASNTag, write};
 use proptest::prelude::*;
 
-use crate::ldap::{
+use crate::ldap_client::{
     ber::{OCTET_STRING, element},
     dn::Dn,
-    template::{BindTemplate, FilterTemplate, TemplateError, Values},
+    filter::{BindTemplate, FilterTemplate, TemplateError, Values},
     time::parse_time,
 };
 
@@ -37,9 +37,9 @@ fn filter_on_the_wire(user: &str) -> Vec<u8> {
 
 /// An equality match with exactly this value, whatever form the lengths have.
 fn is_exact_match(wire: &[u8], user: &str) -> bool {
-    let mut reader = crate::ldap::ber::Reader(wire);
+    let mut reader = crate::ldap_client::ber::Reader(wire);
     let Some((0xa3, content)) = reader.next() else { return false };
-    let mut pair = crate::ldap::ber::Reader(content);
+    let mut pair = crate::ldap_client::ber::Reader(content);
     let attribute = pair.expect(OCTET_STRING);
     let value = pair.expect(OCTET_STRING);
     reader.is_empty()

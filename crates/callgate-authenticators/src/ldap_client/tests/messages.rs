@@ -1,7 +1,7 @@
 use callgate_testkit::ldap::{bind_result, entry, search_done};
 use proptest::prelude::*;
 
-use crate::ldap::{
+use crate::ldap_client::{
     ber::Reader,
     message::{Entry, Message, Request, Response, Search},
 };
@@ -73,7 +73,7 @@ proptest! {
 #[test]
 fn searches_have_the_form_of_rfc_4511() {
     let filter = ldap3::parse_filter("(uid=a)").unwrap();
-    let scope = crate::ldap::message::Scope::Sub;
+    let scope = crate::ldap_client::message::Scope::Sub;
     let search =
         Search { base: "dc=x", scope, filter, attributes: &["uid"], size_limit: 2, time_limit: 1 };
     let encoded = Request::search(search).encode(3);

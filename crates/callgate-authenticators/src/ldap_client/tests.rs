@@ -1,0 +1,6 @@
+//! Messages, names and templates, without a directory.
+
+mod dn;
+mod messages;
+mod servers;
+mod templates;

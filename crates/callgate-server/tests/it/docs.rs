@@ -3,6 +3,7 @@
 //! `CALLGATE_BLESS=1 cargo test -p callgate-server --test it docs` rewrites quoted output in place.
 
 mod attacks;
+mod authenticators;
 mod clients;
 mod commands;
 mod configuration_mode;

@@ -6,4 +6,5 @@ mod explain;
 mod outages;
 mod permissions;
 mod second_factors;
+mod secrets;
 mod world;

@@ -11,6 +11,7 @@
 mod admin;
 mod architecture;
 mod audit;
+mod backend_secrets;
 mod bad_input;
 mod commands;
 #[cfg(feature = "postgres")]

@@ -15,8 +15,11 @@ use crate::support::{Credential, connect_to};
 async fn missing_bucket_keeps_a_replica_unready() {
     let world = World::start(OWNED).await;
     let gate = world.gate_waiting().await;
-    let why = gate.not_ready().await;
-    assert!(why.contains("people: the users in the bucket `users`"), "{why}");
+    eventually("the bucket to be what is missing", PATIENCE, async || {
+        let why = gate.not_ready().await;
+        why.contains("people: the users in the bucket `users`").then_some(())
+    })
+    .await;
     gate.record(0, &["cannot watch the bucket", "the bucket `users` does not exist"]).await;
     let bucket = world.create().await;
     put(&bucket, "alice").await;

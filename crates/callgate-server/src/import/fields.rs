@@ -40,7 +40,7 @@ impl<'a> Fields<'a> {
                 &second.at,
                 format!(
                     "{} has `{}` in two spellings, of which nats-server uses any one: remove one of them",
-                    self.what, spellings[0]
+                    self.what, second.key
                 ),
             )),
         }

@@ -28,7 +28,8 @@ impl Keys {
 
     /// What to add to a configuration by hand.
     pub(crate) fn additions(&self, auth_users: &[String]) -> String {
-        let (account, callout) = (self.callout_account(), self.auth_callout(auth_users));
+        let account = self.callout_account();
+        let callout = self.auth_callout(auth_users);
         format!("accounts {{{account}}}\nauthorization {{{callout}}}\n")
     }
 

@@ -49,16 +49,14 @@ pub(super) fn read(imported: &mut Imported, root: &Map) -> Result<(), ConfError>
             "listen" => imported.port = listen_port(&entry.node),
             "jetstream" => imported.has_jetstream = is_enabled(&entry.node)?,
             "no_auth_user" => no_auth_user(imported, entry)?,
-            "tls" => {
-                if maps_certificates(&entry.node)? {
-                    imported.maps_certificates = true;
-                    imported.add(
+            "tls" if maps_certificates(&entry.node)? => {
+                imported.maps_certificates = true;
+                imported.add(
                         FindingKind::LeftOut,
                         &entry.at,
                         "`verify_and_map`: clients prove their identity by a certificate; see the authenticator \
                          `certificate`",
                     );
-                }
             }
             "websocket" | "mqtt" => listener(imported, entry, &key)?,
             "leafnodes" | "leaf" | "leafnode" => leaf_nodes(imported, entry)?,

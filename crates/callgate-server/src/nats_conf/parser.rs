@@ -134,7 +134,8 @@ impl Parser<'_, '_> {
     }
 
     fn member(&mut self, body: Body) -> Result<(), ConfError> {
-        let (start, at) = (self.cursor.offset(), self.cursor.location());
+        let start = self.cursor.offset();
+        let at = self.cursor.location();
         let key = match self.cursor.peek() {
             Some(quote @ ('"' | '\'')) => self.raw_quoted(quote)?,
             Some(_) | None => {
@@ -246,7 +247,8 @@ impl Parser<'_, '_> {
         if !self.session.takes(1) {
             return self.cursor.error(format!("more than {MAX_VALUES} values"));
         }
-        let (start, at) = (self.cursor.offset(), self.cursor.location());
+        let start = self.cursor.offset();
+        let at = self.cursor.location();
         let (value, variable) = match self.cursor.peek() {
             Some('{') => (self.nested(Self::map)?, None),
             Some('[') => (self.nested(Self::array)?, None),

@@ -121,11 +121,13 @@ test-overload: ## Send four times the passwords that a core can hash (1 minute, 
 bench-operations: ## Measure what locks, sessions, audit and policy tools cost (30 minutes, idle machine)
 	@$(PYTHON) scripts/tools.py nats-server
 	$(PYTHON) bench/operations.py --record
+	$(PYTHON) bench/report.py
 
 bench-backends: ## Measure logins that ask a backend, beside the same in Go (15 minutes, idle machine)
 	@$(PYTHON) scripts/tools.py nats-server
 	@$(PYTHON) scripts/tools.py debian postgresql slapd
 	$(PYTHON) bench/backends.py --record
+	$(PYTHON) bench/report.py
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -29,6 +29,8 @@ WORK = ROOT / ".tools" / "bench"
 RESULTS = ROOT / "docs" / "performance-backends.json"
 TOKENS = 8000
 CEILING = '[authenticators.ceiling]\naccounts = ["APP"]\nroles = ["service"]\n'
+# The services in Python are slow.
+PATIENT = 'timeout = "10s"\n'
 ROLE = '[[accounts]]\nname = "APP"\n[roles.service]\npublish = ["orders.>"]\nsubscribe = ["orders.>"]\ninbox = "shared"\n'
 
 
@@ -135,9 +137,11 @@ def against_peer(tools, folder, arguments, kind, peer):
         env = {**common.environment(keys, f"nats://127.0.0.1:{theirs}", True), "BACKEND_URL": there["url"],
                "QUERY": "SELECT name, roles FROM users WHERE digest = $1 AND enabled", "BASE": "ou=people,dc=example,dc=org",
                "BIND_DN": "cn=svc,dc=example,dc=org", "BIND_PASSWORD": "secret", "FILTER": "(&(objectClass=person)(uid=%s))"}
-        variants = [running.enter_context(loaded("go", [peer], env, bench, keys, theirs, login, arguments.requests)),
+        # Identical logins at the same time are one question, and clients of a directory are all `user1`.
+        load = (arguments.requests, 32) if kind == "postgres" else (arguments.requests // 4, 1)
+        variants = [running.enter_context(loaded("go", [peer], env, bench, keys, theirs, login, *load)),
                     running.enter_context(loaded("callgate", [callgate, "serve", "--config", config], None, bench, keys,
-                                                 ours, login, arguments.requests))]
+                                                 ours, login, *load))]
         interleave(variants, arguments.rounds)
     return compared(variants)
 
@@ -163,8 +167,8 @@ def questions(tools, folder, arguments):
     with contextlib.ExitStack() as running:
         url, _ = running.enter_context(responders.http())
         tables = {"users": entry("people", '[users]\nfile = "people.json"\n', "users"),
-                  "http": entry("people", f'[http]\nurl = "{url}"\ntakes = ["token"]\n', "http") + CEILING,
-                  "nats": entry("people", '[nats]\nsubject = "ask.people"\ntakes = ["token"]\n', "nats") + CEILING}
+                  "http": entry("people", f'[http]\nurl = "{url}"\ntakes = ["token"]\n', "http", PATIENT) + CEILING,
+                  "nats": entry("people", '[nats]\nsubject = "ask.people"\ntakes = ["token"]\n', "nats", PATIENT) + CEILING}
         variants = []
         for name, table in tables.items():
             _, port = running.enter_context(common.nats_server(folder))
@@ -186,7 +190,7 @@ def reconnect(tools, folder, arguments):
         url, asked = running.enter_context(responders.http())
         table = f'[http]\nurl = "{url}"\ntakes = ["token"]\nremember = "60s"\n'
         _, port = running.enter_context(common.nats_server(folder))
-        config = config_of(keys, "reconnect", port, entry("people", table, "http", 'timeout = "10s"\n') + CEILING)
+        config = config_of(keys, "reconnect", port, entry("people", table, "http", PATIENT) + CEILING)
         login = ["--tokens", folder / "hundred"]
         command = [callgate, "serve", "--config", config]
         running.enter_context(loaded("reconnect", command, None, bench, keys, port, login, 1))
@@ -298,7 +302,7 @@ def fill(port, users):
                              "allow_rollup_hdrs": True, "deny_delete": True, "allow_direct": True, "discard": "new",
                              "max_bytes": -1, "max_age": 0, "max_msg_size": -1, "num_replicas": 1}).encode()
         connection.sendall(b"PUB $JS.API.STREAM.CREATE.KV_users _INBOX.b %d\r\n%s\r\n" % (len(stream), stream))
-        answer = json.loads(lines.read(int(lines.readline().split()[-1]) + 2))
+        answer = json.loads(message(connection, lines))
         if "error" in answer:
             raise SystemExit(f"cannot create the bucket: {answer}")
         for number, (name, value) in enumerate(users.items()):
@@ -307,7 +311,17 @@ def fill(port, users):
             reply = b"_INBOX.b " if number % 100 == 99 else b""
             connection.sendall(b"PUB $KV.users.%s %s%d\r\n%s\r\n" % (name.encode(), reply, len(payload), payload))
             if reply:
-                lines.read(int(lines.readline().split()[-1]) + 2)
+                message(connection, lines)
+
+
+def message(connection, lines):
+    """The payload of the next message."""
+    while (line := lines.readline()):
+        if line == b"PING\r\n":
+            connection.sendall(b"PONG\r\n")
+        if line.startswith(b"MSG "):
+            return lines.read(int(line.split()[-1]) + 2)
+    raise SystemExit("nats-server closed the connection")
 
 
 def started(callgate, keys, name, port, table):

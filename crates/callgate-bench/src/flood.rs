@@ -159,6 +159,11 @@ fn login(args: &Args) -> Result<Login, Failure> {
     Ok(Login::Tokens(tokens))
 }
 
+/// Where answers arrive: not where those of another run on the same server do.
+fn inbox() -> String {
+    format!("_INBOX.bench-{}", std::process::id())
+}
+
 /// The bytes that publish a request.
 fn frame(number: usize, request: &Premade) -> Vec<u8> {
     let headers =
@@ -166,9 +171,9 @@ fn frame(number: usize, request: &Premade) -> Vec<u8> {
     let head = headers.unwrap_or_default();
     let total = head.len() + request.payload.len();
     let verb = if head.is_empty() {
-        format!("PUB $SYS.REQ.USER.AUTH _INBOX.bench.{number} {total}\r\n")
+        format!("PUB $SYS.REQ.USER.AUTH {}.{number} {total}\r\n", inbox())
     } else {
-        format!("HPUB $SYS.REQ.USER.AUTH _INBOX.bench.{number} {} {total}\r\n", head.len())
+        format!("HPUB $SYS.REQ.USER.AUTH {}.{number} {} {total}\r\n", inbox(), head.len())
     };
     [verb.as_bytes(), head.as_bytes(), &request.payload, b"\r\n"].concat()
 }
@@ -191,7 +196,7 @@ impl Exchange<'_> {
     async fn run(mut self, args: &Args) -> Result<Exchanged, Failure> {
         let frames: Vec<Vec<u8>> =
             self.premade.iter().enumerate().map(|(n, request)| frame(n, request)).collect();
-        self.writer.write(b"SUB _INBOX.bench.* 1\r\n").await?;
+        self.writer.write(format!("SUB {}.* 1\r\n", inbox()).as_bytes()).await?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let slots = Arc::new(Semaphore::new(args.depth.max(1)));
         let done = Arc::new(Done {

@@ -96,16 +96,19 @@ fn logins(
 ) -> impl FnOnce(&Count, &mut JoinSet<Result<(), Failure>>) {
     let authenticator = Arc::clone(authenticator);
     let tasks = args.connections * 2;
-    let credential = match args.kind {
-        Kind::Postgres => Credential::Token(Secret::new("token-1")),
+    let kind = args.kind;
+    // Identical logins at the same time are one question, so each task has a user of its own.
+    let credential = move |number: usize| match kind {
+        Kind::Postgres => Credential::Token(Secret::new(format!("token-{number}").as_str())),
         Kind::Slapd => {
-            Credential::Password { user: "user1".to_owned(), password: Secret::new("user1") }
+            let user = format!("user{number}");
+            Credential::Password { password: Secret::new(user.as_str()), user }
         }
     };
     move |count, running| {
-        for _ in 0..tasks {
+        for number in 1..=tasks {
             let authenticator = Arc::clone(&authenticator);
-            let request = AuthRequest::for_tests(credential.clone());
+            let request = AuthRequest::for_tests(credential(number));
             let request = request.due_at(Instant::now() + PATIENCE);
             let count = Arc::clone(count);
             running.spawn(async move {

@@ -91,7 +91,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             Ended::Admitted(took, connection) => {
                 outcome.admitted += 1;
                 outcome.latencies.push(took);
-                kept.push(connection);
+                kept.push(*connection);
                 last = Instant::now();
             }
             Ended::Refused => outcome.refused += 1,
@@ -113,11 +113,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// Returns when the server has closed every connection.
-async fn all_closed(connections: Vec<Box<(Reader, Writer)>>) {
+async fn all_closed(connections: Vec<(Reader, Writer)>) {
     let mut open = JoinSet::new();
     for connection in connections {
         open.spawn(async move {
-            let (mut reader, _writer) = *connection;
+            let (mut reader, _writer) = connection;
             while reader.receive().await.is_ok() {}
         });
     }

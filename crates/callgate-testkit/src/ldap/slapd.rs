@@ -27,7 +27,7 @@ pub struct Slapd {
     process: Process,
     folder: TempDir,
     ports: Ports,
-    authority: Authority,
+    authority: Box<Authority>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,7 @@ impl Slapd {
         let folder = tempfile::tempdir().expect("a temporary directory can be made");
         let ports = Ports { ldap: free_port(), ldaps: free_port() };
         fs::create_dir(folder.path().join("data")).expect("our own folder");
-        let authority = Authority::new("slapd of a test");
+        let authority = Box::new(Authority::new("slapd of a test"));
         write_config(folder.path(), &authority, options);
         let process = spawn(folder.path(), ports, options);
         let this = Self { process, folder, ports, authority };

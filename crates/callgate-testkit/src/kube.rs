@@ -23,7 +23,7 @@ pub const INSIST: &str = "CALLGATE_TEST_KUBERNETES";
 pub const ADMIN: &str = "admin";
 
 /// Users with a static token, `<name>-token`.
-pub const USERS: [&str; 4] = [ADMIN, "callgate", "lister", "nobody"];
+pub const USERS: [&str; 4] = [ADMIN, "callgate", "lister", "unprivileged"];
 
 /// A separate cluster for one test.
 pub struct KubeCluster {
@@ -83,6 +83,17 @@ impl KubeCluster {
         let path = self.folder.path().join(name);
         fs::write(&path, config.to_string()).expect("a file");
         path
+    }
+
+    /// A kubeconfig that reads its token from a file. The file does not exist yet.
+    pub fn kubeconfig_with_token_file(&self, name: &str) -> (PathBuf, PathBuf) {
+        let admin = fs::read(self.kubeconfig(ADMIN)).expect("a file");
+        let mut config: Value = serde_json::from_slice(&admin).expect("JSON");
+        let token = self.folder.path().join(format!("{name}.token"));
+        config["users"][0]["user"] = json!({ "tokenFile": token });
+        let path = self.folder.path().join(name);
+        fs::write(&path, config.to_string()).expect("a file");
+        (path, token)
     }
 
     /// The issuer in the API server's discovery document.

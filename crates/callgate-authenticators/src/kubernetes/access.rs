@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use callgate_config::Sources;
+use callgate::secret::Secret;
+use callgate_config::{SourceError, Sources};
 use kube::{
     Config,
     config::{AuthInfo, ExecInteractiveMode, KubeConfigOptions, Kubeconfig},
@@ -102,7 +103,8 @@ impl Access {
         }
     }
 
-    pub(super) async fn config(&self) -> Result<Config, String> {
+    /// The settings of a client, and the file that its bearer token comes from.
+    pub(super) async fn config(&self) -> Result<(Config, Option<TokenFile>), String> {
         let mut config = match self {
             Self::InCluster => {
                 Config::incluster().map_err(|error| client_error::describe(&error))?
@@ -120,7 +122,38 @@ impl Access {
         config.proxy_url = None;
         config.default_retry = false;
         config.connect_timeout = Some(REQUEST_TIMEOUT);
-        Ok(config)
+        let token = read_token(&mut config.auth_info)?;
+        Ok((config, token))
+    }
+}
+
+/// Reads the file of the bearer token, if credentials that count before it are absent: the client would
+/// send a trailing line break as part of the token.
+fn read_token(user: &mut AuthInfo) -> Result<Option<TokenFile>, String> {
+    if user.token.is_some() || user.username.is_some() {
+        return Ok(None);
+    }
+    let Some(path) = user.token_file.take() else { return Ok(None) };
+    let file = TokenFile::read(path.into()).map_err(|error| format!("the token file: {error}"))?;
+    user.token = Some(file.token.expose().to_owned().into());
+    Ok(Some(file))
+}
+
+/// A file with a bearer token, which something else replaces before the token expires.
+pub(super) struct TokenFile {
+    path: PathBuf,
+    token: Secret,
+}
+
+impl TokenFile {
+    fn read(path: PathBuf) -> Result<Self, SourceError> {
+        let token = Sources::new(".").secret_file(&path)?;
+        Ok(Self { path, token })
+    }
+
+    /// Whether the file has another token now. If it cannot be read, the old token stays in use.
+    pub(super) fn is_replaced(&self) -> bool {
+        Self::read(self.path.clone()).is_ok_and(|now| now.token.expose() != self.token.expose())
     }
 }
 

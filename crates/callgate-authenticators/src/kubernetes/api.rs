@@ -1,14 +1,21 @@
 //! The API server: how to reach it, and what its errors mean.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
+use arc_swap::ArcSwap;
+use callgate::sanitize::excerpt_up_to;
 use http::Request;
 use kube::Client;
 use tokio::{sync::OnceCell, time::timeout};
 
-use callgate::sanitize::excerpt_up_to;
-
-use super::{access::Access, client_error};
+use super::{
+    access::{Access, TokenFile},
+    client_error,
+};
 use crate::network::{REQUEST_TIMEOUT, install_tls_provider};
 
 /// An operation of the API, for messages that name the missing permission.
@@ -101,28 +108,58 @@ pub(super) async fn run<T>(
     answer.map_err(|error| ApiError::new(operation, &error))
 }
 
+/// The file of the bearer token is read again at most this often.
+const TOKEN_CHECK: Duration = Duration::from_secs(5);
+
 /// A connection to the API server, opened by the first request.
 pub(super) struct ApiServer {
     access: Access,
-    client: OnceCell<Client>,
+    client: ArcSwap<OnceCell<Connected>>,
+}
+
+/// A client with the token that its file had.
+struct Connected {
+    client: Client,
+    token: Option<TokenFile>,
+    token_checked: Mutex<Instant>,
+}
+
+impl Connected {
+    fn has_old_token(&self) -> bool {
+        let Some(token) = &self.token else { return false };
+        let mut checked = self.token_checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked.elapsed() < TOKEN_CHECK {
+            return false;
+        }
+        *checked = Instant::now();
+        token.is_replaced()
+    }
 }
 
 impl ApiServer {
     pub(super) fn new(access: Access) -> Self {
-        Self { access, client: OnceCell::new() }
+        Self { access, client: ArcSwap::default() }
     }
 
     /// The client, which reloads rotated tokens and certificate authorities.
     pub(super) async fn client(&self, operation: ApiOperation) -> Result<Client, ApiError> {
-        let client = self.client.get_or_try_init(|| async {
-            install_tls_provider();
-            let config = self.access.config().await?;
-            // Runs a credential plugin, if there is one, and waits for it.
-            let client = tokio::task::spawn_blocking(|| Client::try_from(config)).await;
-            let client = client.map_err(|_| "the Kubernetes client panicked".to_owned())?;
-            client.map_err(|error| client_error::describe(&error))
-        });
-        client.await.cloned().map_err(|error| ApiError::Failed(operation, error))
+        if self.client.load().get().is_some_and(Connected::has_old_token) {
+            self.client.store(Arc::default());
+        }
+        let cell = self.client.load_full();
+        let connected = cell.get_or_try_init(|| self.connect()).await;
+        let connected = connected.map_err(|error| ApiError::Failed(operation, error))?;
+        Ok(connected.client.clone())
+    }
+
+    async fn connect(&self) -> Result<Connected, String> {
+        install_tls_provider();
+        let (config, token) = self.access.config().await?;
+        // Runs a credential plugin, if there is one, and waits for it.
+        let client = tokio::task::spawn_blocking(|| Client::try_from(config)).await;
+        let client = client.map_err(|_| "the Kubernetes client panicked".to_owned())?;
+        let client = client.map_err(|error| client_error::describe(&error))?;
+        Ok(Connected { client, token, token_checked: Mutex::new(Instant::now()) })
     }
 
     pub(super) async fn get(

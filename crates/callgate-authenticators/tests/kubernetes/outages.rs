@@ -60,7 +60,7 @@ async fn missing_permission_is_named() {
             json!([{"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["list"]}, keys]),
         )
         .await;
-    let unprivileged = bench.build_as("nobody", true, "");
+    let unprivileged = bench.build_as("unprivileged", true, "");
     eventually("the missing rule", PATIENCE, async || {
         let Readiness::Waiting(why) = unprivileged.readiness() else { panic!("it is ready") };
         let expected = ["does not permit Callgate to", "ClusterRole", "verbs"];
@@ -88,4 +88,25 @@ async fn before_the_first_list_accounts_are_unavailable() {
     bench.cluster.resume().await;
     becomes(&*authenticator, &token, "ok", Duration::from_secs(20)).await;
     assert_eq!(authenticator.readiness(), Readiness::Ready);
+}
+
+#[tokio::test]
+async fn token_file_is_trimmed_and_read_again() {
+    let bench = Bench::start().await;
+    let (kubeconfig, token) = bench.cluster.kubeconfig_with_token_file("with-file");
+    std::fs::write(&token, "withdrawn-token\n").unwrap();
+    let settings = format!("audience = [\"nats\"]\nkubeconfig = {kubeconfig:?}\n");
+    let authenticator = bench.try_build("cluster", true, &settings).unwrap();
+    let patience = PATIENCE * 6;
+    eventually("the refused token", patience, async || {
+        let Readiness::Waiting(why) = authenticator.readiness() else { panic!("it is ready") };
+        why.contains("does not accept Callgate's credentials").then_some(())
+    })
+    .await;
+    // As an editor on Windows writes it.
+    std::fs::write(&token, "\u{feff}callgate-token\r\n").unwrap();
+    eventually("the replaced token", patience, async || {
+        (authenticator.readiness() == Readiness::Ready).then_some(())
+    })
+    .await;
 }

@@ -32,7 +32,7 @@ impl Worker {
         let _ = self.replies.send(reply).await;
     }
 
-    /// Asks whether to act on so many sessions; no without an answer.
+    /// Asks whether to act on `matching` sessions; no without an answer.
     pub(crate) async fn confirm(&mut self, matching: usize, total: usize) -> bool {
         self.show(Reply::Confirm { matching, total }).await;
         self.answers.recv().await.is_some_and(|answer| answer.go)

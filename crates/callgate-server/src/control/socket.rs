@@ -31,6 +31,11 @@ use super::{
 const MAX_LINE: u64 = 1024 * 1024;
 /// How long a client may take to send its order.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may take to receive a reply. One that was stopped must hold up neither its order nor
+/// those of others.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a person may take to confirm.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(300);
 /// Orders at a time; more clients wait.
 const MAX_ORDERS: usize = 16;
 /// After an error of `accept`, such as too many open files.
@@ -141,9 +146,9 @@ async fn serve_one(stream: UnixStream, orders: Arc<dyn CarryOut>) -> io::Result<
     // An order is carried out to its end, also if its client goes away.
     tokio::spawn(async move { orders.carry_out(message.order, actor, worker).await });
     while let Some(reply) = replies.recv().await {
-        send(&mut write, &reply).await?;
+        timeout(REPLY_TIMEOUT, send(&mut write, &reply)).await??;
         if matches!(reply, Reply::Confirm { .. }) {
-            let answer = read_line::<Answer>(&mut lines).await?;
+            let answer = timeout(CONFIRM_TIMEOUT, read_line::<Answer>(&mut lines)).await??;
             let _ = answers.send(answer).await;
         }
     }
@@ -182,4 +187,43 @@ pub(super) async fn send(
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     write.write_all(&line).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shows more than a socket buffers, and counts the orders that end.
+    struct Chatty(tokio::sync::mpsc::UnboundedSender<()>);
+
+    impl CarryOut for Chatty {
+        fn carry_out(&self, _: Order, _: Actor, worker: Worker) -> BoxFuture<'_, ()> {
+            let ended = self.0.clone();
+            Box::pin(async move {
+                for _ in 0..64 {
+                    let message = "x".repeat(64 * 1024);
+                    worker.show(Reply::Failed { message, failure: Failure::Unusable }).await;
+                }
+                let _ = ended.send(());
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stopped_clients_hold_up_no_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let (sender, mut ended) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(Socket::bind(&path).unwrap().serve(Arc::new(Chatty(sender))));
+        let mut clients = Vec::new();
+        for _ in 0..=MAX_ORDERS {
+            let mut client = UnixStream::connect(&path).await.unwrap();
+            let message = Message { order: Order::Locks, claimed_actor: None };
+            send(&mut client, &message).await.unwrap();
+            clients.push(client);
+        }
+        for _ in &clients {
+            ended.recv().await.expect("the order ends although its client does not read");
+        }
+    }
 }

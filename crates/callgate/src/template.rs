@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod cost;
 pub(crate) mod expression;
 mod functions;
+mod syntax;
 
 use std::{fmt, str::FromStr};
 

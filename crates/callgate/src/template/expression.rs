@@ -19,12 +19,10 @@ use super::{
     check::{Checked, ExpressionKind, UsedClaims, check},
     cost::{Cost, Sizes, cost},
     functions::{self, Regexes},
+    syntax,
 };
 
 const MAX_EXPRESSION_BYTES: usize = 4096;
-
-/// One typing error can produce a parser error for every character after it.
-const MAX_PARSER_ERRORS: usize = 3;
 
 /// Words that CEL reserves. Authenticators declare variables with such names (`namespace`), so the
 /// parser sees them with a `_` appended.
@@ -186,10 +184,7 @@ fn parse_with_positions(text: &str) -> Result<(IdedExpr, SourceInfo), String> {
     let parsed = catch_unwind(AssertUnwindSafe(|| ENV.parser().parse_with_source_info(text)))
         .map_err(|_panic| "the parser panicked".to_owned())?;
     parsed.map_err(|errors| {
-        let errors = errors.errors.iter().take(MAX_PARSER_ERRORS).map(|error| {
-            format!("line {}, column {}: {}", error.pos.0, error.pos.1, error.msg.trim())
-        });
-        errors.collect::<Vec<_>>().join("; ")
+        syntax::describe(errors.errors.iter().map(|it| (it.pos.0, it.pos.1, it.msg.as_str())))
     })
 }
 

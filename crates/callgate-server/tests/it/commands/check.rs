@@ -29,7 +29,7 @@ fn a_good_configuration_is_exit_code_zero() {
 fn all_faults_are_reported_at_once_with_their_key_paths_and_the_nearest_right_key() {
     let folder = configuration(|text| {
         text.replace("max_lifetime", "max_lifetme").replace("xkeys", "xkey")
-            + "jitter = 7\n[[bindings]]\nroles = [\"nobody\"]\n[log]\nlevel = \"loud\"\n"
+            + "jitter = 7\n[[bindings]]\nroles = [\"missing\"]\n[log]\nlevel = \"loud\"\n"
     });
     fs::write(folder.path().join("users.json"), r#"{"al":{"pass":"x","acount":"APP"},"bo":{}}"#)
         .unwrap();
@@ -276,7 +276,7 @@ fn faults_of_the_users_file_are_reported_with_the_user_and_the_key() {
     let folder = configuration(|text| text);
     let users = r#"{"al":{"pass":"x","acount":"APP"},"bo":{},"cy":{"pass":null},"di":{"pass":""},
         "ed":{"pass":"a","password":"b"},"flo":{"token":"t"},"gil":{"token":"t"},
-        "hal":{"pass":"x","payload":5},"ida":{"pass":"x","roles":["nobody"]}}"#;
+        "hal":{"pass":"x","payload":5},"ida":{"pass":"x","roles":["missing"]}}"#;
     fs::write(folder.path().join("users.json"), users).unwrap();
     let ran = callgate_in(folder.path(), &CHECK);
     assert_eq!(ran.code, 2, "{ran:?}");
@@ -290,7 +290,7 @@ fn faults_of_the_users_file_are_reported_with_the_user_and_the_key() {
             "users.json: ed.password: `pass` and `password` mean the same",
             "users.json: gil.token: `flo` has the same one",
             "users.json: hal.payload: nats-server never enforces",
-            "users.json: ida.roles[0]: there is no role `nobody`",
+            "users.json: ida.roles[0]: there is no role `missing`",
         ],
     );
 }
@@ -304,7 +304,7 @@ fn faults_of_the_policy_are_reported_with_those_of_every_authenticator() {
             "[[accounts]]\nname = \"A\"\n[[accounts]]\nname = \"A\"\n",
             "error: accounts[1].name: duplicate account `A`",
         ),
-        ("[[bindings]]\nroles = [\"nobody\"]\n", "error: bindings[0].roles[0]: unknown role"),
+        ("[[bindings]]\nroles = [\"missing\"]\n", "error: bindings[0].roles[0]: unknown role"),
         ("[[bindings]]\nwhen = \"(((\"\naccount = \"A\"\n", "error: bindings[0].when"),
         (
             "[[authenticators]]\nname = \"t\"\n[authenticators.ldp]\n",
@@ -456,7 +456,7 @@ fn flags_alone_are_checked_like_a_file() {
 }
 
 #[test]
-fn accounts_in_which_nobody_can_be_placed_are_told() {
+fn accounts_in_which_missing_can_be_placed_are_told() {
     let folder = configuration(|text| text);
     let users =
         r#"{ "al": { "pass": "x", "account": "AUTH" }, "bo": { "pass": "x", "account": "APP" } }"#;
@@ -491,11 +491,7 @@ fn second_factor_names_a_certificate_authenticator() {
     });
     let ran = callgate_in(folder.path(), &CHECK);
     assert_eq!(ran.code, 2, "{ran:?}");
-    has(
-        &ran.stdout,
-        &[
-            "authenticators[0].second_factor.certificate: there is no `certificate` authenticator `staff`",
-            "1 error,",
-        ],
-    );
+    let key = "authenticators[0].second_factor.certificate";
+    let error = format!("{key}: there is no `certificate` authenticator `staff`");
+    has(&ran.stdout, &[&error, "1 error,"]);
 }

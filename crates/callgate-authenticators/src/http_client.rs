@@ -249,7 +249,8 @@ impl HttpClient {
     /// Posts JSON or a form to a backend, once. Returns the status, and the body if the status is 200.
     ///
     /// # Errors
-    /// If there is no connection or no answer, or it is too long.
+    /// If there is no connection or no answer, or if the answer is too long or not a JSON object. The error
+    /// does not quote the answer, which may repeat a credential.
     pub(crate) async fn post(
         &self,
         url: &HttpUrl,
@@ -263,9 +264,17 @@ impl HttpClient {
             .header(header::CONTENT_TYPE, content.as_str());
         let response = request.body(body).send().await.map_err(|error| failure(url, &error))?;
         let status = response.status();
-        match status {
-            StatusCode::OK => Ok((status, read_body(url, response).await?)),
-            _ => Ok((status, Vec::new())),
+        if status != StatusCode::OK {
+            return Ok((status, Vec::new()));
+        }
+        let content_type = content_type(response.headers());
+        let body = read_body(url, response).await?;
+        match body.trim_ascii_start().starts_with(b"{") {
+            true => Ok((status, body)),
+            false => {
+                let content = format!("{content_type}, {} bytes", body.len());
+                Err(HttpError::NotJson { url: url.clone(), content })
+            }
         }
     }
 

@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use crate::{
     Document, DocumentError, Format, Report, Sources, Table, Type, WipedBytes,
-    document::{MAX_DEPTH, json_error, utf8},
-    item::Item,
+    document::{MAX_DEPTH, utf8},
     position::join,
+    syntax::json_error,
+    table::Item,
 };
 
 /// A file that maps names to tables.
@@ -122,7 +123,7 @@ fn tree(document: &Document, scope: &Scope<'_>, reader: &mut dyn EntryReader) {
 fn json(text: &str, scope: &Scope<'_>, reader: &mut dyn EntryReader) -> Result<(), DocumentError> {
     let mut source = serde_json::Deserializer::from_str(text);
     let read = source.deserialize_map(Entries { scope, reader });
-    read.and_then(|()| source.end()).map_err(|error| json_error(&error))
+    read.and_then(|()| source.end()).map_err(|error| json_error(text, &error).into())
 }
 
 struct Entries<'a, 's> {

@@ -20,7 +20,8 @@ mod duration;
 mod entries;
 pub mod file_watch;
 mod folders;
-mod item;
+mod format;
+mod misplaced;
 mod mode;
 pub mod permissions;
 mod position;
@@ -29,19 +30,19 @@ pub mod roles;
 pub mod schema;
 mod secrets;
 mod sources;
-mod suggest;
+mod syntax;
 mod table;
 mod wiped;
 
-pub use document::{Document, DocumentError, Format, UnknownFormat};
+pub use document::{Document, DocumentError};
 pub use duration::{DurationError, parse_duration};
 pub use entries::{EntryFile, EntryReader};
-pub use item::Item;
+pub use format::{Format, UnknownExtension, UnknownFormat};
 pub use position::Position;
 pub use report::{Fault, Report};
 pub use schema::{Key, Type};
 pub use sources::{FlagSecret, SourceError, Sources};
-pub use table::Table;
+pub use table::{Item, Table};
 pub use wiped::WipedBytes;
 
 #[cfg(test)]

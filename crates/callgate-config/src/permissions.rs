@@ -11,10 +11,9 @@ use callgate::permissions::{
 use serde_json::Value;
 
 use crate::{
-    item::Item,
     report::Report,
     schema::{Key, TEXTS, Type},
-    table::Table,
+    table::{Item, Table},
 };
 
 /// The keys of permissions.

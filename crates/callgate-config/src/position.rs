@@ -9,7 +9,7 @@ use std::{
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use toml::de::{DeTable, DeValue};
 
-use crate::document::{Format, yaml_options};
+use crate::format::{Format, yaml_options};
 
 /// A position in a text. Lines and columns (in characters) start at 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

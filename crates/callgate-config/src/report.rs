@@ -9,7 +9,8 @@ use std::{
 use callgate::sanitize::one_line;
 
 use crate::{
-    document::{Document, Format},
+    document::Document,
+    format::Format,
     position::{Position, positions, with_ancestors},
 };
 

@@ -4,8 +4,8 @@ use callgate::{keys::Seed, secret::Secret};
 use serde_json::Value;
 
 use crate::{
-    item::Item,
     sources::{SourceError, Sources},
+    table::Item,
 };
 
 /// The source of a secret.

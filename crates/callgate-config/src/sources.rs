@@ -1,7 +1,6 @@
 //! The only code that reads the environment and files. Records the files read, and their fingerprints.
 
 use std::{
-    collections::BTreeSet,
     ffi::OsString,
     fmt, fs,
     io::{self, Read},
@@ -95,7 +94,7 @@ pub struct Sources {
     document: Option<PathBuf>,
     environment: Lookup,
     read: Arc<Mutex<Fingerprints>>,
-    watched_elsewhere: Arc<Mutex<BTreeSet<PathBuf>>>,
+    watched_elsewhere: Arc<Mutex<Fingerprints>>,
 }
 
 /// A secret from a command-line flag or its variable.
@@ -168,14 +167,14 @@ impl Sources {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes that the caller reads and watches this file itself.
+    /// Notes that the caller reads and watches this file itself. Call this before reading it.
     pub fn note_watched(&self, path: &Path) {
         let mut watched = self.watched_elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.insert(path.to_owned());
+        watched.entry(path.to_owned()).or_insert_with(|| Fingerprint::of(path));
     }
 
-    /// The files whose readers watch them themselves.
-    pub fn files_watched_elsewhere(&self) -> BTreeSet<PathBuf> {
+    /// The files whose readers watch them themselves, with their fingerprints from before they were read.
+    pub fn files_watched_elsewhere(&self) -> Fingerprints {
         self.watched_elsewhere.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -291,7 +290,11 @@ impl Sources {
         let shared = self.check_folders(path)?;
         let seed = Seed::find(&text).map_err(|error| {
             let origin = format!("`{name}`");
-            SourceError::NoSeed { origin, error }
+            // An env file leaves quotes in place.
+            match text.lines().any(is_quoted) {
+                true => SourceError::Quoted(origin),
+                false => SourceError::NoSeed { origin, error },
+            }
         })?;
         let reader = Reader::this();
         let document = self.document.as_deref().and_then(|path| Access::of(path).ok());
@@ -403,11 +406,17 @@ pub(crate) fn without_bom(text: &str) -> &str {
 /// A value without a byte-order mark and surrounding white space; a quoted value is an error.
 fn trimmed(text: &str, origin: impl FnOnce() -> String) -> Result<&str, SourceError> {
     let text = without_bom(text).trim();
-    let quoted = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
-    match quoted('"') || quoted('\'') {
+    match is_quoted(text) {
         true => Err(SourceError::Quoted(origin())),
         false => Ok(text),
     }
+}
+
+fn is_quoted(text: &str) -> bool {
+    let text = text.trim();
+    ['"', '\'']
+        .iter()
+        .any(|quote| text.len() > 1 && text.starts_with(*quote) && text.ends_with(*quote))
 }
 
 /// The access of a regular file. Returns `None` on errors, which are reported when the file is read.

@@ -1,5 +1,7 @@
 //! A cursor over one map of a configuration.
 
+mod item;
+
 use std::{
     collections::BTreeSet,
     fmt::Display,
@@ -22,13 +24,15 @@ use serde_json::{Map, Value};
 
 use crate::{
     Document,
-    item::{Item, describe},
+    misplaced::suggestion,
     position::join,
     report::Report,
     schema::{Key, Type},
     sources::Sources,
-    suggest::suggestion,
 };
+
+pub use item::Item;
+use item::describe;
 
 /// One map. Each getter reports errors in its value; [`Table::finish`] then reports every unknown key.
 ///

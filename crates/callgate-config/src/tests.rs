@@ -8,6 +8,8 @@ use callgate::{
 use super::*;
 use crate::file_watch::Fingerprint;
 
+mod syntax;
+
 const SEED: &str = "SAANDLKMXL6CUS3CP52WIXBEDN6YJ545GDKC65U5JZPPV6WH6ESWUA6YAI";
 
 fn document(toml: &str) -> Document {
@@ -68,103 +70,6 @@ fn null_is_a_fault() {
     assert!(!table.finish());
     let fault = report.faults()[0].to_string();
     assert_eq!(fault, "users.json: a: must not be null: leave the key out instead");
-}
-
-#[test]
-fn duplicate_keys_are_refused_in_every_format() {
-    for (text, format) in [
-        ("a = 1\na = 2", Format::Toml),
-        ("a: 1\na: 2", Format::Yaml),
-        ("b:\n  a: 1\n  a: 2", Format::Yaml),
-        (r#"{"a": 1, "a": 2}"#, Format::Json),
-    ] {
-        assert!(Document::parse(text.as_bytes(), format).is_err(), "{text}");
-    }
-}
-
-#[test]
-fn all_formats_give_the_same_tree() {
-    let toml = document("a = [\"x\"]\nwhen = 2026-01-01T00:00:00Z\n[b]\nc = true");
-    let yaml = "a: [x]\nwhen: 2026-01-01T00:00:00Z\nb:\n  c: true\n";
-    let json = br#"{"a": ["x"], "when": "2026-01-01T00:00:00Z", "b": {"c": true}}"#;
-    let yaml = Document::parse(yaml.as_bytes(), Format::Yaml).unwrap();
-    assert_eq!(toml.value(), yaml.value());
-    assert_eq!(toml.value(), Document::parse(json, Format::Json).unwrap().value());
-}
-
-#[test]
-fn syntax_errors_have_a_position_and_never_quote_the_text() {
-    for (text, format) in [
-        ("ok = 1\nalice = { pass = \"hunter2\" ", Format::Toml),
-        ("alice:\n  pass: \"hunter2\n", Format::Yaml),
-        ("{\"alice\": {\"pass\": \"hunter2\" ", Format::Json),
-        ("alice:\n  pass: hunter2\n bob: x\n", Format::Yaml),
-    ] {
-        let error = Document::parse(text.as_bytes(), format).unwrap_err().to_string();
-        assert!(!error.contains("hunter2"), "{error}");
-        assert!(error.contains("line"), "{error}");
-    }
-}
-
-/// Line, column and message of the error.
-#[track_caller]
-fn syntax_error(text: &str, format: Format) -> (Option<(usize, usize)>, String) {
-    match Document::parse(text.as_bytes(), format) {
-        Err(DocumentError::Syntax { position, message }) => {
-            (position.map(|at| (at.line, at.column)), message)
-        }
-        other => panic!("{other:?}: {text}"),
-    }
-}
-
-#[test]
-fn syntax_errors_have_a_position_and_a_plain_message() {
-    let mut wrong = Vec::new();
-    let deep = |open: &str, close: &str| open.repeat(40) + "1" + &close.repeat(40);
-    for (text, format, at, words) in [
-        ("a = 1\na = 2", Format::Toml, (2, 1), "duplicate key"),
-        ("a = \"x\nb = 1\n", Format::Toml, (1, 7), "unclosed quote"),
-        ("a = 1\r\nb\r\n", Format::Toml, (2, 2), ""),
-        ("a = null", Format::Toml, (1, 5), "TOML has no `null`"),
-        ("\u{feff}a = 1\n= 2", Format::Toml, (2, 1), ""),
-        ("{\"a\": 1,\n \"a\": 2}", Format::Json, (2, 4), "duplicate key `a`"),
-        ("{\"a\": \"x", Format::Json, (1, 8), "unclosed quote"),
-        ("{\"a\": [1", Format::Json, (1, 8), "unclosed `[`"),
-        ("{\r\n\"a\": nul}", Format::Json, (2, 9), "expected a value"),
-        ("{}\n{}", Format::Json, (2, 1), "unexpected text after the end"),
-        ("{a: 1}", Format::Json, (1, 2), "a key must be text in double quotes"),
-        ("a: 1\na: 2\n", Format::Yaml, (2, 1), "duplicate key `a`"),
-        ("a: 1\n---\nb: 2\n", Format::Yaml, (3, 1), "more than one YAML document"),
-        ("a:\n\tb: 1\n", Format::Yaml, (2, 2), "tab"),
-        ("a: \"x\nb: 1\n", Format::Yaml, (2, 1), ""),
-        ("a: *nowhere\n", Format::Yaml, (1, 4), "unknown"),
-    ] {
-        let (position, message) = syntax_error(text, format);
-        if position != Some(at) {
-            wrong.push((text, position, message.clone()));
-        }
-        assert!(message.contains(words), "{text}: {message}");
-        for library in ["from_str", "Options", "DuplicateKeyPolicy", " at line "] {
-            assert!(!message.contains(library), "{text}: {message}");
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
-    for (text, format) in [
-        (deep("[", "]"), Format::Json),
-        (deep("[", "]"), Format::Yaml),
-        ("a = ".to_owned() + &deep("[", "]"), Format::Toml),
-    ] {
-        let (_, message) = syntax_error(&text, format);
-        assert!(message.contains("too deeply"), "{message}");
-    }
-}
-
-#[test]
-fn yaml_anchors_and_merges_are_read() {
-    let text = "base: &b {a: 1}\nc:\n  <<: *b\n  d: *b\n";
-    let document = Document::parse(text.as_bytes(), Format::Yaml).unwrap();
-    let expected = serde_json::json!({"base": {"a": 1}, "c": {"a": 1, "d": {"a": 1}}});
-    assert_eq!(*document.value(), expected);
 }
 
 #[test]
@@ -313,6 +218,18 @@ fn first_seed_in_a_file_is_used() {
     let faults = faults_of(r#"s = { env = "WORD" }"#, |table| table.seed("s").is_none());
     assert!(faults[0].contains("`WORD` contains no seed"), "{faults:?}");
     assert!(!faults[0].contains("hunter2"));
+}
+
+#[test]
+fn quotes_around_a_seed_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seed.nk");
+    for text in [format!("\"{SEED}\"\n"), format!("# from an env file\n'{SEED}'\r\n")] {
+        fs::write(&path, text).unwrap();
+        set_mode(&path, 0o600);
+        let error = Sources::new(folder.path()).seed_file(&path).unwrap_err().to_string();
+        assert!(error.contains("quote") && !error.contains(SEED), "{error}");
+    }
 }
 
 #[test]

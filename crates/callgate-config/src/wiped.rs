@@ -12,11 +12,11 @@ pub struct WipedBytes(Vec<u8>);
 impl WipedBytes {
     /// More bytes than this are worth a mapping of their own.
     pub const SMALL: usize = 256 * 1024;
-    /// The size of the smallest such mapping: larger than any allocation that an allocator keeps for reuse
+    /// The size of the smallest mapping: larger than any allocation that an allocator keeps for reuse
     /// (glibc: 32 MiB).
     pub const MAPPED: usize = 33 * 1024 * 1024;
 
-    /// Empty, with room for at least so many bytes. Growing beyond that would leave a copy behind.
+    /// Empty, with room for at least `bytes`. Growing beyond that would leave a copy behind.
     pub fn for_about(bytes: usize) -> Self {
         let size = if bytes > Self::SMALL { bytes.max(Self::MAPPED) } else { bytes };
         Self(Vec::with_capacity(size))

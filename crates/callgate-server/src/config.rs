@@ -191,8 +191,8 @@ pub(crate) struct Loaded {
     /// Every file that was read, with its fingerprint from before; without files that authenticators
     /// watch themselves.
     pub(crate) files: Fingerprints,
-    /// The files that authenticators watch themselves.
-    pub(crate) watched_elsewhere: BTreeSet<PathBuf>,
+    /// The same of the files that authenticators watch themselves.
+    pub(crate) watched_elsewhere: Fingerprints,
     /// The keys of the file that flags and variables replaced.
     pub(crate) overridden: Vec<String>,
 }
@@ -259,7 +259,7 @@ pub(crate) fn load(overrides: &Overrides, env: &BuildEnv) -> Loaded {
     }
     let config = config.filter(|_| report.is_faultless());
     let watched_elsewhere = sources.files_watched_elsewhere();
-    let files = overrides.config.iter().chain(&watched_elsewhere).cloned().collect();
+    let files = overrides.config.iter().chain(watched_elsewhere.keys()).cloned().collect();
     let config = config.map(|config| Config { files, ..config });
     Loaded { config, report, files: sources.files_read(), watched_elsewhere, overridden }
 }

@@ -246,6 +246,7 @@ impl Reloader {
         }
         let assembled = assemble(config, Some(&self.operations));
         self.files.loaded(read.clone());
+        let watched_elsewhere = watched_elsewhere.into_keys().collect();
         let files = Files { read, watched_elsewhere, needs_restart: !sections.is_empty() };
         if let Some(superseded) = self.waiting.replace(Waiting { assembled, files, logged: false })
         {

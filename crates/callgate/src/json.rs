@@ -3,15 +3,86 @@
 //! RFC 8259 section 4 does not define what a duplicate member means, so two parsers may see different
 //! documents. A decision about access must not depend on that.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value, map::Entry};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::{Map, Number, Value, error::Category, map::Entry};
 
-/// Why a text was not accepted as JSON, and where. Never contains the text.
+/// Why a text was not accepted as JSON, and where. Never contains a value of the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct JsonError(String);
+#[error("{message}{}", .position.map(|(line, column)| format!(" (line {line}, column {column})")).unwrap_or_default())]
+pub struct JsonError {
+    message: Cow<'static, str>,
+    position: Option<(usize, usize)>,
+}
+
+impl JsonError {
+    /// An error of [`deserialize_strict`], or of the JSON parser below it.
+    pub fn of_strict(error: &serde_json::Error) -> Self {
+        Self::new(error, |own| Cow::Owned(own.to_owned()))
+    }
+
+    /// An error of a type that derives its format. The library's text may quote a value, and is not used.
+    fn of_type(error: &serde_json::Error) -> Self {
+        Self::new(error, |text| match text.strip_prefix("missing field ") {
+            Some(name) => Cow::Owned(format!("{name} is missing")),
+            None => Cow::Borrowed("a value has another type than expected"),
+        })
+    }
+
+    fn new(error: &serde_json::Error, data: impl FnOnce(&str) -> Cow<'static, str>) -> Self {
+        let text = error.to_string();
+        let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+        let message = match error.classify() {
+            Category::Data => data(text),
+            Category::Syntax | Category::Eof | Category::Io => Cow::Borrowed(in_plain_words(text)),
+        };
+        let position = (error.line() > 0).then(|| (error.line(), error.column().max(1)));
+        Self { message, position }
+    }
+
+    /// What is wrong, without the position.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Line and column, from 1.
+    pub const fn position(&self) -> Option<(usize, usize)> {
+        self.position
+    }
+}
+
+/// The texts of the library, in words for people who edit a file.
+fn in_plain_words(text: &str) -> &'static str {
+    match text {
+        "EOF while parsing a string" => "unclosed quote: the file ends inside a text",
+        "EOF while parsing an object" => "unclosed `{`: the file ends before its `}`",
+        "EOF while parsing a list" => "unclosed `[`: the file ends before its `]`",
+        "EOF while parsing a value" => "the file ends where a value is expected",
+        "expected value" | "expected ident" => {
+            "expected a value: text in double quotes, a number, true, false, a list or an object"
+        }
+        "key must be a string" => "a key must be text in double quotes",
+        "expected `:`" => "expected `:` after the key",
+        "expected `,` or `]`" => "expected `,` or `]`",
+        "expected `,` or `}`" => "expected `,` or `}`",
+        "trailing comma" => "unexpected comma before a closing bracket",
+        "trailing characters" => "unexpected text after the end of the document",
+        "control character (\\u0000-\\u001F) found while parsing a string" => {
+            "line break or control character inside a text: close the quote, or write \\n"
+        }
+        "invalid escape" => "invalid escape in a text: write `\\\\` for a backslash",
+        "lone leading surrogate in hex escape" | "unexpected end of hex escape" => {
+            "half of a surrogate pair in a text: write the character itself"
+        }
+        "invalid number" => "invalid number",
+        "number out of range" => "the number is too large",
+        "recursion limit exceeded" => "nested too deeply",
+        _ => "invalid JSON",
+    }
+}
 
 /// Parses one JSON document; duplicate members and more than `max_depth` levels are errors.
 ///
@@ -19,9 +90,17 @@ pub struct JsonError(String);
 /// If the text is not valid; contains the position.
 pub fn parse_strict(text: &[u8], max_depth: usize) -> Result<Value, JsonError> {
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let value = deserialize_strict(&mut reader, max_depth).map_err(|e| JsonError(e.to_string()))?;
-    reader.end().map_err(|e| JsonError(e.to_string()))?;
-    Ok(value)
+    let value = deserialize_strict(&mut reader, max_depth);
+    let value = value.and_then(|value| reader.end().map(|()| value));
+    value.map_err(|error| JsonError::of_strict(&error))
+}
+
+/// Parses a message of another process of the same kind, or of nats-server.
+///
+/// # Errors
+/// If the text is not valid, or not a `T`; contains the position.
+pub fn parse_typed<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
+    serde_json::from_slice(text).map_err(|error| JsonError::of_type(&error))
 }
 
 /// The same for any format that serde reads: TOML and YAML tables too.

@@ -56,7 +56,13 @@ impl TlsSettings {
         if !has_both {
             table.fault_here("`cert` and `key` belong together");
         }
-        let cert = file(&mut table, "cert");
+        let cert = file(&mut table, "cert").filter(|pem| match certificates(pem) {
+            Ok(_) => true,
+            Err(error) => {
+                table.fault("cert", error);
+                false
+            }
+        });
         let key = table.file("key").and_then(|path| {
             if let Some(warning) = Sources::readable_by_others(&path) {
                 table.warn("key", warning);
@@ -107,7 +113,7 @@ impl TlsSettings {
             Some((cert, key)) => {
                 let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| NO_KEY.to_owned())?;
                 let config = builder.with_client_auth_cert(certificates(cert)?, key);
-                config.map_err(|error| error.to_string())
+                config.map_err(|_| NO_MATCH.to_owned())
             }
         }
     }
@@ -129,6 +135,9 @@ fn file(table: &mut Table<'_>, key: &str) -> Option<Zeroizing<Vec<u8>>> {
 const NO_KEY: &str =
     "the file contains no usable PEM private key (keys with a passphrase are not supported)";
 
+const NO_MATCH: &str =
+    "the key does not match the certificate, or is of a kind that is not supported";
+
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match chain {
@@ -143,7 +152,7 @@ fn certified_key(cert: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
     let chain = certificates(cert)?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| NO_KEY.to_owned())?;
     CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
-        .map_err(|error| format!("the key does not match the certificate: {error}"))
+        .map_err(|_| NO_MATCH.to_owned())
 }
 
 fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
@@ -151,7 +160,7 @@ fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
     for certificate in certificates(pem)? {
         store
             .add(certificate)
-            .map_err(|error| format!("contains an unusable certificate authority: {error}"))?;
+            .map_err(|_| "contains a certificate that cannot be used as an authority".to_owned())?;
     }
     Ok(store)
 }

@@ -93,6 +93,20 @@ async fn http_only_200_with_one_valid_object_decides() {
 }
 
 #[tokio::test]
+async fn answer_that_is_not_json_is_described_and_not_quoted() {
+    let server = TestServer::start().await;
+    // It may repeat the password.
+    let page = "<p>no access for hunter2</p>";
+    server.on("/page", Reply::with_head("200 OK", "content-type: text/html\r\n", page));
+    let Err(Decline::Unavailable(error)) = answer(&server, "/page").await else {
+        panic!("the page decided")
+    };
+    let error = error.to_string();
+    assert!(error.contains("not a JSON object: content type `text/html`, 28 bytes"), "{error}");
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[tokio::test]
 async fn http_allow_together_with_an_error_is_unavailable() {
     let server = TestServer::start().await;
     for (number, body) in [

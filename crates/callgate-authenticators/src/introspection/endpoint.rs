@@ -125,7 +125,8 @@ impl Server {
             Err(HttpError::Status { .. }) => self.client.get(oauth).await,
             result => result,
         };
-        let url = endpoint(&fetched?.body, issuer, openid, hosts).map_err(|error| {
+        let document = fetched.and_then(|answer| answer.json_object(openid))?;
+        let url = endpoint(&document.body, issuer, openid, hosts).map_err(|error| {
             QueryError::unusable(format!("the discovery document of {openid}: {error}"))
         })?;
         *found.lock().unwrap_or_else(PoisonError::into_inner) = Some((url.clone(), Instant::now()));

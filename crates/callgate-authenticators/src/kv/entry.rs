@@ -1,7 +1,7 @@
 //! One value of the bucket: the entry of a user.
 
 use callgate::authn::Origin;
-use callgate_config::{Document, DocumentError, Format, Report, Sources, Table};
+use callgate_config::{Document, Format, Report, Sources, Table};
 
 use crate::{
     directory::{ENTRY, Entry, next_version},
@@ -14,7 +14,7 @@ pub const MAX_VALUE: usize = 64 * 1024;
 /// What is wrong with an entry, and what is unusual about it.
 #[derive(Debug, Default)]
 pub struct CheckedEntry {
-    /// Errors; such an entry refuses its user.
+    /// Errors; an entry with errors refuses its user.
     pub errors: Vec<String>,
     /// Warnings.
     pub warnings: Vec<String>,
@@ -79,10 +79,5 @@ fn parse(value: &[u8]) -> Result<Document, String> {
             value.len()
         ));
     }
-    Document::parse(value, Format::Json).map_err(|error| match error {
-        DocumentError::Syntax { position: Some(at), message } => {
-            format!("line {}, column {}: {message}", at.line, at.column)
-        }
-        other => other.to_string(),
-    })
+    Document::parse(value, Format::Json).map_err(|error| error.to_string())
 }

@@ -51,12 +51,24 @@ pub(super) fn run(args: &Args) -> Outcome {
     let plain = decrypted(args, &input(args)?)?;
     let token = std::str::from_utf8(&plain)
         .map_err(|_| "not a JWT; if it is encrypted, add --xkey-seed and --server-xkey")?;
-    let report = Report::of(token.trim(), args.show_secrets, args.server_xkey.as_ref())?;
+    let token = without_prefix(token.trim_start_matches('\u{feff}').trim())?;
+    let report = Report::of(token, args.show_secrets, args.server_xkey.as_ref())?;
     match args.json {
         true => say(report.to_json()),
         false => say(&report),
     }
     Ok(if report.is_good() { GOOD } else { REFUSED })
+}
+
+/// A token without white space, as pasted from an HTTP header.
+fn without_prefix(token: &str) -> Result<&str, String> {
+    match token.split_once(char::is_whitespace) {
+        Some((prefix, _)) if !prefix.contains('.') => Err(format!(
+            "the token begins with the prefix `{}`: pass the token alone",
+            prefix.escape_debug()
+        )),
+        Some(_) | None => Ok(token),
+    }
 }
 
 fn input(args: &Args) -> Result<Vec<u8>, String> {

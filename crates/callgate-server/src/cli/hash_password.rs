@@ -78,6 +78,8 @@ pub(super) fn read_password() -> Result<Secret, String> {
     Ok(password)
 }
 
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
 fn prompted_or_piped() -> Result<Secret, String> {
     if std::io::stdin().is_terminal() {
         complain("Password:");
@@ -85,7 +87,7 @@ fn prompted_or_piped() -> Result<Secret, String> {
         return Ok(Secret::new(password));
     }
     // One byte more than the longest password and its line end, to detect input that is too long.
-    let limit = MAX_PASSWORD + "\r\n".len() + 1;
+    let limit = BYTE_ORDER_MARK.len() + MAX_PASSWORD + "\r\n".len() + 1;
     let mut text = Zeroizing::new(Vec::with_capacity(limit));
     let read = std::io::stdin().take(limit as u64).read_to_end(&mut text);
     read.map_err(|error| format!("standard input: {error}"))?;
@@ -93,7 +95,8 @@ fn prompted_or_piped() -> Result<Secret, String> {
         return Err(HashError::TooLong.to_string());
     }
     let text = std::str::from_utf8(&text).map_err(|_| "the password is not UTF-8".to_owned())?;
-    // The trailing line end comes from the pipe; it is not part of the password.
+    // The mark comes from an editor and the line end from the pipe; they are not part of the password.
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let password = text.strip_suffix('\n').unwrap_or(text);
     Ok(Secret::new(password.strip_suffix('\r').unwrap_or(password)))
 }

@@ -88,6 +88,7 @@ pub(super) fn run(args: Args, registry: Registry) -> Outcome {
             })?;
         }
         let audit = observers.audit.clone();
+        let watched_elsewhere = watched_elsewhere.into_keys().collect();
         let ran = service::run(config, overrides, env, observers, files, watched_elsewhere).await;
         audit.stop();
         Ok(ran?)

@@ -51,11 +51,11 @@ pub(super) fn read(nats: &mut Table<'_>) -> Option<TlsSettings> {
 fn authorities(table: &Table<'_>, path: &Path) {
     let mut store = RootCertStore::empty();
     for certificate in certificates(table, "ca", path).unwrap_or_default() {
-        if let Err(error) = store.add(certificate) {
+        if store.add(certificate).is_err() {
             let path = path.display();
             table.fault(
                 "ca",
-                format!("`{path}` contains an unusable certificate authority: {error}"),
+                format!("`{path}` contains a certificate that cannot be used as an authority"),
             );
         }
     }
@@ -68,9 +68,13 @@ fn check_identity(table: &Table<'_>, cert: &Path, key: &Path) {
     let chain = certificates(table, "cert", cert);
     let private = private_key(table, key);
     let (Some(chain), Some(private)) = (chain, private) else { return };
-    if let Err(error) = CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider()) {
-        let (cert, key) = (cert.display(), key.display());
-        table.fault("key", format!("`{key}` does not match the certificate `{cert}`: {error}"));
+    if CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider()).is_err() {
+        let cert = cert.display();
+        let key = key.display();
+        let mismatch = format!(
+            "`{key}` does not match the certificate `{cert}`, or is of a kind that is not supported"
+        );
+        table.fault("key", mismatch);
     }
 }
 

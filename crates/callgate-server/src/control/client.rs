@@ -2,6 +2,7 @@
 
 use std::{io, path::Path};
 
+use callgate::json;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::UnixStream,
@@ -39,8 +40,10 @@ async fn relay(stream: UnixStream, mut worker: Worker) -> io::Result<()> {
         if lines.read_until(b'\n', &mut line).await? == 0 {
             return Ok(());
         }
-        let reply = serde_json::from_slice(&line).unwrap_or_else(|error| Reply::Failed {
-            message: format!("cannot read the service's answer: {error}"),
+        let reply = json::parse_typed(&line).unwrap_or_else(|error| Reply::Failed {
+            message: format!(
+                "cannot read the service's answer: {error}: is this command of the same version?"
+            ),
             failure: Failure::Unusable,
         });
         match reply {

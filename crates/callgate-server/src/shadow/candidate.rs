@@ -55,10 +55,7 @@ impl Candidate {
         let loaded = config::load(&overrides, &self.environment());
         let Loaded { config, report, mut files, watched_elsewhere, overridden: _ } = loaded;
         // Its authenticators have no background work that would watch them.
-        files.extend(watched_elsewhere.into_iter().map(|path| {
-            let fingerprint = Fingerprint::of(&path);
-            (path, fingerprint)
-        }));
+        files.extend(watched_elsewhere);
         match config {
             Some(config) => {
                 self.in_force = Some(Rehearsal::of(&config));

@@ -4,7 +4,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use callgate::{clock::UnixTime, connection::ConnectionKind};
+use callgate::{clock::UnixTime, connection::ConnectionKind, json};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{AccountNames, Connection, ServerId, SessionKey};
@@ -30,7 +30,7 @@ pub(super) async fn parse<T: DeserializeOwned + Send + 'static>(
 
 /// Parses a message that is small.
 pub(super) fn parse_now<T: DeserializeOwned>(message: &[u8]) -> Result<T, WireError> {
-    serde_json::from_slice(message).map_err(|error| WireError(error.to_string()))
+    json::parse_typed(message).map_err(|error| WireError(error.to_string()))
 }
 
 /// The server that sent a message.

@@ -245,8 +245,14 @@ fn json_output_includes_the_user_jwt() {
 #[test]
 fn dash_reads_standard_input() {
     let token = request().build().token;
-    let ran = run(&mut command(".".as_ref(), &["decode", "-"]), token.as_bytes());
-    assert_eq!(ran.code, 0, "{ran:?}");
+    let decode = |input: &str| run(&mut command(".".as_ref(), &["decode", "-"]), input.as_bytes());
+    for input in [token.clone(), format!("\u{feff}{token}\r\n")] {
+        let ran = decode(&input);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    let header = decode(&format!("Bearer {token}\n"));
+    assert_eq!(header.code, 2, "{header:?}");
+    has(&header.stderr, &["begins with the prefix `Bearer`"]);
 }
 
 #[test]

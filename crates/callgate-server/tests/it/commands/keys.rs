@@ -57,8 +57,9 @@ fn seed_file_is_private_and_seed_is_not_printed() {
 #[tokio::test]
 async fn hashed_password_logs_in() {
     let folder = tempfile::tempdir().unwrap();
-    // Only the line end is not part of the password.
-    let ran = run(&mut command(folder.path(), &["hash-password"]), " pass wörd \n".as_bytes());
+    // Only a byte-order mark and the line end are not part of the password.
+    let input = "\u{feff} pass wörd \n".as_bytes();
+    let ran = run(&mut command(folder.path(), &["hash-password"]), input);
     assert_eq!(ran.code, 0, "{ran:?}");
     let hash = ran.stdout.trim();
     assert!(hash.starts_with("$argon2id$v=19$"), "{hash}");

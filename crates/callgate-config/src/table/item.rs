@@ -4,9 +4,8 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 
 use serde_json::{Map, Value};
 
-use crate::{
-    duration::parse_duration, report::Report, schema::Type, sources::Sources, table::Table,
-};
+use super::Table;
+use crate::{duration::parse_duration, report::Report, schema::Type, sources::Sources};
 
 /// A value and its key path. Each reading method reports a wrong value and then returns `None`.
 #[derive(Clone)]
@@ -68,7 +67,15 @@ impl<'a> Item<'a> {
 
     /// A whole number.
     pub fn integer(&self) -> Option<i64> {
-        self.value.as_i64().or_else(|| self.wrong("a whole number"))
+        let number = self.value.as_i64();
+        number.or_else(|| match self.value.as_f64().map(f64::fract) {
+            Some(fraction) if fraction != 0.0 => self.wrong("a whole number"),
+            Some(_) => {
+                self.fault("the number is too large");
+                None
+            }
+            None => self.wrong("a whole number"),
+        })
     }
 
     /// A duration such as `"90s"`.

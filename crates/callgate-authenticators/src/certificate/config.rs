@@ -217,7 +217,11 @@ fn required(table: &mut Table<'_>) -> Vec<(NameKind, Vec<Pattern>)> {
         });
         Some((NameKind::named(key.name)?, patterns.collect()))
     };
-    let required = REQUIRED.iter().filter_map(read).collect();
+    let required: Vec<_> = REQUIRED.iter().filter_map(read).collect();
+    if table.map().is_empty() {
+        table
+            .fault_here("requires nothing: name an attribute and its values, or leave the key out");
+    }
     table.finish();
     required
 }

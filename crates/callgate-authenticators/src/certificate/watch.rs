@@ -116,7 +116,8 @@ impl Shared {
             let shared = Arc::clone(&self);
             let first_failure = !failed || now != in_force;
             let reload = move || shared.reload(first_failure);
-            failed = tokio::task::spawn_blocking(reload).await.is_ok_and(|loaded| !loaded);
+            // Also after a panic, the files are not in force.
+            failed = !tokio::task::spawn_blocking(reload).await.unwrap_or(false);
             in_force = now;
         }
     }

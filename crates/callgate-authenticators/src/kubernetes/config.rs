@@ -95,7 +95,8 @@ impl Settings {
             insecure_http,
             verify,
             namespaces: namespaces(table),
-            label_selector: table.string("label_selector").filter(|it| !it.is_empty()),
+            // An empty selector would select every account.
+            label_selector: table.filled_string("label_selector"),
             annotation_prefix: prefix(table),
             access: access.map_err(|error| table.fault(key, error)).ok()?,
             cluster,

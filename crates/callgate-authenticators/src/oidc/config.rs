@@ -191,6 +191,11 @@ fn warn_about_url(table: &Table<'_>, key: &str, path: &ClaimPath) {
 
 fn required(mut table: Table<'_>) -> Vec<(ClaimPath, Vec<Value>)> {
     let mut rules = Vec::new();
+    if table.map().is_empty() {
+        table.fault_here(
+            "requires nothing: name a claim and its accepted values, or leave the key out",
+        );
+    }
     for key in table.map().keys() {
         let path = key.parse().map_err(|error: PathError| table.fault(key, error));
         let values = table.raw(key).and_then(|item| accepted_values(&item));

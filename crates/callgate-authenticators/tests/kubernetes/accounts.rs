@@ -114,6 +114,11 @@ async fn namespaces_and_labels_limit_the_known_accounts() {
     for (token, expected) in [(&web, "ok"), (&db, "ok"), (&bank, unknown)] {
         assert_eq!(judge(&*only_shop, token).await, expected);
     }
+    let kubeconfig = bench.cluster.kubeconfig("callgate");
+    let empty =
+        format!("audience = [\"nats\"]\nkubeconfig = {kubeconfig:?}\nlabel_selector = \"\"");
+    let Err(faults) = bench.try_build("empty", true, &empty) else { panic!("all are selected") };
+    assert!(faults.contains("must not be empty"), "{faults}");
     let only_web = bench.build("label_selector = \"app=web\"").await;
     for (token, expected) in [(&web, "ok"), (&db, unknown), (&bank, "ok")] {
         assert_eq!(judge(&*only_web, token).await, expected);

@@ -44,7 +44,10 @@ pub(super) fn read(root: &mut Table<'_>) -> Admission {
     if let Some(workers) = table.integer("password_workers", 1..=1024) {
         admission.password_workers = usize::try_from(workers).unwrap_or(cores);
     }
-    admission.trusted_proxies = table.networks("trusted_proxies").unwrap_or_default();
+    // Unlike other lists of networks, this one may be empty.
+    if table.raw("trusted_proxies").is_some_and(|item| !item.items().is_empty()) {
+        admission.trusted_proxies = table.networks("trusted_proxies").unwrap_or_default();
+    }
     table.finish();
     admission
 }

@@ -20,6 +20,7 @@ fn errors_name_the_key_and_the_remedy() {
         ("ca = \"key.pem\"\nuser = \"cn\"", "ca", "no certificate"),
         ("ca = \"empty.pem\"\nuser = \"cn\"", "ca", "no certificate"),
         ("trust_domains = { }", "trust_domains", "at least one"),
+        ("ca = \"ca.pem\"\nuser = \"cn\"\nrequired = { }", "required", "requires nothing"),
         ("trust_domains = { \"Example.org\" = \"ca.pem\" }", "trust_domains", "lowercase"),
         (
             "trust_domains = { \"example.org\" = \"ca.pem\" }\nuser = \"cn\"",

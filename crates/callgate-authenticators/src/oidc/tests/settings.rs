@@ -49,6 +49,7 @@ async fn errors_name_the_key_and_the_remedy() {
         ("user_claim = \"a..b\"", "user_claim", "not a path"),
         ("groups_claim = 1", "groups_claim", "must be text"),
         ("required_claims = { a = [] }", "required_claims.a", "matches no token"),
+        ("required_claims = { }", "required_claims", "requires nothing"),
         ("required_claims = { a = { b = 1 } }", "required_claims.a", "must be text"),
         ("types = []", "types", "must not be empty"),
         ("leeway = \"1h\"", "leeway", "five minutes"),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use async_nats::{Client, HeaderMap, Subscriber};
@@ -68,12 +68,21 @@ impl Requester {
         self.sent.insert(name.to_owned(), request);
     }
 
+    /// A wrong password from the address of an attacker.
+    async fn attack(&mut self, attacker: usize, number: usize) {
+        let user = format!("unknown-{number}");
+        let say = |request: RequestBuilder| request.password(&user, "wrong").auth_timeout(10);
+        let host = format!("10.1.{attacker}.1");
+        self.send(&format!("attacker-{attacker}-{number}"), &host, say).await;
+    }
+
     /// The name and text of the next answer.
     async fn next(&mut self) -> (String, Response) {
         let answer = timeout(PATIENCE, self.answers.next()).await.expect("an answer in time");
         let answer = answer.expect("the subscription lasts");
         let name = answer.subject.rsplit('.').next().unwrap().to_owned();
-        let response = self.sent[&name].open_response(&answer.payload);
+        let request = self.sent.remove(&name).expect("one answer to each request");
+        let response = request.open_response(&answer.payload);
         (name, response)
     }
 
@@ -160,6 +169,50 @@ async fn overload_gives_correct_answers_or_fast_refusals() {
         (requester.pair.gate.metric("callgate_in_flight").await == 0.0).then_some(())
     })
     .await;
+}
+
+/// Attackers from 200 addresses retry without a pause; now and then, another client logs in.
+#[tokio::test]
+async fn occasional_clients_are_admitted_while_200_addresses_attack() {
+    const ATTACKERS: usize = 200;
+    const CLIENTS: usize = 20;
+    // Without remembered passwords, every login needs a hash.
+    let pair = Pair::builder(users())
+        .gate_config("[admission]\npassword_workers = 1\n[cache]\npasswords = \"0s\"\n");
+    let mut requester = Requester::of(pair).await;
+    let mut sent = 0;
+    // More than can be hashed in time.
+    for number in 0..3 * ATTACKERS {
+        sent += 1;
+        requester.attack(number % ATTACKERS, sent).await;
+    }
+    let mut hashed = 0;
+    let mut clients = 0;
+    let mut answered = 0;
+    let mut admitted = 0;
+    let began = Instant::now();
+    while answered < CLIENTS {
+        assert!(began.elapsed() < PATIENCE * 10, "{answered} of {CLIENTS} after {hashed} hashes");
+        let (name, response) = requester.next().await;
+        let Some(attacker) = name.strip_prefix("attacker-") else {
+            answered += 1;
+            admitted += usize::from(matches!(response, Response::Admitted(_)));
+            continue;
+        };
+        let attacker = attacker.split('-').next().unwrap().parse().unwrap();
+        sent += 1;
+        requester.attack(attacker, sent).await;
+        hashed += usize::from(is_true(&response));
+        // Once each attacker has failed, a client after every five hashes.
+        if clients < CLIENTS && hashed >= ATTACKERS + 5 * clients {
+            clients += 1;
+            let name = format!("client{clients}");
+            let host = format!("10.9.{clients}.1");
+            let say = |request: RequestBuilder| request.password("alice", "right").auth_timeout(10);
+            requester.send(&name, &host, say).await;
+        }
+    }
+    assert!(admitted * 100 >= CLIENTS * 95, "{admitted} of {CLIENTS} were admitted");
 }
 
 /// A service decides about passwords; tokens are known without it.

@@ -161,7 +161,7 @@ async def operator_mode(version, libraries, keys, xkey):
 
 def operator_clients(ports, sentinel):
     password = {"user": "alice", "pass": "alice's password", "creds": sentinel}
-    token = {"token": "a token that means something to somebody", "creds": sentinel}
+    token = {"token": "a token that means something to the service", "creds": sentinel}
     return [
         ("sentinel and password", nats_core(), websocket_client(ports, password)),
         ("sentinel and token", nats_core(), websocket_client(ports, token)),
@@ -171,7 +171,7 @@ def operator_clients(ports, sentinel):
 
 def plain_clients(version, folder, ports, keys):
     paho = f"paho-mqtt {importlib.metadata.version('paho-mqtt')}"
-    token = "a token that means something to somebody"
+    token = "a token that means something to the service"
     return [
         ("password", nats_py(), nats_client(ports, user="alice", password="alice's password", name="orders")),
         ("token", nats_py(), nats_client(ports, token=token)),

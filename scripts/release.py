@@ -203,7 +203,7 @@ def faults_of(document):
     components = [document["metadata"]["component"], *document["components"]]
     references = [one["bom-ref"] for one in components]
     if len(references) != len(set(references)):
-        yield "a component is there twice"
+        yield "duplicate component"
     for one in components:
         if not (one.get("name") and one.get("version") and re.fullmatch(r"pkg:cargo/[\w.+-]+@[\w.%+-]+", one["purl"])):
             yield f"{one['bom-ref']} lacks name, version or purl"

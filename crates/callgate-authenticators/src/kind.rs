@@ -56,7 +56,7 @@ pub trait Kind: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Public nkeys that sign tokens with this table. Logging in with such a key is an error,
+    /// Public nkeys that sign tokens with this table. Logging in with one of them is an error,
     /// because a login signs whatever the server chooses. Malformed keys are left out:
     /// [`Kind::build`] reports them.
     fn token_keys(&self, _table: &serde_json::Value) -> Vec<String> {

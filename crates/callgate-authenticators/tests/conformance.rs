@@ -439,7 +439,7 @@ async fn ldap() -> (callgate_testkit::ldap::Slapd, Candidate) {
             (with("ldap://127.0.0.1:1", base), alice()),
             (with(&slapd.url(), "dc=missing"), alice()),
             (with(&slapd.url(), base), alice().due_at(late)),
-            // An entry with two names is no user.
+            // An entry with two names is not a user.
             (with(&slapd.url(), base), AuthRequest::for_tests(password("twin", "canary-twin"))),
         ],
         secrets: vec!["canary".to_owned()],

@@ -47,7 +47,7 @@ impl Judge {
             |pointer: &str| claims.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         expect(text("/sub") == request.user_nkey, "the answer is for another connection")?;
         expect(text("/aud") == server.id(), "the answer is for another server")?;
-        expect(text("/nats/type") == "authorization_response", "it is no authorization response")?;
+        expect(text("/nats/type") == "authorization_response", "not an authorization response")?;
         let jwt = text("/nats/jwt");
         if jwt.is_empty() {
             expect(!text("/nats/error").is_empty(), "it says neither yes nor no")?;
@@ -62,8 +62,8 @@ impl Judge {
     /// The claims of a JWT that the issuer (or `key`) signed.
     fn verified(&self, token: &[u8], key: Option<&VerifyingKey>) -> Result<Value, Failure> {
         let token = std::str::from_utf8(token)?;
-        let (signed, signature) = token.rsplit_once('.').ok_or("the answer is no JWT")?;
-        let claims = signed.split_once('.').ok_or("the answer is no JWT")?.1;
+        let (signed, signature) = token.rsplit_once('.').ok_or("the answer is not a JWT")?;
+        let claims = signed.split_once('.').ok_or("the answer is not a JWT")?.1;
         let signature = BASE64URL_NOPAD.decode(signature.as_bytes())?;
         let key = key.unwrap_or(&self.issuer);
         expect(key.verifies(signed.as_bytes(), &signature), "its signature is not the issuer's")?;

@@ -276,7 +276,7 @@ impl Pace {
     }
 
     /// The request after the one that is sent `now`. If the sender overslept, all that follow are so
-    /// much later: a machine that stood still is no burst of requests. Whatever else held it up, a
+    /// much later: a machine that stood still has not received a burst of requests. Whatever else held it up, a
     /// server that takes nothing above all, is made up for.
     fn after(&self, now: Instant, slept: bool) -> Instant {
         let overslept = slept && now.saturating_duration_since(self.next) > OVERSLEPT;

@@ -34,7 +34,7 @@ pub struct Sentinel {
     pub jwt: String,
     /// The credentials file.
     pub credentials: String,
-    /// The JWT of one that is no bearer: its key has to be proved, as in sets that others made.
+    /// The JWT of one that is not a bearer: its key must be proved, as in sets that others made.
     pub keyed: String,
 }
 

@@ -61,7 +61,7 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Whether it decides about clients without any credential. All others never see them, and without
-    /// such an authenticator they are refused with `no_credential`.
+    /// such authenticators they are refused with `no_credential`.
     fn takes_anonymous(&self) -> bool {
         false
     }

@@ -19,7 +19,7 @@ const CLAIMS_CAPACITY: usize = 1000;
 
 /// In bytes; a larger user JWT is neither signed nor sent.
 pub(crate) const MAX_USER_JWT: usize = 32 * 1024;
-/// The most bytes of JSON in such a JWT, next to its header, its signature and two dots.
+/// The most bytes of JSON in a JWT, next to its header, its signature and two dots.
 pub(crate) const MAX_USER_CLAIMS: usize = (MAX_USER_JWT - HEADER.len() - 86 - 2) / 4 * 3;
 
 /// The value of a numeric limit in a JWT that means "no limit".

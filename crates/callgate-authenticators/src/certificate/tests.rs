@@ -297,7 +297,7 @@ fn certificate_with_two_names_is_refused() {
     ] {
         assert_rejected(identify(&bench.with_user(kind), chain), Reason::BadCertificate, text);
     }
-    // An ID in the common name is no SPIFFE ID.
+    // An ID in the common name is not a SPIFFE ID.
     bench.write("bundle.pem", bench.root.pem());
     let mesh = bench.build("trust_domains = { \"example.org\" = \"bundle.pem\" }");
     let chain = bench.chain(&client_params("spiffe://example.org/a", vec![], 1));
@@ -364,7 +364,7 @@ fn certificate_trust_domain_a_cannot_vouch_for_b() {
         let answer = identify(&mesh, signed(&a, "spiffe://A.example/ns/prod"));
         assert_rejected(answer, Reason::BadCertificate, "lowercase");
     }
-    // An authority's own certificate is no workload.
+    // An authority's own certificate is not a workload.
     let mut params = svid("spiffe://a.example/ca");
     params.key_usages.push(KeyUsagePurpose::KeyCertSign);
     let mesh = bench.build(toml);

@@ -126,7 +126,7 @@ async fn plain_http_requires_the_insecure_switch() {
     let server = TestServer::start().await;
     let text = server.url("/keys");
     assert!(matches!(HttpUrl::parse(&text, false), Err(UrlError::NotHttps(_))));
-    // Without the switch, the client refuses plain http even if it is given such a URL.
+    // Without the switch, the client refuses plain http even if it is given one.
     let strict = HttpSettings { ca: None, ..HttpSettings::default() };
     let Ok(client) = HttpClient::new(&strict) else {
         panic!("this machine has no CA certificates")

@@ -1,6 +1,6 @@
 //! Recognizes factorable RSA moduli of the Infineon library (ROCA, CVE-2017-15361).
 
-/// Such a modulus is a power of 65537 modulo each of these primes (Nemec et al., "The Return of
+/// A vulnerable modulus is a power of 65537 modulo each of these primes (Nemec et al., "The Return of
 /// Coppersmith's Attack", CCS 2017). Another modulus has this property with probability 2^-27.
 const PRIMES: [u32; 38] = [
     3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97,

@@ -64,7 +64,7 @@ impl Verifier {
     /// 6.2.1.2).
     ///
     /// # Errors
-    /// If it is not such a point, or the algorithm is not for ECDSA.
+    /// If it is not a point of the curve, or the algorithm is not for ECDSA.
     pub fn ec(algorithm: Algorithm, x: &[u8], y: &[u8]) -> Result<Self, BadKey> {
         let (parameters, length) = ec_parameters(algorithm).ok_or(BadKey::Mismatch)?;
         if x.len() != length || y.len() != length {

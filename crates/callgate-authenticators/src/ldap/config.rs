@@ -43,7 +43,7 @@ const GROUPS: &[Key] = &[
     Key::optional("base", DN, "only groups below it count").or_else("`base`"),
     Key::optional("filter", FILTER, "finds the groups of `{dn}` or `{user}`").or("\"(member={dn})\""),
     Key::optional("name", ATTRIBUTE, "what a group is called: `dn` or an attribute. With an attribute, only groups directly below `groups.base` count, because elsewhere two groups may have the same name").or("\"cn\""),
-    Key::optional("nested", Type::OneOf(&[Type::Word(&["no", "in-chain"]), Type::Integer(1, MAX_LEVELS)]), "groups of groups: so many levels, with one search for each, or `in-chain` (Active Directory)").or("\"no\""),
+    Key::optional("nested", Type::OneOf(&[Type::Word(&["no", "in-chain"]), Type::Integer(1, MAX_LEVELS)]), "groups of groups: the number of levels, with one search for each, or `in-chain` (Active Directory)").or("\"no\""),
     Key::optional("primary", Type::Boolean, "add the primary group, which `memberOf` does not list (Active Directory)").or_else("`false`; Active Directory: `true`"),
 ];
 

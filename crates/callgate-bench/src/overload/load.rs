@@ -259,7 +259,7 @@ fn refusal(site: &Site, server: &SimulatedServer, answer: &[u8]) -> Result<Strin
         Some(xkey) => server.xkey().shared_with(xkey)?.open(answer)?.to_vec(),
         None => answer.to_vec(),
     };
-    let claims = std::str::from_utf8(&plain)?.split('.').nth(1).ok_or("the answer is no JWT")?;
+    let claims = std::str::from_utf8(&plain)?.split('.').nth(1).ok_or("the answer is not a JWT")?;
     let claims: Value = serde_json::from_slice(&BASE64URL_NOPAD.decode(claims.as_bytes())?)?;
     Ok(claims.pointer("/nats/error").and_then(Value::as_str).unwrap_or_default().to_owned())
 }

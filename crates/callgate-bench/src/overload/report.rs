@@ -11,7 +11,7 @@ use super::{
 };
 use crate::Failure;
 
-/// Until the queue is full the flood is no overload.
+/// Until the queue is full the flood is not an overload.
 const WARM_UP: Duration = Duration::from_secs(2);
 
 /// The result. Times are in milliseconds.

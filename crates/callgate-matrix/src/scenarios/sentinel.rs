@@ -21,7 +21,7 @@ pub(super) async fn alone(mode: Mode, version: Version) -> Outcome {
     let service = Library::start(&site, &server, by_name).await;
     assert!(options(&site, &Login::default()).connect(server.url()).await.is_err());
     assert_eq!(service.reasons(), [Reason::NoCredential]);
-    Outcome::passed(["the sentinel is no credential"])
+    Outcome::passed(["the sentinel is not a credential"])
 }
 
 /// Credentials with this JWT, and a key that is not its.

@@ -58,7 +58,7 @@ pub(crate) struct Retention {
 /// one is not lower.
 ///
 /// # Errors
-/// If the servers refuse or do not answer, or the stored value is no number.
+/// If the servers refuse or do not answer, or the stored value is not a number.
 pub(crate) async fn raise(
     client: &Client,
     bucket: &Bucket,

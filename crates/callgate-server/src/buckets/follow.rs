@@ -271,7 +271,7 @@ impl Watch {
             return Err(BucketError::Missing(self.bucket.to_string()));
         }
         let delivered = u64::try_from(self.subjects.len()).unwrap_or(u64::MAX);
-        // A change that is on its way is no difference.
+        // A change that is on its way is not a difference.
         let is_current = state.last_sequence == self.last_revision || state.messages == 0;
         if is_current && state.subjects_count != delivered {
             return Err(BucketError::Diverged);

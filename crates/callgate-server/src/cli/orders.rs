@@ -243,7 +243,7 @@ async fn follow(mut viewer: Viewer, mut progress: impl FnMut(&Reply)) -> Result<
 fn confirm(matching: usize, total: usize) -> bool {
     let what = format!("{matching} of {total} sessions match");
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        complain(format_args!("error: {what}: pass --yes to kick so many"));
+        complain(format_args!("error: {what}: pass --yes to kick them all"));
         return false;
     }
     let _ = write!(io::stderr(), "{what}. Kick them? [y/N] ");

@@ -19,7 +19,7 @@ pub(super) const KEYS: &[Key] = &[Key::required(
      `[session]`, after the answer; differences are counted and logged. It is reloaded when it changes",
 )];
 
-/// The candidate, if there is one. Whether it can be used is no matter of this configuration.
+/// The candidate, if there is one. Whether it can be used does not concern this configuration.
 pub(super) fn read(root: &mut Table<'_>, registry: &Registry) -> Option<ShadowSettings> {
     let mut table = root.table("shadow")?;
     if !table.has("config") {

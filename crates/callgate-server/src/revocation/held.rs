@@ -1,4 +1,4 @@
-//! Changes that would end so many sessions that an operator decides.
+//! Changes that would end too many sessions without the decision of an operator.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::{Cause, Ending};
 use crate::system::SessionKey;
 
-/// So many sessions may always end at once.
+/// This number of sessions may always end at once.
 const NEVER_HELD: usize = 10;
 const ID_LENGTH: usize = 10;
 
@@ -47,7 +47,7 @@ impl Held {
     }
 }
 
-/// Whether so many of all sessions are held.
+/// Whether ending `ending` of `all` sessions needs the decision of an operator.
 pub(super) fn is_held(ending: usize, all: usize, hold_above: f64) -> bool {
     ending > NEVER_HELD && share(ending, all) > hold_above
 }

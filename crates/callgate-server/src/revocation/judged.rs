@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use super::permissions::{StoredAccess, StoredPermissions};
 use crate::sessions::Session;
 
-/// Longer records are not kept: such a session cannot be evaluated again.
+/// Longer records are not kept, and their sessions cannot be evaluated again.
 const MAX_RECORD: usize = 16 * 1024;
 
 /// A decision as it was, to be evaluated again.

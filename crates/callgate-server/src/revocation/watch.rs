@@ -19,7 +19,7 @@ const FIRST_PEER_CHECK: Duration = Duration::from_secs(10);
 const LATE_LOGIN: Duration = Duration::from_secs(5);
 /// Before sessions that could not be ended are evaluated again.
 const RETRY: Duration = Duration::from_secs(5);
-/// Evaluations take at most this part of one core: after each, a pause of so many times its duration.
+/// Evaluations take at most this part of one core: after each, a pause of `PAUSE` times its duration.
 const PAUSE: u32 = 4;
 
 /// Why sessions are evaluated.

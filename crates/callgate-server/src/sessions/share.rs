@@ -157,7 +157,7 @@ impl Sessions {
             replica == &*self.replica || !replicas.is_alive(replica)
         };
         let parts = encode(&self.table.search(is_ours), &[]);
-        // An answer without parts is no answer.
+        // An answer without parts does not count.
         if parts.is_empty() { vec![Vec::new()] } else { parts }
     }
 

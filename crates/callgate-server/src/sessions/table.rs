@@ -45,7 +45,7 @@ struct Slot {
 }
 
 impl Table {
-    /// An empty table for so many sessions, at least one.
+    /// An empty table for `capacity` sessions, at least one.
     pub(crate) fn new(capacity: usize) -> Self {
         Self(Mutex::new(Entries {
             capacity: capacity.clamp(1, usize::try_from(NONE - 1).unwrap_or(usize::MAX)),

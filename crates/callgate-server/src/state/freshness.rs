@@ -123,7 +123,7 @@ mod tests {
         assert!(!freshness.is_fresh(start));
         let first = freshness.send(start);
         freshness.returned(first + 7, at(100));
-        assert!(!freshness.is_fresh(start), "an unknown number is no proof");
+        assert!(!freshness.is_fresh(start), "an unknown number proves nothing");
         // It counts from the moment of sending.
         freshness.returned(first, at(100));
         assert!(freshness.is_fresh(start + SECOND * 10));

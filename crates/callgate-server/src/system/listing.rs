@@ -192,7 +192,7 @@ impl Pages {
     }
 
     /// Adds the page at an offset; returns the offset of the next one, or `None` if this one had nothing
-    /// new. The server's `total` is no help: it does not know of a filter by user.
+    /// new. The server's `total` does not help: it ignores a filter by user.
     fn add(&mut self, offset: usize, page: Vec<Listed>) -> Option<usize> {
         let first = page.first().map(|listed| listed.cid);
         let last = page.last().map(|listed| listed.cid);

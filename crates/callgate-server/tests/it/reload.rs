@@ -20,7 +20,7 @@ fn user(password: &str) -> Value {
     json!({ "pass": password, "account": "APP" })
 }
 
-/// `callgate_config_in_sync` of a file; -1 without such a sample.
+/// `callgate_config_in_sync` of a file; -1 without a sample.
 async fn in_sync(pair: &Pair, name: &str) -> f64 {
     let sample = format!("callgate_config_in_sync{{file=\"{name}\"}}");
     let metrics = pair.gate.metrics().await;

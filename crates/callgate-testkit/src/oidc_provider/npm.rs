@@ -19,7 +19,7 @@ pub(super) struct Npm {
 
 impl Npm {
     pub(super) async fn start(issuer: &str) -> Self {
-        // Packages are found from the working directory of a script that is no file.
+        // Packages are found from the working directory of a script that is not a file.
         let mut process = Process::builder("oidc-provider", tools::node())
             .args(["--input-type=module", "--eval", SCRIPT, issuer])
             .current_dir(tools::folder().join("node"))

@@ -208,7 +208,7 @@ fn fresh_networks_of_one_site_do_not_shut_out_other_clients() {
     assert!(result.hashing >= 90.0, "{result:?}");
 }
 
-/// Such an attack looks like thousands of newcomers, so newcomers suffer; regulars keep their turns.
+/// This attack looks like thousands of newcomers, so newcomers suffer; regulars keep their turns.
 #[test]
 fn fresh_addresses_without_end_do_not_shut_out_regular_clients() {
     let fresh = |client: Client| address(10, client.number * 1_000 + client.attempt);

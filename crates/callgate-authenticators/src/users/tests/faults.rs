@@ -102,7 +102,7 @@ fn a_duplicate_user_is_an_error() {
 
 #[test]
 fn a_missing_empty_or_broken_file_is_an_error() {
-    for users in ["", " \n", "# nobody", "[]", "{", "null", "\u{0}"] {
+    for users in ["", " \n", "# no users", "[]", "{", "null", "\u{0}"] {
         assert_eq!(faults_of(users).len(), 1, "{users:?}");
     }
     let context = Folder::with("{}").context();

@@ -270,7 +270,7 @@ async fn one_file_may_have_hashes_of_different_kinds() {
         assert_eq!(wrong, Err(Some(Reason::BadPassword)), "{user}");
     }
     assert_eq!(outcome(&file, "sensor", "right").await, Err(Some(Reason::BadPassword)));
-    assert_eq!(outcome(&file, "nobody", "right").await, Err(Some(Reason::UnknownUser)));
+    assert_eq!(outcome(&file, "unknown", "right").await, Err(Some(Reason::UnknownUser)));
 }
 
 /// True if the password is remembered after a good login.

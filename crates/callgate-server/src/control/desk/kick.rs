@@ -79,7 +79,7 @@ pub(super) fn unlisted(search: &Search) -> impl Iterator<Item = (SessionKey, Row
     search.unlisted.iter().map(|session| (session.key(), session_row(session)))
 }
 
-/// Whether so many sessions of `total` are not kicked without asking.
+/// Whether this number of sessions, of `total`, is not kicked without asking.
 pub(super) fn needs_yes(matching: usize, total: usize) -> bool {
     matching > MANY || matching.saturating_mul(LARGE_SHARE) > total.max(matching)
 }

@@ -137,7 +137,7 @@ async fn stale_entries_refuse_after_max_stale() {
     world.reaches(&gate, "alice", "admitted").await;
     world.admin.delete_key_value("users").await.unwrap();
     world.reaches(&gate, "alice", "backend_unavailable").await;
-    let decision = world.decision(&gate, &Credential::password("nobody", "x")).await;
+    let decision = world.decision(&gate, &Credential::password("unknown", "x")).await;
     assert_eq!(decision["reason"], json!("backend_unavailable"));
     let bucket = world.create().await;
     put(&bucket, "alice").await;

@@ -18,7 +18,7 @@ fn strictly(key: &Ed25519Key, message: &[u8], signature: &[u8; 64]) -> bool {
 }
 
 /// A signature whose R is `torsion`, by a key with a component of small order: the secret scalar times
-/// the basepoint, plus `part`. An attacker who chooses such a key needs only a few attempts.
+/// the basepoint, plus `part`. An attacker who chooses this key needs only a few attempts.
 fn forged(secret: Scalar, part: EdwardsPoint, torsion: EdwardsPoint) -> (Vec<u8>, [u8; 64]) {
     let public = (secret * ED25519_BASEPOINT_POINT + part).compress().to_bytes();
     let r = torsion.compress().to_bytes();

@@ -82,7 +82,7 @@ fn exactly_one_credential_counts() {
         // MQTT's copies of the password.
         (&[("user", "a"), ("pass", "b"), ("auth_token", "b"), ("jwt", "b")], Ok("a/b")),
         (&[("user", "a"), ("pass", JWT), ("auth_token", JWT), ("jwt", JWT)], Ok(JWT)),
-        // A sentinel is no credential.
+        // A sentinel is not a credential.
         (&[("user", "a"), ("pass", "b"), ("jwt", &sentinel)], Ok("a/b")),
         (&[("jwt", &sentinel)], Ok("")),
         (&[("auth_token", &sentinel)], Ok("")),

@@ -122,11 +122,13 @@ fn logins(
     }
 }
 
+type SharedLdap = Arc<Mutex<Ldap>>;
+
 /// Connections of the client library itself.
 enum Bare {
     Postgres(Vec<Arc<Mutex<PgConnection>>>),
     /// Pairs of one that searches and one that binds.
-    Slapd(Vec<(Arc<Mutex<Ldap>>, Arc<Mutex<Ldap>>)>),
+    Slapd(Vec<(SharedLdap, SharedLdap)>),
 }
 
 impl Bare {
@@ -192,11 +194,7 @@ async fn fetch(connection: Arc<Mutex<PgConnection>>, count: Count) -> Result<(),
     }
 }
 
-async fn bind(
-    searching: Arc<Mutex<Ldap>>,
-    binding: Arc<Mutex<Ldap>>,
-    count: Count,
-) -> Result<(), Failure> {
+async fn bind(searching: SharedLdap, binding: SharedLdap, count: Count) -> Result<(), Failure> {
     loop {
         let mut searching = searching.lock().await;
         let found =

@@ -52,9 +52,14 @@ def compare(crate, flags, bless):
 
 def public_items(crate, flags):
     target = Path(os.environ.get("CARGO_TARGET_DIR") or tools.ROOT / "target").resolve()
+    # Only rustdoc gets the variable: build scripts watch it, and Cargo would build every dependency once more.
+    rustdoc = target / "rustdoc-json"
+    target.mkdir(parents=True, exist_ok=True)
+    rustdoc.write_text('#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec rustdoc "$@"\n')
+    rustdoc.chmod(0o755)
     tools.run(["cargo", "rustdoc", "--quiet", "--package", crate, "--lib", *flags, "--", "-Z", "unstable-options",
                "--output-format", "json"], f"rustdoc prints no JSON for {crate}", cwd=tools.ROOT,
-              surroundings={"RUSTC_BOOTSTRAP": "1"})
+              surroundings={"RUSTDOC": str(rustdoc)})
     document = json.loads((target / "doc" / f"{crate.replace('-', '_')}.json").read_text())
     return sorted(set(Items(document).of_module(str(document["root"]), crate.replace("-", "_"))))
 

@@ -4,6 +4,25 @@
 //! reads its own table of the configuration with [`callgate_config`], which reports all errors
 //! together.
 
+#![cfg_attr(
+    not(all(
+        feature = "anonymous",
+        feature = "certificate",
+        feature = "http",
+        feature = "introspection",
+        feature = "kubernetes",
+        feature = "kv",
+        feature = "ldap",
+        feature = "nats",
+        feature = "sql"
+    )),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "a build without some kinds does not use everything that they share"
+    )
+)]
+
 #[cfg(feature = "anonymous")]
 pub mod anonymous;
 mod audience_routing;

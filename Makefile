@@ -61,6 +61,7 @@ test: tools ## Run every test, against real servers
 test-kubernetes: ## Run the Kubernetes tests against a real kube-apiserver (built once, in ten minutes)
 	@$(PYTHON) scripts/tools.py nats-server
 	@$(PYTHON) scripts/kube_apiserver.py
+	@$(PYTHON) scripts/helm.py check
 	CALLGATE_TEST_KUBERNETES=real $(CARGO) test -p callgate-authenticators --features kubernetes --test kubernetes -- --test-threads=2
 	CALLGATE_TEST_KUBERNETES=real $(CARGO) test -p callgate-server --features real-kubernetes --test kubernetes -- --test-threads=2
 

@@ -1,5 +1,7 @@
 //! The deployed manifests and the documented commands, with `kubectl` on a real API server.
 
+mod helm;
+
 use std::{fs, process::Command};
 
 use callgate_testkit::{

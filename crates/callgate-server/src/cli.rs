@@ -16,6 +16,7 @@ mod lock;
 mod man;
 mod orders;
 mod output;
+mod progress;
 mod replay;
 mod revocations;
 mod schema;

@@ -3,7 +3,6 @@
 mod record;
 
 use std::{
-    fs::File,
     io::{BufRead, BufReader},
     path::PathBuf,
 };
@@ -20,6 +19,7 @@ use super::{
         report::{FailOn, Preview as Differences},
     },
     output::{Style, complain, print, say},
+    progress::Shown,
 };
 use crate::{
     audit::verify::{Broken, Verifier},
@@ -114,7 +114,8 @@ fn decide_again(
     for path in &args.files {
         let name = path.display().to_string();
         let failed = |error: std::io::Error| format!("cannot read `{name}`: {error}");
-        read(&name, &mut BufReader::new(File::open(path).map_err(failed)?))?;
+        let file = Shown::open("deciding", path).map_err(failed)?;
+        read(&name, &mut BufReader::new(file))?;
     }
     if let (Some(name), Some(mut lines)) = (&args.stream, stored) {
         read(&format!("stream {name}"), &mut lines)?;

@@ -1,6 +1,6 @@
 //! `callgate audit verify`
 
-use std::{collections::BTreeSet, fs::File, io::BufReader, path::Path};
+use std::{collections::BTreeSet, io::BufReader, path::Path};
 
 use callgate::keys::{KeyKind, VerifyingKey, parse_public};
 use callgate_authenticators::kind::Registry;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{From, settings, stream, stream::stored_lines};
 use crate::{
     audit::verify::{Broken, Proved, Verdict, Verifier, grouped},
-    cli::{GOOD, Outcome, REFUSED, output::say},
+    cli::{GOOD, Outcome, REFUSED, output::say, progress::Shown},
 };
 
 /// Verify every chain, every seal and every join between files
@@ -45,7 +45,7 @@ pub(super) fn run(args: &VerifyArgs, registry: Registry) -> Outcome {
     let mut verifier = Verifier::new(expected);
     for path in &args.from.files {
         let failed = |error: std::io::Error| format!("cannot read `{}`: {error}", path.display());
-        let file = File::open(path).map_err(failed)?;
+        let file = Shown::open("verifying", path).map_err(failed)?;
         verifier.read(&name(path), BufReader::with_capacity(1 << 20, file)).map_err(failed)?;
     }
     if let Some((name, config)) = stream(&args.from, config.as_ref()) {

@@ -10,6 +10,7 @@ use super::{
     super::{
         GOOD, Outcome, REFUSED,
         output::{complain, say},
+        progress::{Progress, Unit},
     },
     change::conflict,
     target::Users,
@@ -50,7 +51,9 @@ pub(super) async fn import(users: &Users, args: &ImportArgs) -> Outcome {
     }
     let mut steps = Vec::new();
     let mut unchanged = 0;
+    let mut progress = Progress::new("reading entries", Unit::Items, entries.len() as u64);
     for (user, entry) in entries {
+        progress.add(1);
         let Stored { revision, value, .. } = users.access.read(&encode(user)).await?;
         let same = value.as_ref().and_then(|value| serde_json::from_slice::<Value>(value).ok());
         if same.as_ref() == Some(entry) {
@@ -61,9 +64,12 @@ pub(super) async fn import(users: &Users, args: &ImportArgs) -> Outcome {
         let value = entry.to_string().into_bytes();
         steps.push(Step { user: user.clone(), value, revision, exists });
     }
+    drop(progress);
     if !args.dry_run {
+        let mut progress = Progress::new("writing entries", Unit::Items, steps.len() as u64);
         for Step { user, value, revision, .. } in &steps {
             let written = users.access.write(&encode(user), value.clone(), *revision).await?;
+            progress.add(1);
             if written == Written::Conflict {
                 let user = user.escape_debug().to_string();
                 return users.refuse(

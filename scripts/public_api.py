@@ -3,15 +3,19 @@
 
     public_api.py check      exits with 1 and shows the difference, if there is one
     public_api.py bless      writes the list: crates/callgate/public-api.txt
+    public_api.py semver     exits with 1 if an item of the last release (tag vX.Y.Z) is gone, and the version in Cargo.toml
+                             does not say so
 
 The items come from rustdoc's JSON, which the stable compiler prints only with RUSTC_BOOTSTRAP. A removed or changed line is a
 breaking change, a new line an addition. Until CHANGELOG.md has a released version, differences are shown and accepted.
 """
 
 import difflib
+import doctest
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,10 +25,12 @@ CRATES = {"callgate": ["--features", "nats"]}
 
 
 def main(arguments):
-    if arguments not in (["check"], ["bless"]):
+    if arguments not in (["check"], ["bless"], ["semver"]):
         print(__doc__, file=sys.stderr)
         return 2
     try:
+        if arguments == ["semver"]:
+            return semver()
         differences = [crate for crate, flags in CRATES.items() if compare(crate, flags, arguments == ["bless"])]
     except tools.Failed as failure:
         print(f"public api: {failure}", file=sys.stderr)
@@ -48,6 +54,55 @@ def compare(crate, flags, bless):
         print("\n".join(difference), file=sys.stderr)
         print("public api: if this is intended, run scripts/public_api.py bless and say so in CHANGELOG.md", file=sys.stderr)
     return bool(difference)
+
+
+def semver():
+    """Compares the frozen lists of the last release with those of now."""
+    if doctest.testmod().failed:
+        return 1
+    described = git("describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
+    if described.returncode != 0:
+        print("public api: there is no release yet, so every change is compatible with it")
+        return 0
+    tag = described.stdout.strip()
+    version = re.search(r'^version = "(.*)"', (tools.ROOT / "Cargo.toml").read_text(), re.MULTILINE).group(1)
+    faults = []
+    for crate in CRATES:
+        file = f"crates/{crate}/public-api.txt"
+        released = git("show", f"{tag}:{file}").stdout.splitlines()
+        now = (tools.ROOT / file).read_text().splitlines()
+        faults += [f"{crate}: {item}" for item in gone(released, now)]
+    allowed = may_break(tag.removeprefix("v"), version)
+    for fault in faults:
+        print(f"public api: {'changed' if allowed else 'must not change'} since {tag}: {fault}", file=sys.stderr)
+    print(f"public api: version {version}, {len(faults)} items of {tag} are gone or changed")
+    return 1 if faults and not allowed else 0
+
+
+def gone(released, now):
+    """What a user of the release may miss. A new item is not a breaking change.
+
+    >>> gone(["fn a()", "fn b(x: u8)"], ["fn a()", "fn b(x: u16)", "fn c()"])
+    ['fn b(x: u8)']
+    """
+    return sorted(set(released) - set(now))
+
+
+def may_break(released, version):
+    """Whether Cargo treats `version` as incompatible with `released`: another major version, or minor before 1.0.
+
+    >>> may_break("0.1.0", "0.1.1"), may_break("0.1.9", "0.2.0"), may_break("0.9.0", "1.0.0")
+    (False, True, True)
+    >>> may_break("1.2.3", "1.3.0"), may_break("1.2.3", "2.0.0"), may_break("1.2.3", "1.2.3")
+    (False, True, False)
+    """
+    old, new = ([int(part) for part in re.split(r"[-+]", text)[0].split(".")] for text in (released, version))
+    significant = 1 if old[0] > 0 or new[0] > 0 else 2
+    return new[:significant] > old[:significant]
+
+
+def git(*arguments):
+    return subprocess.run(["git", *arguments], cwd=tools.ROOT, capture_output=True, text=True)
 
 
 def public_items(crate, flags):

@@ -10,6 +10,8 @@ NODE_TESTS = $(if $(HAS_NODE),--features callgate-testkit/node --features callga
 KUBERNETES = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/kubernetes/kube-apiserver),CALLGATE_TEST_KUBERNETES=real)
 # Tests of Go snippets and examples run only where Go is installed,
 GO_TESTS   = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/go/.stamp),--features callgate-authenticators/go --features callgate-server/go)
+# those of the Java snippet only where a JDK and Maven are,
+JAVA_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/java/.stamp),--features callgate-server/java)
 # tests against OpenLDAP only where `tools.py debian` has installed slapd,
 SLAPD_TESTS = $(if $(wildcard $(or $(CALLGATE_TOOLS),.tools)/slapd/.stamp),--features callgate-authenticators/slapd --features callgate-server/slapd --features callgate-faults/slapd)
 # tests with Prometheus,
@@ -35,7 +37,7 @@ BUILD_BENCH = $(CARGO) build --release --package callgate-server --package callg
 RELEASE     = $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help demo picture docs build test test-matrix test-faults test-kubernetes test-timing test-overload bench-operations bench-backends tools fuzz random release deb fmt lint ci
+.PHONY: help demo picture docs build test test-matrix test-faults test-kubernetes test-timing test-overload bench-operations bench-backends tools fuzz random release deb image fmt lint ci
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 24
@@ -67,13 +69,15 @@ test-kubernetes: ## Run the Kubernetes tests against a real kube-apiserver (buil
 
 .PHONY: test-only
 test-only:
-	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS) $(GO_TESTS) $(SLAPD_TESTS) $(PROMETHEUS_TESTS) $(DATABASE_TESTS) $(GO_TOOLS_TESTS) $(VECTOR_TESTS)
+	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS) $(GO_TESTS) $(JAVA_TESTS) $(SLAPD_TESTS) $(PROMETHEUS_TESTS) $(DATABASE_TESTS) $(GO_TOOLS_TESTS) $(VECTOR_TESTS)
 	@echo "NOT RUN: the long faults (make test-faults; the quick faults ran)"
 	@echo "NOT RUN: tests against a real kube-apiserver (make test-kubernetes; a stand-in was used)"
 	@echo "NOT RUN: measurements that need an idle machine: duration of refusals (make test-timing), overload (make test-overload)"
 	@$(if $(VECTOR_TESTS),,echo "NOT RUN: Wycheproof vectors of web signatures and keys (CALLGATE_VECTORS is not set)")
 	@$(if $(NODE_TESTS),,echo "NOT RUN: tests with Node.js clients (Node.js is not installed)")
 	@$(if $(GO_TESTS),,echo "NOT RUN: tests of Go snippets and examples (Go is not installed)")
+	@$(if $(JAVA_TESTS),,echo "NOT RUN: tests of the Java snippet (a JDK and Maven are not installed)")
+	@echo "NOT RUN: the .NET snippet (no package registry has the .NET SDK)"
 	@$(if $(SLAPD_TESTS),,echo "NOT RUN: tests against OpenLDAP (slapd is not installed)")
 	@$(if $(PROMETHEUS_TESTS),,echo "NOT RUN: tests of alerts and the dashboard with Prometheus (it is not installed)")
 	@$(if $(filter postgres,$(DATABASES)),,echo "NOT RUN: tests with PostgreSQL (it is not installed)")
@@ -103,6 +107,9 @@ release: ## Build the release binary reproducibly, with its digest and bill of m
 
 deb: release ## Build a Debian package of the release binary, into dist/
 	$(PYTHON) scripts/deb.py build dist
+
+image: ## Build the container image without Docker, and run it: dist/callgate-VERSION.oci.tar
+	$(PYTHON) scripts/image.py build
 
 test-faults: tools build ## Play every fault with real parts (15 minutes); writes docs/reliability.md
 	$(CARGO) build --quiet --package callgate-faults --bins $(FAULT_FEATURES)

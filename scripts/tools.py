@@ -6,6 +6,7 @@
     tools.py python              a Python with the libraries of scripts/python/requirements.txt
     tools.py node                Node.js with the packages of scripts/node/package-lock.json
     tools.py go                  the modules of scripts/go/go.sum, where Go is
+    tools.py java                the libraries of scripts/java/pom.xml, where a JDK and Maven are
     tools.py faketime            a clock that can be stepped, from Debian's archive, where apt is
     tools.py debian [NAME…]      postgresql, mariadb, pgbouncer, slapd, prometheus: the machine's own, or from
                                  Debian's archive, where apt is
@@ -19,6 +20,7 @@ other. `CALLGATE_TOOLS` names another folder. What tests find afterwards:
     .tools/nats-server/<version>/nats-server   .tools/nats-server/default   (a link)
     .tools/python/bin/python                   .tools/node/bin/node         .tools/node/node_modules
     .tools/go/modules                          (a module cache, for GOMODCACHE)
+    .tools/java/libraries        (jars)
     .tools/faketime/libfaketimeMT.so.1
     .tools/<name>/bin/<program>                .tools/<name>/root/…  (or a link to /), of `debian`
     .tools/go-tools/nsc                        .tools/go-tools/nats
@@ -80,6 +82,7 @@ def main(arguments):
         "python": install_python,
         "node": install_node,
         "go": install_go,
+        "java": install_java,
         "faketime": install_faketime,
         "debian": lambda: install_debian_servers(names or DEBIAN),
         "go-tools": install_go_tools,
@@ -111,6 +114,10 @@ def install_all():
     except Failed as failure:
         # Go is optional in the same way.
         shout(f"{failure}\nTests of Go snippets will NOT run on this machine.")
+    try:
+        install_java()
+    except Failed as failure:
+        shout(f"{failure}\nTests of Java snippets will NOT run on this machine.")
     try:
         install_faketime()
     except Failed as failure:
@@ -308,6 +315,32 @@ def install_go():
     surroundings = {"GOMODCACHE": str(home / "modules"), "GOFLAGS": "-modcacherw", "GOTOOLCHAIN": "local"}
     run(["go", "mod", "download"], "the Go modules cannot be had; is there a network?",
         cwd=home, surroundings=surroundings)
+    (home / ".stamp").write_text(stamp)
+
+
+# --- Java ----------------------------------------------------------------------------------------
+
+
+def install_java():
+    wanted = ROOT / "scripts" / "java"
+    home = TOOLS / "java"
+    missing = [program for program in ["java", "javac", "mvn"] if shutil.which(program) is None]
+    if missing:
+        # A stamp of a machine that had Java must not switch the tests on.
+        (home / ".stamp").unlink(missing_ok=True)
+        raise Failed(f"there is no {' and no '.join(missing)} on PATH")
+    stamp = stamp_of(wanted / "pom.xml", wanted / "sha256sums.txt")
+    if is_stamped(home, stamp):
+        return
+    say("Java libraries")
+    remove(home)
+    run(["mvn", "--quiet", "--batch-mode", "--file", wanted / "pom.xml", "dependency:copy-dependencies",
+         "-DincludeScope=runtime", f"-DoutputDirectory={home / 'libraries'}"],
+        "the Java libraries cannot be had; is there a network?")
+    for line in (wanted / "sha256sums.txt").read_text().splitlines():
+        digest, name = line.split()
+        if hashlib.sha256((home / "libraries" / name).read_bytes()).hexdigest() != digest:
+            raise Failed(f"{name} does not have the expected digest")
     (home / ".stamp").write_text(stamp)
 
 

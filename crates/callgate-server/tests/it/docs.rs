@@ -7,11 +7,13 @@ mod authenticators;
 mod clients;
 mod commands;
 mod configuration_mode;
+mod ledger;
 mod migrate;
 mod migration;
 #[cfg(feature = "go-tools")]
 mod quick_start;
 mod quotes;
+mod transcript;
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 

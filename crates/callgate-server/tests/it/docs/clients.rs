@@ -42,6 +42,8 @@ const SESSION: &str = "2s";
 enum Language {
     #[cfg(feature = "go")]
     Go,
+    #[cfg(feature = "java")]
+    Java,
     Python,
     #[cfg(feature = "node")]
     JavaScript,
@@ -59,6 +61,18 @@ impl Language {
                     tools::go(folder).args(["build", "-o", "client", "."]).output().unwrap();
                 assert!(built.status.success(), "{built:?}");
                 Process::builder("Go client", folder.join("client"))
+            }
+            #[cfg(feature = "java")]
+            Self::Java => {
+                let libraries = tools::installed("java/libraries").join("*");
+                let path = format!("{}:.", libraries.display());
+                fs::write(folder.join("NatsAuth.java"), file("java", "java")).unwrap();
+                fs::write(folder.join("Main.java"), drivers::JAVA).unwrap();
+                let compile = ["-cp", &path, "NatsAuth.java", "Main.java"];
+                let built =
+                    callgate_testkit::service::command("javac", folder, &compile).output().unwrap();
+                assert!(built.status.success(), "{built:?}");
+                Process::builder("Java client", "java").args(["-cp", &path, "Main"])
             }
             Self::Python => {
                 let program = file("python", "python") + drivers::PYTHON;
@@ -269,6 +283,13 @@ async fn python_page_connects_with_every_credential() {
 #[tokio::test]
 async fn go_page_connects_with_every_credential() {
     runs_the_page(Language::Go).await;
+}
+
+/// Compiled only if a JDK is installed: a skipped test is not a passed one.
+#[cfg(feature = "java")]
+#[tokio::test]
+async fn java_page_connects_with_every_credential() {
+    runs_the_page(Language::Java).await;
 }
 
 /// Compiled only if Node.js is installed: a skipped test is not a passed one.

@@ -125,6 +125,11 @@ fn quotes(page: &Page) -> Vec<Quote<'_>> {
     quotes
 }
 
+/// The commands of a page whose output is compared.
+pub(super) fn compared_commands(page: &Page) -> Vec<String> {
+    quotes(page).into_iter().map(|quote| quote.command).collect()
+}
+
 impl Quote<'_> {
     /// Whether the page has all that the command needs.
     fn is_reproducible(&self) -> bool {

@@ -106,3 +106,85 @@ for (;;) {
   await new Promise((done) => setTimeout(done, 100));
 }
 "#;
+
+/// `NatsAuth` is the file on the page. The JDK reads no PEM files of keys, so this does.
+#[cfg(feature = "java")]
+pub(super) const JAVA: &str = r#"
+import io.nats.client.*;
+import java.io.*;
+import java.nio.file.*;
+import java.security.*;
+import java.security.cert.*;
+import java.security.spec.PKCS8EncodedKeySpec;
+import java.time.Duration;
+import java.util.*;
+import javax.net.ssl.*;
+
+public final class Main {
+    static Options options(Map<String, String> env) throws Exception {
+        String url = env.get("URL");
+        String user = env.get("NAME");
+        switch (env.get("KIND")) {
+            case "password":
+                return NatsAuth.withPassword(url, user, env.get("PASSWORD"));
+            case "token":
+                return NatsAuth.withToken(url, user, Path.of(env.get("TOKEN_FILE")));
+            case "nkey":
+                char[] seed = Files.readString(Path.of(env.get("SEED_FILE"))).trim().toCharArray();
+                return NatsAuth.withNkey(url, user, seed);
+            case "sentinel":
+                return NatsAuth.withSentinel(url, user, env.get("SENTINEL_FILE"), Path.of(env.get("TOKEN_FILE")));
+            default:
+                return NatsAuth.withCertificate(url, user, context(env.get("CERT"), env.get("KEY"), env.get("CA")));
+        }
+    }
+
+    static SSLContext context(String cert, String key, String ca) throws Exception {
+        char[] none = new char[0];
+        KeyStore own = KeyStore.getInstance("PKCS12");
+        own.load(null, none);
+        own.setKeyEntry("client", key(key), none, certificates(cert).toArray(new java.security.cert.Certificate[0]));
+        KeyManagerFactory keys = KeyManagerFactory.getInstance("PKIX");
+        keys.init(own, none);
+        KeyStore trusted = KeyStore.getInstance("PKCS12");
+        trusted.load(null, none);
+        for (java.security.cert.Certificate one : certificates(ca)) {
+            trusted.setCertificateEntry("ca" + trusted.size(), one);
+        }
+        TrustManagerFactory trust = TrustManagerFactory.getInstance("PKIX");
+        trust.init(trusted);
+        SSLContext context = SSLContext.getInstance("TLS");
+        context.init(keys.getKeyManagers(), trust.getTrustManagers(), null);
+        return context;
+    }
+
+    static Collection<? extends java.security.cert.Certificate> certificates(String file) throws Exception {
+        try (InputStream in = Files.newInputStream(Path.of(file))) {
+            return CertificateFactory.getInstance("X.509").generateCertificates(in);
+        }
+    }
+
+    static PrivateKey key(String file) throws Exception {
+        String text = Files.readString(Path.of(file)).replaceAll("-----[A-Z ]+-----|\\s", "");
+        return KeyFactory.getInstance("EC").generatePrivate(new PKCS8EncodedKeySpec(Base64.getDecoder().decode(text)));
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        Connection connection = Nats.connect(options(System.getenv()));
+        String subject = System.getenv("SUBJECT");
+        connection.createDispatcher(message -> connection.publish(message.getReplyTo(), "pong".getBytes()))
+            .subscribe(subject);
+        while (true) {
+            try {
+                Message reply = connection.request(subject, null, Duration.ofSeconds(1));
+                if (reply != null) {
+                    System.out.println(new String(reply.getData()));
+                }
+            } catch (IllegalStateException closedOrReconnecting) {
+                System.err.println(closedOrReconnecting);
+            }
+            Thread.sleep(100);
+        }
+    }
+}
+"#;

@@ -87,7 +87,7 @@ mod tests {
             ("user == \"x\" and true", "write `&&`"),
             ("user == \"x\" OR true", "write `||`"),
             ("user ? \"a\"", "ends where a value is expected"),
-            ("claims.a.", "ends where a value is expected"),
+            ("claims.a.", "unexpected `.`"),
             ("claims..a", "unexpected `"),
             ("user == \u{201c}x\u{201d}", "typographic quotes"),
             ("user == \"x\" # why", "unexpected `#`"),

@@ -44,8 +44,9 @@ const MAX_REQUEST: usize = 256 * 1024;
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(30);
 /// The longest a server is believed to wait. Whatever a request says, it is stale after this time.
 const MAX_SERVER_TIMEOUT: Duration = Duration::from_secs(300);
-/// How many servers' keys are cached, per xkey of ours.
-const MAX_CACHED_SERVERS: usize = 1024;
+/// How many servers' keys are cached, about 500 bytes each, per xkey of ours. Without its keys in the cache,
+/// the request of a server costs three times as much.
+const MAX_CACHED_SERVERS: usize = 16_384;
 /// How many clients' nkeys are cached, about 300 bytes each. They have a cache of their own because
 /// anyone can generate nkeys and sign with them.
 const MAX_CACHED_CLIENTS: usize = 4096;

@@ -3,9 +3,12 @@
 //! The check exists because members of the callout account can read every password that is not
 //! encrypted, and refuse logins.
 
-use std::str::FromStr;
+mod list;
 
-use super::settings::{AccountSettings, AccountsSettings};
+use std::{collections::BTreeSet, str::FromStr};
+
+use self::list::AccountList;
+use super::settings::AccountsSettings;
 use crate::{
     authn::Origin,
     reason::{Denial, Reason},
@@ -85,9 +88,9 @@ impl FromStr for AccountPattern {
 /// The accounts, and the check of who may be placed in which.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    pub(super) listed: Vec<(AccountPattern, AccountSettings)>,
+    pub(super) listed: AccountList,
     /// Accounts that the main configuration names literally.
-    pub(super) literals: Vec<String>,
+    pub(super) literals: BTreeSet<String>,
     pub(super) system: Vec<String>,
     pub(super) callout: Option<String>,
     pub(super) default: Option<String>,
@@ -108,13 +111,13 @@ impl Accounts {
 
     /// True if an operator's own file may name this account.
     pub fn knows(&self, name: &str) -> bool {
-        let listed = self.is_listed(name);
+        let listed = self.listed.contains(name);
         if self.operator_mode {
             return listed;
         }
         listed
             || self.listed.is_empty()
-            || self.literals.iter().any(|literal| literal == name)
+            || self.literals.contains(name)
             || self.system.iter().any(|system| system == name)
             || name == GLOBAL_ACCOUNT
     }
@@ -127,12 +130,8 @@ impl Accounts {
 
     /// True if the account has a scoped signing key of this name.
     pub(crate) fn has_scope(&self, account: &str, scope: &str) -> bool {
-        let mut listed = self.listed.iter().filter(|(pattern, _)| pattern.matches(account));
-        listed.any(|(_, settings)| settings.scoped.iter().any(|key| key == scope))
-    }
-
-    fn is_listed(&self, name: &str) -> bool {
-        self.listed.iter().any(|(pattern, _)| pattern.matches(name))
+        let mut listed = self.listed.matching(account);
+        listed.any(|settings| settings.scoped.iter().any(|key| key == scope))
     }
 
     /// Checks that a client may be placed in the account `name`, which `origin` names.
@@ -166,7 +165,7 @@ impl Accounts {
             Origin::Outside if self.is_reserved(name) => {
                 refuse("only the operator's own files can name system accounts and $G")
             }
-            Origin::Outside if !self.is_listed(name) => {
+            Origin::Outside if !self.listed.contains(name) => {
                 refuse("named by outside data, but not in [[accounts]]")
             }
             Origin::Outside if !in_ceiling(name) => {
@@ -185,9 +184,8 @@ impl Accounts {
         same(name)
             || self
                 .listed
-                .iter()
-                .filter(|(pattern, _)| pattern.matches(name))
-                .any(|(_, settings)| settings.id.as_deref().is_some_and(same))
+                .matching(name)
+                .any(|settings| settings.id.as_deref().is_some_and(same))
     }
 
     fn is_reserved(&self, name: &str) -> bool {
@@ -209,7 +207,7 @@ impl Accounts {
             operator_mode,
             insecure_share_callout_account,
         } = settings;
-        let mut listed: Vec<(AccountPattern, AccountSettings)> = Vec::new();
+        let mut listed = AccountList::default();
         for (index, account) in accounts.into_iter().enumerate() {
             let path = format!("accounts[{index}].name");
             match account.name.parse::<AccountPattern>() {
@@ -217,10 +215,12 @@ impl Accounts {
                 Ok(pattern) if operator_mode && !pattern.is_literal() => {
                     fault(path, "operator mode needs the exact name of every account".to_owned());
                 }
-                Ok(pattern) if listed.iter().any(|(known, _)| *known == pattern) => {
-                    fault(path, format!("duplicate account `{}`", account.name));
+                Ok(pattern) => {
+                    let name = account.name.clone();
+                    if !listed.add(pattern, account) {
+                        fault(path, format!("duplicate account `{name}`"));
+                    }
                 }
-                Ok(pattern) => listed.push((pattern, account)),
             }
         }
         if default_account.as_ref().is_some_and(|name| name.contains('*')) {
@@ -242,6 +242,7 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::settings::AccountSettings;
 
     fn accounts(names: &[&str], operator_mode: bool) -> Accounts {
         let settings = AccountsSettings {
@@ -312,8 +313,13 @@ mod tests {
 
     #[test]
     fn operator_mode_identifies_the_callout_account_by_key() {
-        let mut listed = accounts(&["APP", "GATE"], true);
-        listed.listed[1].1.id = Some("ABCD".to_owned());
+        let gate = AccountSettings { id: Some("ABCD".to_owned()), ..AccountSettings::named("GATE") };
+        let settings = AccountsSettings {
+            accounts: vec![AccountSettings::named("APP"), gate],
+            operator_mode: true,
+            ..AccountsSettings::default()
+        };
+        let listed = Accounts::from_settings(settings, |path, message| panic!("{path}: {message}"));
         assert!(listed.check("GATE", Origin::Operator, Some("ABCD"), |_| true).is_err());
         assert!(listed.check("APP", Origin::Operator, Some("ABCD"), |_| true).is_ok());
         assert!(listed.check("SYS", Origin::Operator, None, |_| true).is_err());

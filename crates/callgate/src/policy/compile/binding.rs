@@ -59,26 +59,45 @@ impl Binding {
 #[derive(Debug, Default)]
 pub(in crate::policy) struct Bindings {
     all: Vec<Arc<Binding>>,
-    by_authenticator: BTreeMap<Arc<str>, AuthenticatorBindings>,
+    /// Those for every authenticator, once for all of them.
+    every: IndexedBindings,
+    by_authenticator: BTreeMap<Arc<str>, IndexedBindings>,
 }
 
-/// The bindings that can match an identity of one authenticator, in order.
+/// Bindings in order, and their index.
 #[derive(Debug, Default)]
-pub(in crate::policy) struct AuthenticatorBindings {
+pub(in crate::policy) struct IndexedBindings {
     pub(in crate::policy) list: Vec<Arc<Binding>>,
     pub(in crate::policy) index: BindingIndex,
 }
 
 impl Bindings {
+    /// No bindings for these authenticators.
+    pub(super) fn for_authenticators(names: &[Arc<str>]) -> Self {
+        let none = names.iter().map(|name| (Arc::clone(name), IndexedBindings::default()));
+        Self { by_authenticator: none.collect(), ..Self::default() }
+    }
+
+    /// Adds a binding for every authenticator.
+    pub(super) fn add_for_every(&mut self, binding: Arc<Binding>) {
+        self.every.list.push(Arc::clone(&binding));
+        self.all.push(binding);
+    }
+
     /// Adds a binding for these authenticators.
     pub(super) fn add(&mut self, binding: Arc<Binding>, authenticators: Vec<Arc<str>>) {
         for name in authenticators {
-            let AuthenticatorBindings { list, index } =
-                self.by_authenticator.entry(name).or_default();
-            index.add(list.len(), binding.when.as_ref());
-            list.push(Arc::clone(&binding));
+            self.by_authenticator.entry(name).or_default().list.push(Arc::clone(&binding));
         }
         self.all.push(binding);
+    }
+
+    /// Indexes all bindings, after the last one was added.
+    pub(super) fn index(mut self) -> Self {
+        for bindings in self.by_authenticator.values_mut().chain([&mut self.every]) {
+            bindings.index = BindingIndex::new(&bindings.list);
+        }
+        self
     }
 
     /// All bindings.
@@ -86,14 +105,21 @@ impl Bindings {
         self.all.iter().map(|binding| &**binding)
     }
 
-    /// The bindings for `authenticator` with their index.
-    pub(in crate::policy) fn indexed(&self, authenticator: &str) -> Option<&AuthenticatorBindings> {
-        self.by_authenticator.get(authenticator)
+    /// The bindings that can apply to an identity of `authenticator`: its own, and those of every one.
+    pub(in crate::policy) fn indexed(
+        &self,
+        authenticator: &str,
+    ) -> impl Iterator<Item = &IndexedBindings> {
+        let own = self.by_authenticator.get(authenticator);
+        own.into_iter().flat_map(|own| [own, &self.every])
     }
 
     /// The bindings for `authenticator`, in order.
-    pub(in crate::policy) fn of(&self, authenticator: &str) -> &[Arc<Binding>] {
-        self.indexed(authenticator).map_or(&[], |bindings| bindings.list.as_slice())
+    pub(in crate::policy) fn of(&self, authenticator: &str) -> Vec<&Arc<Binding>> {
+        let mut bindings: Vec<_> =
+            self.indexed(authenticator).flat_map(|bindings| &bindings.list).collect();
+        bindings.sort_by_key(|binding| binding.index);
+        bindings
     }
 
     /// The bindings for other authenticators, which only `explain` shows.
@@ -102,6 +128,7 @@ impl Bindings {
         authenticator: &str,
     ) -> impl Iterator<Item = &Arc<Binding>> {
         let own = self.of(authenticator);
-        self.all.iter().filter(move |one| !own.iter().any(|other| Arc::ptr_eq(other, one)))
+        let is_own = move |one: &Binding| own.binary_search_by_key(&one.index, |own| own.index).is_ok();
+        self.all.iter().filter(move |one| !is_own(one))
     }
 }

@@ -1,90 +1,31 @@
 //! An index of bindings by what their conditions require, so that not every condition is evaluated.
 //!
-//! A condition such as `"staff" in groups && …` is false for identities outside that group: CEL's `&&`
-//! stops at the first false operand. Conditions of any other form are always evaluated, so the index
-//! changes only the cost of a decision, never its outcome.
+//! A conjunction is false if one of its operands is false, even if another one fails: CEL's `&&` is
+//! commutative. So a condition such as `has(claims.tenant) && claims.tenant == "a"` is false for every
+//! identity of another tenant. Conditions of any other form are always evaluated: the index changes only the
+//! cost of a decision, never its outcome.
 
-use std::collections::HashMap;
+mod comparison;
 
-use cel::{
-    IdedExpr,
-    common::ast::{CallExpr, Expr, operators},
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
 };
 
-use crate::template::{
-    check::UsedClaims,
-    expression::{Expression, string_literal},
-};
-
-/// A comparison with a literal.
-#[derive(Debug, PartialEq, Eq)]
-enum Comparison {
-    /// `"…" in groups`
-    Group(String),
-    /// `user == "…"`
-    User(String),
-    /// `claims.name == "…"`
-    Claim { name: String, value: String },
-}
-
-/// The comparisons of which at least one must hold for the condition to be true; `None` if unknown.
-fn required(condition: &IdedExpr) -> Option<Vec<Comparison>> {
-    let Expr::Call(call) = &condition.expr else { return None };
-    let [left, right] = call.args.as_slice() else { return None };
-    match call.func_name.as_str() {
-        // Only the first operand: a later `false` does not hide an error in it.
-        operators::LOGICAL_AND => required(left),
-        operators::LOGICAL_OR => {
-            let mut either = required(left)?;
-            either.extend(required(right)?);
-            Some(either)
-        }
-        operators::EQUALS => equality(left, right).or_else(|| equality(right, left)),
-        operators::IN => membership(left, right),
-        _ => None,
-    }
-}
-
-fn equality(variable: &IdedExpr, literal: &IdedExpr) -> Option<Vec<Comparison>> {
-    Some(vec![comparison(variable, string_literal(literal)?)?])
-}
-
-fn membership(element: &IdedExpr, list: &IdedExpr) -> Option<Vec<Comparison>> {
-    match &list.expr {
-        Expr::Ident(name) if name == "groups" => {
-            Some(vec![Comparison::Group(string_literal(element)?)])
-        }
-        Expr::List(list) => list
-            .elements
-            .iter()
-            .map(|literal| comparison(element, string_literal(literal)?))
-            .collect(),
-        _ => None,
-    }
-}
-
-fn comparison(variable: &IdedExpr, value: String) -> Option<Comparison> {
-    let is_claims = |expr: &IdedExpr| matches!(&expr.expr, Expr::Ident(name) if name == "claims");
-    match &variable.expr {
-        Expr::Ident(name) if name == "user" => Some(Comparison::User(value)),
-        Expr::Select(select) if !select.test && is_claims(&select.operand) => {
-            Some(Comparison::Claim { name: select.field.clone(), value })
-        }
-        Expr::Call(CallExpr { func_name, args, .. }) if func_name == operators::INDEX => {
-            let [operand, field] = args.as_slice() else { return None };
-            let name = is_claims(operand).then(|| string_literal(field))??;
-            Some(Comparison::Claim { name, value })
-        }
-        _ => None,
-    }
-}
+use self::comparison::{ClaimComparison, Comparison, Requirements};
+pub(in crate::policy) use self::comparison::ClaimTest;
+use super::binding::Binding;
+use crate::template::check::UsedClaims;
 
 /// Positions of bindings, by what their conditions require.
 #[derive(Debug, Default)]
 pub(in crate::policy) struct BindingIndex {
     pub(in crate::policy) groups: HashMap<String, Vec<usize>>,
     pub(in crate::policy) users: HashMap<String, Vec<usize>>,
-    pub(in crate::policy) claims: HashMap<String, ClaimIndex>,
+    /// By the name of the claim.
+    pub(in crate::policy) claims: HashMap<String, Vec<ClaimIndex>>,
+    /// Claims without which some indexed condition is not simply false.
+    pub(in crate::policy) absence_matters: BTreeSet<String>,
     /// Always evaluated.
     pub(in crate::policy) unindexed: Vec<usize>,
     /// Whether an indexed condition uses the groups.
@@ -93,33 +34,99 @@ pub(in crate::policy) struct BindingIndex {
     pub(in crate::policy) used_claims: UsedClaims,
 }
 
-/// Positions of bindings that compare one claim.
-#[derive(Debug, Default)]
+/// Positions of bindings that compare one value in the claims in one way.
+#[derive(Debug)]
 pub(in crate::policy) struct ClaimIndex {
+    /// The members below the claim.
+    pub(in crate::policy) members: Vec<String>,
+    pub(in crate::policy) test: ClaimTest,
     pub(in crate::policy) by_value: HashMap<String, Vec<usize>>,
+    /// Evaluated if the value has another type.
     pub(in crate::policy) all: Vec<usize>,
+    /// Evaluated if the value is absent, because the rest of the condition may fail.
+    pub(in crate::policy) if_absent: Vec<usize>,
 }
 
 impl BindingIndex {
-    /// Adds the binding at `position`, which is greater than all positions before.
-    pub(super) fn add(&mut self, position: usize, condition: Option<&Expression>) {
-        let Some((condition, comparisons)) =
-            condition.and_then(|when| Some((when, required(&when.root)?)))
-        else {
-            return self.unindexed.push(position);
-        };
-        self.uses_groups |= condition.uses_groups;
-        self.used_claims.add(condition.used_claims.clone());
-        for comparison in comparisons {
-            match comparison {
-                Comparison::Group(name) => self.groups.entry(name).or_default().push(position),
-                Comparison::User(name) => self.users.entry(name).or_default().push(position),
-                Comparison::Claim { name, value } => {
-                    let claim = self.claims.entry(name).or_default();
-                    claim.by_value.entry(value).or_default().push(position);
-                    claim.all.push(position);
+    pub(super) fn new(bindings: &[Arc<Binding>]) -> Self {
+        let mut index = Self::default();
+        let requirements: Vec<Option<Requirements>> = bindings
+            .iter()
+            .map(|binding| binding.when.as_ref().and_then(|when| Requirements::of(&when.root)))
+            .collect();
+        let frequencies = frequencies(&requirements);
+        let frequency = |comparison: &Comparison| frequencies.get(comparison).copied().unwrap_or(0);
+        // A condition may require several things: the one that the fewest bindings require is the most selective.
+        let selective = |either: &&Vec<Comparison>| either.iter().map(frequency).sum::<usize>();
+        for (position, (binding, requirements)) in bindings.iter().zip(&requirements).enumerate() {
+            let chosen = requirements.as_ref().and_then(|requirements| {
+                Some((requirements, requirements.alternatives.iter().min_by_key(selective)?))
+            });
+            let Some((requirements, either)) = chosen else {
+                index.unindexed.push(position);
+                continue;
+            };
+            if let Some(when) = &binding.when {
+                index.uses_groups |= when.uses_groups;
+                index.used_claims.add(when.used_claims.clone());
+            }
+            for comparison in either {
+                index.add(position, comparison, requirements);
+            }
+        }
+        index
+    }
+
+    fn add(&mut self, position: usize, comparison: &Comparison, requirements: &Requirements) {
+        match comparison {
+            Comparison::Group(name) => {
+                self.groups.entry(name.clone()).or_default().push(position);
+            }
+            Comparison::User(name) => {
+                self.users.entry(name.clone()).or_default().push(position);
+            }
+            Comparison::Claim(ClaimComparison { name, members, test, value }) => {
+                let indexes = self.claims.entry(name.clone()).or_default();
+                let index = ClaimIndex::find_or_add(indexes, members, *test);
+                let Some(index) = index else { return };
+                index.by_value.entry(value.clone()).or_default().push(position);
+                index.all.push(position);
+                if !requirements.is_false_without(name, members) {
+                    index.if_absent.push(position);
+                    self.absence_matters.insert(name.clone());
                 }
             }
         }
+    }
+}
+
+/// How many conditions require each comparison.
+fn frequencies(requirements: &[Option<Requirements>]) -> HashMap<&Comparison, usize> {
+    let mut frequencies = HashMap::new();
+    let alternatives = requirements.iter().flatten().flat_map(|one| &one.alternatives);
+    for comparison in alternatives.flatten() {
+        *frequencies.entry(comparison).or_insert(0) += 1;
+    }
+    frequencies
+}
+
+impl ClaimIndex {
+    fn find_or_add<'a>(
+        indexes: &'a mut Vec<Self>,
+        members: &[String],
+        test: ClaimTest,
+    ) -> Option<&'a mut Self> {
+        let found = indexes.iter().position(|index| index.members == members && index.test == test);
+        let position = found.unwrap_or(indexes.len());
+        if found.is_none() {
+            indexes.push(Self {
+                members: members.to_vec(),
+                test,
+                by_value: HashMap::new(),
+                all: Vec::new(),
+                if_absent: Vec::new(),
+            });
+        }
+        indexes.get_mut(position)
     }
 }

@@ -25,15 +25,24 @@ pub(super) fn compile(
     accounts: &mut Accounts,
     findings: &mut Findings,
 ) -> Bindings {
-    let mut bindings = Bindings::default();
+    let mut bindings = Bindings::for_authenticators(authenticators);
     for (index, settings) in settings.into_iter().enumerate() {
         let path = format!("bindings[{index}]");
         let selected = selected(&path, &settings.authenticator, authenticators, findings);
         let binding = Arc::new(binding(&path, index, settings, roles, accounts, findings));
         warn_always_refused(&path, &binding, accounts, findings);
-        bindings.add(binding, selected);
+        match selected {
+            Selected::Every => bindings.add_for_every(binding),
+            Selected::Named(names) => bindings.add(binding, names),
+        }
     }
-    bindings
+    bindings.index()
+}
+
+/// The authenticators to which a binding applies.
+enum Selected {
+    Every,
+    Named(Vec<Arc<str>>),
 }
 
 fn warn_always_refused(
@@ -53,30 +62,29 @@ fn warn_always_refused(
     }
 }
 
-/// The authenticators to which a binding applies.
 fn selected(
     path: &str,
     selector: &AuthenticatorSelector,
     known: &[Arc<str>],
     findings: &mut Findings,
-) -> Vec<Arc<str>> {
+) -> Selected {
     let path = format!("{path}.authenticator");
     let names = match selector {
-        AuthenticatorSelector::Every => return known.to_vec(),
+        AuthenticatorSelector::Every => return Selected::Every,
         AuthenticatorSelector::Only if known.len() > 1 => {
             let message = format!(
                 "required, because there is more than one authenticator: {} (or \"*\" for all)",
                 known.join(", ")
             );
             findings.fault(path, message);
-            return Vec::new();
+            return Selected::Named(Vec::new());
         }
-        AuthenticatorSelector::Only => return known.to_vec(),
+        AuthenticatorSelector::Only => return Selected::Named(known.to_vec()),
         AuthenticatorSelector::Named(names) => names,
     };
     if names.is_empty() {
         findings.fault(path, "an empty list matches no identity: name at least one");
-        return Vec::new();
+        return Selected::Named(Vec::new());
     }
     let mut selected: Vec<Arc<str>> = Vec::new();
     for name in names {
@@ -89,7 +97,7 @@ fn selected(
             }
         }
     }
-    selected
+    Selected::Named(selected)
 }
 
 fn binding(
@@ -157,6 +165,6 @@ fn binding_account(
         findings.fault(path, "must not be empty");
         return None;
     }
-    accounts.literals.push(text.clone());
+    accounts.literals.insert(text.clone());
     Some(BindingAccount::Literal(text))
 }

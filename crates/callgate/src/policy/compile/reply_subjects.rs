@@ -37,6 +37,9 @@ pub(super) fn warn_about_bindings(
         for binding in bindings.iter().filter(|binding| !binding.roles.is_empty()) {
             let mut roles: Vec<&Role> = binding.literal_roles().collect();
             roles.extend(&common);
+            if roles.iter().all(|role| role.responses.is_none()) {
+                continue;
+            }
             let mut seen = BTreeSet::new();
             roles.retain(|role| seen.insert(std::ptr::from_ref(*role)));
             warn_about_union(binding.index, &roles, findings);

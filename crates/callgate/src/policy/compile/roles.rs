@@ -217,12 +217,9 @@ pub(super) fn check_scope(path: &str, role: &Role, accounts: &Accounts, findings
                        role";
         findings.fault(path.clone(), message);
     }
-    let known: Vec<&str> = accounts
-        .listed
-        .iter()
-        .flat_map(|(_, account)| account.scoped.iter().map(String::as_str))
-        .collect();
-    if !known.contains(&scope.as_str()) {
+    let known = || accounts.listed.all().flat_map(|account| &account.scoped).map(String::as_str);
+    if !known().any(|name| name == scope) {
+        let known: Vec<&str> = known().collect();
         let hint = did_you_mean(scope, known);
         findings.fault(path, format!("no account has a scoped signing key `{scope}`{hint}"));
     }

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     policy::compile::{
-        binding::{AuthenticatorBindings, Binding},
-        binding_index::{BindingIndex, ClaimIndex},
+        binding::{Binding, IndexedBindings},
+        binding_index::{BindingIndex, ClaimIndex, ClaimTest},
     },
     reason::{Denial, Reason},
 };
@@ -27,10 +27,9 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
                 self.record_binding(other, BindingVerdict::OtherAuthenticator);
             }
             // Without the index, so that each binding has a verdict.
-            policy.bindings.of(authenticator).iter().collect()
+            policy.bindings.of(authenticator)
         } else {
-            let bindings = policy.bindings.indexed(authenticator);
-            bindings.map(|bindings| bindings.candidates(self.inputs)).unwrap_or_default()
+            candidates(policy.bindings.indexed(authenticator), self.inputs)
         };
         let mut matched = Vec::new();
         for binding in candidates.iter().filter(|binding| !binding.otherwise) {
@@ -78,22 +77,27 @@ impl<T: Trace> Resolver<'_, '_, '_, T> {
     }
 }
 
-impl AuthenticatorBindings {
-    /// The bindings that can match, in order: the conditions of all others are false.
-    fn candidates(&self, inputs: &Inputs<'_>) -> Vec<&Arc<Binding>> {
-        let Self { list, index } = self;
+/// The bindings that can match, in order: the conditions of all others are false.
+fn candidates<'a>(
+    bindings: impl Iterator<Item = &'a IndexedBindings>,
+    inputs: &Inputs<'_>,
+) -> Vec<&'a Arc<Binding>> {
+    let mut candidates = Vec::new();
+    for IndexedBindings { list, index } in bindings {
         match index.candidates(inputs) {
             Some(positions) => {
-                positions.into_iter().filter_map(|position| list.get(position)).collect()
+                candidates.extend(positions.into_iter().filter_map(|position| list.get(position)));
             }
-            None => list.iter().collect(),
+            None => candidates.extend(list),
         }
     }
+    candidates.sort_by_key(|binding| binding.index);
+    candidates
 }
 
 impl BindingIndex {
-    /// The positions of bindings that can match, in order. `None` means all of them: an input exceeds
-    /// its limit, and every condition that uses it must report that.
+    /// The positions of bindings that can match. `None` means all of them: an input exceeds its limit,
+    /// and every condition that uses it must report that.
     fn candidates(&self, inputs: &Inputs<'_>) -> Option<BTreeSet<usize>> {
         if self.uses_groups {
             inputs.groups().ok()?;
@@ -107,15 +111,40 @@ impl BindingIndex {
                 identity.groups.iter().filter_map(|group| self.groups.get(group)).flatten(),
             );
         }
-        for (name, ClaimIndex { by_value, all }) in &self.claims {
-            match identity.claims.get(name) {
-                Some(Json::String(value)) => {
-                    positions.extend(by_value.get(value).into_iter().flatten());
-                }
-                // Absent, or of another type: only the interpreter knows the result.
-                Some(_) | None => positions.extend(all),
+        if self.claims.is_empty() {
+            return Some(positions);
+        }
+        for (name, value) in &identity.claims {
+            for index in self.claims.get(name).into_iter().flatten() {
+                index.add_candidates(value, &mut positions);
             }
         }
+        let absent = self.absence_matters.iter().filter(|name| !identity.claims.contains_key(*name));
+        for index in absent.filter_map(|name| self.claims.get(name)).flatten() {
+            positions.extend(&index.if_absent);
+        }
         Some(positions)
+    }
+}
+
+impl ClaimIndex {
+    /// Adds the bindings that can match an identity whose claim has this value.
+    fn add_candidates(&self, claim: &Json, positions: &mut BTreeSet<usize>) {
+        let mut value = claim;
+        for member in &self.members {
+            // Without members, only the interpreter knows the result.
+            let Json::Object(members) = value else { return positions.extend(&self.all) };
+            let Some(member) = members.get(member) else { return positions.extend(&self.if_absent) };
+            value = member;
+        }
+        let of = |text: &str| self.by_value.get(text).into_iter().flatten();
+        match (self.test, value) {
+            (ClaimTest::Equals, Json::String(text)) => positions.extend(of(text)),
+            (ClaimTest::Contains, Json::Array(list)) if list.iter().all(Json::is_string) => {
+                positions.extend(list.iter().filter_map(Json::as_str).flat_map(of));
+            }
+            // Of another type: only the interpreter knows the result.
+            (ClaimTest::Equals | ClaimTest::Contains, _) => positions.extend(&self.all),
+        }
     }
 }

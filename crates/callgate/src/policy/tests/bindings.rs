@@ -196,3 +196,39 @@ fn user_prefix_applies_everywhere() {
     assert_eq!(publishes(&grant), ["a.ci=3Abob"]);
     assert_eq!(subscribes(&grant), ["_INBOX_ci=3Abob.>"]);
 }
+
+/// The same decision with and without the index, for forms that the random conditions rarely combine.
+#[test]
+fn index_finds_the_forms_in_which_claims_are_usually_tested() {
+    let conditions = [
+        "has(claims.tenant) && claims.tenant == 'a'",
+        "'staff' in groups && claims.tenant == 'a'",
+        "'ops' in claims.roles",
+        "has(claims.realm) && 'ops' in claims.realm.roles",
+        "claims['realm'].name == 'a' && claims.level > 2",
+    ];
+    let policy = policy(|p| {
+        p.roles.insert("one".into(), publisher(&["one"]));
+        p.bindings = conditions.map(|condition| when(condition, &["one"])).to_vec();
+    });
+    let matching = |claims: Json| {
+        let claims = claims.as_object().unwrap().clone();
+        let identity = Identity { claims, groups: texts(&["staff"]), ..user("u") };
+        let scene = Scene::new();
+        let request = scene.request("idp", &identity);
+        let outcome = |result: Result<Grant, Denial>| match result {
+            Ok(grant) => Ok(grant.bindings.clone()),
+            Err(denial) => Err(denial.reason),
+        };
+        let resolved = outcome(policy.resolve(&request));
+        assert_eq!(resolved, outcome(policy.explain(&request).0), "{identity:?}");
+        resolved
+    };
+    assert_eq!(matching(json!({ "tenant": "a" })), Ok(vec![0, 1]));
+    assert_eq!(matching(json!({ "roles": ["dev", "ops"] })), Ok(vec![2]));
+    assert_eq!(matching(json!({ "realm": { "roles": ["ops"] } })), Ok(vec![3]));
+    assert_eq!(matching(json!({ "realm": { "name": "a" }, "level": 3 })), Ok(vec![4]));
+    assert_eq!(matching(json!({ "realm": { "name": "a" }, "level": {} })), Err(Reason::PolicyError));
+    assert_eq!(matching(json!({ "tenant": "b" })), Err(Reason::NoBinding));
+    assert_eq!(matching(json!({ "realm": 5 })), Err(Reason::PolicyError));
+}

@@ -43,6 +43,11 @@ fn condition() -> impl Strategy<Value = String> {
         "claims\\.[ab] == '[xy]'",
         "claims\\['[ab]'\\] == '[xy]'",
         "claims\\.a in \\['x', 'y'\\]",
+        "'[xy]' in claims\\.[ab]",
+        "claims\\.[ab]\\.c == '[xy]'",
+        "'[xy]' in claims\\.[ab]\\['c'\\]",
+        "has\\(claims\\.[ab]\\) && claims\\.[ab] == '[xy]'",
+        "has\\(claims\\.[ab]\\.c\\)",
         "claims\\.[ab] > [0-9]",
         "has\\(claims\\.[ab]\\)",
         "size\\(groups\\) == [0-3]",
@@ -60,7 +65,11 @@ fn claimed() -> impl Strategy<Value = Json> {
         "[xyz]".prop_map(Json::from),
         (0..9).prop_map(Json::from),
         Just(Json::Null),
-        Just(json!(["x"]))
+        Just(json!(["x"])),
+        Just(json!(["x", 1])),
+        Just(json!({ "c": "x" })),
+        Just(json!({ "c": ["x", "y"] })),
+        Just(json!({ "x": 1 })),
     ]
 }
 
@@ -176,21 +185,24 @@ proptest! {
     /// A decision evaluates only the bindings that the index selects; an explanation evaluates all.
     #[test]
     fn bindings_skipped_by_the_index_never_match(
-        conditions in prop::collection::vec((condition(), any::<bool>()), 1..6),
+        conditions in prop::collection::vec((condition(), any::<bool>(), any::<bool>()), 1..6),
         identity in member(),
     ) {
         let policy = policy(|p| {
-            for (index, (condition, otherwise)) in conditions.iter().enumerate() {
+            for (index, (condition, otherwise, every)) in conditions.iter().enumerate() {
                 let name = format!("r{index}");
                 p.roles.insert(name.clone(), publisher(&[&name]));
-                let binding = when(condition, &[&name]);
-                p.bindings.push(BindingSettings { otherwise: *otherwise, ..binding });
+                let mut binding = BindingSettings { otherwise: *otherwise, ..when(condition, &[&name]) };
+                if *every {
+                    binding.authenticator = AuthenticatorSelector::Every;
+                }
+                p.bindings.push(binding);
             }
         });
         let scene = Scene::new();
         let request = scene.request("idp", &identity);
         let outcome = |result: Result<Grant, Denial>| {
-            result.map(|grant| grant.roles().to_vec()).map_err(|denial| denial.to_string())
+            result.map(|grant| (grant.roles().to_vec(), grant.bindings.clone())).map_err(|denial| denial.to_string())
         };
         prop_assert_eq!(outcome(policy.resolve(&request)), outcome(policy.explain(&request).0));
     }

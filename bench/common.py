@@ -36,6 +36,10 @@ def build():
     """The service and the bench in release, as (callgate, callgate-bench)."""
     subprocess.run(["cargo", "build", "--release", "-p", "callgate-server", "-p", "callgate-bench"],
                    cwd=ROOT, check=True)
+    return built()
+
+
+def built():
     release = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
     return release / "callgate", release / "callgate-bench"
 
@@ -226,6 +230,8 @@ def scratch():
 
 
 def login(keys, work):
+    if work is None:
+        return []
     if work == "password":
         return ["--user", "alice", "--password-file", keys.folder / "password"]
     return ["--tokens", keys.folder / ("tokens" if work == "token, new" else "one-token")]
@@ -266,4 +272,8 @@ def record(section, value, file=RESULTS):
     results = json.loads(file.read_text()) if file.exists() else {}
     results[section] = value
     results["machine"] = machine()
-    file.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    if file == RESULTS:
+        commit = run("git", "rev-parse", "--short", "HEAD", cwd=ROOT).strip()
+        results.setdefault("builds", {})[section] = f"{commit}, {time.strftime('%Y-%m-%d')}"
+    file.write_text(json.dumps(results, indent=1, sort_keys=True) + "
+")

@@ -275,5 +275,4 @@ def record(section, value, file=RESULTS):
     if file == RESULTS:
         commit = run("git", "rev-parse", "--short", "HEAD", cwd=ROOT).strip()
         results.setdefault("builds", {})[section] = f"{commit}, {time.strftime('%Y-%m-%d')}"
-    file.write_text(json.dumps(results, indent=1, sort_keys=True) + "
-")
+    file.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")

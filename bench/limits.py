@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Measures Callgate alone: floor, growth, latency, storm, memory and start-up.
+"""Measures Callgate alone: floor, growth, latency, storm, memory, start-up, and large configurations.
 
-    python3 bench/limits.py [floor] [growth] [latency] [storm] [memory] [start] [soak] [--record]
+    python3 bench/limits.py [floor] [growth] [latency] [storm] [memory] [start] [soak] [directories] [rules] [scale]
+                            [mixed] [sizing] [--record]
 """
 
 import argparse
@@ -13,6 +14,10 @@ import time
 import urllib.request
 
 import common
+import directories
+import mixed
+import rules
+import sizing as sizes
 from common import flood, nats_server, responder, run, storm
 
 
@@ -150,8 +155,29 @@ def soak(tools, folder, arguments):
     return samples
 
 
+def million_users(tools, folder, arguments):
+    return directories.measure(tools, common.Keys(*tools, folder), arguments)
+
+
+def many_rules(tools, folder, arguments):
+    return rules.measure(tools, common.Keys(*tools, folder), arguments)
+
+
+def scale(tools, folder, arguments):
+    return rules.growth(tools, common.Keys(*tools, folder), arguments)
+
+
+def mixed_storm(tools, folder, arguments):
+    return mixed.measure(tools, common.Keys(*tools, folder), arguments)
+
+
+def sizing(tools, folder, arguments):
+    return sizes.measure(tools, common.Keys(*tools, folder), arguments, serving)
+
+
 WHAT = {"floor": floor, "growth": growth, "latency": latency, "storm": big_storm, "memory": memory,
-        "start": start, "soak": soak}
+        "start": start, "soak": soak, "directories": million_users, "rules": many_rules, "scale": scale,
+        "mixed": mixed_storm, "sizing": sizing}
 
 
 def main():
@@ -161,12 +187,17 @@ def main():
     parser.add_argument("--clients", type=int, default=10_000)
     parser.add_argument("--repeat", type=int, default=10, help="times a hundred thousand decisions, for memory")
     parser.add_argument("--seconds", type=int, default=600, help="length of the soak")
+    parser.add_argument("--entries", type=int, default=1_000_000, help="users of the file, for directories")
+    parser.add_argument("--reloads", type=int, default=5, help="reloads of the file, for directories")
+    parser.add_argument("--latency-rounds", type=int, default=5, help="rounds with and without a reload, for directories")
+    parser.add_argument("--requests", type=int, default=10_000, help="of a round, for rules and scale")
+    parser.add_argument("--no-build", action="store_true", help="use the release build that exists")
     parser.add_argument("--record", action="store_true", help="write the result into docs/performance.json")
     arguments = parser.parse_args()
     unknown = set(arguments.what) - set(WHAT)
     if unknown:
         parser.error(f"unknown measurement {', '.join(unknown)}; known: {', '.join(WHAT)}")
-    tools = common.build()
+    tools = common.built() if arguments.no_build else common.build()
     for name in arguments.what or [name for name in WHAT if name != "soak"]:
         with common.scratch() as folder:
             result = WHAT[name](tools, folder, arguments)

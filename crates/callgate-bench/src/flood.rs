@@ -57,12 +57,18 @@ pub(crate) struct Args {
     /// A file of tokens, one on a line, which clients present in turn
     #[arg(long, conflicts_with = "user")]
     tokens: Option<PathBuf>,
+    /// A file of user names and passwords, separated by a space, one pair on a line, which clients present in turn
+    #[arg(long, conflicts_with_all = ["user", "tokens"])]
+    logins: Option<PathBuf>,
     /// How many requests
     #[arg(long, default_value_t = 10_000)]
     requests: usize,
     /// Repeat this many times, with new requests of the same servers and tokens
     #[arg(long, default_value_t = 1)]
     repeat: usize,
+    /// Send all requests this many times before the measurement, so that the keys of all servers are known
+    #[arg(long, default_value_t = 0)]
+    warm_up: usize,
     /// Number of servers to simulate, each with separate keys
     #[arg(long, default_value_t = 3)]
     servers: usize,
@@ -108,10 +114,14 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let options = options(&args)?;
     let mut outcome = Outcome { kind: "flood", ..Outcome::default() };
     let (mut responder, mut server) = (Meter::new(args.responder_pid), Meter::new(args.server_pid));
-    for _ in 0..args.repeat.max(1) {
+    for round in 0..args.warm_up + args.repeat.max(1) {
         let premade = requests(&target, &login, &servers, args.requests)?;
         let (reader, writer) = connect(args.server, &options).await?;
         let exchange = Exchange { reader, writer, premade: &premade };
+        if round < args.warm_up {
+            exchange.run(&args).await?;
+            continue;
+        }
         responder.start();
         server.start();
         let exchanged = exchange.run(&args).await?;
@@ -144,9 +154,20 @@ fn options(args: &Args) -> Result<String, Failure> {
 fn login(args: &Args) -> Result<Login, Failure> {
     if let (Some(user), Some(path)) = (&args.user, &args.password_file) {
         let password = std::fs::read_to_string(path)?;
-        return Ok(Login::Password(user.clone(), Secret::new(password.trim_end())));
+        return Ok(Login::Passwords(vec![(user.clone(), Secret::new(password.trim_end()))]));
     }
-    let path = args.tokens.as_ref().ok_or("give --user and --password-file, or --tokens")?;
+    if let Some(path) = &args.logins {
+        let text = std::fs::read_to_string(path)?;
+        let pairs = text.lines().filter_map(|line| line.split_once(' '));
+        let logins: Vec<_> =
+            pairs.map(|(user, password)| (user.to_owned(), Secret::new(password))).collect();
+        if logins.is_empty() {
+            return Err("the file of logins is empty".into());
+        }
+        return Ok(Login::Passwords(logins));
+    }
+    let path =
+        args.tokens.as_ref().ok_or("give --user and --password-file, --logins, or --tokens")?;
     let text = std::fs::read_to_string(path)?;
     let tokens: Vec<Secret> = text
         .lines()

@@ -1,6 +1,8 @@
 //! Renders `docs/performance.md`, its chart and the table of the README from recorded measurements.
 
 mod chart;
+mod growth_chart;
+mod large;
 mod text;
 
 use std::{collections::BTreeMap, fs, path::Path};
@@ -40,6 +42,9 @@ pub(crate) struct Args {
 #[derive(Debug, Deserialize)]
 struct Results {
     machine: Machine,
+    /// The commit and the date of each measurement.
+    #[serde(default)]
+    builds: BTreeMap<String, String>,
     /// By callout, by encryption (`xkey` or `clear`), by kind of load.
     peers: BTreeMap<String, BTreeMap<String, BTreeMap<String, Load>>>,
     floor: Floor,
@@ -50,6 +55,9 @@ struct Results {
     /// Seconds and MiB.
     soak: Vec<(f64, f64)>,
     start: Start,
+    directories: Option<large::Directories>,
+    rules: Option<large::Rules>,
+    scale: Option<large::Scale>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -144,13 +152,17 @@ struct Start {
     milliseconds: Vec<f64>,
 }
 
-/// Writes the page and the chart beside the measurements, and the table into the README.
+/// Writes the page and its charts beside the measurements, and the table into the README.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let results: Results = serde_json::from_slice(&fs::read(&args.file)?)?;
     let docs = args.file.parent().unwrap_or(Path::new("."));
     let readme = docs.join("../README.md");
     fs::write(args.file.with_extension("md"), text::render(&results)?)?;
     fs::write(args.file.with_extension("svg"), chart::render(&results)?)?;
+    if let Some(scale) = &results.scale {
+        let growth = args.file.with_file_name("performance-growth.svg");
+        fs::write(growth, growth_chart::render(scale)?)?;
+    }
     let updated = with_table(&fs::read_to_string(&readme)?, &results)?;
     fs::write(readme, updated)?;
     Ok(())

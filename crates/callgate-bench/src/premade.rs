@@ -17,8 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// What clients present.
 #[derive(Debug, Clone)]
 pub(crate) enum Login {
-    /// One user and password.
-    Password(String, Secret),
+    /// These users and passwords in turn.
+    Passwords(Vec<(String, Secret)>),
     /// These tokens in turn.
     Tokens(Vec<Secret>),
 }
@@ -62,11 +62,11 @@ pub(crate) fn requests(
 
 fn presented(login: &Login, number: usize) -> ClientCredentials {
     match login {
-        Login::Password(user, password) => ClientCredentials {
-            user: Some(user.clone()),
-            password: Some(password.clone()),
-            ..ClientCredentials::default()
-        },
+        Login::Passwords(logins) => {
+            let login = logins.get(number % logins.len().max(1)).cloned();
+            let (user, password) = login.unzip();
+            ClientCredentials { user, password, ..ClientCredentials::default() }
+        }
         Login::Tokens(tokens) => {
             let token = tokens.get(number % tokens.len().max(1)).cloned();
             ClientCredentials { token, ..ClientCredentials::default() }

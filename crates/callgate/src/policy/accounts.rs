@@ -182,10 +182,7 @@ impl Accounts {
             Origin::Outside => text.eq_ignore_ascii_case(callout),
         };
         same(name)
-            || self
-                .listed
-                .matching(name)
-                .any(|settings| settings.id.as_deref().is_some_and(same))
+            || self.listed.matching(name).any(|settings| settings.id.as_deref().is_some_and(same))
     }
 
     fn is_reserved(&self, name: &str) -> bool {
@@ -313,7 +310,8 @@ mod tests {
 
     #[test]
     fn operator_mode_identifies_the_callout_account_by_key() {
-        let gate = AccountSettings { id: Some("ABCD".to_owned()), ..AccountSettings::named("GATE") };
+        let gate =
+            AccountSettings { id: Some("ABCD".to_owned()), ..AccountSettings::named("GATE") };
         let settings = AccountsSettings {
             accounts: vec![AccountSettings::named("APP"), gate],
             operator_mode: true,

@@ -128,7 +128,8 @@ impl Bindings {
         authenticator: &str,
     ) -> impl Iterator<Item = &Arc<Binding>> {
         let own = self.of(authenticator);
-        let is_own = move |one: &Binding| own.binary_search_by_key(&one.index, |own| own.index).is_ok();
+        let is_own =
+            move |one: &Binding| own.binary_search_by_key(&one.index, |own| own.index).is_ok();
         self.all.iter().filter(move |one| !is_own(one))
     }
 }

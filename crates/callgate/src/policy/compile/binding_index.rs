@@ -12,8 +12,8 @@ use std::{
     sync::Arc,
 };
 
-use self::comparison::{ClaimComparison, Comparison, Requirements};
 pub(in crate::policy) use self::comparison::ClaimTest;
+use self::comparison::{ClaimComparison, Comparison, Requirements};
 use super::binding::Binding;
 use crate::template::check::UsedClaims;
 

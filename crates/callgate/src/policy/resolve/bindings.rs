@@ -119,7 +119,8 @@ impl BindingIndex {
                 index.add_candidates(value, &mut positions);
             }
         }
-        let absent = self.absence_matters.iter().filter(|name| !identity.claims.contains_key(*name));
+        let absent =
+            self.absence_matters.iter().filter(|name| !identity.claims.contains_key(*name));
         for index in absent.filter_map(|name| self.claims.get(name)).flatten() {
             positions.extend(&index.if_absent);
         }
@@ -134,7 +135,9 @@ impl ClaimIndex {
         for member in &self.members {
             // Without members, only the interpreter knows the result.
             let Json::Object(members) = value else { return positions.extend(&self.all) };
-            let Some(member) = members.get(member) else { return positions.extend(&self.if_absent) };
+            let Some(member) = members.get(member) else {
+                return positions.extend(&self.if_absent);
+            };
             value = member;
         }
         let of = |text: &str| self.by_value.get(text).into_iter().flatten();

@@ -228,7 +228,10 @@ fn index_finds_the_forms_in_which_claims_are_usually_tested() {
     assert_eq!(matching(json!({ "roles": ["dev", "ops"] })), Ok(vec![2]));
     assert_eq!(matching(json!({ "realm": { "roles": ["ops"] } })), Ok(vec![3]));
     assert_eq!(matching(json!({ "realm": { "name": "a" }, "level": 3 })), Ok(vec![4]));
-    assert_eq!(matching(json!({ "realm": { "name": "a" }, "level": {} })), Err(Reason::PolicyError));
+    assert_eq!(
+        matching(json!({ "realm": { "name": "a" }, "level": {} })),
+        Err(Reason::PolicyError)
+    );
     assert_eq!(matching(json!({ "tenant": "b" })), Err(Reason::NoBinding));
     assert_eq!(matching(json!({ "realm": 5 })), Err(Reason::PolicyError));
 }

@@ -49,8 +49,11 @@ pub(super) struct Requirements {
 impl Requirements {
     /// `None` if nothing is known.
     pub(super) fn of(condition: &IdedExpr) -> Option<Self> {
-        let mut requirements =
-            Self { alternatives: Vec::new(), cannot_fail: cannot_fail(condition), needs: Vec::new() };
+        let mut requirements = Self {
+            alternatives: Vec::new(),
+            cannot_fail: cannot_fail(condition),
+            needs: Vec::new(),
+        };
         requirements.add(condition);
         (!requirements.alternatives.is_empty()).then_some(requirements)
     }

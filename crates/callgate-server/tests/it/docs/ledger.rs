@@ -147,6 +147,7 @@ pub(super) const COMMANDS: &[(&str, How)] = &[
 
     // Measurements.
     ("python3 bench/", MEASUREMENT),
+    ("make bench-", MEASUREMENT),
     ("callgate-bench ", MEASUREMENT),
     ("cargo run -p callgate-bench -- render", Test("page_chart_and_readme_are_current")),
 ];

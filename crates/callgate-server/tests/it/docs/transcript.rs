@@ -21,6 +21,8 @@ const REPLACED: [(&str, &str); 1] = [
     // Not every machine has `man`.
     ("| man -l -", "| cat"),
 ];
+/// So that alice's session is less than a tenth of all, and is kicked without a question.
+const OTHER_SESSIONS: usize = 12;
 /// The lock on the pages.
 const LOCK: &str = "01KB6T3H3E";
 
@@ -28,7 +30,7 @@ const LOCK: &str = "01KB6T3H3E";
 struct Site {
     folder: TempDir,
     _gate: Service,
-    _alice: Session,
+    _sessions: Vec<Session>,
     _server: NatsServer,
     passwords: [(&'static str, String); 3],
     token: String,
@@ -54,11 +56,14 @@ impl Site {
         write_files(folder.path(), &switched_on(&read("callgate.toml"), &server.url()));
         let gate = serve(folder.path(), &["--config", "callgate.toml"]).await;
         gate.ready().await;
-        let alice = connect(&server.url(), "alice", &password("alice")).await.unwrap();
+        let mut sessions = vec![connect(&server.url(), "alice", &password("alice")).await.unwrap()];
+        for _ in 0..OTHER_SESSIONS {
+            sessions.push(connect(&server.url(), "bob", &password("bob")).await.unwrap());
+        }
         assert!(connect(&server.url(), "alice", "wrong").await.is_err());
         let passwords =
             [("PASSWORD", password("alice")), ("BOB", password("bob")), ("PW", password("bob"))];
-        Self { folder, _gate: gate, _alice: alice, _server: server, passwords, token }
+        Self { folder, _gate: gate, _sessions: sessions, _server: server, passwords, token }
     }
 
     /// Types a command; returns its exit code and all that it printed.
@@ -100,6 +105,7 @@ format = \"json\"
 fn write_files(folder: &Path, config: &str) {
     let path = |name: &str| -> PathBuf { folder.join(name) };
     fs::create_dir(path("audit")).unwrap();
+    std::os::unix::fs::symlink("audit/audit.jsonl", path("audit.jsonl")).unwrap();
     fs::create_dir(path("tests")).unwrap();
     fs::write(path("callgate.toml"), config).unwrap();
     // The candidate: bob loses what is not below `bob.x`.

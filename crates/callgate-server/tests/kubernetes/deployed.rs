@@ -44,9 +44,10 @@ fn done(cluster: &KubeCluster, arguments: &[&str], input: &str) -> String {
 }
 
 /// Adapts manifests to this API server (1.20): PodDisruptionBudget was beta, probes had no termination grace
-/// period (both are new in 1.21), and ServiceMonitor is a custom resource.
+/// period (both are new in 1.21), and ServiceMonitor and PrometheusRule are custom resources.
 fn known(text: &str) -> String {
-    let parts = text.split("\n---\n").filter(|part| !part.contains("kind: ServiceMonitor\n"));
+    let parts =
+        text.split("\n---\n").filter(|part| !part.contains("apiVersion: monitoring.coreos.com/"));
     let parts: Vec<&str> = parts.collect();
     let text = parts.join("\n---\n");
     let probe = |line: &&str| line.starts_with("            ") && line.contains("terminationGrace");

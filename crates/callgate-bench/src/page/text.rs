@@ -19,7 +19,7 @@ pub(super) fn render(results: &Results) -> Result<String, Failure> {
 
 How fast Callgate is, compared with other callouts and with the cryptography that every callout needs. All numbers come
 from one shared machine ({cpu}, {cores} cores, {server}, {date}) that ran the clients, nats-server and the callout
-together: compare them with each other, not with your own. {} To repeat the measurements:
+together: compare them with each other, not with your own.{} To repeat the measurements:
 
 ```sh
 python3 bench/compare.py --record         # needs Go, Node.js and Python for the other callouts
@@ -32,12 +32,11 @@ To measure your own deployment, see [callgate-bench](#measure-your-own-deploymen
 ## Compared with other callouts
 
 All callouts do the same work: they accept one user with a clear-text password and one RS256 token. The others are a few
-lines of code on top of their libraries (`bench/peers/`), each in its best form. The Python library does not support
-xkeys, so it is combined with PyNaCl's box. The JavaScript libraries compute in JavaScript, and derive each key pair from
-its seed again for every signature and every look at the public key, which takes about 70 ms per answer; here `node:crypto`
-signs and verifies, and keys are derived once. The callouts ran interleaved, and the best round of each counts. CPU is the time of the whole process
-per answer in microseconds, including sockets, NATS client and runtime. *ratio* is Callgate's CPU time divided by that of
-the other callout.
+lines of code on top of their libraries (`bench/peers/`). The Python library does not support xkeys, so it is combined
+with PyNaCl's box. The JavaScript libraries compute in JavaScript, and derive each key pair from its seed again for every
+signature and every look at the public key. The callouts ran interleaved, and the best round of each counts. CPU is the
+time of the whole process per answer in microseconds, including sockets, NATS client and runtime. *ratio* is Callgate's
+CPU time divided by that of the other callout.
 
 ![CPU time per answer](performance.svg)
 
@@ -179,7 +178,7 @@ fn builds(results: &Results) -> String {
     let builds: Vec<_> = builds.collect();
     match builds.is_empty() {
         true => String::new(),
-        false => format!("Commits of the measurements: {}.", builds.join(", ")),
+        false => format!(" Commits of the measurements: {}.", builds.join(", ")),
     }
 }
 

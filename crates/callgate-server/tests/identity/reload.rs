@@ -93,7 +93,7 @@ async fn invalid_policy_is_not_applied_and_errors_have_locations() {
             &["roles.three.publsh", "`publish`"],
         ),
         (policy("blue") + "[roles.three]\npublish = [\"a..b\"]\n", &["roles.three.publish"]),
-        (policy("blue") + "[roles", &["unclosed table, expected `]`"]),
+        (policy("blue") + "[roles", &["unclosed `[`", "name of the table"]),
     ];
     for (bad, words) in cases {
         world.reload_fails(&sso(&provider, &bad)).await;

@@ -1,6 +1,6 @@
 //! Rules of ARCHITECTURE.md that the compiler does not check.
 //!
-//! Comments and test code are exempt: `tests.rs`, `tests/`, and everything after `#[cfg(test)]` in a file.
+//! Comments and test code are exempt: `tests.rs`, `*_tests.rs`, `tests/`, and everything after `#[cfg(test)]` in a file.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -184,11 +184,13 @@ fn sources(name: &str) -> Vec<(String, PathBuf)> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            let relative = path.strip_prefix(&root).unwrap();
+            let relative = path.strip_prefix(&root).unwrap().to_str().unwrap();
             if path.is_dir() && !path.ends_with("tests") {
                 folders.push(path);
-            } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with("tests.rs") {
-                let module = relative.with_extension("").to_str().unwrap().to_owned();
+            } else if let Some(module) = relative.strip_suffix(".rs")
+                && !module.ends_with("tests")
+            {
+                let module = module.to_owned();
                 files.push((module, path));
             }
         }

@@ -20,11 +20,11 @@ def unmeasured(what, wanted):
 
 
 def keeps(rows, name, what, percent):
-    """A variant that must keep part of the decisions per second, by the CPU time of Callgate's process."""
+    """A variant that must keep part of the decisions per second."""
     wanted = f"≥ {percent} % of the decisions per second without"
     if not rows:
         return unmeasured(what, wanted)
-    measured = 100 / rows[name]["cpu_ratio"]
+    measured = rows[name]["rate_ratio"] * 100
     return target(what, wanted, f"{measured:.0f} %", measured >= percent)
 
 
@@ -167,11 +167,9 @@ What locks, sessions, the audit and the policy tools cost, and what a login cost
 behind a service. [Performance](performance.md) describes the cost of a decision itself.
 
 All numbers come from one machine ({machine['cpu']}, {machine['cores']} cores, {server}, {machine['date']}) that ran the load,
-nats-server, Callgate and the backends, and was busy with other work: treat differences of a few percent as noise. The
-binaries were linked with thin LTO, which costs all variants a few percent. Variants of one
-configuration ran at the same time, each with its own nats-server, and were loaded in turn by simulated servers. Decisions per second
-are compared by the CPU time of Callgate's process, which other work influences least; where a decision waits, by answers per second.
-A ratio is the median of the ratios of all rounds.
+nats-server, Callgate and the backends: treat differences of a few percent as noise. Variants of one configuration ran at the same
+time, each with its own nats-server, and were loaded in turn by simulated servers. Decisions per second are the answers per second
+under full load. A ratio is the median of the ratios of all rounds.
 To repeat the measurements:
 
 ```sh

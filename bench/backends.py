@@ -8,7 +8,6 @@ Variants run side by side, each with its own nats-server, and are loaded in turn
     python3 bench/backends.py [peers] [loops] [questions] [reconnect] [hang] [kv] [--record]
 """
 
-import argparse
 import base64
 import contextlib
 import json
@@ -353,22 +352,7 @@ WHAT = {"peers": peers, "loops": loops, "questions": questions, "reconnect": rec
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", metavar="what", help=f"of {', '.join(WHAT)}; without any: all")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--requests", type=int, default=5000)
-    parser.add_argument("--record", action="store_true", help=f"write the result into {RESULTS.relative_to(ROOT)}")
-    arguments = parser.parse_args()
-    unknown = set(arguments.what) - set(WHAT)
-    if unknown:
-        parser.error(f"unknown measurement {', '.join(unknown)}; known: {', '.join(WHAT)}")
-    tools = common.build()
-    for name in arguments.what or WHAT:
-        with common.scratch() as folder:
-            result = WHAT[name](tools, folder, arguments)
-        print(name, json.dumps(result, indent=1))
-        if arguments.record:
-            common.record(name, result, RESULTS)
+    common.measurements(__doc__, WHAT, RESULTS, requests=5000)
 
 
 if __name__ == "__main__":

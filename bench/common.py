@@ -1,5 +1,6 @@
 """What the measurements share: keys, servers, responders, and the commands of callgate-bench."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -265,6 +266,26 @@ def machine():
     version = run(tools.nats_server(), "--version").strip()
     return {"cpu": model, "cores": os.cpu_count(), "system": platform.system(), "server": version,
             "date": time.strftime("%Y-%m-%d")}
+
+
+def measurements(description, what, results, **options):
+    """The command line of a script whose functions in `what` each measure something. `options` are more numbers."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", metavar="what", help=f"of {', '.join(what)}; without any: all")
+    for name, default in {"rounds": 9, **options}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--record", action="store_true", help=f"write the result into {results.relative_to(ROOT)}")
+    arguments = parser.parse_args()
+    unknown = set(arguments.what) - set(what)
+    if unknown:
+        parser.error(f"unknown measurement {', '.join(unknown)}; known: {', '.join(what)}")
+    tools = build()
+    for name in arguments.what or what:
+        with scratch() as folder:
+            result = what[name](tools, folder, arguments)
+        print(name, json.dumps(result, indent=1))
+        if arguments.record:
+            record(name, result, results)
 
 
 def record(section, value, file=RESULTS):

@@ -7,7 +7,6 @@ simulated servers (`callgate-bench flood`). A ratio is the median of the ratios 
     python3 bench/operations.py [state] [fleet] [audit] [verify] [tests] [replay] [shadow] [--record]
 """
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -366,21 +365,7 @@ WHAT = {"state": state, "fleet": fleet, "audit": audit, "verify": verify, "tests
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", metavar="what", help=f"of {', '.join(WHAT)}; without any: all")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--record", action="store_true", help=f"write the result into {RESULTS.relative_to(ROOT)}")
-    arguments = parser.parse_args()
-    unknown = set(arguments.what) - set(WHAT)
-    if unknown:
-        parser.error(f"unknown measurement {', '.join(unknown)}; known: {', '.join(WHAT)}")
-    tools = common.build()
-    for name in arguments.what or WHAT:
-        with common.scratch() as folder:
-            result = WHAT[name](tools, folder, arguments)
-        print(name, json.dumps(result, indent=1))
-        if arguments.record:
-            common.record(name, result, RESULTS)
+    common.measurements(__doc__, WHAT, RESULTS)
 
 
 if __name__ == "__main__":

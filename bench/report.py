@@ -11,144 +11,121 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 PEERS = {"postgres": "`sql` on PostgreSQL", "slapd": "`ldap` on OpenLDAP"}
 
 
-def target(what, wanted, measured, is_met):
+def row(what, wanted, recorded, judge):
+    """A line of the table. `judge` says what was recorded, and whether that meets the target."""
+    if not recorded:
+        return f"| {what} | {wanted} | not measured yet | |"
+    measured, is_met = judge(recorded)
     return f"| {what} | {wanted} | {measured} | {'met' if is_met else '**missed**'} |"
-
-
-def unmeasured(what, wanted):
-    return f"| {what} | {wanted} | not measured yet | |"
 
 
 def keeps(rows, name, what, percent):
     """A variant that must keep part of the decisions per second."""
-    wanted = f"≥ {percent} % of the decisions per second without"
-    if not rows:
-        return unmeasured(what, wanted)
-    measured = rows[name]["rate_ratio"] * 100
-    return target(what, wanted, f"{measured:.0f} %", measured >= percent)
+    def judge(rows):
+        measured = rows[name]["rate_ratio"] * 100
+        return f"{measured:.0f} %", measured >= percent
+    return row(what, f"≥ {percent} % of the decisions per second without", rows, judge)
+
+
+def grows(what, wanted, rows, ratio):
+    """A median that may grow by 5 %."""
+    def judge(rows):
+        more = (ratio(rows) - 1) * 100
+        return f"{more:+.1f} %", more <= 5
+    return row(what, wanted, rows, judge)
+
+
+def within(what, limit, recorded, longest, is_met):
+    """A time that no round may exceed."""
+    def judge(recorded):
+        seconds = longest(recorded)
+        return f"{seconds:.2f} s at most", is_met(seconds)
+    return row(what, limit, recorded, judge)
+
+
+def times(what, wanted, recorded, ours, theirs, most):
+    """A cost in microseconds, of ours against theirs."""
+    def judge(recorded):
+        ratio = recorded[ours] / recorded[theirs]
+        return f"{ratio:.1f} × ({recorded[ours]:.1f} µs, {recorded[theirs]:.1f} µs)", ratio <= most
+    return row(what, wanted, recorded, judge)
+
+
+def cpu(what, wanted, rows, ours, theirs, most):
+    """CPU time of an answer, of ours against theirs; the ratio is the median of all rounds."""
+    def judge(rows):
+        ratio = rows[ours]["cpu_ratio"]
+        return f"{ratio:.2f} × ({rows[ours]['cpu']:.0f} µs, {rows[theirs]['cpu']:.0f} µs)", ratio <= most
+    return row(what, wanted, rows, judge)
 
 
 def of_state(rows):
     yield keeps(rows, "state and system", "`[state]` and `[system]`, no lock", 97)
-    what, wanted = "10,000 locks in force", "≤ 5 % of the median of a decision"
-    if not rows:
-        yield unmeasured(what, wanted)
-        return
-    more = (rows["10000 locks"]["p50_ratio_to_state"] - 1) * 100
-    yield target(what, wanted, f"{more:+.1f} %", more <= 5)
+    yield grows("10,000 locks in force", "≤ 5 % of the median of a decision", rows,
+                lambda rows: rows["10000 locks"]["p50_ratio_to_state"])
 
 
 def of_fleet(fleet):
-    wanted = {"in_force": ("a lock is in force on each of three replicas", "< 1 s", 1),
-              "gone": ("1,000 sessions on three servers are gone after `callgate lock`", "< 2 s", 2)}
-    listing = "`callgate sessions` lists 10,000 connections", "≤ 1 s"
-    if not fleet:
-        yield from (unmeasured(what, text) for what, text, _ in wanted.values())
-        yield unmeasured(*listing)
-        return
-    for key, (what, text, limit) in wanted.items():
-        longest = max(one[key] for one in fleet["locks"])
-        yield target(what, text, f"{longest:.2f} s at most", longest < limit)
-    longest = max(one["seconds"] for one in fleet["lists"])
-    yield target(*listing, f"{longest:.2f} s at most", longest <= 1)
+    yield within("a lock is in force on each of three replicas", "< 1 s", fleet,
+                 lambda fleet: max(one["in_force"] for one in fleet["locks"]), lambda seconds: seconds < 1)
+    yield within("1,000 sessions on three servers are gone after `callgate lock`", "< 2 s", fleet,
+                 lambda fleet: max(one["gone"] for one in fleet["locks"]), lambda seconds: seconds < 2)
+    yield within("`callgate sessions` lists 10,000 connections", "≤ 1 s", fleet,
+                 lambda fleet: max(one["seconds"] for one in fleet["lists"]), lambda seconds: seconds <= 1)
 
 
 def of_audit(rows):
     yield keeps(rows, "file", "audit to a file", 95)
-    what, wanted = "audit to a file, `required`, 64 concurrent", "≥ 50 % of the decisions per second without"
-    if not rows:
-        yield unmeasured(what, wanted)
-        return
-    percent = rows["file, required"]["rate_ratio"] * 100
-    yield target(what, wanted, f"{percent:.0f} %", percent >= 50)
+    yield keeps(rows, "file, required", "audit to a file, `required`, 64 concurrent", 50)
 
 
 def of_tools(operations):
-    what, wanted = "`callgate audit verify`", "≥ 0.5 × the speed of SHA-256 over the same bytes"
-    if verify := operations.get("verify"):
-        yield target(what, wanted, f"{verify['speed_ratio']:.2f} ×", verify["speed_ratio"] >= 0.5)
-    else:
-        yield unmeasured(what, wanted)
-    what, wanted = "a case of `callgate test`, identity and ten subjects", "≤ 3 × the policy's part of a decision"
-    if tests := operations.get("tests"):
-        ratio = tests["case"] / tests["resolve"]
-        yield target(what, wanted, f"{ratio:.1f} × ({tests['case']:.1f} µs, {tests['resolve']:.1f} µs)", ratio <= 3)
-    else:
-        yield unmeasured(what, wanted)
-    names = {"password": "user by clear-text password", "token, new": "new RS256 token"}
-    for key, name in names.items():
-        what, wanted = f"`callgate replay`, a record of a {name}", "≤ 2 × the `decide` stage"
-        cost = operations.get("replay", {}).get(key)
-        if not cost:
-            yield unmeasured(what, wanted)
-            continue
-        ratio = cost["record"] / cost["decide"]
-        yield target(what, wanted, f"{ratio:.1f} × ({cost['record']:.1f} µs, {cost['decide']:.1f} µs)", ratio <= 2)
+    yield row("`callgate audit verify`", "≥ 0.5 × the speed of SHA-256 over the same bytes", operations.get("verify"),
+              lambda verify: (f"{verify['speed_ratio']:.2f} ×", verify["speed_ratio"] >= 0.5))
+    yield times("a case of `callgate test`, identity and ten subjects", "≤ 3 × the policy's part of a decision",
+                operations.get("tests"), "case", "resolve", 3)
+    for key, name in {"password": "user by clear-text password", "token, new": "new RS256 token"}.items():
+        yield times(f"`callgate replay`, a record of a {name}", "≤ 2 × the `decide` stage",
+                    operations.get("replay", {}).get(key), "record", "decide", 2)
 
 
 def of_shadow(rows):
     yield keeps(rows, "shadow", "`[shadow]`", 80)
-    what, wanted = "median latency with `[shadow]`", "within 5 %"
-    if not rows:
-        yield unmeasured(what, wanted)
-        return
-    more = (rows["paced"]["p50_ratio"] - 1) * 100
-    yield target(what, wanted, f"{more:+.1f} %", more <= 5)
+    yield grows("median latency with `[shadow]`", "within 5 %", rows, lambda rows: rows["paced"]["p50_ratio"])
 
 
 def of_peers(backends):
     for key, name in PEERS.items():
-        what, wanted = f"CPU time of an admission, {name}", "≤ 0.5 × the same lookup in Go"
-        rows = backends.get("peers", {}).get(key)
-        if not rows:
-            yield unmeasured(what, wanted)
-            continue
-        ours, theirs, ratio = rows["callgate"]["cpu"], rows["go"]["cpu"], rows["callgate"]["cpu_ratio"]
-        yield target(what, wanted, f"{ratio:.2f} × ({ours:.0f} µs, {theirs:.0f} µs)", ratio <= 0.5)
+        yield cpu(f"CPU time of an admission, {name}", "≤ 0.5 × the same lookup in Go", backends.get("peers", {}).get(key),
+                  "callgate", "go", 0.5)
     for key, name in PEERS.items():
-        what, wanted = f"logins per second, {name}, 8 connections", "≥ 80 % of a bare loop on the client library"
-        rates = backends.get("loops", {}).get(key)
-        if not rates:
-            yield unmeasured(what, wanted)
-            continue
-        measured = f"{rates['ratio'] * 100:.0f} % ({rates['ours']:,.0f}/s, {rates['bare']:,.0f}/s)"
-        yield target(what, wanted, measured, rates["ratio"] >= 0.8)
+        yield row(f"logins per second, {name}, 8 connections", "≥ 80 % of a bare loop on the client library",
+                  backends.get("loops", {}).get(key),
+                  lambda rates: (f"{rates['ratio'] * 100:.0f} % ({rates['ours']:,.0f}/s, {rates['bare']:,.0f}/s)",
+                                 rates["ratio"] >= 0.8))
 
 
 def of_services(backends):
-    rows = backends.get("questions")
     for name in ("http", "nats"):
-        what, wanted = f"CPU time of a decision with `{name}`", "≤ 2 × one by token from a users file"
-        if not rows:
-            yield unmeasured(what, wanted)
-            continue
-        ratio = rows[name]["cpu_ratio"]
-        yield target(what, wanted, f"{ratio:.2f} × ({rows[name]['cpu']:.0f} µs, {rows['users']['cpu']:.0f} µs)", ratio <= 2)
-    what, wanted = "10,000 logins at once with remembered credentials, twice", "at most one question per distinct credential"
-    if reconnect := backends.get("reconnect"):
-        asked = sum(wave["questions"] for wave in reconnect["waves"])
-        admitted = sum(wave["admitted"] for wave in reconnect["waves"])
-        measured = f"{asked} questions for {reconnect['credentials']} credentials, {admitted:,} admitted"
-        yield target(what, wanted, measured, asked <= reconnect["credentials"] and admitted == 20_000)
-    else:
-        yield unmeasured(what, wanted)
-    what, wanted = "p99 of other decisions while a backend hangs", "changes by less than 10 %"
-    if hang := backends.get("hang"):
-        more = (hang["ratio"] - 1) * 100
-        yield target(what, wanted, f"{more:+.0f} %", more < 10)
-    else:
-        yield unmeasured(what, wanted)
+        yield cpu(f"CPU time of a decision with `{name}`", "≤ 2 × one by token from a users file", backends.get("questions"),
+                  name, "users", 2)
+    yield row("10,000 logins at once with remembered credentials, twice", "at most one question per distinct credential",
+              backends.get("reconnect"), judged_questions)
+    yield row("p99 of other decisions while a backend hangs", "changes by less than 10 %", backends.get("hang"),
+              lambda hang: (f"{(hang['ratio'] - 1) * 100:+.0f} %", hang["ratio"] < 1.1))
+
+
+def judged_questions(reconnect):
+    asked, admitted = (sum(wave[what] for wave in reconnect["waves"]) for what in ("questions", "admitted"))
+    measured = f"{asked} questions for {reconnect['credentials']} credentials, {admitted:,} admitted"
+    return measured, asked <= reconnect["credentials"] and admitted == 20_000
 
 
 def of_kv(kv):
-    ready, memory = ("`kv` with 100,000 entries, from start to ready", "< 3 s"), ("memory with them", "as with a users file")
-    if not kv:
-        yield unmeasured(*ready)
-        yield unmeasured(*memory)
-        return
-    ours, users = kv["kv"], kv["users"]
-    yield target(*ready, f"{ours['seconds']:.1f} s (users file: {users['seconds']:.1f} s)", ours["seconds"] < 3)
-    yield target(*memory, f"{ours['mib']:.0f} MiB (users file: {users['mib']:.0f} MiB)", kv["memory_ratio"] <= 1.1)
+    yield row("`kv` with 100,000 entries, from start to ready", "< 3 s", kv,
+              lambda kv: (f"{kv['kv']['seconds']:.1f} s (users file: {kv['users']['seconds']:.1f} s)", kv["kv"]["seconds"] < 3))
+    yield row("memory with them", "as with a users file", kv,
+              lambda kv: (f"{kv['kv']['mib']:.0f} MiB (users file: {kv['users']['mib']:.0f} MiB)", kv["memory_ratio"] <= 1.1))
 
 
 def table(*parts):

@@ -45,19 +45,8 @@ def keys_for(tools, folder):
 def config_of(keys, name, port, authenticators, tables="", admin=""):
     """A configuration with these authenticators; identities get the role `service`."""
     path = keys.folder / f"{name}.toml"
-    path.write_text(f"""default_account = "APP"
-[nats]
-servers = ["nats://127.0.0.1:{port}"]
-user = "auth"
-password = {{ file = "auth-password" }}
-[issuer]
-seed = {{ file = "issuer.nk" }}
-xkeys = [{{ file = "xkey.xk" }}]
-[admin]
-listen = "{admin}"
-[log]
-level = "warn"
-{ROLE}{tables}{authenticators}""")
+    tables_of_service = common.service_tables(f"nats://127.0.0.1:{port}", admin=admin)
+    path.write_text(f'default_account = "APP"\n{tables_of_service}{ROLE}{tables}{authenticators}')
     return path
 
 

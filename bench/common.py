@@ -69,12 +69,9 @@ def environment(keys, url, xkey):
     return {**os.environ, **peer}
 
 
-def callgate_config(keys, url, xkey, admin=""):
-    path = keys.folder / "callgate.toml"
-    users = {"alice": {"pass": (keys.folder / "password").read_text().strip(), "account": "APP",
-                       "permissions": {"pub": ["orders.>"], "sub": ["orders.>", "_INBOX.>"]}}}
-    (keys.folder / "users.json").write_text(json.dumps(users))
-    path.write_text(f"""
+def service_tables(url, xkey=True, admin="", level="warn"):
+    """The tables of a configuration that have nothing to do with identities."""
+    return f"""
 [nats]
 servers = ["{url}"]
 user = "auth"
@@ -82,6 +79,19 @@ password = {{ file = "auth-password" }}
 [issuer]
 seed = {{ file = "issuer.nk" }}
 {'xkeys = [{ file = "xkey.xk" }]' if xkey else 'insecure_allow_plaintext = true'}
+[admin]
+listen = "{admin}"
+[log]
+level = "{level}"
+"""
+
+
+def callgate_config(keys, url, xkey, admin=""):
+    path = keys.folder / "callgate.toml"
+    users = {"alice": {"pass": (keys.folder / "password").read_text().strip(), "account": "APP",
+                       "permissions": {"pub": ["orders.>"], "sub": ["orders.>", "_INBOX.>"]}}}
+    (keys.folder / "users.json").write_text(json.dumps(users))
+    path.write_text(service_tables(url, xkey, admin) + """\
 [[authenticators]]
 name = "users"
 [authenticators.users]
@@ -100,10 +110,6 @@ inbox = "shared"
 authenticator = "oidc"
 account = "APP"
 roles = ["service"]
-[admin]
-listen = "{admin}"
-[log]
-level = "warn"
 """)
     return path
 

@@ -52,19 +52,7 @@ def start(running, tools, keys, number, text):
 
 
 def head(port, admin):
-    return f"""
-[nats]
-servers = ["nats://127.0.0.1:{port}"]
-user = "auth"
-password = {{ file = "auth-password" }}
-[issuer]
-seed = {{ file = "issuer.nk" }}
-xkeys = [{{ file = "xkey.xk" }}]
-[admin]
-listen = "127.0.0.1:{admin}"
-[log]
-level = "error"
-"""
+    return common.service_tables(f"nats://127.0.0.1:{port}", admin=f"127.0.0.1:{admin}", level="error")
 
 
 def issuer(name, url, file):
@@ -118,18 +106,10 @@ def growth(tools, keys, arguments):
     with contextlib.ExitStack() as running:
         worlds = []
         for number, users in enumerate(USERS):
-            folder = keys.folder / f"users-{number}"
-            folder.mkdir()
-            _server, port = running.enter_context(nats_server(folder))
-            admin = common.free_port()
             directories.write_users(keys, keys.folder / f"users-{number}.json", users)
             text = f'\n[[authenticators]]\nname = "users"\n[authenticators.users]\nfile = "users-{number}.json"\n'
-            path = keys.folder / f"growth-{number}.toml"
-            path.write_text(head(port, admin) + text)
-            process = subprocess.Popen([tools[0], "serve", "--config", path], stderr=subprocess.DEVNULL)
-            running.callback(lambda process=process: (process.terminate(), process.wait()))
-            directories.wait(lambda: directories.is_ready(admin), process)
-            worlds.append((users, port, process.pid))
+            world = start(running, tools, keys, number, text)
+            worlds.append((users, world["port"], world["pid"]))
         by_users, by_servers = {users: [] for users in USERS}, {servers: [] for servers in SERVERS}
         for _ in range(arguments.rounds + 1):
             for users, port, pid in worlds:

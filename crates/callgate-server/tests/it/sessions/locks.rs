@@ -185,15 +185,21 @@ async fn lock_is_in_force_on_every_replica_and_ends_sessions_on_every_server() {
     }
 }
 
-#[tokio::test]
-async fn lock_survives_a_restart_and_finds_sessions_of_before() {
-    let mut world = World::start().await;
-    let mut alice = world.login("alice").await;
+/// A session of alice that was admitted before the only replica was restarted: no decision is known.
+async fn forgotten_session(world: &mut World) -> Session {
+    let alice = world.login("alice").await;
     world.sessions(1, &["--user", "alice"]).await;
     world.gates[0].terminate().await;
     world.restart(0).await;
     let listed = world.sessions(1, &["--user", "alice"]).await;
     assert_eq!(listed[0]["attributed"], false, "{listed:?}");
+    alice
+}
+
+#[tokio::test]
+async fn lock_survives_a_restart_and_finds_sessions_of_before() {
+    let mut world = World::start().await;
+    let mut alice = forgotten_session(&mut world).await;
     let locked = world.lock(&["--user", "alice", "--authenticator", "staff"]);
     assert_eq!(locked["kicked"], 1, "{locked}");
     alice.hears("disconnected").await;
@@ -236,12 +242,7 @@ pub(super) async fn retries_cost_no_hash(world: &World) {
 #[tokio::test]
 async fn lock_by_group_kicks_what_no_replica_has_admitted() {
     let mut world = World::start().await;
-    let mut alice = world.login("alice").await;
-    world.sessions(1, &["--user", "alice"]).await;
-    world.gates[0].terminate().await;
-    world.restart(0).await;
-    let listed = world.sessions(1, &["--user", "alice"]).await;
-    assert_eq!(listed[0]["attributed"], false, "{listed:?}");
+    let mut alice = forgotten_session(&mut world).await;
     let locked = world.lock(&["--group", "contractors"]);
     assert_eq!(locked["kicked"], 1, "{locked}");
     alice.hears("disconnected").await;

@@ -26,16 +26,11 @@
 #[cfg(feature = "anonymous")]
 pub mod anonymous;
 mod audience_routing;
-#[allow(dead_code, unused_imports, reason = "a build without some kinds does not use all of it")]
 pub mod backend;
 #[cfg(feature = "certificate")]
 pub mod certificate;
 mod claim_path;
 #[cfg(any(feature = "certificate", feature = "http", feature = "nats"))]
-#[cfg_attr(
-    not(feature = "certificate"),
-    allow(dead_code, reason = "a question contains only some of the names")
-)]
 mod client_certificate;
 mod directory;
 #[cfg(all(feature = "fuzzing", feature = "kubernetes", feature = "ldap"))]

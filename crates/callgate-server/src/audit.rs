@@ -7,7 +7,6 @@
 
 mod chain;
 mod decision;
-#[allow(dead_code, reason = "locks, sessions and the console record the other types")]
 pub(crate) mod event;
 mod file;
 mod grant_hash;

@@ -44,11 +44,9 @@ impl Process {
 }
 
 /// A line without its newline.
-#[allow(dead_code, reason = "a stream needs all of it")]
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     pub(crate) seq: u64,
-    pub(crate) time: Timestamp,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -102,7 +100,7 @@ impl Chain {
         );
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(body.strip_prefix(b"{").unwrap_or(body));
-        let line = Line { seq: self.seq, time, bytes };
+        let line = Line { seq: self.seq, bytes };
         self.prev = hash(&line.bytes);
         self.seq += 1;
         line

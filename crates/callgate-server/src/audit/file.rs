@@ -258,12 +258,10 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
 
     fn line(text: &str) -> Line {
-        Line { seq: 0, time: Timestamp::UNIX_EPOCH, bytes: text.as_bytes().to_vec() }
+        Line { seq: 0, bytes: text.as_bytes().to_vec() }
     }
 
     fn opened(path: &Path) -> (FileOutput, Found) {

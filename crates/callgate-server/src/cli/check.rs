@@ -10,7 +10,7 @@ use callgate_authenticators::kind::Registry;
 use self::connect::{Reached, reach};
 use super::{
     GOOD, Outcome, REFUSED, UNUSABLE,
-    output::{findings, say},
+    output::{count, findings, say},
     source::{Source, build_env},
 };
 use crate::config::{self, BuildEnv};
@@ -86,14 +86,12 @@ pub(super) fn run(args: &Args, registry: Registry) -> Outcome {
     for note in &notes {
         say(format_args!("note: {note}"));
     }
-    let plural =
-        |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let verdict =
         if is_valid { "the configuration is valid" } else { "the configuration is invalid" };
     say(format_args!(
         "{verdict}: {}, {}",
-        plural(faults.len(), "error"),
-        plural(warnings.len(), "warning")
+        count(faults.len(), "error"),
+        count(warnings.len(), "warning")
     ));
     reached.iter().for_each(say);
     Ok(code)

@@ -12,7 +12,7 @@ use self::sources::ConfFiles;
 use super::{
     GOOD, Outcome, REFUSED, UNUSABLE,
     init::SCHEMA_FILE,
-    output::{Colour, Style, complain, print, say},
+    output::{Colour, Style, complain, count, print, say},
 };
 use crate::{
     config::{self, Overrides},
@@ -191,10 +191,6 @@ fn print_findings(findings: &[Finding], style: Style) {
         let line = callgate::sanitize::visible(&format!("{at}: {message}"), &[]).into_owned();
         print(format_args!("{kind} {line}\n"), style);
     }
-}
-
-fn count(number: usize, singular: &str) -> String {
-    format!("{number} {singular}{}", if number == 1 { "" } else { "s" })
 }
 
 impl Setup {

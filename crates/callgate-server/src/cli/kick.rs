@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::{
     GOOD, Outcome, REFUSED,
-    orders::{Failed, FilterArgs, Reach, answered, count, order, print_notes, print_table},
-    output::say,
+    orders::{Failed, FilterArgs, Reach, answered, order, print_notes, print_table},
+    output::{count, say},
     sessions::{cells, columns},
 };
 use crate::control::{Done, KickDone, KickOrder, KickedRow, Order};

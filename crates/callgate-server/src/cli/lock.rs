@@ -11,10 +11,10 @@ use super::{
     GOOD, Outcome, REFUSED, UNUSABLE,
     kick::print_kicked,
     orders::{
-        Columns, Failed, Reach, TargetArgs, answered, count, order, print_notes, print_table, time,
+        Columns, Failed, Reach, TargetArgs, answered, order, print_notes, print_table, time,
         time_or_now,
     },
-    output::{complain, say},
+    output::{complain, count, say},
 };
 use crate::{
     control::{Done, LockDone, LockOrder, Order, Reply},
@@ -115,14 +115,14 @@ fn print_progress(reply: &Reply) {
         }
         Reply::InForce { confirmed, unconfirmed, seconds } => {
             let all = confirmed.len() + unconfirmed.len();
-            let plural = if all == 1 { "" } else { "s" };
             let missing = match unconfirmed.is_empty() {
                 true => String::new(),
                 false => format!("; not confirmed by {}", unconfirmed.join(", ")),
             };
             say(format_args!(
-                "in force on {} of {all} replica{plural} after {seconds:.2} s{missing}",
-                confirmed.len()
+                "in force on {} of {} after {seconds:.2} s{missing}",
+                confirmed.len(),
+                count(all, "replica")
             ));
         }
         Reply::Confirm { .. } | Reply::Done(_) | Reply::Failed { .. } => {}

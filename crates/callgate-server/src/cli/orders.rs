@@ -14,7 +14,7 @@ use callgate_authenticators::kind::Registry;
 use callgate_config::{Sources, parse_duration};
 use ipnet::IpNet;
 
-use super::output::complain;
+use super::output::{complain, count};
 use crate::{
     config::{self, Overrides},
     control::{self, Done, Failure, Message, Order, Reply, Servers, Viewer},
@@ -255,17 +255,11 @@ fn confirm(matching: usize, total: usize) -> bool {
 /// As in `3 of 3 servers answered`, with the names of those that did not.
 pub(super) fn answered(servers: &Servers) -> String {
     let Servers { expected, answered, missing } = servers;
-    let plural = if *expected == 1 { "" } else { "s" };
     let missing = match missing.is_empty() {
         true => String::new(),
         false => format!("; no answer from {}", missing.join(", ")),
     };
-    format!("{answered} of {expected} server{plural} answered{missing}")
-}
-
-/// As in `2 sessions`.
-pub(super) fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+    format!("{answered} of {} answered{missing}", count(*expected, "server"))
 }
 
 pub(super) fn print_notes(notes: &[String]) {

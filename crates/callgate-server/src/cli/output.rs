@@ -17,6 +17,11 @@ pub(super) fn say(line: impl std::fmt::Display) {
     let _ = writeln!(io::stdout(), "{}", terminal(&line.to_string()));
 }
 
+/// As in `2 sessions`.
+pub(super) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Prints text with its own line ends and colours to standard output, otherwise like [`say`]. Data in
 /// it must be sanitized, or it could contain colours of its own.
 pub(super) fn print(text: impl fmt::Display, style: Style) {

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::{
     GOOD, Outcome, REFUSED,
-    orders::{Columns, Failed, Reach, count, order, print_table},
-    output::{complain, say},
+    orders::{Columns, Failed, Reach, order, print_table},
+    output::{complain, count, say},
 };
 use crate::{
     control::{Done, Order},

@@ -5,10 +5,8 @@ use serde_json::json;
 
 use super::{
     GOOD, Outcome, REFUSED,
-    orders::{
-        Columns, Failed, FilterArgs, Reach, answered, count, order, print_notes, print_table,
-    },
-    output::say,
+    orders::{Columns, Failed, FilterArgs, Reach, answered, order, print_notes, print_table},
+    output::{count, say},
 };
 use crate::control::{Done, Order, Row, SessionsDone};
 

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use callgate::keys::{KeyKind, parse_public};
 use tokio::{runtime::Handle, time::timeout};
 
 use crate::{
@@ -58,7 +59,7 @@ impl Sessions {
     /// the public key of the client. Waits for the service, so not for async code.
     pub(super) fn find(&self, client_id: u64, user: Option<&str>) -> Option<Session> {
         let session = self.session(client_id, Instant::now())?;
-        let is_key = |user: &str| user.len() == 56 && user.starts_with('U');
+        let is_key = |user: &str| parse_public(user, &[KeyKind::User]).is_ok();
         let is_same = user.is_none_or(|user| is_key(user) || session.user.as_deref() == Some(user));
         is_same.then_some(session)
     }

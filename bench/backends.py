@@ -16,7 +16,6 @@ import socket
 import statistics
 import subprocess
 import time
-import urllib.request
 
 import common
 import responders
@@ -234,11 +233,6 @@ def beside(bench, keys, port, password):
     return result
 
 
-def resident(pid):
-    lines = open(f"/proc/{pid}/status").read().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-
-
 def hashed(number):
     """An entry with a hash that is never computed: its salt and digest are random."""
     salt, digest = (base64.b64encode(os.urandom(size)).decode().rstrip("=") for size in (16, 32))
@@ -319,22 +313,14 @@ def started(callgate, keys, name, port, table):
     process = subprocess.Popen([callgate, "serve", "--config", config], stderr=subprocess.DEVNULL)
     try:
         with Meter(process.pid) as meter:
-            while not is_ready(admin):
+            while not common.is_ready(admin):
                 time.sleep(0.005)
             seconds = time.monotonic() - begun
         time.sleep(1)
-        return {"seconds": seconds, "cpu": meter.seconds, "mib": resident(process.pid)}
+        return {"seconds": seconds, "cpu": meter.seconds, "mib": common.memory(process.pid)["resident_mib"]}
     finally:
         process.terminate()
         process.wait()
-
-
-def is_ready(port):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
 
 
 WHAT = {"peers": peers, "loops": loops, "questions": questions, "reconnect": reconnect, "hang": hang, "kv": kv}

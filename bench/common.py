@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "performance.json"
@@ -150,6 +151,25 @@ def wait_for(probe, process, name, seconds=30):
             return
         time.sleep(0.05)
     raise SystemExit(f"{name} does not answer")
+
+
+def is_ready(admin):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=1) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def wait_until_ready(admin, process):
+    """Waits for Callgate, which may load a very large users file."""
+    wait_for(lambda: is_ready(admin), process, "Callgate", seconds=300)
+
+
+def memory(pid):
+    status = open(f"/proc/{pid}/status").read().splitlines()
+    size = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in status if line.startswith(("VmRSS", "VmHWM"))}
+    return {"resident_mib": size["VmRSS"], "peak_mib": size["VmHWM"]}
 
 
 @contextlib.contextmanager

@@ -32,8 +32,8 @@ def measure(tools, keys, arguments):
         command = [tools[0], "serve", "--config", config(port)]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
-            wait(lambda: is_ready(admin), process)
-            result["start"] = memory(process.pid) | {"cpu": cpu(process.pid)}
+            common.wait_until_ready(admin, process)
+            result["start"] = common.memory(process.pid) | {"cpu": cpu(process.pid)}
             result["json_load"].append(json_load(users))
             for number in range(arguments.reloads):
                 result["reloads"].append(reload(process, users, admin, number))
@@ -97,11 +97,11 @@ def reload(process, users, admin, number):
     reset_peak(process.pid)
     before, begun, counted = cpu(process.pid), time.monotonic(), reloads(admin)
     change(users, f"reload {number}")
-    wait(lambda: reloads(admin) > counted, process)
+    common.wait_for(lambda: reloads(admin) > counted, process, "Callgate", seconds=300)
     spent = {"cpu": cpu(process.pid) - before, "seconds": time.monotonic() - begun}
     # The metric counts before the old table is freed and given back to the system.
     time.sleep(5)
-    return memory(process.pid) | spent
+    return common.memory(process.pid) | spent
 
 
 def settle(admin, process):
@@ -128,12 +128,6 @@ def json_load(path):
     return float(common.run(sys.executable, "-c", LOAD_PYTHON, path))
 
 
-def memory(pid):
-    status = open(f"/proc/{pid}/status").read().splitlines()
-    size = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in status if line.startswith(("VmRSS", "VmHWM"))}
-    return {"resident_mib": size["VmRSS"], "peak_mib": size["VmHWM"]}
-
-
 def reset_peak(pid):
     with open(f"/proc/{pid}/clear_refs", "w") as file:
         file.write("5")
@@ -150,19 +144,3 @@ def reloads(admin):
         lines = answer.read().decode().splitlines()
     return sum(float(line.split()[-1]) for line in lines
                if line.startswith("callgate_config_reloads_total") and '"ok"' in line)
-
-
-def is_ready(admin):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=1) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
-
-
-def wait(condition, process, seconds=300):
-    until = time.monotonic() + seconds
-    while not condition():
-        if process.poll() is not None or time.monotonic() > until:
-            raise SystemExit("Callgate stopped, or did not get ready in time")
-        time.sleep(0.05)

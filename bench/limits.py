@@ -125,20 +125,12 @@ def start(tools, folder, arguments):
         for _ in range(5):
             begun = time.monotonic()
             process = subprocess.Popen([tools[0], "serve", "--config", config], stderr=subprocess.DEVNULL)
-            while not is_ready(admin):
+            while not common.is_ready(admin):
                 time.sleep(0.002)
             times.append((time.monotonic() - begun) * 1000)
             process.terminate()
             process.wait()
     return {"milliseconds": sorted(times)}
-
-
-def is_ready(port):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
 
 
 def soak(tools, folder, arguments):

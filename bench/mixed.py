@@ -28,7 +28,7 @@ def measure(tools, keys, arguments):
         (keys.folder / "users.json").write_text(json.dumps(users))
         process = subprocess.Popen([tools[0], "serve", "--config", config], stderr=subprocess.DEVNULL)
         try:
-            directories.wait(lambda: directories.is_ready(admin), process)
+            common.wait_until_ready(admin, process)
             for number in range(arguments.rounds + 1):
                 calm = together(tools, keys, port, ["tokens", "remembered"], number)
                 storm = together(tools, keys, port, ["tokens", "remembered", "first"], number)

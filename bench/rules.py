@@ -45,10 +45,10 @@ def start(running, tools, keys, number, text):
     path.write_text(head(port, admin) + text)
     process = subprocess.Popen([tools[0], "serve", "--config", path], stderr=subprocess.DEVNULL)
     running.callback(lambda: (process.terminate(), process.wait()))
-    directories.wait(lambda: directories.is_ready(admin), process)
+    common.wait_until_ready(admin, process)
     time.sleep(1)
     return {"port": port, "pid": process.pid, "start_cpu": directories.cpu(process.pid),
-            "resident_mib": directories.memory(process.pid)["resident_mib"]}
+            "resident_mib": common.memory(process.pid)["resident_mib"]}
 
 
 def head(port, admin):

@@ -297,7 +297,7 @@ def push(destination, option=""):
         raise tools.Failed(f"`{option}` is not an option of push")
     archive = DIST / f"callgate-{version()}.oci.tar"
     if not archive.exists():
-        raise tools.Failed(f"there is no {archive.relative_to(tools.ROOT)}: run `image.py build` first")
+        raise tools.Failed(f"{archive.relative_to(tools.ROOT)} is missing: run `image.py build` first")
     Buildah().push(archive, destination, *(["--tls-verify=false"] if option else []))
     print(f"image: pushed {destination}")
     return 0

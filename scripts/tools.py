@@ -328,7 +328,7 @@ def install_java():
     if missing:
         # A stamp of a machine that had Java must not switch the tests on.
         (home / ".stamp").unlink(missing_ok=True)
-        raise Failed(f"there is no {' and no '.join(missing)} on PATH")
+        raise Failed(f"not on PATH: {', '.join(missing)}")
     stamp = stamp_of(wanted / "pom.xml", wanted / "sha256sums.txt")
     if is_stamped(home, stamp):
         return

@@ -114,7 +114,7 @@ mod tests {
 
     /// The figure in docs/operations.md, before and after evictions.
     #[test]
-    fn a_token_takes_less_than_sixty_bytes() {
+    fn token_takes_less_than_sixty_bytes() {
         const CAPACITY: usize = 100_000;
         let key = key();
         let cache = VerifiedTokenCache::new(CAPACITY);

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_without_unit_and_everything_else_is_refused() {
+    fn number_without_unit_and_everything_else_is_refused() {
         for text in
             ["", "5", "s", "5 m", "-1s", "1.5h", "5M", "1h30", "99999999999999999999d", "5µs"]
         {

@@ -38,7 +38,7 @@ impl Directory for Unreachable {
 }
 
 #[tokio::test]
-async fn an_unreachable_directory_never_falls_through() {
+async fn unreachable_directory_never_falls_through() {
     let mut context =
         BuildContext::new("staff", Sources::new("."), Arc::new(SharedResources::new(1)));
     context.chain.is_followed = true;

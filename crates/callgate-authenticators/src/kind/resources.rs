@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_lives_as_long_as_it_is_held() {
+    fn object_lives_as_long_as_it_is_held() {
         let shared = SharedResources::new(1);
         let first = shared.obtain("a", || 1u32);
         assert_eq!(*shared.obtain("a", || 2u32), 1);

@@ -32,7 +32,7 @@ fn kind_of(toml: &str) -> Result<&'static str, Vec<String>> {
 }
 
 #[test]
-fn an_entry_has_exactly_one_kind() {
+fn entry_has_exactly_one_kind() {
     assert_eq!(kind_of("name = \"a\"\n[oidc]"), Ok("oidc"));
     assert_eq!(
         kind_of("[oidc]\n[users]"),
@@ -44,7 +44,7 @@ fn an_entry_has_exactly_one_kind() {
 }
 
 #[test]
-fn an_unknown_kind_lists_the_known_kinds() {
+fn unknown_kind_lists_the_known_kinds() {
     let unknown = "authenticators[0].user: unknown kind; did you mean `users`? (this build has: \
                    users, oidc)";
     assert_eq!(kind_of("[user]"), Err(vec![unknown.to_owned()]));
@@ -53,7 +53,7 @@ fn an_unknown_kind_lists_the_known_kinds() {
 }
 
 #[test]
-fn a_kind_replaces_one_of_the_same_name() {
+fn kind_replaces_one_of_the_same_name() {
     let registry = Registry::empty().with(Named("users")).with(Named("users"));
     assert_eq!(registry.names().collect::<Vec<_>>(), ["users"]);
 }

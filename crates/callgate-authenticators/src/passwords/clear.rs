@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_boundaries_of_parts_count() {
+    fn boundaries_of_parts_count() {
         let ab = digest(&[b"a-b", b"c"]);
         assert_ne!(ab, digest(&[b"a", b"b-c"]));
         assert_ne!(ab, digest(&[b"a-b", b"c", b""]));

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_keeps_its_dummy_while_the_frequencies_stay() {
+    fn name_keeps_its_dummy_while_the_frequencies_stay() {
         let counts = [(ARGON2, 3), (None, 2), (PBKDF2, 5)];
         let first = DummyPasswords::new(entries(&counts), key());
         let tenfold = counts.map(|(cost, count)| (cost, count * 10));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dummy_costs_what_an_entry_costs_and_is_never_right() {
+    fn dummy_costs_what_an_entry_costs_and_is_never_right() {
         for cost in [ARGON2, BCRYPT, PBKDF2, None] {
             let dummies = DummyPasswords::new([cost], key());
             let mut scratch = Scratch::default();

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_does_not_delay_other_sources() {
+    fn flood_does_not_delay_other_sources() {
         let mut queue = RankedQueue::default();
         for number in 0..100 {
             queue.push(source(1), NEW, (1, number));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_queue_forgets_its_sources() {
+    fn empty_queue_forgets_its_sources() {
         let mut queue = RankedQueue::default();
         queue.push(source(1), NEW, ());
         assert_eq!(queue.pop(), Some(()));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_makes_room_at_the_floods_expense() {
+    fn full_queue_displaces_the_flood() {
         let mut queue = RankedQueue::default();
         for number in 0..5 {
             queue.push(source(1), NEW, (1, number));
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_item_leaves_no_trace() {
+    fn removed_item_leaves_no_trace() {
         let mut queue = RankedQueue::default();
         for number in 0..3 {
             queue.push(source(1), NEW, number);

@@ -57,7 +57,7 @@ fn clear_text_is_compared_exactly() {
 }
 
 #[test]
-fn a_text_that_begins_like_a_hash_must_be_one() {
+fn text_that_begins_like_a_hash_must_be_one() {
     for text in [
         "$1$salt$hash",
         "$5$salt$hash",
@@ -147,7 +147,7 @@ fn bcrypt_refuses_what_it_would_truncate_or_confuse() {
 }
 
 #[test]
-fn a_new_hash_verifies_and_differs_every_time() {
+fn new_hash_verifies_and_differs_every_time() {
     let password = Secret::new("hunter2");
     let (first, second) = (hash(&password).unwrap(), hash(&password).unwrap());
     assert!(first.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
@@ -203,7 +203,7 @@ async fn work_runs_and_returns_its_result() {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_error_and_the_thread_continues() {
+async fn panic_is_an_error_and_the_thread_continues() {
     let pool = PasswordPool::new(1);
     let result = pool.run(source(1), in_a_minute(), |_| -> bool { panic!("on purpose") }).await;
     assert_eq!(result, Err(PoolError::Panicked));
@@ -265,7 +265,7 @@ async fn work_past_its_deadline_is_refused_as_overload() {
 }
 
 #[tokio::test]
-async fn a_flood_is_refused_immediately_and_hurts_no_other_source() {
+async fn flood_is_refused_immediately_and_delays_no_other_source() {
     let pace = Duration::from_secs(1);
     let pool = Arc::new(PasswordPool::new(1).at_pace(pace));
     let release = occupy(&pool).await;
@@ -334,7 +334,7 @@ async fn only_hashing_changes_the_pace() {
 }
 
 #[tokio::test]
-async fn the_source_that_fills_the_queue_makes_room() {
+async fn source_that_fills_the_queue_makes_room() {
     let pool = Arc::new(PasswordPool::new(1).at_pace(Duration::from_nanos(1)));
     let release = occupy(&pool).await;
     let mut flood: Vec<_> =

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_of_zero_remembers_nothing() {
+    fn duration_of_zero_remembers_nothing() {
         let (verified, now) = (Verified::default(), Instant::now());
         let key = VerifiedKey::new("staff", 1, "alice", "hunter2");
         verified.remember(key, now, Duration::ZERO);

@@ -171,7 +171,7 @@ async fn malformed_answers_are_unavailable() {
 }
 
 #[tokio::test]
-async fn a_complete_answer_is_an_identity_from_outside() {
+async fn complete_answer_is_an_identity_from_outside() {
     let answer = json!({
         "result": "allow", "user": "alice@example.com", "groups": ["eng"],
         "claims": { "plan": "gold" }, "account": "APP", "roles": ["reader"],

@@ -114,7 +114,7 @@ can interrupt it, for {}.
 |---|---|---|
 | The shared curve key of a server is cached. | It is stored only after the request's signature was verified and the key in the header was the signed one; the cache is bounded. | `open::` tests of the library |
 | The verifying key of a server is cached after its first valid signature. | Every request's signature is still verified. | `open::` tests |
-| The nkey of a client is cached after its first valid signature. | Every nonce signature is still verified; the cache is bounded and separate from the cache of server keys. | `credential::an_nkey_counts_only_with_its_signature_of_a_real_nonce` |
+| The nkey of a client is cached after its first valid signature. | Every nonce signature is still verified; the cache is bounded and separate from the cache of server keys. | `credential::nkey_counts_only_with_its_signature_of_a_real_nonce` |
 | The point R of an Ed25519 signature is compared, not decompressed. | Everything that `verify_strict` refuses is refused: points of small order and non-canonical encodings. | `verifying::` tests, which forge such signatures |
 | Strings of a request are borrowed; decrypted memory is wiped by one `memset`. | The whole allocation is wiped. | `secret::wiping_overwrites_the_whole_allocation` |
 | The JSON of an answer is written without a serializer. | It is identical to the serializer's output. | `response::response_is_the_json_that_serde_would_write` |

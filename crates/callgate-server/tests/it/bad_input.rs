@@ -94,7 +94,7 @@ const KEYS: [Case; 8] = [
 ];
 
 #[test]
-fn a_wrong_key_is_named_with_the_one_that_is_needed() {
+fn wrong_key_is_named_with_the_required_one() {
     for (what, spoil, words) in KEYS {
         let folder = good();
         spoil(folder.path());
@@ -151,7 +151,7 @@ const USERS: [Case; 7] = [
 ];
 
 #[test]
-fn a_users_file_that_cannot_be_used_is_named_with_the_reason() {
+fn unusable_users_file_is_named_with_the_reason() {
     for (what, spoil, words) in USERS {
         let folder = good();
         spoil(folder.path());
@@ -173,7 +173,7 @@ fn seed_writable_by_others_is_a_fault_and_readable_a_warning() {
 }
 
 #[test]
-fn a_credentials_file_is_as_private_as_the_seed_in_it() {
+fn credentials_file_is_as_private_as_the_seed_in_it() {
     let folder = good();
     let path = folder.path().join("nats.creds");
     let seed = Nkey::user().seed();
@@ -207,7 +207,7 @@ fn a_credentials_file_is_as_private_as_the_seed_in_it() {
 }
 
 #[test]
-fn a_seed_in_a_configuration_that_others_may_write_is_a_fault() {
+fn seed_in_a_configuration_writable_by_others_is_an_error() {
     let folder = good();
     let path = folder.path().join("callgate.toml");
     let text = fs::read_to_string(&path).unwrap();
@@ -249,7 +249,7 @@ fn a_seed_in_a_configuration_that_others_may_write_is_a_fault() {
 }
 
 #[test]
-fn a_login_or_an_address_that_can_never_work_is_a_fault() {
+fn login_or_address_that_can_never_work_is_an_error() {
     let seed = Nkey::user().seed();
     let seed = format!("-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n");
     let nkey = "nkey = { file = \"auth.nk\" }";
@@ -278,7 +278,7 @@ fn a_login_or_an_address_that_can_never_work_is_a_fault() {
 }
 
 #[test]
-fn a_configuration_that_is_none_is_named_with_what_to_do() {
+fn file_that_is_no_configuration_is_named_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in [("a.yaml", ""), ("b.yaml", "null\n"), ("c.json", "[]"), ("d.yml", "# x")] {
         fs::write(folder.path().join(name), text).unwrap();
@@ -307,7 +307,7 @@ file = "users.json"
 "#;
 
 #[test]
-fn a_configuration_and_its_files_that_lie_open_are_warned_about() {
+fn exposed_configuration_and_files_cause_warnings() {
     let folder = good();
     let path = |name: &str| folder.path().join(name);
     for name in ["cert.pem", "key.pem"] {
@@ -386,7 +386,7 @@ async fn drop_with(pair: Pair, reason: &str, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_not_the_servers_is_told_which_key_the_server_needs() {
+async fn wrong_issuer_names_the_key_that_the_server_needs() {
     let stranger = Nkey::account().public();
     let pair = Pair::builder(users()).server_issuer(&stranger).start().await;
     let needed = format!("`issuer: {}`", pair.issuer.public());
@@ -394,7 +394,7 @@ async fn an_issuer_that_is_not_the_servers_is_told_which_key_the_server_needs() 
 }
 
 #[tokio::test]
-async fn an_xkey_that_is_not_the_servers_is_told_which_key_the_server_needs() {
+async fn wrong_xkey_names_the_key_that_the_server_needs() {
     let stranger = CurveKey::generate().public();
     let pair = Pair::builder(users()).server_xkey(&stranger).start().await;
     let needed = format!("`xkey: {}`", pair.xkey.public());
@@ -402,7 +402,7 @@ async fn an_xkey_that_is_not_the_servers_is_told_which_key_the_server_needs() {
 }
 
 #[tokio::test]
-async fn an_encrypted_request_without_an_xkey_is_told_to_configure_one() {
+async fn encrypted_request_without_an_xkey_names_the_remedy() {
     let pair = Pair::of(users()).await;
     pair.rewrite_config(|text| text.replace("xkeys = [{ file = \"xkey.xk\" }]", ""));
     pair.gate.metric_reaches("callgate_config_reloads_total{result=\"ok\"}", 1.0).await;
@@ -410,7 +410,7 @@ async fn an_encrypted_request_without_an_xkey_is_told_to_configure_one() {
 }
 
 #[tokio::test]
-async fn a_request_in_clear_in_spite_of_an_xkey_is_told_to_encrypt() {
+async fn plaintext_request_despite_an_xkey_names_the_remedy() {
     let pair = Pair::builder(users()).without_xkey().start().await;
     let more = "[issuer]\nxkeys = [{ file = \"xkey.xk\" }]";
     pair.rewrite_config(|text| text.replace("[issuer]", more));
@@ -433,7 +433,7 @@ async fn requests_in_clear_are_answered_during_a_change_over() {
 }
 
 #[tokio::test]
-async fn a_login_that_nats_refuses_is_told() {
+async fn login_that_nats_refuses_is_reported() {
     let mut pair = Pair::of(users()).await;
     let stranger = Nkey::user();
     write(pair.folder.path(), "auth.nk", &stranger.seed());

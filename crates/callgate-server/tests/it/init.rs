@@ -31,7 +31,7 @@ async fn tokens_of_the_issuer_log_in() {
 }
 
 #[tokio::test]
-async fn a_web_service_decides_within_its_ceiling() {
+async fn web_service_decides_within_its_ceiling() {
     let service = WebService::start().await;
     let permissions = json!({ "pub": { "allow": ["carl.>", "other.>"] } });
     let answer = json!({ "result": "allow", "permissions": permissions });

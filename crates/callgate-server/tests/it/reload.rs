@@ -39,7 +39,7 @@ fn carol() -> Credential {
 }
 
 #[tokio::test]
-async fn a_changed_users_file_is_in_force_for_the_next_connection() {
+async fn changed_users_file_is_in_force_for_the_next_connection() {
     let dave = json!({ "pass": "dave", "account": "APP" });
     let alice_too = json!({ "pass": "alice", "account": "APP" });
     let pair = Pair::of(json!({ "alice": alice_too, "dave": dave, "erin": dave })).await;
@@ -59,7 +59,7 @@ async fn a_changed_users_file_is_in_force_for_the_next_connection() {
 }
 
 #[tokio::test]
-async fn a_bad_users_file_keeps_the_old_one_in_force() {
+async fn bad_users_file_keeps_the_old_one_in_force() {
     let users = json!({ "alice": { "pass": "alice", "account": "APP" } });
     let pair = Pair::of(users.clone()).await;
     let path = pair.path("users.json");
@@ -93,7 +93,7 @@ async fn a_bad_users_file_keeps_the_old_one_in_force() {
 }
 
 #[tokio::test]
-async fn a_changed_configuration_swaps_authenticators() {
+async fn changed_configuration_swaps_authenticators() {
     let pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
     pair.write("others.json", json!({ "t": { "token": "carol", "account": "APP" } }).to_string());
     assert_eq!(pair.refuses(&Credential::token("carol")).await, "bad_token");
@@ -109,7 +109,7 @@ async fn a_changed_configuration_swaps_authenticators() {
 }
 
 #[tokio::test]
-async fn a_bad_configuration_keeps_the_old_one_in_force() {
+async fn bad_configuration_keeps_the_old_one_in_force() {
     let pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
     let bad = [("\nnonsense = 1\n", "unknown key"), ("\n[[", "callgate.toml")];
     for (index, (text, words)) in bad.into_iter().enumerate() {
@@ -124,7 +124,7 @@ async fn a_bad_configuration_keeps_the_old_one_in_force() {
 }
 
 #[tokio::test]
-async fn a_change_while_another_is_taken_up_is_not_lost() {
+async fn change_during_a_reload_is_not_lost() {
     let pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
     let url = pair.server.url();
     let mut in_force = "users.json".to_owned();
@@ -148,7 +148,7 @@ async fn a_change_while_another_is_taken_up_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_file_that_an_authenticator_read_is_watched_too() {
+async fn files_of_authenticators_are_watched_too() {
     let pair = Pair::of(json!({ "alice": { "pass": "alice", "account": "APP" } })).await;
     let authority = Authority::new("ours");
     pair.write("ca.pem", authority.pem());
@@ -205,7 +205,7 @@ async fn what_needs_a_restart_is_said_and_not_done() {
 }
 
 #[tokio::test]
-async fn a_changed_password_ends_what_was_remembered() {
+async fn changed_password_ends_remembered_verifications() {
     let hash = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
     let pair = Pair::of(json!({ "u": { "pass": hash, "account": "APP" } })).await;
     pair.admits(&Credential::password("u", "U*U")).await;

@@ -37,7 +37,7 @@ fn boxes_of_another_implementation_open_and_ours_open_there() {
 }
 
 #[test]
-fn a_changed_box_does_not_open() {
+fn changed_box_does_not_open() {
     let (left, right) = (CurveKey::generate().unwrap(), CurveKey::generate().unwrap());
     let shared = left.shared_with(right.public_key()).unwrap();
     let sealed = shared.seal(b"secret").unwrap();
@@ -52,14 +52,14 @@ fn a_changed_box_does_not_open() {
 }
 
 #[test]
-fn a_curve_key_of_small_order_is_refused() {
+fn curve_key_of_small_order_is_refused() {
     let zero = CurvePublicKey::from_bytes([0; 32]);
     let key = CurveKey::generate().unwrap();
     assert_eq!(key.shared_with(&zero).unwrap_err(), CurveError::BadPeer);
 }
 
 #[test]
-fn a_mistaken_key_is_named_for_what_it_is() {
+fn wrong_kind_of_key_is_named() {
     let user = nkeys::KeyPair::new_user();
     let account = nkeys::KeyPair::new_account();
     let seed = Secret::new(user.seed().unwrap());
@@ -103,7 +103,7 @@ fn no_mistyped_or_cut_key_is_accepted() {
 }
 
 #[test]
-fn a_seed_is_found_between_comment_lines() {
+fn seed_is_found_between_comment_lines() {
     let user = nkeys::KeyPair::new_user();
     let text = format!(
         "-----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",

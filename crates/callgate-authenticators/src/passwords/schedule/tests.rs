@@ -217,7 +217,7 @@ fn fresh_addresses_without_end_do_not_shut_out_regular_clients() {
 }
 
 #[test]
-fn a_correct_password_does_not_buy_precedence_for_a_flood() {
+fn correct_password_does_not_buy_precedence_for_a_flood() {
     for correct in [|_: Client| true, |client: Client| client.attempt.is_multiple_of(2)] {
         let result = Simulation::run(Scenario { correct, ..ATTACK });
         assert!(result.newcomers >= 95.0 && result.regulars >= 95.0, "{result:?}");

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_changed_file_ends_remembered_verifications() {
+async fn changed_file_ends_remembered_verifications() {
     let with_hash = |hash| format!(r#"{{ "alice": {{ "pass": "{hash}" }} }}"#);
     let folder = Folder::with(&with_hash(HASH));
     let users = build(&folder.context());
@@ -28,7 +28,7 @@ impl Observer for Counter {
 }
 
 #[tokio::test]
-async fn a_bad_file_keeps_the_old_users_and_is_counted() {
+async fn bad_file_keeps_the_old_users_and_is_counted() {
     let folder = Folder::with(r#"{ "alice": { "pass": "x" } }"#);
     let counter = Arc::new(Counter::default());
     let mut context = folder.context();
@@ -58,7 +58,7 @@ fn swap(folder: &Path, name: &str, users: &str) {
 }
 
 #[tokio::test]
-async fn a_changed_file_is_loaded_until_retirement() {
+async fn changed_file_is_loaded_until_retirement() {
     let folder = Folder::with("{}");
     swap(folder.0.path(), "first", r#"{ "alice": { "pass": "x" } }"#);
     let counter = Arc::new(Counter::default());
@@ -79,7 +79,7 @@ async fn a_changed_file_is_loaded_until_retirement() {
 }
 
 #[test]
-fn the_file_is_not_one_of_the_configuration() {
+fn users_file_is_not_a_file_of_the_configuration() {
     let folder = Folder::with("{}");
     let context = folder.context();
     let _users = build(&context);
@@ -87,7 +87,7 @@ fn the_file_is_not_one_of_the_configuration() {
 }
 
 #[tokio::test]
-async fn a_changed_entry_ends_what_it_vouched_for() {
+async fn changed_entry_ends_its_remembered_verifications() {
     let entries =
         |alice: &str| format!(r#"{{ "alice": {{ {alice} }}, "bob": {{ "pass": "b" }} }}"#);
     let folder = Folder::with(&entries(r#""pass": "x", "token": "t""#));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_file_that_others_may_access_is_a_warning() {
+fn file_that_others_may_access_is_a_warning() {
     let hashed = format!(r#"{{ "al": {{ "pass": "{HASH}" }} }}"#);
     for (users, mode, words) in [
         (r#"{ "al": { "pass": "x" } }"#, 0o644, Some("is readable by others")),
@@ -95,13 +95,13 @@ fn all_errors_of_all_entries_are_reported_together() {
 }
 
 #[test]
-fn a_duplicate_user_is_an_error() {
+fn duplicate_user_is_an_error() {
     let faults = faults_of(r#"{ "alice": { "pass": "x" }, "alice": { "pass": "y" } }"#);
     assert!(faults[0].contains("duplicate key `alice`"), "{faults:?}");
 }
 
 #[test]
-fn a_missing_empty_or_broken_file_is_an_error() {
+fn missing_empty_or_broken_file_is_an_error() {
     for users in ["", " \n", "# no users", "[]", "{", "null", "\u{0}"] {
         assert_eq!(faults_of(users).len(), 1, "{users:?}");
     }
@@ -117,7 +117,7 @@ fn a_missing_empty_or_broken_file_is_an_error() {
 }
 
 #[test]
-fn a_password_that_is_too_long_is_a_warning() {
+fn password_that_is_too_long_is_a_warning() {
     for (length, warned) in [(1024, 0), (1025, 1), (5000, 1)] {
         let password = "x".repeat(length);
         let users = format!(
@@ -134,7 +134,7 @@ fn a_password_that_is_too_long_is_a_warning() {
 }
 
 #[test]
-fn an_unknown_account_is_a_warning() {
+fn unknown_account_is_a_warning() {
     let folder = Folder::with(r#"{ "alice": { "pass": "x", "account": "APPP" } }"#);
     let mut context = folder.context();
     context.policy.knows_account = Arc::new(|account| account == "APP");
@@ -147,7 +147,7 @@ fn an_unknown_account_is_a_warning() {
 }
 
 #[test]
-fn a_key_that_signs_service_tokens_cannot_log_in() {
+fn key_that_signs_service_tokens_cannot_log_in() {
     let key = KeyPair::generate(KeyKind::User).unwrap().public_key();
     let folder = Folder::with(&format!(r#"{{ "alice": {{ "nkey": "{key}" }} }}"#));
     let mut context = folder.context();
@@ -190,7 +190,7 @@ fn each_kind_of_permission_warning_appears_once() {
 }
 
 #[test]
-fn a_hash_slower_than_the_deadline_is_a_warning() {
+fn hash_slower_than_the_deadline_is_a_warning() {
     let bcrypt = |cost: &str| format!("$2b${cost}${}{}", "a".repeat(22), "a".repeat(31));
     let argon2 = format!("$argon2id$v=19$m=1048576,t=16,p=1$c2FsdHNhbHRzYWx0${}", "A".repeat(43));
     for (hash, timeout, warned) in [
@@ -249,7 +249,7 @@ fn users_without_an_account_are_a_warning() {
 }
 
 #[test]
-fn a_file_of_only_comments_is_an_error() {
+fn file_of_only_comments_is_an_error() {
     for name in ["users.toml", "users.yaml"] {
         let folder = Folder::with("{}");
         fs::write(folder.0.path().join(name), "# alice is gone\n\n  # and so is bob").unwrap();
@@ -259,7 +259,7 @@ fn a_file_of_only_comments_is_an_error() {
 }
 
 #[test]
-fn a_pipe_is_refused_without_waiting_for_it() {
+fn pipe_is_refused_without_waiting_for_it() {
     let folder = Folder::with("{}");
     let pipe = folder.0.path().join("pipe.json");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -272,7 +272,7 @@ fn a_pipe_is_refused_without_waiting_for_it() {
 }
 
 #[test]
-fn a_duplicate_user_in_yaml_has_the_same_error() {
+fn duplicate_user_in_yaml_has_the_same_error() {
     let folder = Folder::with("{}");
     fs::write(folder.0.path().join("users.yaml"), "a:\n  pass: x\na:\n  pass: y\n").unwrap();
     let faults = build_from("file = \"users.yaml\"", &folder.context()).1;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn the_users_of_nats_by_example_load_as_they_are() {
+async fn users_of_nats_by_example_load_as_they_are() {
     let folder = Folder::with(NATS_BY_EXAMPLE);
     let (built, faults, warnings) = build_from(TABLE, &folder.context());
     assert_eq!(faults, Vec::<String>::new());
@@ -101,7 +101,7 @@ async fn only_clear_text_tables_hash_nothing() {
 }
 
 #[tokio::test]
-async fn an_unknown_user_never_gets_in_with_a_known_password() {
+async fn unknown_user_is_never_admitted_with_a_known_password() {
     // With a single user every dummy has its parameters.
     for stored in ["right", HASH] {
         let folder = Folder::with(&serde_json::json!({"alice": {"password": stored}}).to_string());
@@ -155,7 +155,7 @@ async fn every_key_of_an_entry_reaches_policy() {
 }
 
 #[tokio::test]
-async fn an_unknown_user_falls_through_only_if_configured() {
+async fn unknown_user_falls_through_only_if_configured() {
     let folder = Folder::with(
         r#"{ "alice": { "pass": "x" }, "erin": { "pass": "x", "disabled": true },
              "carol": { "token": "t" } }"#,
@@ -178,7 +178,7 @@ async fn an_unknown_user_falls_through_only_if_configured() {
 }
 
 #[tokio::test]
-async fn an_unknown_user_costs_a_hash_in_the_last_table() {
+async fn unknown_user_costs_a_hash_in_the_last_table() {
     let folder = Folder::with(&format!(r#"{{ "alice": {{ "pass": "{HASH}" }} }}"#));
     let mut context = folder.context();
     context.chain.is_followed = true;
@@ -238,7 +238,7 @@ async fn user_names_are_compared_exactly() {
 }
 
 #[tokio::test]
-async fn a_remembered_password_still_ends_with_the_entry() {
+async fn remembered_password_still_ends_with_the_entry() {
     let users =
         format!(r#"{{ "fred": {{ "pass": "{HASH}", "expires": "2026-01-01T00:00:00Z" }} }}"#);
     let folder = Folder::with(&users);

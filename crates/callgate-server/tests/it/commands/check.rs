@@ -18,7 +18,7 @@ pub(super) fn configuration(change: impl Fn(String) -> String) -> tempfile::Temp
 const CHECK: [&str; 3] = ["check", "--config", "callgate.toml"];
 
 #[test]
-fn a_good_configuration_is_exit_code_zero() {
+fn valid_configuration_exits_with_zero() {
     let folder = configuration(|text| text);
     let ran = callgate_in(folder.path(), &CHECK);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
@@ -26,7 +26,7 @@ fn a_good_configuration_is_exit_code_zero() {
 }
 
 #[test]
-fn all_faults_are_reported_at_once_with_their_key_paths_and_the_nearest_right_key() {
+fn all_errors_are_reported_at_once_with_paths_and_suggestions() {
     let folder = configuration(|text| {
         text.replace("max_lifetime", "max_lifetme").replace("xkeys", "xkey")
             + "jitter = 7\n[[bindings]]\nroles = [\"missing\"]\n[log]\nlevel = \"loud\"\n"
@@ -108,7 +108,7 @@ fn syntax_errors_name_file_line_and_column() {
 }
 
 #[test]
-fn what_people_write_for_a_value_is_taken_and_what_cannot_be_meant_is_told_once() {
+fn common_spellings_of_values_work_and_mistakes_are_reported_once() {
     let good = "the configuration is valid: 0 errors";
     let callout = "default_account: `AUTH` is the callout account";
     for (section, line, words) in [
@@ -151,7 +151,7 @@ fn what_people_write_for_a_value_is_taken_and_what_cannot_be_meant_is_told_once(
 
 /// The same fault, however permissions are spelled.
 #[test]
-fn a_fault_in_permissions_has_the_path_that_was_written() {
+fn fault_in_permissions_has_the_path_that_was_written() {
     for (written, path) in [
         ("[roles.r]\npub = { allow = [\"a\", \"a..b\"] }", "roles.r.pub.allow[1]"),
         ("[roles.r]\nsub = { deny = [\"a..b\"] }", "roles.r.sub.deny[0]"),
@@ -206,7 +206,7 @@ fn one_slip_in_the_hours_of_a_role_is_one_fault() {
 }
 
 #[test]
-fn a_star_names_all_authenticators_in_a_list_too() {
+fn star_names_all_authenticators_in_a_list_too() {
     for (written, fault) in [
         ("\"*\"", None),
         ("[\"*\"]", None),
@@ -354,7 +354,7 @@ fn warnings_alone_are_exit_code_zero() {
 }
 
 #[test]
-fn a_refusal_held_back_for_longer_than_servers_wait_is_a_warning() {
+fn refusal_delay_beyond_the_server_timeout_is_a_warning() {
     for (delay, warned) in [("1900ms", false), ("2s", true), ("4s", true)] {
         let folder = configuration(|text| format!("{text}\n[refusal]\ndelay = \"{delay}\"\n"));
         let ran = callgate_in(folder.path(), &CHECK);
@@ -365,7 +365,7 @@ fn a_refusal_held_back_for_longer_than_servers_wait_is_a_warning() {
 }
 
 #[test]
-fn a_secret_in_plain_text_is_a_warning_and_an_unset_one_a_fault() {
+fn plaintext_secret_is_a_warning_and_unset_one_an_error() {
     let secret = |password: &str| {
         let line = format!("user = \"auth\"\npassword = {password}");
         configuration(move |text| text.replace("nkey = { file = \"auth.nk\" }", &line))
@@ -385,7 +385,7 @@ fn a_secret_in_plain_text_is_a_warning_and_an_unset_one_a_fault() {
 }
 
 #[test]
-fn an_unknown_kind_lists_those_that_there_are() {
+fn unknown_kind_lists_the_known_ones() {
     let folder = configuration(|text| text.replace("authenticators.users", "authenticators.ldp"));
     let ran = callgate_in(folder.path(), &CHECK);
     assert_eq!(ran.code, 2, "{ran:?}");
@@ -393,7 +393,7 @@ fn an_unknown_kind_lists_those_that_there_are() {
 }
 
 #[test]
-fn a_configuration_can_be_yaml_or_json_too() {
+fn configuration_can_be_yaml_or_json_too() {
     let folder = configuration(|text| text);
     let json = json!({
         "nats": { "servers": "nats://127.0.0.1:4222", "nkey": { "file": "auth.nk" } },
@@ -456,7 +456,7 @@ fn flags_alone_are_checked_like_a_file() {
 }
 
 #[test]
-fn accounts_in_which_missing_can_be_placed_are_told() {
+fn unlisted_accounts_of_templates_are_named() {
     let folder = configuration(|text| text);
     let users =
         r#"{ "al": { "pass": "x", "account": "AUTH" }, "bo": { "pass": "x", "account": "APP" } }"#;

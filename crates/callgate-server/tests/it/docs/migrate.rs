@@ -174,7 +174,7 @@ async fn users_in_go_code_become_a_users_file() {
 }
 
 #[tokio::test]
-async fn a_python_handler_becomes_a_web_service() {
+async fn python_handler_becomes_a_web_service() {
     let (keys, folder) = (Keys::generate(), tempfile::tempdir().unwrap());
     let server = NatsServer::start(&without_xkey(&keys)).await;
     let port = free_port().to_string();

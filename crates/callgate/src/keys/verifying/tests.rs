@@ -38,7 +38,7 @@ fn forged(secret: Scalar, part: EdwardsPoint, torsion: EdwardsPoint) -> (Vec<u8>
 }
 
 #[test]
-fn a_signature_with_a_point_of_small_order_is_refused_as_strict_verification_does() {
+fn signature_with_a_point_of_small_order_is_refused() {
     let secret = Scalar::from(0xC0FFEE_u64);
     let part = EIGHT_TORSION[1];
     let key = ready(secret * ED25519_BASEPOINT_POINT + part);
@@ -52,7 +52,7 @@ fn a_signature_with_a_point_of_small_order_is_refused_as_strict_verification_doe
 }
 
 #[test]
-fn the_points_of_small_order_are_those_of_the_curve() {
+fn points_of_small_order_are_those_of_the_curve() {
     for torsion in EIGHT_TORSION {
         assert!(is_small_order(&torsion.compress().to_bytes()));
     }

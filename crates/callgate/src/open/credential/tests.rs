@@ -103,7 +103,7 @@ fn exactly_one_credential_counts() {
 }
 
 #[test]
-fn a_certificate_counts_only_where_there_is_nothing_else() {
+fn certificate_counts_only_without_another_credential() {
     let certificate =
         Certificate { verified_chains: vec![], tls_version: String::new(), cipher: String::new() };
     let choose = |fields| {
@@ -114,7 +114,7 @@ fn a_certificate_counts_only_where_there_is_nothing_else() {
 }
 
 #[test]
-fn an_nkey_counts_only_with_its_signature_of_a_real_nonce() {
+fn nkey_counts_only_with_its_signature_of_a_real_nonce() {
     let user = nkeys::KeyPair::new_user();
     let key = user.public_key();
     let sign = |nonce: &str| user.sign(nonce.as_bytes()).unwrap();
@@ -148,14 +148,14 @@ fn an_nkey_counts_only_with_its_signature_of_a_real_nonce() {
 }
 
 #[test]
-fn a_bad_signature_is_never_skipped_for_another_credential() {
+fn bad_signature_is_never_skipped_for_another_credential() {
     let key = nkeys::KeyPair::new_user().public_key();
     let fields = [("nkey", key.as_str()), ("sig", "AAAA"), ("user", "a"), ("pass", "b")];
     assert_eq!(chosen(&fields), Err(Reason::BadSignature));
 }
 
 #[test]
-fn the_sentinels_proof_is_no_credential_in_operator_mode_only() {
+fn sentinel_signature_is_no_credential_in_operator_mode_only() {
     let sentinel = nats_user_jwt();
     let user = nkeys::KeyPair::new_user();
     let sig = BASE64URL_NOPAD.encode(&user.sign(NONCE.as_bytes()).unwrap());
@@ -169,7 +169,7 @@ fn the_sentinels_proof_is_no_credential_in_operator_mode_only() {
 }
 
 #[test]
-fn oversized_credentials_are_refused_before_anybody_works_on_them() {
+fn oversized_credentials_are_refused_before_any_work() {
     let (password, token) = ("p".repeat(MAX_PASSWORD + 1), "t".repeat(MAX_TOKEN + 1));
     let user = "u".repeat(MAX_USER + 1);
     assert_eq!(chosen(&[("user", "a"), ("pass", &password)]), Err(Reason::BadPassword));
@@ -178,7 +178,7 @@ fn oversized_credentials_are_refused_before_anybody_works_on_them() {
 }
 
 #[test]
-fn a_name_with_characters_that_nobody_sees_reaches_nobody() {
+fn name_with_invisible_characters_reaches_no_authenticator() {
     for name in [
         "a\0",
         "a\r\nb",

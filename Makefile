@@ -69,7 +69,7 @@ test-kubernetes: ## Run the Kubernetes tests against a real kube-apiserver (buil
 
 .PHONY: test-only
 test-only:
-	$(CARGO) test --workspace --features callgate-authenticators/kubernetes $(NODE_TESTS) $(GO_TESTS) $(JAVA_TESTS) $(SLAPD_TESTS) $(PROMETHEUS_TESTS) $(DATABASE_TESTS) $(GO_TOOLS_TESTS) $(VECTOR_TESTS)
+	$(CARGO) test --workspace --no-fail-fast --features callgate-authenticators/kubernetes $(NODE_TESTS) $(GO_TESTS) $(JAVA_TESTS) $(SLAPD_TESTS) $(PROMETHEUS_TESTS) $(DATABASE_TESTS) $(GO_TOOLS_TESTS) $(VECTOR_TESTS)
 	@echo "NOT RUN: the long faults (make test-faults; the quick faults ran)"
 	@echo "NOT RUN: tests against a real kube-apiserver (make test-kubernetes; a stand-in was used)"
 	@echo "NOT RUN: measurements that need an idle machine: duration of refusals (make test-timing), overload (make test-overload)"

@@ -3,14 +3,14 @@
 mod actor;
 mod client;
 mod conversation;
-mod desk;
+mod executor;
 mod protocol;
 mod socket;
 
 pub(crate) use actor::Actor;
 pub(crate) use client::send_order;
 pub(crate) use conversation::{Viewer, conversation};
-pub(crate) use desk::Desk;
+pub(crate) use executor::Executor;
 pub(crate) use protocol::{
     Answer, Done, Failure, KickDone, KickOrder, KickedRow, LockDone, LockOrder, Message, Order,
     Reply, Row, Servers, SessionsDone,

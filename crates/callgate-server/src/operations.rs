@@ -9,7 +9,7 @@ use callgate::AdmissionHook;
 use crate::{
     audit::{AuditHook, event::Via},
     config::Config,
-    control::Desk,
+    control::Executor,
     observers::Observers,
     replicas::Replicas,
     revocation::{Basis, HeldEverywhere, Revocation},
@@ -69,8 +69,8 @@ impl Operations {
     }
 
     /// What the commands on the control socket act on.
-    pub(crate) fn desk(&self) -> Desk {
-        Desk {
+    pub(crate) fn executor(&self) -> Executor {
+        Executor {
             sessions: self.sessions.clone(),
             state: self.state.clone(),
             held_changes: self.revocation.clone().map(HeldEverywhere::Replica),

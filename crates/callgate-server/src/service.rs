@@ -103,7 +103,7 @@ pub(crate) async fn run(
     bus.iter().for_each(|bus| bus.bind(&client));
     operations.configured(&accounts, basis);
     operations.start(&client);
-    let orders = Arc::new(operations.desk());
+    let orders = Arc::new(operations.executor());
     let control = control.map(|socket| tokio::spawn(socket.serve(orders)));
     let mut service = Service {
         gate,

@@ -12,8 +12,8 @@ mod reconcile;
 mod records;
 mod session;
 mod share;
-mod strangers;
 mod table;
+mod unattributed;
 
 use std::sync::Arc;
 
@@ -37,8 +37,8 @@ pub(crate) use session::Session;
 #[cfg(test)]
 pub(crate) use session::{Common, Values};
 use share::{Outgoing, RecentEnds};
-use strangers::Strangers;
 pub(crate) use table::Table;
+use unattributed::Unattributed;
 
 /// The sessions of all replicas, as far as this one knows them.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub(crate) struct Sessions {
     state: Option<Arc<State>>,
     outgoing: Outgoing,
     recent_ends: RecentEnds,
-    strangers: Strangers,
+    unattributed: Unattributed,
     closing: closing::Closing,
     metrics: Arc<Metrics>,
     audit: Audit,
@@ -76,7 +76,7 @@ impl Sessions {
             state,
             outgoing: Outgoing::default(),
             recent_ends: RecentEnds::default(),
-            strangers: Strangers::default(),
+            unattributed: Unattributed::default(),
             closing: closing::Closing::default(),
             metrics,
             audit,

@@ -69,8 +69,8 @@ pub(super) fn run(args: Args, registry: Registry) -> Outcome {
 
 /// As in `2 sessions, 1 of them not attributed`.
 fn summary(sessions: &[Row], left_out: usize) -> String {
-    let strangers = sessions.iter().filter(|row| !row.attributed).count();
-    let strangers = match strangers {
+    let unattributed = sessions.iter().filter(|row| !row.attributed).count();
+    let unattributed = match unattributed {
         0 => String::new(),
         number => format!(", {number} of them not attributed"),
     };
@@ -81,7 +81,7 @@ fn summary(sessions: &[Row], left_out: usize) -> String {
             count(number, "connection")
         ),
     };
-    format!("{}{strangers}{left_out}", count(sessions.len(), "session"))
+    format!("{}{unattributed}{left_out}", count(sessions.len(), "session"))
 }
 
 /// The columns of a list of sessions, and `more`.

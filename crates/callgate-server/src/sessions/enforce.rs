@@ -55,15 +55,15 @@ impl Sessions {
             Ok(search) => enforced.search = search,
             Err(error) => enforced.not_searched = Some(error.to_string()),
         }
-        let strangers: Vec<Found> = enforced.search.undecided.drain(..).collect();
-        enforced.search.found.extend(strangers);
+        let unattributed: Vec<Found> = enforced.search.undecided.drain(..).collect();
+        enforced.search.found.extend(unattributed);
         enforced.search.found.retain(|found| {
-            found.session.is_some() || self.strangers.may_kick(lock, &found.connection, now)
+            found.session.is_some() || self.unattributed.may_kick(lock, &found.connection, now)
         });
         let rest = enforced.search.found.iter().map(|found| found.connection.key);
         let rest = rest.filter(|key| !results.contains_key(key)).collect();
         results.extend(self.kick(rest, Priority::Lock, &by, within).await);
-        self.share_strangers().await;
+        self.share_unattributed().await;
         enforced.results = results;
         enforced
     }

@@ -79,7 +79,7 @@ impl Sessions {
         self.metrics.set_sessions(attributed, found.len() - attributed);
         if let Some(state) = &self.state {
             let current = state.locks().in_force(state.now());
-            self.strangers.keep_only(|lock| current.iter().any(|it| *it.id == *lock));
+            self.unattributed.keep_only(|lock| current.iter().any(|it| *it.id == *lock));
             self.kick_locked(state, &found, asked).await;
         }
         if is_complete {
@@ -101,14 +101,14 @@ impl Sessions {
                 (_, Verdict::No) | (Some(_), Verdict::Unknown) => false,
                 (Some(_), Verdict::Yes) => true,
                 (None, Verdict::Yes | Verdict::Unknown) => {
-                    self.strangers.may_kick(&lock, &one.connection, now)
+                    self.unattributed.may_kick(&lock, &one.connection, now)
                 }
             };
             if is_to_kick {
                 keys.push(one.connection.key);
             }
         }
-        self.share_strangers().await;
+        self.share_unattributed().await;
         if keys.is_empty() {
             return;
         }

@@ -28,7 +28,7 @@ const CHANGES: &str = "sessions";
 /// The question for all sessions of a peer.
 const TABLE: &str = "table";
 /// Messages and the question about what was kicked although it may be a static user's.
-const STRANGERS: &str = "strangers";
+const UNATTRIBUTED: &str = "unattributed";
 /// What is admitted within this time is sent together.
 const BATCH: Duration = Duration::from_millis(20);
 /// How long peers may take to send their tables to a replica that starts.
@@ -109,16 +109,16 @@ impl Sessions {
             let parts = parts.map(|(sessions, replicas)| sessions.parts_for_peer(&replicas));
             std::future::ready(parts.unwrap_or_default())
         });
-        let mut strangers = replicas.subscribe(STRANGERS);
+        let mut unattributed = replicas.subscribe(UNATTRIBUTED);
         let learning = Arc::clone(self);
         tokio::spawn(async move {
-            while let Some(message) = strangers.recv().await {
-                learning.strangers.learn(&message.payload);
+            while let Some(message) = unattributed.recv().await {
+                learning.unattributed.learn(&message.payload);
             }
         });
         let asked = Arc::downgrade(self);
-        replicas.respond(STRANGERS, move |_question| {
-            let all = asked.upgrade().map(|sessions| sessions.strangers.all());
+        replicas.respond(UNATTRIBUTED, move |_question| {
+            let all = asked.upgrade().map(|sessions| sessions.unattributed.all());
             std::future::ready(all.into_iter().collect())
         });
         tokio::spawn(send_changes(Arc::clone(self), Arc::clone(replicas)));
@@ -127,17 +127,17 @@ impl Sessions {
     }
 
     /// Tells peers which connections were kicked although they may be those of static users.
-    pub(super) async fn share_strangers(&self) {
-        if let (Some(replicas), Some(news)) = (&self.replicas, self.strangers.take_news()) {
-            replicas.publish(STRANGERS, news).await;
+    pub(super) async fn share_unattributed(&self) {
+        if let (Some(replicas), Some(news)) = (&self.replicas, self.unattributed.take_news()) {
+            replicas.publish(UNATTRIBUTED, news).await;
         }
     }
 
     /// Asks running replicas for their sessions.
     pub(crate) async fn learn(&self, replicas: &Replicas, within: Duration) -> usize {
         let answers = replicas.ask_all(TABLE, Vec::new(), within).await;
-        let strangers = replicas.ask_all(STRANGERS, Vec::new(), within).await;
-        strangers.iter().for_each(|(_, part)| self.strangers.learn(part));
+        let unattributed = replicas.ask_all(UNATTRIBUTED, Vec::new(), within).await;
+        unattributed.iter().for_each(|(_, part)| self.unattributed.learn(part));
         let replicas: HashSet<_> = answers.iter().map(|(replica, _)| replica).collect();
         let count: usize = answers.iter().map(|(_, part)| self.apply(part)).sum();
         if !replicas.is_empty() {

@@ -17,7 +17,7 @@ use crate::{
     assemble::{Assembled, assemble},
     audit::{Audit, AuditSettings, Environment, SinkSettings, event::Via},
     config::{self, Overrides},
-    control::{Actor, CarryOut, Desk, KickOrder, LockOrder, Order, Viewer, conversation},
+    control::{Actor, CarryOut, Executor, KickOrder, LockOrder, Order, Viewer, conversation},
     expected::Expected,
     nats::{self, NatsSettings},
     replicas::Replicas,
@@ -69,9 +69,9 @@ pub(super) async fn begin(
     registry: Registry,
 ) -> Result<Begun, Failed> {
     let actor = Actor::of_uid(rustix::process::getuid().as_raw(), claimed_actor);
-    let (desk, recording) = desk(&overrides, changes_something(&order), registry).await?;
+    let (executor, recording) = executor(&overrides, changes_something(&order), registry).await?;
     let (worker, viewer) = conversation();
-    tokio::spawn(async move { desk.carry_out(order, actor, worker).await });
+    tokio::spawn(async move { executor.carry_out(order, actor, worker).await });
     Ok(Begun { viewer, recording })
 }
 
@@ -86,11 +86,11 @@ fn changes_something(order: &Order) -> bool {
     }
 }
 
-async fn desk(
+async fn executor(
     overrides: &Overrides,
     is_recorded: bool,
     registry: Registry,
-) -> Result<(Desk, Recording), Failed> {
+) -> Result<(Executor, Recording), Failed> {
     let loaded = config::load(overrides, &build_env(registry, false));
     let Some(config) = loaded.config else {
         for fault in loaded.report.faults() {
@@ -126,8 +126,8 @@ async fn desk(
     let held_changes =
         state.as_ref().map(|state| HeldEverywhere::Visitor(Arc::clone(state.replicas())));
     let Some(system) = system else {
-        let desk = Desk { sessions: None, state, held_changes, audit, via: Via::Direct };
-        return Ok((desk, recording));
+        let executor = Executor { sessions: None, state, held_changes, audit, via: Via::Direct };
+        return Ok((executor, recording));
     };
     let system = System::new(system, Arc::default());
     system.configured(accounts);
@@ -137,8 +137,8 @@ async fn desk(
         sessions.learn(state.replicas(), PEER_TIMEOUT).await;
     }
     let sessions = Some(sessions);
-    let desk = Desk { sessions, state, held_changes, audit, via: Via::Direct };
-    Ok((desk, recording))
+    let executor = Executor { sessions, state, held_changes, audit, via: Via::Direct };
+    Ok((executor, recording))
 }
 
 /// Starts the audit of this command, beside the files of the service. An order is also carried out if it

@@ -1,6 +1,6 @@
 //! Held changes.
 
-use super::{Desk, Outcome, Refused};
+use super::{Executor, Outcome, Refused};
 use crate::{
     control::{
         actor::Actor,
@@ -12,7 +12,7 @@ use crate::{
 const UNKNOWN: &str = "held changes are known only to running services with `[system]`; `--direct` reaches them \
                        through `[state]`";
 
-impl Desk {
+impl Executor {
     fn held(&self) -> Result<&HeldEverywhere, Refused> {
         self.held_changes.as_ref().ok_or_else(|| Refused::unusable(UNKNOWN))
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use super::{
-    Desk, Outcome, Refused,
+    Executor, Outcome, Refused,
     kick::{needs_yes, unlisted},
     rows::{Counts, row, servers, session_row, with_results},
 };
@@ -30,7 +30,7 @@ use crate::{
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 const UNSEARCHED: &str = "the configuration has no `[system]`, so they stay until they end";
 
-impl Desk {
+impl Executor {
     pub(super) async fn lock(
         &self,
         order: LockOrder,

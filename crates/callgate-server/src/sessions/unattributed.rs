@@ -15,22 +15,22 @@ use super::Sessions;
 use crate::{state::Lock, system::Connection};
 
 /// Entries; beyond, nothing is kicked that may be a static user.
-const MAX_STRANGERS: usize = 10_000;
+const MAX_UNATTRIBUTED: usize = 10_000;
 
 /// Who was kicked because of which lock, and when.
 #[derive(Debug, Default)]
-pub(super) struct Strangers(Mutex<Known>);
+pub(super) struct Unattributed(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    kicked: HashMap<Stranger, Kicked>,
+    kicked: HashMap<UnattributedClient, Kicked>,
     /// What peers do not know yet.
-    news: Vec<(Stranger, Kicked)>,
+    news: Vec<(UnattributedClient, Kicked)>,
 }
 
 /// A name and a source, for one lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Stranger {
+pub(crate) struct UnattributedClient {
     lock: String,
     pub(crate) account: String,
     pub(crate) user: String,
@@ -46,10 +46,10 @@ struct Kicked {
     is_back: bool,
 }
 
-impl Strangers {
+impl Unattributed {
     /// Whether to kick the connection because of the lock. Notes that it is.
     pub(super) fn may_kick(&self, lock: &Lock, connection: &Connection, now: UnixTime) -> bool {
-        let stranger = Stranger {
+        let client = UnattributedClient {
             lock: lock.id.to_string(),
             account: connection.account.to_string(),
             user: connection.user.clone(),
@@ -57,10 +57,10 @@ impl Strangers {
             source: connection.source,
         };
         let mut known = self.known();
-        let Some(kicked) = known.kicked.get(&stranger).copied() else {
-            let has_room = known.kicked.len() < MAX_STRANGERS;
+        let Some(kicked) = known.kicked.get(&client).copied() else {
+            let has_room = known.kicked.len() < MAX_UNATTRIBUTED;
             if has_room {
-                known.set(stranger, Kicked { at: now.seconds(), is_back: false });
+                known.set(client, Kicked { at: now.seconds(), is_back: false });
             }
             return has_room;
         };
@@ -69,17 +69,17 @@ impl Strangers {
             return true;
         }
         if !kicked.is_back {
-            log_static_user(&stranger);
-            known.set(stranger, Kicked { is_back: true, ..kicked });
+            log_static_user(&client);
+            known.set(client, Kicked { is_back: true, ..kicked });
         }
         false
     }
 
     /// Those that came back and are left alone.
-    pub(super) fn left_alone(&self, lock: &str) -> Vec<Stranger> {
+    pub(super) fn left_alone(&self, lock: &str) -> Vec<UnattributedClient> {
         let known = self.known();
         let of_lock = known.kicked.iter().filter(|(it, kicked)| it.lock == lock && kicked.is_back);
-        let mut all: Vec<_> = of_lock.map(|(stranger, _)| stranger.clone()).collect();
+        let mut all: Vec<_> = of_lock.map(|(client, _)| client.clone()).collect();
         all.sort();
         all
     }
@@ -99,20 +99,20 @@ impl Strangers {
 
     /// Takes the message of a peer.
     pub(super) fn learn(&self, message: &[u8]) {
-        let Ok(news) = serde_json::from_slice::<Vec<(Stranger, Kicked)>>(message) else {
+        let Ok(news) = serde_json::from_slice::<Vec<(UnattributedClient, Kicked)>>(message) else {
             return debug!("a message of another replica is not understood");
         };
         let mut known = self.known();
-        for (stranger, kicked) in news {
-            if known.kicked.len() < MAX_STRANGERS {
-                known.kicked.insert(stranger, kicked);
+        for (client, kicked) in news {
+            if known.kicked.len() < MAX_UNATTRIBUTED {
+                known.kicked.insert(client, kicked);
             }
         }
     }
 
     /// Forgets what belongs to locks that have ended.
     pub(super) fn keep_only(&self, is_current: impl Fn(&str) -> bool) {
-        self.known().kicked.retain(|stranger, _| is_current(&stranger.lock));
+        self.known().kicked.retain(|client, _| is_current(&client.lock));
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -121,18 +121,18 @@ impl Strangers {
 }
 
 impl Known {
-    fn set(&mut self, stranger: Stranger, kicked: Kicked) {
-        self.news.push((stranger.clone(), kicked));
-        self.kicked.insert(stranger, kicked);
+    fn set(&mut self, client: UnattributedClient, kicked: Kicked) {
+        self.news.push((client.clone(), kicked));
+        self.kicked.insert(client, kicked);
     }
 }
 
-fn log_static_user(stranger: &Stranger) {
+fn log_static_user(client: &UnattributedClient) {
     warn!(
-        lock = stranger.lock,
-        user = log_field(&stranger.user),
-        account = log_field(&stranger.account),
-        source = stranger.source.map(|source| source.to_string()),
+        lock = client.lock,
+        user = log_field(&client.user),
+        account = log_field(&client.account),
+        source = client.source.map(|source| source.to_string()),
         "a connection that a lock matches came back without Callgate being asked: it is left alone as a static \
          user's; remove the user from nats-server's configuration to keep it out"
     );
@@ -140,7 +140,7 @@ fn log_static_user(stranger: &Stranger) {
 
 impl Sessions {
     /// Connections that the lock matches and that are left alone, because they came back without a decision.
-    pub(crate) fn left_alone(&self, lock: &str) -> Vec<Stranger> {
-        self.strangers.left_alone(lock)
+    pub(crate) fn left_alone(&self, lock: &str) -> Vec<UnattributedClient> {
+        self.unattributed.left_alone(lock)
     }
 }

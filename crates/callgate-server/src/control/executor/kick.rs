@@ -6,7 +6,7 @@ use callgate::clock::UnixTime;
 use tracing::info;
 
 use super::{
-    Desk, Outcome, Refused,
+    Executor, Outcome, Refused,
     rows::{Counts, row, servers, session_row, with_results},
 };
 use crate::{
@@ -24,7 +24,7 @@ const MANY: usize = 1000;
 /// Nor is more than a tenth of all sessions.
 const LARGE_SHARE: usize = 10;
 
-impl Desk {
+impl Executor {
     pub(super) async fn kick(
         &self,
         order: KickOrder,

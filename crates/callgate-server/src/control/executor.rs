@@ -35,7 +35,7 @@ const ALONE: &str =
 
 /// What orders act on.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct Executor {
     /// Absent without `[system]`.
     pub(crate) sessions: Option<Arc<Sessions>>,
     /// Absent without `[state]`.
@@ -63,7 +63,7 @@ impl Refused {
 
 type Outcome = Result<Done, Refused>;
 
-impl CarryOut for Desk {
+impl CarryOut for Executor {
     fn carry_out(&self, order: Order, actor: Actor, mut worker: Worker) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let outcome = match order {
@@ -84,7 +84,7 @@ impl CarryOut for Desk {
     }
 }
 
-impl Desk {
+impl Executor {
     /// An order as the audit records it.
     fn record(&self, actor: &Actor, reason: Option<&str>) -> event::Order {
         let reason = reason.map(str::to_owned);

@@ -28,7 +28,7 @@ pub(crate) use authenticator::DirectoryAuthenticator;
 pub use entry::FILE;
 #[cfg(feature = "anonymous")]
 pub(crate) use entry::proposal;
-pub(crate) use entry::{ENTRY, Entry, FirstNames, parse_time, token_hash};
+pub(crate) use entry::{ENTRY, Entry, FirstNames, parse_time, token_hash, users_in_words};
 pub(crate) use packed::PackedEntry;
 pub(crate) use table::{EntryTable, Shared, TableFull, next_version};
 

@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use callgate::sanitize::excerpt_up_to;
 
 use crate::backend::{QueryError, Transport};
-use crate::network::{REQUEST_TIMEOUT, install_tls_provider, root_cause};
+use crate::network::{REQUEST_TIMEOUT, connection_cause, install_tls_provider};
 
 mod url;
 
@@ -383,8 +383,9 @@ fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
-    let text = root_cause(error).to_string();
-    excerpt_up_to(text.lines().next().unwrap_or_default(), 200)
+    let cause = connection_cause(error);
+    cause
+        .unwrap_or_else(|| "the server closed the connection, or its answer is not HTTP".to_owned())
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, ClientError> {

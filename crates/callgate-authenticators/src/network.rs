@@ -5,12 +5,14 @@
 
 mod answer_cache;
 mod background;
+mod cause;
 mod singleflight;
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 pub(crate) use answer_cache::{AnswerCache, recent_cache};
 pub(crate) use background::BackgroundTasks;
+pub(crate) use cause::{connection_cause, of_io};
 pub(crate) use singleflight::SingleFlight;
 
 /// How long one request to a backend may take, from connecting to the last byte.
@@ -26,15 +28,6 @@ pub(crate) fn backoff(first: Duration, longest: Duration, failures: u32) -> Dura
 /// the process.
 pub(crate) fn install_tls_provider() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-}
-
-/// The innermost error: the outer ones repeat it or add only the URL.
-pub(crate) fn root_cause<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause
 }
 
 #[cfg(test)]

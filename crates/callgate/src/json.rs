@@ -10,6 +10,8 @@ use serde::de::{
 };
 use serde_json::{Map, Number, Value, error::Category, map::Entry};
 
+use crate::sanitize::excerpt;
+
 /// Why a text was not accepted as JSON, and where. Never contains a value of the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}{}", .position.map(|(line, column)| format!(" (line {line}, column {column})")).unwrap_or_default())]
@@ -26,9 +28,16 @@ impl JsonError {
 
     /// An error of a type that derives its format. The library's text may quote a value, and is not used.
     fn of_type(error: &serde_json::Error) -> Self {
-        Self::new(error, |text| match text.strip_prefix("missing field ") {
-            Some(name) => Cow::Owned(format!("{name} is missing")),
-            None => Cow::Borrowed("a value has another type than expected"),
+        Self::new(error, |text| {
+            if let Some(name) = text.strip_prefix("missing field ") {
+                return Cow::Owned(format!("{name} is missing"));
+            }
+            let unknown =
+                text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+            match unknown {
+                Some(name) => Cow::Owned(format!("unknown member `{}`", excerpt(name))),
+                None => Cow::Borrowed("a value has another type or form than expected"),
+            }
         })
     }
 

@@ -7,6 +7,10 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
+use crate::network::of_io;
+
+const NOT_A_HOST: &str = "it is not a host name or address";
+
 /// Connects to a host and completes TLS if there is a configuration for it.
 ///
 /// # Errors
@@ -19,11 +23,11 @@ pub(crate) async fn connect(
 ) -> Result<(), String> {
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let connected = async {
-        let stream = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;
+        let stream = TcpStream::connect((host, port)).await.map_err(|error| of_io(&error))?;
         let Some(tls) = tls else { return Ok(()) };
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| NOT_A_HOST.to_owned())?;
         let session = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
-        session.map(drop).map_err(|error| format!("TLS: {error}"))
+        session.map(drop).map_err(|error| of_io(&error))
     };
     let result = timeout(limit, connected).await.unwrap_or(Err("no connection in time".to_owned()));
     result.map_err(|error| {

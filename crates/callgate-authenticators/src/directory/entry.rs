@@ -242,6 +242,14 @@ impl FirstNames {
     }
 }
 
+/// `1 user was`, `2 users were`: the number with the matching verb.
+pub(crate) fn users_in_words(count: usize, one: &str, many: &str) -> String {
+    match count {
+        1 => format!("1 user{one}"),
+        _ => format!("{count} users{many}"),
+    }
+}
+
 /// The library refuses longer credentials (`callgate::request`).
 fn warn_length(item: &Item<'_>, text: &str, limit: usize) {
     if text.len() > limit {

@@ -70,7 +70,9 @@ impl KeySource for FileSource {
     fn fetch(&self) -> BoxFuture<'_, Result<Fetched, KeySourceError>> {
         let source = self.clone();
         Box::pin(async move {
-            let body = tokio::task::spawn_blocking(move || source.read()).await??;
+            let read = tokio::task::spawn_blocking(move || source.read()).await;
+            // The text of the task's error may contain the message of the panic.
+            let body = read.map_err(|_| "reading it panicked, which is a bug in Callgate")??;
             Ok(Fetched { body, max_age: None })
         })
     }

@@ -1,12 +1,14 @@
 //! Describes errors of the Kubernetes client without the text of the client, which may quote the
 //! kubeconfig: the arguments, variables and output of a credential plugin, for example.
 
-use std::{error::Error, io, iter};
+use std::{error::Error, iter};
 
 use kube::{
     client::AuthError,
     config::{KubeconfigError, LoadDataError},
 };
+
+use crate::network::{connection_cause, of_io};
 
 /// One line that names the cause.
 pub(super) fn describe(error: &(dyn Error + 'static)) -> String {
@@ -15,9 +17,7 @@ pub(super) fn describe(error: &(dyn Error + 'static)) -> String {
         let of_login = error.downcast_ref().map(of_login);
         of_login.or_else(|| error.downcast_ref().map(of_kubeconfig))
     });
-    // The innermost error is the cause.
-    let of_connection = || chain.iter().rev().find_map(|error| of_connection(*error));
-    of_settings.or_else(of_connection).unwrap_or_else(|| {
+    of_settings.or_else(|| connection_cause(error)).unwrap_or_else(|| {
         match chain.iter().find_map(|error| error.downcast_ref()) {
             Some(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_)) => {
                 "the answer is not the expected JSON".to_owned()
@@ -120,26 +120,10 @@ fn of_data(what: &str, error: &LoadDataError) -> String {
     }
 }
 
-fn of_connection(error: &(dyn Error + 'static)) -> Option<String> {
-    if let Some(error) = error.downcast_ref::<rustls::Error>() {
-        return Some(error.to_string());
-    }
-    let error = error.downcast_ref::<io::Error>()?;
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    Some(inner.map_or_else(|| of_io(error), ToString::to_string))
-}
-
-/// The text of the system, or only the kind of the error.
-fn of_io(error: &io::Error) -> String {
-    let text = error.to_string();
-    match error.raw_os_error().is_some() || text.starts_with("failed to lookup address") {
-        true => text,
-        false => error.kind().to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
     table::BucketTable,
 };
 use crate::{
-    directory::{Entry, EntryTable, Lookup, PackedEntry, Remembered, Shared},
+    directory::{Entry, EntryTable, Lookup, PackedEntry, Remembered, Shared, users_in_words},
     kind::{Bucket, BucketEvent, BuildContext},
     passwords::StoredPassword,
 };
@@ -259,9 +259,9 @@ impl BucketUsers {
         tracing::warn!(
             authenticator = &*self.context.name,
             users = names,
-            "{} users were removed: their live sessions end if `[revocation]` says so, otherwise when they \
-             expire (`session.max_lifetime`)",
-            users.len()
+            "{} removed: live sessions end if `[revocation]` says so, otherwise when they expire \
+             (`session.max_lifetime`)",
+            users_in_words(users.len(), " was", " were")
         );
     }
 

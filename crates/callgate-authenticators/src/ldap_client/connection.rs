@@ -20,7 +20,7 @@ use super::{
     message::{Entry, Message, OperationResult, Request, Response, Search},
     server::{Server, Transport},
 };
-use crate::network::root_cause;
+use crate::network::of_io;
 
 /// How many bytes all answers to one operation may have.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -213,12 +213,12 @@ async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> Result<usize, Con
 }
 
 fn connect_error(error: io::Error) -> ConnectionError {
-    ConnectionError::Connect(root_cause(&error).to_string())
+    ConnectionError::Connect(of_io(&error))
 }
 
 fn failed(error: io::Error) -> ConnectionError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => ConnectionError::Closed,
-        _ => ConnectionError::Failed(root_cause(&error).to_string()),
+        _ => ConnectionError::Failed(of_io(&error)),
     }
 }

@@ -200,7 +200,8 @@ impl Pool {
     async fn connect(&self, server: &Server) -> Result<Connection, ConnectionError> {
         let limit = self.settings.connect_timeout;
         let host = ServerName::try_from(server.host.clone());
-        let host = host.map_err(|error| ConnectionError::Connect(error.to_string()))?;
+        let host = host
+            .map_err(|_| ConnectionError::Connect("it is not a host name or address".to_owned()))?;
         let opening = Connection::open(server, self.settings.tls.as_ref(), host);
         let late = |_| Err(ConnectionError::Connect(format!("no connection within {limit:?}")));
         timeout(limit, opening).await.unwrap_or_else(late)

@@ -18,7 +18,7 @@ const SWEEP_AFTER: usize = 1024;
 /// What is known about the codes of each user, by the user's name in the directory.
 ///
 /// It survives a reload of the configuration. Only users whose password proved correct have an entry, so
-/// strangers cannot fill it.
+/// clients without a correct password cannot fill it.
 #[derive(Debug, Default)]
 pub(super) struct CodeState(Mutex<Users>);
 

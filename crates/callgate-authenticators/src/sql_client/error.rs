@@ -1,8 +1,10 @@
 //! What went wrong, for the log: where, why and what to do, without values of rows or credentials.
 
-use std::fmt;
+use std::{error::Error, fmt};
 
 use callgate::sanitize::one_line;
+
+use crate::network::{connection_cause, of_io};
 
 /// True if the error may be due to a connection that the database has closed or forgotten, so that the
 /// statement is worth another connection. Statements only read: repeating one is harmless.
@@ -22,7 +24,7 @@ pub(crate) fn shown(error: &sqlx::Error, parameter: &str) -> impl fmt::Display +
             let code = error.code().unwrap_or_default();
             format!("the database answered: {} ({code})", error.message())
         }
-        other => other.to_string(),
+        other => of_client(other),
     };
     let text = match parameter.is_empty() {
         true => text,
@@ -35,12 +37,14 @@ pub(crate) fn shown(error: &sqlx::Error, parameter: &str) -> impl fmt::Display +
 pub(crate) fn no_connection(target: &str, error: &sqlx::Error) -> impl fmt::Display + use<> {
     let text = match error {
         sqlx::Error::Io(error) => format!(
-            "cannot connect to `{target}`: {error}: is the database running, and does `url` name its \
-             host and port?"
+            "cannot connect to `{target}`: {}: is the database running, and does `url` name its host and \
+             port?",
+            of_io(error)
         ),
         sqlx::Error::Tls(error) => format!(
-            "no TLS with `{target}`: {error}: turn TLS on in the database, and check `tls.ca` and \
-             `tls.server_name`"
+            "no TLS with `{target}`: {}: turn TLS on in the database, and check `tls.ca` and \
+             `tls.server_name`",
+            of_tls(&**error)
         ),
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
@@ -48,9 +52,39 @@ pub(crate) fn no_connection(target: &str, error: &sqlx::Error) -> impl fmt::Disp
             let remedy = remedy(&code, message);
             format!("`{target}` refused the connection: {message} ({code}){remedy}")
         }
-        other => format!("cannot connect to `{target}`: {other}"),
+        other => format!("cannot connect to `{target}`: {}", of_client(other)),
     };
     one_line(&text)
+}
+
+fn of_tls(error: &(dyn Error + 'static)) -> String {
+    let cause = connection_cause(error);
+    cause.unwrap_or_else(|| match error.to_string().contains("does not support TLS") {
+        true => "the database does not support TLS".to_owned(),
+        false => "the TLS handshake failed".to_owned(),
+    })
+}
+
+/// Without the text of the client library, which quotes messages of the protocol and values.
+fn of_client(error: &sqlx::Error) -> String {
+    let text = match error {
+        sqlx::Error::Io(error) => return of_io(error),
+        sqlx::Error::Tls(error) => return of_tls(&**error),
+        sqlx::Error::Protocol(_) => {
+            "the answer does not follow the database's protocol, or asks for something that Callgate does \
+             not support, such as another method of authentication"
+        }
+        sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
+            "a value of the answer cannot be read"
+        }
+        sqlx::Error::Encode(_) => "the parameter of the query has a type that is not text",
+        sqlx::Error::TypeNotFound { .. } => {
+            "a column has a type that the database does not describe"
+        }
+        sqlx::Error::WorkerCrashed => "the thread of the SQLite database ended",
+        _ => "the client of the database failed",
+    };
+    text.to_owned()
 }
 
 fn remedy(code: &str, message: &str) -> &'static str {

@@ -90,14 +90,18 @@ impl<D: Dialect> Pool<D> {
         work: impl AsyncWork<D, T>,
     ) -> Result<T, QueryError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.map_err(QueryError::unreachable)?;
+        let permit =
+            permit.map_err(|_| QueryError::unreachable("the pool of connections is closed"))?;
         let limit = self.connect_timeout + self.timeout + GRACE;
         let task = tokio::spawn(async move {
             let result = timeout(limit, work.run(&self)).await;
             drop(permit);
             result.unwrap_or_else(|_elapsed| Err(QueryError::unreachable("no answer in time")))
         });
-        task.await.unwrap_or_else(|error| Err(QueryError::unusable(error)))
+        // The text of the task's error may contain the message of the panic.
+        let panicked =
+            |_| Err(QueryError::unusable("the query panicked, which is a bug in Callgate"));
+        task.await.unwrap_or_else(panicked)
     }
 
     async fn fetch_rows(&self, statement: &Statement, parameter: &str) -> Result<Rows, QueryError> {

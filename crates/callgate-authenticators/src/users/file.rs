@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::table::UserTable;
 use crate::{
-    directory::{FirstNames, PackedEntry},
+    directory::{FirstNames, PackedEntry, users_in_words},
     kind::BuildContext,
 };
 
@@ -150,14 +150,6 @@ fn warn_changed(name: &str, old: &UserTable, new: &UserTable) {
             "{} changed: live sessions keep what they were granted, unless `[revocation]` ends them",
             users_in_words(count, " was", " were")
         );
-    }
-}
-
-/// `1 user was`, `2 users were`: the number with the matching verb.
-fn users_in_words(count: usize, one: &str, many: &str) -> String {
-    match count {
-        1 => format!("1 user{one}"),
-        _ => format!("{count} users{many}"),
     }
 }
 

@@ -220,12 +220,13 @@ fn creds_file(table: &Table<'_>, path: &Path) -> Option<Secret> {
     warning.into_iter().for_each(|warning| table.warn("creds", warning));
     user_seed(table, "creds", seed)?;
     let text = table.sources().secret_file(path).map_err(report).ok()?;
-    if let Err(error) = nats::with_credentials(&text) {
+    if nats::with_credentials(&text).is_err() {
         let path = path.display();
         table.fault(
             "creds",
             format!(
-                "`{path}` is not a credentials file as written by `nsc generate creds`: {error}"
+                "`{path}` is not a credentials file as written by `nsc generate creds`: it must contain the \
+                 user's JWT and seed, each between its `-----BEGIN …-----` and `------END …------` lines"
             ),
         );
         return None;

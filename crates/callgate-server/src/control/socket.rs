@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use callgate::json;
 use futures_util::future::BoxFuture;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -176,7 +177,8 @@ pub(super) async fn read_line<T: serde::de::DeserializeOwned>(
     if line.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    serde_json::from_slice(&line).map_err(io::Error::from)
+    // The text of the parser may quote the line.
+    json::parse_typed(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Sends one line of JSON.
@@ -206,6 +208,22 @@ mod tests {
                 }
                 let _ = ended.send(());
             })
+        }
+    }
+
+    #[tokio::test]
+    async fn order_that_is_not_understood_is_not_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let (sender, _ended) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(Socket::bind(&path).unwrap().serve(Arc::new(Chatty(sender))));
+        for line in ["canary\n", "{\"order\":\"canary\"}\n", "{\"order\":{\"canary\":7}}\n"] {
+            let mut client = UnixStream::connect(&path).await.unwrap();
+            client.write_all(line.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.contains("does not understand the order"), "{answer}");
+            assert!(!answer.contains("canary") && !answer.contains("expected one of"), "{answer}");
         }
     }
 

@@ -9,7 +9,12 @@ use std::{
     time::Duration,
 };
 
-use callgate::{clock::UnixTime, record::Denial, sanitize::excerpt};
+use callgate::{
+    clock::UnixTime,
+    json::{self, JsonError},
+    record::Denial,
+    sanitize::excerpt,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -104,15 +109,14 @@ impl Lock {
         if value.len() > MAX_VALUE {
             return Err(Unreadable::TooLong(value.len()));
         }
-        let not_a_lock =
-            |error: serde_json::Error| Unreadable::NotALock(excerpt(&error.to_string()));
-        let json: Value = serde_json::from_slice(value).map_err(not_a_lock)?;
+        let not_a_lock = |error: JsonError| Unreadable::NotALock(error.to_string());
+        let json: Value = json::parse_typed(value).map_err(not_a_lock)?;
         match json.get("v") {
             Some(version) if *version == VERSION => {}
             Some(version) => return Err(Unreadable::Version(excerpt(&version.to_string()))),
             None => return Err(Unreadable::NotALock("`v` is missing".to_owned())),
         }
-        let stored = serde_json::from_value(json).map_err(not_a_lock)?;
+        let stored = json::parse_typed(value).map_err(not_a_lock)?;
         let Stored { v: _, target, reason, actor, created, ends, kick } = stored;
         if target.is_empty() {
             return Err(Unreadable::NoTarget);
@@ -212,10 +216,11 @@ mod tests {
             (json!({ "v": 1, "target": { "tenant": "a" } }), "tenant"),
             (json!({ "v": 1, "target": {} }), "no condition"),
             (json!({ "v": 1 }), "target"),
-            (json!({ "v": 1, "target": { "user": "a" }, "ends": "later" }), "time"),
+            (json!({ "v": 1, "target": { "user": "a" }, "ends": "later" }), "another type or form"),
         ] {
             let error = read(&value).unwrap_err().to_string();
             assert!(error.contains(word), "{value}: {error}");
+            assert!(!error.contains("later") && !error.contains("expected one of"), "{error}");
         }
         assert!(matches!(Lock::read("L", b"{"), Err(Unreadable::NotALock(_))));
         let long = Lock::read("L", &vec![b' '; 9 * 1024]);

@@ -56,7 +56,7 @@ async fn changes_take_effect_on_two_replicas_within_a_second() {
     let marks = [one.mark(), two.mark()];
     bucket.delete("alice").await.unwrap();
     for (gate, mark) in [(&one, marks[0]), (&two, marks[1])] {
-        gate.record(mark, &["1 users were removed", "alice"]).await;
+        gate.record(mark, &["1 user was removed", "alice"]).await;
     }
     let credential = Credential::password("alice", "alice");
     assert!(connect_to(&world.servers.servers[0].url(), &credential).await.is_err());

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the cost of an answer between Callgate and other callouts, in one run on one machine.
 
-Every responder does the same work: one user by password in clear, one RS256 bearer token (the same
+Every responder does the same work: one user with a clear-text password, one RS256 bearer token (the same
 again, and new ones), with an xkey and without. First made-up servers ask over a plain nats-server
 (flood), then real clients connect to a server with an auth callout (storm). They run in turn,
 interleaved, several rounds; the best round of each counts, and ratios are what matters.
@@ -125,7 +125,7 @@ def keep(best, name, xkey, work, result, requests):
 def report(best, names):
     for xkey in ("xkey", "clear"):
         for work in (*FLOODS, "storm"):
-            print(f"\n{work}, {'with an xkey' if xkey == 'xkey' else 'in clear'}")
+            print(f"\n{work}, {'with an xkey' if xkey == 'xkey' else 'without an xkey'}")
             print(f"{'':32}{'CPU µs':>10}{'ratio':>8}{'server µs':>10}{'per s':>9}{'p50 µs':>9}{'p99 µs':>9}{'MiB':>7}")
             ours = best.get("callgate", {}).get(xkey, {}).get(work)
             for name in names:

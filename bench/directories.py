@@ -63,7 +63,7 @@ def prepare(keys, entries):
 
 
 def write_users(keys, path, entries):
-    """Every user has an argon2id hash and permissions of its own; only `alice` has a password in clear."""
+    """Every user has an argon2id hash and permissions of its own; only `alice` has a clear-text password."""
     noise = random.Random(entries)
     password = (keys.folder / "password").read_text().strip()
     alice = {"pass": password, "account": "APP", "permissions": {"pub": ["orders.>"], "sub": ["orders.>", "_INBOX.>"]}}

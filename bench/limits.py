@@ -50,8 +50,8 @@ def growth(tools, _folder, _arguments):
 
 
 def latency(tools, folder, arguments):
-    """At half of what it can do at most: all on the same cores, and with a core that only Callgate has. The latter also
-    undisturbed by what else the machine runs, where that is allowed. (All on the same cores would then leave nothing for
+    """Latency at half of the maximum rate: all processes on the same cores, and with a core for Callgate alone. The latter
+    also in real time, where that is allowed. (All on the same cores would then leave nothing for
     the rest of the machine, and the system would halt it for 50 ms of a second.)"""
     keys = common.Keys(*tools, folder)
     cores = sorted(os.sched_getaffinity(0))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Unpacks an image, and runs it like a container engine does, without an engine.
+"""Unpacks an image, and runs it as a container engine would, without an engine.
 
     container.py exec SPEC     (internal) enters the root that the file SPEC describes, and becomes the image's program
 

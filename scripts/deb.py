@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Builds a Debian package of a binary, and plays its life in a root of its own.
+"""Builds a Debian package of a binary, and tests its installation, upgrade and removal in a separate root.
 
     deb.py build DIR [BINARY]    DIR/callgate_VERSION_ARCHITECTURE.deb; without BINARY, that of `make release`
     deb.py check [BINARY]        builds two versions; installs, upgrades, removes and purges them; checks the unit. Without

@@ -5,11 +5,11 @@
     scripts/fuzz.py --runs N    from the seeds alone, the same inputs each time
     scripts/fuzz.py --lock      brings fuzz/Cargo.lock to the versions of Cargo.lock
 
-New inputs are gathered in target/fuzz/corpus and survive from run to run (not with --runs); what is found lies in
-target/fuzz/found, with the command that shows it again. The seeds in fuzz/corpus are read and never
-written. `cargo fuzz run TARGET` works too, where cargo-fuzz and a nightly Rust are.
+New inputs are collected in target/fuzz/corpus and kept between runs (not with --runs). Findings are in
+target/fuzz/found, each with the command that reproduces it. The seeds in fuzz/corpus are never changed.
+With cargo-fuzz and a nightly Rust, `cargo fuzz run TARGET` works, too.
 
-libFuzzer comes with the crate libfuzzer-sys and needs a C++ compiler: exit code 3 says that there is none.
+libFuzzer comes with the crate libfuzzer-sys and needs a C++ compiler; without one, the exit code is 3.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main():
         return lock()
     compiler = os.environ.get("CXX") or next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
     if compiler is None:
-        print("fuzz: there is no C++ compiler, which libFuzzer is built with", file=sys.stderr)
+        print("fuzz: no C++ compiler found: libFuzzer needs one (install g++ or clang)", file=sys.stderr)
         return NOT_HERE
     targets = options.targets or sorted(path.stem for path in (FUZZ / "fuzz_targets").glob("*.rs"))
     build()

@@ -4,7 +4,7 @@
     helm.py check      lint, and compare deploy/kubernetes/, the goldens and copied files with what they come from
     helm.py render     regenerate deploy/kubernetes/, the golden files and copied files
 
-Helm is compiled from its Go module into `.tools/helm/` where there is Go; without Go this fails, and says so.
+Helm is compiled from its Go module into `.tools/helm/`, which needs Go; without Go, the check fails.
 """
 
 import os
@@ -54,7 +54,7 @@ def helm():
         return binary
     go = shutil.which("go")
     if go is None:
-        raise tools.Failed("there is no Go to compile helm with: the chart was NOT checked")
+        raise tools.Failed("Go is not installed, so helm cannot be compiled: the chart was NOT checked")
     tools.say("helm (this compiles for some minutes)")
     environment = {**os.environ, "GOBIN": str(binary.parent), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
     with tempfile.TemporaryDirectory() as folder:

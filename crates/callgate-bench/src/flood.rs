@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// The issuer's public key (A…): requests are for it, and answers must be signed by it
     #[arg(long)]
     issuer: String,
-    /// The responder's xkey (X…); without it requests are sent in clear
+    /// The responder's xkey (X…); without it, requests are not encrypted
     #[arg(long)]
     xkey: Option<CurvePublicKey>,
     /// The user that clients present
@@ -296,9 +296,9 @@ impl Pace {
         self.next = self.after(Instant::now(), !pause.is_zero());
     }
 
-    /// The request after the one that is sent `now`. If the sender overslept, all that follow are so
-    /// much later: a machine that stood still has not received a burst of requests. Whatever else held it up, a
-    /// server that takes nothing above all, is made up for.
+    /// The time of the request after the one that is sent `now`. If the sender woke too late, all later
+    /// requests move by the same time, so that a machine that stood still sends no burst. Any other delay,
+    /// such as that of a server that does not read, is made up for.
     fn after(&self, now: Instant, slept: bool) -> Instant {
         let overslept = slept && now.saturating_duration_since(self.next) > OVERSLEPT;
         (if overslept { now } else { self.next }) + self.every

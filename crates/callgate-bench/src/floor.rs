@@ -27,7 +27,7 @@ const TOKEN: usize = 250;
 /// One operation, again and again.
 pub(crate) type Operation = Box<dyn FnMut() -> Result<(), Failure>>;
 
-/// Operations, timed in turn so that all have the same weather.
+/// Operations, timed in turn so that all run under the same conditions.
 pub(crate) struct Floor {
     operations: Vec<(&'static str, Operation)>,
     spent: BTreeMap<&'static str, Spent>,

@@ -75,7 +75,7 @@ pub(crate) struct Args {
     /// Password logins a second of clients that do not flood
     #[arg(long, default_value_t = 2.0)]
     honest: f64,
-    /// Another build of the service, measured before under the same load; it need not keep promises
+    /// Another build of the service, measured first under the same load; its results are not checked
     #[arg(long)]
     before: Option<PathBuf>,
     /// Print JSON

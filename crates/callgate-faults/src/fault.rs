@@ -1,4 +1,4 @@
-//! A fault: its name, its method and its story.
+//! A fault: its name, its method, and the code that plays it.
 
 use std::{any::Any, future::Future, io::Write, panic::AssertUnwindSafe, pin::Pin};
 

@@ -93,7 +93,7 @@ impl Imported {
             imported.add(
                 FindingKind::Differs,
                 at,
-                format!("`{key}` is there twice in its map: nats-server and this command use the last one"),
+                format!("duplicate key `{key}`: nats-server and this command use the last one"),
             );
         }
         settings::read(&mut imported, &document.root)?;

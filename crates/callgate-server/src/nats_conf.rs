@@ -166,7 +166,7 @@ pub(crate) trait Outside {
 #[derive(Debug)]
 pub(crate) struct Document {
     pub(crate) root: Map,
-    /// Keys that are there twice, at the first place; the last one counts.
+    /// Duplicate keys, at their first position; the last one counts.
     pub(crate) overridden: Vec<(String, Location)>,
 }
 

@@ -182,7 +182,7 @@ impl Opener {
         })?;
         let sealer = self.sealer(peer, message.xkey_header, &claims).map_err(dropped)?;
         let server_deadline = message.arrived + timeout;
-        // Not client_info.user, which contains a token in clear in 2.10.
+        // Not client_info.user, which contains a clear-text token in 2.10.
         let claimed_user = sanitize::user_name(&claims.nats.connect_opts.user).into_owned();
         let deadline = reply_deadline(server_deadline);
         let request = self.request(claims, message, &server, &user, deadline);

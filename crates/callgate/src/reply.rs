@@ -126,7 +126,7 @@ pub(crate) fn record_grant(decision: &mut Decision, grant: Grant, minter: &Minte
     decision.grant = Some(Arc::new(grant));
 }
 
-/// Seals replies with the key that opened the request. Requests in clear get replies in clear.
+/// Seals replies with the key that opened the request. Unencrypted requests get unencrypted replies.
 #[derive(Debug, Clone)]
 pub(crate) struct Sealer(pub(crate) Option<SharedKey>);
 

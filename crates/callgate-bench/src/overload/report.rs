@@ -1,4 +1,4 @@
-//! The results of the run, and whether the promises were kept.
+//! The results of the run, and whether the guarantees held.
 
 use std::time::Duration;
 
@@ -203,7 +203,7 @@ impl Report {
         Ok(())
     }
 
-    /// Fails if a promise was not kept. In an attack, one client in twenty may be refused.
+    /// Fails if a guarantee did not hold. In an attack, one client in twenty may be refused.
     pub(super) fn judge(&self, at_least: f64, attack: bool) -> Result<(), Failure> {
         let honest_at_least = if attack { 0.95 } else { 1.0 };
         let kinds = [&self.flood, &self.honest, &self.token_flooded, &self.remembered_flooded];
@@ -211,7 +211,7 @@ impl Report {
             (self.ratio < at_least, "true answers are too few for the ceiling"),
             (kinds.iter().any(|kind| kind.wrong > 0), "an answer was wrong"),
             (kinds.iter().any(|kind| kind.unanswered > 0), "a login was not answered"),
-            (self.token_flooded.overloaded > 0, "a token was refused for want of room"),
+            (self.token_flooded.overloaded > 0, "a token was refused as overloaded"),
             (self.remembered_flooded.overloaded > 0, "a remembered password was refused"),
             (self.honest_ratio < honest_at_least, "clients that do not flood were refused"),
         ];

@@ -62,7 +62,7 @@ impl Authenticator for Faulty {
             #[expect(clippy::panic, reason = "the fault that is played")]
             ("panics", _) => async { panic!("this authenticator panics in its future") }.boxed(),
             _ => {
-                // Not asleep as a task: the thread of the event loop is.
+                // Blocks the thread of the event loop, not only this task.
                 std::thread::sleep(Duration::from_secs(30));
                 ready(Err(Decline::NotMine)).boxed()
             }

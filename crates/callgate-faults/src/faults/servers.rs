@@ -45,7 +45,7 @@ pub const NEW_KEYS: Fault = Fault {
     story: || new_keys().boxed_local(),
 };
 
-/// One of three servers dies for ever.
+/// One of three servers is killed and stays away.
 pub const ONE_OF_THREE: Fault = Fault {
     family: FAMILY,
     name: "the cluster member that Callgate is connected to is killed",

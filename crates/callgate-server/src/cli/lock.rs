@@ -258,7 +258,7 @@ pub(super) fn list(args: ListArgs, registry: Registry) -> Outcome {
     for lock in &locks {
         for left in lock["left_alone"].as_array().into_iter().flatten() {
             say(format_args!(
-                "lock {}: left alone `{}` in {} from {}: it came back without Callgate, as a static user does",
+                "lock {}: left alone `{}` in {} from {}: it reconnected without Callgate, as a static user does",
                 text(&lock["id"]),
                 text(&left["user"]),
                 text(&left["account"]),

@@ -19,7 +19,7 @@ const HELLO: &str = "hello";
 pub(super) const BYE: &str = "bye";
 /// Before the next attempt to subscribe.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
-/// A server drops a subscription without a word when a reload takes its permission away. A replica that does
+/// A server drops a subscription silently when a reload takes its permission away. A replica that does
 /// not hear itself for this many pulses subscribes again.
 const DEAF: u32 = 4;
 

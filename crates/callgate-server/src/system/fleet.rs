@@ -44,7 +44,7 @@ impl Kicking {
     }
 }
 
-/// Tells and hears.
+/// Announces this replica's kicks to its peers, and receives theirs.
 pub(super) async fn run(system: Arc<System>, replicas: Arc<Replicas>) {
     let mut heard = replicas.subscribe(PACE);
     let mut kicking = Kicking::default();

@@ -88,7 +88,7 @@ pub(crate) struct ClientInformation<'a> {
     pub(crate) host: Cow<'a, str>,
     #[serde(default, deserialize_with = "nullable")]
     pub(crate) id: u64,
-    // `user` is omitted on purpose: unproven, and in 2.10 a token in clear.
+    // `user` is omitted on purpose: unproven, and in 2.10 a clear-text token.
     #[serde(borrow, default, deserialize_with = "text")]
     pub(crate) name: Cow<'a, str>,
     #[serde(borrow, default, deserialize_with = "text")]

@@ -158,7 +158,7 @@ fn receivable(rules: &Rules<SubscribePattern>, wanted: &SubscribePattern) -> Sub
     }
 }
 
-/// How subjects that the rules do not allow as such reach a client all the same.
+/// How subjects that the rules do not allow as such still reach a client.
 fn other_ways(
     permissions: &Permissions,
     wanted: &SubscribePattern,

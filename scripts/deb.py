@@ -2,8 +2,8 @@
 """Builds a Debian package of a binary, and tests its installation, upgrade and removal in a separate root.
 
     deb.py build DIR [BINARY]    DIR/callgate_VERSION_ARCHITECTURE.deb; without BINARY, that of `make release`
-    deb.py check [BINARY]        builds two versions; installs, upgrades, removes and purges them; checks the unit. Without
-                                 BINARY, target/debug/callgate
+    deb.py check [BINARY]        builds two versions; installs, upgrades, removes and purges them; checks the unit, and runs
+                                 it where a machine with systemd can be booted. Without BINARY, target/debug/callgate
 
 The package contains the program, its systemd unit, completions and manual pages. It needs dpkg-deb; `check` also needs dpkg,
 and root or a user namespace.
@@ -19,6 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import deb_trial
 import release
 import tools
 
@@ -189,9 +190,11 @@ def check(binary):
             faults.append("two builds of the same binary differ")
         faults += life(folder, packages) + unit_faults(folder, binary)
         linted = lint(packages[1], faults)
+        found, tried = deb_trial.trial(packages, version())
+        faults += found
     for fault in faults:
         print(f"deb: {fault}", file=sys.stderr)
-    print(f"deb: installed, upgraded, removed and purged; the unit; {linted}; {len(faults)} faults")
+    print(f"deb: installed, upgraded, removed and purged; the unit; {linted}; {tried}; {len(faults)} faults")
     return 1 if faults else 0
 
 

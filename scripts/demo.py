@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 
+import release
 import tools
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -152,10 +153,11 @@ class Process:
                 self.process.wait()
 
 
-def build():
+def build(cargo):
     say(paint(1, "Building callgate (the first time takes a few minutes) …"))
-    subprocess.run([os.environ.get("CARGO", "cargo"), "build", "--quiet", "--package", "callgate-server"],
-                   cwd=ROOT, check=True)
+    # On a terminal, cargo shows how far it is.
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]
+    subprocess.run([cargo, "build", *quiet, "--package", "callgate-server"], cwd=ROOT, check=True)
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     return target / "debug" / "callgate"
 
@@ -259,8 +261,9 @@ class Running:
 
 def main():
     ending = Ending()
+    cargo = release.cargo()
     server_binary = tools.nats_server()
-    callgate = build()
+    callgate = build(cargo)
     port, admin = free_port(), free_port()
     ending.hold()
     configure(callgate, port, admin)

@@ -84,7 +84,7 @@ def check():
         faults.append(f"{RECIPE.name}: it has no `RUN cargo build …`")
     with tempfile.TemporaryDirectory() as folder:
         copy_context(Path(folder))
-        read = subprocess.run([os.environ.get("CARGO", "cargo"), "metadata", "--format-version=1", "--locked"],
+        read = subprocess.run([release.cargo(), "metadata", "--format-version=1", "--locked"],
                               cwd=folder, capture_output=True, text=True)
         if read.returncode != 0:
             faults.append(f".dockerignore: cargo cannot read what it leaves: {read.stderr.strip()}")
@@ -166,7 +166,7 @@ def release_binary():
 
 def debug_binary():
     """The debug binary, linked statically with glibc: the dependencies that were compiled for tests serve again."""
-    command = [os.environ.get("CARGO", "cargo"), "rustc", "--quiet", "--locked", "--package", "callgate-server",
+    command = [release.cargo(), "rustc", "--quiet", "--locked", "--package", "callgate-server",
                "--bin", "callgate", "--", "-C", "target-feature=+crt-static", "-C", "strip=debuginfo"]
     done = subprocess.run(command, cwd=tools.ROOT)
     if done.returncode != 0:

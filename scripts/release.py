@@ -22,7 +22,6 @@ import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CARGO = os.environ.get("CARGO", "cargo")
 PACKAGE = "callgate-server"
 BINARY = "callgate"
 SBOM = "callgate.cdx.json"
@@ -46,6 +45,22 @@ def arguments():
     command.add_argument("--keep", action="store_true", help="keep the two folders")
     command.set_defaults(run=compare)
     return parser.parse_args()
+
+
+def cargo():
+    """The cargo to build with; ends the program if there is none that is new enough."""
+    wanted = re.search(r'^rust-version = "([\d.]+)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE).group(1)
+    advice = f"install Rust {wanted} or newer from https://rustup.rs, and open a new shell"
+    found = os.environ.get("CARGO") or shutil.which("cargo")
+    if found is None:
+        raise SystemExit(f"there is no cargo on PATH: {advice}")
+    said = subprocess.run([found, "--version"], cwd=ROOT, capture_output=True, text=True)
+    number = re.match(r"cargo ([\d.]+)", said.stdout)
+    if number is None:
+        raise SystemExit(f"{found} does not start: {said.stderr.strip()}")
+    if [int(part) for part in number.group(1).split(".")] < [int(part) for part in wanted.split(".")]:
+        raise SystemExit(f"{found} is version {number.group(1)}: {advice}")
+    return found
 
 
 def build_into(options):
@@ -97,7 +112,7 @@ def build(checkout, target):
     # RUSTFLAGS would take the place of .cargo/config.toml; --config adds to it.
     environment.pop("RUSTFLAGS", None)
     flags = "build.rustflags=" + json.dumps(remapped)
-    command = [CARGO, "build", "--release", "--locked", "--package", PACKAGE, "--config", flags]
+    command = [cargo(), "build", "--release", "--locked", "--package", PACKAGE, "--config", flags]
     subprocess.run(command, cwd=checkout, env=environment, check=True)
     return target / "release" / BINARY
 
@@ -143,14 +158,14 @@ def sbom():
 
 
 def metadata():
-    command = [CARGO, "metadata", "--format-version=1", "--locked"]
+    command = [cargo(), "metadata", "--format-version=1", "--locked"]
     found = json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
     return {(package["name"], package["version"]): package for package in found["packages"]}
 
 
 def tree(packages):
     """The crates that are really built into it, with its own features and not those of tests: as `cargo tree` has it."""
-    command = [CARGO, "tree", "--locked", "--package", PACKAGE, "--edges", "normal,build", "--prefix", "depth",
+    command = [cargo(), "tree", "--locked", "--package", PACKAGE, "--edges", "normal,build", "--prefix", "depth",
                "--format", " {p}", "--no-dedupe"]
     text = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     above, used, edges = [], set(), {}

@@ -9,7 +9,7 @@ use super::{
     page,
     quotes::{blocks, first_difference},
 };
-use crate::support::{callgate_in, has, run, serve};
+use crate::support::{CALLGATE, callgate_in, has, run, serve};
 
 /// The blocks of the section, from `callgate init` on: building the program takes too long here.
 fn section() -> String {
@@ -62,6 +62,9 @@ async fn quick_start_ends_with_a_client_that_publishes_and_one_that_is_refused()
         let expected = [&["…"], &output[..], &["…"]].concat();
         assert_eq!(first_difference(&expected, &printed), None, "{printed:?}");
     }
+    let (explain, output) = typed_explain(&section);
+    let printed = in_shell(folder.path(), &server.url(), &format!("{password}\n{explain} 2>&1"));
+    assert_eq!(first_difference(&output, &printed), None, "{printed:?}");
     let records: Vec<_> = gate.decisions(0);
     let shown = blocks(&section, "text")[0].1;
     for (line, record) in shown.lines().zip(&records) {
@@ -84,9 +87,17 @@ fn typed_logins(section: &str) -> (&str, Vec<(&str, Vec<&str>)>) {
     (password, typed)
 }
 
+/// `callgate explain` with its output.
+fn typed_explain(section: &str) -> (&str, Vec<&str>) {
+    let found = blocks(section, "console");
+    let mut typed = found.iter().flat_map(|(_, body)| commands(body));
+    typed.find(|(command, _)| command.starts_with("callgate explain ")).unwrap()
+}
+
 fn in_shell(folder: &Path, url: &str, script: &str) -> Vec<String> {
     let nats = tools::installed("go-tools/nats");
-    let mut search = nats.parent().unwrap().as_os_str().to_owned();
+    let programs = [Path::new(CALLGATE), nats.as_path()].map(|program| program.parent().unwrap());
+    let mut search = std::env::join_paths(programs).unwrap();
     search.push(":");
     search.push(std::env::var_os("PATH").unwrap_or_default());
     let mut shell = command("sh", folder, &["-c", script]);

@@ -87,8 +87,16 @@ pub(crate) fn never_falls_through(table: &serde_json::Value) -> bool {
     table.get("fall_through") != Some(&true.into())
 }
 
-/// Receives background events, for metrics. `authenticator` is the name of the authenticator.
+/// Called after each entry of a file; dropped when the file has been loaded, or cannot be.
+pub type EntryCounter = Box<dyn FnMut()>;
+
+/// Receives events, for metrics and progress. `authenticator` is the name of the authenticator.
 pub trait Observer: fmt::Debug + Send + Sync {
+    /// A file of entries is about to be loaded; `None` if they need not be counted.
+    fn file_loading(&self, _file: &str) -> Option<EntryCounter> {
+        None
+    }
+
     /// A changed file was read again; `loaded` if it took effect.
     fn file_reloaded(&self, _authenticator: &str, _loaded: bool) {}
 

@@ -2,6 +2,7 @@
 
 mod binary;
 mod command;
+mod terminal;
 mod view;
 
 use std::{
@@ -15,6 +16,7 @@ use crate::Process;
 
 pub use binary::binary;
 pub use command::{CommandOutput, command, run};
+pub use terminal::run_on_terminal;
 pub use view::{View, http_get};
 
 /// The minimal permissions of the service's user in the callout account, in nats-server's syntax.

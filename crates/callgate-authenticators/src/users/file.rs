@@ -39,6 +39,14 @@ impl UsersFile {
         shown_path: String,
         users: UserTable,
     ) -> Self {
+        let count = users_in_words(users.users().len(), "", "");
+        let milliseconds = milliseconds(&users);
+        tracing::info!(
+            authenticator = &*context.name,
+            file = shown_path,
+            milliseconds,
+            "users file loaded: {count}"
+        );
         log_unrestricted(&context.name, &users);
         let users = ArcSwap::from_pointee(users);
         let changes = watch::Sender::new(0);
@@ -88,8 +96,14 @@ impl UsersFile {
         };
         log_unrestricted(name, &users);
         let count = users_in_words(users.users().len(), "", "");
+        let milliseconds = milliseconds(&users);
         let old = self.users.swap(Arc::new(users));
-        tracing::info!(authenticator = name, file, "the changed file is in force: {count}");
+        tracing::info!(
+            authenticator = name,
+            file,
+            milliseconds,
+            "the changed file is in force: {count}"
+        );
         warn_changed(name, &old, &self.users());
         self.changes.send_modify(|count| *count += 1);
         true
@@ -151,6 +165,11 @@ fn warn_changed(name: &str, old: &UserTable, new: &UserTable) {
             users_in_words(count, " was", " were")
         );
     }
+}
+
+/// How long it took to load the file.
+fn milliseconds(users: &UserTable) -> u64 {
+    u64::try_from(users.loading_time().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn names<'a>(entries: impl Iterator<Item = PackedEntry<'a>>) -> (usize, String) {

@@ -1,6 +1,10 @@
 //! The users of a file, found by name, token or nkey.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use callgate::authn::Origin;
 use callgate_config::{DocumentError, EntryFile, EntryReader, Report, Table};
@@ -8,7 +12,7 @@ use callgate_config::{DocumentError, EntryFile, EntryReader, Report, Table};
 use super::warnings::{UnusualPermissions, Warnings};
 use crate::{
     directory::{ENTRY, Entry, EntryTable, PackedEntry, Shared, next_version},
-    kind::BuildContext,
+    kind::{BuildContext, EntryCounter},
     passwords::{Cost, DummyPasswords},
 };
 
@@ -19,6 +23,7 @@ pub(super) struct UserTable {
     /// How many passwords have each cost.
     costs: BTreeMap<Option<Cost>, u64>,
     dummies: DummyPasswords,
+    loading_time: Duration,
 }
 
 impl UserTable {
@@ -31,11 +36,13 @@ impl UserTable {
         context: &BuildContext,
         report: &Report,
     ) -> Option<Self> {
+        let started = Instant::now();
         let before = report.fault_count();
+        let counter = context.services.observer.file_loading(shown_path);
         let file = path.strip_prefix(".").unwrap_or(path).display().to_string();
         let prefix = format!("{shown_path}: ");
         let read = open(path).and_then(|entries| {
-            let mut reader = Reader::new(entries.size(), context);
+            let mut reader = Reader::new(entries.size(), context, counter);
             let sources = &context.services.sources;
             entries.read(&prefix, &file, ENTRY, report, sources, &mut reader)?;
             Ok(reader)
@@ -51,12 +58,15 @@ impl UserTable {
                 return None;
             }
         };
-        let Reader { users, costs, permissions, .. } = reader;
+        let Reader { users, costs, permissions, counter, .. } = reader;
         let dummies = DummyPasswords::of_counts(costs.clone(), context.services.dummy_key.clone());
-        let table = Self { users, costs, dummies };
+        let loading_time = Duration::ZERO;
+        let mut table = Self { users, costs, dummies, loading_time };
         Warnings { table: &table, permissions, path, shown_path: &prefix, context, report }
             .report();
         report.assign(&prefix, &file);
+        drop(counter);
+        table.loading_time = started.elapsed();
         (report.fault_count() == before).then_some(table)
     }
 
@@ -68,6 +78,11 @@ impl UserTable {
     /// The entries, to look them up.
     pub(super) fn users(&self) -> &EntryTable {
         &self.users
+    }
+
+    /// How long it took to load the file.
+    pub(super) fn loading_time(&self) -> Duration {
+        self.loading_time
     }
 
     /// Whether an entry has a token.
@@ -99,16 +114,18 @@ struct Reader<'a> {
     /// How many passwords have each cost.
     costs: BTreeMap<Option<Cost>, u64>,
     permissions: UnusualPermissions,
+    counter: Option<EntryCounter>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(size: usize, context: &'a BuildContext) -> Self {
+    fn new(size: usize, context: &'a BuildContext, counter: Option<EntryCounter>) -> Self {
         Self {
             context,
             version: next_version(),
             users: EntryTable::for_about(size),
             costs: BTreeMap::new(),
             permissions: UnusualPermissions::default(),
+            counter,
         }
     }
 }
@@ -133,6 +150,9 @@ impl EntryReader for Reader<'_> {
         for Shared { key, user } in shared {
             let other = user.escape_debug();
             report.fault(format!("{path}.{key}"), format!("`{other}` has the same one"));
+        }
+        if let Some(count) = &mut self.counter {
+            count();
         }
     }
 }

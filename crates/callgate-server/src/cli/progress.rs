@@ -9,6 +9,7 @@ use std::{
 };
 
 use callgate::sanitize::terminal;
+use callgate_authenticators::kind::{EntryCounter, Observer};
 
 /// Shorter work needs no line.
 const DELAY: Duration = Duration::from_secs(1);
@@ -85,6 +86,18 @@ impl Drop for Progress {
         if self.drawn.is_some() {
             let _ = write!(io::stderr(), "{CLEAR}");
         }
+    }
+}
+
+/// Shows how many entries of a file have been loaded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LoadingProgress;
+
+impl Observer for LoadingProgress {
+    fn file_loading(&self, file: &str) -> Option<EntryCounter> {
+        let what = format!("loading entries of {file}");
+        let mut progress = Progress::new(terminal(&what), Unit::Items, 0);
+        Some(Box::new(move || progress.add(1)))
     }
 }
 

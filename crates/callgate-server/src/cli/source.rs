@@ -3,12 +3,12 @@
 use std::{path::PathBuf, sync::Arc};
 
 use callgate::secret::Secret;
-use callgate_authenticators::kind::{NoObserver, Registry};
+use callgate_authenticators::kind::Registry;
 use callgate_config::{Format, Sources};
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::output::read_stdin;
+use super::{output::read_stdin, progress::LoadingProgress};
 use crate::config::{BuildEnv, Flag, Input, Overrides};
 
 /// Flags shared by `serve`, `check` and `explain`. Secrets are given as `@FILE` or `env:NAME`; a
@@ -157,9 +157,9 @@ fn secret(flag: &Option<String>, name: &str) -> Result<Option<Flag>, String> {
     Ok(text.map(|text| Flag { text: Secret::new(text), on_command_line }))
 }
 
-/// For commands that run once, without earlier state or an observer.
+/// For commands that run once, without earlier state; large files show their progress.
 pub(super) fn build_env(registry: Registry, background: bool) -> BuildEnv {
-    let observer = Arc::new(NoObserver);
+    let observer = Arc::new(LoadingProgress);
     BuildEnv {
         registry,
         shared: None,

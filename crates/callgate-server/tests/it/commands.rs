@@ -5,6 +5,7 @@ mod decode;
 mod documents;
 mod explain;
 mod keys;
+mod progress;
 mod serve;
 mod shadowed;
 mod source;

@@ -17,8 +17,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use callgate::{
     authn::{
-        Authenticator, Decline, GoneCause, Identity, IdentityLookup, Readiness, Reassessment,
-        Rejection, Standing,
+        Authenticator, BackendError, Decline, GoneCause, Identity, IdentityLookup, Probe,
+        ProbeReport, Readiness, Reassessment, Rejection, Standing,
     },
     clock::UnixTime,
     policy::settings::RoleSettings,
@@ -35,7 +35,7 @@ use crate::{
     jwks::KeyStore,
     jws::{Algorithm, RegisteredClaims, TimeRules, claims::issued_at, unverified},
     kind::{BuildContext, Kind},
-    token_verifier::TokenVerifier,
+    token_verifier::{PROBE_TIMEOUT, TokenVerifier},
 };
 use accounts::Account;
 use api::ApiServer;
@@ -316,6 +316,17 @@ impl Authenticator for Kubernetes {
             (Readiness::Ready, Err(error)) => Readiness::Waiting(error.to_string()),
             (keys, _) => keys,
         }
+    }
+
+    fn probe(&self, _: Probe) -> Option<BoxFuture<'_, Result<ProbeReport, BackendError>>> {
+        match &self.proof {
+            Proof::Keys { verifier, .. } => verifier.probe(),
+            Proof::Review { .. } => None,
+        }
+    }
+
+    fn probe_timeout(&self) -> Option<Duration> {
+        Some(PROBE_TIMEOUT)
     }
 
     fn issuer(&self) -> Option<String> {

@@ -7,8 +7,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use callgate::{
     authn::{
-        Authenticator, Decline, GoneCause, Identity, IdentityLookup, Readiness, Reassessment,
-        Rejection, Standing,
+        Authenticator, BackendError, Decline, GoneCause, Identity, IdentityLookup, Probe,
+        ProbeReport, Readiness, Reassessment, Rejection, Standing,
     },
     clock::UnixTime,
     request::{AuthRequest, Credential},
@@ -30,7 +30,7 @@ use crate::{
     },
     kind::{BuildContext, Kind},
     state_dir::StateDir,
-    token_verifier::{self, TokenVerifier, http_client, state_file},
+    token_verifier::{self, PROBE_TIMEOUT, TokenVerifier, http_client, state_file},
 };
 #[cfg(feature = "introspection")]
 pub(crate) use config::ClaimRules;
@@ -163,6 +163,14 @@ impl Authenticator for Oidc {
 
     fn remark(&self) -> Option<String> {
         self.verifier.remark()
+    }
+
+    fn probe(&self, _: Probe) -> Option<BoxFuture<'_, Result<ProbeReport, BackendError>>> {
+        self.verifier.probe()
+    }
+
+    fn probe_timeout(&self) -> Option<Duration> {
+        Some(PROBE_TIMEOUT)
     }
 
     fn issuer(&self) -> Option<String> {

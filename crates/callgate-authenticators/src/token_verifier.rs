@@ -3,9 +3,10 @@
 
 mod config;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use callgate::authn::{Decline, Readiness};
+use callgate::authn::{BackendError, Decline, ProbeReport, Readiness};
+use futures_util::future::BoxFuture;
 
 use crate::{
     jwks::{JsonWebKey, KeyStore, KeysUnavailable},
@@ -14,8 +15,12 @@ use crate::{
         claims::{bad_signature, malformed},
     },
     kind::{BuildContext, Observer},
+    network::REQUEST_TIMEOUT,
     verified_token_cache::{TokenDigest, VerifiedTokenCache},
 };
+
+/// How long a probe may take: the discovery document and the keys.
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(2 * REQUEST_TIMEOUT.as_secs());
 
 pub(crate) use config::{
     JwksLocation, http_client, key_store, read_audience, read_ca, read_insecure_http,
@@ -113,6 +118,19 @@ impl TokenVerifier {
     /// Says how old the keys are, if an earlier process fetched them.
     pub(crate) fn remark(&self) -> Option<String> {
         self.keys.age_remark()
+    }
+
+    /// Fetches the keys now. `None` if they are in a file.
+    pub(crate) fn probe(&self) -> Option<BoxFuture<'_, Result<ProbeReport, BackendError>>> {
+        let fetch = self.keys.probe()?;
+        Some(Box::pin(async {
+            let count = match fetch.await? {
+                1 => "1 signing key".to_owned(),
+                count => format!("{count} signing keys"),
+            };
+            let notes = [count].into_iter().chain(self.keys.remarks()).collect();
+            Ok(ProbeReport { notes, warnings: Vec::new() })
+        }))
     }
 
     /// Ready once there are keys.

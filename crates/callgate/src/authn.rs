@@ -1,6 +1,6 @@
 //! From a credential to an identity: authenticators, and the chain that tries them in order.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -75,6 +75,12 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     /// Reaches the source as a login would, for `callgate check --connect`: it logs no user in and
     /// changes nothing. `None` if there is nothing to reach.
     fn probe(&self, _probe: Probe) -> Option<BoxFuture<'_, Result<ProbeReport, BackendError>>> {
+        None
+    }
+
+    /// How long [`Authenticator::probe`] may take, if its source is loaded beside the logins; otherwise the
+    /// authenticator's `timeout`.
+    fn probe_timeout(&self) -> Option<Duration> {
         None
     }
 

@@ -120,7 +120,7 @@ impl Refresher {
         }
     }
 
-    fn unavailable(&self, what: &str) -> KeysUnavailable {
+    pub(super) fn unavailable(&self, what: &str) -> KeysUnavailable {
         let source = self.source.describe();
         KeysUnavailable(match self.last_error() {
             Some(error) => format!("{what} {source}: {error}"),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use callgate::authn::Decline;
+use futures_util::future::BoxFuture;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
@@ -224,6 +225,21 @@ impl KeyStore {
     /// If there is no set, or it is too old.
     pub(crate) fn has_named(&self, name: &str) -> Result<bool, KeysUnavailable> {
         Ok(self.refresher.in_force()?.keys.has_named(name))
+    }
+
+    /// Fetches the keys now, and returns how many can be used; `None` if they are in a file.
+    pub(crate) fn probe(&self) -> Option<BoxFuture<'_, Result<usize, KeysUnavailable>>> {
+        if self.refresher.source.fixed_period().is_some() {
+            return None;
+        }
+        Some(Box::pin(async {
+            self.request_fetch();
+            self.refresher.attempts_in_flight().await;
+            match self.refresher.last_error() {
+                Some(_) => Err(self.refresher.unavailable("cannot fetch")),
+                None => Ok(self.refresher.in_force()?.keys.len()),
+            }
+        }))
     }
 
     /// Changes after each change of the keys.

@@ -1,6 +1,6 @@
 //! A certificate in addition to another credential.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use callgate::{
     authn::{
@@ -89,6 +89,10 @@ impl Authenticator for RequireCertificate {
 
     fn probe(&self, probe: Probe) -> Option<BoxFuture<'_, Result<ProbeReport, BackendError>>> {
         self.inner.probe(probe)
+    }
+
+    fn probe_timeout(&self) -> Option<Duration> {
+        self.inner.probe_timeout()
     }
 
     fn lookup(&self) -> Option<&dyn IdentityLookup> {

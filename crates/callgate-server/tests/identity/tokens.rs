@@ -12,6 +12,7 @@ with_each_provider![
     a_token_of_every_algorithm_gets_what_its_claims_say,
     a_token_that_is_not_exactly_right_is_refused,
     entries_of_one_issuer_are_told_apart_by_audience,
+    check_connect_fetches_the_keys_of_the_issuer,
 ];
 
 /// An issuer whose tokens have a tenant and roles.
@@ -206,4 +207,15 @@ publish = [">"]
         let (got, detail) = world.refuses(&token).await;
         assert_eq!(got, reason, "{changes}: {detail}");
     }
+}
+
+async fn check_connect_fetches_the_keys_of_the_issuer(mut provider: OidcProvider) {
+    let world = World::of(&config(&provider)).start().await;
+    let (code, text) = world.check_connect().await;
+    assert_eq!(code, 0, "{text}");
+    has(&text, &["nats: ok\n", "sso: ok; ", " signing keys"]);
+    provider.front_mut().go_down().await;
+    let (code, text) = world.check_connect().await;
+    assert_eq!(code, 2, "{text}");
+    has(&text, &["nats: ok\n", "error: sso: cannot fetch ", provider.issuer()]);
 }

@@ -72,10 +72,11 @@ async fn reach_system(settings: &SystemSettings) -> Result<ProbeReport, String> 
 
 /// `None` if the authenticator has nothing to reach.
 async fn reach_backend(link: &Link, probe: Probe) -> Option<Reached> {
-    let reached = timeout(link.timeout, link.authenticator.probe(probe)?).await;
+    let limit = link.authenticator.probe_timeout().unwrap_or(link.timeout);
+    let reached = timeout(limit, link.authenticator.probe(probe)?).await;
     let result = match reached {
         Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_elapsed) => Err(format!("no answer within {:?}", link.timeout)),
+        Err(_elapsed) => Err(format!("no answer within {limit:?}")),
     };
     Some(Reached { name: link.name.to_string(), result })
 }

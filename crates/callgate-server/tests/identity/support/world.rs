@@ -97,6 +97,15 @@ impl World {
         (ran.code, ran.text())
     }
 
+    /// Runs `callgate check --connect` on the current configuration.
+    pub(crate) async fn check_connect(&self) -> (i32, String) {
+        let folder = self.folder.path().to_owned();
+        // The provider that it reaches runs in this test.
+        let check = move || callgate(&folder, &["check", "--config", "callgate.toml", "--connect"]);
+        let ran = tokio::task::spawn_blocking(check).await.unwrap();
+        (ran.code, ran.text())
+    }
+
     /// Waits until the server's log contains this text.
     pub(crate) async fn server_says(&self, text: &str) {
         eventually(&format!("`{text}` in the server's log"), PATIENCE, async || {

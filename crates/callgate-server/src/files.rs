@@ -26,6 +26,8 @@ pub(crate) enum WriteError {
         "`{0}` already exists: nothing was written; choose another directory or remove the file first"
     )]
     Exists(String),
+    #[error("`{0}` is not a directory: choose another one")]
+    NotAFolder(String),
     #[error("cannot write `{path}`: {error}")]
     Write { path: String, error: io::Error },
 }
@@ -36,6 +38,9 @@ pub(crate) fn write_new<P: AsRef<Path>>(
     files: &[(P, String)],
 ) -> Result<(), WriteError> {
     let failed = |path: &Path, error| WriteError::Write { path: path.display().to_string(), error };
+    if folder.exists() && !folder.is_dir() {
+        return Err(WriteError::NotAFolder(folder.display().to_string()));
+    }
     create_folder(folder).map_err(|error| failed(folder, error))?;
     for (name, _) in files {
         let path = folder.join(name);

@@ -184,6 +184,9 @@ fn print(setup: &Setup, folder: &Path, source: &Source) {
         return;
     }
     say(format_args!("next:  nats-server -c {folder}/nats-server.conf"));
+    if source.is_remote() {
+        say(format_args!("       callgate check --config {folder}/callgate.toml --connect"));
+    }
     say(format_args!("       callgate serve --config {folder}/callgate.toml"));
 }
 

@@ -58,6 +58,7 @@ fn unusable_addresses_are_refused_before_anything_is_written() {
             "write `https://id.example.com`",
         ),
         (&["--oidc", "http://id.example.com"], "is not https"),
+        (&["--oidc", "https://id.example.com/?tenant=a"], "an issuer has no query"),
         (&["--http", "http://10.0.0.1/login"], "--http: `http://10.0.0.1/login` is not https"),
         (&["--http", "https://user:password@example.com/"], "must not contain a user"),
         (&["--http", "https://example.com/", "--kubernetes"], "cannot be used with"),
@@ -69,6 +70,31 @@ fn unusable_addresses_are_refused_before_anything_is_written() {
         assert!(!init.stderr.contains("user:password"), "{init:?}");
         assert!(!folder.path().join("pair").exists(), "{flags:?}");
     }
+}
+
+#[test]
+fn file_in_place_of_the_directory_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("gate"), "").unwrap();
+    let init = callgate_in(folder.path(), &["init", "gate"]);
+    assert_eq!(init.code, 2, "{init:?}");
+    has(&init.stderr, &["error: `gate` is not a directory: choose another one"]);
+}
+
+#[test]
+fn next_steps_reach_the_issuer_before_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let init = callgate_in(folder.path(), &["init", "gate", "--oidc", "https://id.example.com"]);
+    let (_, steps) = init.stdout.split_once("next:  ").unwrap();
+    let steps: Vec<_> = steps.lines().map(str::trim).collect();
+    assert_eq!(
+        steps,
+        [
+            "nats-server -c gate/nats-server.conf",
+            "callgate check --config gate/callgate.toml --connect",
+            "callgate serve --config gate/callgate.toml",
+        ]
+    );
 }
 
 #[test]

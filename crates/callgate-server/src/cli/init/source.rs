@@ -29,6 +29,10 @@ impl Source {
             let invalid = |error| InitError::Flag { flag: "--oidc", error };
             check_issuer(issuer).map_err(invalid)?;
             check_url(issuer).map_err(invalid)?;
+            if issuer.contains(['?', '#']) {
+                let error = "an issuer has no query and no fragment: write the `iss` of a token";
+                return Err(invalid(error.to_owned()));
+            }
             return Ok(Self::Oidc(issuer.clone()));
         }
         if let Some(url) = &args.http {
@@ -64,6 +68,14 @@ impl Source {
         match self {
             Self::Users | Self::Demo | Self::Http(_) => "--user alice --password @FILE",
             Self::Oidc(_) | Self::Kubernetes => "--token @FILE",
+        }
+    }
+
+    /// Whether logins depend on an address that `check --connect` can reach from here.
+    pub(super) fn is_remote(&self) -> bool {
+        match self {
+            Self::Oidc(_) | Self::Http(_) => true,
+            Self::Users | Self::Demo | Self::Kubernetes => false,
         }
     }
 

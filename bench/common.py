@@ -318,8 +318,11 @@ def record(section, value, file=RESULTS):
     """Puts a section into a file of results, usually docs/performance.json."""
     results = json.loads(file.read_text()) if file.exists() else {}
     results[section] = value
+    earlier = results.get("machine", {})
     results["machine"] = machine()
     if file == RESULTS:
+        # Each section has a date of its own; this one is that of the sections recorded before they had.
+        results["machine"]["date"] = earlier.get("date", results["machine"]["date"])
         commit = run("git", "rev-parse", "--short", "HEAD", cwd=ROOT).strip()
         results.setdefault("builds", {})[section] = f"{commit}, {time.strftime('%Y-%m-%d')}"
     file.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")

@@ -7,6 +7,7 @@ again, and new ones), with an xkey and without. First made-up servers ask over a
 interleaved, several rounds; the best round of each counts, and ratios are what matters.
 
     python3 bench/compare.py [--rounds 5] [--only callgate,go] [--record]
+    python3 bench/compare.py --only callgate,before --before OLD/callgate    # an earlier build
 """
 
 import argparse
@@ -19,9 +20,9 @@ from common import ROOT, flood, nats_server, responder, run, storm
 PEERS = ROOT / "bench" / "peers"
 WORK = ROOT / ".tools" / "bench"
 NAMES = {"callgate": "Callgate", "go": "callout.go (Go)", "python": "nats-callout (Python)",
-         "javascript": "@nats-io libraries (JavaScript)"}
+         "javascript": "@nats-io libraries (JavaScript)", "before": "Callgate, an earlier build"}
 # Slow callouts get fewer requests, by this factor.
-SLOWER = {"javascript": 40, "python": 2}
+SLOWER = {"javascript": 4, "python": 2}
 # Enough for the resolution of CPU time, which the system counts in hundredths of a second.
 TOKENS = 8000
 FLOODS = ("password", "token, seen", "token, new")
@@ -60,20 +61,27 @@ def main():
     parser.add_argument("--requests", type=int, default=8000)
     parser.add_argument("--clients", type=int, default=2000, help="clients of a storm")
     parser.add_argument("--depth", type=int, default=32)
-    parser.add_argument("--only", default=",".join(NAMES))
+    parser.add_argument("--only", default="callgate,go,python,javascript")
+    parser.add_argument("--before", help="the binary of an earlier build of Callgate, for the name `before`")
+    parser.add_argument("--no-build", action="store_true", help="use the release build that exists")
     parser.add_argument("--record", action="store_true", help="write the result into docs/performance.json")
     arguments = parser.parse_args()
     names = arguments.only.split(",")
+    if arguments.record and set(PEER_BUILDS) - set(names):
+        parser.error("--record needs every peer")
+    if "before" in names and not arguments.before:
+        parser.error("the name `before` needs --before")
     WORK.mkdir(parents=True, exist_ok=True)
-    callgate, bench = common.build()
-    commands = {name: PEER_BUILDS[name]() for name in names if name != "callgate"}
+    callgate, bench = common.built() if arguments.no_build else common.build()
+    commands = {name: PEER_BUILDS[name]() for name in names if name in PEER_BUILDS}
     best = {}
     with common.scratch() as folder:
         keys = common.Keys(callgate, bench, folder, tokens=TOKENS)
         for number in range(arguments.rounds):
             for xkey in (True, False):
                 for name in names:
-                    one_round(name, commands.get(name), callgate, bench, keys, xkey, arguments, best)
+                    binary = arguments.before if name == "before" else callgate
+                    one_round(name, commands.get(name), binary, bench, keys, xkey, arguments, best)
             print(f"round {number + 1} of {arguments.rounds} done", file=sys.stderr)
     report(best, names)
     if arguments.record:
@@ -104,7 +112,7 @@ def one_round(name, command, callgate, bench, keys, xkey, arguments, best):
 
 def started(name, command, callgate, keys, port, bench, xkey, real=False):
     url = f"nats://127.0.0.1:{port}"
-    if name == "callgate":
+    if command is None:
         command = [callgate, "serve", "--config", common.callgate_config(keys, url, xkey)]
 
     def answers(_pid):

@@ -173,8 +173,8 @@ impl Authenticator for Oidc {
         Some(PROBE_TIMEOUT)
     }
 
-    fn issuer(&self) -> Option<String> {
-        Some(self.issuer.to_string())
+    fn only_issuer(&self) -> Option<&str> {
+        Some(&self.issuer)
     }
 
     fn lookup(&self) -> Option<&dyn IdentityLookup> {

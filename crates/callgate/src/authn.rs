@@ -69,6 +69,12 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     /// The issuer whose tokens it accepts, if tokens name one. It decides nothing: it only explains to
     /// the operator why no authenticator accepted a token.
     fn issuer(&self) -> Option<String> {
+        self.only_issuer().map(str::to_owned)
+    }
+
+    /// The issuer that every token it accepts names in `iss`, if there is one and it never changes. A
+    /// chain does not ask it about tokens that name another issuer.
+    fn only_issuer(&self) -> Option<&str> {
         None
     }
 

@@ -87,6 +87,10 @@ impl Authenticator for RequireCertificate {
         self.inner.issuer()
     }
 
+    fn only_issuer(&self) -> Option<&str> {
+        self.inner.only_issuer()
+    }
+
     fn probe(&self, probe: Probe) -> Option<BoxFuture<'_, Result<ProbeReport, BackendError>>> {
         self.inner.probe(probe)
     }

@@ -66,15 +66,23 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// A gate with these authenticators, and the number of calls to each.
 fn chain(behaviors: &[Behavior]) -> (Bench, Vec<Arc<AtomicUsize>>) {
     let calls: Vec<_> = behaviors.iter().map(|_| Arc::<AtomicUsize>::default()).collect();
-    let link = |(position, behavior): (usize, &Behavior)| Link {
+    let fake = |(behavior, calls): (&Behavior, &Arc<AtomicUsize>)| {
+        Arc::new(Fake { behavior: *behavior, calls: Arc::clone(calls) }) as _
+    };
+    (chain_of(behaviors.iter().zip(&calls).map(fake).collect()), calls)
+}
+
+/// A chain of authenticators named `step0`, `step1` and so on.
+fn chain_of(authenticators: Vec<Arc<dyn Authenticator>>) -> Bench {
+    let count = authenticators.len();
+    let link = |(position, authenticator)| Link {
         name: format!("step{position}").into(),
-        authenticator: Arc::new(Fake { behavior: *behavior, calls: Arc::clone(&calls[position]) }),
+        authenticator,
         timeout: TIMEOUT,
         required: true,
     };
-    let links: Vec<_> = behaviors.iter().enumerate().map(link).collect();
-    let bench = Bench::new(|builder| builder.chain(Chain::new(links), policy(behaviors.len())));
-    (bench, calls)
+    let links = authenticators.into_iter().enumerate().map(link).collect();
+    Bench::new(|builder| builder.chain(Chain::new(links), policy(count)))
 }
 
 /// Every identified user may publish `a` in `APP`.
@@ -167,29 +175,62 @@ async fn unclaimed_credential_is_refused_by_its_kind() {
 }
 
 /// An authenticator for this issuer that accepts no token.
-#[derive(Debug)]
-struct TokensOf(&'static str);
+#[derive(Debug, Default)]
+struct TokensOf {
+    issuer: &'static str,
+    calls: AtomicUsize,
+}
 
 impl Authenticator for TokensOf {
     fn authenticate<'a>(
         &'a self,
         _request: &'a AuthRequest,
     ) -> BoxFuture<'a, Result<Identity, Decline>> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         std::future::ready(Err(Decline::NotMine)).boxed()
     }
 
-    fn issuer(&self) -> Option<String> {
-        Some(self.0.to_owned())
+    fn only_issuer(&self) -> Option<&str> {
+        Some(self.issuer)
+    }
+}
+
+fn token_with(claims: &str) -> String {
+    let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+    format!("{}.{}.AAAA", encode(r#"{"alg":"ES256"}"#), encode(claims))
+}
+
+#[tokio::test]
+async fn token_is_shown_only_to_authenticators_of_its_issuer() {
+    let of = |issuer| Arc::new(TokensOf { issuer, ..TokensOf::default() });
+    let tokens = [of("https://a.example"), of("https://b.example"), of("https://b.example")];
+    let any = Arc::new(Fake { behavior: Behavior::NotMine, calls: Arc::default() });
+    let mut authenticators: Vec<Arc<dyn Authenticator>> =
+        tokens.iter().map(|it| Arc::clone(it) as _).collect();
+    authenticators.push(Arc::clone(&any) as _);
+    let bench = chain_of(authenticators);
+    let asked = || {
+        let of_tokens = tokens.iter().map(|it| it.calls.swap(0, Ordering::Relaxed));
+        of_tokens.chain([any.calls.swap(0, Ordering::Relaxed)]).collect::<Vec<_>>()
+    };
+    for (token, expected) in [
+        (token_with(r#"{"iss":"https://a.example"}"#), [1, 0, 0, 1]),
+        (token_with(r#"{"iss":"https://b.example"}"#), [0, 1, 1, 1]),
+        (token_with(r#"{"iss":"https://b.example/"}"#), [0, 0, 0, 1]),
+        // A token whose issuer cannot be read is shown to all.
+        (token_with("{}"), [1, 1, 1, 1]),
+        (token_with(r#"{"iss":["https://a.example"]}"#), [1, 1, 1, 1]),
+        (token_with(r#"{"iss":"https://a.example","iss":"https://b.example"}"#), [1, 1, 1, 1]),
+        ("opaque".to_owned(), [1, 1, 1, 1]),
+    ] {
+        bench.refused(bench.request().token(&token), Reason::BadToken).await;
+        assert_eq!(asked(), expected, "{token}");
     }
 }
 
 #[tokio::test]
 async fn unclaimed_token_error_names_its_issuer() {
-    let claims = |claims: &str| {
-        let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
-        format!("{}.{}.AAAA", encode(r#"{"alg":"ES256"}"#), encode(claims))
-    };
-    let of = |issuer: &str| claims(&json!({ "iss": issuer }).to_string());
+    let of = |issuer: &str| token_with(&json!({ "iss": issuer }).to_string());
     let unknown = "no authenticator accepts this token";
     let all = ["https://a.example/", "https://b.example/x", "https://c.example", "d"];
     let service = Nkey::user().public();
@@ -233,15 +274,15 @@ async fn unclaimed_token_error_names_its_issuer() {
             Cause::Issuer,
         ),
         // The issuer is missing, ambiguous or unreadable.
-        (&all, claims("{}"), ": it names no issuer (`iss`)", Cause::Issuer),
+        (&all, token_with("{}"), ": it names no issuer (`iss`)", Cause::Issuer),
         (
             &all,
-            claims(r#"{"iss":["https://a.example"]}"#),
+            token_with(r#"{"iss":["https://a.example"]}"#),
             ": its `iss` is not a string",
             Cause::Issuer,
         ),
-        (&all, claims(r#"{"iss":"a","iss":"b"}"#), unreadable, Cause::Malformed),
-        (&all, claims("no json"), unreadable, Cause::Malformed),
+        (&all, token_with(r#"{"iss":"a","iss":"b"}"#), unreadable, Cause::Malformed),
+        (&all, token_with("no json"), unreadable, Cause::Malformed),
         (&all, "opaque".to_owned(), unreadable, Cause::Malformed),
         // The key of a service is not compared with the issuers of other authenticators.
         (
@@ -253,14 +294,8 @@ async fn unclaimed_token_error_names_its_issuer() {
             Cause::Issuer,
         ),
     ] {
-        let link = |(position, issuer): (usize, &&'static str)| Link {
-            name: format!("step{position}").into(),
-            authenticator: Arc::new(TokensOf(issuer)),
-            timeout: TIMEOUT,
-            required: true,
-        };
-        let links: Vec<_> = known.iter().enumerate().map(link).collect();
-        let bench = Bench::new(|builder| builder.chain(Chain::new(links), policy(known.len())));
+        let of = |issuer: &&'static str| Arc::new(TokensOf { issuer, ..TokensOf::default() }) as _;
+        let bench = chain_of(known.iter().map(of).collect());
         let decision = bench.refused(bench.request().token(&token), Reason::BadToken).await;
         assert_eq!(decision.detail, format!("{unknown}{suffix}"));
         assert_eq!(decision.cause, Some(cause), "{suffix}");

@@ -279,26 +279,26 @@ pub trait Role:
 /// Markers for [`PublicKey`].
 pub mod role {
     macro_rules! roles {
-        ($($(#[$doc:meta])* $name:ident),*) => { $(
+        ($($(#[$doc:meta])* $name:ident: $kind:ident),*) => { $(
             $(#[$doc])*
             #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
             pub struct $name;
             impl super::Role for $name {
-                const KIND: super::KeyKind = super::KeyKind::$name;
+                const KIND: super::KeyKind = super::KeyKind::$kind;
             }
         )* };
     }
     roles!(
         /// An operator.
-        Operator,
+        OperatorRole: Operator,
         /// An account, or one of its signing keys.
-        Account,
+        AccountRole: Account,
         /// A connection or a user.
-        User,
+        UserRole: User,
         /// A server, as long as its process runs.
-        Server,
+        ServerRole: Server,
         /// An X25519 key.
-        Curve
+        CurveRole: Curve
     );
 }
 
@@ -311,15 +311,15 @@ pub struct PublicKey<R: Role> {
 }
 
 /// The key of an account (`A…`).
-pub type AccountKey = PublicKey<role::Account>;
+pub type AccountKey = PublicKey<role::AccountRole>;
 /// The key of one connection or of a user (`U…`).
-pub type UserKey = PublicKey<role::User>;
+pub type UserKey = PublicKey<role::UserRole>;
 /// The key of a server (`N…`), generated at each start.
-pub type ServerKey = PublicKey<role::Server>;
+pub type ServerKey = PublicKey<role::ServerRole>;
 /// The key of an operator (`O…`).
-pub type OperatorKey = PublicKey<role::Operator>;
+pub type OperatorKey = PublicKey<role::OperatorRole>;
 /// The public half of an xkey (`X…`).
-pub type CurvePublicKey = PublicKey<role::Curve>;
+pub type CurvePublicKey = PublicKey<role::CurveRole>;
 
 impl<R: Role> PublicKey<R> {
     /// The key with these bytes, which are not checked, as in the text form.

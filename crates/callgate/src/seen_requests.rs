@@ -209,7 +209,7 @@ mod tests {
         const REQUESTS: u32 = 2000;
         const DECISIONS: u32 = 100;
         let pair = KeyPair::generate(KeyKind::Account).unwrap();
-        let key = pair.public_key().parse::<PublicKey<role::Account>>().unwrap();
+        let key = pair.public_key().parse::<PublicKey<role::AccountRole>>().unwrap();
         let key = key.verifying().unwrap();
         let signature = pair.sign(b"request").unwrap();
         let seen = SeenRequests::default();

@@ -117,7 +117,7 @@ macro_rules! signs {
         }
     )* };
 }
-signs!(role::Account, role::User, role::Server, role::Operator);
+signs!(role::AccountRole, role::UserRole, role::ServerRole, role::OperatorRole);
 
 /// A bounded cache of decompressed keys.
 #[derive(Debug)]

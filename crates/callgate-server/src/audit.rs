@@ -43,7 +43,7 @@ use self::{
     event::{Gap, Start, Stop},
     file::FileOutput,
     privacy::Hider,
-    queue::{Entry, Queue, Receipt},
+    queue::{Queue, Receipt},
     rotate::Rotation,
     sink::{Output, Stdout, Worker},
     stream::StreamOutput,
@@ -261,14 +261,12 @@ impl Drop for PendingRecord {
 impl Running {
     /// Gives a record to every sink.
     fn push(&self, body: &[u8], time: Timestamp, receipt: Option<&Arc<Receipt>>) {
-        let body: Arc<[u8]> = body.into();
         let now = Instant::now();
         for sink in &self.sinks {
-            let receipt = receipt.filter(|_| sink.is_durable).map(Arc::clone);
-            let entry = Entry { time, body: Arc::clone(&body), receipt: receipt.clone() };
-            if sink.queue.push(entry, now).is_err() {
+            let receipt = receipt.filter(|_| sink.is_durable);
+            if sink.queue.push(time, body, receipt.map(Arc::clone), now).is_err() {
                 self.metrics.count_audit_records(&sink.name, false, 1);
-                receipt.iter().for_each(|receipt| receipt.fail());
+                receipt.into_iter().for_each(|receipt| receipt.fail());
             }
         }
     }
@@ -337,10 +335,8 @@ impl Starting {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let start = Event::Start(Start { version, after });
         for event in [Some(start), gap.map(Event::Gap)].into_iter().flatten() {
-            let body = body(&event).into();
             // An empty queue has room.
-            let _ =
-                queue.push(Entry { time: Timestamp::now(), body, receipt: None }, Instant::now());
+            let _ = queue.push(Timestamp::now(), &body(&event), None, Instant::now());
         }
         let gaps = Vec::new();
         let worker = Worker { name, queue, chain, output, metrics, is_awaited, gaps };

@@ -41,6 +41,7 @@ mod service;
 mod sessions;
 mod shadow;
 mod state;
+mod subject_text;
 mod system;
 mod telemetry;
 mod watchdog;

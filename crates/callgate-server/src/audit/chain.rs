@@ -1,6 +1,6 @@
 //! The lines of one sink: each contains the hash of the previous one, and seals sign these hashes.
 
-use std::sync::Arc;
+use std::{io::Write as _, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use callgate::{keys::KeyPair, sanitize::visible};
@@ -13,6 +13,11 @@ use super::event::{Event, Seal};
 pub(crate) const VERSION: u64 = 1;
 /// A seal follows after this many records.
 pub(crate) const MAX_UNSEALED: u64 = 1_000;
+
+/// Most records are smaller, in bytes.
+const USUAL_RECORD: usize = 1024;
+/// The largest buffer, in bytes, that is kept for the next lines or records.
+pub(super) const MAX_KEPT: usize = 1024 * 1024;
 
 /// SHA-256 of a line without its newline.
 pub(crate) type Hash = [u8; SHA256_OUTPUT_LEN];
@@ -44,10 +49,65 @@ impl Process {
 }
 
 /// A line without its newline.
-#[derive(Debug, Clone)]
-pub(crate) struct Line {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line<'a> {
     pub(crate) seq: u64,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// Lines in one buffer, which is written at once and used again.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    /// Each line with its newline.
+    text: Vec<u8>,
+    /// The number of each line, and where it ends.
+    ends: Vec<(u64, usize)>,
+}
+
+impl Lines {
+    /// All lines with their newlines.
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Line<'_>> {
+        let mut start = 0;
+        self.ends.iter().map(move |&(seq, end)| {
+            let bytes = self.text.get(start..end).unwrap_or_default();
+            start = end + 1;
+            Line { seq, bytes }
+        })
+    }
+
+    /// Removes all lines, and keeps a buffer of the usual size.
+    pub(crate) fn clear(&mut self) {
+        if self.text.capacity() > MAX_KEPT {
+            *self = Self::default();
+        }
+        self.ends.clear();
+        self.text.clear();
+    }
+}
+
+#[cfg(test)]
+impl Lines {
+    pub(super) fn of(texts: &[&str]) -> Self {
+        let mut lines = Self::default();
+        for (seq, text) in (0..).zip(texts) {
+            lines.text.extend_from_slice(text.as_bytes());
+            lines.ends.push((seq, lines.text.len()));
+            lines.text.push(b'\n');
+        }
+        lines
+    }
 }
 
 /// Builds the lines of a sink.
@@ -67,8 +127,8 @@ impl Chain {
     }
 
     /// Appends a record; `body` is a JSON object that begins with `type`.
-    pub(crate) fn append(&mut self, time: Timestamp, body: &[u8], lines: &mut Vec<Line>) {
-        lines.push(self.line(time, body));
+    pub(crate) fn append(&mut self, time: Timestamp, body: &[u8], lines: &mut Lines) {
+        self.add_line(time, body, lines);
         self.unsealed += 1;
         if self.unsealed >= MAX_UNSEALED {
             self.seal(time, lines);
@@ -76,13 +136,12 @@ impl Chain {
     }
 
     /// Signs the hash of the last line, unless it is a seal, or there is no key.
-    pub(crate) fn seal(&mut self, time: Timestamp, lines: &mut Vec<Line>) {
+    pub(crate) fn seal(&mut self, time: Timestamp, lines: &mut Lines) {
         let Some(key) = self.key.as_ref().filter(|_| self.unsealed > 0) else { return };
         // Signing fails only if the cryptographic library does; the next record tries again.
         let Ok(signature) = key.sign(&self.prev) else { return };
         let seal = Seal { sig: BASE64URL_NOPAD.encode(&signature), key: key.public_key() };
-        let body = body(&Event::Seal(seal));
-        lines.push(self.line(time, &body));
+        self.add_line(time, &body(&Event::Seal(seal)), lines);
         self.unsealed = 0;
     }
 
@@ -91,27 +150,31 @@ impl Chain {
         self.unsealed > 0 && self.key.is_some()
     }
 
-    fn line(&mut self, time: Timestamp, body: &[u8]) -> Line {
-        let head = format!(
-            "{{\"v\":{VERSION},\"seq\":{},\"prev\":\"{}\",\"time\":\"{time:.6}\",{}",
-            self.seq,
-            HEXLOWER.encode(&self.prev),
-            self.process.members
-        );
-        let mut bytes = head.into_bytes();
-        bytes.extend_from_slice(body.strip_prefix(b"{").unwrap_or(body));
-        let line = Line { seq: self.seq, bytes };
-        self.prev = hash(&line.bytes);
+    fn add_line(&mut self, time: Timestamp, body: &[u8], lines: &mut Lines) {
+        let text = &mut lines.text;
+        let start = text.len();
+        let mut prev = [0; 2 * SHA256_OUTPUT_LEN];
+        HEXLOWER.encode_mut(&self.prev, &mut prev);
+        // Writing to memory cannot fail.
+        let _ = write!(text, "{{\"v\":{VERSION},\"seq\":{},\"prev\":\"", self.seq);
+        text.extend_from_slice(&prev);
+        let _ = write!(text, "\",\"time\":\"{time:.6}\",");
+        text.extend_from_slice(self.process.members.as_bytes());
+        text.extend_from_slice(body.strip_prefix(b"{").unwrap_or(body));
+        self.prev = hash(text.get(start..).unwrap_or_default());
+        lines.ends.push((self.seq, text.len()));
+        text.push(b'\n');
         self.seq += 1;
-        line
     }
 }
 
 /// A record as JSON on one line. Characters that are not shown are escaped, so that a terminal shows all
 /// of them.
 pub(crate) fn body(record: &impl serde::Serialize) -> Vec<u8> {
+    let mut json = Vec::with_capacity(USUAL_RECORD);
     // Serializing these types to memory cannot fail.
-    let json = serde_json::to_string(record).unwrap_or_default();
+    let _ = serde_json::to_writer(&mut json, record);
+    let json = String::from_utf8(json).unwrap_or_default();
     match visible(&json, &[]) {
         std::borrow::Cow::Borrowed(_) => json.into_bytes(),
         std::borrow::Cow::Owned(escaped) => escaped.into_bytes(),
@@ -129,14 +192,18 @@ mod tests {
         Chain::new(Process::new("gate-0", "00ff"), key)
     }
 
-    fn parse(line: &Line) -> Value {
-        serde_json::from_slice(&line.bytes).unwrap()
+    fn parse(line: &[u8]) -> Value {
+        serde_json::from_slice(line).unwrap()
+    }
+
+    fn bytes(lines: &Lines) -> Vec<&[u8]> {
+        lines.iter().map(|line| line.bytes).collect()
     }
 
     #[test]
     fn members_have_their_order_and_lines_their_chain() {
         let mut chain = chain(None);
-        let mut lines = Vec::new();
+        let mut lines = Lines::default();
         let time = Timestamp::from_microsecond(1_796_000_000_123_456).unwrap();
         for _ in 0..2 {
             chain.append(time, &body(&Event::Stop(Stop {})), &mut lines);
@@ -146,26 +213,26 @@ mod tests {
             "{{\"v\":1,\"seq\":0,\"prev\":\"{zeros}\",\"time\":\"2026-11-30T00:53:20.123456Z\",\
              \"replica\":\"gate-0\",\"boot\":\"00ff\",\"type\":\"stop\"}}"
         );
-        assert_eq!(String::from_utf8_lossy(&lines[0].bytes), first);
-        assert_eq!(parse(&lines[1])["prev"], HEXLOWER.encode(&hash(first.as_bytes())));
-        assert_eq!(parse(&lines[1])["seq"], 1);
+        assert_eq!(String::from_utf8_lossy(bytes(&lines)[0]), first);
+        assert_eq!(parse(bytes(&lines)[1])["prev"], HEXLOWER.encode(&hash(first.as_bytes())));
+        assert_eq!(parse(bytes(&lines)[1])["seq"], 1);
     }
 
     #[test]
     fn seal_signs_the_hash_of_the_line_above() {
         let key = Arc::new(KeyPair::generate(KeyKind::User).unwrap());
         let mut chain = chain(Some(Arc::clone(&key)));
-        let mut lines = Vec::new();
+        let mut lines = Lines::default();
         let time = Timestamp::UNIX_EPOCH;
         for _ in 0..MAX_UNSEALED {
             chain.append(time, &body(&Event::Stop(Stop {})), &mut lines);
         }
         assert_eq!(lines.len(), 1001, "one seal");
-        let seal = parse(&lines[1000]);
+        let seal = parse(bytes(&lines)[1000]);
         assert_eq!(seal["type"], "seal");
         let public = parse_public(seal["key"].as_str().unwrap(), &[KeyKind::User]).unwrap();
         let signature = BASE64URL_NOPAD.decode(seal["sig"].as_str().unwrap().as_bytes()).unwrap();
-        assert!(public.verifies(&hash(&lines[999].bytes), &signature));
+        assert!(public.verifies(&hash(bytes(&lines)[999]), &signature));
         chain.seal(time, &mut lines);
         assert_eq!(lines.len(), 1001, "a seal is not sealed");
     }

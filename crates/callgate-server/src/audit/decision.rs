@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::{
     grant_hash::grant_hash,
-    privacy::{Hidden, Hider, field, names_known_user},
+    privacy::{Hidden, Hider, cut, field, names_known_user},
 };
 
 const MAX_DETAIL_CHARS: usize = 1000;
@@ -208,10 +208,7 @@ fn detail<'a>(decision: &'a Decision, hider: &Hider, is_known: bool) -> Cow<'a, 
     if !is_dropped && (hides_user || hider.hides(Hidden::Source)) {
         return "".into();
     }
-    match decision.detail.char_indices().nth(MAX_DETAIL_CHARS) {
-        Some((end, _)) => format!("{}…", decision.detail.get(..end).unwrap_or_default()).into(),
-        None => decision.detail.as_str().into(),
-    }
+    cut(&decision.detail, MAX_DETAIL_CHARS)
 }
 
 /// Number and first few of the items that the ceiling dropped. They may contain the user.

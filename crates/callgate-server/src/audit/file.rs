@@ -10,11 +10,11 @@ use std::{
 use rustix::fs::OFlags;
 
 use super::{
-    chain::{Hash, Line, hash},
+    chain::{Hash, Lines, hash},
     event::{Gap, GapCause},
     lines::{Head, head},
     rotate::Rotation,
-    sink::{Output, joined},
+    sink::Output,
 };
 
 /// A file that cannot be used from the start.
@@ -131,11 +131,11 @@ impl Output for FileOutput {
         Ok(Some(Gap { records, why }))
     }
 
-    fn write(&mut self, lines: &[Line]) -> io::Result<()> {
+    fn write(&mut self, lines: &Lines) -> io::Result<()> {
         let sync = self.sync;
         let open = self.opened()?;
-        let text = joined(lines);
-        let written = open.file.write_all(&text).and_then(|()| match sync {
+        let text = lines.text();
+        let written = open.file.write_all(text).and_then(|()| match sync {
             true => open.file.sync_data(),
             false => Ok(()),
         });
@@ -147,7 +147,7 @@ impl Output for FileOutput {
         open.length += u64::try_from(text.len()).unwrap_or_default();
         open.written += u64::try_from(lines.len()).unwrap_or_default();
         if open.head.is_none() {
-            open.head = lines.first().and_then(|line| head(&line.bytes));
+            open.head = lines.iter().next().and_then(|line| head(line.bytes));
         }
         Ok(())
     }
@@ -260,8 +260,8 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn line(text: &str) -> Line {
-        Line { seq: 0, bytes: text.as_bytes().to_vec() }
+    fn lines(texts: &[&str]) -> Lines {
+        Lines::of(texts)
     }
 
     fn opened(path: &Path) -> (FileOutput, Found) {
@@ -278,7 +278,7 @@ mod tests {
         let path = folder.path().join("audit.jsonl");
         let (mut output, found) = opened(&path);
         assert_eq!((found.last, why(found.gap)), (None, None));
-        output.write(&[line("a"), line("b")]).unwrap();
+        output.write(&lines(&["a", "b"])).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         let busy = FileOutput::open(&path, true, None).unwrap_err().to_string();
         assert!(busy.contains("in use by another process"), "{busy}");
@@ -323,19 +323,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
         let (mut output, _) = opened(&path);
-        output.write(&[line("a"), line("b")]).unwrap();
+        output.write(&lines(&["a", "b"])).unwrap();
         assert_eq!(why(output.check().unwrap()), None);
         std::fs::remove_file(&path).unwrap();
         let gap = output.check().unwrap().unwrap();
         assert_eq!((gap.records, gap.why), (2, GapCause::FileRemoved));
-        output.write(&[line("c")]).unwrap();
+        output.write(&lines(&["c"])).unwrap();
         std::fs::write(folder.path().join("other"), "").unwrap();
         std::fs::rename(folder.path().join("other"), &path).unwrap();
         assert_eq!(why(output.check().unwrap()), Some(GapCause::FileReplaced));
-        output.write(&[line("d")]).unwrap();
+        output.write(&lines(&["d"])).unwrap();
         File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
         assert_eq!(why(output.check().unwrap()), Some(GapCause::FileTruncated));
-        output.write(&[line("e")]).unwrap();
+        output.write(&lines(&["e"])).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "e\n");
     }
 }

@@ -1,5 +1,7 @@
 //! A hash of what a client was granted: equal for equal account, permissions and tags.
 
+use std::borrow::Cow;
+
 use callgate::{
     permissions::{Access, Permissions, Rules},
     policy::Grant,
@@ -8,6 +10,7 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 
 use super::chain::hash;
+use crate::subject_text::{publish_text, subscribe_text};
 
 /// What is hashed, as JSON. It must not change: recorded hashes are compared with those of later versions.
 #[derive(Debug, Serialize)]
@@ -15,11 +18,11 @@ use super::chain::hash;
 enum Granted<'a> {
     Unrestricted(&'static str),
     Scoped { scope: &'a str },
-    Limited(Texts, Texts, Option<String>),
+    Limited(Texts<'a>, Texts<'a>, Option<String>),
 }
 
 /// The rules that allow, and those that deny.
-type Texts = (Vec<String>, Vec<String>);
+type Texts<'a> = (Vec<Cow<'a, str>>, Vec<Cow<'a, str>>);
 
 /// In hex. User name and expiry are not part of it.
 pub(crate) fn grant_hash(grant: &Grant) -> String {
@@ -32,7 +35,8 @@ fn hashed(account: &str, access: &Access, tags: &[String]) -> Vec<u8> {
         Access::Scoped(scope) => Granted::Scoped { scope },
         Access::Limited(Permissions { publish, subscribe, responses }) => {
             let responses = responses.map(|responses| responses.to_string());
-            Granted::Limited(rules(publish), rules(subscribe), responses)
+            let publish = rules(publish, publish_text);
+            Granted::Limited(publish, rules(subscribe, subscribe_text), responses)
         }
     };
     // Texts are always valid JSON.
@@ -40,9 +44,9 @@ fn hashed(account: &str, access: &Access, tags: &[String]) -> Vec<u8> {
 }
 
 /// The order in which rules are written does not matter.
-fn rules<T: ToString>(rules: &Rules<T>) -> Texts {
-    let texts = |list: &[T]| {
-        let mut texts: Vec<String> = list.iter().map(T::to_string).collect();
+fn rules<'a, T>(rules: &'a Rules<T>, text: fn(&'a T) -> Cow<'a, str>) -> Texts<'a> {
+    let texts = |list: &'a [T]| {
+        let mut texts: Vec<Cow<'a, str>> = list.iter().map(text).collect();
         texts.sort_unstable();
         texts.dedup();
         texts

@@ -87,16 +87,16 @@ fn until_quote(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::chain::{Chain, Process, body};
+    use crate::audit::chain::{Chain, Lines, Process, body};
     use crate::audit::event::{Event, Stop};
 
     #[test]
     fn head_of_a_line_is_read_back() {
         let mut chain = Chain::new(Process::new("gate \"0\\", "00ff"), None);
-        let mut lines = Vec::new();
+        let mut lines = Lines::default();
         let time: Timestamp = "2026-11-29T10:02:11.000001Z".parse().unwrap();
         chain.append(time, &body(&Event::Stop(Stop {})), &mut lines);
-        let head = head(&lines[0].bytes).unwrap();
+        let head = head(lines.iter().next().unwrap().bytes).unwrap();
         assert_eq!((head.seq, head.prev, head.time), (0, NO_HASH, time));
         assert_eq!((head.boot.as_str(), head.kind.as_str()), ("00ff", "stop"));
     }

@@ -128,7 +128,15 @@ pub(super) fn field(text: &str) -> Cow<'_, str> {
     if misplaced_secret(text).is_some() {
         return REDACTED.into();
     }
-    match text.char_indices().nth(MAX_CHARS) {
+    cut(text, MAX_CHARS)
+}
+
+/// The text, cut after this many characters.
+pub(super) fn cut(text: &str, max_chars: usize) -> Cow<'_, str> {
+    if text.len() <= max_chars {
+        return text.into();
+    }
+    match text.char_indices().nth(max_chars) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
         None => text.into(),
     }

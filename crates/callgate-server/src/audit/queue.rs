@@ -1,7 +1,6 @@
 //! The bounded queue of one sink, and the receipts of admissions that wait for it.
 
 use std::{
-    collections::VecDeque,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -12,34 +11,79 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::chain::MAX_KEPT;
+
 /// Capacity of a sink in bytes.
 const MAX_QUEUED: usize = 16 * 1024 * 1024;
 /// What a record needs in addition to its own members: those of every record, and memory around it.
 const OVERHEAD: usize = 384;
 
-/// A record for a sink.
-#[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) time: Timestamp,
-    /// See [`super::chain::Chain::append`].
-    pub(super) body: Arc<[u8]>,
-    pub(super) receipt: Option<Arc<Receipt>>,
+/// Records in the order of their arrival. Their bytes share one buffer, which is used again: a record needs
+/// no memory of its own that one thread allocates and another one frees.
+#[derive(Debug, Default)]
+struct Records {
+    entries: Vec<Entry>,
+    /// The bodies, see [`super::chain::Chain::append`].
+    bodies: Vec<u8>,
 }
 
-impl Entry {
+#[derive(Debug)]
+struct Entry {
+    time: Timestamp,
+    /// Where its body ends.
+    end: usize,
+    receipt: Option<Arc<Receipt>>,
+}
+
+impl Records {
+    fn push(&mut self, time: Timestamp, body: &[u8], receipt: Option<Arc<Receipt>>) {
+        self.bodies.extend_from_slice(body);
+        self.entries.push(Entry { time, end: self.bodies.len(), receipt });
+    }
+
+    /// What they count of the queue's capacity.
     fn size(&self) -> usize {
-        self.body.len() + OVERHEAD
+        self.bodies.len() + self.entries.len() * OVERHEAD
+    }
+
+    fn clear(&mut self) {
+        if self.bodies.capacity() > MAX_KEPT {
+            *self = Self::default();
+        }
+        self.entries.clear();
+        self.bodies.clear();
     }
 }
 
 /// What a sink writes next.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    pub(super) entries: Vec<Entry>,
+    records: Records,
     /// Records that did not fit into the queue after these.
     pub(super) lost: u64,
     /// No more records follow.
     pub(super) is_last: bool,
+}
+
+impl Batch {
+    pub(super) fn len(&self) -> usize {
+        self.records.entries.len()
+    }
+
+    /// The time and the body of each record.
+    pub(super) fn records(&self) -> impl Iterator<Item = (Timestamp, &[u8])> {
+        let mut start = 0;
+        self.records.entries.iter().map(move |entry| {
+            let body = self.records.bodies.get(start..entry.end).unwrap_or_default();
+            start = entry.end;
+            (entry.time, body)
+        })
+    }
+
+    /// The receipts of admissions that wait.
+    pub(super) fn receipts(&self) -> impl Iterator<Item = &Receipt> {
+        self.records.entries.iter().filter_map(|entry| entry.receipt.as_deref())
+    }
 }
 
 /// Records that wait for a sink.
@@ -52,8 +96,10 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    entries: VecDeque<Entry>,
-    /// Of `entries` and of the batch that is being written.
+    records: Records,
+    /// Empty buffers of an earlier batch.
+    spare: Records,
+    /// Of `records` and of the batch that is being written.
     bytes: usize,
     lost: u64,
     /// Since when a record has been waiting to be stored.
@@ -77,15 +123,22 @@ impl Queue {
     }
 
     /// Adds a record; never waits for the sink.
-    pub(super) fn push(&self, entry: Entry, now: Instant) -> Result<(), Full> {
+    pub(super) fn push(
+        &self,
+        time: Timestamp,
+        body: &[u8],
+        receipt: Option<Arc<Receipt>>,
+        now: Instant,
+    ) -> Result<(), Full> {
+        let size = body.len() + OVERHEAD;
         let mut state = self.state();
-        if state.bytes + entry.size() > MAX_QUEUED || state.is_closing {
+        if state.bytes + size > MAX_QUEUED || state.is_closing {
             state.lost += 1;
             return Err(Full);
         }
-        state.bytes += entry.size();
+        state.bytes += size;
         state.oldest.get_or_insert(now);
-        state.entries.push_back(entry);
+        state.records.push(time, body, receipt);
         if std::mem::take(&mut state.is_sleeping) {
             drop(state);
             self.filled.notify_one();
@@ -93,29 +146,39 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for records, at most for `timeout`.
-    pub(super) fn take(&self, timeout: Duration) -> Batch {
+    /// Waits for records, at most for `timeout`, and then for further ones for as long as `collect`.
+    pub(super) fn take(&self, timeout: Duration, collect: Duration) -> Batch {
         let mut state = self.state();
         let end = Instant::now() + timeout;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            if !state.entries.is_empty() || state.is_closing || left.is_zero() {
+            if !state.records.entries.is_empty() || state.is_closing || left.is_zero() {
                 break;
             }
             state.is_sleeping = true;
             state = self.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         state.is_sleeping = false;
-        let entries = state.entries.drain(..).collect();
-        Batch { entries, lost: std::mem::take(&mut state.lost), is_last: state.is_closing }
+        if !state.records.entries.is_empty() && !state.is_closing && !collect.is_zero() {
+            drop(state);
+            std::thread::sleep(collect);
+            state = self.state();
+        }
+        let spare = std::mem::take(&mut state.spare);
+        let records = std::mem::replace(&mut state.records, spare);
+        Batch { records, lost: std::mem::take(&mut state.lost), is_last: state.is_closing }
     }
 
     /// The batch that was taken is stored.
-    pub(super) fn stored(&self, entries: &[Entry], now: Instant) {
+    pub(super) fn stored(&self, batch: Batch, now: Instant) {
+        let mut records = batch.records;
+        let size = records.size();
+        records.clear();
         let mut state = self.state();
-        state.bytes -= entries.iter().map(Entry::size).sum::<usize>().min(state.bytes);
+        state.bytes -= size.min(state.bytes);
+        state.spare = records;
         // The records that arrived meanwhile are younger than this, which is close enough.
-        state.oldest = (!state.entries.is_empty()).then_some(now);
+        state.oldest = (!state.records.entries.is_empty()).then_some(now);
     }
 
     /// For how long a record has been waiting to be stored.
@@ -198,8 +261,28 @@ impl Receipt {
 mod tests {
     use super::*;
 
-    fn entry(length: usize) -> Entry {
-        Entry { time: Timestamp::UNIX_EPOCH, body: vec![b'x'; length].into(), receipt: None }
+    fn push(queue: &Queue, length: usize, now: Instant) -> Result<(), Full> {
+        queue.push(Timestamp::UNIX_EPOCH, &vec![b'x'; length], None, now)
+    }
+
+    fn take(queue: &Queue) -> Batch {
+        queue.take(Duration::ZERO, Duration::ZERO)
+    }
+
+    #[test]
+    fn batch_has_the_records_in_their_order() {
+        let queue = Queue::new();
+        let now = Instant::now();
+        for round in 0..3 {
+            for length in [3, 0, 5 + round] {
+                push(&queue, length, now).unwrap();
+            }
+            let batch = take(&queue);
+            let lengths: Vec<_> = batch.records().map(|(_, body)| body.len()).collect();
+            assert_eq!(lengths, [3, 0, 5 + round]);
+            queue.stored(batch, now);
+            assert_eq!(queue.bytes(), 0);
+        }
     }
 
     #[test]
@@ -207,15 +290,15 @@ mod tests {
         let queue = Queue::new();
         let now = Instant::now();
         let half = MAX_QUEUED / 2 - OVERHEAD;
-        assert_eq!(queue.push(entry(half), now), Ok(()));
-        assert_eq!(queue.push(entry(half), now), Ok(()));
-        assert_eq!(queue.push(entry(0), now), Err(Full));
-        let batch = queue.take(Duration::ZERO);
-        assert_eq!((batch.entries.len(), batch.lost), (2, 1));
-        assert_eq!(queue.push(entry(0), now), Err(Full), "the batch is not stored yet");
-        queue.stored(&batch.entries, now);
-        assert_eq!(queue.push(entry(0), now), Ok(()));
-        assert_eq!(queue.take(Duration::ZERO).lost, 1);
+        assert_eq!(push(&queue, half, now), Ok(()));
+        assert_eq!(push(&queue, half, now), Ok(()));
+        assert_eq!(push(&queue, 0, now), Err(Full));
+        let batch = take(&queue);
+        assert_eq!((batch.len(), batch.lost), (2, 1));
+        assert_eq!(push(&queue, 0, now), Err(Full), "the batch is not stored yet");
+        queue.stored(batch, now);
+        assert_eq!(push(&queue, 0, now), Ok(()));
+        assert_eq!(take(&queue).lost, 1);
     }
 
     #[test]
@@ -224,10 +307,10 @@ mod tests {
         let start = Instant::now();
         let later = start + Duration::from_secs(4);
         assert_eq!(queue.waiting_for(later), Duration::ZERO);
-        queue.push(entry(1), start).unwrap();
-        let batch = queue.take(Duration::ZERO);
+        push(&queue, 1, start).unwrap();
+        let batch = take(&queue);
         assert_eq!(queue.waiting_for(later), Duration::from_secs(4));
-        queue.stored(&batch.entries, later);
+        queue.stored(batch, later);
         assert_eq!(queue.waiting_for(later), Duration::ZERO);
     }
 

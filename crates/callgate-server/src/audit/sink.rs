@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use tracing::{error, info};
 
 use super::{
-    chain::{Chain, Line, body},
+    chain::{Chain, Lines, body},
     event::{Event, Gap, GapCause},
-    queue::{Batch, Queue},
+    queue::{Batch, Queue, Receipt},
 };
 use crate::telemetry::Metrics;
 
@@ -36,7 +36,7 @@ pub(super) trait Output: Send {
 
     /// Writes all lines or, on an error, none. When it returns, they are stored as durably as the sink
     /// promises.
-    fn write(&mut self, lines: &[Line]) -> io::Result<()>;
+    fn write(&mut self, lines: &Lines) -> io::Result<()>;
 
     /// What is due after a successful write, or after a while without one.
     fn maintain(&mut self) {}
@@ -67,25 +67,20 @@ impl<O: Output> Worker<O> {
     /// Runs until the queue is closed, and its last record is written.
     pub(super) fn run(mut self) {
         let mut sealed = Instant::now();
+        let mut lines = Lines::default();
+        let collect = if self.is_awaited { Duration::ZERO } else { COLLECT };
         loop {
             let until_seal = match self.chain.needs_seal() {
                 true => SEAL_INTERVAL.saturating_sub(sealed.elapsed()),
                 false => SEAL_INTERVAL,
             };
-            let mut batch = self.queue.take(self.timeout(until_seal));
-            if !self.is_awaited && !batch.is_last && !batch.entries.is_empty() {
-                std::thread::sleep(COLLECT);
-                let more = self.queue.take(Duration::ZERO);
-                batch.entries.extend(more.entries);
-                batch.lost += more.lost;
-                batch.is_last = more.is_last;
-            }
+            let batch = self.queue.take(self.timeout(until_seal), collect);
             if !self.chain.needs_seal() {
                 sealed = Instant::now();
             }
             let seal = batch.is_last || sealed.elapsed() >= SEAL_INTERVAL;
             let is_last = batch.is_last;
-            let stored = self.store(batch, seal);
+            let stored = self.store(batch, seal, &mut lines);
             if seal {
                 sealed = Instant::now();
             }
@@ -106,41 +101,41 @@ impl<O: Output> Worker<O> {
     }
 
     /// Writes a batch; false if the process stops before that succeeds.
-    fn store(&mut self, batch: Batch, seal: bool) -> bool {
-        let Batch { entries, lost, is_last: _ } = batch;
+    fn store(&mut self, batch: Batch, seal: bool, lines: &mut Lines) -> bool {
         // On an error, writing fails, too, and reports it.
         if let Ok(gap) = self.output.check() {
             self.gaps.extend(gap);
         }
         let now = Timestamp::now();
-        let mut lines = Vec::with_capacity(entries.len() + self.gaps.len() + 2);
+        lines.clear();
         for gap in self.gaps.drain(..) {
-            self.chain.append(now, &body(&Event::Gap(gap)), &mut lines);
+            self.chain.append(now, &body(&Event::Gap(gap)), lines);
         }
-        for entry in &entries {
-            self.chain.append(entry.time, &entry.body, &mut lines);
+        for (time, body) in batch.records() {
+            self.chain.append(time, body, lines);
         }
-        if lost > 0 {
-            let gap = Gap { records: lost, why: GapCause::QueueFull };
-            self.chain.append(now, &body(&Event::Gap(gap)), &mut lines);
+        if batch.lost > 0 {
+            let gap = Gap { records: batch.lost, why: GapCause::QueueFull };
+            self.chain.append(now, &body(&Event::Gap(gap)), lines);
         }
         if seal {
-            self.chain.seal(now, &mut lines);
+            self.chain.seal(now, lines);
         }
-        if !lines.is_empty() && !self.write(&lines) {
-            entries.iter().filter_map(|entry| entry.receipt.as_ref()).for_each(|it| it.fail());
-            self.metrics.count_audit_records(&self.name, false, entries.len());
+        let records = batch.len();
+        if !lines.is_empty() && !self.write(lines) {
+            batch.receipts().for_each(Receipt::fail);
+            self.metrics.count_audit_records(&self.name, false, records);
             return false;
         }
-        self.queue.stored(&entries, Instant::now());
-        entries.iter().filter_map(|entry| entry.receipt.as_ref()).for_each(|it| it.store());
-        self.metrics.count_audit_records(&self.name, true, entries.len());
+        batch.receipts().for_each(Receipt::store);
+        self.queue.stored(batch, Instant::now());
+        self.metrics.count_audit_records(&self.name, true, records);
         self.output.maintain();
         true
     }
 
     /// Writes lines, as often as it takes; false if the process stops before that succeeds.
-    fn write(&mut self, lines: &[Line]) -> bool {
+    fn write(&mut self, lines: &Lines) -> bool {
         let mut failed: Option<String> = None;
         let mut stop_at: Option<Instant> = None;
         loop {
@@ -175,24 +170,14 @@ impl<O: Output> Worker<O> {
     }
 }
 
-/// Lines with their newlines, ready to be written at once.
-pub(super) fn joined(lines: &[Line]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(lines.iter().map(|line| line.bytes.len() + 1).sum());
-    for line in lines {
-        text.extend_from_slice(&line.bytes);
-        text.push(b'\n');
-    }
-    text
-}
-
 /// Standard output. Its reader may hang, which blocks only this sink's thread.
 #[derive(Debug)]
 pub(super) struct Stdout;
 
 impl Output for Stdout {
-    fn write(&mut self, lines: &[Line]) -> io::Result<()> {
+    fn write(&mut self, lines: &Lines) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        io::Write::write_all(&mut out, &joined(lines))?;
+        io::Write::write_all(&mut out, lines.text())?;
         io::Write::flush(&mut out)
     }
 }
@@ -207,7 +192,6 @@ mod tests {
         super::{
             chain::Process,
             event::{ConfigLoad, LoadResult},
-            queue::Entry,
         },
         *,
     };
@@ -221,20 +205,19 @@ mod tests {
     }
 
     impl Output for Arc<Slow> {
-        fn write(&mut self, lines: &[Line]) -> io::Result<()> {
+        fn write(&mut self, lines: &Lines) -> io::Result<()> {
             let mut is_open = self.is_open.lock().unwrap();
             while !*is_open {
                 is_open = self.opened.wait(is_open).unwrap();
             }
-            self.written.lock().unwrap().extend(joined(lines));
+            self.written.lock().unwrap().extend(lines.text());
             Ok(())
         }
     }
 
-    fn entry() -> Entry {
+    fn record() -> Vec<u8> {
         let detail = Some("x".repeat(1024 * 1024));
-        let event = Event::Config(ConfigLoad { result: LoadResult::Loaded, hash: None, detail });
-        Entry { time: Timestamp::UNIX_EPOCH, body: body(&event).into(), receipt: None }
+        body(&Event::Config(ConfigLoad { result: LoadResult::Loaded, hash: None, detail }))
     }
 
     #[test]
@@ -253,7 +236,7 @@ mod tests {
         let mut stored = 0;
         let mut lost = 0;
         for _ in 0..20 {
-            match queue.push(entry(), Instant::now()) {
+            match queue.push(Timestamp::UNIX_EPOCH, &record(), None, Instant::now()) {
                 Ok(()) => stored += 1,
                 Err(_full) => lost += 1,
             }

@@ -14,7 +14,7 @@ use async_nats::{
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use super::{
-    chain::Line,
+    chain::{Line, Lines},
     lines::RawHead,
     settings::{CreateSettings, StreamSettings},
     sink::Output,
@@ -60,21 +60,21 @@ impl StreamOutput {
         }
     }
 
-    async fn publish(&mut self, lines: &[Line]) -> io::Result<()> {
+    async fn publish(&mut self, lines: &Lines) -> io::Result<()> {
         let context = self.context().await?;
         if let Some(create) = self.settings.create.as_ref().filter(|_| !self.is_created) {
             create_stream(&context, &self.settings.name, create).await?;
             self.is_created = true;
         }
-        let is_new = |line: &&Line| self.stored.is_none_or(|stored| line.seq > stored);
-        let lines: Vec<&Line> = lines.iter().filter(is_new).collect();
+        let stored = self.stored;
+        let is_new = |line: &Line<'_>| stored.is_none_or(|stored| line.seq > stored);
         let mut sent: VecDeque<(u64, PublishAckFuture)> = VecDeque::new();
-        for line in lines {
+        for line in lines.iter().filter(is_new) {
             if sent.len() >= MAX_UNACKNOWLEDGED {
                 self.acknowledge(&mut sent).await?;
             }
-            let (subject, headers) = self.envelope(line)?;
-            let payload = line.bytes.clone().into();
+            let (subject, headers) = self.envelope(&line)?;
+            let payload = line.bytes.to_vec().into();
             let ack = context.publish_with_headers(subject, headers, payload).await;
             sent.push_back((line.seq, ack.map_err(io::Error::other)?));
         }
@@ -113,8 +113,8 @@ impl StreamOutput {
     }
 
     /// Subject and headers: one message per record (`Nats-Msg-Id`), and the attributes of CloudEvents.
-    fn envelope(&self, line: &Line) -> io::Result<(String, HeaderMap)> {
-        let head = RawHead::of(&line.bytes).ok_or_else(|| io::Error::other("not a record"))?;
+    fn envelope(&self, line: &Line<'_>) -> io::Result<(String, HeaderMap)> {
+        let head = RawHead::of(line.bytes).ok_or_else(|| io::Error::other("not a record"))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let kind = text(head.kind);
         let id = format!("{}/{}", text(head.boot), head.seq);
@@ -135,7 +135,7 @@ impl StreamOutput {
 }
 
 impl Output for StreamOutput {
-    fn write(&mut self, lines: &[Line]) -> io::Result<()> {
+    fn write(&mut self, lines: &Lines) -> io::Result<()> {
         let runtime = self.runtime.clone();
         runtime.block_on(self.publish(lines))
     }

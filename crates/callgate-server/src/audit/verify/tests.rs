@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{
     super::{
-        chain::{Chain, Line, Process, body},
+        chain::{Chain, Lines, Process, body},
         event::{Event, LoadResult, Start, Stop, UsersLoad},
     },
     *,
@@ -19,7 +19,7 @@ fn chain(
     after: Option<&[u8]>,
 ) -> Vec<Vec<u8>> {
     let mut chain = Chain::new(Process::new("gate", boot), key.map(Arc::clone));
-    let mut lines: Vec<Line> = Vec::new();
+    let mut lines = Lines::default();
     let now = Timestamp::UNIX_EPOCH;
     let after = after.map(|line| HEXLOWER.encode(&hash(line)));
     chain.append(now, &body(&Event::Start(Start { version: String::new(), after })), &mut lines);
@@ -29,7 +29,7 @@ fn chain(
     }
     chain.append(now, &body(&Event::Stop(Stop {})), &mut lines);
     chain.seal(now, &mut lines);
-    lines.into_iter().map(|line| line.bytes).collect()
+    lines.iter().map(|line| line.bytes.to_vec()).collect()
 }
 
 fn key() -> Arc<KeyPair> {

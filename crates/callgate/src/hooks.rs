@@ -1,8 +1,8 @@
 //! What a service checks and records around each admission: locks, a table of sessions, an audit.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, task::Poll};
 
-use futures_util::future::BoxFuture;
+use futures_util::{future::BoxFuture, poll};
 use tokio::time::timeout_at;
 
 use crate::{
@@ -63,7 +63,12 @@ impl Hooks {
     ) -> Result<(), Denial> {
         for (index, hook) in self.0.iter().enumerate() {
             let work = async {
-                timeout_at(request.deadline(), hook.before_answer(request, decision)).await
+                let mut answer = hook.before_answer(request, decision);
+                match poll!(&mut answer) {
+                    // Most hooks answer at once, and need no timer.
+                    Poll::Ready(result) => Ok(result),
+                    Poll::Pending => timeout_at(request.deadline(), answer).await,
+                }
             };
             let in_time = guarded_future("an admission hook", work).await;
             let result = in_time.and_then(|it| it.map_err(|_elapsed| Denial::decided_too_late()));

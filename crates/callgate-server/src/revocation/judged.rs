@@ -1,7 +1,7 @@
 //! What is kept of a decision to evaluate it again: the identity, those claims that policy names, the
 //! connection and the grant, as far as the table of sessions does not have them.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use callgate::{
     authn::{Identity, Origin, Proposal},
@@ -20,6 +20,8 @@ use crate::sessions::Session;
 
 /// Longer records are not kept, and their sessions cannot be evaluated again.
 const MAX_RECORD: usize = 16 * 1024;
+/// Most records are smaller, in bytes.
+const USUAL_RECORD: usize = 512;
 
 /// A decision as it was, to be evaluated again.
 #[derive(Debug)]
@@ -36,52 +38,52 @@ pub(super) struct Judged {
 /// The form in which it is stored. An unknown member makes it unreadable.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Record {
+struct Record<'a> {
     #[serde(default, rename = "c", skip_serializing_if = "Map::is_empty")]
     claims: Map<String, Value>,
     #[serde(default, rename = "n", skip_serializing_if = "Option::is_none")]
-    kept: Option<Vec<String>>,
+    kept: Option<Vec<Cow<'a, str>>>,
     #[serde(default, rename = "v", skip_serializing_if = "BTreeMap::is_empty")]
-    variables: BTreeMap<String, String>,
+    variables: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     #[serde(default, rename = "x", skip_serializing_if = "Option::is_none")]
     expires_at: Option<i64>,
     #[serde(default, rename = "k", skip_serializing_if = "Option::is_none")]
-    credential_id: Option<String>,
+    credential_id: Option<Cow<'a, str>>,
     #[serde(default, rename = "p", skip_serializing_if = "Option::is_none")]
-    proposal: Option<StoredProposal>,
+    proposal: Option<StoredProposal<'a>>,
     #[serde(rename = "a")]
-    access: StoredAccess,
-    #[serde(default, rename = "t", skip_serializing_if = "Vec::is_empty")]
-    tags: Vec<String>,
+    access: StoredAccess<'a>,
+    #[serde(default, rename = "t", skip_serializing_if = "<[_]>::is_empty")]
+    tags: Cow<'a, [String]>,
     #[serde(rename = "u")]
     user_nkey: String,
     /// The host, unless it is the address that the table has.
     #[serde(default, rename = "h", skip_serializing_if = "Option::is_none")]
-    host: Option<String>,
-    #[serde(default, rename = "l", skip_serializing_if = "String::is_empty")]
-    lang: String,
-    #[serde(default, rename = "V", skip_serializing_if = "String::is_empty")]
-    version: String,
-    #[serde(default, rename = "s", skip_serializing_if = "String::is_empty")]
-    server: String,
-    #[serde(default, rename = "C", skip_serializing_if = "String::is_empty")]
-    cluster: String,
-    #[serde(default, rename = "T", skip_serializing_if = "Vec::is_empty")]
-    server_tags: Vec<String>,
+    host: Option<Cow<'a, str>>,
+    #[serde(default, rename = "l", skip_serializing_if = "str::is_empty")]
+    lang: Cow<'a, str>,
+    #[serde(default, rename = "V", skip_serializing_if = "str::is_empty")]
+    version: Cow<'a, str>,
+    #[serde(default, rename = "s", skip_serializing_if = "str::is_empty")]
+    server: Cow<'a, str>,
+    #[serde(default, rename = "C", skip_serializing_if = "str::is_empty")]
+    cluster: Cow<'a, str>,
+    #[serde(default, rename = "T", skip_serializing_if = "<[_]>::is_empty")]
+    server_tags: Cow<'a, [String]>,
 }
 
 /// A proposal without templates: an authenticator whose entries have templates has them in memory.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredProposal {
+struct StoredProposal<'a> {
     #[serde(default, rename = "o", skip_serializing_if = "std::ops::Not::not")]
     by_operator: bool,
     #[serde(default, rename = "a", skip_serializing_if = "Option::is_none")]
-    account: Option<String>,
+    account: Option<Cow<'a, str>>,
     #[serde(default, rename = "r", skip_serializing_if = "Option::is_none")]
-    roles: Option<Vec<String>>,
+    roles: Option<Cow<'a, [String]>>,
     #[serde(default, rename = "p", skip_serializing_if = "Option::is_none")]
-    permissions: Option<StoredPermissions>,
+    permissions: Option<StoredPermissions<'a>>,
     #[serde(default, rename = "s", skip_serializing_if = "Option::is_none")]
     source: Option<Vec<String>>,
     #[serde(default, rename = "c", skip_serializing_if = "Option::is_none")]
@@ -100,47 +102,57 @@ pub(super) fn record(
     grant: &Grant,
     used: &ClaimNames,
 ) -> Option<Box<[u8]>> {
-    let mut used = used.clone();
-    identity.proposal.templates.iter().for_each(|templates| used.add_templates(templates));
+    let used = match &identity.proposal.templates {
+        Some(templates) => {
+            let mut all = used.clone();
+            all.add_templates(templates);
+            Cow::Owned(all)
+        }
+        None => Cow::Borrowed(used),
+    };
     let claims = used.select(&identity.claims);
-    let is_all = claims.len() == identity.claims.len();
-    let names = used.names().map(|names| names.into_iter().map(str::to_owned).collect());
+    let names = match claims.len() == identity.claims.len() {
+        true => None,
+        false => used.names().map(|names| names.into_iter().map(Cow::from).collect()),
+    };
     let (client, server) = (request.client(), request.server());
     let address = client.ip.map(|ip| ip.to_canonical().to_string());
     let record = Record {
         claims,
-        kept: names.filter(|_| !is_all),
+        kept: names,
         variables: identity
             .variables
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .map(|(name, value)| (Cow::from(*name), Cow::from(value)))
             .collect(),
         expires_at: identity.expires_at.map(UnixTime::seconds),
-        credential_id: identity.credential_id.as_deref().map(str::to_owned),
+        credential_id: identity.credential_id.as_deref().map(Cow::from),
         proposal: StoredProposal::of(&identity.proposal),
         access: StoredAccess::of(grant.access()),
-        tags: grant.tags().to_vec(),
+        tags: grant.tags().into(),
         user_nkey: BASE64URL_NOPAD.encode(request.user_nkey().bytes()),
-        host: Some(client.host.clone()).filter(|host| address.as_ref() != Some(host)),
-        lang: client.lang.clone(),
-        version: client.version.clone(),
-        server: server.name.clone(),
-        cluster: server.cluster.clone(),
-        server_tags: server.tags.clone(),
+        host: (address.as_ref() != Some(&client.host)).then(|| Cow::from(&client.host)),
+        lang: (&client.lang).into(),
+        version: (&client.version).into(),
+        server: (&server.name).into(),
+        cluster: (&server.cluster).into(),
+        server_tags: (&server.tags).into(),
     };
-    let bytes = serde_json::to_vec(&record).ok()?;
-    (bytes.len() <= MAX_RECORD).then(|| bytes.into())
+    let mut bytes = Vec::with_capacity(USUAL_RECORD);
+    serde_json::to_writer(&mut bytes, &record).ok()?;
+    // A copy of the right size: it stays for as long as the session.
+    (bytes.len() <= MAX_RECORD).then(|| bytes.as_slice().into())
 }
 
 impl Judged {
     /// The decision of a session; `None` if it was not kept or cannot be read.
     pub(super) fn read(session: &Session, policy: &Policy) -> Option<Self> {
-        let record: Record = serde_json::from_slice(session.judged()?).ok()?;
+        let record: Record<'_> = serde_json::from_slice(session.judged()?).ok()?;
         let common = session.common();
         let declared = policy.variables(&common.authenticator);
-        let variable = |(name, value): (String, String)| {
+        let variable = |(name, value): (Cow<'_, str>, Cow<'_, str>)| {
             let name = declared.iter().find(|declared| ***declared == *name)?;
-            Some((*name, value))
+            Some((*name, value.into_owned()))
         };
         let identity = Identity {
             user: session.source_user().to_owned(),
@@ -149,7 +161,7 @@ impl Judged {
             variables: record.variables.into_iter().filter_map(variable).collect(),
             expires_at: record.expires_at.map(UnixTime::from_seconds),
             issued_at: session.issued_at(),
-            credential_id: record.credential_id.map(Arc::from),
+            credential_id: record.credential_id.as_deref().map(Arc::from),
             proposal: match record.proposal {
                 Some(stored) => stored.read()?,
                 None => Proposal::default(),
@@ -161,21 +173,23 @@ impl Judged {
             user: session.user().to_owned(),
             access: record.access.read()?,
             expires_at: session.ends(),
-            tags: record.tags,
+            tags: record.tags.into_owned(),
         };
-        let host = record.host.or_else(|| session.source().map(|ip| ip.to_string()));
+        let host = record.host.map(Cow::into_owned);
+        let host = host.or_else(|| session.source().map(|ip| ip.to_string()));
         let user_nkey = BASE64URL_NOPAD.decode(record.user_nkey.as_bytes()).ok()?;
-        let client = client(session, host.unwrap_or_default(), record.lang, record.version);
+        let client = client(session, host.unwrap_or_default(), &record.lang, &record.version);
         let server = Server {
             id: session.key().server.to_string().parse().ok()?,
-            name: record.server,
+            name: record.server.into_owned(),
             host: String::new(),
             version: String::new(),
-            cluster: record.cluster,
-            tags: record.server_tags,
+            cluster: record.cluster.into_owned(),
+            tags: record.server_tags.into_owned(),
         };
         let user_nkey = user_nkey.try_into().ok()?;
-        let kept = record.kept.map(ClaimNames::named);
+        let kept =
+            record.kept.map(|names| ClaimNames::named(names.into_iter().map(Cow::into_owned)));
         Some(Self { identity, grant, kept, client, server, user_nkey })
     }
 
@@ -190,7 +204,7 @@ impl Judged {
     }
 }
 
-fn client(session: &Session, host: String, lang: String, version: String) -> Client {
+fn client(session: &Session, host: String, lang: &str, version: &str) -> Client {
     let (kind, kind_of_client) = match session.kind() {
         ConnectionKind::Nats => ("Client", "nats"),
         ConnectionKind::WebSocket => ("Client", "websocket"),
@@ -207,15 +221,15 @@ fn client(session: &Session, host: String, lang: String, version: String) -> Cli
         kind: kind.to_owned(),
         kind_of_client: kind_of_client.to_owned(),
         name: session.client_name().to_owned(),
-        lang,
-        version,
+        lang: lang.to_owned(),
+        version: version.to_owned(),
         mqtt_id: session.mqtt_id().to_owned(),
     }
 }
 
-impl StoredProposal {
+impl<'a> StoredProposal<'a> {
     /// `None` for the default.
-    fn of(proposal: &Proposal) -> Option<Self> {
+    fn of(proposal: &'a Proposal) -> Option<Self> {
         let Proposal {
             origin,
             account,
@@ -230,8 +244,8 @@ impl StoredProposal {
         let kinds = |kinds: &ConnectionKinds| kinds.iter().map(|kind| kind.to_string()).collect();
         (*proposal != Proposal::default()).then(|| Self {
             by_operator: *origin == Origin::Operator,
-            account: account.clone(),
-            roles: roles.clone(),
+            account: account.as_deref().map(Cow::from),
+            roles: roles.as_deref().map(Cow::from),
             permissions: permissions.as_ref().map(StoredPermissions::of),
             source: source.as_ref().map(|networks| networks.iter().map(IpNet::to_string).collect()),
             connection_types: connection_types.as_ref().map(kinds),
@@ -249,8 +263,8 @@ impl StoredProposal {
         };
         Some(Proposal {
             origin: if self.by_operator { Origin::Operator } else { Origin::Outside },
-            account: self.account,
-            roles: self.roles,
+            account: self.account.map(Cow::into_owned),
+            roles: self.roles.map(Cow::into_owned),
             permissions: match self.permissions {
                 Some(stored) => Some(stored.read()?),
                 None => None,

@@ -36,7 +36,9 @@ impl AdmissionHook for SessionHook {
     ) -> BoxFuture<'a, Result<(), Denial>> {
         let judged = self.keep.as_ref().and_then(|keep| keep(request, decision));
         let replica = self.sessions.replica();
-        if let Some(session) = Session::admitted(request, decision, replica, judged) {
+        if let Some(session) =
+            Session::admitted(request, decision, replica, judged, self.sessions.table())
+        {
             self.sessions.enter(session);
         }
         Box::pin(ready(Ok(())))

@@ -6,13 +6,14 @@ use callgate::{
     clock::UnixTime, connection::ConnectionKind, record::Decision, request::AuthRequest,
 };
 
+use super::Table;
 use crate::{
     state::{Candidate, IssuedAt},
     system::{ServerId, SessionKey},
 };
 
 /// What many sessions have in common, stored once.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Common {
     pub(crate) authenticator: Box<str>,
     pub(crate) account: Box<str>,
@@ -20,6 +21,49 @@ pub(crate) struct Common {
     pub(crate) roles: Box<[Box<str>]>,
     /// The replica that made the decision.
     pub(crate) replica: Box<str>,
+}
+
+/// The values of a [`Common`], to find or create one. Groups and roles are texts of any type: the hash is the
+/// same.
+#[derive(Debug, Hash)]
+pub(crate) struct CommonParts<'a, S> {
+    pub(crate) authenticator: &'a str,
+    pub(crate) account: &'a str,
+    pub(crate) groups: &'a [S],
+    pub(crate) roles: &'a [S],
+    pub(crate) replica: &'a str,
+}
+
+impl<'a> CommonParts<'a, Box<str>> {
+    pub(super) fn of(common: &'a Common) -> Self {
+        let Common { authenticator, account, groups, roles, replica } = common;
+        Self { authenticator, account, groups, roles, replica }
+    }
+}
+
+impl<S: AsRef<str>> CommonParts<'_, S> {
+    pub(super) fn equals(&self, common: &Common) -> bool {
+        let Common { authenticator, account, groups, roles, replica } = common;
+        let same = |ours: &[S], theirs: &[Box<str>]| {
+            ours.iter().map(AsRef::as_ref).eq(theirs.iter().map(AsRef::<str>::as_ref))
+        };
+        self.authenticator == &**authenticator
+            && self.account == &**account
+            && self.replica == &**replica
+            && same(self.groups, groups)
+            && same(self.roles, roles)
+    }
+
+    pub(super) fn to_common(&self) -> Common {
+        let list = |names: &[S]| names.iter().map(|name| name.as_ref().into()).collect();
+        Common {
+            authenticator: self.authenticator.into(),
+            account: self.account.into(),
+            groups: list(self.groups),
+            roles: list(self.roles),
+            replica: self.replica.into(),
+        }
+    }
 }
 
 /// An admitted connection. Compact, because a service may have very many.
@@ -60,26 +104,26 @@ pub(crate) struct Values<'a> {
 
 impl Session {
     /// The session of a decision that admits the client; `None` if it has no identity or no grant.
-    /// `judged` is what is needed to evaluate the decision again later.
+    /// `judged` is what is needed to evaluate the decision again later, and `table` has the common values.
     pub(crate) fn admitted(
         request: &AuthRequest,
         decision: &Decision,
         replica: &str,
         judged: Option<Box<[u8]>>,
+        table: &Table,
     ) -> Option<Self> {
         let identity = decision.identity.as_ref()?;
         let grant = decision.grant.as_ref()?;
         let client = request.client();
-        let list = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
         let prefix = grant.user().strip_suffix(&identity.user).map_or(0, str::len);
         Some(Self::new(Values {
             key: SessionKey::new(&request.server().id, client.id),
-            common: Arc::new(Common {
-                authenticator: decision.authenticator.as_deref().unwrap_or_default().into(),
-                account: grant.account().into(),
-                groups: list(&identity.groups),
-                roles: list(grant.roles()),
-                replica: replica.into(),
+            common: table.intern(&CommonParts {
+                authenticator: decision.authenticator.as_deref().unwrap_or_default(),
+                account: grant.account(),
+                groups: &identity.groups,
+                roles: grant.roles(),
+                replica,
             }),
             user: grant.user(),
             prefix: u32::try_from(prefix).unwrap_or(0),

@@ -1,13 +1,15 @@
 //! The table of sessions: found by server and connection, bounded, searched without holding up decisions.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
+    hash::{BuildHasher, Hash, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use callgate::clock::UnixTime;
+use hashbrown::HashTable;
 
-use super::session::{Common, Session};
+use super::session::{Common, CommonParts, Session};
 use crate::system::{ServerId, SessionKey};
 
 /// How many entries a search visits at a time; decisions wait for the table no longer than that takes.
@@ -31,7 +33,8 @@ struct Entries {
     oldest: u32,
     newest: u32,
     count: usize,
-    common: HashSet<Arc<Common>>,
+    common: HashTable<Arc<Common>>,
+    hasher: RandomState,
     /// The number of values in `common` at which those without a session are removed.
     clean_common_at: usize,
 }
@@ -55,14 +58,29 @@ impl Table {
             oldest: NONE,
             newest: NONE,
             count: 0,
-            common: HashSet::new(),
+            common: HashTable::new(),
+            hasher: RandomState::new(),
             clean_common_at: CHUNK,
         }))
     }
 
+    /// The one copy of these values, for new sessions.
+    pub(crate) fn intern<S: AsRef<str> + Hash>(&self, parts: &CommonParts<'_, S>) -> Arc<Common> {
+        self.entries().intern(parts, || Arc::new(parts.to_common()))
+    }
+
     /// Enters a session, in place of an earlier one of the same connection. Returns it as it is stored.
+    /// Its common values should be [interned](Self::intern).
     pub(crate) fn enter(&self, session: Session) -> Arc<Session> {
         self.entries().enter(session)
+    }
+
+    /// The same for a session from elsewhere, whose common values are not interned.
+    pub(crate) fn enter_foreign(&self, mut session: Session) -> Arc<Session> {
+        let mut entries = self.entries();
+        let common = Arc::clone(&session.common);
+        session.common = entries.intern(&CommonParts::of(&common), || Arc::clone(&common));
+        entries.enter(session)
     }
 
     /// Removes the session of a connection.
@@ -113,17 +131,18 @@ impl Table {
 }
 
 impl Entries {
-    fn enter(&mut self, mut session: Session) -> Arc<Session> {
+    fn enter(&mut self, session: Session) -> Arc<Session> {
         let key = session.key();
-        self.remove(key);
-        if self.count >= self.capacity {
-            self.remove_oldest();
-        }
-        session.common = self.intern(&session.common);
         let session = Arc::new(session);
         let index = self.append(&session);
-        self.servers.entry(key.server).or_default().insert(key.client_id, index);
+        let earlier = self.servers.entry(key.server).or_default().insert(key.client_id, index);
         self.count += 1;
+        if let Some(earlier) = earlier {
+            self.vacate(earlier);
+        }
+        if self.count > self.capacity {
+            self.remove_oldest();
+        }
         session
     }
 
@@ -153,6 +172,11 @@ impl Entries {
         if server.is_empty() {
             self.servers.remove(&key.server);
         }
+        self.vacate(index)
+    }
+
+    /// Takes a slot, whose key is not in `servers` any more, out of the list.
+    fn vacate(&mut self, index: u32) -> Option<Arc<Session>> {
         let slot = self.slot(index)?;
         let session = slot.session.take();
         let (older, newer) = (slot.older, slot.newer);
@@ -179,16 +203,24 @@ impl Entries {
         self.slots.get_mut(usize::try_from(index).ok()?)
     }
 
-    fn intern(&mut self, common: &Arc<Common>) -> Arc<Common> {
-        if let Some(known) = self.common.get(common) {
+    fn intern<S: AsRef<str> + Hash>(
+        &mut self,
+        parts: &CommonParts<'_, S>,
+        make: impl FnOnce() -> Arc<Common>,
+    ) -> Arc<Common> {
+        let hash = self.hasher.hash_one(parts);
+        if let Some(known) = self.common.find(hash, |known| parts.equals(known)) {
             return Arc::clone(known);
         }
         if self.common.len() >= self.clean_common_at {
             self.common.retain(|common| Arc::strong_count(common) > 1);
             self.clean_common_at = CHUNK.max(self.common.len() * 2);
         }
-        self.common.insert(Arc::clone(common));
-        Arc::clone(common)
+        let common = make();
+        let hasher = &self.hasher;
+        let hash_of = |common: &Arc<Common>| hasher.hash_one(CommonParts::of(common));
+        self.common.insert_unique(hash, Arc::clone(&common), hash_of);
+        common
     }
 }
 

@@ -14,6 +14,7 @@ use super::{Candidate, IssuedAt, Lock, Target, Verdict};
 /// The locks in force at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Index {
+    count: usize,
     all: Selection,
     /// Only those that need no decision.
     early: Selection,
@@ -43,12 +44,17 @@ impl Index {
     pub(super) fn of<'l>(locks: impl Iterator<Item = &'l Arc<Lock>>) -> Self {
         let mut index = Self::default();
         for lock in locks {
+            index.count += 1;
             index.all.insert(lock);
             if lock.target.is_early() {
                 index.early.insert(lock);
             }
         }
         index
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// A lock for which address and kind suffice.

@@ -70,6 +70,11 @@ impl Locks {
         index.find_early(client.ip, client.connection, now).cloned()
     }
 
+    /// True if there is no lock that could match.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.in_force.load().is_empty()
+    }
+
     /// A lock that matches a login for sure.
     pub(crate) fn check<S: AsRef<str>>(
         &self,

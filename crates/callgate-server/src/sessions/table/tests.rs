@@ -44,16 +44,16 @@ fn users(table: &Table) -> Vec<String> {
 fn oldest_session_makes_room_for_a_new_one() {
     let table = Table::new(3);
     for (client_id, user) in [(1, "a"), (2, "b"), (3, "c")] {
-        table.enter(session(1, client_id, user));
+        table.enter_foreign(session(1, client_id, user));
     }
     // A new login on the same connection is the newest.
-    table.enter(session(1, 1, "a2"));
-    table.enter(session(2, 1, "d"));
+    table.enter_foreign(session(1, 1, "a2"));
+    table.enter_foreign(session(2, 1, "d"));
     assert_eq!(users(&table), ["a2", "c", "d"]);
     table.remove(key(1, 3));
-    table.enter(session(2, 2, "e"));
+    table.enter_foreign(session(2, 2, "e"));
     assert_eq!(users(&table), ["a2", "d", "e"]);
-    table.enter(session(2, 3, "f"));
+    table.enter_foreign(session(2, 3, "f"));
     assert_eq!(users(&table), ["d", "e", "f"]);
     assert_eq!(table.len(), 3);
 }
@@ -61,7 +61,7 @@ fn oldest_session_makes_room_for_a_new_one() {
 #[test]
 fn removed_session_is_not_found() {
     let table = Table::new(10);
-    table.enter(session(1, 7, "a"));
+    table.enter_foreign(session(1, 7, "a"));
     assert!(table.find(key(1, 7)).is_some_and(|session| session.user() == "a"));
     assert!(table.remove(key(1, 8)).is_none() && table.remove(key(2, 7)).is_none());
     assert!(table.remove(key(1, 7)).is_some());
@@ -72,8 +72,8 @@ fn removed_session_is_not_found() {
 #[test]
 fn ended_session_is_removed_a_minute_later() {
     let table = Table::new(10);
-    table.enter(session(1, 100, "a"));
-    table.enter(session(1, 200, "b"));
+    table.enter_foreign(session(1, 100, "a"));
+    table.enter_foreign(session(1, 200, "b"));
     assert_eq!(table.remove_ended(UnixTime::from_seconds(160)), 0);
     assert_eq!(table.remove_ended(UnixTime::from_seconds(161)), 1);
     assert_eq!(users(&table), ["b"]);
@@ -95,7 +95,7 @@ fn table_agrees_with_a_simple_model() {
             table.remove(key(server, client_id));
             continue;
         }
-        table.enter(session(server, client_id, "x"));
+        table.enter_foreign(session(server, client_id, "x"));
         model.push((server, client_id));
         if model.len() > 50 {
             model.remove(0);
@@ -125,7 +125,7 @@ fn session_takes_at_most_400_bytes() {
     let before = resident();
     for client_id in 0..SESSIONS {
         let server = u8::try_from(client_id % 3).unwrap();
-        table.enter(session(server, client_id, &format!("user-{client_id}")));
+        table.enter_foreign(session(server, client_id, &format!("user-{client_id}")));
     }
     let bytes = (resident() - before) / SESSIONS;
     println!("{bytes} bytes per session");
@@ -138,4 +138,23 @@ fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn common_values_are_stored_once() {
+    let table = Table::new(10);
+    let first = table.enter_foreign(session(1, 1, "a"));
+    let second = table.enter_foreign(session(1, 2, "b"));
+    let parts = CommonParts {
+        authenticator: "staff",
+        account: "APP",
+        groups: &["operators".to_owned(), "developers".to_owned()],
+        roles: &["reader".to_owned()],
+        replica: "AAAAAAAAAA",
+    };
+    let of_a_decision = table.intern(&parts);
+    assert!(Arc::ptr_eq(&first.common, &second.common));
+    assert!(Arc::ptr_eq(&first.common, &of_a_decision));
+    let others = CommonParts { roles: &["writer".to_owned()], ..parts };
+    assert!(!Arc::ptr_eq(&first.common, &table.intern(&others)));
 }

@@ -119,6 +119,9 @@ impl Operations {
     /// Ends the parts, after the last answer.
     pub(crate) async fn shut_down(&self) {
         self.shadow.stop();
+        if let Some(sessions) = &self.sessions {
+            sessions.record_all_ends();
+        }
         if let Some(system) = &self.system {
             system.shut_down();
         }

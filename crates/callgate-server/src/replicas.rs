@@ -24,7 +24,7 @@ use tokio::{
 use tracing::warn;
 
 use crate::telemetry::sanitize;
-use message::{MORE, REPLICA, header};
+use message::{COMMAND, MORE, REPLICA, header};
 pub(crate) use message::{PeerMessage, ReplicaId};
 use roster::Roster;
 
@@ -240,6 +240,9 @@ impl Replicas {
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(REPLICA, &*self.id);
+        if !self.is_member {
+            headers.insert(COMMAND, "1");
+        }
         headers
     }
 

@@ -107,7 +107,7 @@ pub(crate) struct AnswerDropped {
 pub(crate) struct SessionEnd {
     #[serde(flatten)]
     pub(crate) session: Session,
-    /// What Callgate did to end it, if anything.
+    /// Why Callgate ended it, if it did; by whichever replica.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cause: Option<String>,
     /// The server's reason.

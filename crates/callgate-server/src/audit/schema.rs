@@ -186,7 +186,7 @@ pub(crate) const TYPES: &[RecordType] = &[
                 optional(
                     "cause",
                     Kind::Text,
-                    "why this replica closed it: the `cause` of the `kick`; absent if it did not",
+                    "why Callgate closed it: the `cause` of the `kick`, by whichever replica; absent if it did not",
                 ),
                 optional("reason", Kind::Text, "the server's reason"),
                 optional("in_bytes", Kind::Integer, "bytes from the client"),

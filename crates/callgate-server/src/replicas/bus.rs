@@ -10,7 +10,7 @@ use tracing::{error, info};
 
 use super::{
     PeerMessage, ReplicaId, Replicas, lock,
-    message::{MORE, REPLICA, header},
+    message::{COMMAND, MORE, REPLICA, header},
 };
 
 /// Says that a replica is alive.
@@ -90,14 +90,17 @@ impl Replicas {
         if from == self.id {
             return true;
         }
+        let is_replica = header(&message, COMMAND).is_none();
         let kind = message.subject.strip_prefix(&self.prefix).unwrap_or_default();
         let kind = kind.trim_start_matches('.').to_owned();
         match (kind.as_str(), message.reply) {
             (BYE, _) => self.left(&from),
-            // Hello, and whatever is asked or told: the sender is alive.
             (HELLO, None) => self.note_member(&from).await,
             (_, None) => {
-                self.heard(&from, Duration::ZERO);
+                // Whatever a replica sends says that it is alive.
+                if is_replica {
+                    self.heard(&from, Duration::ZERO);
+                }
                 self.deliver(&kind, PeerMessage { from, payload: message.payload });
             }
             (_, Some(reply)) => {

@@ -12,6 +12,8 @@ use bytes::Bytes;
 
 /// The sender's ID. Every message has it.
 pub(super) const REPLICA: &str = "Callgate-Replica";
+/// The sender is a command, which is not a replica.
+pub(super) const COMMAND: &str = "Callgate-Command";
 /// More parts of an answer follow.
 pub(super) const MORE: &str = "Callgate-More";
 /// Longer names of hosts are cut.

@@ -53,6 +53,20 @@ async fn peers_receive_what_a_replica_publishes() {
 }
 
 #[tokio::test]
+async fn command_that_publishes_is_not_a_replica() {
+    let server = NatsServer::start("").await;
+    let one = member(&server, "q").await;
+    let two = member(&server, "q").await;
+    let mut received = two.subscribe("news");
+    know_each_other(&[&one, &two]).await;
+    let command = Replicas::visitor("q", PULSE);
+    command.start(&async_nats::connect(server.url()).await.unwrap());
+    command.publish("news", b"hello".to_vec()).await;
+    assert_eq!(received.recv().await.unwrap().from, *command.id());
+    assert!(!two.is_alive(command.id()) && two.peers_known() == [one.id().clone()]);
+}
+
+#[tokio::test]
 async fn answers_in_parts_arrive_from_every_peer() {
     let server = NatsServer::start("").await;
     let one = member(&server, "q").await;

@@ -22,6 +22,7 @@ impl Sessions {
         within: Duration,
     ) -> HashMap<SessionKey, KickResult> {
         let deadline = Instant::now() + within;
+        self.announce_closing(&keys, by).await;
         let kicks = stream::iter(keys).map(|key| async move {
             let session = self.table.find(key);
             self.begin_kick(key, by);

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use crate::{
     audit::event::{self, Event, Order},
     state::Lock,
@@ -59,8 +57,7 @@ impl Session {
 impl Sessions {
     /// Notes why a connection is about to be closed: its end may be reported before the kick is confirmed.
     pub(crate) fn begin_kick(&self, key: SessionKey, by: &KickedBy) {
-        let session = self.table.find(key);
-        self.closing.begin(key, Closed { cause: by.cause, session, since: Instant::now() });
+        self.begin_closing(key, by.cause.into(), self.table.find(key));
     }
 
     /// Records what became of a kick.
@@ -102,13 +99,28 @@ impl Sessions {
     }
 
     /// Records that a session which this replica admitted has ended.
-    pub(super) fn record_end(&self, ended: &Disconnected) {
-        let (cause, closed) = match self.closing.take(ended.key) {
-            Some(Closed { cause, session, since: _ }) => (Some(cause), session),
-            None => (None, None),
-        };
-        let session = self.own(ended.key).or(closed.filter(|session| self.is_own(session)));
-        let Some(session) = session else { return };
+    pub(super) fn record_end(self: &Arc<Self>, ended: &Arc<Disconnected>) {
+        let own = self.own(ended.key);
+        let unexplained = self.unexplained(own.as_ref(), ended);
+        let waits = unexplained.is_some();
+        match (self.closing.end(ended.key, unexplained), own) {
+            (Some(Closed { cause, session, since: _ }), own) => {
+                let session = own.or(session.filter(|session| self.is_own(session)));
+                session.iter().for_each(|it| self.record_ended(it, ended, Some(&cause)));
+            }
+            (None, Some(_)) if waits => self.record_unless_explained(ended.key),
+            (None, Some(own)) => self.record_ended(&own, ended, None),
+            (None, None) => {}
+        }
+    }
+
+    /// Records the end of a session, and why Callgate closed it.
+    pub(super) fn record_ended(
+        &self,
+        session: &Session,
+        ended: &Disconnected,
+        cause: Option<&str>,
+    ) {
         self.audit.event(|| {
             Event::SessionEnd(event::SessionEnd {
                 session: session.record(),
@@ -120,11 +132,11 @@ impl Sessions {
         });
     }
 
-    fn own(&self, key: SessionKey) -> Option<Arc<Session>> {
+    pub(super) fn own(&self, key: SessionKey) -> Option<Arc<Session>> {
         self.table.find(key).filter(|session| self.is_own(session))
     }
 
-    fn is_own(&self, session: &Session) -> bool {
+    pub(super) fn is_own(&self, session: &Session) -> bool {
         *session.common().replica == *self.replica
     }
 }

@@ -7,13 +7,14 @@ use std::{
 };
 
 use tokio::{
-    sync::Notify,
+    sync::{Notify, mpsc},
     time::{sleep, timeout},
 };
 use tracing::{debug, info};
 
 use super::{
     Sessions,
+    closing::CLOSING,
     codec::{Item, decode, encode},
     session::Session,
 };
@@ -122,7 +123,8 @@ impl Sessions {
             std::future::ready(all.into_iter().collect())
         });
         tokio::spawn(send_changes(Arc::clone(self), Arc::clone(replicas)));
-        tokio::spawn(receive_changes(Arc::clone(self), changes));
+        let closing = replicas.subscribe(CLOSING);
+        tokio::spawn(receive_changes(Arc::clone(self), changes, closing));
         tokio::spawn(learn_table(Arc::clone(self), Arc::clone(replicas)));
     }
 
@@ -167,7 +169,7 @@ impl Sessions {
         for item in items {
             match item {
                 Item::Entered(session) if self.recent_ends.contains(session.key()) => {}
-                Item::Entered(session) => drop(self.table.enter(session)),
+                Item::Entered(session) => drop(self.table.enter_foreign(session)),
                 Item::Ended(key) => drop(self.table.remove(key)),
             }
         }
@@ -192,11 +194,20 @@ async fn send_changes(sessions: Arc<Sessions>, replicas: Arc<Replicas>) {
 
 async fn receive_changes(
     sessions: Arc<Sessions>,
-    mut changes: tokio::sync::mpsc::Receiver<PeerMessage>,
+    mut changes: mpsc::Receiver<PeerMessage>,
+    mut closing: mpsc::Receiver<PeerMessage>,
 ) {
-    while let Some(PeerMessage { from, payload }) = changes.recv().await {
-        let count = sessions.apply(&payload);
-        debug!(replica = &*from, count, "sessions of another replica");
+    loop {
+        tokio::select! {
+            // A replica announces that it closes a connection before it says that the session has ended.
+            biased;
+            Some(PeerMessage { from: _, payload }) = closing.recv() => sessions.learn_closing(&payload),
+            Some(PeerMessage { from, payload }) = changes.recv() => {
+                let count = sessions.apply(&payload);
+                debug!(replica = &*from, count, "sessions of another replica");
+            }
+            else => return,
+        }
     }
 }
 

@@ -104,7 +104,12 @@ async fn silent_replica_is_named_as_not_confirmed() {
 
 #[tokio::test]
 async fn lock_is_not_reported_as_stored_if_the_put_timed_out() {
-    let mut cluster = NatsCluster::start(3, JETSTREAM).await;
+    for line in ["2.10", "2.12", "2.15"] {
+        put_times_out(NatsCluster::start_version(line, 3, JETSTREAM).await).await;
+    }
+}
+
+async fn put_times_out(mut cluster: NatsCluster) {
     let state = member(&cluster.servers[0].url(), 3).await;
     state.lock(order("alice")).await.unwrap();
     for server in &mut cluster.servers[1..] {

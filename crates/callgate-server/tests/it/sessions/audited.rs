@@ -1,6 +1,7 @@
 //! Records of sessions and orders in the audit.
 
-use serde_json::json;
+use callgate_testkit::{Session, eventually, wait::LONG};
+use serde_json::{Value, json};
 
 use super::world::{Options, World};
 use crate::{
@@ -56,6 +57,52 @@ async fn sessions_and_orders_are_in_the_audit() {
         let converted = world.run(&query);
         assert_eq!(converted.code, 0, "{converted:?}");
         assert_eq!(converted.json()["class_uid"], 3001, "{converted:?}");
+    }
+}
+
+/// Logs in as alice until this replica has admitted one of the clients.
+async fn admitted_by(world: &World, replica: usize) -> Vec<Session> {
+    world.sessions(0, &[]).await;
+    let audit = world.path(replica, "audit.jsonl");
+    let before = records(&audit).len();
+    let mut clients = Vec::new();
+    eventually("a login at this replica", LONG, async || {
+        clients.push(world.login("alice").await);
+        let all = records(&audit);
+        all[before..].iter().any(|record| record["type"] == "session_start").then_some(())
+    })
+    .await;
+    clients
+}
+
+/// The records of the end of a connection, in the audits of both replicas.
+async fn ends_of(world: &World, client_id: &Value) -> Vec<Value> {
+    eventually("the end is recorded", LONG, async || {
+        let is_end =
+            |record: &Value| record["type"] == "session_end" && record["client_id"] == *client_id;
+        let all = [0, 1].map(|replica| records(&world.path(replica, "audit.jsonl")));
+        let ends: Vec<Value> = all.into_iter().flatten().filter(is_end).collect();
+        (!ends.is_empty()).then_some(ends)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn session_end_has_the_cause_of_another_replica() {
+    let world = World::with(Options { replicas: 2, ..Options::default() }).await;
+    for (order, cause) in [
+        (&["kick", "--user", "alice", "--yes"][..], "kick"),
+        (&["kick", "--user", "alice", "--yes", "--direct"], "kick"),
+        (&["lock", "--user", "alice", "--yes"], "lock"),
+    ] {
+        let clients = admitted_by(&world, 1).await;
+        let listed = world.sessions(clients.len(), &["--user", "alice"]).await;
+        world.json(0, order);
+        for session in &listed {
+            let ends = ends_of(&world, &session["client_id"]).await;
+            assert_eq!(ends.len(), 1, "one replica records the end: {ends:?}");
+            assert_eq!(ends[0]["cause"], cause, "{order:?}: {}", ends[0]);
+        }
     }
 }
 

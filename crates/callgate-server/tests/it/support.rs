@@ -17,7 +17,7 @@ pub(crate) use callgate_testkit::{
 };
 pub(crate) use client::{Credential, connect, connect_to, expect_no_admission, refusal};
 pub(crate) use pair::{Pair, PairBuilder, SERVICE_SUBJECT, ServiceIn};
-pub(crate) use site::{Fixed, LINES, Mode, Site, servers};
+pub(crate) use site::{Fixed, LINES, Mode, Site, everywhere, servers};
 pub(crate) use web_service::WebService;
 
 /// The binary under test.

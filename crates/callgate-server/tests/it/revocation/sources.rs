@@ -4,22 +4,26 @@ use callgate_testkit::{kube::KubeCluster, oidc_provider::OidcProvider};
 use serde_json::json;
 
 use super::world::{World, connects};
-use crate::support::{Credential, connect_to};
+use crate::support::{Credential, connect_to, everywhere};
 
 #[tokio::test]
 async fn ordinary_signing_key_rotation_ends_no_session() {
-    key_leaves_the_set(false).await;
+    for (mode, line) in everywhere() {
+        key_leaves_the_set(World::on(mode, line).await, false).await;
+    }
 }
 
 #[tokio::test]
 async fn withdrawn_signing_key_ends_sessions() {
-    key_leaves_the_set(true).await;
+    for (mode, line) in everywhere() {
+        key_leaves_the_set(World::on(mode, line).await, true).await;
+    }
 }
 
 /// A session whose token is signed by a key that the provider withdraws.
-async fn key_leaves_the_set(keys: bool) {
+async fn key_leaves_the_set(mut world: World, keys: bool) {
     let provider = OidcProvider::stand_in().await;
-    let mut world = World::start(&format!("keys = {keys}")).await;
+    world.revocation = format!("keys = {keys}");
     let issuer = provider.issuer();
     world.configure(&format!(
         "[[authenticators]]\nname = \"idp\"\n[authenticators.oidc]\nissuer = \"{issuer}\"\naudience = \"nats\"\n\
@@ -28,14 +32,13 @@ async fn key_leaves_the_set(keys: bool) {
     ));
     let gate = world.gate().await;
     let token = provider.mint("RS256", json!({ "sub": "alice" })).await;
-    let url = world.servers.servers[0].url();
-    let mut alice = connect_to(&url, &Credential::token(&token)).await.unwrap();
+    let mut alice = world.connect(&Credential::token(&token)).await;
     provider.rotate().await;
     provider.retire().await;
     // A token of the new key makes Callgate fetch the keys.
     let newer = provider.mint("RS256", json!({ "sub": "bob" })).await;
     let mark = gate.mark();
-    let bob = connect_to(&url, &Credential::token(&newer)).await.unwrap();
+    let bob = world.connect(&Credential::token(&newer)).await;
     gate.says(mark, "signing keys are in force").await;
     if keys {
         alice.hears("disconnected").await;

@@ -148,6 +148,12 @@ settle = \"300ms\"
         gate
     }
 
+    /// Connects a client to the first server.
+    pub(super) async fn connect(&self, credential: &Credential) -> Session {
+        let options = self.site.options(credential);
+        Session::connect(&self.servers.servers[0].url(), options).await.unwrap()
+    }
+
     /// Connects one client for each name, in turn over all servers, and waits until Callgate knows them.
     pub(super) async fn clients(
         &self,

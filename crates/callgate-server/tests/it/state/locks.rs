@@ -4,7 +4,7 @@ use callgate_testkit::{eventually, wait::LONG};
 use serde_json::json;
 
 use super::world::{ONE, THREE, World};
-use crate::support::Mode;
+use crate::support::{Mode, everywhere};
 
 #[tokio::test]
 async fn lock_refuses_on_every_replica_until_it_is_removed() {
@@ -114,33 +114,45 @@ async fn purged_bucket(world: &World) {
 
 #[tokio::test]
 async fn lock_unreadable_by_this_version_is_never_ignored() {
-    let long = "x".repeat(9 * 1024);
-    for (mode, reason) in [("best_effort", "admitted"), ("strict", "state_unavailable")] {
-        let world = World::start(1, &format!("{ONE}\nmode = \"{mode}\"")).await;
-        let gate = world.gate().await;
-        for (id, value) in [
-            ("U1", json!("garbage")),
-            ("U2", json!({ "v": 2, "target": { "user": "alice" } })),
-            ("U3", json!({ "v": 1, "target": { "user": "alice", "tenant": "x" } })),
-            ("U4", json!({ "v": 1, "target": { "user": "alice" }, "reason": long })),
-        ] {
-            world.reaches(&gate, "alice", "admitted").await;
-            let mark = gate.mark();
-            world.put(id, value.clone()).await;
-            let logged = gate.record(mark, &["a stored lock is unreadable", id]).await;
-            assert_eq!(logged["level"], "ERROR", "{logged}");
-            gate.metric_reaches("callgate_locks_unreadable", 1.0).await;
-            world.reaches(&gate, "alice", reason).await;
-            world.unlock(id).await;
-            gate.record(mark, &["lock removed", id]).await;
-        }
-        world.reaches(&gate, "alice", "admitted").await;
+    for (mode, line) in everywhere() {
+        let state = format!("{ONE}\nmode = \"strict\"");
+        unreadable_lock(&World::on(mode, line, 1, &state).await, "state_unavailable").await;
     }
+    let state = format!("{ONE}\nmode = \"best_effort\"");
+    unreadable_lock(&World::start(1, &state).await, "admitted").await;
+}
+
+/// What happens to logins, by reason, while there is an unreadable lock.
+async fn unreadable_lock(world: &World, reason: &str) {
+    let long = "x".repeat(9 * 1024);
+    let gate = world.gate().await;
+    for (id, value) in [
+        ("U1", json!("garbage")),
+        ("U2", json!({ "v": 2, "target": { "user": "alice" } })),
+        ("U3", json!({ "v": 1, "target": { "user": "alice", "tenant": "x" } })),
+        ("U4", json!({ "v": 1, "target": { "user": "alice" }, "reason": long })),
+    ] {
+        world.reaches(&gate, "alice", "admitted").await;
+        let mark = gate.mark();
+        world.put(id, value.clone()).await;
+        let logged = gate.record(mark, &["a stored lock is unreadable", id]).await;
+        assert_eq!(logged["level"], "ERROR", "{logged}");
+        gate.metric_reaches("callgate_locks_unreadable", 1.0).await;
+        world.reaches(&gate, "alice", reason).await;
+        world.unlock(id).await;
+        gate.record(mark, &["lock removed", id]).await;
+    }
+    world.reaches(&gate, "alice", "admitted").await;
 }
 
 #[tokio::test]
 async fn wrong_clock_ends_no_lock_early() {
-    let world = World::start(1, ONE).await;
+    for (mode, line) in everywhere() {
+        wrong_clock(&World::on(mode, line, 1, ONE).await).await;
+    }
+}
+
+async fn wrong_clock(world: &World) {
     let right = world.gate().await;
     let ahead = world.gate_with_clock("+600").await;
     let behind = world.gate_with_clock("-600").await;

@@ -17,6 +17,12 @@ use super::{Credential, write_private};
 /// The lines on which sessions, locks and revocation are tested.
 pub(crate) const LINES: [&str; 3] = ["2.10", "2.12", "2.15"];
 
+/// Both modes on servers of every line.
+pub(crate) fn everywhere() -> impl Iterator<Item = (Mode, &'static str)> {
+    let modes = [Mode::Configuration, Mode::Operator];
+    modes.into_iter().flat_map(|mode| LINES.map(|line| (mode, line)))
+}
+
 const ACCOUNTS: [&str; 4] = ["AUTH", "APP", "OTHER", "SYS"];
 
 /// How servers know their accounts and users.

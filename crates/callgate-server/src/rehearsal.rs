@@ -35,6 +35,8 @@ pub(crate) struct Rehearsal {
     /// The bindings whose conditions test claims.
     tests_claims: BTreeSet<usize>,
     callout_account: Option<String>,
+    /// What expressions read of a connection, such as `client.name`.
+    connection_fields: BTreeSet<String>,
 }
 
 impl Rehearsal {
@@ -50,6 +52,7 @@ impl Rehearsal {
             chain: config.chain.clone(),
             kinds: kinds.map(|built| (Arc::clone(&built.context.name), built.kind)).collect(),
             callout_account: config.issuer.callout_account.clone(),
+            connection_fields: config.policy.used_connection_fields(),
         }
     }
 
@@ -99,6 +102,11 @@ impl Rehearsal {
             } => self.tests_claims.contains(index),
             _ => false,
         })
+    }
+
+    /// Whether an expression reads one of these parts of a connection, such as `client.name`.
+    pub(crate) fn reads_connection(&self, mut fields: impl Iterator<Item = &'static str>) -> bool {
+        fields.any(|field| self.connection_fields.contains(field))
     }
 
     /// Decides about an identity that another configuration has authenticated.

@@ -15,6 +15,7 @@ use self::{
 };
 use super::{
     GOOD, Outcome, REFUSED, UNUSABLE,
+    hidden_names::HiddenNames,
     output::{Style, complain, findings, print, say},
     source::{Source, build_env},
 };
@@ -60,7 +61,7 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Outcome {
     let (Some(old), Some(new)) = (old, new) else { return Ok(UNUSABLE) };
     let preview = Preview::new(Rehearsal::of(&old), Rehearsal::of(&new));
     let report = Report::new();
-    let mut specs = args
+    let listed = args
         .identities
         .as_ref()
         .map(|path| listed(path, &preview.context(), &report))
@@ -69,10 +70,12 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Outcome {
         print_faults(&report, args.json);
         return Ok(UNUSABLE);
     }
-    let audited = audited(&args.audit, &preview)?;
-    specs.extend(audited.specs);
+    let now = UnixTime::now();
+    let names = HiddenNames::of(&[(&old, &preview.old), (&new, &preview.new)], now);
+    let audited = audited(&args.audit, &preview, &names)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut differences = runtime.block_on(compare(&preview, &specs, UnixTime::now()))?;
+    let identities = (listed.as_slice(), audited.specs.as_slice());
+    let mut differences = runtime.block_on(compare(&preview, identities, now))?;
     differences.undecided += audited.unknown;
     differences.sort();
     match args.json {
@@ -88,6 +91,14 @@ pub(super) fn load(
     json: bool,
     registry: &Registry,
 ) -> Result<Option<Config>, Box<dyn std::error::Error>> {
+    if let Err(error) = std::fs::metadata(path)
+        && path.as_os_str() != "-"
+    {
+        let report = Report::new();
+        report.fault("", format!("cannot read `{}`: {error}", path.display()));
+        print_faults(&report, json);
+        return Ok(None);
+    }
     let overrides = Source::default().overrides_of(Some(path))?;
     let loaded = config::load(&overrides, &build_env(registry.clone(), false));
     if loaded.config.is_none() {
@@ -107,7 +118,7 @@ fn print_faults(report: &Report, json: bool) {
 
 async fn compare(
     preview: &Preview,
-    specs: &[IdentitySpec],
+    (listed, audited): (&[IdentitySpec], &[IdentitySpec]),
     now: UnixTime,
 ) -> Result<Differences, String> {
     let mut differences = Differences::default();
@@ -117,10 +128,16 @@ async fn compare(
         differences.count(&who, preview.compare(&authenticator, (&old, &new), true, now));
         seen.insert(who);
     }
-    for spec in specs {
+    // An entry of an audit is compared as it is now. A list may describe it in another way.
+    let is_bare = |spec: &IdentitySpec| {
+        spec.groups.is_none() && spec.claims.is_none() && spec.roles.is_none()
+    };
+    let is_entry = |spec: &IdentitySpec| preview.old.is_own_file(&spec.authenticator);
+    let listed = listed.iter().map(|spec| (spec, is_bare(spec)));
+    let audited = audited.iter().map(|spec| (spec, is_entry(spec) || is_bare(spec)));
+    for (spec, adds_nothing) in listed.chain(audited) {
         let who = format!("{}/{}", spec.authenticator, spec.user);
-        let is_bare = spec.groups.is_none() && spec.claims.is_none() && spec.roles.is_none();
-        if !seen.insert(who.clone()) && (is_bare || preview.old.is_own_file(&spec.authenticator)) {
+        if !seen.insert(who.clone()) && adds_nothing {
             continue;
         }
         let both: (Found, Found) = preview

@@ -11,6 +11,8 @@ use std::{
 use callgate::sanitize::terminal;
 use callgate_authenticators::kind::{EntryCounter, Observer};
 
+use super::plain_file;
+
 /// Shorter work needs no line.
 const DELAY: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -112,9 +114,9 @@ impl Shown<File> {
     /// Opens a file; `doing` is what happens to it, such as `verifying`.
     ///
     /// # Errors
-    /// If it cannot be opened.
+    /// If it cannot be opened, or is compressed.
     pub(super) fn open(doing: &str, path: &Path) -> io::Result<Self> {
-        let source = File::open(path)?;
+        let source = plain_file::open(path)?;
         let total = source.metadata()?.len();
         let name = path.display().to_string();
         Ok(Self {

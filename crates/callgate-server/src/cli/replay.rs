@@ -7,6 +7,7 @@ use std::{
     path::PathBuf,
 };
 
+use callgate::clock::UnixTime;
 use callgate_authenticators::kind::Registry;
 use jiff::Timestamp;
 
@@ -18,11 +19,13 @@ use super::{
         load,
         report::{FailOn, Preview as Differences},
     },
+    hidden_names::HiddenNames,
     output::{Style, complain, print, say},
     progress::Shown,
 };
 use crate::{
     audit::verify::{Broken, Verifier},
+    config::Config,
     rehearsal::Rehearsal,
 };
 
@@ -63,17 +66,17 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, registry: &Registry) -> Outcome {
+    args.check_period()?;
     let Some(new) = load(&args.config, args.json, registry)? else { return Ok(UNUSABLE) };
-    let stored = args.stream.as_deref().map(|name| stored_lines(&new, name)).transpose()?;
-    let new = Rehearsal::of(&new);
     let old = match &args.against {
         None => None,
         Some(path) => match load(path, args.json, registry)? {
-            Some(old) => Some(Rehearsal::of(&old)),
+            Some(old) => Some(old),
             None => return Ok(UNUSABLE),
         },
     };
-    let replay = Replay::new(old, new);
+    let stored = args.stream.as_deref().map(|name| stored_lines(&new, name)).transpose()?;
+    let replay = Replay::new(old.as_ref(), &new);
     let mut differences = Differences::default();
     if !decide_again(args, stored.as_deref(), &replay, &mut differences)? {
         return Ok(UNUSABLE);
@@ -98,14 +101,20 @@ fn decide_again(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut verifier = Verifier::new([]);
     let mut unreadable = None;
+    let mut is_empty = true;
     let mut read = |name: &str, source: &mut dyn BufRead| {
-        let each = |number: u64, line: &[u8]| match Recorded::read(line) {
-            Ok(Some(recorded)) if args.includes(recorded.time) => {
-                runtime.block_on(replay.decide(&recorded, differences));
-            }
-            Ok(_) => {}
-            Err(error) => {
-                unreadable.get_or_insert_with(|| format!("`{name}`: line {number}: {error}"));
+        let each = |number: u64, line: &[u8]| {
+            is_empty = false;
+            match Recorded::read(line, &replay.names) {
+                Ok(Some(recorded)) if args.includes(recorded.time) => {
+                    runtime.block_on(replay.decide(&recorded, differences));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    unreadable.get_or_insert_with(|| {
+                        format!("{name}:{number}: not a record of an audit: {error}")
+                    });
+                }
             }
         };
         let failed = |error: std::io::Error| format!("cannot read `{name}`: {error}");
@@ -120,9 +129,18 @@ fn decide_again(
     if let (Some(name), Some(mut lines)) = (&args.stream, stored) {
         read(&format!("stream {name}"), &mut lines)?;
     }
+    if is_empty {
+        return Err("no records: what is read is empty".into());
+    }
     match (is_usable(args, verifier), unreadable) {
         (true, Some(error)) => Err(error.into()),
-        (is_usable, _) => Ok(is_usable),
+        (true, None) => {
+            if differences.is_empty() {
+                complain("warning: no decision was found, so nothing was compared");
+            }
+            Ok(true)
+        }
+        (false, _) => Ok(false),
     }
 }
 
@@ -140,6 +158,21 @@ fn is_usable(args: &Args, verifier: Verifier) -> bool {
 }
 
 impl Args {
+    /// Refuses a period in which nothing can have been recorded.
+    fn check_period(&self) -> Result<(), String> {
+        if let (Some(since), Some(until)) = (self.since, self.until)
+            && since >= until
+        {
+            return Err(format!("--since ({since}) must be before --until ({until})"));
+        }
+        match self.since.filter(|since| *since > Timestamp::now()) {
+            Some(since) => {
+                Err(format!("--since ({since}) is in the future: nothing is recorded yet"))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn includes(&self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
     }
@@ -149,17 +182,23 @@ impl Args {
 struct Replay {
     old: Option<Rehearsal>,
     new: Rehearsal,
+    names: HiddenNames,
     /// Whether the records have every claim that can matter.
     knows_claims: bool,
 }
 
 impl Replay {
-    fn new(old: Option<Rehearsal>, new: Rehearsal) -> Self {
+    fn new(old: Option<&Config>, new: &Config) -> Self {
+        let after = Rehearsal::of(new);
+        let before = old.map(Rehearsal::of);
+        let mut both: Vec<(&Config, &Rehearsal)> = vec![(new, &after)];
+        both.extend(old.zip(before.as_ref()));
+        let names = HiddenNames::of(&both, UnixTime::now());
         // An audit has the claims that the policy in force named, so others are unknown.
-        let used = new.policy().used_claims();
-        let named = old.as_ref().map(|old| old.policy().used_claims());
+        let used = after.policy().used_claims();
+        let named = before.as_ref().map(|before| before.policy().used_claims());
         let knows_claims = named.is_some_and(|named| used.is_within(&named));
-        Self { old, new, knows_claims }
+        Self { old: before, new: after, names, knows_claims }
     }
 
     /// Decides one record again. What cannot be decided is counted, never as the same.

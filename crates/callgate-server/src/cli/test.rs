@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use self::{
     case::{Bench, Failure, Ran},
     coverage::Coverage,
-    file::{Never, Test, TestFile, document, logs_in},
+    file::{Never, Test, TestFile, TestSubject, document, logs_in},
     never::Violation,
 };
 use super::{
@@ -131,6 +131,7 @@ async fn run_files(
         .map(|(path, document)| TestFile::read(path, document, &context, has_hours, report))
         .collect();
     refuse_equal_names(&files, report);
+    refuse_unknown_identities(&files, &rehearsal, report).await;
     if !report.is_faultless() {
         return Ok(unusable(args, report));
     }
@@ -200,7 +201,7 @@ impl Verdict {
         let detail = |Failure { what, expected, actual }: &Failure| json!({ "what": what, "expected": expected, "actual": actual });
         Self {
             name: test.name.clone(),
-            line: test.line,
+            line: test.position.map(|at| at.line),
             took,
             details: failures.iter().map(detail).collect(),
             failures: failures.iter().map(text).collect(),
@@ -221,7 +222,7 @@ impl Verdict {
         let detail = |Violation { holder, query, why }: &Violation| json!({ "what": format!("{holder}: {query}"), "expected": "not allowed", "actual": why });
         Self {
             name: never.name(),
-            line: never.line,
+            line: never.position.map(|at| at.line),
             took,
             failures: violations.iter().map(text).collect(),
             details: violations.iter().map(detail).collect(),
@@ -244,10 +245,23 @@ fn refuse_equal_names(files: &[TestFile], report: &Report) {
     for file in files {
         for test in &file.tests {
             if let Some(first) = seen.insert(&test.name, &file.name) {
-                let place = test.line.map(|line| format!("{}:{line}", file.name));
-                let place = place.unwrap_or_else(|| file.name.clone());
-                let message = format!("duplicate test name `{}`, also in {first}", test.name);
-                report.fault_in(&place, None, message);
+                let name = test.name.escape_debug();
+                let message = format!("duplicate test name `{name}`, also in {first}");
+                report.fault_in(&file.name, test.position, message);
+            }
+        }
+    }
+}
+
+/// A test of a user that its directory does not know would only prove that unknown users are refused.
+async fn refuse_unknown_identities(files: &[TestFile], rehearsal: &Rehearsal, report: &Report) {
+    let now = UnixTime::now();
+    for file in files {
+        for test in &file.tests {
+            let TestSubject::Identity { spec, user_at } = &test.subject else { continue };
+            if let Err(error) = rehearsal.identity(spec, test.now.unwrap_or(now)).await {
+                let name = test.name.escape_debug();
+                report.fault_in(&file.name, *user_at, format!("test `{name}`: {error}"));
             }
         }
     }

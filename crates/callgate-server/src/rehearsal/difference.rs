@@ -118,23 +118,25 @@ pub(crate) fn differences(
     }
 }
 
-/// What changes from a recorded decision, of which only the account and a hash of the grant are known.
+/// What changes from a recorded decision, of which only the account, if a session began, and a hash of the grant are
+/// known.
 pub(crate) fn recorded_difference(
-    old: Result<(&str, &str), &str>,
+    old: Result<(Option<&str>, &str), &str>,
     new: &Result<Grant, NoGrant>,
     new_hash: Option<&str>,
 ) -> Option<Difference> {
     match (old, new) {
         (Err(_), Err(_)) => None,
         (Ok((account, _)), Err(NoGrant(why))) => {
-            let text = format!("{why} (was: admitted to {account})");
+            let was = account.map_or("granted".to_owned(), |name| format!("admitted to {name}"));
+            let text = format!("{why} (was: {was})");
             Some(Difference::new(Kind::Refused, "", text, Effect::LOSS))
         }
         (Err(why), Ok(new)) => {
             let text = format!("admitted to {} (was: {why})", new.account());
             Some(Difference::new(Kind::New, "", text, Effect::GAIN))
         }
-        (Ok((account, _)), Ok(new)) if account != new.account() => {
+        (Ok((Some(account), _)), Ok(new)) if account != new.account() => {
             let text = format!("{} (was: {account})", new.account());
             Some(Difference::new(Kind::Account, "", text, Effect::BOTH))
         }

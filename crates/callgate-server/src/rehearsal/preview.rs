@@ -83,16 +83,21 @@ impl Preview {
         entries
     }
 
-    /// A described identity, as each configuration sees it.
+    /// A described identity, as each configuration sees it. One of them may not know it.
     ///
     /// # Errors
-    /// If the description contradicts a configuration.
+    /// If the description contradicts a configuration, or neither knows the identity.
     pub(crate) async fn described(
         &self,
         spec: &IdentitySpec,
         now: UnixTime,
     ) -> Result<(Found, Found), IdentityError> {
-        Ok((self.old.found(spec, now).await?, self.new.found(spec, now).await?))
+        let unknown = || NoGrant(Reason::UnknownUser.as_str().to_owned());
+        match (self.old.found(spec, now).await, self.new.found(spec, now).await) {
+            (Err(IdentityError::UnknownUser { .. }), Ok(new)) => Ok((Err(unknown()), new)),
+            (Ok(old), Err(IdentityError::UnknownUser { .. })) => Ok((old, Err(unknown()))),
+            (old, new) => Ok((old?, new?)),
+        }
     }
 
     /// Compares over every kind of connection, from every network that a role names, and at all hours if

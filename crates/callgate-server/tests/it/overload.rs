@@ -2,6 +2,8 @@
 
 use std::{
     collections::HashMap,
+    fs::{self, OpenOptions},
+    process::Command,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -9,13 +11,15 @@ use async_nats::{Client, HeaderMap, Subscriber};
 use callgate_testkit::{RequestBuilder, Response, SignedRequest, eventually};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::support::{Pair, PairBuilder, WebService, connect};
 
 /// Output of `callgate hash-password` for `right`; takes 20 ms on an ordinary core.
 const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$KHwBjTp1Q9B5EH7U2Dw/NQ$NVBScOKcnRGTIJsgekWKufFwPSMjH+Mlr5pdfbKTbzo";
 const PATIENCE: Duration = Duration::from_secs(30);
+/// For what begins with a reload.
+const LONG: Duration = Duration::from_secs(120);
 
 /// A client's credential.
 type Say = fn(RequestBuilder) -> RequestBuilder;
@@ -105,6 +109,45 @@ fn is_true(response: &Response) -> bool {
         Response::Admitted(_) => true,
         Response::Refused(text) => text == "authorization failed",
     }
+}
+
+#[tokio::test]
+async fn decisions_beyond_the_queue_of_shadow_are_skipped() {
+    const WAITING: usize = 1024;
+    const SKIPPED: usize = 16;
+    const BATCH: usize = 16;
+    let users = json!({ "bob": { "pass": "bob", "account": "APP" } });
+    let shadow = "[shadow]\nconfig = \"next.toml\"\n";
+    let mut requester = Requester::of(Pair::builder(users).gate_config(shadow)).await;
+    // The candidate's seed comes from a pipe, so that loading it waits for this test.
+    let pipe = requester.pair.path("seed.pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let live = fs::read_to_string(requester.pair.path("callgate.toml")).unwrap();
+    assert!(live.contains("\"issuer.nk\""), "{live}");
+    let candidate = live.replace(shadow, "").replace("\"issuer.nk\"", "\"seed.pipe\"");
+    requester.pair.write("next.toml", candidate);
+    let path = pipe.clone();
+    // Opens when the other end is open.
+    let writer = spawn_blocking(move || OpenOptions::new().write(true).open(path));
+    let writer = timeout(LONG, writer).await.expect("the candidate is loaded").unwrap().unwrap();
+    fs::remove_file(&pipe).unwrap();
+    for batch in 0..(WAITING + SKIPPED) / BATCH {
+        for number in 0..BATCH {
+            let name = format!("bob-{batch}-{number}");
+            requester.send(&name, "127.0.0.1", |request| request.password("bob", "bob")).await;
+        }
+        for _ in 0..BATCH {
+            let (name, response) = requester.next().await;
+            assert!(matches!(response, Response::Admitted(_)), "{name}: {response:?}");
+        }
+    }
+    let sample = |result: &str| format!("callgate_shadow_decisions_total{{result=\"{result}\"}}");
+    requester.pair.gate.metric_reaches(&sample("skipped"), SKIPPED as f64).await;
+    drop(writer);
+    // Its seed is empty, so this candidate decides nothing.
+    requester.pair.gate.metric_reaches(&sample("failed"), WAITING as f64).await;
+    assert_eq!(requester.pair.gate.metric(&sample("skipped")).await, SKIPPED as f64);
+    assert_eq!(requester.pair.gate.metric(&sample("failed")).await, WAITING as f64);
 }
 
 fn users() -> Value {

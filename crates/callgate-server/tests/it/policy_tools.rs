@@ -2,9 +2,11 @@
 
 mod diff;
 mod replay;
+mod results;
 mod shadow;
 mod subjects;
 mod tests;
+mod unusable;
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Which claims a policy uses. Only these are needed to resolve an identity again.
+//! What a policy uses of an identity's claims and of a connection. Only this is needed to resolve an identity again.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     permissions::PermissionTemplates,
-    template::{Part, Pattern, PatternRules, Template, check::UsedClaims},
+    template::{Part, Pattern, PatternRules, Template, check::UsedClaims, expression::Expression},
 };
 
 /// The names of claims that a policy, or the templates of an entry, use.
@@ -39,8 +39,9 @@ impl ClaimNames {
 
     /// Adds the claims that these templates use.
     pub fn add_templates(&mut self, templates: &PermissionTemplates) {
-        add_rules(&templates.publish, &mut self.0);
-        add_rules(&templates.subscribe, &mut self.0);
+        let mut add = |expression: &Expression| self.0.add(expression.used_claims.clone());
+        visit_rules(&templates.publish, &mut add);
+        visit_rules(&templates.subscribe, &mut add);
     }
 
     /// The claims of these names.
@@ -71,10 +72,25 @@ impl Policy {
     /// The claims that bindings, roles, ceilings and accounts of this policy use.
     pub fn used_claims(&self) -> ClaimNames {
         let mut used = UsedClaims::None;
-        self.roles.values().for_each(|role| add_role(role, &mut used));
-        self.bindings.all().for_each(|binding| add_binding(binding, &mut used));
-        self.authenticators.values().for_each(|rules| add_authenticator(rules, &mut used));
+        self.each_expression(&mut |expression| used.add(expression.used_claims.clone()));
         ClaimNames(used)
+    }
+
+    /// What bindings, roles, ceilings and accounts of this policy read of a connection, such as `client.name` or
+    /// `server.tags`. The keys `source`, `connection_types` and `times` of roles are not part of it.
+    pub fn used_connection_fields(&self) -> BTreeSet<String> {
+        let mut used = BTreeSet::new();
+        self.each_expression(&mut |expression| {
+            let fields = expression.connection_fields.iter();
+            used.extend(fields.map(|(variable, field)| format!("{variable}.{field}")));
+        });
+        used
+    }
+
+    fn each_expression(&self, visit: Visit<'_>) {
+        self.roles.values().for_each(|role| visit_role(role, visit));
+        self.bindings.all().for_each(|binding| visit_binding(binding, visit));
+        self.authenticators.values().for_each(|rules| visit_authenticator(rules, visit));
     }
 
     /// The template variables that identities of this authenticator bring.
@@ -83,57 +99,60 @@ impl Policy {
     }
 }
 
-fn add_role(role: &Role, used: &mut UsedClaims) {
+/// Receives every expression of a policy.
+type Visit<'v> = &'v mut dyn FnMut(&Expression);
+
+fn visit_role(role: &Role, visit: Visit<'_>) {
     let Role { publish, subscribe, tags, .. } = role;
-    add_rules(publish, used);
-    add_rules(subscribe, used);
-    tags.iter().for_each(|tag| add_template(tag, used));
+    visit_rules(publish, visit);
+    visit_rules(subscribe, visit);
+    tags.iter().for_each(|tag| visit_template(tag, visit));
 }
 
-fn add_binding(binding: &Binding, used: &mut UsedClaims) {
+fn visit_binding(binding: &Binding, visit: Visit<'_>) {
     let Binding { when, account, roles, .. } = binding;
-    when.iter().for_each(|when| used.add(when.used_claims.clone()));
+    when.iter().for_each(&mut *visit);
     if let Some(BindingAccount::Template(template)) = account {
-        add_template(template, used);
+        visit_template(template, visit);
     }
     for role in roles {
         match role {
-            BindingRole::Template(template) => add_template(template, used),
+            BindingRole::Template(template) => visit_template(template, visit),
             BindingRole::Literal(_) => {}
         }
     }
 }
 
-fn add_authenticator(rules: &AuthenticatorRules, used: &mut UsedClaims) {
+fn visit_authenticator(rules: &AuthenticatorRules, visit: Visit<'_>) {
     let Ceiling { accounts, publish, subscribe, .. } = &rules.ceiling;
     for account in accounts {
         match account {
-            CeilingAccount::Template(template) => add_template(template, used),
+            CeilingAccount::Template(template) => visit_template(template, visit),
             CeilingAccount::Pattern(_) => {}
         }
     }
-    publish.iter().for_each(|pattern| add_pattern(pattern, used));
-    subscribe.iter().for_each(|pattern| add_pattern(pattern, used));
-    rules.defaults.iter().for_each(|role| add_role(role, used));
+    publish.iter().for_each(|pattern| visit_pattern(pattern, visit));
+    subscribe.iter().for_each(|pattern| visit_pattern(pattern, visit));
+    rules.defaults.iter().for_each(|role| visit_role(role, visit));
 }
 
-fn add_rules<T>(rules: &PatternRules<T>, used: &mut UsedClaims) {
+fn visit_rules<T>(rules: &PatternRules<T>, visit: Visit<'_>) {
     let all = rules.allow.iter().chain(&rules.deny);
-    all.for_each(|pattern| add_pattern(pattern, used));
+    all.for_each(|pattern| visit_pattern(pattern, visit));
 }
 
-fn add_pattern<T>(pattern: &Pattern<T>, used: &mut UsedClaims) {
+fn visit_pattern<T>(pattern: &Pattern<T>, visit: Visit<'_>) {
     match pattern {
         Pattern::Literal(_) => {}
-        Pattern::Template(template) => add_template(template, used),
+        Pattern::Template(template) => visit_template(template, visit),
     }
 }
 
-fn add_template(template: &Template, used: &mut UsedClaims) {
+fn visit_template(template: &Template, visit: Visit<'_>) {
     for part in &template.parts {
         match part {
             Part::Text(_) => {}
-            Part::Placeholder(placeholder) => used.add(placeholder.expression.used_claims.clone()),
+            Part::Placeholder(placeholder) => visit(&placeholder.expression),
         }
     }
 }

@@ -73,6 +73,8 @@ pub(super) struct Checked {
     pub(super) used_claims: UsedClaims,
     /// Whether its value can depend on a claim being absent, other than by failing.
     pub(super) tests_claims: bool,
+    /// What is read of the connection: each variable and its field.
+    pub(super) connection_fields: BTreeSet<(&'static str, &'static str)>,
     /// The client fields in use that the client chooses freely; `client` if it may be any of them.
     pub(super) self_asserted: BTreeSet<&'static str>,
     /// Regular expressions, not yet compiled.
@@ -213,7 +215,13 @@ impl Checker<'_> {
     fn whole_variable(&mut self, name: &str) {
         match name.trim_start_matches('.') {
             _ if self.is_bound(name) => return,
-            WHOLE_CLIENT => drop(self.checked.self_asserted.insert(WHOLE_CLIENT)),
+            WHOLE_CLIENT => {
+                self.checked.self_asserted.insert(WHOLE_CLIENT);
+                self.checked.connection_fields.extend(CLIENT_FIELDS.map(|field| ("client", field)));
+            }
+            "server" => {
+                self.checked.connection_fields.extend(SERVER_FIELDS.map(|field| ("server", field)));
+            }
             "claims" => {
                 self.checked.used_claims.add(UsedClaims::All);
                 self.checked.tests_claims = true;
@@ -249,15 +257,18 @@ impl Checker<'_> {
             return;
         }
         let root = root.trim_start_matches('.');
-        let known: &[&'static str] = match root {
-            "client" => &CLIENT_FIELDS,
-            "server" => &SERVER_FIELDS,
+        let (variable, known): (&'static str, &[&'static str]) = match root {
+            "client" => ("client", &CLIENT_FIELDS),
+            "server" => ("server", &SERVER_FIELDS),
             "claims" => return self.checked.used_claims.add(UsedClaims::one(field)),
             _ => return,
         };
-        if !known.contains(&field) {
-            let hint = did_you_mean(field, known.iter().copied());
-            self.error(format!("`{root}` has no field `{field}`{hint}"));
+        match known.iter().find(|known| **known == field) {
+            Some(known) => drop(self.checked.connection_fields.insert((variable, known))),
+            None => {
+                let hint = did_you_mean(field, known.iter().copied());
+                self.error(format!("`{root}` has no field `{field}`{hint}"));
+            }
         }
         if root == "client" {
             let fields = SELF_ASSERTED_FIELDS.into_iter().filter(|(name, _)| *name == field);

@@ -6,6 +6,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, LazyLock},
 };
@@ -62,6 +63,8 @@ pub(crate) struct Expression {
     pub(crate) used_claims: UsedClaims,
     /// Whether its value can depend on a claim being absent, other than by failing: `has(claims.x)`.
     pub(crate) tests_claims: bool,
+    /// What it reads of the connection: each variable and its field.
+    pub(crate) connection_fields: BTreeSet<(&'static str, &'static str)>,
     /// Set if it is simple enough to need no interpreter.
     pub(crate) path: Option<Path>,
     regexes: Regexes,
@@ -109,6 +112,7 @@ impl Expression {
             uses_groups,
             used_claims,
             tests_claims,
+            connection_fields,
             self_asserted,
             regexes: texts,
             errors,
@@ -120,7 +124,15 @@ impl Expression {
         texts.iter().try_for_each(|regex| regexes.add(regex))?;
         let path = path_of(&root, variables);
         Ok(Compiled {
-            expression: Self { root, uses_groups, used_claims, tests_claims, path, regexes },
+            expression: Self {
+                root,
+                uses_groups,
+                used_claims,
+                tests_claims,
+                connection_fields,
+                path,
+                regexes,
+            },
             encoded,
             self_asserted: self_asserted.into_iter().collect(),
         })

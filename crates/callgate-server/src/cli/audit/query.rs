@@ -1,9 +1,6 @@
 //! `callgate audit query`
 
-use std::{
-    fs::File,
-    io::{self, BufReader, Write},
-};
+use std::io::{self, BufReader, Write};
 
 use callgate::sanitize::visible;
 use callgate_authenticators::kind::Registry;
@@ -20,6 +17,7 @@ use crate::{
     cli::{
         GOOD, Outcome, REFUSED,
         follow::{follow, lines},
+        plain_file,
     },
 };
 
@@ -58,7 +56,7 @@ pub(super) fn run(args: &QueryArgs, registry: Registry) -> Outcome {
     let last = args.from.files.len().saturating_sub(1);
     for (index, path) in args.from.files.iter().enumerate() {
         let failed = |error: io::Error| format!("cannot read `{}`: {error}", path.display());
-        let file = File::open(path).map_err(failed)?;
+        let file = plain_file::open(path).map_err(failed)?;
         if printer.is_done() {
             continue;
         }

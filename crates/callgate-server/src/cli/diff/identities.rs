@@ -2,15 +2,18 @@
 
 use std::{
     collections::BTreeSet,
+    io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use callgate_config::{Document, DocumentError, Key, Report, Sources, Table, Type};
+use callgate_config::{
+    Document, DocumentError, Fault, Key, Position, Report, Sources, Table, Type,
+};
 use serde_json::{Value, json};
 
 use crate::{
-    audit::HIDDEN_PREFIX,
+    cli::{hidden_names::HiddenNames, progress::Shown},
     rehearsal::{IDENTITY_KEYS, IdentitySpec, SpecContext, preview::Preview},
 };
 
@@ -25,32 +28,104 @@ const MAX_DEPTH: usize = 32;
 /// The identities of a list: TOML, YAML or JSON, or one JSON object per line (`.jsonl`, `.ndjson`).
 pub(super) fn listed(path: &Path, context: &SpecContext, report: &Report) -> Vec<IdentitySpec> {
     let name = path.display().to_string();
-    let document = match is_lines(path) {
-        true => lines(path).map(|list| Document::from_value(json!({ "identities": list }))),
-        false => Document::read(path, &Sources::new(".")).map_err(|error| match error {
-            DocumentError::Syntax { position: Some(at), message } => format!("{at}: {message}"),
-            other => other.to_string(),
-        }),
+    let found = report.fault_count();
+    let specs = match is_lines(path) {
+        true => listed_by_line(path, &name, context, report),
+        false => listed_in_document(path, &name, context, report),
     };
-    let document = match document {
-        Ok(document) if document.value().is_array() => {
-            Document::from_value(json!({ "identities": document.value() }))
-        }
+    if specs.is_empty() && report.fault_count() == found {
+        report.fault_in(&name, None, "has no identity");
+    }
+    specs
+}
+
+fn listed_in_document(
+    path: &Path,
+    name: &str,
+    context: &SpecContext,
+    report: &Report,
+) -> Vec<IdentitySpec> {
+    let document = match Document::read(path, &Sources::new(".")) {
         Ok(document) => document,
-        Err(error) => {
-            report.fault_in(&name, None, error);
+        Err(DocumentError::Syntax { position, message }) => {
+            report.fault_in(name, position, message);
+            return Vec::new();
+        }
+        Err(error @ (DocumentError::Source(_) | DocumentError::Extension(_))) => {
+            report.fault("", error);
             return Vec::new();
         }
     };
+    let found = Report::new();
+    let specs = match document.value() {
+        Value::Null => Vec::new(),
+        Value::Array(list) => specs_of(&json!({ "identities": list }), context, &found),
+        value => specs_of(value, context, &found),
+    };
+    let is_list = document.value().is_array();
+    for Fault { path, message, .. } in found.faults() {
+        // In a list, the paths begin with the number of the identity.
+        let written = if is_list { path.trim_start_matches("identities") } else { path.as_str() };
+        let enclosing = std::iter::successors(Some(written), |path| {
+            path.rfind(['.', '[']).and_then(|end| path.get(..end))
+        });
+        let enclosing: Vec<&str> = enclosing.collect();
+        let positions = document.positions_of(enclosing.iter().copied());
+        let position = enclosing.iter().find_map(|path| positions.get(*path).copied());
+        report.fault_in(name, position, in_words(&path, &message));
+    }
+    specs
+}
+
+fn listed_by_line(
+    path: &Path,
+    name: &str,
+    context: &SpecContext,
+    report: &Report,
+) -> Vec<IdentitySpec> {
+    let text = match Sources::read_any(path) {
+        Ok(text) => text,
+        Err(error) => {
+            report.fault("", error);
+            return Vec::new();
+        }
+    };
+    let mut specs = Vec::new();
+    for (number, line) in filled_lines(&text) {
+        let at = |column: usize| Some(Position { line: number, column });
+        match callgate::json::parse_strict(line, MAX_DEPTH) {
+            Ok(value) => {
+                let found = Report::new();
+                specs.extend(specs_of(&json!({ "identities": [value] }), context, &found));
+                for Fault { path, message, .. } in found.faults() {
+                    let path = path.trim_start_matches("identities[0]").trim_start_matches('.');
+                    report.fault_in(name, at(1), in_words(path, &message));
+                }
+            }
+            Err(error) => {
+                let column = error.position().map_or(1, |(_, column)| column);
+                report.fault_in(name, at(column), error.message());
+            }
+        }
+    }
+    specs
+}
+
+fn in_words(path: &str, message: &str) -> String {
+    match path.is_empty() {
+        true => message.to_owned(),
+        false => format!("{path}: {message}"),
+    }
+}
+
+/// Reads the member `identities`.
+fn specs_of(value: &Value, context: &SpecContext, report: &Report) -> Vec<IdentitySpec> {
+    let document = Document::from_value(value.clone());
     let sources = Sources::new(".");
     let mut root = Table::root(&document, "", report, &sources).with_keys(Type::Table(KEYS));
     let tables = root.tables("identities");
-    if tables.is_empty() {
-        root.fault_here("has no identity");
-    }
     let specs = tables.into_iter().filter_map(|table| IdentitySpec::read(table, context)).collect();
     root.finish();
-    report.locate(&document, "", &name);
     specs
 }
 
@@ -59,16 +134,10 @@ fn is_lines(path: &Path) -> bool {
     matches!(extension, Some("jsonl" | "ndjson"))
 }
 
-/// The objects of a file with one JSON object per line.
-fn lines(path: &Path) -> Result<Vec<Value>, String> {
-    let text = Sources::read_any(path).map_err(|error| error.to_string())?;
-    let lines = text.split(|byte| *byte == b'\n').enumerate();
-    let filled = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
-    let parsed = filled.map(|(index, line)| {
-        callgate::json::parse_strict(line, MAX_DEPTH)
-            .map_err(|error| format!("line {}: {error}", index + 1))
-    });
-    parsed.collect()
+/// The lines that are not empty, with their numbers.
+fn filled_lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let numbered = text.split(|byte| *byte == b'\n').zip(1..).map(|(line, number)| (number, line));
+    numbered.filter(|(_, line)| !line.trim_ascii().is_empty())
 }
 
 /// The distinct identities of the decisions in an audit.
@@ -82,35 +151,57 @@ pub(super) struct Audited {
 /// Reads the identities of the decisions in audit files, which the old configuration made.
 ///
 /// # Errors
-/// If a file cannot be read, or has a line that is not a record.
-pub(super) fn audited(paths: &[PathBuf], preview: &Preview) -> Result<Audited, String> {
+/// If a file cannot be read, or has a line that is not a record, or if all files are empty.
+pub(super) fn audited(
+    paths: &[PathBuf],
+    preview: &Preview,
+    names: &HiddenNames,
+) -> Result<Audited, String> {
     let mut seen = BTreeSet::new();
     let mut audited = Audited::default();
+    let mut is_empty = !paths.is_empty();
     for path in paths {
-        let records = lines(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
-        for record in &records {
-            let Some(spec) = spec_of(record) else { continue };
+        let shown = path.display();
+        let failed = |error: io::Error| format!("cannot read `{shown}`: {error}");
+        let file = BufReader::new(Shown::open("reading", path).map_err(failed)?);
+        for (line, number) in file.split(b'\n').zip(1..) {
+            let line = line.map_err(failed)?;
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            is_empty = false;
+            let record = callgate::json::parse_strict(&line, MAX_DEPTH).map_err(|error| {
+                format!("{shown}:{number}: not a record of an audit: {}", error.message())
+            })?;
+            let Some(spec) = spec_of(&record) else { continue };
             if !seen.insert(key(&spec)) {
                 continue;
             }
-            match without_prefix(spec, preview) {
+            match without_prefix(spec, preview, names) {
                 Some(spec) => audited.specs.push(spec),
                 None => audited.unknown += 1,
             }
         }
     }
-    Ok(audited)
+    match is_empty {
+        true => Err("no records: the files of --audit are empty".to_owned()),
+        false => Ok(audited),
+    }
 }
 
 /// The identity by its name in the source, without `user_prefix`; `None` if it cannot be compared.
-fn without_prefix(spec: IdentitySpec, preview: &Preview) -> Option<IdentitySpec> {
+fn without_prefix(
+    spec: IdentitySpec,
+    preview: &Preview,
+    names: &HiddenNames,
+) -> Option<IdentitySpec> {
     let name = &spec.authenticator;
+    if preview.old.proposes(name) || preview.new.proposes(name) {
+        return None;
+    }
     let prefix = preview.old.policy().user_prefix(name);
-    let user = spec.user.strip_prefix(prefix)?;
-    let is_known = !spec.user.starts_with(HIDDEN_PREFIX)
-        && !preview.old.proposes(name)
-        && !preview.new.proposes(name);
-    is_known.then(|| IdentitySpec { user: user.to_owned(), ..spec.clone() })
+    let user = names.user(&spec.user)?.strip_prefix(prefix)?.to_owned();
+    Some(IdentitySpec { user, ..spec })
 }
 
 /// The identity of a decision, if an authenticator identified the client.

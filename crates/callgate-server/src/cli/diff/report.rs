@@ -43,6 +43,11 @@ impl Preview {
         self.lines.extend(lines.map(|difference| Line { who: who.to_owned(), difference }));
     }
 
+    /// Whether nothing was compared.
+    pub(in crate::cli) fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.differ + self.same + self.undecided == 0
+    }
+
     /// Whether there is a difference of this kind.
     pub(in crate::cli) fn has(&self, kind: FailOn) -> bool {
         self.lines.iter().any(|Line { difference, .. }| match kind {

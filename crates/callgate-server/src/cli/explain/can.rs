@@ -34,6 +34,15 @@ impl AccessQuery {
             Self::Subscribe(pattern) => access.can_subscribe(pattern),
         }
     }
+
+    /// Whether it is allowed, without the cost of naming the rule.
+    pub(in crate::cli) fn is_allowed(&self, access: &Access) -> bool {
+        match self {
+            Self::Publish(subject) => access.allows_publish(subject),
+            Self::PublishAll(pattern) => access.allows_publish_all(pattern),
+            Self::Subscribe(pattern) => access.allows_subscribe(pattern),
+        }
+    }
 }
 
 impl FromStr for AccessQuery {

@@ -3,14 +3,19 @@
 use std::{net::IpAddr, sync::Arc};
 
 use callgate::{
-    authn::Identity, clock::UnixTime, connection::ConnectionKind, policy::Grant, record::Reason,
+    authn::Identity,
+    clock::UnixTime,
+    connection::ConnectionKind,
+    policy::{Grant, Step},
+    record::Reason,
 };
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    audit::{HIDDEN_PREFIX, grant_hash},
+    audit::grant_hash,
+    cli::hidden_names::{HiddenNames, is_hidden},
     rehearsal::{
         Connection, IdentityError, IdentitySpec, Rehearsal,
         difference::{Difference, NoGrant, differences, recorded_difference},
@@ -27,7 +32,7 @@ pub(super) struct Recorded {
     /// `None` if no authenticator identified the client.
     groups: Option<Vec<String>>,
     facts: Option<Map<String, Value>>,
-    source: Option<IpAddr>,
+    source: Source,
     kind: Option<ConnectionKind>,
     client_name: String,
     server: String,
@@ -36,9 +41,26 @@ pub(super) struct Recorded {
 /// What was decided.
 #[derive(Debug, Clone)]
 enum RecordedOutcome {
-    Granted { account: String, hash: String },
+    /// By policy. A lock, for example, may have refused the client afterwards: then no account is recorded.
+    Granted {
+        account: Option<String>,
+        hash: String,
+    },
     Refused(String),
 }
+
+/// The client's address.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Known(IpAddr),
+    Hidden,
+    Absent,
+}
+
+/// What expressions can read and records do not have. A client ID exists only over MQTT.
+const NOT_RECORDED: [&str; 4] = ["client.lang", "client.version", "server.cluster", "server.tags"];
+/// Any address: the decision does not depend on it.
+const ANY_SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 /// The members of a record that are used here.
 #[derive(Debug, Deserialize)]
@@ -65,31 +87,41 @@ impl Recorded {
     ///
     /// # Errors
     /// If a line is not a record.
-    pub(super) fn read(line: &[u8]) -> Result<Option<Self>, serde_json::Error> {
+    pub(super) fn read(
+        line: &[u8],
+        names: &HiddenNames,
+    ) -> Result<Option<Self>, serde_json::Error> {
         if line.trim_ascii().is_empty() {
             return Ok(None);
         }
-        Ok(Self::of(serde_json::from_slice(line)?))
+        Ok(Self::of(serde_json::from_slice(line)?, names))
     }
 
-    fn of(members: Members) -> Option<Self> {
+    fn of(members: Members, names: &HiddenNames) -> Option<Self> {
         if members.kind.as_deref() != Some("decision")
             || members.outcome.as_deref() == Some("dropped")
         {
             return None;
         }
-        let outcome = match (members.grant_hash, members.account) {
-            (Some(hash), Some(account)) => RecordedOutcome::Granted { account, hash },
-            _ => RecordedOutcome::Refused(members.reason?),
+        let outcome = match members.grant_hash {
+            Some(hash) => RecordedOutcome::Granted { account: members.account, hash },
+            None => RecordedOutcome::Refused(members.reason?),
         };
+        let source = members.client_host.map_or(Source::Absent, |host| {
+            match (names.source(&host), is_hidden(&host)) {
+                (Some(address), _) => Source::Known(address),
+                (None, true) => Source::Hidden,
+                (None, false) => Source::Absent,
+            }
+        });
         Some(Self {
             time: members.time?.parse().ok()?,
             outcome,
             authenticator: members.authenticator.map(Arc::from),
-            user: members.user,
+            user: members.user.map(|user| names.user(&user).map(str::to_owned).unwrap_or(user)),
             groups: members.groups,
             facts: members.facts,
-            source: members.client_host.and_then(|host| host.parse().ok()),
+            source,
             kind: members.connection.and_then(|kind| kind.parse().ok()),
             client_name: members.client_name.unwrap_or_default(),
             server: members.server.unwrap_or_default(),
@@ -102,8 +134,9 @@ impl Recorded {
         format!("{authenticator}/{}", self.user.as_deref().unwrap_or_default())
     }
 
-    /// The decision of this configuration, or `None` if it cannot be made again: no client was identified, a field
-    /// is hidden or missing, the permissions came from a backend, or the configuration does not have the authenticator.
+    /// The decision of this configuration, or `None` if it cannot be made again: no client was identified, it depends
+    /// on what is hidden or not recorded, the permissions came from a backend, or the configuration does not have the
+    /// authenticator.
     pub(super) async fn decide(
         &self,
         rehearsal: &Rehearsal,
@@ -111,9 +144,12 @@ impl Recorded {
     ) -> Option<Result<Grant, NoGrant>> {
         let authenticator = self.authenticator.as_ref()?;
         let groups = self.groups.clone()?;
-        let user = self.user.as_ref().filter(|user| !user.starts_with(HIDDEN_PREFIX))?;
+        let user = self.user.as_ref().filter(|user| !is_hidden(user))?;
         let user = user.strip_prefix(rehearsal.policy().user_prefix(authenticator))?;
-        if !rehearsal.has_authenticator(authenticator) || rehearsal.proposes(authenticator) {
+        if !rehearsal.has_authenticator(authenticator)
+            || rehearsal.proposes(authenticator)
+            || rehearsal.reads_connection(self.unknown_fields())
+        {
             return None;
         }
         let is_own_file = rehearsal.is_own_file(authenticator);
@@ -141,6 +177,19 @@ impl Recorded {
         self.resolve(rehearsal, &identity, has_claims, now)
     }
 
+    /// What is not known of the connection.
+    fn unknown_fields(&self) -> impl Iterator<Item = &'static str> {
+        let over_mqtt = self.kind == Some(ConnectionKind::Mqtt);
+        let source_hidden = matches!(self.source, Source::Hidden);
+        let others = [
+            ("client.host", source_hidden),
+            ("client.name", is_hidden(&self.client_name)),
+            ("client.mqtt_id", over_mqtt),
+        ];
+        let others = others.into_iter().filter(|(_, is_unknown)| *is_unknown);
+        NOT_RECORDED.into_iter().chain(others.map(|(field, _)| field))
+    }
+
     fn resolve(
         &self,
         rehearsal: &Rehearsal,
@@ -149,17 +198,27 @@ impl Recorded {
         now: UnixTime,
     ) -> Option<Result<Grant, NoGrant>> {
         let authenticator = self.authenticator.as_ref()?;
-        let mut connection = Connection::new(self.kind?, self.source?).ok()?;
+        let source = match self.source {
+            Source::Known(source) => source,
+            Source::Hidden => ANY_SOURCE,
+            Source::Absent => return None,
+        };
+        let mut connection = Connection::new(self.kind?, source).ok()?;
         connection.client.name.clone_from(&self.client_name);
         connection.server.name.clone_from(&self.server);
-        if has_claims {
+        let has_source = matches!(self.source, Source::Known(_));
+        if has_claims && has_source {
             let result = rehearsal.resolve(authenticator, identity, &connection, now);
             return Some(result.map_err(NoGrant::from));
         }
         let (result, explanation) = rehearsal.explain(authenticator, identity, &connection, now);
         let is_unsafe =
             matches!(&result, Err(denial) if denial.reason == Reason::UnsafeTemplateValue);
-        let depends = is_unsafe || rehearsal.depends_on_claims(&explanation.steps);
+        let steps = &explanation.steps;
+        let depends_on_claims = is_unsafe || rehearsal.depends_on_claims(steps);
+        let depends_on_source =
+            steps.iter().any(|step| matches!(step, Step::Limit { limit: "source", .. }));
+        let depends = (depends_on_claims && !has_claims) || (depends_on_source && !has_source);
         (!depends).then(|| result.map_err(NoGrant::from))
     }
 
@@ -174,7 +233,7 @@ impl Recorded {
             return differences(&old, new, now);
         }
         let recorded = match &self.outcome {
-            RecordedOutcome::Granted { account, hash } => Ok((account.as_str(), hash.as_str())),
+            RecordedOutcome::Granted { account, hash } => Ok((account.as_deref(), hash.as_str())),
             RecordedOutcome::Refused(reason) => Err(reason.as_str()),
         };
         let hash = new.as_ref().ok().map(grant_hash);

@@ -18,10 +18,10 @@ pub(super) struct Held {
 
 /// Whether everything that `query` describes is allowed; otherwise why not.
 pub(super) fn may(access: &Access, query: &AccessQuery) -> Result<Held, String> {
-    let AccessVerdict { allowed, as_reply, rule } = query.check(access);
-    if allowed && is_one_operation(query) {
+    if grants_all(query) && query.is_allowed(access) {
         return Ok(Held::default());
     }
+    let AccessVerdict { allowed, as_reply, rule } = query.check(access);
     let permissions = access.as_permissions().ok_or_else(|| rule.clone())?;
     let (wanted, allowed_set) = match query {
         AccessQuery::Publish(_) => return Err(denied(as_reply, &rule)),
@@ -46,11 +46,11 @@ pub(super) fn may(access: &Access, query: &AccessQuery) -> Result<Held, String> 
     }
 }
 
-/// One subject, which needs no comparison of sets. A subscription with a wildcard receives messages of many.
-fn is_one_operation(query: &AccessQuery) -> bool {
+/// Whether permission for the operation means permission for every subject, so that no comparison of sets is
+/// needed. A subscription with a wildcard may be allowed although some messages are withheld.
+fn grants_all(query: &AccessQuery) -> bool {
     match query {
-        AccessQuery::Publish(_) => true,
-        AccessQuery::PublishAll(_) => false,
+        AccessQuery::Publish(_) | AccessQuery::PublishAll(_) => true,
         AccessQuery::Subscribe(pattern) => pattern.subject().is_literal(),
     }
 }
@@ -89,9 +89,9 @@ pub(super) fn may_not(access: &Access, query: &AccessQuery) -> Result<Held, Stri
     let (Some(wanted), Some(permissions)) = (one_subscription, access.as_permissions()) else {
         return unreachable(access, query);
     };
-    let verdict = access.can_subscribe(wanted);
-    if verdict.allowed {
-        return Err(format!("a subscription to `{wanted}` is allowed: {}", verdict.rule));
+    if access.allows_subscribe(wanted) {
+        let rule = access.can_subscribe(wanted).rule;
+        return Err(format!("a subscription to `{wanted}` is allowed: {rule}"));
     }
     match wanted.subject().is_literal() {
         true => Ok(Held { warning: other_ways(&permissions, wanted)? }),
@@ -116,18 +116,21 @@ fn publish_none(
     permissions: &Permissions,
     wanted: &SubjectPattern,
 ) -> Result<Held, String> {
-    let wanted = SubjectSet::from(wanted.clone());
-    match wanted.find_common(&permissions.publish_set()).map_err(too_complex)? {
-        Some(subject) => {
-            Err(format!("`{subject}` is allowed: {}", access.can_publish(&subject).rule))
+    // Most subjects that must not be reached are far from every allow.
+    if permissions.publish.allow.iter().any(|allow| allow.overlaps(wanted)) {
+        let wanted = SubjectSet::from(wanted.clone());
+        if let Some(subject) =
+            wanted.find_common(&permissions.publish_set()).map_err(too_complex)?
+        {
+            return Err(format!("`{subject}` is allowed: {}", access.can_publish(&subject).rule));
         }
-        None => match permissions.responses {
-            Some(responses) => Err(format!(
-                "reachable as a reply: `responses` ({responses}) permits every subject that arrives \
-                 as a reply subject"
-            )),
-            None => Ok(Held::default()),
-        },
+    }
+    match permissions.responses {
+        Some(responses) => Err(format!(
+            "reachable as a reply: `responses` ({responses}) permits every subject that arrives as a reply \
+             subject"
+        )),
+        None => Ok(Held::default()),
     }
 }
 
@@ -136,6 +139,9 @@ fn subscribe_none(
     permissions: &Permissions,
     wanted: &SubscribePattern,
 ) -> Result<Held, String> {
+    if !permissions.subscribe.may_reach(wanted.subject()) {
+        return Ok(Held::default());
+    }
     let subjects = SubjectSet::from(wanted.subject().clone());
     let reachable = receivable(&permissions.subscribe, wanted);
     if let Some(subject) = subjects.find_common(&reachable).map_err(too_complex)? {
@@ -164,6 +170,9 @@ fn other_ways(
     wanted: &SubscribePattern,
 ) -> Result<Option<String>, String> {
     let rules = &permissions.subscribe;
+    if !rules.may_reach(wanted.subject()) {
+        return Ok(None);
+    }
     let subjects = SubjectSet::from(wanted.subject().clone());
     if let Some(subject) = subjects.find_common(&receivable(rules, wanted)).map_err(too_complex)? {
         return Ok(Some(format!("`{subject}` can be received in a queue group that a rule names")));

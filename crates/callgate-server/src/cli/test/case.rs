@@ -1,6 +1,6 @@
 //! Runs one test.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use callgate::{
     Callgate, ChainExplanation, Explained,
@@ -12,13 +12,13 @@ use callgate::{
 };
 
 use super::{
-    access,
+    access::{self, Held},
     coverage::Coverage,
     file::{Expectation, Login, Test, TestSubject},
 };
 use crate::{
     assemble::PublicKeys,
-    cli::explain::{report::trace_lines, request::read as read_request},
+    cli::explain::{can::AccessQuery, report::trace_lines},
     rehearsal::{IdentitySpec, Rehearsal},
 };
 
@@ -58,7 +58,9 @@ impl Bench {
     pub(super) async fn run(&self, test: &Test, coverage: Option<&mut Coverage>) -> Ran {
         let now = test.now.unwrap_or_else(UnixTime::now);
         match &test.subject {
-            TestSubject::Identity(spec) => self.run_identity(test, spec, now, coverage).await,
+            TestSubject::Identity { spec, user_at: _ } => {
+                self.run_identity(test, spec, now, coverage).await
+            }
             TestSubject::Login(login) => self.run_login(test, login, now, coverage).await,
         }
     }
@@ -158,11 +160,10 @@ impl Bench {
                 let pair = seed.pair().map_err(|error| format!("nkey_seed: {error}"))?;
                 ClientCredentials { nkey: Some(pair), ..ClientCredentials::default() }
             }
-            Login::Request(path) => {
-                let payload = read_request(path)?;
-                let made = self.gate.request_time(&payload, None);
+            Login::Request(payload) => {
+                let made = self.gate.request_time(payload, None);
                 let made = made.map_err(|denial| denial.to_string())?;
-                let explained = self.gate.explain(&payload, None, made).await;
+                let explained = self.gate.explain(payload, None, made).await;
                 return Ok(explained.unwrap_or_else(dropped));
             }
         };
@@ -250,16 +251,11 @@ impl Test {
             ran.failures.push(Failure::new("account", account, grant.account()));
         }
         if let Some(roles) = roles {
-            let sorted = |list: &[String]| {
-                let mut list = list.to_vec();
-                list.sort();
-                list.dedup();
-                list
-            };
-            let wanted = sorted(roles);
-            let found = sorted(grant.roles());
-            if wanted != found {
-                ran.failures.push(Failure::new("roles", listed(&wanted), listed(&found)));
+            let found = grant.roles();
+            let is_same = roles.iter().all(|role| found.contains(role))
+                && found.iter().all(|role| roles.contains(role));
+            if !is_same {
+                ran.failures.push(Failure::new("roles", listed(roles), listed(found)));
             }
         }
         if let Some(limit) = ends_within {
@@ -270,34 +266,36 @@ impl Test {
             }
         }
         for query in &self.may {
-            match access::may(grant.access(), query) {
-                Ok(held) => ran.warn(&format!("may {query}"), held.warning),
-                Err(why) => {
-                    ran.failures.push(Failure::new(&format!("may {query}"), "allowed", why))
-                }
-            }
+            let held = access::may(grant.access(), query);
+            ran.take(held, "may", query, "allowed");
         }
         for query in &self.may_not {
-            match access::may_not(grant.access(), query) {
-                Ok(held) => ran.warn(&format!("may_not {query}"), held.warning),
-                Err(why) => {
-                    let what = format!("may_not {query}");
-                    ran.failures.push(Failure::new(&what, "not allowed", why));
-                }
-            }
+            let held = access::may_not(grant.access(), query);
+            ran.take(held, "may_not", query, "not allowed");
         }
     }
 }
 
 impl Ran {
-    fn warn(&mut self, what: &str, warning: Option<String>) {
-        self.warnings.extend(warning.map(|text| format!("{what}: {text}")));
+    /// Adds the result of a check.
+    fn take(&mut self, held: Result<Held, String>, key: &str, query: &AccessQuery, expected: &str) {
+        match held {
+            Ok(Held { warning: None }) => {}
+            Ok(Held { warning: Some(text) }) => {
+                self.warnings.push(format!("{key} {query}: {text}"));
+            }
+            Err(why) => {
+                self.failures.push(Failure::new(&format!("{key} {query}"), expected, why));
+            }
+        }
     }
 }
 
+/// Each role once, sorted.
 fn listed(roles: &[String]) -> String {
+    let roles: BTreeSet<&str> = roles.iter().map(String::as_str).collect();
     match roles.is_empty() {
         true => "none".to_owned(),
-        false => roles.join(", "),
+        false => roles.into_iter().collect::<Vec<_>>().join(", "),
     }
 }

@@ -1,11 +1,6 @@
 //! Files with policy tests.
 
-use std::{
-    fmt,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fmt, net::IpAddr, path::Path, time::Duration};
 
 use callgate::{
     clock::UnixTime,
@@ -15,11 +10,13 @@ use callgate::{
     secret::Secret,
     suggest::did_you_mean,
 };
-use callgate_config::{Document, DocumentError, Key, Report, Sources, Table, Type, schema::TEXTS};
+use callgate_config::{
+    Document, DocumentError, Key, Position, Report, Sources, Table, Type, schema::TEXTS,
+};
 use jiff::Timestamp;
 
 use crate::{
-    cli::explain::can::AccessQuery,
+    cli::explain::{can::AccessQuery, request::read as read_request},
     rehearsal::{Connection, IDENTITY_KEYS, IdentitySpec, SpecContext},
 };
 
@@ -93,8 +90,8 @@ pub(super) struct TestFile {
 #[derive(Debug)]
 pub(super) struct Test {
     pub(super) name: String,
-    /// Its line, if known.
-    pub(super) line: Option<usize>,
+    /// Where it is, if known.
+    pub(super) position: Option<Position>,
     pub(super) subject: TestSubject,
     pub(super) connection: Connection,
     pub(super) now: Option<UnixTime>,
@@ -106,17 +103,25 @@ pub(super) struct Test {
 /// What a test is about.
 #[derive(Debug)]
 pub(super) enum TestSubject {
-    Identity(IdentitySpec),
+    Identity {
+        spec: IdentitySpec,
+        /// Where its user is, if known.
+        user_at: Option<Position>,
+    },
     Login(Login),
 }
 
 /// A credential.
 #[derive(Debug)]
 pub(super) enum Login {
-    Password { user: String, password: Secret },
+    Password {
+        user: String,
+        password: Secret,
+    },
     Token(Secret),
     Nkey(UserSeed),
-    Request(PathBuf),
+    /// The payload of a request from a server.
+    Request(Vec<u8>),
 }
 
 /// A seed of a user. A login needs a key pair of its own.
@@ -148,7 +153,7 @@ pub(super) struct Expectation {
 /// One of `[[never]]`.
 #[derive(Debug)]
 pub(super) struct Never {
-    pub(super) line: Option<usize>,
+    pub(super) position: Option<Position>,
     pub(super) may: Vec<AccessQuery>,
     pub(super) except_roles: Vec<String>,
 }
@@ -207,25 +212,28 @@ impl TestFile {
         let tests = root.tables("tests");
         let never = root.tables("never");
         root.finish();
-        let paths =
-            |key: &'static str, count: usize| (0..count).map(move |at| format!("{key}[{at}]"));
-        let wanted: Vec<String> =
-            paths("tests", tests.len()).chain(paths("never", never.len())).collect();
-        let positions = document.positions_of(wanted.iter().map(String::as_str));
-        let line = |path: &str| positions.get(path).map(|position| position.line);
+        let paths: Vec<String> = tests
+            .iter()
+            .flat_map(|table| [table.path().to_owned(), user_path(table.path())])
+            .chain(never.iter().map(|table| table.path().to_owned()))
+            .collect();
+        let positions = document.positions_of(paths.iter().map(String::as_str));
+        let at = |path: &str| positions.get(path).copied();
         let tests: Vec<Test> = tests
             .into_iter()
             .filter_map(|table| {
-                let line = line(table.path());
-                let test = Test::read(table, context, has_hours)?;
-                Some(Test { line, ..test })
+                let position = at(table.path());
+                let user_at = at(&user_path(table.path())).or(position);
+                let mut test = Test::read(table, context, has_hours)?;
+                test.locate(position, user_at);
+                Some(test)
             })
             .collect();
         let never: Vec<Never> = never
             .into_iter()
             .filter_map(|table| {
-                let line = line(table.path());
-                Some(Never { line, ..Never::read(table, context)? })
+                let position = at(table.path());
+                Some(Never { position, ..Never::read(table, context)? })
             })
             .collect();
         if report.is_faultless() && tests.is_empty() && never.is_empty() {
@@ -236,7 +244,20 @@ impl TestFile {
     }
 }
 
+/// The key of the user of a test.
+fn user_path(test: &str) -> String {
+    format!("{test}.identity.user")
+}
+
 impl Test {
+    fn locate(&mut self, position: Option<Position>, user: Option<Position>) {
+        self.position = position;
+        match &mut self.subject {
+            TestSubject::Identity { spec: _, user_at } => *user_at = user,
+            TestSubject::Login(_) => {}
+        }
+    }
+
     fn read(mut table: Table<'_>, context: &SpecContext, has_hours: bool) -> Option<Self> {
         let name = table.required_string("name");
         let subject = TestSubject::read(&mut table, context);
@@ -248,15 +269,20 @@ impl Test {
             );
         }
         let expect = Expectation::read(&mut table, context);
-        let may = table.parsed_list("may");
-        let may_not = table.parsed_list("may_not");
-        if !["expect", "may", "may_not"].into_iter().any(|key| table.has(key)) {
+        let may: Option<Vec<AccessQuery>> = table.parsed_list("may");
+        let may_not: Option<Vec<AccessQuery>> = table.parsed_list("may_not");
+        let is_empty = |list: &Option<Vec<_>>| list.as_ref().is_some_and(Vec::is_empty);
+        let checks = |key: &str, list: &Option<Vec<_>>, table: &mut Table<'_>| {
+            table.has(key) && !is_empty(list)
+        };
+        let has_access = checks("may", &may, &mut table) || checks("may_not", &may_not, &mut table);
+        if !has_access && !table.has("expect") {
             table.fault_here("checks nothing: add `expect`, `may` or `may_not`");
         }
         table.finish();
         Some(Self {
             name: name?,
-            line: None,
+            position: None,
             subject: subject?,
             connection: connection?,
             now,
@@ -271,7 +297,8 @@ impl TestSubject {
     fn read(table: &mut Table<'_>, context: &SpecContext) -> Option<Self> {
         match (table.has("identity"), table.has("login")) {
             (true, false) => {
-                IdentitySpec::read(table.table("identity")?, context).map(Self::Identity)
+                let spec = IdentitySpec::read(table.table("identity")?, context)?;
+                Some(Self::Identity { spec, user_at: None })
             }
             (false, true) => Login::read(table.table("login")?).map(Self::Login),
             (true, true) => {
@@ -292,7 +319,7 @@ impl Login {
         let password = secret(&mut table, "password");
         let token = secret(&mut table, "token");
         let nkey = secret(&mut table, "nkey_seed").and_then(|seed| nkey(&table, seed));
-        let request = table.file_name("request");
+        let request = request(&mut table);
         let given: Vec<&str> = ["password", "token", "nkey_seed", "request"]
             .into_iter()
             .filter(|key| table.has(key))
@@ -328,6 +355,12 @@ fn secret(table: &mut Table<'_>, key: &str) -> Option<Secret> {
         Some(text) => Some(Secret::new(text)),
         None => table.secret(key),
     }
+}
+
+/// The request in a file.
+fn request(table: &mut Table<'_>) -> Option<Vec<u8>> {
+    let path = table.file_name("request")?;
+    read_request(&path).map_err(|error| table.fault("request", error)).ok()
 }
 
 fn nkey(table: &Table<'_>, secret: Secret) -> Option<UserSeed> {
@@ -428,6 +461,6 @@ impl Never {
         }
         let except_roles = context.roles(&mut table, "except_roles").unwrap_or_default();
         table.finish();
-        Some(Self { line: None, may: may?, except_roles })
+        Some(Self { position: None, may: may?, except_roles })
     }
 }

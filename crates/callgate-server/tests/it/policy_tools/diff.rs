@@ -258,6 +258,32 @@ fn identities_of_an_audit_are_compared_once() {
 }
 
 #[test]
+fn listed_identities_are_compared_as_described() {
+    let users = json!({ "bob": { "pass": "b", "permissions": { "pub": ["bob"] } } });
+    let next = json!({
+        "bob": { "pass": "b", "permissions": { "pub": ["bob"] } },
+        "new": { "pass": "n", "roles": ["reader"] },
+    });
+    let policy = POLICY.replace(r#"["foo.*", "foo.>"]"#, r#"["foo.*"]"#);
+    let folder = folder(&users, &next, &policy);
+    // With other roles than those of the entry, and a user that only the new configuration has.
+    folder.write(
+        "list.yaml",
+        "- { user: bob, roles: [reader] }\n- { user: new, groups: [readers] }\n- { user: bob }\n",
+    );
+    let ran = diff(&folder, &["--identities", "list.yaml"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    has(
+        &ran.stdout,
+        &[
+            "loses   staff/bob      subscribe foo.*.>\n",
+            "new     staff/new      admitted to APP (was: unknown_user)\n",
+            "3 identities differ, 1 is the same, 0 cannot be compared",
+        ],
+    );
+}
+
+#[test]
 fn names_in_an_audit_lose_their_prefix_and_hidden_ones_are_undecided() {
     let users = json!({ "bob": { "pass": "b", "permissions": { "pub": ["a", "b"] } } });
     let next = json!({ "bob": { "pass": "b", "permissions": { "pub": ["a"] } } });

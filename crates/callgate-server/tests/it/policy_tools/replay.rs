@@ -80,6 +80,75 @@ async fn replay_shows_what_recorded_logins_would_lose_and_gain() {
     has(&output, &["0 identities differ, 0 are the same, 0 cannot"]);
 }
 
+/// Removes a line that begins with this.
+fn without(text: &str, start: &str) -> String {
+    text.split_inclusive('\n').filter(|line| !line.starts_with(start)).collect()
+}
+
+#[tokio::test]
+async fn hidden_fields_need_the_key() {
+    let users = json!({
+        "bob": { "pass": "bob", "account": "APP", "roles": ["r"] },
+        "eve": { "pass": "eve", "account": "APP", "roles": [] },
+    });
+    let key = "hide_key = \"0123456789abcdef0123456789abcdef\"\n";
+    let hide =
+        format!("[audit]\nfacts = true\nhide = [\"user\", \"source\", \"client_name\"]\n{key}");
+    let gate = GATE.replace("[audit]\nfacts = true\n", &hide);
+    let mut pair = Pair::builder(users).gate_config(&gate).start().await;
+    pair.admits(&Credential::password("bob", "bob")).await;
+    assert_eq!(pair.refuses(&Credential::password("eve", "eve")).await, "no_binding");
+    assert_eq!(pair.refuses(&Credential::password("bob", "wrong")).await, "bad_password");
+    pair.gate.terminate().await;
+    let audit = fs::read_to_string(pair.path("audit.jsonl")).unwrap();
+    assert!(audit.contains("hmac:") && !audit.contains("\"bob\""), "{audit}");
+    let with_key =
+        "0 identities differ, 2 are the same, 1 cannot be compared without their claims\n";
+    assert_eq!(replay(&pair, |text| text, &[]), (0, with_key.to_owned()));
+    let without_key = |text: String| without(&without(&text, "hide_key"), "hide =");
+    let nothing =
+        "0 identities differ, 0 are the same, 3 cannot be compared without their claims\n";
+    assert_eq!(replay(&pair, without_key, &[]), (0, nothing.to_owned()));
+    // The network of a role matters: only an address that the configuration names can be found.
+    let source = |network: &str| {
+        let role = format!("[roles.r]\nsource = [\"{network}\"]\n");
+        move |text: String| text.replace("[roles.r]\n", &role)
+    };
+    let (code, output) = replay(&pair, source("192.0.2.7"), &[]);
+    assert_eq!(code, 1, "{output}");
+    has(&output, &["refused staff/bob      source_not_allowed (was: admitted to APP)\n"]);
+    // What expressions read of a connection and records do not have.
+    for condition in ["client.lang == \"rust\"", "client.name == \"x\"", "\"a\" in server.tags"] {
+        let binding = format!(
+            "[[bindings]]\nauthenticator = \"staff\"\nwhen = '{condition}'\nroles = [\"r\"]\n"
+        );
+        let (code, output) = replay(&pair, |text| format!("{text}{binding}"), &[]);
+        assert_eq!((code, output), (0, nothing.to_owned()), "{condition}");
+    }
+}
+
+#[tokio::test]
+async fn refusal_after_policy_is_compared_by_its_grant() {
+    let pair = recorded().await;
+    let audit = fs::read_to_string(pair.path("audit.jsonl")).unwrap();
+    // As if a lock had refused the first login: there is no account, but what policy granted.
+    let locked = audit.replacen(
+        "\"admitted\",\"reason\":\"admitted\"",
+        "\"refused\",\"reason\":\"locked\"",
+        1,
+    );
+    let locked = locked.replacen(",\"account\":\"APP\"", "", 1);
+    assert_ne!(locked, audit);
+    fs::write(pair.path("audit.jsonl"), locked).unwrap();
+    let (code, output) = replay(&pair, |text| text, &["--unverified"]);
+    assert_eq!(code, 0, "{output}");
+    has(&output, &["0 identities differ, 3 are the same, 1 cannot be compared"]);
+    let smaller = |text: String| text.replace("[\"a.>\", \"b\"]", "[\"a.>\"]");
+    let (code, output) = replay(&pair, smaller, &["--unverified"]);
+    assert_eq!(code, 1, "{output}");
+    has(&output, &["changed staff/bob      grant", "2 identities differ, 1 is the same"]);
+}
+
 #[tokio::test]
 async fn broken_chain_is_unusable_unless_accepted() {
     let pair = recorded().await;

@@ -83,6 +83,13 @@ impl Rules<SubscribePattern> {
         with_group.fold(self.subscribe_set(None), SubjectSet::or)
     }
 
+    /// False only if no subscription can receive a message to a subject that `wanted` matches, neither in any
+    /// queue group nor because nats-server allows more than is written ([`Rules::widened`]). Costs much less
+    /// than a comparison of sets.
+    pub fn may_reach(&self, wanted: &SubjectPattern) -> bool {
+        self.allow.iter().any(|allow| meets_broadly(allow.subject(), wanted))
+    }
+
     /// The rules with what nats-server allows beyond them: a final `*` of an allow also permits a
     /// subscription that ends in `>` (nats-server `sublist.go`, `matchLevel`).
     #[must_use]
@@ -119,6 +126,21 @@ impl Rules<SubscribePattern> {
         let beside = [&*deny, &*grouped].concat();
         SubjectSet::allowing(&own, &deny).or(SubjectSet::allowing(&open, &beside))
     }
+}
+
+/// Whether a subject exists that both match, where a final `*` of the allow counts like `>`.
+fn meets_broadly(allow: &SubjectPattern, wanted: &SubjectPattern) -> bool {
+    let Some(start) = allow.as_str().strip_suffix('*') else { return allow.overlaps(wanted) };
+    let mut tokens = wanted.tokens();
+    for own in start.split_terminator('.') {
+        match (own, tokens.next()) {
+            (_, Some(">")) => return true,
+            ("*", Some(_)) | (_, Some("*")) => {}
+            (own, Some(token)) if own == token => {}
+            (_, Some(_) | None) => return false,
+        }
+    }
+    tokens.next().is_some()
 }
 
 impl Permissions {

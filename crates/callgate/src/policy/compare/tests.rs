@@ -119,3 +119,26 @@ fn queue_groups_are_compared_one_by_one() {
         assert_eq!(texts(&less), *lost, "{old:?} to {new:?}");
     }
 }
+
+#[test]
+fn what_may_not_be_reached_is_in_no_set() {
+    let patterns = ["a", "b", "*", ">", "a.*", "a.>", "*.b", "a.b", "a.b.*", "*.*", "a.*.c", "*.>"];
+    let mut out_of_reach = 0;
+    for allow in patterns {
+        for queue in ["", " workers"] {
+            let rules = limited((&[], &[]), (&[&format!("{allow}{queue}")], &[])).subscribe;
+            for wanted in patterns {
+                let wanted: SubjectPattern = wanted.parse().unwrap();
+                if rules.may_reach(&wanted) {
+                    continue;
+                }
+                out_of_reach += 1;
+                for reachable in [rules.reachable_set(), rules.widened().reachable_set()] {
+                    let common = SubjectSet::from(wanted.clone()).find_common(&reachable);
+                    assert_eq!(common, Ok(None), "{allow}{queue} {wanted}");
+                }
+            }
+        }
+    }
+    assert!(out_of_reach > 20, "{out_of_reach}");
+}

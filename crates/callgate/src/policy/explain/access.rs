@@ -2,6 +2,8 @@
 //!
 //! Follows `client.go` (`pubAllowedFullCheck`, `canSubscribe`) of nats-server 2.10 to 2.15.
 
+use std::fmt;
+
 use crate::{
     permissions::{Access, Permissions, Responses},
     subject::{Subject, SubjectPattern, SubscribePattern},
@@ -18,117 +20,207 @@ pub struct AccessVerdict {
     pub rule: String,
 }
 
-impl AccessVerdict {
-    fn allowed(rule: impl Into<String>) -> Self {
-        Self { allowed: true, as_reply: false, rule: rule.into() }
-    }
-
-    fn denied(rule: impl Into<String>) -> Self {
-        Self { allowed: false, as_reply: false, rule: rule.into() }
-    }
-
-    /// Adds that `responses` permits what is denied, also against a deny.
-    fn or_as_reply(self, responses: Option<Responses>) -> Self {
-        match responses {
-            Some(responses) if !self.allowed => Self {
-                allowed: false,
-                as_reply: true,
-                rule: format!(
-                    "{}; `responses` ({responses}) permits it after it arrives as a reply subject",
-                    self.rule
-                ),
-            },
-            Some(_) | None => self,
-        }
-    }
-}
-
 impl Access {
     /// Whether the client may publish to `subject`.
     pub fn can_publish(&self, subject: &Subject) -> AccessVerdict {
-        match self {
-            Self::Unrestricted => AccessVerdict::allowed("everything inside the account is open"),
-            Self::Limited(permissions) => publish(permissions, subject),
-            Self::Scoped(scope) => undecided(scope),
-        }
+        self.publishes(subject).verdict(self.responses())
     }
 
     /// Whether the client may publish to every subject that `wanted` matches.
     pub fn can_publish_all(&self, wanted: &SubjectPattern) -> AccessVerdict {
-        match self {
-            Self::Unrestricted => AccessVerdict::allowed("everything inside the account is open"),
-            Self::Limited(permissions) => publish_all(permissions, wanted),
-            Self::Scoped(scope) => undecided(scope),
-        }
+        self.publishes_all(wanted).verdict(self.responses())
     }
 
     /// Whether the client may subscribe to `wanted`, with or without a queue group. If a deny
     /// overlaps an allowed wildcard, the verdict says that the server withholds these messages.
     pub fn can_subscribe(&self, wanted: &SubscribePattern) -> AccessVerdict {
+        self.subscribes(wanted).verdict(None)
+    }
+
+    /// [`AccessVerdict::allowed`] of [`Access::can_publish`], without the cost of naming the rule.
+    pub fn allows_publish(&self, subject: &Subject) -> bool {
+        self.publishes(subject).is_allowed()
+    }
+
+    /// [`AccessVerdict::allowed`] of [`Access::can_publish_all`], without the cost of naming the rule.
+    pub fn allows_publish_all(&self, wanted: &SubjectPattern) -> bool {
+        self.publishes_all(wanted).is_allowed()
+    }
+
+    /// [`AccessVerdict::allowed`] of [`Access::can_subscribe`], without the cost of naming the rule.
+    pub fn allows_subscribe(&self, wanted: &SubscribePattern) -> bool {
+        self.subscribes(wanted).is_allowed()
+    }
+
+    fn publishes(&self, subject: &Subject) -> Rule<'_> {
         match self {
-            Self::Unrestricted => AccessVerdict::allowed("everything inside the account is open"),
+            Self::Unrestricted => Rule::Open,
+            Self::Limited(permissions) => publish(permissions, subject),
+            Self::Scoped(scope) => Rule::Scope(scope),
+        }
+    }
+
+    fn publishes_all(&self, wanted: &SubjectPattern) -> Rule<'_> {
+        match self {
+            Self::Unrestricted => Rule::Open,
+            Self::Limited(permissions) => publish_all(permissions, wanted),
+            Self::Scoped(scope) => Rule::Scope(scope),
+        }
+    }
+
+    fn subscribes(&self, wanted: &SubscribePattern) -> Rule<'_> {
+        match self {
+            Self::Unrestricted => Rule::Open,
             Self::Limited(permissions) => subscribe(permissions, wanted),
-            Self::Scoped(scope) => undecided(scope),
+            Self::Scoped(scope) => Rule::Scope(scope),
+        }
+    }
+
+    fn responses(&self) -> Option<Responses> {
+        match self {
+            Self::Limited(permissions) => permissions.responses,
+            Self::Unrestricted | Self::Scoped(_) => None,
         }
     }
 }
 
-fn undecided(scope: &str) -> AccessVerdict {
-    AccessVerdict::denied(format!(
-        "unknown: nats-server decides by the template of the scoped signing key `{scope}`"
-    ))
+/// What decides about an operation.
+#[derive(Debug, Clone, Copy)]
+enum Rule<'a> {
+    Open,
+    Scope(&'a str),
+    PublishAllow(&'a SubjectPattern),
+    PublishAllowOfAll(&'a SubjectPattern),
+    PublishDeny(&'a SubjectPattern),
+    PublishDenyOfSome(&'a SubjectPattern),
+    NoPublishAllow,
+    NoPublishAllowOfAll,
+    SubscribeAllow {
+        allow: &'a SubscribePattern,
+        /// nats-server matches it more broadly than it is written.
+        broadly: bool,
+        /// A deny that withholds messages.
+        withheld: Option<&'a SubscribePattern>,
+    },
+    SubscribeDeny(&'a SubscribePattern),
+    OtherGroup(&'a SubscribePattern),
+    OnlyGroup(&'a SubscribePattern),
+    NoSubscribeAllow,
 }
 
-fn publish(permissions: &Permissions, subject: &Subject) -> AccessVerdict {
-    let Permissions { publish: rules, subscribe: _, responses } = permissions;
+impl Rule<'_> {
+    const fn is_allowed(&self) -> bool {
+        match self {
+            Self::Open
+            | Self::PublishAllow(_)
+            | Self::PublishAllowOfAll(_)
+            | Self::SubscribeAllow { .. } => true,
+            Self::Scope(_)
+            | Self::PublishDeny(_)
+            | Self::PublishDenyOfSome(_)
+            | Self::NoPublishAllow
+            | Self::NoPublishAllowOfAll
+            | Self::SubscribeDeny(_)
+            | Self::OtherGroup(_)
+            | Self::OnlyGroup(_)
+            | Self::NoSubscribeAllow => false,
+        }
+    }
+
+    /// The verdict; `responses` permits replies to what is denied, also against a deny.
+    fn verdict(self, responses: Option<Responses>) -> AccessVerdict {
+        let allowed = self.is_allowed();
+        match responses {
+            Some(responses) if !allowed => AccessVerdict {
+                allowed,
+                as_reply: true,
+                rule: format!(
+                    "{self}; `responses` ({responses}) permits it after it arrives as a reply subject"
+                ),
+            },
+            Some(_) | None => AccessVerdict { allowed, as_reply: false, rule: self.to_string() },
+        }
+    }
+}
+
+impl fmt::Display for Rule<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("everything inside the account is open"),
+            Self::Scope(scope) => write!(
+                f,
+                "unknown: nats-server decides by the template of the scoped signing key `{scope}`"
+            ),
+            Self::PublishAllow(allow) => write!(f, "publish allow `{allow}`"),
+            Self::PublishAllowOfAll(allow) => {
+                write!(f, "publish allow `{allow}` covers all of it")
+            }
+            Self::PublishDeny(deny) => write!(f, "publish deny `{deny}`"),
+            Self::PublishDenyOfSome(deny) => {
+                write!(f, "publish deny `{deny}` covers some of it")
+            }
+            Self::NoPublishAllow => f.write_str("no publish allow covers it"),
+            Self::NoPublishAllowOfAll => f.write_str("no publish allow covers all of it"),
+            Self::SubscribeAllow { allow, broadly, withheld } => {
+                write!(f, "subscribe allow `{allow}`")?;
+                if *broadly {
+                    f.write_str(", which nats-server matches more broadly than written")?;
+                }
+                match withheld {
+                    Some(deny) => {
+                        write!(f, "; messages that the deny `{deny}` covers are withheld")
+                    }
+                    None => Ok(()),
+                }
+            }
+            Self::SubscribeDeny(deny) => write!(f, "subscribe deny `{deny}`"),
+            Self::OtherGroup(allow) => {
+                write!(f, "subscribe allow `{allow}` is for another queue group")
+            }
+            Self::OnlyGroup(allow) => {
+                write!(f, "subscribe allow `{allow}` is only for a queue group")
+            }
+            Self::NoSubscribeAllow => f.write_str("no subscribe allow covers it"),
+        }
+    }
+}
+
+fn publish<'a>(permissions: &'a Permissions, subject: &Subject) -> Rule<'a> {
+    let rules = &permissions.publish;
     let covers = |rule: &&SubjectPattern| rule.covers(subject.as_pattern());
-    let denied = rules.deny.iter().find(covers);
-    let allowed = rules.allow.iter().find(covers);
-    let verdict = match (allowed, denied) {
-        (_, Some(deny)) => AccessVerdict::denied(format!("publish deny `{deny}`")),
-        (Some(allow), None) => AccessVerdict::allowed(format!("publish allow `{allow}`")),
-        (None, None) => AccessVerdict::denied("no publish allow covers it"),
-    };
-    verdict.or_as_reply(*responses)
+    if let Some(deny) = rules.deny.iter().find(covers) {
+        return Rule::PublishDeny(deny);
+    }
+    rules.allow.iter().find(covers).map_or(Rule::NoPublishAllow, Rule::PublishAllow)
 }
 
-fn publish_all(permissions: &Permissions, wanted: &SubjectPattern) -> AccessVerdict {
-    let Permissions { publish: rules, subscribe: _, responses } = permissions;
-    let denied = rules.deny.iter().find(|deny| deny.overlaps(wanted));
-    let allowed = rules.allow.iter().find(|allow| allow.covers(wanted));
-    let verdict = match (allowed, denied) {
-        (_, Some(deny)) => {
-            AccessVerdict::denied(format!("publish deny `{deny}` covers some of it"))
-        }
-        (Some(allow), None) => {
-            AccessVerdict::allowed(format!("publish allow `{allow}` covers all of it"))
-        }
-        (None, None) => AccessVerdict::denied("no publish allow covers all of it"),
-    };
-    verdict.or_as_reply(*responses)
+fn publish_all<'a>(permissions: &'a Permissions, wanted: &SubjectPattern) -> Rule<'a> {
+    let rules = &permissions.publish;
+    if let Some(deny) = rules.deny.iter().find(|deny| deny.overlaps(wanted)) {
+        return Rule::PublishDenyOfSome(deny);
+    }
+    let allow = rules.allow.iter().find(|allow| allow.covers(wanted));
+    allow.map_or(Rule::NoPublishAllowOfAll, Rule::PublishAllowOfAll)
 }
 
-fn subscribe(permissions: &Permissions, wanted: &SubscribePattern) -> AccessVerdict {
+fn subscribe<'a>(permissions: &'a Permissions, wanted: &SubscribePattern) -> Rule<'a> {
     let rules = &permissions.subscribe;
     let allow = match allowing(&rules.allow, wanted) {
         Ok(allow) => allow,
-        Err(why) => return AccessVerdict::denied(why),
+        Err(refusing) => return refusing,
     };
     if let Some(deny) = rules.deny.iter().find(|deny| denies(deny, wanted)) {
-        return AccessVerdict::denied(format!("subscribe deny `{deny}`"));
-    }
-    let mut rule = format!("subscribe allow `{allow}`");
-    if !allow.subject().covers(wanted.subject()) {
-        // A final `*` also matches the `>` of a subscription (sublist.go, matchLevel).
-        rule.push_str(", which nats-server matches more broadly than written");
+        return Rule::SubscribeDeny(deny);
     }
     let withholds = |deny: &&SubscribePattern| {
         applies_to_group(deny, wanted) && deny.subject().overlaps(wanted.subject())
     };
-    if let Some(deny) = rules.deny.iter().find(withholds) {
-        rule.push_str(&format!("; messages that the deny `{deny}` covers are withheld"));
+    Rule::SubscribeAllow {
+        allow,
+        // A final `*` also matches the `>` of a subscription (sublist.go, matchLevel).
+        broadly: !allow.subject().covers(wanted.subject()),
+        withheld: rules.deny.iter().find(withholds),
     }
-    AccessVerdict::allowed(rule)
 }
 
 /// The allow that permits a subscription. Rules with a queue group take precedence: if one covers the
@@ -137,21 +229,17 @@ fn subscribe(permissions: &Permissions, wanted: &SubscribePattern) -> AccessVerd
 fn allowing<'a>(
     allows: &'a [SubscribePattern],
     wanted: &SubscribePattern,
-) -> Result<&'a SubscribePattern, String> {
+) -> Result<&'a SubscribePattern, Rule<'a>> {
     let matching = || allows.iter().filter(|allow| matched(allow.subject(), wanted.subject()));
     let with_group = || matching().filter(|allow| allow.queue().is_some());
     if let Some(queue) = wanted.queue()
         && let Some(first) = with_group().next()
     {
         let named = with_group().find(|allow| allow.queue().is_some_and(|own| own.covers(queue)));
-        return named
-            .ok_or_else(|| format!("subscribe allow `{first}` is for another queue group"));
+        return named.ok_or(Rule::OtherGroup(first));
     }
     let without_group = matching().find(|allow| allow.queue().is_none());
-    without_group.ok_or_else(|| match with_group().next() {
-        Some(allow) => format!("subscribe allow `{allow}` is only for a queue group"),
-        None => "no subscribe allow covers it".to_owned(),
-    })
+    without_group.ok_or_else(|| with_group().next().map_or(Rule::NoSubscribeAllow, Rule::OnlyGroup))
 }
 
 fn denies(deny: &SubscribePattern, wanted: &SubscribePattern) -> bool {

@@ -43,6 +43,23 @@ fn claims_are_found_wherever_a_policy_uses_them() {
 }
 
 #[test]
+fn connection_fields_are_found_wherever_a_policy_reads_them() {
+    let fields = |condition: &str| {
+        let policy = policy(|p| p.bindings.push(when(condition, &[])));
+        policy.used_connection_fields().into_iter().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(fields("user == 'client.name'"), "");
+    assert_eq!(fields("client.lang == 'go' && 'eu' in server.tags"), "client.lang server.tags");
+    assert_eq!(fields("client['name'] == 'x'"), "client.name");
+    assert_eq!(fields("server == server"), "server.cluster server.name server.tags");
+    assert_eq!(fields("size(client) > 1").split(' ').count(), 7);
+    let templates = policy(|p| {
+        p.roles.insert("r".into(), publisher(&["{{ server.cluster }}.>"]));
+    });
+    assert_eq!(templates.used_connection_fields(), ["server.cluster".to_owned()].into());
+}
+
+#[test]
 fn used_claims_resolve_to_the_same_grant() {
     let policy = policy(|p| {
         p.roles.insert("tenant".into(), publisher(&["t.{{ claims.tenant }}.>"]));

@@ -75,12 +75,13 @@ pub(crate) fn assemble(config: Config, operations: Option<&Operations>) -> Assem
             observers.metrics.register_expected_account(account);
         }
         observers.expected.replace(expected);
-        observers.audit.policy_claims(policy.used_claims());
+        let used_claims = policy.used_claims();
+        observers.audit.policy_claims(used_claims.clone());
         for link in chain.links() {
             observers.metrics.register_authenticator(&link.name);
         }
         builder = operations.hooks().into_iter().fold(builder, CallgateBuilder::admission_hook);
-        operations.shadow.configure(shadow);
+        operations.shadow.configure(shadow, used_claims);
         let shadow = operations.shadow.clone();
         builder = builder.on_decision(move |decision| {
             observers.log.write(decision);

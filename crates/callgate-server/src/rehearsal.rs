@@ -15,8 +15,11 @@ use std::{
 use callgate::{
     authn::{Chain, Identity, Link},
     clock::UnixTime,
-    policy::{BindingVerdict, ConnectionInfo, Explanation, Grant, Policy, ResolveRequest, Step},
-    record::Denial,
+    policy::{
+        BindingVerdict, ClaimNames, ConnectionInfo, Explanation, Grant, Policy, ResolveRequest,
+        Step,
+    },
+    record::{Denial, Reason},
     request::AuthRequest,
 };
 
@@ -37,6 +40,7 @@ pub(crate) struct Rehearsal {
     callout_account: Option<String>,
     /// What expressions read of a connection, such as `client.name`.
     connection_fields: BTreeSet<String>,
+    used_claims: ClaimNames,
 }
 
 impl Rehearsal {
@@ -53,11 +57,17 @@ impl Rehearsal {
             kinds: kinds.map(|built| (Arc::clone(&built.context.name), built.kind)).collect(),
             callout_account: config.issuer.callout_account.clone(),
             connection_fields: config.policy.used_connection_fields(),
+            used_claims: config.policy.used_claims(),
         }
     }
 
     pub(crate) fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// The claims that the policy uses.
+    pub(crate) fn used_claims(&self) -> &ClaimNames {
+        &self.used_claims
     }
 
     /// The names of the authenticators, in order.
@@ -109,15 +119,36 @@ impl Rehearsal {
         fields.any(|field| self.connection_fields.contains(field))
     }
 
-    /// Decides about an identity that another configuration has authenticated.
+    /// Decides about an identity that another configuration has authenticated, whose policy uses the claims
+    /// `known`. `None` if it depends on a claim that this configuration uses first and the identity does not have:
+    /// perhaps nothing asked for it.
     pub(crate) fn resolve_request(
         &self,
         authenticator: &str,
         identity: &Identity,
         request: &AuthRequest,
-    ) -> Result<Grant, Denial> {
+        known: &ClaimNames,
+    ) -> Option<Result<Grant, Denial>> {
         let connection = ConnectionInfo::of(request);
-        self.policy.resolve(&self.question(authenticator, identity, connection, request.received()))
+        let question = self.question(authenticator, identity, connection, request.received());
+        if !self.lacks_claims(identity, known) {
+            return Some(self.policy.resolve(&question));
+        }
+        let (result, Explanation { steps, .. }) = self.policy.explain(&question);
+        let is_unsafe =
+            matches!(&result, Err(denial) if denial.reason == Reason::UnsafeTemplateValue);
+        // Entries of the operator's files have no claims under any configuration.
+        let depends = !self.is_own_file(authenticator) && self.depends_on_claims(&steps);
+        (!is_unsafe && !depends).then_some(result)
+    }
+
+    fn lacks_claims(&self, identity: &Identity, known: &ClaimNames) -> bool {
+        if self.used_claims.is_within(known) {
+            return false;
+        }
+        let known = known.names().unwrap_or_default();
+        let used = self.used_claims.names().unwrap_or_default();
+        used.iter().any(|name| !identity.claims.contains_key(*name) && !known.contains(name))
     }
 
     /// Whether identities of an authenticator can bring permissions or roles that only its backend knows.

@@ -16,10 +16,10 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use callgate::{
     authn::Identity,
-    policy::Grant,
+    policy::{ClaimNames, Grant},
     record::{Decision, Reason},
     request::AuthRequest,
 };
@@ -103,6 +103,8 @@ impl ShadowResult {
 #[derive(Debug, Clone)]
 pub(crate) struct Shadow {
     running: Arc<ArcSwapOption<Running>>,
+    /// The claims that the live policy uses.
+    live_claims: Arc<ArcSwap<ClaimNames>>,
     metrics: Arc<Metrics>,
 }
 
@@ -143,11 +145,12 @@ struct Observed {
 
 impl Shadow {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { running: Arc::default(), metrics }
+        Self { running: Arc::default(), live_claims: Arc::default(), metrics }
     }
 
-    /// Starts to compare with this candidate, or stops.
-    pub(crate) fn configure(&self, settings: Option<ShadowSettings>) {
+    /// Starts to compare with this candidate, or stops. The live policy uses `live_claims`.
+    pub(crate) fn configure(&self, settings: Option<ShadowSettings>, live_claims: ClaimNames) {
+        self.live_claims.store(Arc::new(live_claims));
         let Some(settings) = settings else { return self.running.store(None) };
         let running = self.running.load();
         if running.as_ref().is_some_and(|running| running.config == settings.config) {
@@ -157,10 +160,11 @@ impl Shadow {
         let (queue, decisions) = sync_channel(MAX_WAITING);
         let config = settings.config.clone();
         let metrics = Arc::clone(&self.metrics);
+        let live_claims = Arc::clone(&self.live_claims);
         let finished = Arc::<Finished>::default();
         let signal = Arc::clone(&finished);
         let work = move || {
-            compare_all(&decisions, settings, &metrics);
+            compare_all(&decisions, settings, &live_claims, &metrics);
             *signal.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
             signal.1.notify_all();
         };
@@ -214,12 +218,13 @@ impl Observed {
         })
     }
 
-    fn compare(&self, candidate: &Rehearsal) -> Option<Vec<Difference>> {
+    /// `None` if the candidate cannot decide.
+    fn compare(&self, candidate: &Rehearsal, live_claims: &ClaimNames) -> Option<Vec<Difference>> {
         if !candidate.has_authenticator(&self.authenticator) {
             return None;
         }
         let Self { authenticator, identity, request, live } = self;
-        let new = candidate.resolve_request(authenticator, identity, request);
+        let new = candidate.resolve_request(authenticator, identity, request, live_claims)?;
         let new = new.map_err(NoGrant::from);
         let old = match live {
             Ok(grant) => Ok(Grant::clone(grant)),
@@ -230,7 +235,12 @@ impl Observed {
 }
 
 /// Compares until the service drops the queue.
-fn compare_all(decisions: &Receiver<Waiting>, settings: ShadowSettings, metrics: &Metrics) {
+fn compare_all(
+    decisions: &Receiver<Waiting>,
+    settings: ShadowSettings,
+    live_claims: &ArcSwap<ClaimNames>,
+    metrics: &Metrics,
+) {
     let mut candidate = Candidate::new(settings);
     let mut log = DifferenceLog::default();
     loop {
@@ -241,7 +251,9 @@ fn compare_all(decisions: &Receiver<Waiting>, settings: ShadowSettings, metrics:
             Err(RecvTimeoutError::Disconnected) => return,
         };
         let observed = &waiting.observed;
-        let compared = candidate.in_force().and_then(|candidate| observed.compare(candidate));
+        let live_claims = live_claims.load();
+        let in_force = candidate.in_force();
+        let compared = in_force.and_then(|candidate| observed.compare(candidate, &live_claims));
         let result = match &compared {
             Some(differences) => ShadowResult::of(differences),
             None => ShadowResult::Failed,

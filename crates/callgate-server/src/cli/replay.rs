@@ -195,9 +195,8 @@ impl Replay {
         both.extend(old.zip(before.as_ref()));
         let names = HiddenNames::of(&both, UnixTime::now());
         // An audit has the claims that the policy in force named, so others are unknown.
-        let used = after.policy().used_claims();
-        let named = before.as_ref().map(|before| before.policy().used_claims());
-        let knows_claims = named.is_some_and(|named| used.is_within(&named));
+        let named = before.as_ref().map(Rehearsal::used_claims);
+        let knows_claims = named.is_some_and(|named| after.used_claims().is_within(named));
         Self { old: before, new: after, names, knows_claims }
     }
 

@@ -271,11 +271,10 @@ impl Test {
         let expect = Expectation::read(&mut table, context);
         let may: Option<Vec<AccessQuery>> = table.parsed_list("may");
         let may_not: Option<Vec<AccessQuery>> = table.parsed_list("may_not");
-        let is_empty = |list: &Option<Vec<_>>| list.as_ref().is_some_and(Vec::is_empty);
-        let checks = |key: &str, list: &Option<Vec<_>>, table: &mut Table<'_>| {
-            table.has(key) && !is_empty(list)
-        };
-        let has_access = checks("may", &may, &mut table) || checks("may_not", &may_not, &mut table);
+        // A list with an error is reported as such.
+        let has_access = [("may", &may), ("may_not", &may_not)]
+            .into_iter()
+            .any(|(key, list)| table.has(key) && list.as_ref().is_none_or(|list| !list.is_empty()));
         if !has_access && !table.has("expect") {
             table.fault_here("checks nothing: add `expect`, `may` or `may_not`");
         }

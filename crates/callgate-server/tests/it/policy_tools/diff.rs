@@ -254,7 +254,7 @@ fn identities_of_an_audit_are_compared_once() {
     folder.write("audit.jsonl", "not JSON\n");
     let ran = diff(&folder, &["--audit", "audit.jsonl"]);
     assert_eq!(ran.code, 2, "{ran:?}");
-    has(&ran.stderr, &["audit.jsonl", "line 1"]);
+    has(&ran.stderr, &["audit.jsonl:1: not a record of an audit"]);
 }
 
 #[test]

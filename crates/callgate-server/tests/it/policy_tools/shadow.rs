@@ -205,3 +205,52 @@ async fn audit_record_has_the_result_and_is_never_lost() {
     assert_eq!(results("bob", "bad_password"), [Value::Null]);
     assert_eq!(records.last().unwrap()["type"], "stop");
 }
+
+#[tokio::test]
+async fn shadow_starts_and_stops_with_a_reload() {
+    let pair = pair().await;
+    write_candidate(&pair, |text| text);
+    pair.gate.line(0, &["comparing with the candidate configuration"]).await;
+    pair.admits(&bob()).await;
+    reaches(&pair, "same", 1.0).await;
+    let mark = pair.gate.mark();
+    pair.rewrite_config(|text| text.replace(SHADOW, ""));
+    pair.gate.line(mark, &["configuration reloaded"]).await;
+    pair.admits(&bob()).await;
+    let mark = pair.gate.mark();
+    pair.rewrite_config(|text| format!("{text}{SHADOW}"));
+    pair.gate.line(mark, &["comparing with the candidate configuration"]).await;
+    pair.admits(&bob()).await;
+    reaches(&pair, "same", 2.0).await;
+    let sample = "callgate_shadow_decisions_total{result=\"same\"}";
+    assert_eq!(pair.gate.metric(sample).await, 2.0);
+}
+
+#[tokio::test]
+async fn claim_that_only_the_candidate_needs_is_failed_and_never_same() {
+    let service = WebService::start().await;
+    let permissions = json!({ "pub": ["app.bob"] });
+    service.answer(
+        "bob",
+        json!({ "result": "allow", "permissions": permissions, "claims": { "site": "b1" } }),
+    );
+    let builder = Pair::builder(json!({})).authenticators(&http(service.url()));
+    let pair = builder.gate_config(SHADOW).start().await;
+    let binding = |condition: &str| {
+        format!(
+            "[roles.more]\npublish = [\"app.more\"]\n[[bindings]]\nauthenticator = \"web\"\n\
+             when = '{condition}'\nroles = [\"more\"]\n"
+        )
+    };
+    for (condition, result) in [
+        ("claims.team == \"a\"", "failed"),
+        ("claims.site == \"b1\"", "gained"),
+        ("claims.site == \"b2\"", "same"),
+    ] {
+        let mark = pair.gate.mark();
+        write_candidate(&pair, |text| format!("{text}{}", binding(condition)));
+        pair.gate.line(mark, &["comparing with the candidate configuration"]).await;
+        pair.admits(&bob()).await;
+        reaches(&pair, result, 1.0).await;
+    }
+}

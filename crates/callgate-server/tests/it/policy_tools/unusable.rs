@@ -48,7 +48,7 @@ fn unusable_test_files_are_named() {
                 "test tests.txt -c callgate.toml",
                 "`tests.txt` does not end in .toml, .yaml or .json",
             ),
-            ("test two.yaml -c callgate.toml", "two.yaml:5:1: more than one YAML document"),
+            ("test two.yaml -c callgate.toml", "two.yaml:6:1: more than one YAML document"),
             ("test empty.json -c callgate.toml", "empty.json:1:1: the file ends"),
             ("test empty.yaml -c callgate.toml", "empty.yaml: has no test: add `[[tests]]`"),
             ("test tests.yaml -c absent.toml", "cannot read `absent.toml`"),

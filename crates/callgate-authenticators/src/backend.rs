@@ -9,6 +9,7 @@
 //! - `Transport` reads the keys for connections and TLS;
 //! - `Outside` turns what a backend returned into an identity with a bounded proposal;
 //! - `FirstContact` reports readiness once the backend has been reached;
+//! - `OnceAMinute` bounds how often a problem that repeats is logged;
 //! - `notes` collects for `explain` what was queried and found.
 
 mod breaker;
@@ -20,6 +21,7 @@ pub mod notes;
 mod outside;
 mod precheck;
 mod query_error;
+mod throttle;
 mod tls;
 mod transport;
 
@@ -30,6 +32,7 @@ pub(crate) use guard::Backend;
 pub(crate) use outside::{Outside, permissions, text_list};
 pub(crate) use precheck::{Nul, precheck};
 pub(crate) use query_error::QueryError;
+pub(crate) use throttle::OnceAMinute;
 pub(crate) use tls::TlsSettings;
 pub(crate) use transport::{
     CONNECT_TIMEOUT_KEY, TLS_KEY, Transport, connections_key, insecure_key, is_loopback,

@@ -23,6 +23,8 @@ mod entry;
 mod index;
 mod packed;
 mod table;
+#[cfg(feature = "kv")]
+mod value;
 
 pub(crate) use authenticator::DirectoryAuthenticator;
 pub use entry::FILE;
@@ -31,6 +33,10 @@ pub(crate) use entry::proposal;
 pub(crate) use entry::{ENTRY, Entry, FirstNames, parse_time, token_hash, users_in_words};
 pub(crate) use packed::PackedEntry;
 pub(crate) use table::{EntryTable, Shared, TableFull, next_version};
+#[cfg(feature = "kv")]
+pub use value::{CheckedEntry, MAX_VALUE, check_entry};
+#[cfg(feature = "kv")]
+pub(crate) use value::{Read, read_value};
 
 /// An entry, `None` if the directory has none, or why there is no answer. A rejected name costs a hash
 /// like an unknown one.

@@ -56,12 +56,8 @@ impl Kind for HttpKind {
             settings.filter(|_| is_faultless)?;
         let target = addresses.urls.iter().map(HttpUrl::to_string).collect::<Vec<_>>().join(", ");
         let addresses = Arc::new(addresses);
-        let first_contact = FirstContact::start(context, {
-            let addresses = Arc::clone(&addresses);
-            move || {
-                let addresses = Arc::clone(&addresses);
-                Box::pin(async move { addresses.connect_to_any().await })
-            }
+        let first_contact = FirstContact::start(context, &addresses, |addresses| async move {
+            addresses.connect_to_any().await
         });
         let post =
             Post { addresses, client, headers, preferred: AtomicUsize::new(0), first_contact };

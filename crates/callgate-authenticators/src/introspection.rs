@@ -2,7 +2,6 @@
 
 mod answer;
 mod config;
-mod endpoint;
 
 use std::{
     fmt,
@@ -29,15 +28,14 @@ use tokio::time::Instant;
 
 use crate::{
     backend::{Backend, FirstContact, QueryError},
-    http_client::ContentType,
     jws::{claims::bad, unverified},
     kind::{BuildContext, Kind},
     network::AnswerCache,
+    oauth_client::OauthClient,
     passwords::digest,
 };
 use answer::{Introspected, MAX_REMEMBERED_BYTES};
 use config::Settings;
-use endpoint::Server;
 
 /// Maximum number of remembered answers, of each kind.
 const MAX_REMEMBERED: usize = 10_000;
@@ -64,13 +62,8 @@ impl Kind for IntrospectionKind {
         let is_faultless = table.finish();
         let (settings, server, connections) = settings.filter(|_| is_faultless)?;
         let server = Arc::new(server);
-        let first_contact = FirstContact::start(context, {
-            let server = Arc::clone(&server);
-            move || {
-                let server = Arc::clone(&server);
-                Box::pin(async move { server.reach().await })
-            }
-        });
+        let first_contact =
+            FirstContact::start(context, &server, |server| async move { server.reach().await });
         let capacity = |duration: Duration| if duration.is_zero() { 0 } else { MAX_REMEMBERED };
         Some(Arc::new(Introspection {
             name: Arc::clone(&context.name),
@@ -203,17 +196,15 @@ impl Introspection {
 /// Asks the server about tokens.
 struct Client {
     name: Arc<str>,
-    server: Arc<Server>,
+    server: Arc<OauthClient>,
     /// The server refused Callgate's own credentials, and the log says so.
     is_refused: AtomicBool,
 }
 
 impl Client {
     async fn ask(&self, token: &Secret) -> Result<Introspected, QueryError> {
-        let url = self.server.url().await?;
-        let (headers, form) = self.server.question(token);
-        let (status, body) =
-            self.server.client.post(&url, headers, ContentType::Form, form).await?;
+        let fields = [("token", token.expose()), ("token_type_hint", "access_token")];
+        let (url, status, body) = self.server.post(&fields).await?;
         match status {
             StatusCode::OK => {
                 self.is_refused.store(false, Ordering::Relaxed);

@@ -1,34 +1,22 @@
 #![doc = include_str!("../docs/kv.md")]
 
-use std::{
-    future::{self, Future},
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use callgate::{
-    authn::{Authenticator, BackendError, Origin, Probe, ProbeReport, Readiness},
-    keys::UserKey,
-    secret::Secret,
-};
+use callgate::authn::{Authenticator, Origin};
 use callgate_config::{Key, Table, Type};
-use futures_util::future::BoxFuture;
-use tokio::{sync::watch, time::Instant as Deadline};
 
 use crate::{
-    directory::{Directory, DirectoryAuthenticator, Entry, Lookup, Remembered},
+    directory::DirectoryAuthenticator,
     kind::{Bucket, BuildContext, FALL_THROUGH_KEY, Kind, never_falls_through},
-    passwords::StoredPassword,
 };
 
-mod entry;
+mod directory;
 mod probe;
 mod table;
 mod users;
 
-pub use entry::{CheckedEntry, MAX_VALUE, check_entry};
-use probe::Probing;
-use users::BucketUsers;
+pub use crate::directory::{CheckedEntry, MAX_VALUE, check_entry};
+use directory::BucketDirectory;
 
 /// The kind `kv`: users in a key-value bucket of JetStream.
 #[derive(Debug, Clone, Copy, Default)]
@@ -122,17 +110,7 @@ impl Settings {
 
     fn start(self, context: BuildContext) -> DirectoryAuthenticator<BucketDirectory> {
         let Self { bucket, origin, max_stale, fall_through } = self;
-        let users = Arc::new(BucketUsers::new(context.clone(), &bucket, origin));
-        let bus = context.services.bus.clone().filter(|_| context.services.background);
-        let follower = bus.map(|bus| {
-            let events = bus.watch(&bucket);
-            tokio::spawn(Arc::clone(&users).follow(events)).abort_handle()
-        });
-        let description = format!("the bucket {bucket}");
-        let follower = Mutex::new(follower.map(Follower));
-        let probe =
-            Probing { bus: context.services.bus.clone(), bucket, origin, context: context.clone() };
-        let directory = BucketDirectory { users, description, max_stale, follower, probe };
+        let directory = BucketDirectory::start(&context, bucket, origin, max_stale);
         DirectoryAuthenticator::new(directory, context, fall_through)
     }
 }
@@ -148,77 +126,6 @@ fn max_stale(table: &mut Table<'_>) -> Option<Duration> {
         item.fault("must be greater than zero, or \"none\"");
     }
     Some(duration)
-}
-
-/// The users of a watched bucket.
-struct BucketDirectory {
-    users: Arc<BucketUsers>,
-    description: String,
-    max_stale: Option<Duration>,
-    follower: Mutex<Option<Follower>>,
-    probe: Probing,
-}
-
-/// The task that follows the bucket; it ends when this is dropped.
-struct Follower(tokio::task::AbortHandle);
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Directory for BucketDirectory {
-    fn by_name(&self, name: &str, _: Deadline) -> impl Future<Output = Lookup> + Send {
-        let found = self.users.find(self.max_stale, Instant::now(), |users| users.by_name(name));
-        future::ready(found)
-    }
-
-    fn by_token(&self, token: &Secret, _: Deadline) -> impl Future<Output = Lookup> + Send {
-        let found = self.users.find(self.max_stale, Instant::now(), |users| users.by_token(token));
-        future::ready(found)
-    }
-
-    fn by_nkey(&self, key: &UserKey, _: Deadline) -> impl Future<Output = Lookup> + Send {
-        let found = self.users.find(self.max_stale, Instant::now(), |users| users.by_nkey(key));
-        future::ready(found)
-    }
-
-    fn dummy_password(&self, name: &str) -> Arc<StoredPassword> {
-        self.users.dummy_password(name)
-    }
-
-    fn for_each(&self, visit: &mut dyn FnMut(&Entry)) -> Option<()> {
-        self.users.for_each(visit);
-        Some(())
-    }
-
-    fn remembered(&self, name: &str) -> Remembered {
-        self.users.remembered(name)
-    }
-
-    fn changes(&self) -> Option<watch::Receiver<u64>> {
-        Some(self.users.changes())
-    }
-
-    fn description(&self) -> &str {
-        &self.description
-    }
-
-    fn readiness(&self) -> Readiness {
-        match self.users.has_loaded() {
-            true => Readiness::Ready,
-            false => Readiness::Waiting(format!("the users in {}", self.description)),
-        }
-    }
-
-    fn probe(&self, _: Probe) -> Option<BoxFuture<'_, Result<ProbeReport, BackendError>>> {
-        Some(Box::pin(self.probe.run()))
-    }
-
-    fn retire(&self) {
-        self.follower.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
 }
 
 #[cfg(test)]

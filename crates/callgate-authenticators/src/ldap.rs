@@ -1,10 +1,6 @@
 #![doc = include_str!("../docs/ldap.md")]
 
-use std::{
-    fmt,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use callgate::{
     authn::{Authenticator, BackendError, Decline, Identity, Probe, ProbeReport, Readiness},
@@ -97,14 +93,22 @@ impl Ldap {
                  are remembered"
             );
         }
-        let sweeper = BackgroundTasks::spawn(context.services.background, [sweep(&pool, &backend)]);
+        let sweeper = BackgroundTasks::every(context.services.background, SWEEP_INTERVAL, {
+            let pool = Arc::clone(&pool);
+            let backend = Arc::clone(&backend);
+            move || {
+                pool.close_expired();
+                backend.observe_idle(pool.idle());
+            }
+        });
         let name = Arc::clone(&context.name);
         let client = Arc::new(Client::new(name, settings, pool, MAX_REMEMBERED));
-        let contacted = Arc::clone(&client);
-        let contact = FirstContact::start(context, move || {
-            let client = Arc::clone(&contacted);
-            Box::pin(async move { client.check_contact().await })
-        });
+        let contact =
+            FirstContact::start(
+                context,
+                &client,
+                |client| async move { client.check_contact().await },
+            );
         Self {
             context: context.clone(),
             client,
@@ -221,23 +225,6 @@ impl Kind for LdapKind {
 
     fn build(&self, context: &BuildContext, table: Table<'_>) -> Option<Arc<dyn Authenticator>> {
         Some(Arc::new(Ldap::build(context, table)?))
-    }
-}
-
-/// Closes idle connections as long as the pool exists.
-fn sweep(
-    pool: &Arc<Pool>,
-    backend: &Arc<Backend<Identity>>,
-) -> impl Future<Output = ()> + Send + 'static {
-    let pool: Weak<Pool> = Arc::downgrade(pool);
-    let backend = Arc::downgrade(backend);
-    async move {
-        loop {
-            tokio::time::sleep(SWEEP_INTERVAL).await;
-            let (Some(pool), Some(backend)) = (pool.upgrade(), backend.upgrade()) else { return };
-            pool.close_expired();
-            backend.observe_idle(pool.idle());
-        }
     }
 }
 

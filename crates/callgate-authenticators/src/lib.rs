@@ -54,6 +54,8 @@ mod ldap_client;
 #[cfg(feature = "nats")]
 pub mod nats;
 mod network;
+#[cfg(feature = "introspection")]
+mod oauth_client;
 pub mod oidc;
 pub mod passwords;
 #[allow(

@@ -21,6 +21,7 @@ mod verified;
 
 pub(crate) use clear::digest;
 pub use cost::{Cost, Digest, Scratch};
+pub(crate) use dummy::SeenCosts;
 pub use dummy::{DummyKey, DummyPasswords};
 pub use hash::{HashError, hash};
 pub use pool::{PasswordPool, PoolError};

@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 
-use callgate::{authn::Authenticator, secret::Secret};
+use callgate::authn::Authenticator;
 use callgate_config::{Item, Key, Table, Type};
 
 use crate::{
-    backend::{CONNECT_TIMEOUT_KEY, TLS_KEY, Transport, connections_key, insecure_key},
+    backend::{CONNECT_TIMEOUT_KEY, TLS_KEY, connections_key, insecure_key},
     directory::DirectoryAuthenticator,
     kind::{BuildContext, FALL_THROUGH_KEY, Kind, never_falls_through},
     passwords::{Cost, StoredPassword},
-    sql_client::{Address, Connecting, Database, Place, Product, Statement, Unverified},
+    sql_client::{
+        Connecting, INSECURE, PASSWORD_KEY, Statement, TRANSACTION_POOLING_KEY, URL_KEY, Unverified,
+    },
 };
 
 mod directory;
@@ -25,15 +27,9 @@ use probe::Statements;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SqlKind;
 
-const DEFAULT_CONNECTIONS: usize = 8;
-
 const KEYS: &[Key] = &[
-    Key::required(
-        "url",
-        Type::Secret,
-        "`postgres://user@host/database`, `mysql://…` (also for MariaDB) or `sqlite:FILE`",
-    ),
-    Key::optional("password", Type::Secret, "replaces the password in the URL"),
+    URL_KEY,
+    PASSWORD_KEY,
     Key::optional(
         "query",
         Type::Text,
@@ -45,12 +41,7 @@ const KEYS: &[Key] = &[
         "returns one row for a token. The parameter is the token's SHA-256 in lower-case hexadecimal",
     ),
     Key::optional("nkey_query", Type::Text, "returns one row for a public nkey (`U…`)"),
-    Key::optional(
-        "transaction_pooling",
-        Type::Boolean,
-        "for PostgreSQL behind PgBouncer or a similar pooler that pools transactions",
-    )
-    .or("false"),
+    TRANSACTION_POOLING_KEY,
     Key::optional(
         "hash",
         Type::Text,
@@ -61,7 +52,7 @@ const KEYS: &[Key] = &[
     connections_key("8"),
     CONNECT_TIMEOUT_KEY,
     TLS_KEY,
-    insecure_key("insecure_plaintext"),
+    insecure_key(INSECURE),
 ];
 
 impl Kind for SqlKind {
@@ -93,21 +84,15 @@ impl Kind for SqlKind {
 
 /// The table `[authenticators.sql]`.
 struct Settings {
-    address: Address,
-    transport: Transport,
-    /// Whether connections use TLS.
-    with_tls: bool,
+    connecting: Connecting,
     statements: Statements,
-    transaction_pooling: bool,
     unknown_user_cost: Option<Cost>,
     fall_through: bool,
 }
 
 impl Settings {
     fn read(context: &BuildContext, mut table: Table<'_>) -> Option<Self> {
-        let address = address(&mut table);
-        let wants_tls = table.has("tls");
-        let transport = Transport::read(&mut table, DEFAULT_CONNECTIONS, "insecure_plaintext");
+        let connecting = Connecting::read(&mut table);
         let fall_through = context.chain.read_password_fall_through(&mut table);
         let mut statement = |key, unverified| {
             table.filled_string(key).map(|sql| Statement { sql: sql.into(), unverified })
@@ -119,7 +104,6 @@ impl Settings {
         if by_name.is_none() && by_token.is_none() && by_nkey.is_none() {
             table.fault_here("needs a `query`, a `token_query` or an `nkey_query`");
         }
-        let transaction_pooling = table.boolean("transaction_pooling").unwrap_or(false);
         let unknown_user_cost = table.raw("hash").and_then(|item| hash_prefix(&item));
         if fall_through && by_name.is_none() {
             table.fault("fall_through", "has no effect without a `query`");
@@ -129,58 +113,17 @@ impl Settings {
         if let Some(warning) = ceiling_warning.as_ref().filter(|_| proposes) {
             table.warn_here(warning);
         }
-        if let Some(address) = &address {
-            if transaction_pooling && address.product != Product::Postgres {
-                table.fault("transaction_pooling", "only PostgreSQL needs this");
-            }
-            refuse_environment(&table, address.product);
-        }
-        let places = address.zip(transport).map(|(address, transport)| {
-            let with_tls = uses_tls(&table, &address, &transport, wants_tls);
-            (address, transport, with_tls)
-        });
         let good = table.finish();
-        let (address, transport, with_tls) = places.filter(|_| good)?;
-        let statements =
-            Statements { product: address.product, by_name, by_token, by_nkey, ceiling_warning };
-        Some(Self {
-            address,
-            transport,
-            with_tls,
-            statements,
-            transaction_pooling,
-            unknown_user_cost,
-            fall_through,
-        })
+        let connecting = connecting.filter(|_| good)?;
+        let product = connecting.address.product;
+        let statements = Statements { product, by_name, by_token, by_nkey, ceiling_warning };
+        Some(Self { connecting, statements, unknown_user_cost, fall_through })
     }
 
     fn start(self, context: BuildContext) -> DirectoryAuthenticator<SqlDirectory> {
-        let target = self.address.to_string();
-        let connections = self.transport.connections;
-        let database = self.database(&context);
-        let directory = SqlDirectory::new(
-            &context,
-            &target,
-            connections,
-            database,
-            self.statements,
-            self.unknown_user_cost,
-        );
-        DirectoryAuthenticator::new(directory, context, self.fall_through)
-    }
-
-    fn database(&self, context: &BuildContext) -> Arc<dyn Database> {
-        let Transport { connections, connect_timeout, ref tls, .. } = self.transport;
-        let connecting = Connecting {
-            address: &self.address,
-            sources: &context.services.sources,
-            tls: self.with_tls.then_some(tls),
-            connections,
-            connect_timeout,
-            timeout: context.timeout,
-            transaction_pooling: self.transaction_pooling,
-        };
-        connecting.database()
+        let Self { connecting, statements, unknown_user_cost, fall_through } = self;
+        let directory = SqlDirectory::new(&context, &connecting, statements, unknown_user_cost);
+        DirectoryAuthenticator::new(directory, context, fall_through)
     }
 }
 
@@ -189,55 +132,6 @@ fn proposes(statement: &Statement) -> bool {
     let sql = statement.sql.to_ascii_lowercase();
     let mut words = sql.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.any(|word| ["account", "roles", "permissions"].contains(&word))
-}
-
-fn address(table: &mut Table<'_>) -> Option<Address> {
-    let password = table.secret("password");
-    let Some(item) = table.raw("url") else {
-        table.fault_here("needs a `url`");
-        return None;
-    };
-    // A URL without a password may be written into the file.
-    let written = item.value().as_str();
-    let url = written.map_or_else(|| item.secret(), |text| Some(Secret::from(text)))?;
-    let parsed = Address::parse(url.expose());
-    let mut address = parsed.map_err(|error| table.fault("url", error)).ok()?;
-    if written.is_some() && address.password.is_some() {
-        table.warn(
-            "url",
-            "contains a password: move the URL or the `password` to a file or an environment variable",
-        );
-    }
-    address.password = password.or(address.password);
-    Some(address)
-}
-
-/// Whether to use TLS: always, except on this machine without a table `tls`, or if plain text is allowed.
-fn uses_tls(table: &Table<'_>, address: &Address, transport: &Transport, wants_tls: bool) -> bool {
-    match &address.place {
-        Place::Socket(_) | Place::File(_) => {
-            if wants_tls {
-                table.fault("tls", "a file or a Unix socket has no TLS");
-            }
-            false
-        }
-        Place::Tcp { host, port: _ } => wants_tls || !transport.allows_plaintext(host),
-    }
-}
-
-/// sqlx reads these variables and offers no way to ignore them. All others are overridden.
-fn refuse_environment(table: &Table<'_>, product: Product) {
-    if product != Product::Postgres {
-        return;
-    }
-    for variable in ["PGOPTIONS", "PGSSLCERT", "PGSSLKEY"] {
-        if std::env::var_os(variable).is_some() {
-            table.fault_here(format!(
-                "the environment variable `{variable}` would change the connection: only the \
-                 configuration decides, so unset it"
-            ));
-        }
-    }
 }
 
 /// The cost of hashes that begin like this.

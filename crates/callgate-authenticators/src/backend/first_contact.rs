@@ -7,7 +7,6 @@ use std::{
 };
 
 use callgate::authn::{BackendError, Readiness};
-use futures_util::future::BoxFuture;
 
 use crate::{
     kind::BuildContext,
@@ -25,11 +24,16 @@ pub(crate) struct FirstContact {
 }
 
 impl FirstContact {
-    /// Starts trying. Without background work, the backend counts as ready.
-    pub(crate) fn start(
+    /// Starts trying to reach `backend`. Without background work, it counts as ready.
+    pub(crate) fn start<T, F>(
         context: &BuildContext,
-        mut attempt: impl FnMut() -> BoxFuture<'static, Result<(), BackendError>> + Send + 'static,
-    ) -> Self {
+        backend: &Arc<T>,
+        attempt: impl Fn(Arc<T>) -> F + Send + 'static,
+    ) -> Self
+    where
+        T: Send + Sync + 'static,
+        F: Future<Output = Result<(), BackendError>> + Send,
+    {
         let background = context.services.background;
         let initial = match background {
             true => Readiness::Waiting("not reached yet".to_owned()),
@@ -38,10 +42,11 @@ impl FirstContact {
         let readiness = Arc::new(Mutex::new(initial));
         let state = Arc::clone(&readiness);
         let timeout = context.timeout;
+        let backend = Arc::clone(backend);
         let task = async move {
             let mut failures = 0;
             loop {
-                let result = tokio::time::timeout(timeout, attempt()).await;
+                let result = tokio::time::timeout(timeout, attempt(Arc::clone(&backend))).await;
                 let next = match result {
                     Ok(Ok(())) => Readiness::Ready,
                     Ok(Err(error)) => Readiness::Waiting(error.to_string()),

@@ -1,6 +1,7 @@
 //! Entries in memory, found by name, token or nkey.
 
 use std::{
+    collections::BTreeMap,
     hash::{BuildHasher, RandomState},
     hint::black_box,
     sync::{
@@ -20,6 +21,7 @@ use super::{
     packed::{PackedEntry, Shelf, pack},
     token_hash,
 };
+use crate::passwords::Cost;
 
 /// Each content of a directory has its own, so that what was verified with one never serves another.
 static NEXT_VERSION: AtomicU64 = AtomicU64::new(1);
@@ -39,6 +41,8 @@ pub(crate) struct EntryTable {
     names: Index,
     tokens: Index,
     nkeys: Index,
+    /// How many passwords have each cost, `None` for clear text.
+    costs: BTreeMap<Option<Cost>, u64>,
     /// Keyed, so that names and tokens from outside cannot be made to collide.
     hasher: RandomState,
 }
@@ -54,6 +58,19 @@ pub(crate) struct Shared {
     pub(crate) key: &'static str,
     /// The other entry's user.
     pub(crate) user: String,
+}
+
+impl Shared {
+    /// Logs that the entry of `user` has it, too.
+    #[cfg(feature = "kv")]
+    pub(crate) fn log(&self, authenticator: &str, user: &str) {
+        let Self { key, user: other } = self;
+        tracing::error!(
+            authenticator,
+            users = format!("{}, {}", user.escape_debug(), other.escape_debug()),
+            "two entries have the same `{key}`: it identifies neither of them"
+        );
+    }
 }
 
 /// What an entry is found by.
@@ -102,6 +119,9 @@ impl EntryTable {
             Some(Shared { key, user })
         });
         let shared = holders.collect();
+        if let Some(password) = &entry.password {
+            *self.costs.entry(password.cost()).or_insert(0) += 1;
+        }
         for key in [Some(Key::Name(&entry.user)), token, nkey].into_iter().flatten() {
             self.index(key, location);
         }
@@ -116,6 +136,7 @@ impl EntryTable {
         let Some(at) = candidates.find(|at| key.is_of(self.packed(*at))) else { return false };
         drop(candidates);
         let entry = self.packed(at);
+        let cost = entry.cost();
         let token = entry.token();
         let nkey = entry.nkey().map(str::to_owned);
         let token = token.as_ref().map(Key::Token);
@@ -124,6 +145,10 @@ impl EntryTable {
             let hash = key.hash(&self.hasher);
             self.index_of(key).remove(hash, at);
         }
+        if let Some(count) = cost.and_then(|cost| self.costs.get_mut(&cost)) {
+            *count -= 1;
+        }
+        self.costs.retain(|_, count| *count > 0);
         self.arena.remove(at);
         if self.arena.is_mostly_gaps() {
             self.compact();
@@ -134,6 +159,11 @@ impl EntryTable {
     /// The number of entries.
     pub(crate) fn len(&self) -> usize {
         self.names.len()
+    }
+
+    /// How many passwords have each cost, `None` for clear text.
+    pub(crate) fn costs(&self) -> &BTreeMap<Option<Cost>, u64> {
+        &self.costs
     }
 
     /// Whether an entry has a token.
@@ -207,7 +237,7 @@ impl EntryTable {
     }
 
     fn index(&mut self, key: Key<'_>, at: Location) {
-        let Self { arena, shelf, names, tokens, nkeys, hasher } = self;
+        let Self { arena, shelf, names, tokens, nkeys, hasher, .. } = self;
         let entry = |at: Location| PackedEntry::new(arena.get(at), shelf);
         let hash = key.hash(hasher);
         match key {

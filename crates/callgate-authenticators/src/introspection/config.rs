@@ -1,26 +1,26 @@
 //! The table `introspection`.
 
-use std::{sync::Mutex, time::Duration};
+use std::time::Duration;
 
 use callgate_config::{Key, Table, Type, schema::TEXTS};
 
-use super::endpoint::{Location, Login, Server};
 use crate::{
     backend::{CONNECT_TIMEOUT_KEY, TLS_KEY, Transport, connections_key, insecure_key},
-    http_client::{HttpClient, HttpUrl, sanitize_url, secret_header},
-    jwks::KeyHost,
     kind::BuildContext,
+    oauth_client::{
+        AUTH_KEY, BEARER_KEY, CLIENT_ID_KEY, CLIENT_SECRET_KEY, HOSTS_KEY, ISSUER_KEY, OauthClient,
+    },
     oidc::ClaimRules,
 };
 
 pub(super) const KEYS: &[Key] = &[
-    Key::optional("issuer", Type::Text, "discovers the endpoint; must equal the `issuer` in the discovery document, and `iss` in answers. This or `url` is required"),
+    ISSUER_KEY,
     Key::optional("url", Type::Text, "the introspection endpoint"),
-    Key::optional("hosts", TEXTS, "hosts that a discovered endpoint may be on, besides the issuer's own scheme, host and port"),
-    Key::optional("client_id", Type::Text, "Callgate's client ID. Required, unless `bearer` or `tls.cert` is set"),
-    Key::optional("client_secret", Type::Secret, "the secret of that client"),
-    Key::optional("auth", Type::Word(&["basic", "post"]), "whether both are sent in the header or in the form").or("\"basic\""),
-    Key::optional("bearer", Type::Secret, "sent as `Authorization: Bearer …` instead"),
+    HOSTS_KEY,
+    CLIENT_ID_KEY,
+    CLIENT_SECRET_KEY,
+    AUTH_KEY,
+    BEARER_KEY,
     Key::optional("audience", TEXTS, "one of these must be in `aud`. Required, unless `any_audience` is set"),
     Key::optional("any_audience", Type::Boolean, "accept tokens for other systems, for servers that return no `aud`").or("false"),
     Key::optional("exp_optional", Type::Boolean, "accept answers without `exp`").or("false"),
@@ -68,11 +68,10 @@ impl Settings {
     pub(super) fn read(
         context: &BuildContext,
         table: &mut Table<'_>,
-    ) -> Option<(Self, Server, usize)> {
+    ) -> Option<(Self, OauthClient, usize)> {
         let transport = Transport::read(table, DEFAULT_CONNECTIONS, INSECURE);
         let issuer = table.filled_string("issuer");
-        let location = location(table, issuer.as_deref(), transport.as_ref());
-        let login = login(table, transport.as_ref());
+        let server = OauthClient::read(table, issuer.as_deref(), transport.as_ref());
         let audience = audience(table);
         let rules = ClaimRules::read(table);
         let exp_optional = table.boolean("exp_optional").unwrap_or(false);
@@ -97,105 +96,7 @@ impl Settings {
             remember_rejected,
             fall_through,
         };
-        let transport = transport?;
-        let location = location?;
-        let is_https = match &location {
-            Location::Url(url) => url.is_https(),
-            Location::Discovery { documents: [document, _], .. } => document.is_https(),
-        };
-        let tls = if is_https { Some(transport.client_config(table)?) } else { None };
-        let client = HttpClient::for_backend(&transport, tls.as_deref());
-        let client = client.map_err(|error| table.fault("tls", error)).ok()?;
-        let connect_timeout = transport.connect_timeout;
-        let server = Server { client, location, login: login?, tls, connect_timeout };
-        Some((settings, server, transport.connections))
-    }
-}
-
-fn location(
-    table: &mut Table<'_>,
-    issuer: Option<&str>,
-    transport: Option<&Transport>,
-) -> Option<Location> {
-    let hosts: Option<Vec<KeyHost>> = table.parsed_list("hosts");
-    let url = table.filled_string("url");
-    match (issuer, url) {
-        (None, Some(url)) => Some(Location::Url(parse(table, "url", &url, transport)?)),
-        (Some(issuer), None) => {
-            if issuer.contains(['?', '#']) {
-                table.fault(
-                    "issuer",
-                    format!("`{}` has a query or a fragment", sanitize_url(issuer)),
-                );
-                return None;
-            }
-            let base = parse(table, "issuer", issuer, transport)?;
-            let openid =
-                format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-            let oauth = oauth_document(&base, issuer);
-            let documents = [
-                parse(table, "issuer", &openid, transport)?,
-                parse(table, "issuer", &oauth, transport)?,
-            ];
-            let issuer = issuer.to_owned();
-            let hosts = hosts.unwrap_or_default();
-            Some(Location::Discovery { issuer, documents, hosts, found: Mutex::default() })
-        }
-        (Some(_), Some(_)) => {
-            table.fault(
-                "url",
-                "`issuer` is set too, which discovers the endpoint: keep one of the two",
-            );
-            None
-        }
-        (None, None) => {
-            table.fault_here("has neither `issuer` nor `url`: set one of them");
-            None
-        }
-    }
-}
-
-/// RFC 8414 section 3.1: the well-known part comes between the host and the path.
-fn oauth_document(base: &HttpUrl, issuer: &str) -> String {
-    let after_scheme = issuer.split_once("://").map_or("", |(_, rest)| rest);
-    let path = after_scheme.split_once('/').map_or("", |(_, path)| path).trim_end_matches('/');
-    let scheme = if base.is_https() { "https" } else { "http" };
-    let slash = if path.is_empty() { "" } else { "/" };
-    format!("{scheme}://{}/.well-known/oauth-authorization-server{slash}{path}", base.authority())
-}
-
-fn parse(
-    table: &Table<'_>,
-    key: &str,
-    text: &str,
-    transport: Option<&Transport>,
-) -> Option<HttpUrl> {
-    let url = HttpUrl::parse(text, true).map_err(|error| table.fault(key, error)).ok()?;
-    (url.is_https() || transport?.check_plaintext(table, key, url.host())).then_some(url)
-}
-
-fn login(table: &mut Table<'_>, transport: Option<&Transport>) -> Option<Login> {
-    let id = table.filled_string("client_id");
-    let secret = table.secret("client_secret");
-    let bearer = table.secret("bearer");
-    let auth = table.word("auth", &[("basic", false), ("post", true)]);
-    let in_form = auth.unwrap_or(false);
-    match (id, secret, bearer) {
-        (Some(id), Some(secret), None) if in_form => Some(Login::Form { id, secret }),
-        (Some(id), Some(secret), None) => Login::basic(&id, &secret),
-        (None, None, Some(bearer)) => {
-            let value = format!("Bearer {}", bearer.expose());
-            secret_header(table, "bearer", &value).map(Login::Bearer)
-        }
-        (None, None, None) if transport?.tls.identity.is_some() => Some(Login::Certificate),
-        (_, _, Some(_)) => {
-            table.fault("bearer", "cannot be combined with `client_id` and `client_secret`");
-            None
-        }
-        (_, _, None) => {
-            table.fault_here("`client_id` and `client_secret` are required, unless `bearer` or `tls.cert` is set");
-            None
-        }
+        Some((settings, server?, transport?.connections))
     }
 }
 

@@ -58,6 +58,30 @@ pub struct BucketFacts {
     pub max_age: Option<Duration>,
 }
 
+/// Fewer replicas in a cluster do not survive the loss of a server.
+const SAFE_REPLICAS: usize = 3;
+
+impl BucketFacts {
+    /// What an operator should change.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let Self { replicas, is_clustered, max_age } = self;
+        let mut warnings = Vec::new();
+        if *is_clustered && *replicas < SAFE_REPLICAS {
+            warnings.push(format!(
+                "the bucket has {replicas} replicas: with fewer than {SAFE_REPLICAS}, the loss of one server \
+                 makes it unavailable"
+            ));
+        }
+        if let Some(age) = max_age {
+            warnings.push(format!(
+                "values disappear after {} s without a marker (`max_age`): use `expires` in the entry instead",
+                age.as_secs()
+            ));
+        }
+        warnings
+    }
+}
+
 impl fmt::Debug for BucketEvent {
     /// Without the value, which may contain secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,11 +7,10 @@ use callgate::{
     policy::decode,
 };
 
-use super::entry::{self, CheckedEntry};
-use crate::kind::{Bucket, BucketEvent, BucketFacts, BuildContext, Bus};
-
-/// Fewer replicas in a cluster do not survive the loss of a server.
-const SAFE_REPLICAS: usize = 3;
+use crate::{
+    directory::{CheckedEntry, read_value},
+    kind::{Bucket, BucketEvent, BuildContext, Bus},
+};
 
 /// What a probe needs.
 pub(super) struct Probing {
@@ -34,7 +33,7 @@ impl Probing {
         let mut entries = 0;
         while let Some(event) = events.recv().await {
             match event {
-                BucketEvent::Listing(facts) => report.warnings.extend(warnings(&facts)),
+                BucketEvent::Listing(facts) => report.warnings.extend(facts.warnings()),
                 BucketEvent::Value { key, value, .. } => {
                     entries += 1;
                     self.check(&key, &value, &mut errors, &mut report);
@@ -58,27 +57,9 @@ impl Probing {
             errors.push(format!("key `{shown}`: it is not the encoded name of a user"));
             return;
         };
-        let (_, found) = entry::read(&user, value, self.origin, &self.context, |_| false);
+        let (_, found) = read_value(&user, value, self.origin, &self.context, |_| false);
         let CheckedEntry { errors: found, warnings } = found;
         errors.extend(found.iter().map(|error| format!("key `{shown}`: {error}")));
         report.warnings.extend(warnings.iter().map(|warning| format!("key `{shown}`: {warning}")));
     }
-}
-
-fn warnings(facts: &BucketFacts) -> Vec<String> {
-    let BucketFacts { replicas, is_clustered, max_age } = facts;
-    let mut warnings = Vec::new();
-    if *is_clustered && *replicas < SAFE_REPLICAS {
-        warnings.push(format!(
-            "the bucket has {replicas} replicas: with fewer than {SAFE_REPLICAS}, the loss of one server \
-             makes it unavailable"
-        ));
-    }
-    if let Some(age) = max_age {
-        warnings.push(format!(
-            "values disappear after {} s without a marker (`max_age`): use `expires` in the entry instead",
-            age.as_secs()
-        ));
-    }
-    warnings
 }

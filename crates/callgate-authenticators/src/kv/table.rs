@@ -1,10 +1,13 @@
 //! The users of a bucket in memory, changed one key at a time.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher, RandomState},
+};
 
 use crate::{
     directory::{Entry, EntryTable, PackedEntry, Shared, TableFull},
-    passwords::{Cost, DummyKey, DummyPasswords},
+    passwords::{DummyKey, DummyPasswords},
 };
 
 /// The users of a bucket, and its invalid keys.
@@ -15,9 +18,30 @@ pub(super) struct BucketTable {
     faulty_users: HashSet<Box<str>>,
     /// Keys that are not the encoding of a user name.
     faulty_keys: HashSet<Box<str>>,
-    costs: BTreeMap<Option<Cost>, u64>,
     dummy_key: DummyKey,
     dummies: DummyPasswords,
+}
+
+/// Keys of a bucket, as keyed hashes: the keys of a long list would scatter small allocations, which the
+/// allocator does not return to the system.
+#[derive(Default)]
+pub(super) struct KeySet {
+    hashes: HashSet<u64>,
+    hasher: RandomState,
+}
+
+impl KeySet {
+    pub(super) fn insert(&mut self, key: &str) {
+        self.hashes.insert(self.hasher.hash_one(key));
+    }
+
+    pub(super) fn remove(&mut self, key: &str) {
+        self.hashes.remove(&self.hasher.hash_one(key));
+    }
+
+    fn contains(&self, key: &str) -> bool {
+        self.hashes.contains(&self.hasher.hash_one(key))
+    }
 }
 
 impl BucketTable {
@@ -26,7 +50,6 @@ impl BucketTable {
             users: EntryTable::default(),
             faulty_users: HashSet::new(),
             faulty_keys: HashSet::new(),
-            costs: BTreeMap::new(),
             dummies: DummyPasswords::new([], dummy_key.clone()),
             dummy_key,
         }
@@ -57,24 +80,12 @@ impl BucketTable {
         if entry.faulty {
             self.faulty_users.insert(entry.user.as_str().into());
         }
-        if let Some(password) = &entry.password {
-            *self.costs.entry(password.cost()).or_insert(0) += 1;
-        }
         Ok(shared)
     }
 
     /// Removes a user; false if there was none.
     pub(super) fn remove(&mut self, user: &str) -> bool {
-        let cost = self.users.packed_by_name(user).and_then(PackedEntry::cost);
         self.faulty_users.remove(user);
-        if let Some(cost) = cost
-            && let Some(count) = self.costs.get_mut(&cost)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.costs.remove(&cost);
-            }
-        }
         self.users.remove(user)
     }
 
@@ -88,20 +99,21 @@ impl BucketTable {
         self.faulty_keys.remove(key)
     }
 
-    /// The users and the faulty keys for which `keep` is false.
-    pub(super) fn beyond(&self, keep: &HashSet<Box<str>>) -> (Vec<String>, Vec<Box<str>>) {
+    /// The users and the faulty keys that are not in `keep`.
+    pub(super) fn beyond(&self, keep: &KeySet) -> (Vec<String>, Vec<Box<str>>) {
         let users = self
             .users
             .entries()
             .map(PackedEntry::user)
-            .filter(|user| !keep.contains(&*callgate::policy::encode(user)));
+            .filter(|user| !keep.contains(&callgate::policy::encode(user)));
         let users = users.map(str::to_owned).collect();
-        let keys = self.faulty_keys.iter().filter(|key| !keep.contains(*key)).cloned().collect();
+        let keys = self.faulty_keys.iter().filter(|key| !keep.contains(key)).cloned().collect();
         (users, keys)
     }
 
     /// Chooses the passwords for unknown names according to the current entries.
     pub(super) fn refresh_dummies(&mut self) {
-        self.dummies = DummyPasswords::of_counts(self.costs.clone(), self.dummy_key.clone());
+        self.dummies =
+            DummyPasswords::of_counts(self.users.costs().clone(), self.dummy_key.clone());
     }
 }

@@ -1,7 +1,10 @@
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Instant, SystemTime},
+};
 
 use callgate::{
-    authn::{Decline, GoneCause, Identity, Reassessment, Standing},
+    authn::{Decline, GoneCause, Identity, Readiness, Reassessment, Standing},
     policy::encode,
     record::Reason,
     request::{AuthRequest, Credential},
@@ -11,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    directory::Directory,
     kind::{BucketEvent, BucketFacts, SharedResources},
     passwords::Cost,
 };

@@ -1,7 +1,6 @@
 //! The users of a watched bucket.
 
 use std::{
-    collections::HashSet,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, Instant},
 };
@@ -12,14 +11,10 @@ use callgate::{
 };
 use tokio::sync::{mpsc, watch};
 
-use super::{
-    entry::{self, Read},
-    table::BucketTable,
-};
+use super::table::{BucketTable, KeySet};
 use crate::{
-    directory::{Entry, EntryTable, Lookup, PackedEntry, Remembered, Shared, users_in_words},
+    directory::{Entry, EntryTable, Lookup, PackedEntry, Read, read_value, users_in_words},
     kind::{Bucket, BucketEvent, BuildContext},
-    passwords::StoredPassword,
 };
 
 /// The users in force, and the state of the watch.
@@ -32,12 +27,12 @@ pub(super) struct BucketUsers {
     changes: watch::Sender<u64>,
 }
 
-struct State {
-    table: BucketTable,
-    loaded: bool,
+pub(super) struct State {
+    pub(super) table: BucketTable,
+    pub(super) loaded: bool,
     lost_since: Option<Instant>,
     /// The keys of a list that is not complete yet.
-    listed: Option<HashSet<Box<str>>>,
+    listed: Option<KeySet>,
 }
 
 impl BucketUsers {
@@ -70,34 +65,9 @@ impl BucketUsers {
         }
     }
 
-    /// The entry of this name, also while the watch is lost.
-    pub(super) fn remembered(&self, name: &str) -> Remembered {
-        let state = self.read();
-        match state.table.users().by_name(name) {
-            Some(entry) => Remembered::Entry(entry),
-            None if state.loaded => Remembered::Missing,
-            None => Remembered::Unknown,
-        }
-    }
-
     /// Changes after each change of the users.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
-    }
-
-    pub(super) fn dummy_password(&self, name: &str) -> Arc<StoredPassword> {
-        Arc::clone(self.read().table.dummies().for_name(name))
-    }
-
-    /// Calls `visit` with every entry.
-    pub(super) fn for_each(&self, visit: &mut dyn FnMut(&Entry)) {
-        let state = self.read();
-        let entries = state.table.users().entries();
-        entries.filter_map(PackedEntry::unpack).for_each(|entry| visit(&entry));
-    }
-
-    pub(super) fn has_loaded(&self) -> bool {
-        self.read().loaded
     }
 
     /// Applies events until the watch ends.
@@ -109,7 +79,7 @@ impl BucketUsers {
 
     pub(super) fn apply(&self, event: BucketEvent) {
         match event {
-            BucketEvent::Listing(_) => self.write().listed = Some(HashSet::new()),
+            BucketEvent::Listing(_) => self.write().listed = Some(KeySet::default()),
             BucketEvent::Value { key, value, .. } => self.put(&key, &value),
             BucketEvent::Removed { key, .. } => {
                 self.remove(&key);
@@ -144,9 +114,9 @@ impl BucketUsers {
         let known = known.map(PackedEntry::fingerprint);
         drop(state);
         let is_known = |fingerprint| known == Some(fingerprint);
-        let (read, checked) = entry::read(&user, value, self.origin, &self.context, is_known);
+        let (read, checked) = read_value(&user, value, self.origin, &self.context, is_known);
         let faulty = !checked.errors.is_empty();
-        self.log_findings(&user, checked);
+        checked.log(&self.context.name, &user);
         let mut state = self.write();
         state.note_listed(key);
         let shared = match read {
@@ -156,7 +126,7 @@ impl BucketUsers {
         let is_change = state.listed.is_none();
         drop(state);
         match shared {
-            Ok(shared) => self.log_shared(&user, &shared),
+            Ok(shared) => shared.iter().for_each(|shared| shared.log(&self.context.name, &user)),
             Err(error) => {
                 let user = user.escape_debug().to_string();
                 tracing::error!(authenticator = &*self.context.name, user, "{error}");
@@ -218,27 +188,6 @@ impl BucketUsers {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    fn log_findings(&self, user: &str, checked: entry::CheckedEntry) {
-        let authenticator = &*self.context.name;
-        let user = user.escape_debug().to_string();
-        for error in checked.errors {
-            tracing::error!(authenticator, user, "invalid entry: {error}");
-        }
-        for warning in checked.warnings {
-            tracing::warn!(authenticator, user, "{warning}");
-        }
-    }
-
-    fn log_shared(&self, user: &str, shared: &[Shared]) {
-        for Shared { key, user: other } in shared {
-            tracing::error!(
-                authenticator = &*self.context.name,
-                users = format!("{}, {}", user.escape_debug(), other.escape_debug()),
-                "two entries have the same `{key}`: it identifies neither of them"
-            );
-        }
-    }
-
     fn log_change(&self, user: &str, faulty: bool) {
         let (authenticator, user) = (&*self.context.name, user.escape_debug().to_string());
         match faulty {
@@ -265,7 +214,7 @@ impl BucketUsers {
         );
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, State> {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -281,7 +230,7 @@ fn unavailable(why: String) -> Lookup {
 impl State {
     fn note_listed(&mut self, key: &str) {
         if let Some(listed) = &mut self.listed {
-            listed.insert(key.into());
+            listed.insert(key);
         }
     }
 }

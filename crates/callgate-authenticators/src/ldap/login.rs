@@ -21,15 +21,13 @@ use super::{
     outcome::{INVALID_CREDENTIALS, check_bind},
 };
 use crate::{
-    backend::{QueryError, notes},
+    backend::{OnceAMinute, QueryError, notes},
     ldap_client::{BindTemplate, Lease, Pool, Purpose, Searcher, Values},
     network::AnswerCache,
 };
 
 /// How many bind times the delay of unknown users follows.
 const BIND_TIMES: usize = 15;
-
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Logs users in.
 pub(super) struct Client {
@@ -38,7 +36,10 @@ pub(super) struct Client {
     pub(super) pool: Arc<Pool>,
     /// Passwords that the directory refused with code 49.
     pub(super) refused: AnswerCache<LoginKey, Rejection>,
-    state: Mutex<State>,
+    /// The last ones.
+    bind_times: Mutex<VecDeque<Duration>>,
+    /// The warning that a name is ambiguous.
+    ambiguity: OnceAMinute,
 }
 
 /// A keyed digest of authenticator, user and password.
@@ -53,12 +54,6 @@ pub(super) struct Login {
     pub(super) deadline: Instant,
     /// Unknown users need not take as long as others: a later authenticator sees to that.
     pub(super) may_hurry: bool,
-}
-
-#[derive(Default)]
-struct State {
-    bind_times: VecDeque<Duration>,
-    warned: Option<Instant>,
 }
 
 /// What a search for a user found.
@@ -80,7 +75,8 @@ impl Client {
             settings,
             pool,
             refused: AnswerCache::new(capacity),
-            state: Mutex::default(),
+            bind_times: Mutex::default(),
+            ambiguity: OnceAMinute::default(),
         }
     }
 
@@ -221,7 +217,7 @@ impl Client {
     /// Refuses a name that matches several entries: any of them could be another person's.
     async fn several(&self, login: &Login) -> Result<Identity, QueryError> {
         let user = excerpt(&login.user);
-        if self.is_time_to_warn() {
+        if self.ambiguity.is_due() {
             tracing::warn!(
                 authenticator = &*self.authenticator,
                 user,
@@ -233,27 +229,17 @@ impl Client {
         Err(QueryError::rejected(Reason::UnknownUser, detail))
     }
 
-    fn is_time_to_warn(&self) -> bool {
-        let now = Instant::now();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_time = state.warned.is_none_or(|warned| now >= warned + WARNING_INTERVAL);
-        if is_time {
-            state.warned = Some(now);
-        }
-        is_time
-    }
-
     fn remember_bind_time(&self, time: Duration) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.bind_times.push_back(time);
-        if state.bind_times.len() > BIND_TIMES {
-            state.bind_times.pop_front();
+        let mut times = self.bind_times.lock().unwrap_or_else(PoisonError::into_inner);
+        times.push_back(time);
+        if times.len() > BIND_TIMES {
+            times.pop_front();
         }
     }
 
     fn median_bind_time(&self) -> Duration {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut times: Vec<_> = state.bind_times.iter().copied().collect();
+        let times = self.bind_times.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut times: Vec<_> = times.iter().copied().collect();
         times.sort_unstable();
         times.get(times.len() / 2).copied().unwrap_or_default()
     }

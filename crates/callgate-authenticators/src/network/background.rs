@@ -1,6 +1,8 @@
 //! Work that goes on as long as its owner exists.
 
-use tokio::{runtime::Handle, task::AbortHandle};
+use std::time::Duration;
+
+use tokio::{runtime::Handle, task::AbortHandle, time::sleep};
 
 /// Tasks that end when this is dropped.
 #[derive(Debug)]
@@ -18,6 +20,21 @@ impl BackgroundTasks {
             }
             Ok(_) | Err(_) => Self(Vec::new()),
         }
+    }
+
+    /// Does `work` again and again, after this time.
+    pub(crate) fn every(
+        enabled: bool,
+        interval: Duration,
+        work: impl Fn() + Send + 'static,
+    ) -> Self {
+        let task = async move {
+            loop {
+                sleep(interval).await;
+                work();
+            }
+        };
+        Self::spawn(enabled, [task])
     }
 
     #[cfg(feature = "kubernetes")]

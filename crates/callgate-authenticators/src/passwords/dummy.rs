@@ -1,7 +1,12 @@
 //! The passwords that are verified for names without one.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
 use data_encoding::HEXLOWER;
 
@@ -107,6 +112,35 @@ impl DummyPasswords {
         let position = (u128::from(hash) * u128::from(self.entries)) >> 64;
         let selected = self.sets.iter().find(|(end, _)| position < u128::from(*end));
         selected.map_or(&self.last, |(_, dummy)| dummy)
+    }
+}
+
+/// Dummies of a directory that shows its entries one at a time: with the costs that were seen, or the configured
+/// one before that.
+pub(crate) struct SeenCosts {
+    seen: Mutex<BTreeSet<Option<Cost>>>,
+    dummies: ArcSwap<DummyPasswords>,
+    key: DummyKey,
+}
+
+impl SeenCosts {
+    pub(crate) fn new(configured: Option<Cost>, key: DummyKey) -> Self {
+        let dummies = DummyPasswords::new(configured.map(Some), key.clone());
+        Self { seen: Mutex::default(), dummies: ArcSwap::from_pointee(dummies), key }
+    }
+
+    /// Notes the cost of an entry's password.
+    pub(crate) fn note(&self, cost: Option<Cost>) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.insert(cost) {
+            let dummies = DummyPasswords::new(seen.iter().copied(), self.key.clone());
+            self.dummies.store(Arc::new(dummies));
+        }
+    }
+
+    /// See [`DummyPasswords::for_name`].
+    pub(crate) fn dummy(&self, name: &str) -> Arc<StoredPassword> {
+        Arc::clone(self.dummies.load().for_name(name))
     }
 }
 

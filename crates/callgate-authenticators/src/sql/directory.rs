@@ -1,12 +1,7 @@
 //! The directory whose entries are rows.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 use callgate::{
     authn::{BackendError, Decline, Identity, Probe, ProbeReport, Readiness},
@@ -17,19 +12,18 @@ use callgate::{
 };
 use data_encoding::HEXLOWER;
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 
 use super::{probe::Statements, row::UserRow};
 use crate::{
-    backend::{Backend, FirstContact, Nul, QueryError, notes, precheck},
+    backend::{Backend, FirstContact, Nul, OnceAMinute, QueryError, notes, precheck},
     directory::{Directory, Entry, Lookup},
     kind::BuildContext,
     network::BackgroundTasks,
-    passwords::{self, Cost, DummyPasswords, StoredPassword},
-    sql_client::{Database, Rows, Statement},
+    passwords::{self, Cost, SeenCosts, StoredPassword},
+    sql_client::{Connecting, Database, Rows, Statement},
 };
 
-/// How often a problem that repeats is logged.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// How often connections that are too old are closed.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -39,8 +33,9 @@ pub(super) struct SqlDirectory {
     backend: Backend<Option<Arc<Entry>>>,
     database: Arc<dyn Database>,
     statements: Arc<Statements>,
-    dummies: Dummies,
-    last_log: Mutex<Option<Instant>>,
+    costs: SeenCosts,
+    /// The warning about rows that cannot be used.
+    unusable: OnceAMinute,
     first_contact: FirstContact,
     _pruning: BackgroundTasks,
 }
@@ -48,47 +43,42 @@ pub(super) struct SqlDirectory {
 impl SqlDirectory {
     pub(super) fn new(
         context: &BuildContext,
-        target: &str,
-        connections: usize,
-        database: Arc<dyn Database>,
+        connecting: &Connecting,
         statements: Statements,
         unknown_user_cost: Option<Cost>,
     ) -> Self {
+        let database = connecting.database(context);
         let statements = Arc::new(statements);
-        let contact = (Arc::clone(&database), Arc::clone(&statements));
-        let first_contact = FirstContact::start(context, move || {
-            let (database, statements) = (Arc::clone(&contact.0), Arc::clone(&contact.1));
-            Box::pin(async move {
+        let checked = Arc::clone(&database);
+        let first_contact = FirstContact::start(context, &statements, move |statements| {
+            let database = Arc::clone(&checked);
+            async move {
                 let report = statements.check(&database).await?;
-                for warning in report.warnings {
-                    tracing::warn!("{warning}");
-                }
+                report.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
                 Ok(())
-            })
+            }
         });
         let pruned = Arc::clone(&database);
-        let pruning = async move {
-            loop {
-                tokio::time::sleep(PRUNE_INTERVAL).await;
-                pruned.prune();
-            }
+        let prune = move || {
+            pruned.prune();
         };
+        let target = connecting.address.to_string();
         Self {
             context: context.clone(),
-            backend: Backend::new(context, target, connections),
+            backend: Backend::new(context, &target, connecting.transport.connections),
             database,
             statements,
-            dummies: Dummies::new(unknown_user_cost, context),
-            last_log: Mutex::default(),
+            costs: SeenCosts::new(unknown_user_cost, context.services.dummy_key.clone()),
+            unusable: OnceAMinute::default(),
             first_contact,
-            _pruning: BackgroundTasks::spawn(context.services.background, [pruning]),
+            _pruning: BackgroundTasks::every(context.services.background, PRUNE_INTERVAL, prune),
         }
     }
 
     /// The entry that `statement` returns for `parameter`.
     async fn find(
         &self,
-        deadline: tokio::time::Instant,
+        deadline: Instant,
         statement: Option<&Statement>,
         parameter: String,
         by: By,
@@ -115,7 +105,7 @@ impl SqlDirectory {
 
     fn learn(&self, entry: &Entry, by: By) {
         match &entry.password {
-            Some(password) => self.dummies.learn(password.cost()),
+            Some(password) => self.costs.note(password.cost()),
             None if by == By::Name => self.log_once_a_minute(|| {
                 let user = entry.user.escape_debug();
                 format!("the column `password` of `{user}` holds no supported hash: refused")
@@ -131,10 +121,7 @@ impl SqlDirectory {
     }
 
     fn log_once_a_minute(&self, message: impl FnOnce() -> String) {
-        let mut last = self.last_log.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
-            *last = Some(Instant::now());
-            drop(last);
+        if self.unusable.is_due() {
             let authenticator = &*self.context.name;
             tracing::warn!(authenticator, backend = self.backend.target(), "{}", message());
         }
@@ -223,23 +210,23 @@ impl Directory for SqlDirectory {
         precheck(user, password, Nul::Refused).map_err(Decline::Rejected)
     }
 
-    async fn by_name(&self, name: &str, deadline: tokio::time::Instant) -> Lookup {
+    async fn by_name(&self, name: &str, deadline: Instant) -> Lookup {
         self.find(deadline, self.statements.by_name.as_ref(), name.to_owned(), By::Name).await
     }
 
-    async fn by_token(&self, token: &Secret, deadline: tokio::time::Instant) -> Lookup {
+    async fn by_token(&self, token: &Secret, deadline: Instant) -> Lookup {
         let digest = digest(&SHA256, token.expose().as_bytes());
         let hex = HEXLOWER.encode(digest.as_ref());
         self.find(deadline, self.statements.by_token.as_ref(), hex, By::Token).await
     }
 
-    async fn by_nkey(&self, key: &UserKey, deadline: tokio::time::Instant) -> Lookup {
+    async fn by_nkey(&self, key: &UserKey, deadline: Instant) -> Lookup {
         let key = key.as_str().to_owned();
         self.find(deadline, self.statements.by_nkey.as_ref(), key, By::Nkey).await
     }
 
     fn dummy_password(&self, name: &str) -> Arc<StoredPassword> {
-        Arc::clone(self.dummies.current.load().for_name(name))
+        self.costs.dummy(name)
     }
 
     fn description(&self) -> &str {
@@ -256,28 +243,5 @@ impl Directory for SqlDirectory {
 
     fn probe(&self, _probe: Probe) -> Option<BoxFuture<'_, Result<ProbeReport, BackendError>>> {
         Some(Box::pin(self.statements.check(&self.database)))
-    }
-}
-
-/// What an unknown user costs: one of the costs seen in rows, or the configured one before that.
-struct Dummies {
-    seen: Mutex<BTreeSet<Option<Cost>>>,
-    current: ArcSwap<DummyPasswords>,
-    key: passwords::DummyKey,
-}
-
-impl Dummies {
-    fn new(configured: Option<Cost>, context: &BuildContext) -> Self {
-        let key = context.services.dummy_key.clone();
-        let first = DummyPasswords::new(configured.map(Some), key.clone());
-        Self { seen: Mutex::default(), current: ArcSwap::from_pointee(first), key }
-    }
-
-    fn learn(&self, cost: Option<Cost>) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.insert(cost) {
-            let dummies = DummyPasswords::new(seen.iter().copied(), self.key.clone());
-            self.current.store(Arc::new(dummies));
-        }
     }
 }

@@ -1,7 +1,6 @@
 //! The users of a file, found by name, token or nkey.
 
 use std::{
-    collections::BTreeMap,
     path::Path,
     time::{Duration, Instant},
 };
@@ -20,8 +19,6 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct UserTable {
     users: EntryTable,
-    /// How many passwords have each cost.
-    costs: BTreeMap<Option<Cost>, u64>,
     dummies: DummyPasswords,
     loading_time: Duration,
 }
@@ -58,10 +55,11 @@ impl UserTable {
                 return None;
             }
         };
-        let Reader { users, costs, permissions, counter, .. } = reader;
-        let dummies = DummyPasswords::of_counts(costs.clone(), context.services.dummy_key.clone());
+        let Reader { users, permissions, counter, .. } = reader;
+        let costs = users.costs().clone();
+        let dummies = DummyPasswords::of_counts(costs, context.services.dummy_key.clone());
         let loading_time = Duration::ZERO;
-        let mut table = Self { users, costs, dummies, loading_time };
+        let mut table = Self { users, dummies, loading_time };
         Warnings { table: &table, permissions, path, shown_path: &prefix, context, report }
             .report();
         report.assign(&prefix, &file);
@@ -97,12 +95,12 @@ impl UserTable {
 
     /// The parameters of the hashes.
     pub(super) fn costs(&self) -> impl Iterator<Item = Cost> {
-        self.costs.keys().copied().flatten()
+        self.users.costs().keys().copied().flatten()
     }
 
     /// Whether a password is in clear text.
     pub(super) fn has_clear_text(&self) -> bool {
-        self.costs.contains_key(&None)
+        self.users.costs().contains_key(&None)
     }
 }
 
@@ -111,8 +109,6 @@ struct Reader<'a> {
     context: &'a BuildContext,
     version: u64,
     users: EntryTable,
-    /// How many passwords have each cost.
-    costs: BTreeMap<Option<Cost>, u64>,
     permissions: UnusualPermissions,
     counter: Option<EntryCounter>,
 }
@@ -123,7 +119,6 @@ impl<'a> Reader<'a> {
             context,
             version: next_version(),
             users: EntryTable::for_about(size),
-            costs: BTreeMap::new(),
             permissions: UnusualPermissions::default(),
             counter,
         }
@@ -139,9 +134,6 @@ impl EntryReader for Reader<'_> {
         let path = table.path().to_owned();
         let report = table.report();
         let entry = Entry::read(name, table, Origin::Operator, self.context, self.version);
-        if let Some(password) = &entry.password {
-            *self.costs.entry(password.cost()).or_insert(0) += 1;
-        }
         self.permissions.note(&entry);
         let shared = self.users.insert(&entry).unwrap_or_else(|error| {
             report.fault(path.as_str(), error);

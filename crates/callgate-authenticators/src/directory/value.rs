@@ -1,12 +1,10 @@
-//! One value of the bucket: the entry of a user.
+//! The entry of a user as one JSON value, such as that of a key in a bucket.
 
 use callgate::authn::Origin;
 use callgate_config::{Document, Format, Report, Sources, Table};
 
-use crate::{
-    directory::{ENTRY, Entry, next_version},
-    kind::BuildContext,
-};
+use super::{ENTRY, Entry, next_version};
+use crate::kind::BuildContext;
 
 /// Largest value, in bytes.
 pub const MAX_VALUE: usize = 64 * 1024;
@@ -28,11 +26,24 @@ pub fn check_entry(
     context: &BuildContext,
 ) -> CheckedEntry {
     let origin = if operator_owned { Origin::Operator } else { Origin::Outside };
-    read(user, value, origin, context, |_| false).1
+    read_value(user, value, origin, context, |_| false).1
+}
+
+impl CheckedEntry {
+    /// Logs what was found about the entry of `user`.
+    pub(crate) fn log(self, authenticator: &str, user: &str) {
+        let user = user.escape_debug().to_string();
+        for error in self.errors {
+            tracing::error!(authenticator, user, "invalid entry: {error}");
+        }
+        for warning in self.warnings {
+            tracing::warn!(authenticator, user, "{warning}");
+        }
+    }
 }
 
 /// A value that was read.
-pub(super) enum Read {
+pub(crate) enum Read {
     /// An entry, which may have errors ([`Entry::faulty`]).
     Entry(Box<Entry>),
     /// The content is the one that `is_known` recognized.
@@ -40,7 +51,7 @@ pub(super) enum Read {
 }
 
 /// Reads the value of a user, unless `is_known` recognizes the fingerprint of its content.
-pub(super) fn read(
+pub(crate) fn read_value(
     user: &str,
     value: &[u8],
     origin: Origin,

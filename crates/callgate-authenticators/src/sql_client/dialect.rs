@@ -17,8 +17,8 @@ pub(crate) struct Statement {
 }
 
 /// Which answers nothing else verifies. A connection on which an answer was repeated gives every answer to
-/// the next question, and so one client's row to another: before such an answer counts, the connection
-/// proves that it is in step.
+/// the next question, and so one client's row to another: before such an answer counts, it proves that it
+/// belongs to its question, or the connection proves that it is in step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unverified {
     /// A row is compared with a password, and without one the login is refused.
@@ -30,7 +30,7 @@ pub(crate) enum Unverified {
 }
 
 impl Statement {
-    /// Whether the connection must prove that these rows are the answer to this statement.
+    /// Whether it must be proven that these rows are the answer to this statement.
     pub(super) fn needs_proof(&self, rows: &Rows) -> bool {
         match self.unverified {
             Unverified::None => false,
@@ -83,6 +83,9 @@ impl Cell {
     }
 }
 
+/// The column that proves that a row is the answer to its statement.
+pub(super) const PROOF: &str = "callgate_proof";
+
 /// The first rows of a result; two are enough to know that a name is ambiguous.
 pub(crate) type Rows = Vec<Vec<Column>>;
 
@@ -102,18 +105,24 @@ pub(crate) trait Dialect: Send + Sync + Sized + 'static {
     /// A statement that returns its parameter.
     const ECHO: &'static str;
 
+    /// The statement with a second parameter, which every row returns in the column [`PROOF`]: a row then proves
+    /// itself that it belongs to the question. `None` if that is not possible.
+    fn proving(_sql: &str) -> Option<String> {
+        None
+    }
+
     /// A connection that cannot write and has a time limit for statements.
     fn open(
         &self,
         timeout: Duration,
     ) -> impl Future<Output = Result<Self::Connection, sqlx::Error>> + Send;
 
-    /// The first two rows for this parameter.
+    /// The first two rows for these parameters.
     fn fetch(
         &self,
         connection: &mut Self::Connection,
         statement: &Statement,
-        parameter: &str,
+        parameters: &[&str],
         timeout: Duration,
     ) -> impl Future<Output = Result<Rows, sqlx::Error>> + Send;
 

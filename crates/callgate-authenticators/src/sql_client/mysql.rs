@@ -80,10 +80,11 @@ impl Dialect for MySqlDialect {
         &self,
         connection: &mut MySqlConnection,
         statement: &Statement,
-        parameter: &str,
+        parameters: &[&str],
         _timeout: Duration,
     ) -> Result<Rows, sqlx::Error> {
-        let query = sqlx::query::<MySql>(statement.sql()).bind(parameter);
+        let query = sqlx::query::<MySql>(statement.sql());
+        let query = parameters.iter().fold(query, |query, value| query.bind(*value));
         first_two(connection, query, cell).await
     }
 

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    dialect::{Cell, Description, Dialect, Rows, Statement, Unverified},
+    dialect::{Cell, Column, Description, Dialect, PROOF, Rows, Statement, Unverified},
     error::{is_stale, no_connection, shown},
 };
 use crate::backend::QueryError;
@@ -105,6 +105,7 @@ impl<D: Dialect> Pool<D> {
     }
 
     async fn fetch_rows(&self, statement: &Statement, parameter: &str) -> Result<Rows, QueryError> {
+        let proving = proving::<D>(statement);
         loop {
             let idle = self.take_idle().await;
             let was_idle = idle.is_some();
@@ -113,15 +114,27 @@ impl<D: Dialect> Pool<D> {
                 None => self.open().await?,
             };
             let connection = &mut open.connection;
-            let rows = self.dialect.fetch(connection, statement, parameter, self.timeout).await;
+            let rows = match &proving {
+                Some((proving, sent)) => {
+                    let parameters = [parameter, sent];
+                    self.dialect.fetch(connection, proving, &parameters, self.timeout).await
+                }
+                None => self.dialect.fetch(connection, statement, &[parameter], self.timeout).await,
+            };
             match rows {
                 // After two rows there may be more on the way: the connection is closed.
                 Ok(rows) if rows.len() > 1 => return Ok(rows),
-                Ok(rows) if statement.needs_proof(&rows) && !self.is_in_step(&mut open).await => {
-                    self.idle().clear();
-                    return Err(QueryError::unusable(OUT_OF_STEP));
-                }
-                Ok(rows) => {
+                Ok(mut rows) => {
+                    let sent = proving.as_ref().map(|(_, sent)| sent.as_str());
+                    let is_proven = match (statement.needs_proof(&rows), rows.first_mut(), sent) {
+                        (false, _, _) => true,
+                        (true, Some(row), Some(sent)) => proves(row, sent),
+                        (true, _, _) => self.is_in_step(&mut open).await,
+                    };
+                    if !is_proven {
+                        self.idle().clear();
+                        return Err(QueryError::unusable(OUT_OF_STEP));
+                    }
                     self.put_back(open);
                     return Ok(rows);
                 }
@@ -147,7 +160,11 @@ impl<D: Dialect> Pool<D> {
         // A new connection: this also checks that Callgate can log in.
         let mut open = self.open().await?;
         let description = self.dialect.describe(&mut open.connection, statement).await;
-        let description = description.map_err(|error| QueryError::unusable(shown(&error, "")))?;
+        let unusable = |error| QueryError::unusable(shown(&error, ""));
+        let description = description.map_err(unusable)?;
+        if let Some((proving, _)) = proving::<D>(statement) {
+            self.dialect.describe(&mut open.connection, &proving).await.map_err(unusable)?;
+        }
         let writable = self.dialect.writable(&mut open.connection, statement).await;
         Ok((description, writable.unwrap_or_default()))
     }
@@ -184,13 +201,10 @@ impl<D: Dialect> Pool<D> {
     /// Whether the next answer is the one to the next question. It is not if anything between Callgate
     /// and the database has repeated an answer.
     async fn is_in_step(&self, open: &mut Open<D::Connection>) -> bool {
-        let mut random = [0; 16];
-        if rand::fill(&mut random).is_err() {
-            return false;
-        }
-        let sent = HEXLOWER.encode(&random);
+        let Some(sent) = nonce() else { return false };
         let echo = Statement { sql: D::ECHO.into(), unverified: Unverified::None };
-        let answer = self.dialect.fetch(&mut open.connection, &echo, &sent, self.timeout);
+        let parameters = [sent.as_str()];
+        let answer = self.dialect.fetch(&mut open.connection, &echo, &parameters, self.timeout);
         let Ok(Ok(rows)) = timeout(self.connect_timeout, answer).await else { return false };
         open.tested = Instant::now();
         let [row] = rows.as_slice() else { return false };
@@ -205,6 +219,28 @@ impl<D: Dialect> Pool<D> {
     fn idle(&self) -> MutexGuard<'_, Vec<Open<D::Connection>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The statement whose rows prove themselves, and the proof, if every row has to.
+fn proving<D: Dialect>(statement: &Statement) -> Option<(Statement, String)> {
+    let Statement { sql, unverified } = statement;
+    let sql = match unverified {
+        Unverified::All => D::proving(sql)?.into(),
+        Unverified::None | Unverified::NoRow => return None,
+    };
+    Some((Statement { sql, unverified: *unverified }, nonce()?))
+}
+
+/// Takes the proof out of a row. False if it is not the one that was sent.
+fn proves(row: &mut Vec<Column>, sent: &str) -> bool {
+    let proof = row.pop_if(|column| column.name == PROOF);
+    proof.is_some_and(|column| column.cell == Some(Cell::Value(sent.into())))
+}
+
+fn nonce() -> Option<String> {
+    let mut random = [0; 16];
+    rand::fill(&mut random).ok()?;
+    Some(HEXLOWER.encode(&random))
 }
 
 /// Work with a pool, in a task.

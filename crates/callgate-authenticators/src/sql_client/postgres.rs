@@ -11,7 +11,7 @@ use sqlx::{
 };
 
 use super::{
-    dialect::{Cell, Description, Dialect, Rows, Statement, first_two},
+    dialect::{Cell, Description, Dialect, PROOF, Rows, Statement, first_two},
     relay::Relay,
     url::{Address, Place},
     verified_tls::VerifiedTls,
@@ -79,6 +79,15 @@ impl Dialect for PostgresDialect {
 
     const ECHO: &'static str = "SELECT $1::text";
 
+    fn proving(sql: &str) -> Option<String> {
+        let sql = sql.trim().trim_end_matches(';').trim_end();
+        let first = sql.split(|c: char| !c.is_ascii_alphabetic()).next()?;
+        let is_query = ["select", "with"].iter().any(|word| first.eq_ignore_ascii_case(word));
+        // The line break ends a comment.
+        (is_query && !sql.contains(';'))
+            .then(|| format!("SELECT answer.*, $2::text AS {PROOF} FROM (\n{sql}\n) AS answer"))
+    }
+
     async fn open(&self, _timeout: Duration) -> Result<PgConnection, sqlx::Error> {
         let Some(relay) = &self.relay else { return self.options.connect().await };
         let socket = relay.start(&format!("/.s.PGSQL.{}", relay.port)).await?;
@@ -89,10 +98,11 @@ impl Dialect for PostgresDialect {
         &self,
         connection: &mut PgConnection,
         statement: &Statement,
-        parameter: &str,
+        parameters: &[&str],
         timeout: Duration,
     ) -> Result<Rows, sqlx::Error> {
-        let query = sqlx::query::<Postgres>(statement.sql()).bind(parameter);
+        let query = sqlx::query::<Postgres>(statement.sql());
+        let query = parameters.iter().fold(query, |query, value| query.bind(*value));
         if !self.transaction_pooling {
             return first_two(connection, query, cell).await;
         }

@@ -42,7 +42,7 @@ impl Dialect for SqliteDialect {
         &self,
         connection: &mut SqliteConnection,
         statement: &Statement,
-        parameter: &str,
+        parameters: &[&str],
         timeout: Duration,
     ) -> Result<Rows, sqlx::Error> {
         // SQLite has no time limit of its own.
@@ -50,7 +50,8 @@ impl Dialect for SqliteDialect {
         let mut handle = connection.lock_handle().await?;
         handle.set_progress_handler(STEPS, move || Instant::now() < end);
         drop(handle);
-        let query = sqlx::query::<Sqlite>(statement.sql()).bind(parameter.to_owned());
+        let query = sqlx::query::<Sqlite>(statement.sql());
+        let query = parameters.iter().fold(query, |query, value| query.bind((*value).to_owned()));
         first_two(connection, query, cell).await
     }
 

@@ -331,7 +331,9 @@ async fn sql_repeated_answers_are_given_to_no_other_client() {
     assert!(matches!(ask("made-up").await, Err(Decline::NotMine)));
     assert_eq!(ask("alice").await.unwrap().user, "alice");
     repeats.store(true, Ordering::SeqCst);
-    let error = unavailable(ask("alice").await);
+    // This answer proves itself, and its copy is the answer to the next question.
+    assert_eq!(ask("alice").await.unwrap().user, "alice");
+    let error = unavailable(ask("made-up").await);
     assert!(error.contains("do not belong"), "{error}");
     for _ in 0..5 {
         // Without the check, each is given the answer to the one before.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use callgate_testkit::{databases::Postgres, ldap::Slapd};
 use serde_json::json;
+use sqlx::{Connection, PgConnection};
 use tokio::io::AsyncReadExt;
 
 use crate::Failure;
@@ -63,6 +64,26 @@ impl Backend {
         }
     }
 
+    /// How many lookups it has answered so far: scans of the table's index, or searches.
+    pub(crate) async fn lookups(&self) -> Result<u64, Failure> {
+        match self {
+            Self::Postgres(postgres) => {
+                let mut connection = PgConnection::connect(&postgres.superuser_url()).await?;
+                let count: i64 = sqlx::query_scalar(
+                    "SELECT coalesce(sum(idx_scan), 0)::bigint FROM pg_stat_user_tables",
+                )
+                .fetch_one(&mut connection)
+                .await?;
+                Ok(u64::try_from(count)?)
+            }
+            Self::Slapd(slapd) => {
+                let counts =
+                    slapd.values("cn=Search,cn=Operations,cn=Monitor", "monitorOpCompleted");
+                Ok(counts.first().ok_or("slapd counts no searches")?.parse()?)
+            }
+        }
+    }
+
     /// An authenticator's table with this many connections.
     pub(crate) fn toml(&self, connections: usize) -> String {
         let url = self.url();
@@ -74,7 +95,7 @@ impl Backend {
                 let (name, password) = SERVICE;
                 format!(
                     "[ldap]\nurl = \"{url}\"\nconnections = {connections}\nbase = \"{PEOPLE}\"\n\
-                     bind_dn = \"{name}\"\nbind_password = \"{password}\"\n"
+                     bind_dn = \"{name}\"\nbind_password = \"{password}\"\ngroups.from = \"memberOf\"\n"
                 )
             }
         }

@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -22,7 +22,7 @@ use sqlx::{Connection, PgConnection, Row};
 use tokio::{
     sync::Mutex,
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use crate::{
@@ -47,11 +47,14 @@ pub(crate) struct Args {
     connections: usize,
 }
 
+/// A database reports what its sessions counted some seconds later.
+const COUNTING_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A login far from its deadline.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// How many were made.
-type Count = Arc<AtomicUsize>;
+type Count = Arc<AtomicU64>;
 
 #[expect(clippy::print_stdout, reason = "the result of a command-line tool")]
 pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
@@ -60,21 +63,49 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
     let toml = backend.toml(args.connections);
     let ours = authenticator(&toml, Path::new("."), cache)?;
     let bare = Bare::connect(&backend, args.connections).await?;
+    let before = backend.lookups().await?;
     let mut rounds = Vec::new();
+    let mut made = 0;
     for _ in 0..args.rounds.max(1) {
         let bare = bare.rate(args.seconds).await?;
         let ours = rate(args.seconds, logins(&ours, args)).await?;
-        rounds.push(json!({ "ours": ours, "bare": bare }));
+        made += bare.made + ours.made;
+        rounds.push(json!({ "ours": ours.per_second, "bare": bare.per_second }));
     }
-    println!("{}", json!({ "rounds": rounds }));
+    let lookups = lookups_since(&backend, before, made).await?;
+    println!("{}", json!({ "rounds": rounds, "logins": made, "lookups": lookups }));
     Ok(())
+}
+
+/// How many lookups the backend counts since `before`.
+///
+/// # Errors
+/// If they are fewer than `logins`: not every login asked.
+async fn lookups_since(backend: &Backend, before: u64, logins: u64) -> Result<u64, Failure> {
+    let end = Instant::now() + COUNTING_TIMEOUT;
+    loop {
+        let lookups = backend.lookups().await?.saturating_sub(before);
+        if lookups >= logins {
+            return Ok(lookups);
+        }
+        if Instant::now() >= end {
+            return Err(format!("{logins} logins were only {lookups} lookups").into());
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// What was made in a while.
+struct Rate {
+    made: u64,
+    per_second: f64,
 }
 
 /// The number per second that these tasks count.
 async fn rate(
     seconds: f64,
     tasks: impl FnOnce(&Count, &mut JoinSet<Result<(), Failure>>),
-) -> Result<f64, Failure> {
+) -> Result<Rate, Failure> {
     let count = Count::default();
     let mut running = JoinSet::new();
     let started = Instant::now();
@@ -86,7 +117,7 @@ async fn rate(
     }
     let made = count.load(Ordering::Relaxed);
     running.shutdown().await;
-    Ok(made as f64 / started.elapsed().as_secs_f64())
+    Ok(Rate { made, per_second: made as f64 / started.elapsed().as_secs_f64() })
 }
 
 /// Logins that keep every connection busy.
@@ -155,18 +186,18 @@ impl Bare {
         }
     }
 
-    async fn rate(&self, seconds: f64) -> Result<f64, Failure> {
+    async fn rate(&self, seconds: f64) -> Result<Rate, Failure> {
         rate(seconds, |count, running| match self {
             Self::Postgres(all) => {
-                for connection in all {
-                    running.spawn(fetch(Arc::clone(connection), Arc::clone(count)));
+                for (number, connection) in (1..).zip(all) {
+                    running.spawn(fetch(number, Arc::clone(connection), Arc::clone(count)));
                 }
             }
             Self::Slapd(all) => {
                 // Two for each pair: one searches while the other binds.
-                for (searching, binding) in all.iter().chain(all) {
-                    let task = bind(Arc::clone(searching), Arc::clone(binding), Arc::clone(count));
-                    running.spawn(task);
+                for (number, (searching, binding)) in (1..).zip(all.iter().chain(all)) {
+                    let connections = (Arc::clone(searching), Arc::clone(binding));
+                    running.spawn(bind(number, connections, Arc::clone(count)));
                 }
             }
         })
@@ -180,11 +211,15 @@ async fn ldap(url: &str) -> Result<Ldap, Failure> {
     Ok(ldap)
 }
 
-async fn fetch(connection: Arc<Mutex<PgConnection>>, count: Count) -> Result<(), Failure> {
-    // Of `token-1`.
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"token-1");
-    let digest = data_encoding::HEXLOWER.encode(digest.as_ref());
+async fn fetch(
+    user: usize,
+    connection: Arc<Mutex<PgConnection>>,
+    count: Count,
+) -> Result<(), Failure> {
+    let token = format!("token-{user}");
     loop {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+        let digest = data_encoding::HEXLOWER.encode(digest.as_ref());
         let mut connection = connection.lock().await;
         let row = sqlx::query(QUERY).bind(&digest).fetch_one(&mut *connection).await?;
         let name: String = row.try_get("user")?;
@@ -194,16 +229,21 @@ async fn fetch(connection: Arc<Mutex<PgConnection>>, count: Count) -> Result<(),
     }
 }
 
-async fn bind(searching: SharedLdap, binding: SharedLdap, count: Count) -> Result<(), Failure> {
+async fn bind(
+    user: usize,
+    (searching, binding): (SharedLdap, SharedLdap),
+    count: Count,
+) -> Result<(), Failure> {
+    let password = format!("user{user}");
+    let filter = format!("(&(objectClass=person)(uid={password}))");
     loop {
         let mut searching = searching.lock().await;
-        let found =
-            searching.search(PEOPLE, Scope::Subtree, "(uid=user1)", vec!["uid", "memberOf"]);
+        let found = searching.search(PEOPLE, Scope::Subtree, &filter, vec!["uid", "memberOf"]);
         let (entries, _) = found.await?.success()?;
         drop(searching);
         let entry = entries.into_iter().next().ok_or("no entry")?;
         let dn = ldap3::SearchEntry::construct(entry).dn;
-        binding.lock().await.simple_bind(&dn, "user1").await?.success()?;
+        binding.lock().await.simple_bind(&dn, &password).await?.success()?;
         count.fetch_add(1, Ordering::Relaxed);
     }
 }

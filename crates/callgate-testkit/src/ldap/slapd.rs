@@ -217,6 +217,7 @@ dbnosync
 overlay memberof
 overlay ppolicy
 ppolicy_default "cn=default,ou=policies,{SUFFIX}"
+database monitor
 "#
     );
     write("slapd.conf", &config);

@@ -11,6 +11,16 @@ SERVER = "/usr/local/bin/callgate-trial-nats-server"
 CONFIGURATION = "/etc/callgate/callgate.toml"
 SERVER_CONFIGURATION = "/etc/callgate/nats-server.conf"
 READY = "ready: answering authorization requests"
+# Switches on what the configuration of `init` prepares, in the folders of the unit.
+SWITCHES = r"""
+1a state_dir = "/var/lib/callgate/keys"
+s|^# \[control\]|[control]|
+s|^# socket = .*|socket = "/run/callgate/control.sock"|
+s|^# \[\[audit.sinks\]\]|[[audit.sinks]]|
+s|^# file = "audit.jsonl"|file = "/var/lib/callgate/audit.jsonl"|
+s|^# \[system\]|[system]|
+s|^# nkey = |nkey = |
+"""
 # How systemd reports what the kernel does not permit here.
 SANDBOX = re.compile(r"Failed to set up .*|Failed at step [A-Z_]+ spawning .*")
 # What a new user of the package would try, with the client of the demo.
@@ -71,17 +81,23 @@ def steps(booted, packages, version):
     yield from faults_of_process(booted)
     yield from faults_of_logins(booted)
 
+    booted.run("sed", "-i", SWITCHES, CONFIGURATION)
+    booted.run("systemctl", "restart", "callgate")
+    started(booted, 2)
+    booted.run("callgate", "sessions", "--config", CONFIGURATION)
+    booted.run("test", "-s", "/var/lib/callgate/audit.jsonl")
+
     # Frozen, it says nothing to systemd's watchdog.
     frozen = main_process(booted)
     booted.run("kill", f"-{signal.SIGSTOP.value}", frozen)
-    started(booted, 2)
+    started(booted, 3)
     if main_process(booted) == frozen:
         yield "a frozen process is not restarted"
 
     before = booted.run("cat", CONFIGURATION)
     running = main_process(booted)
     booted.run("dpkg", "--force-depends", "--install", "/tmp/new.deb")
-    started(booted, 3)
+    started(booted, 4)
     if main_process(booted) == running:
         yield "an upgrade leaves the old version running"
     if booted.run("cat", CONFIGURATION) != before:
@@ -89,6 +105,13 @@ def steps(booted, packages, version):
     if f"callgate {version}" not in booted.run("callgate", "--version"):
         yield f"after the upgrade, the version is not {version}"
     yield from faults_of_logins(booted)
+
+    # Without a users file.
+    booted.run("rm", "-r", "/etc/callgate")
+    booted.run("callgate", "init", "/etc/callgate", "--oidc", "https://id.example.com")
+    booted.run("systemctl", "restart", "callgate")
+    if state(booted, "is-active") != "active":
+        yield f"the unit does not start without a users file: {booted.journal('callgate')}"
 
     booted.run("dpkg", "--remove", "callgate")
     if state(booted, "is-active") == "active" or "stopped" not in booted.journal("callgate"):

@@ -6,6 +6,7 @@ use callgate::{
     authn::Identity,
     clock::UnixTime,
     connection::ConnectionKind,
+    json::{self, JsonError},
     policy::{Grant, Step},
     record::Reason,
 };
@@ -87,14 +88,11 @@ impl Recorded {
     ///
     /// # Errors
     /// If a line is not a record.
-    pub(super) fn read(
-        line: &[u8],
-        names: &HiddenNames,
-    ) -> Result<Option<Self>, serde_json::Error> {
+    pub(super) fn read(line: &[u8], names: &HiddenNames) -> Result<Option<Self>, JsonError> {
         if line.trim_ascii().is_empty() {
             return Ok(None);
         }
-        Ok(Self::of(serde_json::from_slice(line)?, names))
+        Ok(Self::of(json::parse_typed(line)?, names))
     }
 
     fn of(members: Members, names: &HiddenNames) -> Option<Self> {

@@ -245,7 +245,7 @@ def audit(tools, folder, arguments):
     file = '[[audit.sinks]]\nfile = "{}.jsonl"\n'
     tables = [("without", "", None), ("file", file.format("file"), None),
               ("file, required", "[audit]\nrequired = true\n" + file.format("required"), None)]
-    with variants(tools, folder, tables, depth=64) as started:
+    with variants(tools, folder, tables, depth=64, requests=20_000) as started:
         interleave(started, arguments.rounds)
     return compared(started)
 

@@ -9,10 +9,11 @@ mod databases;
 mod directory;
 mod services;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join_all};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::{
     client::{Credential, attempt},
@@ -25,6 +26,13 @@ use crate::{
 };
 
 const FAMILY: &str = "backends";
+
+/// Connections that Callgate may have to a backend.
+const CONNECTIONS: usize = 4;
+/// Logins at once, so that most of them wait for a connection.
+const CROWD: usize = 8 * CONNECTIONS;
+/// When a client gives up.
+const GIVE_UP: Duration = Duration::from_millis(200);
 
 /// OpenLDAP.
 pub const DIRECTORY: Fault = Fault {
@@ -144,6 +152,7 @@ enum Failure {
     Garbage,
     RefusedCredentials,
     Exhausted,
+    PoolExhausted,
     WithoutTls,
     OtherName,
     BucketDeleted,
@@ -164,6 +173,7 @@ impl fmt::Display for Failure {
             Self::Garbage => "garbage in place of answers",
             Self::RefusedCredentials => "Callgate's own credentials refused",
             Self::Exhausted => "no connection left at the server",
+            Self::PoolExhausted => "every connection busy with logins that were given up",
             Self::WithoutTls => "TLS stripped",
             Self::OtherName => "certificate for another name",
             Self::BucketDeleted => "bucket deleted",
@@ -204,6 +214,11 @@ trait Backend {
         ["alice", "mallory"].map(|user| Credential::password(user, "wrong")).to_vec()
     }
 
+    /// A credential of a client that no authenticator knows: another one for each number.
+    fn unknown(&self, number: usize) -> Credential {
+        Credential::password(&format!("unknown-{number}"), "wrong")
+    }
+
     /// A credential that only the next authenticator accepts.
     fn next(&self) -> Credential {
         Credential::password("carol", "secret")
@@ -241,6 +256,9 @@ async fn play(mut backend: impl Backend) -> Result<Observations, NotRun> {
     );
     for &(failure, effect) in backend.failures() {
         backend.begin(failure, &mut scene).await;
+        if failure == Failure::PoolExhausted {
+            exhaust_pool(&backend, &urls).await;
+        }
         match effect {
             Effect::Unavailable => {
                 trial.only_unavailable().await;
@@ -264,6 +282,22 @@ async fn play(mut backend: impl Backend) -> Result<Observations, NotRun> {
     trial.ends().await;
     trial.recovers().await;
     Ok(trial.seen().await)
+}
+
+/// More logins at once than there are connections to the backend, which does not answer. Every second client goes
+/// away at once.
+async fn exhaust_pool(backend: &impl Backend, urls: &[String]) {
+    let logins = (0..CROWD).map(async |number| {
+        let credential = backend.unknown(number);
+        let login = attempt(urls, &credential);
+        if number.is_multiple_of(2) {
+            let _given_up = timeout(GIVE_UP, login).await;
+            return;
+        }
+        let login = login.await;
+        assert!(!login.is_admitted(), "admitted without an answer: {login:?}");
+    });
+    join_all(logins).await;
 }
 
 fn authenticators(table: &str) -> String {

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::{Backend, Effect, Failure, change_answers, genuine_answers, play};
+use super::{Backend, CONNECTIONS, Effect, Failure, change_answers, genuine_answers, play};
 use crate::{
     fault::NotRun,
     proxy::{Answers, Proxy},
@@ -192,6 +192,7 @@ impl Backend for Database {
 url = "{url}"
 password = "service"
 query = "SELECT name AS user, hash AS password FROM users WHERE name = {parameter}"
+connections = {CONNECTIONS}
 connect_timeout = "1s"
 fall_through = true
 {tls}"#
@@ -216,6 +217,7 @@ fall_through = true
                 (Failure::Garbage, Effect::Unavailable),
                 (Failure::RefusedCredentials, Effect::Unavailable),
                 (Failure::Exhausted, Effect::Unavailable),
+                (Failure::PoolExhausted, Effect::Unavailable),
             ],
         }
     }
@@ -223,7 +225,7 @@ fall_through = true
     async fn begin(&mut self, failure: Failure, _scene: &mut Scene) {
         match failure {
             Failure::Stopped => self.server.stop().await,
-            Failure::Frozen => self.server.freeze().await,
+            Failure::Frozen | Failure::PoolExhausted => self.server.freeze().await,
             Failure::Restarted => self.restart_for("127.0.0.1").await,
             Failure::WithoutTls => self.server.restart_with("", None).await,
             Failure::OtherName => self.restart_for("other.example").await,
@@ -237,7 +239,7 @@ fall_through = true
         match failure {
             Failure::Restarted => (),
             Failure::Stopped => self.server.start_again().await,
-            Failure::Frozen => self.server.thaw(),
+            Failure::Frozen | Failure::PoolExhausted => self.server.thaw(),
             Failure::WithoutTls | Failure::OtherName => self.restart_for("127.0.0.1").await,
             Failure::RefusedCredentials => self.server.set_service_password("service").await,
             Failure::Exhausted => self.others.clear(),

@@ -2,7 +2,7 @@
 
 use callgate_testkit::ldap::{Slapd, SlapdOptions};
 
-use super::{Backend, Effect, Failure, change_answers, genuine_answers, play};
+use super::{Backend, CONNECTIONS, Effect, Failure, change_answers, genuine_answers, play};
 use crate::{fault::NotRun, proxy::Proxy, report::Observations, scene::Scene};
 
 const ENTRIES: &str = "\
@@ -84,6 +84,7 @@ bind_dn = "uid=callgate,dc=example,dc=org"
 bind_password = "service"
 groups.from = "none"
 remember_rejected = "0s"
+connections = {CONNECTIONS}
 connect_timeout = "1s"
 fall_through = true
 {tls}"#
@@ -106,6 +107,7 @@ fall_through = true
                 (Failure::Late, Effect::Unavailable),
                 (Failure::Garbage, Effect::Unavailable),
                 (Failure::RefusedCredentials, Effect::Unavailable),
+                (Failure::PoolExhausted, Effect::Unavailable),
             ],
         }
     }
@@ -113,7 +115,7 @@ fall_through = true
     async fn begin(&mut self, failure: Failure, _scene: &mut Scene) {
         match failure {
             Failure::Stopped => self.slapd.process().kill(),
-            Failure::Frozen => self.slapd.process().freeze().await,
+            Failure::Frozen | Failure::PoolExhausted => self.slapd.process().freeze().await,
             Failure::Restarted => self.slapd.restart().await,
             Failure::WithoutTls => {
                 let options = SlapdOptions { without_tls: true, ..SlapdOptions::default() };
@@ -134,7 +136,7 @@ fall_through = true
             Failure::Stopped | Failure::WithoutTls | Failure::OtherName => {
                 self.slapd.restart().await;
             }
-            Failure::Frozen => self.slapd.process().signal("CONT"),
+            Failure::Frozen | Failure::PoolExhausted => self.slapd.process().signal("CONT"),
             Failure::RefusedCredentials => self.set_service_password("service"),
             _ => genuine_answers(self.proxy()),
         }

@@ -14,7 +14,7 @@ use callgate_testkit::{
 use futures_util::StreamExt;
 use tokio::{net::TcpStream, task::JoinHandle};
 
-use super::{Backend, Effect, Failure, play};
+use super::{Backend, CONNECTIONS, Effect, Failure, play};
 use crate::{
     client::Credential,
     fault::NotRun,
@@ -68,7 +68,7 @@ fn responder(name: &str, arguments: &[&str]) -> Process {
     Process::builder("responder", tools::python()).arg(program).args(arguments).start()
 }
 
-const FAILURES_OF_HTTP: [(Failure, Effect); 11] = [
+const FAILURES_OF_HTTP: [(Failure, Effect); 12] = [
     (Failure::Stopped, Effect::Unavailable),
     (Failure::Frozen, Effect::Unavailable),
     (Failure::Restarted, Effect::Partial),
@@ -78,12 +78,13 @@ const FAILURES_OF_HTTP: [(Failure, Effect); 11] = [
     (Failure::Late, Effect::Unavailable),
     (Failure::Contradictory, Effect::Unavailable),
     (Failure::RefusedCredentials, Effect::Unavailable),
+    (Failure::PoolExhausted, Effect::Unavailable),
     (Failure::WithoutTls, Effect::Unavailable),
     (Failure::OtherName, Effect::Unavailable),
 ];
 
 /// A provider that is restarted has forgotten its opaque tokens.
-const FAILURES_OF_INTROSPECTION: [(Failure, Effect); 10] = [
+const FAILURES_OF_INTROSPECTION: [(Failure, Effect); 11] = [
     (Failure::Stopped, Effect::Unavailable),
     (Failure::Frozen, Effect::Unavailable),
     (Failure::Truncated, Effect::Unavailable),
@@ -92,6 +93,7 @@ const FAILURES_OF_INTROSPECTION: [(Failure, Effect); 10] = [
     (Failure::Late, Effect::Unavailable),
     (Failure::Contradictory, Effect::Unavailable),
     (Failure::RefusedCredentials, Effect::Unavailable),
+    (Failure::PoolExhausted, Effect::Unavailable),
     (Failure::WithoutTls, Effect::Unavailable),
     (Failure::OtherName, Effect::Unavailable),
 ];
@@ -184,7 +186,9 @@ impl WebService {
 
 impl Backend for WebService {
     fn table(&self) -> String {
-        let common = "tls.ca = \"ca.pem\"\nconnect_timeout = \"1s\"\nfall_through = true\n";
+        let common = format!(
+            "tls.ca = \"ca.pem\"\nconnections = {CONNECTIONS}\nconnect_timeout = \"1s\"\nfall_through = true\n"
+        );
         match &self.service {
             Web::Responder { .. } => {
                 let origin = self.front.as_ref().expect("a responder has a front").origin();
@@ -228,6 +232,13 @@ remember_rejected = "0s"
         }
     }
 
+    fn unknown(&self, number: usize) -> Credential {
+        match self.service {
+            Web::Responder { .. } => Credential::password(&format!("unknown-{number}"), "wrong"),
+            Web::Provider(_) => Credential::Token(format!("made-up-{number}")),
+        }
+    }
+
     fn next(&self) -> Credential {
         match self.service {
             Web::Responder { .. } => Credential::password("carol", "secret"),
@@ -247,7 +258,7 @@ remember_rejected = "0s"
                     self.service.process().kill();
                 }
             }
-            Failure::Frozen => self.service.process().freeze().await,
+            Failure::Frozen | Failure::PoolExhausted => self.service.process().freeze().await,
             Failure::Restarted => self.service.start_again(self.port).await,
             Failure::WithoutTls => self.front().restart_with(None).await,
             Failure::OtherName => {
@@ -269,7 +280,7 @@ remember_rejected = "0s"
                 self.service.start_again(self.port).await;
                 self.front().come_up().await;
             }
-            Failure::Frozen => self.service.process().signal("CONT"),
+            Failure::Frozen | Failure::PoolExhausted => self.service.process().signal("CONT"),
             Failure::WithoutTls | Failure::OtherName => {
                 let tls = self.authority.server();
                 self.front().restart_with(Some(tls)).await;
@@ -354,13 +365,14 @@ impl Backend for Subject {
             (Failure::Doubled, Effect::Unavailable),
             (Failure::Endless, Effect::Unavailable),
             (Failure::Contradictory, Effect::Unavailable),
+            (Failure::PoolExhausted, Effect::Unavailable),
         ]
     }
 
     async fn begin(&mut self, failure: Failure, _scene: &mut Scene) {
         match failure {
             Failure::Stopped => self.stop(),
-            Failure::Frozen => {
+            Failure::Frozen | Failure::PoolExhausted => {
                 let responder = self.responder.as_mut().expect("it runs");
                 responder.freeze().await;
             }
@@ -375,7 +387,9 @@ impl Backend for Subject {
     async fn end(&mut self, failure: Failure, _scene: &mut Scene) {
         match failure {
             Failure::Restarted => (),
-            Failure::Frozen => self.responder.as_mut().expect("it runs").signal("CONT"),
+            Failure::Frozen | Failure::PoolExhausted => {
+                self.responder.as_mut().expect("it runs").signal("CONT");
+            }
             _ => {
                 if let Some(liar) = self.liar.take() {
                     liar.abort();

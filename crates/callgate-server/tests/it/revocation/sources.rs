@@ -4,7 +4,7 @@ use callgate_testkit::{kube::KubeCluster, oidc_provider::OidcProvider};
 use serde_json::json;
 
 use super::world::{World, connects};
-use crate::support::{Credential, connect_to, everywhere};
+use crate::support::{Credential, everywhere};
 
 #[tokio::test]
 async fn ordinary_signing_key_rotation_ends_no_session() {
@@ -69,19 +69,23 @@ async fn deleted_and_recreated_service_account_ends_its_sessions() {
     for name in ["web", "db"] {
         cluster.create_account("shop", name, json!({})).await;
     }
+    for (mode, line) in everywhere() {
+        recreated_account(&cluster, World::on(mode, line).await).await;
+    }
+}
+
+async fn recreated_account(cluster: &KubeCluster, mut world: World) {
     let kubeconfig = cluster.kubeconfig("callgate");
-    let mut world = World::start("").await;
     world.configure(&format!(
         "[[authenticators]]\nname = \"pods\"\naccount = \"APP\"\n[authenticators.kubernetes]\naudience = \"nats\"\n\
          kubeconfig = \"{}\"\n",
         kubeconfig.display()
     ));
     let gate = world.gate().await;
-    let url = world.servers.servers[0].url();
     let web = cluster.token("shop", "web", "nats").await;
     let db = cluster.token("shop", "db", "nats").await;
-    let mut web = connect_to(&url, &Credential::token(&web)).await.unwrap();
-    let db = connect_to(&url, &Credential::token(&db)).await.unwrap();
+    let mut web = world.connect(&Credential::token(&web)).await;
+    let db = world.connect(&Credential::token(&db)).await;
     cluster.delete_account("shop", "web").await;
     cluster.create_account("shop", "web", json!({})).await;
     web.hears("disconnected").await;

@@ -60,6 +60,11 @@ fn large_users_file_shows_progress_on_a_terminal_only() {
 #[test]
 fn small_users_file_shows_no_progress() {
     let folder = configuration(|text| text);
-    let shown = run_on_terminal(command(folder.path(), CHECK));
-    assert_eq!((shown.code, shown.stderr.as_str()), (0, ""), "{shown:?}");
+    // A machine may stand still for a second now and then.
+    let is_silent = |_| {
+        let shown = run_on_terminal(command(folder.path(), CHECK));
+        assert_eq!(shown.code, 0, "{shown:?}");
+        shown.stderr.is_empty()
+    };
+    assert!((0..20).any(is_silent), "a file of a few users shows progress");
 }

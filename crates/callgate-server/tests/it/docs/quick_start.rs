@@ -7,7 +7,7 @@ use callgate_testkit::{NatsServer, service::command, tools};
 
 use super::{
     page,
-    quotes::{blocks, first_difference},
+    quotes::{blocks, first_difference, patient, patient_server},
 };
 use crate::support::{CALLGATE, callgate_in, has, run, serve};
 
@@ -45,10 +45,11 @@ async fn quick_start_ends_with_a_client_that_publishes_and_one_that_is_refused()
     // On a free port instead of the usual one.
     let path = |name: &str| folder.path().join("gate").join(name);
     let config = fs::read_to_string(path("nats-server.conf")).unwrap();
-    let config = config.replace("127.0.0.1:4222", "127.0.0.1:{{port}}");
+    let config = patient_server(&config).replace("127.0.0.1:4222", "127.0.0.1:{{port}}");
     let server = NatsServer::builder().config(&config).start().await;
     let config = fs::read_to_string(path("callgate.toml")).unwrap();
     let rest = "\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n";
+    let config = patient(&config);
     fs::write(path("callgate.toml"), config.replace("nats://127.0.0.1:4222", &server.url()) + rest)
         .unwrap();
     let gate = serve(folder.path(), &["--config", "gate/callgate.toml"]).await;
@@ -101,6 +102,13 @@ fn in_shell(folder: &Path, url: &str, script: &str) -> Vec<String> {
     search.push(":");
     search.push(std::env::var_os("PATH").unwrap_or_default());
     let mut shell = command("sh", folder, &["-c", script]);
-    let ran = run(shell.env("PATH", search).env("NATS_URL", url).env("HOME", folder), b"");
+    let ran = run(
+        shell
+            .env("PATH", search)
+            .env("NATS_URL", url)
+            .env("NATS_TIMEOUT", "60s")
+            .env("HOME", folder),
+        b"",
+    );
     ran.stdout.lines().map(str::to_owned).collect()
 }

@@ -90,6 +90,21 @@ pub(super) fn configurations(text: &str) -> Vec<(usize, &str)> {
     whole.filter(|(_, body)| body.starts_with("# callgate.toml\n")).collect()
 }
 
+/// The configuration with time for slow machines, if it sets no limit itself.
+pub(super) fn patient(configuration: &str) -> String {
+    match configuration.contains("timeout") {
+        true => configuration.to_owned(),
+        false => {
+            configuration.replace("[[authenticators]]\n", "[[authenticators]]\ntimeout = \"60s\"\n")
+        }
+    }
+}
+
+/// The same for nats-server.
+pub(super) fn patient_server(configuration: &str) -> String {
+    configuration.replace("\nauthorization {\n", "\nauthorization {\n  timeout: 30\n")
+}
+
 /// A command and the output that a page quotes.
 struct Quote<'a> {
     line: usize,
@@ -153,6 +168,13 @@ impl Quote<'_> {
             variables.extend(folder.write_for_logins(text));
         } else {
             callgate_in(folder.0.path(), &["init", "--demo", "."]);
+        }
+        if self.command.starts_with("callgate explain ") {
+            for name in ["callgate.toml", "gate/callgate.toml"] {
+                if let Ok(text) = fs::read_to_string(folder.path(name)) {
+                    fs::write(folder.path(name), patient(&text)).unwrap();
+                }
+            }
         }
         let mut path = Path::new(CALLGATE).parent().unwrap().as_os_str().to_owned();
         path.push(":");

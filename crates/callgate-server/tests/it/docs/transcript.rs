@@ -13,6 +13,7 @@ use super::{
     assert_none,
     ledger::{COMMANDS, How, commands, compared, row},
     pages,
+    quotes::{patient, patient_server},
 };
 use crate::support::{CALLGATE, Service, Session, callgate_in, connect, run, serve, write_private};
 
@@ -46,14 +47,15 @@ impl Site {
             line.unwrap().split_whitespace().nth(1).unwrap().to_owned()
         };
         let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-        let config = read("nats-server.conf").replace("127.0.0.1:4222", "127.0.0.1:{{port}}");
+        let config = patient_server(&read("nats-server.conf"));
+        let config = config.replace("127.0.0.1:4222", "127.0.0.1:{{port}}");
         let server = NatsServer::builder().config(&config).start().await;
         callgate_in(folder.path(), &["key", "user", "--out", "audit.nk"]);
         callgate_in(folder.path(), &["key", "user", "--out", "service.nk"]);
         let mint =
             ["token", "--seed", "@service.nk", "--user", "svc:llm-api", "--audience", "nats"];
         let token = callgate_in(folder.path(), &mint).stdout.trim().to_owned();
-        write_files(folder.path(), &switched_on(&read("callgate.toml"), &server.url()));
+        write_files(folder.path(), &switched_on(&patient(&read("callgate.toml")), &server.url()));
         let gate = serve(folder.path(), &["--config", "callgate.toml"]).await;
         gate.ready().await;
         let logs_in = async |user: &str| {

@@ -43,7 +43,7 @@ fn write_case(xml: &mut String, file: &str, verdict: &Verdict) {
     let line = verdict.line.map(|line| format!(" line=\"{line}\"")).unwrap_or_default();
     let _ = write!(
         xml,
-        "    <testcase classname=\"{file}\" name=\"{}\" file=\"{file}\"{line} time=\"{seconds:.6}\"",
+        "    <testcase classname=\"{file}\" name=\"{}\" file=\"{file}\"{line} time=\"{seconds:.9}\"",
         escape(&verdict.name)
     );
     if verdict.passed() {

@@ -48,10 +48,12 @@ def arguments():
 
 
 def cargo():
-    """The cargo to build with; ends the program if there is none that is new enough."""
+    """The cargo to build with: the one that CARGO names, or one on PATH. Ends the program if that is missing or too old."""
+    if named := os.environ.get("CARGO"):
+        return named
     wanted = re.search(r'^rust-version = "([\d.]+)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE).group(1)
     advice = f"install Rust {wanted} or newer from https://rustup.rs, and open a new shell"
-    found = os.environ.get("CARGO") or shutil.which("cargo")
+    found = shutil.which("cargo")
     if found is None:
         raise SystemExit(f"there is no cargo on PATH: {advice}")
     said = subprocess.run([found, "--version"], cwd=ROOT, capture_output=True, text=True)

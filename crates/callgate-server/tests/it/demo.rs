@@ -28,8 +28,9 @@ impl Demo {
         for part in ["scripts", "target/debug"] {
             fs::create_dir_all(folder.path().join(part)).unwrap();
         }
-        for script in ["scripts/demo.py", "scripts/demo_picture.py", "scripts/tools.py"] {
-            fs::copy(root.join(script), folder.path().join(script)).unwrap();
+        for script in ["demo.py", "demo_picture.py", "release.py", "tools.py"] {
+            let script = Path::new("scripts").join(script);
+            fs::copy(root.join(&script), folder.path().join(&script)).unwrap();
         }
         symlink(CALLGATE, folder.path().join("target/debug/callgate")).unwrap();
         let process = Process::builder("the demo", "sh")

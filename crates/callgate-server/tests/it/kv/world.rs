@@ -138,7 +138,11 @@ pub(super) async fn put(bucket: &Store, user: &str) -> u64 {
 }
 
 pub(super) async fn put_entry(bucket: &Store, user: &str, entry: Value) -> u64 {
-    bucket.put(encode(user), entry.to_string().into()).await.unwrap()
+    // Just after its creation in a cluster, not every server knows the stream.
+    eventually(&format!("an entry of {user}"), PATIENCE * 3, async || {
+        bucket.put(encode(user), entry.to_string().into()).await.ok()
+    })
+    .await
 }
 
 fn server_text(issuer: &str, permitted: &[&str]) -> String {

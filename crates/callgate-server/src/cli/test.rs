@@ -131,7 +131,7 @@ async fn run_files(
         .map(|(path, document)| TestFile::read(path, document, &context, has_hours, report))
         .collect();
     refuse_equal_names(&files, report);
-    refuse_unknown_identities(&files, &rehearsal, report).await;
+    find_identities(&mut files, &rehearsal, report).await;
     if !report.is_faultless() {
         return Ok(unusable(args, report));
     }
@@ -253,15 +253,21 @@ fn refuse_equal_names(files: &[TestFile], report: &Report) {
     }
 }
 
-/// A test of a user that its directory does not know would only prove that unknown users are refused.
-async fn refuse_unknown_identities(files: &[TestFile], rehearsal: &Rehearsal, report: &Report) {
+/// Looks up the identity of each test. A test of a user that its directory does not know is an error: it
+/// would only prove that unknown users are refused.
+async fn find_identities(files: &mut [TestFile], rehearsal: &Rehearsal, report: &Report) {
     let now = UnixTime::now();
     for file in files {
-        for test in &file.tests {
-            let TestSubject::Identity { spec, user_at } = &test.subject else { continue };
-            if let Err(error) = rehearsal.identity(spec, test.now.unwrap_or(now)).await {
-                let name = test.name.escape_debug();
-                report.fault_in(&file.name, *user_at, format!("test `{name}`: {error}"));
+        for test in &mut file.tests {
+            let TestSubject::Identity { spec, user_at, found } = &mut test.subject else {
+                continue;
+            };
+            match rehearsal.identity(spec, test.now.unwrap_or(now)).await {
+                Ok(identity) => *found = Some(identity),
+                Err(error) => {
+                    let name = test.name.escape_debug();
+                    report.fault_in(&file.name, *user_at, format!("test `{name}`: {error}"));
+                }
             }
         }
     }

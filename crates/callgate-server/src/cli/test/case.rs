@@ -58,49 +58,48 @@ impl Bench {
     pub(super) async fn run(&self, test: &Test, coverage: Option<&mut Coverage>) -> Ran {
         let now = test.now.unwrap_or_else(UnixTime::now);
         match &test.subject {
-            TestSubject::Identity { spec, user_at: _ } => {
-                self.run_identity(test, spec, now, coverage).await
+            TestSubject::Identity { spec, found, .. } => {
+                self.run_identity(test, spec, found.as_ref(), now, coverage)
             }
             TestSubject::Login(login) => self.run_login(test, login, now, coverage).await,
         }
     }
 
-    async fn run_identity(
+    fn run_identity(
         &self,
         test: &Test,
         spec: &IdentitySpec,
+        found: Option<&Result<Identity, Denial>>,
         now: UnixTime,
         coverage: Option<&mut Coverage>,
     ) -> Ran {
         let name = &spec.authenticator;
-        let identity = match self.rehearsal.identity(spec, now).await {
-            Ok(Ok(identity)) => identity,
-            Ok(Err(denial)) => {
+        let identity = match found {
+            Some(Ok(identity)) => identity,
+            Some(Err(denial)) => {
                 coverage.into_iter().for_each(|seen| seen.reached_entry(name, &spec.user));
-                return test.judge(&Err(denial), now);
+                return test.judge(&Err(denial.clone()), now);
             }
-            Err(error) => {
-                return Ran {
-                    failures: vec![Failure::new("identity", "an identity", error.to_string())],
-                    ..Ran::default()
-                };
+            None => {
+                let failure = Failure::new("identity", "an identity", "it was not looked up");
+                return Ran { failures: vec![failure], ..Ran::default() };
             }
         };
         let Some(coverage) = coverage else {
-            let result = self.rehearsal.resolve(name, &identity, &test.connection, now);
+            let result = self.rehearsal.resolve(name, identity, &test.connection, now);
             let ran = test.judge(&result, now);
             return match ran.failures.is_empty() {
                 true => ran,
                 false => self.with_reasons(ran, test, name, identity, now),
             };
         };
-        let (result, steps) = self.rehearsal.explain(name, &identity, &test.connection, now);
+        let (result, steps) = self.rehearsal.explain(name, identity, &test.connection, now);
         coverage.reached_entry(name, &identity.user);
         coverage.reached(&steps.steps);
         let ran = test.judge(&result, now);
         match ran.failures.is_empty() {
             true => ran,
-            false => ran.because(explained(name, identity, result, steps)),
+            false => ran.because(explained(name, identity.clone(), result, steps)),
         }
     }
 
@@ -110,11 +109,11 @@ impl Bench {
         ran: Ran,
         test: &Test,
         name: &Arc<str>,
-        identity: Identity,
+        identity: &Identity,
         now: UnixTime,
     ) -> Ran {
-        let (result, steps) = self.rehearsal.explain(name, &identity, &test.connection, now);
-        ran.because(explained(name, identity, result, steps))
+        let (result, steps) = self.rehearsal.explain(name, identity, &test.connection, now);
+        ran.because(explained(name, identity.clone(), result, steps))
     }
 
     async fn run_login(

@@ -3,10 +3,11 @@
 use std::{fmt, net::IpAddr, path::Path, time::Duration};
 
 use callgate::{
+    authn::Identity,
     clock::UnixTime,
     connection::ConnectionKind,
     keys::{KeyError, KeyKind, KeyPair, Seed},
-    record::{Outcome, Reason},
+    record::{Denial, Outcome, Reason},
     secret::Secret,
     suggest::did_you_mean,
 };
@@ -107,6 +108,8 @@ pub(super) enum TestSubject {
         spec: IdentitySpec,
         /// Where its user is, if known.
         user_at: Option<Position>,
+        /// The identity, or why it cannot log in, once it was looked up.
+        found: Option<Result<Identity, Denial>>,
     },
     Login(Login),
 }
@@ -253,7 +256,7 @@ impl Test {
     fn locate(&mut self, position: Option<Position>, user: Option<Position>) {
         self.position = position;
         match &mut self.subject {
-            TestSubject::Identity { spec: _, user_at } => *user_at = user,
+            TestSubject::Identity { user_at, .. } => *user_at = user,
             TestSubject::Login(_) => {}
         }
     }
@@ -297,7 +300,7 @@ impl TestSubject {
         match (table.has("identity"), table.has("login")) {
             (true, false) => {
                 let spec = IdentitySpec::read(table.table("identity")?, context)?;
-                Some(Self::Identity { spec, user_at: None })
+                Some(Self::Identity { spec, user_at: None, found: None })
             }
             (false, true) => Login::read(table.table("login")?).map(Self::Login),
             (true, true) => {

@@ -263,7 +263,7 @@ async fn find_identities(files: &mut [TestFile], rehearsal: &Rehearsal, report: 
                 continue;
             };
             match rehearsal.identity(spec, test.now.unwrap_or(now)).await {
-                Ok(identity) => *found = Some(identity),
+                Ok(identity) => *found = Some(Box::new(identity)),
                 Err(error) => {
                     let name = test.name.escape_debug();
                     report.fault_in(&file.name, *user_at, format!("test `{name}`: {error}"));

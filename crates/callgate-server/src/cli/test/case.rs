@@ -59,7 +59,7 @@ impl Bench {
         let now = test.now.unwrap_or_else(UnixTime::now);
         match &test.subject {
             TestSubject::Identity { spec, found, .. } => {
-                self.run_identity(test, spec, found.as_ref(), now, coverage)
+                self.run_identity(test, spec, found.as_deref(), now, coverage)
             }
             TestSubject::Login(login) => self.run_login(test, login, now, coverage).await,
         }

@@ -109,7 +109,7 @@ pub(super) enum TestSubject {
         /// Where its user is, if known.
         user_at: Option<Position>,
         /// The identity, or why it cannot log in, once it was looked up.
-        found: Option<Result<Identity, Denial>>,
+        found: Option<Box<Result<Identity, Denial>>>,
     },
     Login(Login),
 }

@@ -1,4 +1,4 @@
-"""Tests the formula of docs/scaling.md: predicts rates from CPU times that were measured at a low rate."""
+"""Tests the formula of docs/scaling.md: predicts rates from CPU times that were measured with few clients."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ def connects(tools, keys, arguments, serving, cores, xkey):
         with common.on_cores(cores[1:2]):
             process = running.enter_context(serving(tools, keys, port, real=True, xkey=xkey))
             pids = (process.pid, server.pid)
-            calibration = storm(tools[1], keys, port, 1000, pids=pids, more=["--at-a-time", "1"])
+            calibration = storm(tools[1], keys, port, 1000, pids=pids, more=["--at-a-time", "8"])
             fast = [storm(tools[1], keys, port, 2000, pids=pids, more=["--at-a-time", "64"])
                     for _ in range(arguments.rounds)]
     return calibration["server_cpu"], max(result["admitted"] / result["seconds"] for result in fast)

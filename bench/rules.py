@@ -1,6 +1,7 @@
 """Large configurations, measured from outside the process: bindings and roles, OpenID issuers, users and servers."""
 
 import contextlib
+import itertools
 import json
 import subprocess
 import time
@@ -103,19 +104,25 @@ def issuers_config(tools, keys, count):
 
 def growth(tools, keys, arguments):
     """CPU time of a decision with more users, and with more servers."""
+    by_users, by_servers = {users: [] for users in USERS}, {servers: [] for servers in SERVERS}
+    numbers = itertools.count()
+
+    def world(running, users):
+        text = f'\n[[authenticators]]\nname = "users"\n[authenticators.users]\nfile = "users-{users}.json"\n'
+        started = start(running, tools, keys, next(numbers), text)
+        return started["port"], started["pid"]
+    for users in USERS:
+        directories.write_users(keys, keys.folder / f"users-{users}.json", users)
     with contextlib.ExitStack() as running:
-        worlds = []
-        for number, users in enumerate(USERS):
-            directories.write_users(keys, keys.folder / f"users-{number}.json", users)
-            text = f'\n[[authenticators]]\nname = "users"\n[authenticators.users]\nfile = "users-{number}.json"\n'
-            world = start(running, tools, keys, number, text)
-            worlds.append((users, world["port"], world["pid"]))
-        by_users, by_servers = {users: [] for users in USERS}, {servers: [] for servers in SERVERS}
+        worlds = {users: world(running, users) for users in USERS}
         for _ in range(arguments.rounds + 1):
-            for users, port, pid in worlds:
+            for users, (port, pid) in worlds.items():
                 by_users[users].append(cost(tools, keys, port, pid, arguments.requests, 3))
-            _, port, pid = worlds[0]
-            for servers in SERVERS:
+    for _ in range(arguments.rounds + 1):
+        for servers in SERVERS:
+            # A new one each time, because the servers are new, too: their keys would fill its cache.
+            with contextlib.ExitStack() as running:
+                port, pid = world(running, USERS[0])
                 by_servers[servers].append(cost(tools, keys, port, pid, max(arguments.requests, servers), servers))
     return {"users": [[size, sorted(costs[1:])] for size, costs in by_users.items()],
             "servers": [[size, sorted(costs[1:])] for size, costs in by_servers.items()]}

@@ -67,7 +67,7 @@ class Machine:
         if missing := [name for name in ["unshare", "nsenter", "systemctl"] if shutil.which(name) is None]:
             raise Unavailable(f"{', '.join(missing)} is not installed")
         if not SYSTEMD.exists():
-            raise Unavailable(f"there is no {SYSTEMD}")
+            raise Unavailable(f"{SYSTEMD} is not installed")
         self.folder = Path(tempfile.mkdtemp(prefix="callgate-machine-"))
         units = self.folder / "units"
         units.mkdir()

@@ -55,7 +55,7 @@ def cargo():
     advice = f"install Rust {wanted} or newer from https://rustup.rs, and open a new shell"
     found = shutil.which("cargo")
     if found is None:
-        raise SystemExit(f"there is no cargo on PATH: {advice}")
+        raise SystemExit(f"cargo is not on PATH: {advice}")
     said = subprocess.run([found, "--version"], cwd=ROOT, capture_output=True, text=True)
     number = re.match(r"cargo ([\d.]+)", said.stdout)
     if number is None:

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long a probe may take: the discovery document and the keys.
-pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(2 * REQUEST_TIMEOUT.as_secs());
+pub(crate) const PROBE_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_mul(2);
 
 pub(crate) use config::{
     JwksLocation, http_client, key_store, read_audience, read_ca, read_insecure_http,

@@ -134,15 +134,16 @@ impl Chain {
     /// The issuer that a token names. Nothing in the token is verified.
     fn claimed_issuer(&self, credential: &Credential) -> Option<String> {
         let Credential::Token(token) = credential else { return None };
-        let claims = self.routes_by_issuer.then(|| unverified_claims(token.expose())).flatten()?;
-        claims.get("iss")?.as_str().map(str::to_owned)
+        if !self.routes_by_issuer {
+            return None;
+        }
+        unverified_claims(token.expose())?.get("iss")?.as_str().map(str::to_owned)
     }
 }
 
 /// Whether the authenticator would answer "not mine" to any token of this issuer.
 fn is_of_another_issuer(issuer: Option<&str>, link: &Link) -> bool {
-    let only = issuer.and_then(|issuer| Some((issuer, link.authenticator.only_issuer()?)));
-    only.is_some_and(|(issuer, only)| issuer != only)
+    issuer.zip(link.authenticator.only_issuer()).is_some_and(|(issuer, only)| issuer != only)
 }
 
 async fn authenticate<P>(
